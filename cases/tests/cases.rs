@@ -1,0 +1,2 @@
+//! The cases under `cargo test`.
+fn main() {}
