@@ -1,0 +1,136 @@
+//! Where the pixels of a frame lie in a buffer: size, fourcc, modifier and planes.
+//!
+//! Pure description. It holds no fd and no pixel; who allocates, maps or shows a frame is elsewhere.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::format::{Fourcc, Modifier};
+
+/// Width and height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Size {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+/// Shorthand for a [`Size`] of `width` x `height` pixels.
+pub const fn px(width: u32, height: u32) -> Size {
+    Size { width, height }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{} px", self.width, self.height)
+    }
+}
+
+/// Where one plane lies in its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Plane {
+    /// First byte of the plane, in bytes from the start of the dma-buf.
+    pub offset: u64,
+    /// From one row to the next, in bytes.
+    pub pitch: u64,
+}
+
+/// A picture in a buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Frame {
+    /// Width and height.
+    pub size: Size,
+    /// Pixel format.
+    pub fourcc: Fourcc,
+    /// Memory layout of the planes.
+    pub modifier: Modifier,
+    /// The planes in the order of the fourcc's documentation.
+    pub planes: Vec<Plane>,
+}
+
+impl Frame {
+    /// A single-plane LINEAR frame.
+    pub fn linear(fourcc: Fourcc, size: Size, plane: Plane) -> Self {
+        Self { size, fourcc, modifier: Modifier::LINEAR, planes: vec![plane] }
+    }
+
+    /// The one plane of a LINEAR frame in a packed RGB format, with the size of its pixel in bytes.
+    ///
+    /// # Errors
+    /// The format is not packed RGB, the modifier is not LINEAR, the plane count is not one, the pitch is shorter
+    /// than a row, or the plane's end does not fit in 64 bits: only the exporter can know where such pixels lie.
+    pub fn packed(&self) -> Result<Packed> {
+        let refuse = |why: String| Err(Error::input("addressing pixels", self.to_string(), why));
+        let Some(pixel) = self.fourcc.pixel() else {
+            return refuse(format!("{} is not a packed RGB format known here", self.fourcc));
+        };
+        if self.modifier != Modifier::LINEAR {
+            return refuse(format!("only LINEAR frames can be addressed by byte, this one is {}", self.modifier));
+        }
+        let [plane] = self.planes[..] else {
+            return refuse(format!("a packed frame has 1 plane, this one has {}", self.planes.len()));
+        };
+        let row = u64::from(self.size.width) * u64::from(pixel.bytes);
+        if plane.pitch < row {
+            return refuse(format!("pitch {} B is shorter than a row of {row} B", plane.pitch));
+        }
+        let rows_before_last = u64::from(self.size.height.max(1) - 1);
+        let end = plane
+            .pitch
+            .checked_mul(rows_before_last)
+            .and_then(|n| n.checked_add(row))
+            .and_then(|n| n.checked_add(plane.offset));
+        match end {
+            Some(end) => Ok(Packed { offset: plane.offset, pitch: plane.pitch, row, pixel: pixel.bytes, end }),
+            None => refuse(format!("pitch {} B x {} rows does not fit in 64 bits", plane.pitch, self.size.height)),
+        }
+    }
+}
+
+/// Addresses of a packed LINEAR frame; all in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// First byte of the first row.
+    pub offset: u64,
+    /// From one row to the next.
+    pub pitch: u64,
+    /// Length of a row's pixels, without padding.
+    pub row: u64,
+    /// Size of a pixel.
+    pub pixel: u32,
+    /// One past the last byte of the last pixel.
+    pub end: u64,
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}, {}", self.fourcc, self.modifier, self.size)?;
+        for (n, plane) in self.planes.iter().enumerate() {
+            write!(f, ", plane {n} offset {} B, pitch {} B", plane.offset, plane.pitch)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_reads_as_one_line() {
+        let frame = Frame::linear(Fourcc::XR24, px(250, 130), Plane { offset: 4096, pitch: 1088 });
+        insta::assert_snapshot!(frame, @"XR24 LINEAR, 250x130 px, plane 0 offset 4096 B, pitch 1088 B");
+        assert_eq!(frame.packed().expect("addressable").end, 4096 + 129 * 1088 + 1000);
+    }
+
+    #[test]
+    fn a_pitch_shorter_than_a_row_and_an_overflow_are_refused() {
+        let short = Frame::linear(Fourcc::XR24, px(250, 130), Plane { offset: 0, pitch: 999 });
+        assert!(short.packed().expect_err("too short").to_string().contains("999 B is shorter than a row of 1000 B"));
+        let huge = Frame::linear(Fourcc::XR24, px(250, 130), Plane { offset: 0, pitch: u64::MAX / 2 });
+        assert!(huge.packed().expect_err("overflow").to_string().contains("64 bits"));
+    }
+}
