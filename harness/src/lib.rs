@@ -1,5 +1,6 @@
 //! Everything a case stands on: the harness of Handover.
 
+pub mod channel;
 pub mod dmabuf;
 pub mod error;
 pub mod format;

@@ -1,0 +1,197 @@
+//! How a message and its fds reach another process: one JSON value per packet, fds by `SCM_RIGHTS`, every wait with a deadline.
+//!
+//! It knows nothing of what is said over it; that is [`crate::peer`]'s business.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// The longest message, in bytes. Pixels travel in an fd, not in a message.
+const MESSAGE_MAX: usize = 32 * 1024;
+
+/// The most fds in one message: one per plane of a frame.
+const FDS_MAX: usize = 4;
+
+/// One end of a connection to another process.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+    /// Who is at the other end, for errors.
+    other_end: String,
+}
+
+/// A message with the fds that came with it.
+#[derive(Debug)]
+pub struct Received<T> {
+    /// The message.
+    pub message: T,
+    /// The fds, close-on-exec, in the order in which they were sent.
+    pub fds: Vec<OwnedFd>,
+}
+
+impl Channel {
+    /// A channel to `other_end`, and the socket to hand to that process.
+    ///
+    /// # Errors
+    /// The kernel's errno, such as EMFILE.
+    pub fn pair(other_end: impl Into<String>) -> Result<(Self, OwnedFd)> {
+        let other_end = other_end.into();
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| Error::new("socketpair", other_end.clone(), errno))?;
+        Ok((Self { socket: ours, other_end }, theirs))
+    }
+
+    /// The channel on a socket that another process handed to this one.
+    pub fn on(socket: OwnedFd, other_end: impl Into<String>) -> Self {
+        Self { socket, other_end: other_end.into() }
+    }
+
+    /// Sends `message` with `fds`; the other end gets duplicates of them.
+    ///
+    /// # Errors
+    /// The message is too long, there are too many fds, or the other end is gone (EPIPE).
+    pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let fail = |cause: crate::error::Cause| Error::new("sendmsg", self.other_end.clone(), cause);
+        let bytes = serde_json::to_vec(message)
+            .map_err(|error| Error::input("sendmsg", self.other_end.clone(), format!("not serialisable: {error}")))?;
+        if bytes.len() > MESSAGE_MAX || fds.len() > FDS_MAX {
+            let why = format!(
+                "{} B with {} fds; a message has at most {MESSAGE_MAX} B and {FDS_MAX} fds",
+                bytes.len(),
+                fds.len()
+            );
+            return Err(Error::input("sendmsg", self.other_end.clone(), why));
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(Error::input("sendmsg", self.other_end.clone(), "no room for the fds".to_owned()));
+        }
+        loop {
+            match sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(fail(errno.into())),
+            }
+        }
+    }
+
+    /// Waits at most `deadline` for the next message; `None` when the other end has closed.
+    ///
+    /// # Errors
+    /// Nothing came in time, the message was cut or is not a `T`, or the kernel's errno.
+    pub fn recv<T: DeserializeOwned>(&self, deadline: Duration) -> Result<Option<Received<T>>> {
+        self.wait_readable(deadline)?;
+        let mut bytes = vec![0; MESSAGE_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let got = loop {
+            match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Ok(got) => break got,
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(None),
+                Err(errno) => return Err(Error::new("recvmsg", self.other_end.clone(), errno)),
+            }
+        };
+        // Taken out first, so that they are closed when the message turns out to be bad.
+        let fds: Vec<OwnedFd> = control
+            .drain()
+            .filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        if got.bytes == 0 {
+            return Ok(None);
+        }
+        if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+            let why = format!("a message longer than {MESSAGE_MAX} B or with more than {FDS_MAX} fds");
+            return Err(Error::answer("recvmsg", self.other_end.clone(), why));
+        }
+        match serde_json::from_slice(&bytes[..got.bytes]) {
+            Ok(message) => Ok(Some(Received { message, fds })),
+            Err(error) => Err(Error::answer("recvmsg", self.other_end.clone(), format!("not a message: {error}"))),
+        }
+    }
+
+    fn wait_readable(&self, deadline: Duration) -> Result<()> {
+        let until = Instant::now() + deadline;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return Err(Error::deadline("waiting for a message", self.other_end.clone(), deadline)),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::new("poll", self.other_end.clone(), errno)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek, Write};
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_message_arrives_with_its_fd() {
+        let (ours, theirs) = Channel::pair("test").unwrap();
+        let theirs = Channel::on(theirs, "test");
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"pixels").unwrap();
+        ours.send(&"frame", &[file.as_fd()]).unwrap();
+        let received = theirs.recv::<String>(SOON).unwrap().unwrap();
+        assert_eq!(received.message, "frame");
+        let mut copy = std::fs::File::from(received.fds.into_iter().next().unwrap());
+        copy.rewind().unwrap();
+        let mut text = String::new();
+        copy.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "pixels");
+    }
+
+    #[test]
+    fn silence_ends_at_the_deadline_and_a_closed_end_is_told_from_it() {
+        let (ours, theirs) = Channel::pair("a silent peer").unwrap();
+        let error = ours.recv::<String>(Duration::from_millis(5)).unwrap_err();
+        assert!(error.to_string().contains("a silent peer: no answer within 5 ms"), "{error}");
+        drop(theirs);
+        assert!(ours.recv::<String>(SOON).unwrap().is_none());
+    }
+
+    #[test]
+    fn garbage_is_an_error_that_closes_its_fds() {
+        let (ours, theirs) = Channel::pair("a liar").unwrap();
+        let theirs = Channel::on(theirs, "test");
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        theirs.send(&7, &[writer.as_fd()]).unwrap();
+        drop(writer);
+        let error = ours.recv::<String>(SOON).unwrap_err();
+        assert!(error.to_string().contains("a liar: invalid answer: not a message"), "{error}");
+        let mut byte = [0; 1];
+        assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 0, "the writing end is still open");
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_not_sent() {
+        let (ours, _theirs) = Channel::pair("test").unwrap();
+        let error = ours.send(&"x".repeat(MESSAGE_MAX), &[]).unwrap_err();
+        assert!(error.to_string().contains("at most 32768 B"), "{error}");
+    }
+}
