@@ -26,7 +26,7 @@ pub struct Component {
 }
 
 /// The meaning of a component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Channel {
     /// Red.
     R,
@@ -58,6 +58,43 @@ pub struct PixelLayout {
     pub components: &'static [Component],
     /// How a component's bits are read.
     pub numeric: Numeric,
+}
+
+impl PixelLayout {
+    /// The little-endian word of the pixel at the start of `bytes`, which holds at least [`Self::bytes`] bytes.
+    pub fn word(&self, bytes: &[u8]) -> u64 {
+        let mut word = [0; 8];
+        let n = self.bytes as usize;
+        word[..n].copy_from_slice(&bytes[..n]);
+        u64::from_le_bytes(word)
+    }
+
+    /// The bits of a pixel's word that mean something: all but those of [`Channel::X`].
+    pub fn visible(&self) -> u64 {
+        self.shown().fold(0, |mask, c| mask | c.mask())
+    }
+
+    /// The components that mean something: all but [`Channel::X`].
+    pub fn shown(&self) -> impl Iterator<Item = &'static Component> {
+        self.components.iter().filter(|c| c.channel != Channel::X)
+    }
+}
+
+impl Component {
+    /// The bits of this component in a pixel's word.
+    pub fn mask(&self) -> u64 {
+        u64::from(self.full()) << self.shift
+    }
+
+    /// The component taken out of a pixel's word.
+    pub fn of(&self, word: u64) -> u32 {
+        (word >> self.shift) as u32 & self.full()
+    }
+
+    /// All bits of the component: for [`Numeric::Unorm`] the value that means 1.0.
+    pub fn full(&self) -> u32 {
+        (1 << self.bits) - 1
+    }
 }
 
 macro_rules! formats {

@@ -1,8 +1,12 @@
 //! Everything a case stands on: the harness of Handover.
 
 pub mod channel;
+pub mod compare;
 pub mod dmabuf;
 pub mod error;
+pub mod finding;
 pub mod format;
 pub mod frame;
+pub mod guess;
+pub mod pattern;
 pub mod picture;

@@ -1,0 +1,389 @@
+//! The shapes that are tried, each as a prediction of the actual picture.
+
+use std::collections::BTreeSet;
+
+use super::evidence::{Bits, Evidence};
+use super::{Guess, Known, Shape};
+use crate::compare::{comparable, pixel_text};
+use crate::format::{Channel, Component, Numeric};
+
+/// Looks at single pixels that the search for one kind of shape may cost; only flat pictures come near it.
+const LOOKS: usize = 4_000_000;
+
+/// Candidates of one kind that may be verified against all pixels; only flat pictures have so many plausible ones.
+const VERIFIED: usize = 8;
+
+/// Skews and offsets up to this are tried byte by byte.
+const BYTE_BY_BYTE: i64 = 256;
+
+/// What one kind of search may still cost.
+struct Budget {
+    looks: usize,
+    verified: usize,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { looks: LOOKS, verified: VERIFIED }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.looks == 0 || self.verified == 0
+    }
+
+    /// Verifies `shape` if a few pixels do not speak against it.
+    fn attempt(
+        &mut self,
+        evidence: &Evidence<'_>,
+        shape: impl Fn() -> Shape,
+        predict: impl Fn(usize, usize) -> Option<Bits>,
+    ) -> Option<Guess> {
+        if self.is_spent() {
+            return None;
+        }
+        let (plausible, looks) = evidence.plausible(&predict);
+        self.looks = self.looks.saturating_sub(looks);
+        if !plausible {
+            return None;
+        }
+        self.verified -= 1;
+        evidence.verify(shape(), predict)
+    }
+}
+
+/// One value everywhere, or everywhere where the picture is wrong.
+pub(super) fn unwritten(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let Some(value) = majority(evidence, |word| word) else { return };
+    let repeated = |byte: u8| u64::from_le_bytes([byte; 8]) & evidence.visible;
+    let byte = value.to_le_bytes().into_iter().find(|&byte| repeated(byte) == value);
+    let pixel = pixel_text(evidence.picture.fourcc, value);
+    if evidence.all_differ() {
+        let shape = byte.map_or(Shape::OneColour { pixel }, |byte| Shape::Unwritten { byte });
+        guesses.extend(evidence.verify(shape, |_, _| Some((value, u64::MAX))));
+    } else {
+        let name = byte.map_or(format!("one colour ({pixel})"), |byte| format!("bytes of {byte:#04x}"));
+        guesses.extend(partly(evidence, &name, |_| value));
+    }
+}
+
+/// Another picture, altogether or where the picture is wrong.
+pub(super) fn known(evidence: &Evidence<'_>, known: &[Known<'_>], guesses: &mut Vec<Guess>) {
+    for Known { name, picture } in known {
+        if comparable(evidence.picture, picture).is_err() {
+            continue;
+        }
+        let n = evidence.layout.bytes as usize;
+        let word = |i: usize| evidence.layout.word(&picture.bytes[i * n..]) & evidence.visible;
+        if evidence.all_differ() {
+            let shape = Shape::Instead { name: (*name).to_owned() };
+            guesses.extend(evidence.verify(shape, |x, y| Some((word(evidence.at(x, y)), u64::MAX))));
+        } else {
+            guesses.extend(partly(evidence, name, word));
+        }
+    }
+}
+
+/// `other` wherever the picture is wrong.
+fn partly(evidence: &Evidence<'_>, name: &str, other: impl Fn(usize) -> u64) -> Option<Guess> {
+    let area = evidence.area;
+    let shape = Shape::Partly {
+        name: name.to_owned(),
+        pixels: evidence.differing,
+        area,
+        fills: evidence.differing * 100 > u64::from(area.width) * u64::from(area.height) * 90,
+        whole_rows: area.width as usize == evidence.width,
+    };
+    evidence.judge(shape, |x, y| {
+        let i = evidence.at(x, y);
+        Some(evidence.actual[i] == evidence.target[i] || evidence.actual[i] == other(i))
+    })
+}
+
+/// The value that most wrong pixels have, if any has a majority (after Boyer and Moore; to be verified).
+fn majority(evidence: &Evidence<'_>, value: impl Fn(u64) -> u64) -> Option<u64> {
+    let mut candidate = None;
+    let mut lead = 0u64;
+    for (target, &actual) in evidence.target.iter().zip(&evidence.actual) {
+        if *target == actual {
+            continue;
+        }
+        let value = value(actual);
+        if lead == 0 {
+            candidate = Some(value);
+        }
+        lead = if candidate == Some(value) { lead + 1 } else { lead - 1 };
+    }
+    candidate
+}
+
+/// Channels in another order, and bytes in another order.
+pub(super) fn channels(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let components = evidence.layout.components;
+    let mut orders = Vec::new();
+    for order in permutations(components.len()) {
+        // The component at `i` holds what belongs to the one at `order[i]`.
+        let pairs: Vec<(&Component, &Component)> =
+            components.iter().zip(order.iter().map(|&j| &components[j])).collect();
+        let moved: Vec<_> =
+            pairs.iter().filter(|(is, was)| is.channel != was.channel && is.channel != Channel::X).collect();
+        let known = moved.iter().filter(|(_, was)| was.channel != Channel::X).count();
+        // What comes out of padding is unknown: a permutation must move two channels that are not.
+        if known < 2 || pairs.iter().any(|(is, was)| is.bits != was.bits) {
+            continue;
+        }
+        let mut holds: Vec<_> = moved.iter().map(|(is, was)| (is.channel, was.channel)).collect();
+        holds.sort();
+        orders.push((holds, order));
+    }
+    // Two channels swapped is simpler than reversed bytes, and those are simpler than any other order.
+    orders.sort_by_key(|(holds, _)| holds.len());
+    let swaps = orders.iter().take_while(|(holds, _)| holds.len() == 2).count();
+    let try_orders = |orders: &[(Vec<(Channel, Channel)>, Vec<usize>)], guesses: &mut Vec<Guess>| {
+        let mut budget = Budget::new();
+        for (holds, order) in orders {
+            let permuted = |x, y| Some(permute(components, order, evidence.target[evidence.at(x, y)]));
+            guesses.extend(budget.attempt(evidence, || Shape::Channels { holds: holds.clone() }, permuted));
+        }
+    };
+    try_orders(&orders[..swaps], guesses);
+    let n = evidence.layout.bytes as usize;
+    let mut budget = Budget::new();
+    for unit in [2, 4, 8].into_iter().filter(|unit| n.is_multiple_of(*unit)) {
+        let reversed = |x, y| {
+            let word = |bytes: &[u8]| {
+                let mut pixel = [0; 8];
+                pixel[..n].copy_from_slice(&bytes[..n]);
+                pixel[..n].chunks_exact_mut(unit).for_each(<[u8]>::reverse);
+                u64::from_le_bytes(pixel)
+            };
+            let i = evidence.at(x, y) * n;
+            Some((word(&evidence.picture.bytes[i..]), word(&evidence.visible.to_le_bytes())))
+        };
+        guesses.extend(budget.attempt(evidence, || Shape::BytesReversed { unit: unit as u32 }, reversed));
+    }
+    try_orders(&orders[swaps..], guesses);
+}
+
+/// The bits of `word` with its components in another order; those that come out of padding are unknown.
+fn permute(components: &[Component], order: &[usize], word: u64) -> Bits {
+    components.iter().zip(order).fold((0, 0), |(bits, known), (is, &from)| {
+        let was = &components[from];
+        let known_here = if was.channel == Channel::X { 0 } else { is.mask() };
+        (bits | u64::from(was.of(word)) << is.shift, known | known_here)
+    })
+}
+
+/// Every order of `n` things.
+fn permutations(n: usize) -> Vec<Vec<usize>> {
+    (0..n).fold(vec![Vec::new()], |orders, thing| {
+        let longer = |order: Vec<usize>| {
+            (0..=order.len()).map(move |at| {
+                let mut order = order.clone();
+                order.insert(at, thing);
+                order
+            })
+        };
+        orders.into_iter().flat_map(longer).collect()
+    })
+}
+
+/// One channel forced to a value; colour multiplied by alpha or not.
+pub(super) fn alpha(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let shown: Vec<&Component> = evidence.layout.shown().collect();
+    if shown.len() < 2 {
+        return;
+    }
+    let mut budget = Budget::new();
+    for component in &shown {
+        let Some(value) = majority(evidence, |word| u64::from(component.of(word))) else { continue };
+        let forced = |x, y| {
+            let others = evidence.target[evidence.at(x, y)] & !component.mask();
+            Some((others | value << component.shift, u64::MAX))
+        };
+        let text = match evidence.layout.numeric {
+            Numeric::Unorm => format!("{value} of {}", component.full()),
+            Numeric::Float16 => half::f16::from_bits(value as u16).to_string(),
+        };
+        let shape = || Shape::Forced { channel: component.channel, value: text.clone() };
+        guesses.extend(budget.attempt(evidence, shape, forced));
+    }
+    multiplied(evidence, &shown, guesses);
+}
+
+/// Colour multiplied by alpha once too often, or not at all.
+fn multiplied(evidence: &Evidence<'_>, shown: &[&Component], guesses: &mut Vec<Guess>) {
+    let Some(alpha) = shown.iter().find(|c| c.channel == Channel::A && c.bits >= 8) else { return };
+    let value = |component: &Component, word: u64| match evidence.layout.numeric {
+        Numeric::Unorm => component.of(word) as f32 / component.full() as f32,
+        Numeric::Float16 => half::f16::from_bits(component.of(word) as u16).to_f32(),
+    };
+    let step = |component: &Component| match evidence.layout.numeric {
+        Numeric::Unorm => 1.0 / component.full() as f32,
+        Numeric::Float16 => 1.0 / 1024.0,
+    };
+    // Alpha near its ends changes colour too little, or leaves none: such pixels say nothing.
+    let colour_is = |i: usize, product: &[u64], factor: &[u64]| {
+        let by = value(alpha, evidence.target[i]);
+        let near = |c: &Component| (value(c, product[i]) - value(c, factor[i]) * by).abs() <= step(c) * 1.01;
+        (0.1..=0.9).contains(&by).then(|| shown.iter().filter(|c| c.channel != Channel::A).all(|c| near(c)))
+    };
+    guesses.extend(
+        evidence.judge(Shape::Multiplied, |x, y| colour_is(evidence.at(x, y), &evidence.actual, &evidence.target)),
+    );
+    guesses.extend(
+        evidence.judge(Shape::NotMultiplied, |x, y| colour_is(evidence.at(x, y), &evidence.target, &evidence.actual)),
+    );
+}
+
+/// Only alpha is wrong.
+pub(super) fn only_alpha(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let mut shown = evidence.layout.shown();
+    let Some(alpha) = shown.find(|c| c.channel == Channel::A) else { return };
+    let mask = !alpha.mask();
+    guesses.extend(evidence.verify(Shape::OnlyAlpha, |x, y| Some((evidence.target[evidence.at(x, y)], mask))));
+}
+
+/// Mirrored and upside down.
+pub(super) fn flipped(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let mut budget = Budget::new();
+    for (horizontally, vertically) in [(false, true), (true, false), (true, true)] {
+        let from = |x: usize, y: usize| {
+            let x = if horizontally { evidence.width - 1 - x } else { x };
+            let y = if vertically { evidence.height - 1 - y } else { y };
+            Some((evidence.target[evidence.at(x, y)], u64::MAX))
+        };
+        guesses.extend(budget.attempt(evidence, || Shape::Flipped { horizontally, vertically }, from));
+    }
+}
+
+/// Moved by whole pixels, up to half the picture.
+pub(super) fn moved(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let (width, height) = (evidence.width as i64, evidence.height as i64);
+    let mut budget = Budget::new();
+    for down in nearest_first(height / 2) {
+        for right in nearest_first(width / 2).filter(|&right| (right, down) != (0, 0)) {
+            if budget.is_spent() {
+                return;
+            }
+            let from = |x: usize, y: usize| {
+                let (x, y) = (x as i64 - right, y as i64 - down);
+                let inside = (0..width).contains(&x) && (0..height).contains(&y);
+                inside.then(|| (evidence.target[(y * width + x) as usize], u64::MAX))
+            };
+            let shape = || Shape::Moved { right: right as i32, down: down as i32 };
+            guesses.extend(budget.attempt(evidence, shape, from));
+        }
+    }
+}
+
+/// 0, 1, -1, 2, -2 and so on to `furthest` and its negative.
+fn nearest_first(furthest: i64) -> impl Iterator<Item = i64> {
+    (0..=2 * furthest).map(|n| if n % 2 == 1 { n / 2 + 1 } else { -(n / 2) })
+}
+
+/// A wrong offset, and a wrong pitch on one side.
+pub(super) fn offset_and_pitch(evidence: &Evidence<'_>, pitch: Option<u64>, guesses: &mut Vec<Guess>) {
+    let pixel = i64::from(evidence.layout.bytes);
+    let row = evidence.width as i64 * pixel;
+    let stated = pitch.and_then(|p| i64::try_from(p).ok()).filter(|&p| p >= row).unwrap_or(row);
+    let candidates = byte_counts(pixel, row, stated, evidence.picture.bytes.len() as i64);
+
+    let mut budget = Budget::new();
+    for &bytes in &candidates {
+        for written in BTreeSet::from([row, stated]) {
+            let from = |x, y| at_byte(evidence, x, y, written, written, bytes);
+            guesses.extend(budget.attempt(evidence, || Shape::Offset { bytes }, from));
+        }
+    }
+
+    let mut budget = Budget::new();
+    for &bytes in &candidates {
+        let pixels = (bytes % pixel == 0).then_some(bytes / pixel);
+        // Written or read at the stated pitch, or both without padding; the other side at another pitch.
+        let pairs = BTreeSet::from([(stated, stated + bytes), (stated - bytes, stated), (row, row + bytes)]);
+        for (written, read) in pairs.into_iter().filter(|&(written, read)| written >= row && read > 0) {
+            let from = |x, y| at_byte(evidence, x, y, written, read, 0);
+            guesses.extend(budget.attempt(evidence, || Shape::RowPitch { bytes, pixels }, from));
+        }
+    }
+}
+
+/// Errors in bytes that are worth a try, smallest first.
+fn byte_counts(pixel: i64, row: i64, stated: i64, total: i64) -> Vec<i64> {
+    let whole_pixels = (1..=row / pixel).map(|n| n * pixel);
+    let alignments = (9..=16).map(|power| 1 << power);
+    let pages = (1..=64).map(|n| n * 4096);
+    let sizes: BTreeSet<i64> = (1..=BYTE_BY_BYTE)
+        .chain(whole_pixels)
+        .chain(alignments)
+        .chain(pages)
+        .chain([stated - row, stated, row])
+        .filter(|&n| n > 0 && n < total)
+        .collect();
+    sizes.into_iter().flat_map(|n| [n, -n]).collect()
+}
+
+/// The bits at pixel (`x`, `y`) for a reader with pitch `read` and an `offset` too large, of a target written at pitch
+/// `written`; all in bytes. Unknown where that is in the padding of a row or outside the picture.
+fn at_byte(evidence: &Evidence<'_>, x: usize, y: usize, written: i64, read: i64, offset: i64) -> Option<Bits> {
+    let n = evidence.layout.bytes as usize;
+    let row = evidence.width * n;
+    let address = y as i64 * read + (x * n) as i64 + offset;
+    let (y, at) = (usize::try_from(address.div_euclid(written)).ok()?, address.rem_euclid(written) as usize);
+    let start = y * row + at;
+    // Without padding a pixel may be put together from the end of one row and the start of the next.
+    let padding = written as usize != row && at + n > row;
+    if padding || start + n > evidence.picture.bytes.len() {
+        return None;
+    }
+    let word = evidence.layout.word(&evidence.picture.bytes[start..]);
+    // Padding bits of the target are unknown wherever they come to lie.
+    let phase = at % n;
+    let visible = evidence.visible;
+    let known = if phase == 0 {
+        visible
+    } else {
+        let (low, high) = (8 * phase as u32, 8 * (n - phase) as u32);
+        visible >> low | visible << high
+    };
+    Some((word, known))
+}
+
+/// Every component within one step, or within one step of 8 bits.
+pub(super) fn rounded(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let shown: Vec<&Component> = evidence.layout.shown().collect();
+    let same = shown.windows(2).all(|pair| pair[0].bits == pair[1].bits);
+    let full = shown.first().map_or(0, |c| c.full());
+    let float = evidence.layout.numeric == Numeric::Float16;
+    let all_near = |near: &dyn Fn(&Component, u64, u64) -> bool, x, y| {
+        let i = evidence.at(x, y);
+        let (target, actual) = (evidence.target[i], evidence.actual[i]);
+        Some(target == actual || shown.iter().all(|c| near(c, target, actual)))
+    };
+
+    // In components of few bits one step is no rounding but another value.
+    let one_step = |c: &Component, t: u64, a: u64| c.of(t).abs_diff(c.of(a)) <= u32::from(c.bits >= 5);
+    let off = match (float, same) {
+        (true, _) => "1 unit in the last place".to_owned(),
+        (_, true) => format!("1 of {full}"),
+        _ => "1 step".to_owned(),
+    };
+    let shape = Shape::Rounded { off, through_8_bits: false };
+    guesses.extend(evidence.judge(shape, |x, y| all_near(&one_step, x, y)));
+
+    if shown.iter().all(|c| c.bits <= 8) {
+        return;
+    }
+    let eighth = |c: &Component| c.full().div_ceil(255);
+    let coarse = |c: &Component, t: u64, a: u64| match evidence.layout.numeric {
+        Numeric::Float16 => crate::compare::distance(Numeric::Float16, c, t, a) <= 1.0 / 255.0,
+        Numeric::Unorm if c.bits > 8 => c.of(t).abs_diff(c.of(a)) <= eighth(c),
+        Numeric::Unorm => c.of(t) == c.of(a),
+    };
+    let off = match (float, shown.first()) {
+        (false, Some(c)) => format!("{} of {full}", eighth(c)),
+        _ => "1/255".to_owned(),
+    };
+    let shape = Shape::Rounded { off, through_8_bits: true };
+    guesses.extend(evidence.judge(shape, |x, y| all_near(&coarse, x, y)));
+}
