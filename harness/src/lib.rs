@@ -10,3 +10,7 @@ pub mod frame;
 pub mod guess;
 pub mod pattern;
 pub mod picture;
+//! Handover.
+
+pub mod kernel;
+pub mod sandbox;

@@ -1,0 +1,81 @@
+//! How does a command run on the kernel that is already there?
+//!
+//! As a process in a group of its own. It gets the whole environment; it is on its owner's machine.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{self, Stdio};
+use std::time::Instant;
+
+use super::{Command, Error, Exit, Group, Kernel, KernelInfo, Process, Running};
+
+/// The kernel of this machine, with its devices and its drivers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Host;
+
+impl Kernel for Host {
+    fn describe(&self) -> KernelInfo {
+        KernelInfo {
+            name: "host".into(),
+            release: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            kernel: String::new(),
+            mesa: Vec::new(),
+        }
+    }
+
+    fn spawn(&self, command: &Command) -> Result<Running, Error> {
+        let mut plain = process::Command::new(&command.program);
+        plain
+            .args(&command.args)
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(cwd) = &command.cwd {
+            plain.current_dir(cwd);
+        }
+        let mut group = Group::spawn(&mut plain).map_err(|source| Error::Program {
+            program: command.program.clone(),
+            kernel: "host",
+            code: exit_code_of(&source),
+            why: source.to_string(),
+        })?;
+        Ok(Running {
+            stdin: group.child.stdin.take().map(Into::into),
+            stdout: group.child.stdout.take().map(Into::into),
+            stderr: group.child.stderr.take().map(Into::into),
+            process: Box::new(group),
+            started: Instant::now(),
+            deadline: command.deadline,
+        })
+    }
+}
+
+impl Process for Group {
+    fn wait(&mut self, until: Option<Instant>) -> Result<Option<Exit>, Error> {
+        let status = Self::wait(self, until).map_err(Error::system("waiting for the command"))?;
+        Ok(status.map(|status| match (status.code(), status.signal()) {
+            (Some(code), _) => Exit::Code(code),
+            (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+        }))
+    }
+
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn kernel_log(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What a shell exits with when a program cannot be started for this reason.
+pub(crate) fn exit_code_of(error: &io::Error) -> i32 {
+    match error.kind() {
+        io::ErrorKind::NotFound => 127,
+        _ => 126,
+    }
+}

@@ -1,0 +1,311 @@
+//! How does the user-mode kernel start, and how does one talk to what runs in it?
+//!
+//! The kernel is an ordinary process whose terminals are pipes. This file makes the pipes, starts
+//! the process, moves bytes and listens for the guest's reports. What the arguments are is decided
+//! in `cmdline`, what the guest does in `guest`.
+#![expect(
+    unsafe_code,
+    reason = "the kernel process must inherit pipes beyond the three standard streams, which std only allows through pre_exec"
+)]
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, getrlimit};
+
+use super::cmdline::{self, Fds, Plan};
+use super::control::Control;
+use super::log::CappedLog;
+use super::wire::{self, Job, Report};
+use crate::kernel::{Error, Exit, Group, Process, Running, wait_readable};
+
+/// From the start of the kernel to the start of the command, at most. It takes 0.3 s on two cores.
+const BOOT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Kept of each end of the kernel log, bytes.
+const LOG_LIMIT: usize = 2 * 1024 * 1024;
+
+/// Lines of the kernel log in an error message.
+const LOG_LINES: usize = 20;
+
+/// Open files that a sandbox's kernel and its streams may take.
+const OPEN_FILES: u64 = 128;
+
+/// A kernel that runs, and the host's ends of its terminals.
+struct Guest {
+    kernel: PathBuf,
+    group: Group,
+    reports: OwnedFd,
+    unread: Vec<u8>,
+    log: Arc<Mutex<CappedLog>>,
+    log_readers: Vec<JoinHandle<()>>,
+    ended: Option<Exit>,
+    /// A terminal whose input ends is hung up, and the guest's reports go over the same one.
+    _frames: OwnedFd,
+    _control: Control,
+}
+
+/// Starts `kernel` with `job` and returns once the command runs.
+pub(super) fn boot(
+    kernel: &Path,
+    extra: &[String],
+    init: &Path,
+    job: &Job,
+    deadline: Option<Duration>,
+) -> Result<Running, Error> {
+    let started = Instant::now();
+    check_open_files()?;
+    let memory_mib = cmdline::memory_mib(extra).map_err(Error::Refused)?;
+    let memory_dir = cmdline::memory_dir(&memory_candidates(), memory_mib, room_mib)
+        .map_err(Error::Refused)?;
+    let control = Control::new(job, init)?;
+
+    let doing = "making the pipes of the sandbox";
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::system(doing));
+    let (stdin_read, stdin_write) = pipe()?;
+    let (control_in, frames) = pipe()?;
+    let (reports, control_out) = pipe()?;
+    let (stdout_read, stdout) = pipe()?;
+    let (stderr_read, stderr) = pipe()?;
+    let (console_read, console) = pipe()?;
+    let (early_read, early) = pipe()?;
+    let early_copy = early.try_clone().map_err(Error::system(doing))?;
+
+    let plan = Plan {
+        control: control.path(),
+        memory_mib,
+        fds: Fds {
+            control_in: control_in.as_raw_fd(),
+            control_out: control_out.as_raw_fd(),
+            stdout: stdout.as_raw_fd(),
+            stderr: stderr.as_raw_fd(),
+            console: console.as_raw_fd(),
+        },
+        extra,
+    };
+    let mut command = process::Command::new(kernel);
+    command
+        .args(cmdline::arguments(&plan).map_err(Error::Refused)?)
+        .env_clear()
+        .env("TMPDIR", memory_dir)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(early_copy)
+        .stderr(early);
+    inherit(&mut command, [control_in, control_out, stdout, stderr, console]);
+    let group = Group::spawn(&mut command).map_err(|source| Error::Boot {
+        kernel: kernel.to_owned(),
+        why: format!("it cannot be executed: {source}"),
+        log: String::new(),
+    })?;
+    // The kernel has its own now; with ours gone, the pipes end when it ends.
+    drop(command);
+
+    let log = Arc::new(Mutex::new(CappedLog::new(LOG_LIMIT)));
+    let log_readers = [(early_read, false), (console_read, true)].map(|(from, is_console)| {
+        let log = Arc::clone(&log);
+        thread::spawn(move || keep_log(from, is_console, &log))
+    });
+    let mut guest = Guest {
+        kernel: kernel.to_owned(),
+        group,
+        reports,
+        unread: Vec::new(),
+        log,
+        log_readers: log_readers.into(),
+        ended: None,
+        _frames: frames.try_clone().map_err(Error::system(doing))?,
+        _control: control,
+    };
+    guest.wait_for_start(job)?;
+    thread::spawn(move || feed(stdin_read, frames));
+    Ok(Running {
+        stdin: Some(stdin_write),
+        stdout: Some(stdout_read),
+        stderr: Some(stderr_read),
+        process: Box::new(guest),
+        started,
+        deadline,
+    })
+}
+
+/// Lets `command` inherit `fds` under the numbers they have here, and closes them with it.
+fn inherit<const N: usize>(command: &mut process::Command, fds: [OwnedFd; N]) {
+    let clear = move || -> io::Result<()> {
+        for fd in &fds {
+            fcntl_setfd(fd.as_fd(), FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes only `fcntl` system calls on descriptors that
+    // it owns; it neither allocates nor locks, so it is safe in a forked child of a threaded process.
+    unsafe { command.pre_exec(clear) };
+}
+
+fn check_open_files() -> Result<(), Error> {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < OPEN_FILES => Err(Error::Refused(format!(
+            "the limit of open files is {limit}, and the sandbox needs {OPEN_FILES}: run `ulimit -n 1024` first"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn memory_candidates() -> Vec<PathBuf> {
+    vec!["/dev/shm".into(), std::env::temp_dir(), "/var/tmp".into()]
+}
+
+/// Free space of `dir` in MiB, if the kernel's memory can be there at all.
+fn room_mib(dir: &Path) -> Result<u64, String> {
+    let stat = rustix::fs::statvfs(dir).map_err(|error| format!("is not usable ({error})"))?;
+    if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC) {
+        return Err("is mounted noexec".into());
+    }
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize) >> 20)
+}
+
+/// Takes what the kernel prints, as fast as it prints it.
+///
+/// Its console comes up late and then repeats everything from the start, so what came over standard
+/// error before is dropped at that moment; it is what is left of a kernel that ended earlier.
+fn keep_log(from: OwnedFd, mut is_console: bool, log: &Mutex<CappedLog>) {
+    let mut from = File::from(from);
+    let mut piece = [0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut piece) {
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut is_console) {
+            log.clear();
+        }
+        log.push(&piece[..length]);
+    }
+}
+
+/// Hands standard input to the guest in frames, until its end or the guest's.
+fn feed(from: OwnedFd, to: OwnedFd) {
+    let (mut from, mut to) = (File::from(from), File::from(to));
+    let mut piece = vec![0; wire::FRAME];
+    while let Ok(length) = from.read(&mut piece) {
+        if wire::write_frame(&mut to, &piece[..length]).is_err() || length == 0 {
+            break;
+        }
+    }
+}
+
+impl Guest {
+    fn wait_for_start(&mut self, job: &Job) -> Result<(), Error> {
+        match self.report(Some(Instant::now() + BOOT_DEADLINE))? {
+            Some(Ok(Report::Started)) => Ok(()),
+            Some(Ok(Report::NotStarted { why, code })) => Err(Error::Program {
+                program: job.program.clone(),
+                kernel: "sandbox",
+                why,
+                code,
+            }),
+            Some(Ok(Report::Failed { why })) => Err(self.boot_error(why)),
+            Some(Ok(report)) => Err(self.boot_error(format!("it reported {report:?} first"))),
+            Some(Err(why)) => Err(self.boot_error(format!("{why} before the command started"))),
+            None => {
+                let seconds = BOOT_DEADLINE.as_secs();
+                Err(self.boot_error(format!("nothing came of it within {seconds} s")))
+            }
+        }
+    }
+
+    fn boot_error(&mut self, why: String) -> Error {
+        Error::Boot {
+            kernel: self.kernel.clone(),
+            why,
+            log: self.last_words(),
+        }
+    }
+
+    /// Ends the kernel and returns the end of its log.
+    fn last_words(&mut self) -> String {
+        self.group.kill();
+        for reader in self.log_readers.drain(..) {
+            let _ = reader.join();
+        }
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("end of the kernel log:\n{}", log.last_lines(LOG_LINES))
+    }
+
+    /// The guest's next report, or how the kernel ended; `None` if neither came until `until`.
+    fn report(&mut self, until: Option<Instant>) -> Result<Option<Result<Report, String>>, Error> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                let report = serde_json::from_slice(&line).map_err(|error| {
+                    let line = String::from_utf8_lossy(&line);
+                    format!("the guest reported {line:?}, which is no report ({error}),")
+                });
+                return Ok(Some(report));
+            }
+            let ready = wait_readable(&[&self.reports, self.group.exited()], until)
+                .map_err(Error::system("waiting for the sandbox"))?;
+            if ready[0] {
+                let mut piece = [0; 4096];
+                let length = rustix::io::read(&self.reports, &mut piece)
+                    .map_err(Error::system("reading the sandbox's reports"))?;
+                self.unread.extend_from_slice(&piece[..length]);
+                if length > 0 {
+                    continue;
+                }
+            }
+            // Reports come first: a kernel that reported and ended has not died.
+            if ready[1] || ready[0] {
+                let ended = self
+                    .group
+                    .wait(Some(Instant::now() + Duration::from_secs(1)))
+                    .map_err(Error::system("waiting for the sandbox"))?;
+                let how = ended.map_or("it closed its terminals".into(), |status| {
+                    format!("it ended with {status}")
+                });
+                return Ok(Some(Err(how)));
+            }
+            return Ok(None);
+        }
+    }
+}
+
+impl Process for Guest {
+    fn wait(&mut self, until: Option<Instant>) -> Result<Option<Exit>, Error> {
+        if self.ended.is_none() {
+            self.ended = match self.report(until)? {
+                None => None,
+                Some(Ok(Report::Code(code))) => Some(Exit::Code(code)),
+                Some(Ok(Report::Signal(signal))) => Some(Exit::Signal(signal)),
+                Some(Ok(other)) => Some(Exit::KernelDied {
+                    why: format!("its init reported {other:?}"),
+                    log: self.last_words(),
+                }),
+                Some(Err(why)) => Some(Exit::KernelDied {
+                    why,
+                    log: self.last_words(),
+                }),
+            };
+            if self.ended.is_some() {
+                // Everything is handed on and synced; there is nothing to wait for in a power-off.
+                self.group.kill();
+            }
+        }
+        Ok(self.ended.clone())
+    }
+
+    fn kill(&mut self) {
+        self.group.kill();
+    }
+
+    fn kernel_log(&self) -> Option<String> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(log.text())
+    }
+}

@@ -1,0 +1,101 @@
+//! What of a kernel's log is kept?
+//!
+//! The beginning and the end, with a line between them that says how much is missing: a kernel that
+//! is stuck can print without end, and both its boot and its last words matter.
+
+use std::collections::VecDeque;
+
+/// A log of at most twice `limit` bytes, whatever is pushed.
+#[derive(Debug)]
+pub(super) struct CappedLog {
+    limit: usize,
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    dropped: u64,
+}
+
+impl CappedLog {
+    /// An empty log that keeps the first and the last `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            head: Vec::new(),
+            tail: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Forgets everything so far.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.limit);
+    }
+
+    /// Adds what the kernel printed.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let room = (self.limit - self.head.len()).min(bytes.len());
+        let (head, rest) = bytes.split_at(room);
+        self.head.extend_from_slice(head);
+        self.tail.extend(rest);
+        let over = self.tail.len().saturating_sub(self.limit);
+        self.tail.drain(..over);
+        self.dropped += over as u64;
+    }
+
+    /// The log as text; bytes that are no text are replaced.
+    pub(super) fn text(&self) -> String {
+        let mut bytes = self.head.clone();
+        if self.dropped > 0 {
+            let note = format!("\n[... {} bytes left out ...]\n", self.dropped);
+            bytes.extend_from_slice(note.as_bytes());
+        }
+        let (front, back) = self.tail.as_slices();
+        bytes.extend_from_slice(front);
+        bytes.extend_from_slice(back);
+        String::from_utf8_lossy(&bytes).replace('\r', "")
+    }
+
+    /// The last `count` lines, indented, for an error message.
+    pub(super) fn last_lines(&self, count: usize) -> String {
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        if lines.is_empty() {
+            return "  (it printed nothing)".into();
+        }
+        let from = lines.len().saturating_sub(count);
+        let shown: Vec<String> = lines[from..].iter().map(|line| format!("  {line}")).collect();
+        shown.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_log_is_whole() {
+        let mut log = CappedLog::new(8);
+        log.push(b"12345678");
+        log.push(b"abcdefgh");
+        assert_eq!(log.text(), "12345678abcdefgh");
+    }
+
+    #[test]
+    fn an_endless_log_keeps_both_ends_and_says_so() {
+        let mut log = CappedLog::new(4);
+        log.push(b"boot");
+        for _ in 0..1000 {
+            log.push(b"noise");
+        }
+        log.push(b"last");
+        assert_eq!(log.text(), "boot\n[... 5000 bytes left out ...]\nlast");
+        assert!(log.tail.capacity() < 64, "what is dropped is not kept");
+    }
+
+    #[test]
+    fn the_last_lines_are_the_last() {
+        let mut log = CappedLog::new(100);
+        log.push(b"one\r\ntwo\n\nthree\n");
+        assert_eq!(log.last_lines(2), "  two\n  three");
+        assert_eq!(CappedLog::new(1).last_lines(2), "  (it printed nothing)");
+    }
+}
