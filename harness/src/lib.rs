@@ -14,3 +14,12 @@ pub mod picture;
 
 pub mod kernel;
 pub mod sandbox;
+pub mod case;
+pub mod cli;
+pub mod finding;
+pub mod junit;
+pub mod kernel;
+pub mod lane;
+pub mod report;
+pub mod run;
+pub mod verdict;

@@ -1,0 +1,327 @@
+//! The `handover` command: what a user can ask for, and what is printed and returned.
+//!
+//! Only this file prints. What a subcommand does is in the module of its noun.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::case::{Bench, Case, Cases, GoldenMode};
+use crate::kernel::{self, Command, Kernel};
+use crate::lane::{Lane, On};
+use crate::report::{Report, ReportDir};
+use crate::run::progress::Progress;
+use crate::run::stop::Stop;
+use crate::run::{self, Plan, Session, select, text, worker};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  everything that ran is as it should be
+    1  findings: a failure, a crash, a timeout, or something the lane does not allow
+    2  the command line, a lane file or the report directory cannot be used
+    3  no worker could be started, or it could not be kept running
+  130  interrupted; the report holds what was known by then";
+
+/// Test the moment a GPU buffer changes hands: between two devices, with proof.
+#[derive(Parser)]
+#[command(name = "handover", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Handover {
+    #[command(subcommand)]
+    command: Asked,
+}
+
+#[derive(Subcommand)]
+enum Asked {
+    /// Run cases and write a report
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Write golden images from what the reference lane renders now
+    #[command(after_help = BLESS_HELP)]
+    Bless(BlessArgs),
+    /// Serve cases to a supervisor on the standard streams
+    #[command(hide = true)]
+    Worker,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+    handover run                            every case, in the sandbox
+    handover run scanout AB24               cases with `scanout` or `AB24` in their name
+    handover run 'dma_buf::*::AB24*'        `*` stands for any text
+    handover run --exact NAME               one case, as a failure's `again` line has it
+    handover run --on host --report /tmp/r  the devices of this machine
+    handover run --lane ci/lanes/lab.toml   judged by the rules of a lane
+
+The report directory gets report.json, junit.xml and the images of cases that failed.
+Exit codes: 0 green, 1 findings, 2 usage, 3 no worker, 130 interrupted.";
+
+const BLESS_HELP: &str = "\
+Only the reference lane may bless, since its pictures are the gold standard, and never where CI is set.
+Look at what changed (`git diff --stat golden`) before you commit it.";
+
+#[derive(Args)]
+struct RunArgs {
+    /// Parts of names, or patterns with `*`; a case that matches any of them runs [default: all]
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    /// Take each FILTER as a whole name
+    #[arg(long)]
+    exact: bool,
+    /// Print the names of the selected cases and touch no device
+    #[arg(long)]
+    list: bool,
+    /// Where cases run [default: the lane's, or sandbox]
+    #[arg(long, value_enum, env = "HANDOVER_ON", value_name = "WHERE")]
+    on: Option<On>,
+    /// Directory for report.json, junit.xml and images
+    #[arg(
+        long,
+        default_value = "report",
+        env = "HANDOVER_REPORT",
+        value_name = "DIR"
+    )]
+    report: PathBuf,
+    /// Workers at once [default: the lane's, or one per processor; in the sandbox at most 2]
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    jobs: Option<usize>,
+    /// Deadline of one case in seconds [default: the lane's, or 30]
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    timeout: Option<Duration>,
+    /// Lane file: devices that must answer, cases that must run, skips that are allowed
+    #[arg(long, env = "HANDOVER_LANE", value_name = "FILE")]
+    lane: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct BlessArgs {
+    /// Parts of names, or patterns with `*` [default: all]
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    /// Directory for the report
+    #[arg(
+        long,
+        default_value = "report",
+        env = "HANDOVER_REPORT",
+        value_name = "DIR"
+    )]
+    report: PathBuf,
+    /// Lane file; it must be a reference lane [default: sandbox]
+    #[arg(long, env = "HANDOVER_LANE", value_name = "FILE")]
+    lane: Option<PathBuf>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("a whole number, at least 1".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let valid = "a number of seconds from 0.01 to 86400";
+    let seconds: f64 = text.parse().map_err(|_| valid.to_owned())?;
+    match (0.01..=86_400.0).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err(valid.into()),
+    }
+}
+
+/// Why a command ends without having done what it was asked.
+enum Refusal {
+    /// The user can put it right on the command line or in a file: exit code 2.
+    Usage(String),
+    /// The machine is in the way: exit code 3.
+    Machine(String),
+}
+
+/// Everything the `handover` command does, with the cases that `register` adds.
+pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
+    let asked = Handover::parse();
+    let cases = match Cases::collect(register) {
+        Ok(cases) => cases,
+        Err(error) => return refuse(&Refusal::Usage(error.to_string())),
+    };
+    let done = match asked.command {
+        Asked::Run(args) => run(args, &cases, GoldenMode::Check),
+        Asked::Bless(args) => bless(args, &cases),
+        Asked::Worker => worker::serve(&cases)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| Refusal::Machine(format!("the worker ends: {error}"))),
+    };
+    done.unwrap_or_else(|refusal| refuse(&refusal))
+}
+
+fn refuse(refusal: &Refusal) -> ExitCode {
+    let (what, code) = match refusal {
+        Refusal::Usage(what) => (what, 2),
+        Refusal::Machine(what) => (what, 3),
+    };
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    say(
+        &mut anstream::stderr(),
+        &format!("{red}error:{red:#} {what}\n"),
+    );
+    ExitCode::from(code)
+}
+
+/// Prints; whoever closed the stream does not want to read it.
+fn say(stream: &mut impl Write, text: &str) {
+    let _ = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.flush());
+}
+
+fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCode, Refusal> {
+    let names: Vec<&str> = cases.iter().map(|case| case.info.name.as_str()).collect();
+    let selected = select::select(&names, &args.filters, args.exact)
+        .map_err(|error| Refusal::Usage(error.to_string()))?;
+    if args.list {
+        let list: String = selected
+            .iter()
+            .map(|&at| format!("{}\n", names[at]))
+            .collect();
+        say(&mut anstream::stdout(), &list);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (on, lane) = lane_of(&args)?;
+    if let Some(lane) = &lane {
+        lane.check_patterns(&names)
+            .map_err(|error| Refusal::Usage(error.to_string()))?;
+    }
+    let report =
+        ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
+    let default_jobs = match on {
+        On::Host => run::processors(),
+        On::Sandbox => run::processors().min(2),
+    };
+    let jobs = args
+        .jobs
+        .or(lane.as_ref().and_then(|lane| lane.jobs))
+        .unwrap_or(default_jobs);
+    let stop = Stop::default();
+    stop_on_signals(&stop)?;
+    let again = match &args.lane {
+        Some(lane) => format!("handover run --lane {} --exact", lane.display()),
+        None => format!("handover run --on {on} --exact"),
+    };
+    let plan = Plan {
+        kernel: kernel_for(on, lane.as_ref())?,
+        worker: own_worker()?,
+        lane,
+        whole: args.filters.is_empty(),
+        case_within: args.timeout,
+        report,
+        golden,
+        again,
+    };
+    let session = Session::open(plan, stop);
+    let infos: Vec<_> = selected.iter().map(|&at| &cases[at].info).collect();
+    let names: Vec<&str> = selected.iter().map(|&at| names[at]).collect();
+    let verdicts = session.run_all(&infos, jobs, &Progress::new(infos.len()));
+    let report = session.conclude(&names, verdicts);
+    let written = session.write(&report);
+    say(&mut anstream::stdout(), &text::summary(&report));
+    let path = written.map_err(|error| Refusal::Machine(error.to_string()))?;
+    say(
+        &mut anstream::stdout(),
+        &format!("report {}\n", path.display()),
+    );
+    Ok(exit_code(&report))
+}
+
+fn exit_code(report: &Report) -> ExitCode {
+    match report {
+        report if report.interrupted => ExitCode::from(130),
+        report if report.error.is_some() => ExitCode::from(3),
+        report if report.is_green() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
+    if std::env::var_os("CI").is_some_and(|value| !value.is_empty()) {
+        return Err(Refusal::Usage(
+            "golden images are never written where CI is set".into(),
+        ));
+    }
+    let args = RunArgs {
+        filters: args.filters,
+        exact: false,
+        list: false,
+        on: None,
+        report: args.report,
+        jobs: None,
+        timeout: None,
+        lane: args.lane,
+    };
+    match lane_of(&args)? {
+        (_, Some(lane)) if lane.reference => run(args, cases, GoldenMode::Bless),
+        (_, lane) => Err(Refusal::Usage(format!(
+            "lane {} is not a reference lane; only one with `reference = true` may bless",
+            lane.map_or_else(String::new, |lane| lane.name)
+        ))),
+    }
+}
+
+/// Where to run and by which rules.
+fn lane_of(args: &RunArgs) -> Result<(On, Option<Lane>), Refusal> {
+    let usage = |error: crate::lane::LaneError| Refusal::Usage(error.to_string());
+    let Some(path) = &args.lane else {
+        return match args.on.unwrap_or(On::Sandbox) {
+            On::Sandbox => Ok((On::Sandbox, Some(Lane::sandbox().map_err(usage)?))),
+            On::Host => Ok((On::Host, None)),
+        };
+    };
+    let lane = Lane::read(path).map_err(usage)?;
+    match args.on {
+        Some(on) if on != lane.on => Err(Refusal::Usage(format!(
+            "lane {} runs on the {}, which contradicts `--on {on}`",
+            lane.name, lane.on
+        ))),
+        _ => Ok((lane.on, Some(lane))),
+    }
+}
+
+fn kernel_for(on: On, _lane: Option<&Lane>) -> Result<Box<dyn Kernel>, Refusal> {
+    match on {
+        On::Host => Ok(Box::new(kernel::Host)),
+        On::Sandbox => Err(Refusal::Machine(
+            "the sandbox is not merged yet; use `--on host`".into(),
+        )),
+    }
+}
+
+/// The command that makes a worker of this very program.
+fn own_worker() -> Result<Command, Refusal> {
+    let program = std::env::current_exe().map_err(|error| {
+        Refusal::Machine(format!("the path of this program cannot be found: {error}"))
+    })?;
+    Ok(Command::new(program).args(["worker"]))
+}
+
+/// Ctrl-C ends the workers and still writes the report; a second one ends at once.
+fn stop_on_signals(stop: &Stop) -> Result<(), Refusal> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let stop = stop.clone();
+    let failed =
+        |error: std::io::Error| Refusal::Machine(format!("signals cannot be watched: {error}"));
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+    let watch = move || {
+        for _ in signals.forever() {
+            if stop.is_stopped() {
+                std::process::exit(130);
+            }
+            stop.stop();
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch)
+        .map(drop)
+        .map_err(failed)
+}

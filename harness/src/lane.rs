@@ -1,0 +1,374 @@
+//! What must hold beyond the verdicts, so that a run which tested nothing is not green?
+//!
+//! A lane file names the devices that must have answered, the cases that must run and the skips that are allowed.
+//! This file reads and judges; it runs nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::case::Role;
+use crate::report::{CaseReport, Machine};
+use crate::verdict::Verdict;
+
+/// The lane of the sandbox, used where no lane is named.
+const SANDBOX: &str = include_str!("../../ci/lanes/sandbox.toml");
+
+/// Where cases run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// In the user-mode kernel with its own devices.
+    Sandbox,
+    /// In the kernel of this machine, on its devices.
+    Host,
+}
+
+impl std::fmt::Display for On {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            On::Sandbox => "sandbox",
+            On::Host => "host",
+        })
+    }
+}
+
+/// The rules of one lane.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lane {
+    /// The lane's name; a file without one is named after the file.
+    #[serde(default)]
+    pub name: String,
+    /// Where its cases run.
+    pub on: On,
+    /// Whether this lane may bless golden images.
+    #[serde(default)]
+    pub reference: bool,
+    /// Workers at once.
+    pub jobs: Option<usize>,
+    /// Deadline of one case, in s.
+    pub timeout_s: Option<u64>,
+    /// For each role, a part of the name or driver of the device that must have answered.
+    #[serde(default)]
+    pub devices: BTreeMap<Role, String>,
+    /// Cases that must get a verdict other than skip; `*` stands for any text.
+    #[serde(default)]
+    pub must_run: Vec<String>,
+    /// Skips that are no finding.
+    #[serde(default)]
+    pub may_skip: Vec<MaySkip>,
+    /// Added to the environment of the workers.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Arguments for the kernel of the sandbox.
+    #[serde(default)]
+    pub kernel_args: Vec<String>,
+}
+
+/// A skip that a lane allows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaySkip {
+    /// Which cases; `*` stands for any text.
+    pub case: String,
+    /// A part of the reason with which they skip.
+    pub reason: String,
+    /// Why that is as it should be here.
+    pub because: String,
+}
+
+impl Lane {
+    /// The lane of the sandbox.
+    ///
+    /// # Errors
+    /// Only if the file that was compiled in is wrong.
+    pub fn sandbox() -> Result<Lane, LaneError> {
+        Lane::parse(Path::new("ci/lanes/sandbox.toml"), SANDBOX)
+    }
+
+    /// Reads a lane file.
+    ///
+    /// # Errors
+    /// Names the file, the line, and the keys that would be valid.
+    pub fn read(path: &Path) -> Result<Lane, LaneError> {
+        let text = std::fs::read_to_string(path).map_err(|error| LaneError {
+            path: path.to_owned(),
+            what: format!("cannot be read: {error}"),
+        })?;
+        Lane::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Lane, LaneError> {
+        let wrong = |what: String| LaneError {
+            path: path.to_owned(),
+            what,
+        };
+        let mut lane: Lane =
+            toml::from_str(text).map_err(|error| wrong(format!("is not valid: {error}")))?;
+        if lane.name.is_empty() {
+            lane.name = path
+                .file_stem()
+                .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        }
+        if lane.jobs == Some(0) || lane.timeout_s == Some(0) {
+            return Err(wrong(
+                "is not valid: `jobs` and `timeout_s` must be at least 1".into(),
+            ));
+        }
+        for skip in &lane.may_skip {
+            if skip.reason.trim().is_empty() {
+                return Err(wrong(format!(
+                    "is not valid: `may_skip` of {:?} has an empty `reason`, which would allow any",
+                    skip.case
+                )));
+            }
+        }
+        Ok(lane)
+    }
+
+    /// Checks that every pattern names a case.
+    ///
+    /// # Errors
+    /// Names the patterns that match none: a renamed case must not slip out of its lane.
+    pub fn check_patterns(&self, names: &[&str]) -> Result<(), LaneError> {
+        let patterns = self
+            .must_run
+            .iter()
+            .chain(self.may_skip.iter().map(|skip| &skip.case));
+        let unknown: Vec<&str> = patterns
+            .filter(|pattern| !names.iter().any(|name| glob(pattern, name)))
+            .map(String::as_str)
+            .collect();
+        match unknown.as_slice() {
+            [] => Ok(()),
+            unknown => Err(LaneError {
+                path: PathBuf::from(&self.name),
+                what: format!("names cases that do not exist: {}", unknown.join(", ")),
+            }),
+        }
+    }
+
+    /// Whether a case may skip with this reason.
+    pub fn allows_skip(&self, case: &str, reason: &str) -> bool {
+        self.may_skip
+            .iter()
+            .any(|skip| glob(&skip.case, case) && reason.contains(&skip.reason))
+    }
+
+    /// What the lane finds wrong with one case.
+    pub fn judge_case(&self, case: &CaseReport) -> Option<String> {
+        let (Verdict::Skip, Some(reason)) = (case.verdict, &case.reason) else {
+            return None;
+        };
+        if self
+            .must_run
+            .iter()
+            .any(|pattern| glob(pattern, &case.name))
+        {
+            return Some(format!(
+                "{} was skipped, but must run in lane {}: {reason}",
+                case.name, self.name
+            ));
+        }
+        (!self.allows_skip(&case.name, reason)).then(|| {
+            format!(
+                "{} was skipped, and lane {} does not allow that: {reason}",
+                case.name, self.name
+            )
+        })
+    }
+
+    /// What the lane finds wrong with the devices that answered. `whole` is false when only some cases were asked for:
+    /// then a device that nobody needed is not missed.
+    pub fn judge_devices(&self, machine: &Machine, whole: bool) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (role, part) in &self.devices {
+            let answered = machine.devices.get(role).map_or(&[][..], Vec::as_slice);
+            if answered.is_empty() && whole {
+                problems.push(format!(
+                    "no device answered as {role}; lane {} demands `{part}`",
+                    self.name
+                ));
+            }
+            for device in answered {
+                if !device.to_string().contains(part.as_str()) {
+                    problems.push(format!(
+                        "{role} is {device}; lane {} demands `{part}`",
+                        self.name
+                    ));
+                }
+            }
+        }
+        problems
+    }
+
+    /// The cases that must run and got no verdict.
+    pub fn judge_missing(&self, names: &[&str], cases: &[CaseReport]) -> Vec<String> {
+        names
+            .iter()
+            .filter(|name| self.must_run.iter().any(|pattern| glob(pattern, name)))
+            .filter(|name| !cases.iter().any(|case| case.name == **name))
+            .map(|name| format!("{name} has no verdict, but must run in lane {}", self.name))
+            .collect()
+    }
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any text.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or("");
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// A lane file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the lane file {} {what}", path.display())]
+pub struct LaneError {
+    path: PathBuf,
+    what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::DeviceIdentity;
+
+    fn lane(text: &str) -> Lane {
+        Lane::parse(Path::new("here/lab.toml"), text).unwrap()
+    }
+
+    fn skipped(name: &str, reason: &str) -> CaseReport {
+        CaseReport {
+            name: name.into(),
+            verdict: Verdict::Skip,
+            reason: Some(reason.into()),
+            message: None,
+            duration_ms: 0,
+            exporter: None,
+            importer: None,
+            artifacts: vec![],
+            kernel_log: vec![],
+            output: String::new(),
+            attempts: vec![],
+            allowed: None,
+            blessed: vec![],
+            again: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_lane_of_the_sandbox_is_valid() {
+        let lane = Lane::sandbox().unwrap();
+        assert_eq!(
+            (lane.name.as_str(), lane.on, lane.reference),
+            ("sandbox", On::Sandbox, true)
+        );
+    }
+
+    #[test]
+    fn unknown_keys_and_roles_name_the_valid_ones() {
+        for (text, expected) in [
+            ("on = \"host\"\nmust_runn = []", "expected one of"),
+            ("on = \"moon\"", "`sandbox`"),
+            ("on = \"host\"\n[devices]\ngpu_c = \"x\"", "`gpu_b`"),
+            ("on = \"host\"\njobs = 0", "at least 1"),
+            (
+                "on = \"host\"\n[[may_skip]]\ncase = \"*\"\nreason = \"\"\nbecause = \"\"",
+                "empty `reason`",
+            ),
+        ] {
+            let error = Lane::parse(Path::new("lab.toml"), text)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("lab.toml") && error.contains(expected),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("a::b", "a::b", true),
+            ("a::b", "a::bc", false),
+            ("a::*", "a::b::c", true),
+            ("*::AB24*", "a::b::AB24_x", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "a1c2b", false),
+            ("ab*b", "ab", false),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_skip_is_red_unless_allowed_for_this_case_and_reason() {
+        let lane = lane(
+            "on = \"host\"\nmust_run = [\"a::must_*\"]\n\
+             [[may_skip]]\ncase = \"a::*\"\nreason = \"gpu_b\"\nbecause = \"one GPU here\"",
+        );
+        assert_eq!(
+            lane.judge_case(&skipped("a::b_works", "needs gpu_b; there is one GPU")),
+            None
+        );
+        let other = lane
+            .judge_case(&skipped("a::b_works", "needs screen"))
+            .unwrap();
+        assert!(
+            other.contains("lane lab does not allow that: needs screen"),
+            "{other}"
+        );
+        let must = lane
+            .judge_case(&skipped("a::must_work", "needs gpu_b"))
+            .unwrap();
+        assert!(must.contains("must run in lane lab"), "{must}");
+        assert_eq!(
+            lane.judge_missing(&["a::must_work", "a::b_works"], &[])
+                .len(),
+            1
+        );
+        assert!(
+            lane.check_patterns(&["b::works"])
+                .unwrap_err()
+                .to_string()
+                .contains("a::must_*")
+        );
+    }
+
+    #[test]
+    fn the_wrong_driver_is_red() {
+        let lane = lane("on = \"host\"\n[devices]\ngpu_a = \"llvmpipe\"\nscreen = \"vkms\"");
+        let real = DeviceIdentity {
+            name: "Radeon".into(),
+            driver: "radv".into(),
+        };
+        let machine = Machine {
+            devices: [(Role::GpuA, vec![real])].into(),
+            ..Machine::default()
+        };
+        assert_eq!(
+            lane.judge_devices(&machine, true),
+            [
+                "gpu_a is Radeon (radv); lane lab demands `llvmpipe`",
+                "no device answered as screen; lane lab demands `vkms`"
+            ]
+        );
+        assert_eq!(lane.judge_devices(&machine, false).len(), 1);
+    }
+}

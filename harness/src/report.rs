@@ -1,0 +1,325 @@
+//! What happened in a run, as data: the one source of `report.json`, of the terminal's text, of JUnit and of the exit code.
+//!
+//! It judges nothing; verdicts come from [`crate::verdict`] and what a lane demands from [`crate::lane`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::{DeviceIdentity, Role};
+use crate::verdict::{Try, Verdict};
+
+/// The version of the schema below. It grows by one when a field changes its meaning or goes; a new field keeps it.
+pub const SCHEMA: u32 = 1;
+
+/// One run. Times are in ms.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Where the cases ran and who answered.
+    pub machine: Machine,
+    /// The lane by whose rules the run is judged, if one applies.
+    pub lane: Option<String>,
+    /// From the start of the run to its last verdict.
+    pub wall_ms: u64,
+    /// Where the time went.
+    pub timings: Timings,
+    /// How many cases got which verdict.
+    pub summary: Summary,
+    /// Whether the run was stopped before every case had its verdict.
+    pub interrupted: bool,
+    /// Why the run could not go on, if it could not.
+    pub error: Option<String>,
+    /// What makes the run red beyond the verdicts: a skip that is not allowed, a case that had to run, a wrong driver.
+    pub problems: Vec<String>,
+    /// Worth reading, but nothing that makes the run red.
+    pub notes: Vec<String>,
+    /// One entry per case that got a verdict, in the order of registration.
+    pub cases: Vec<CaseReport>,
+}
+
+/// Where a run took place.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// `sandbox` or `host`.
+    pub on: String,
+    /// Release of the kernel under the cases; `null` when no worker came up.
+    pub kernel: Option<String>,
+    /// Where that kernel came from: a package with its version, or a path; empty on the host.
+    pub kernel_from: String,
+    /// The Mesa versions that belong to the sandbox, reference first; empty on the host.
+    pub mesa: Vec<String>,
+    /// Release of the kernel under the supervisor.
+    pub host_kernel: String,
+    /// Processors that the supervisor may use.
+    pub processors: usize,
+    /// `read`, or why the kernel log of the cases could not be read.
+    pub kernel_log: String,
+    /// The devices that answered, by role. More than one per role only if workers disagreed.
+    pub devices: BTreeMap<Role, Vec<DeviceIdentity>>,
+}
+
+/// Where the time of a run went, in ms.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Timings {
+    /// From the start of the first worker (in the sandbox: of its kernel) to the first verdict.
+    pub start_to_first_verdict_ms: Option<u64>,
+    /// Workers that were started, replacements included.
+    pub workers_started: usize,
+}
+
+/// How many cases got which verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Cases that were asked for.
+    pub selected: usize,
+    /// Selected cases without a verdict, because the run was stopped.
+    pub not_run: usize,
+    /// The claim holds.
+    pub pass: usize,
+    /// The claim does not hold.
+    pub fail: usize,
+    /// The worker or its kernel ended in the case.
+    pub crash: usize,
+    /// No verdict before the deadline.
+    pub timeout: usize,
+    /// Something was missing.
+    pub skip: usize,
+    /// Failed as a known defect makes it fail.
+    pub known: usize,
+}
+
+impl Summary {
+    /// Counts `cases` of the `selected` ones.
+    pub fn of(cases: &[CaseReport], selected: usize) -> Summary {
+        let mut summary = Summary {
+            selected,
+            not_run: selected.saturating_sub(cases.len()),
+            ..Summary::default()
+        };
+        for case in cases {
+            *summary.of_verdict(case.verdict) += 1;
+        }
+        summary
+    }
+
+    fn of_verdict(&mut self, verdict: Verdict) -> &mut usize {
+        match verdict {
+            Verdict::Pass => &mut self.pass,
+            Verdict::Fail => &mut self.fail,
+            Verdict::Crash => &mut self.crash,
+            Verdict::Timeout => &mut self.timeout,
+            Verdict::Skip => &mut self.skip,
+            Verdict::Known => &mut self.known,
+        }
+    }
+}
+
+/// One side of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// The part it plays.
+    pub role: Role,
+    /// Who answered; `null` if nobody did, or if the worker did not live to say.
+    pub device: Option<DeviceIdentity>,
+}
+
+/// One case and its verdict.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CaseReport {
+    /// The case's name.
+    pub name: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Of a skip, what is missing; of a known failure, its URL.
+    pub reason: Option<String>,
+    /// Of a failure, the finding; its first line is a sentence.
+    pub message: Option<String>,
+    /// Of the first try, in ms.
+    pub duration_ms: u64,
+    /// Who handed the buffer out.
+    pub exporter: Option<Side>,
+    /// Who took it in.
+    pub importer: Option<Side>,
+    /// Files that the case left, relative to the report's directory.
+    pub artifacts: Vec<String>,
+    /// What the kernel logged during the case.
+    pub kernel_log: Vec<String>,
+    /// What the worker printed during the case, kept unless it passed; the middle of a long text is left out.
+    pub output: String,
+    /// Every try; the second one ran in a fresh worker.
+    pub attempts: Vec<Try>,
+    /// Whether the lane allows this skip; `null` if it is none, or if no lane applies.
+    pub allowed: Option<bool>,
+    /// Golden images that the case wrote.
+    pub blessed: Vec<String>,
+    /// The command that runs this case alone.
+    pub again: String,
+}
+
+impl Report {
+    /// Whether everything that ran is as it should be.
+    pub fn is_green(&self) -> bool {
+        self.error.is_none()
+            && !self.interrupted
+            && self.problems.is_empty()
+            && !self.cases.iter().any(|case| case.verdict.is_red())
+    }
+}
+
+/// A directory that a run writes its report to.
+#[derive(Clone, Debug)]
+pub struct ReportDir {
+    path: PathBuf,
+}
+
+impl ReportDir {
+    /// Makes the directory, if need be, and tries whether a file can be written in it.
+    ///
+    /// # Errors
+    /// Names the directory and what is wrong with it.
+    pub fn open(path: &Path) -> Result<ReportDir, ReportError> {
+        let failed = |doing, source| ReportError {
+            doing,
+            path: path.to_owned(),
+            source,
+        };
+        fs::create_dir_all(path).map_err(|error| failed("make the report directory", error))?;
+        let path = path
+            .canonicalize()
+            .map_err(|error| failed("find the report directory", error))?;
+        tempfile::NamedTempFile::new_in(&path)
+            .and_then(|mut file| file.write_all(b"{}"))
+            .map_err(|error| failed("write in the report directory", error))?;
+        Ok(ReportDir { path })
+    }
+
+    /// The directory, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a case leaves its files.
+    pub fn of_case(&self, name: &str) -> PathBuf {
+        self.path.join("cases").join(name.replace("::", "."))
+    }
+
+    /// The files that a case left, relative to the directory and sorted.
+    pub fn files_of_case(&self, name: &str) -> Vec<String> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.of_case(name)];
+        while let Some(folder) = folders.pop() {
+            // A case that left nothing made no folder.
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(relative) = path.strip_prefix(&self.path) {
+                    files.push(relative.to_string_lossy().into_owned());
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// The error for a file whose contents could not even be made.
+    pub(crate) fn unwritable(
+        &self,
+        name: &str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> ReportError {
+        ReportError {
+            doing: "write",
+            path: self.path.join(name),
+            source: io::Error::other(source),
+        }
+    }
+
+    /// Writes one file as a whole: it is either the old one or the new one, never half of one.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write(&self, name: &str, contents: &[u8]) -> Result<PathBuf, ReportError> {
+        let path = self.path.join(name);
+        write_whole(&path, contents).map_err(|source| ReportError {
+            doing: "write",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(path)
+    }
+}
+
+fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(folder)?;
+    file.write_all(contents)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A report that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {}: {source}", path.display())]
+pub struct ReportError {
+    doing: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_place_of_the_directory_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("report");
+        fs::write(&file, "x").unwrap();
+        let error = ReportDir::open(&file).unwrap_err().to_string();
+        assert!(
+            error.contains("report directory") && error.contains(&file.display().to_string()),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_beside_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = ReportDir::open(folder.path()).unwrap();
+        report.write("report.json", b"one").unwrap();
+        report.write("report.json", b"two").unwrap();
+        let names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["report.json"]);
+        assert_eq!(fs::read(folder.path().join("report.json")).unwrap(), b"two");
+    }
+
+    #[test]
+    fn artifacts_are_relative_and_sorted() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = ReportDir::open(folder.path()).unwrap();
+        let place = report.of_case("a::b_works::AB24");
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("target.png"), "").unwrap();
+        fs::write(place.join("actual.png"), "").unwrap();
+        assert_eq!(
+            report.files_of_case("a::b_works::AB24"),
+            [
+                "cases/a.b_works.AB24/actual.png",
+                "cases/a.b_works.AB24/target.png"
+            ]
+        );
+        assert!(report.files_of_case("a::c_works").is_empty());
+    }
+}

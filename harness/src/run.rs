@@ -1,0 +1,281 @@
+//! How does a run go from a list of cases to a report?
+//!
+//! A [`Session`] is one run: it lends its supervisor to whoever has a case to run, and at the end judges the lane and
+//! writes the report. The `handover` command and the `cargo test` target both drive cases through it.
+
+pub mod kernel_log;
+mod link;
+pub mod progress;
+pub mod protocol;
+pub mod select;
+pub mod stop;
+pub mod supervisor;
+pub mod text;
+pub mod worker;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::case::{CaseInfo, GoldenMode};
+use crate::junit;
+use crate::kernel::{Command, Kernel};
+use crate::lane::Lane;
+use crate::report::{
+    CaseReport, Machine, Report, ReportDir, ReportError, SCHEMA, Summary, Timings,
+};
+use crate::verdict::Verdict;
+use progress::Progress;
+use stop::Stop;
+use supervisor::{Halt, Seen, Settings, Supervisor};
+
+/// Deadline of one case where neither the user nor the lane has another.
+pub const CASE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Deadline of a worker's start; a kernel of its own needs a second of it.
+const START_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a session needs to know before its first case.
+pub struct Plan {
+    /// Where workers run.
+    pub kernel: Box<dyn Kernel>,
+    /// What starts a worker.
+    pub worker: Command,
+    /// The rules by which the run is judged.
+    pub lane: Option<Lane>,
+    /// Whether every case was asked for; what is missing can only be judged then.
+    pub whole: bool,
+    /// Deadline of one case; without one, the lane's, or 30 s.
+    pub case_within: Option<Duration>,
+    /// Where the report goes.
+    pub report: ReportDir,
+    /// Whether golden images are compared or written.
+    pub golden: GoldenMode,
+    /// The command that runs one case, without the case's name.
+    pub again: String,
+}
+
+/// One run.
+pub struct Session {
+    supervisor: Supervisor,
+    lane: Option<Lane>,
+    whole: bool,
+    report: ReportDir,
+    machine: Machine,
+    stop: Stop,
+    began: Instant,
+}
+
+impl Session {
+    /// Begins a run; no worker is started before the first case.
+    pub fn open(plan: Plan, stop: Stop) -> Session {
+        let began = Instant::now();
+        let place = plan.kernel.describe();
+        let machine = Machine {
+            on: place.name,
+            kernel: None,
+            kernel_from: place.kernel,
+            mesa: place.mesa,
+            host_kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            processors: processors(),
+            kernel_log: "not read: no worker came up".into(),
+            devices: Default::default(),
+        };
+        let mut worker = plan.worker.share(plan.report.path());
+        let lane_within = plan
+            .lane
+            .as_ref()
+            .and_then(|lane| lane.timeout_s)
+            .map(Duration::from_secs);
+        for (name, value) in plan.lane.iter().flat_map(|lane| &lane.environment) {
+            worker = worker.env(name, value);
+        }
+        let settings = Settings {
+            kernel: plan.kernel,
+            worker,
+            case_within: plan.case_within.or(lane_within).unwrap_or(CASE_WITHIN),
+            start_within: START_WITHIN,
+            report: plan.report.clone(),
+            golden: plan.golden,
+            again: plan.again,
+        };
+        Session {
+            supervisor: Supervisor::new(settings, stop.clone()),
+            lane: plan.lane,
+            whole: plan.whole,
+            report: plan.report,
+            machine,
+            stop,
+            began,
+        }
+    }
+
+    /// Runs one case; callable from many threads at once.
+    ///
+    /// # Errors
+    /// When there is no verdict: the run was stopped, or no worker can be had.
+    pub fn run(&self, case: &CaseInfo) -> Result<CaseReport, Halt> {
+        let mut report = self.supervisor.run(case)?;
+        if let (Verdict::Skip, Some(lane)) = (report.verdict, &self.lane) {
+            report.allowed = Some(lane.judge_case(&report).is_none());
+        }
+        Ok(report)
+    }
+
+    /// What the lane finds wrong with one case beyond its verdict.
+    pub fn problem_of(&self, case: &CaseReport) -> Option<String> {
+        self.lane.as_ref()?.judge_case(case)
+    }
+
+    /// Runs `cases`, `jobs` at a time, until all have a verdict or the run must stop.
+    pub fn run_all(
+        &self,
+        cases: &[&CaseInfo],
+        jobs: usize,
+        progress: &Progress,
+    ) -> Vec<CaseReport> {
+        let next = AtomicUsize::new(0);
+        let verdicts = Mutex::new(Vec::new());
+        let work = || {
+            while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                progress.began(&case.name);
+                // Why it halted is the supervisor's to keep; every other thread meets the same.
+                let Ok(report) = self.run(case) else { return };
+                progress.ended(&report);
+                verdicts
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(report);
+            }
+        };
+        std::thread::scope(|scope| {
+            let (working, idle) = crossbeam_channel::bounded::<()>(0);
+            for job in 1..jobs.min(cases.len()).max(1) {
+                let working = working.clone();
+                let spawned = std::thread::Builder::new()
+                    .name(format!("job {job}"))
+                    .spawn_scoped(scope, move || {
+                        work();
+                        drop(working);
+                    });
+                if spawned.is_err() {
+                    // Fewer jobs do the same work.
+                    break;
+                }
+            }
+            let ticker = std::thread::Builder::new().name("progress".into());
+            let _ = ticker.spawn_scoped(scope, move || {
+                while idle.recv_timeout(Duration::from_secs(1))
+                    == Err(crossbeam_channel::RecvTimeoutError::Timeout)
+                {
+                    progress.tick();
+                }
+            });
+            work();
+            drop(working);
+        });
+        progress.finish();
+        let mut verdicts = verdicts
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let place = |report: &CaseReport| cases.iter().position(|case| case.name == report.name);
+        verdicts.sort_by_key(place);
+        verdicts
+    }
+
+    /// Ends the workers, judges the lane and makes the report of `cases`. `names` are the cases that were asked for.
+    pub fn conclude(&self, names: &[&str], cases: Vec<CaseReport>) -> Report {
+        let wall_ms = millis(self.began.elapsed());
+        let seen = self.supervisor.finish();
+        let interrupted = self.stop.is_stopped();
+        let machine = self.machine_of(&seen);
+        let mut problems = Vec::new();
+        if seen.broken.is_none() && !interrupted {
+            problems = self.problems(&machine, names, &cases);
+        }
+        Report {
+            schema: SCHEMA,
+            machine,
+            lane: self.lane.as_ref().map(|lane| lane.name.clone()),
+            wall_ms,
+            timings: Timings {
+                start_to_first_verdict_ms: seen.to_first_verdict.map(millis),
+                workers_started: seen.workers_started,
+            },
+            summary: Summary::of(&cases, names.len()),
+            interrupted,
+            error: seen.broken,
+            problems,
+            notes: seen.notes,
+            cases,
+        }
+    }
+
+    /// Writes `report.json` and `junit.xml`, each as a whole, and returns the path of the former.
+    ///
+    /// # Errors
+    /// Names the file that could not be written.
+    pub fn write(&self, report: &Report) -> Result<PathBuf, ReportError> {
+        let mut json = serde_json::to_vec_pretty(report)
+            .map_err(|error| self.report.unwritable("report.json", error))?;
+        json.push(b'\n');
+        let path = self.report.write("report.json", &json)?;
+        let xml =
+            junit::document(report).map_err(|error| self.report.unwritable("junit.xml", error))?;
+        self.report.write("junit.xml", xml.as_bytes())?;
+        Ok(path)
+    }
+
+    fn machine_of(&self, seen: &Seen) -> Machine {
+        let mut machine = self.machine.clone();
+        if let Some(hello) = &seen.hello {
+            machine.kernel = Some(hello.kernel.clone());
+            machine.kernel_log = match &hello.no_kernel_log {
+                None => "read".into(),
+                Some(why) => format!("not readable: {why}"),
+            };
+        }
+        for (role, devices) in &seen.devices {
+            machine
+                .devices
+                .insert(*role, devices.iter().cloned().collect());
+        }
+        machine
+    }
+
+    fn problems(&self, machine: &Machine, names: &[&str], cases: &[CaseReport]) -> Vec<String> {
+        let mut problems: Vec<String> = cases
+            .iter()
+            .filter_map(|case| self.problem_of(case))
+            .collect();
+        if let Some(lane) = &self.lane {
+            problems.extend(lane.judge_devices(machine, self.whole));
+            if self.whole {
+                problems.extend(lane.judge_missing(names, cases));
+            }
+        }
+        let nothing_ran = cases.iter().all(|case| case.verdict == Verdict::Skip);
+        let all_allowed = !cases.is_empty() && cases.iter().all(|case| case.allowed == Some(true));
+        // One case that may skip here, asked for alone, is no reason for alarm; a whole run of them is.
+        if nothing_ran && (self.whole || !all_allowed) {
+            problems.push(match cases.len() {
+                0 => "no case ran: there is none".into(),
+                skipped => format!("no case ran: {skipped} were skipped, so nothing was shown"),
+            });
+        }
+        problems
+    }
+}
+
+/// How many processors this process may use.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

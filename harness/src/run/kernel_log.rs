@@ -1,0 +1,233 @@
+//! What did the kernel say during a case, and is any of it a finding?
+//!
+//! [`KernelLog`] reads `/dev/kmsg` without blocking; [`finding`] is pure. The record format is that of
+//! `Documentation/ABI/testing/dev-kmsg`: `level,sequence,time,flags;text`, continuation lines begin with a space.
+
+use std::io;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+
+/// The most lines kept of one case; a wedged kernel prints without end.
+const MAX_LINES: usize = 400;
+
+/// A place in the kernel's log.
+pub struct KernelLog {
+    fd: OwnedFd,
+}
+
+impl KernelLog {
+    /// Opens the log at its end.
+    ///
+    /// # Errors
+    /// Usually `EPERM`: the log is for root where `kernel.dmesg_restrict` is 1.
+    pub fn open() -> io::Result<KernelLog> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open("/dev/kmsg", flags, Mode::empty())?;
+        rustix::fs::seek(&fd, SeekFrom::End(0))?;
+        Ok(KernelLog { fd })
+    }
+
+    /// The lines since the last call, oldest first, at most 400 of them.
+    pub fn take(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut more = 0_usize;
+        // One read is one record; the kernel's own limit on a record is below 8 KiB.
+        let mut record = vec![0_u8; 8192];
+        loop {
+            match rustix::io::read(&self.fd, record.as_mut_slice()) {
+                Ok(0) => break,
+                Ok(length) => match text_of(&String::from_utf8_lossy(&record[..length])) {
+                    Some(line) if lines.len() < MAX_LINES => lines.push(line),
+                    Some(_) => more += 1,
+                    None => {}
+                },
+                // The ring was overwritten: the next read goes on with the oldest record there is.
+                Err(Errno::PIPE) => lines.push("(the kernel log overflowed here)".to_owned()),
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+            if more > 100_000 {
+                break;
+            }
+        }
+        if more > 0 {
+            lines.push(format!("({more} more lines)"));
+        }
+        lines
+    }
+}
+
+/// The text of one record without its prefix and its device properties.
+///
+/// Records of user space (facility not 0, such as init's messages) are nothing the kernel said.
+fn text_of(record: &str) -> Option<String> {
+    let (prefix, text) = record.split_once(';')?;
+    let level: u32 = prefix.split(',').next()?.parse().ok()?;
+    (level >> 3 == 0).then(|| text.lines().next().unwrap_or("").to_owned())
+}
+
+/// How a line begins when the kernel has found a defect in itself; the words are its own. WARN's line has had
+/// two forms (`WARNING: CPU: 0 PID: 31 at …`, `WARNING: drivers/…:24 at …, CPU#0`), lockdep has one per rule.
+const BEGINS: &[&str] = &[
+    "WARNING: ",
+    "BUG ",
+    "BUG: ",
+    "Oops",
+    "INFO: rcu_",
+    "INFO: possible ",
+    "INFO: trying to register",
+];
+
+/// What such a line holds when something else may stand before it: a driver's prefix, a task's name.
+const HOLDS: &[&str] = &[
+    "WARNING: CPU:",
+    "BUG: KASAN:",
+    "kernel BUG at",
+    "Kernel BUG at",
+    "Kernel panic",
+    "general protection fault",
+    "Unable to handle kernel",
+    "blocked for more than",
+    "detected stall",
+    "UBSAN: ",
+    "KCSAN: ",
+    "DMA-API: ",
+    "refcount_t: ",
+    "list_add corruption",
+    "list_del corruption",
+    "scheduling while atomic",
+    "scheduling from the idle thread",
+    "sleeping function called from invalid context",
+    "GPU HANG",
+];
+
+fn is_defect(line: &str) -> bool {
+    let line = line.trim_start();
+    BEGINS.iter().any(|words| line.starts_with(words))
+        || HOLDS.iter().any(|words| line.contains(words))
+}
+
+/// The first defect that the lines report, with the lines that belong to it; `None` if there is none.
+pub fn finding(lines: &[String]) -> Option<String> {
+    let at = lines.iter().position(|line| is_defect(line))?;
+    // The splash around a warning: one line of dashes before, its registers and trace after.
+    let shown: Vec<&str> = lines[at..].iter().take(24).map(String::as_str).collect();
+    let rest = lines.len() - at - shown.len();
+    let more = if rest > 0 {
+        format!("\n    ({rest} more lines)")
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "the kernel reported a defect: {}\n\n    {}{more}",
+        lines[at].trim(),
+        shown.join("\n    ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn defects_are_found_with_their_trace() {
+        for (log, headline) in [
+            (
+                "[drm] vkms connected\n------------[ cut here ]------------\n\
+                 WARNING: CPU: 0 PID: 31 at drivers/gpu/drm/vkms/vkms_crtc.c:24 vkms_vblank_simulate+0x1f0/0x210\n\
+                 Modules linked in:\nCPU: 0 UID: 0 PID: 31 Comm: worker Not tainted 7.3.4 #1",
+                "WARNING: CPU: 0 PID: 31 at drivers/gpu/drm/vkms/vkms_crtc.c:24",
+            ),
+            (
+                "BUG: KASAN: slab-use-after-free in dma_buf_release+0x84/0x120\nRead of size 8 at addr ffff",
+                "BUG: KASAN: slab-use-after-free in dma_buf_release",
+            ),
+            (
+                "BUG: scheduling while atomic: swapper/0/0x00000002",
+                "BUG: scheduling while atomic",
+            ),
+            (
+                "BUG: unable to handle page fault for address: 0000000000001000",
+                "BUG: unable to handle page fault",
+            ),
+            ("Oops: Oops: 0002 [#1] SMP NOPTI", "Oops: Oops: 0002"),
+            (
+                "======================================================\n\
+                 WARNING: possible circular locking dependency detected\n7.3.4 #1 Not tainted",
+                "WARNING: possible circular locking dependency detected",
+            ),
+            (
+                "refcount_t: underflow; use-after-free.",
+                "refcount_t: underflow",
+            ),
+            (
+                "INFO: task worker:31 blocked for more than 120 seconds.",
+                "INFO: task worker:31 blocked",
+            ),
+            (
+                "UBSAN: shift-out-of-bounds in drivers/gpu/drm/drm_fb.c:12:3",
+                "UBSAN: shift-out-of-bounds",
+            ),
+            (
+                "DMA-API: device driver maps memory from stack [addr=0000]",
+                "DMA-API: device driver maps memory from stack",
+            ),
+            (
+                "WARNING: drivers/gpu/drm/drm_gem.c:287 at drm_gem_object_handle_put_unlocked+0x9c/0xb0, CPU#1: worker/31",
+                "WARNING: drivers/gpu/drm/drm_gem.c:287",
+            ),
+            (
+                "i915 0000:00:02.0: [drm] GPU HANG: ecode 9:1:85dffffb",
+                "GPU HANG",
+            ),
+        ] {
+            let found = finding(&lines(log)).unwrap_or_else(|| panic!("nothing found in {log}"));
+            let first = found.lines().next().unwrap();
+            assert!(first.contains(headline), "{first}");
+        }
+    }
+
+    #[test]
+    fn ordinary_lines_are_not_findings() {
+        let log = "vivid-000: contiguous chunk is too small 917504/921600\n\
+                   [drm] Initialized vkms 1.0.0 for vkms on minor 0\n\
+                   warning: `handover' uses a deprecated ioctl\n\
+                   random: crng init done\n\
+                   udmabuf: DEBUG build\n\
+                   INFO: task scheduling starts\n\
+                   worker[31]: segfault at 0 ip 00007f sp 00007f error 4 in libvulkan_lvp.so";
+        assert_eq!(finding(&lines(log)), None);
+    }
+
+    #[test]
+    fn a_record_gives_its_text_and_user_space_is_left_out() {
+        assert_eq!(
+            text_of("6,339,5140900,-;NET: Registered PF_INET6 protocol family\n SUBSYSTEM=net\n")
+                .as_deref(),
+            Some("NET: Registered PF_INET6 protocol family")
+        );
+        assert_eq!(
+            text_of("30,340,5140901,-;init: BUG: says init").as_deref(),
+            None
+        );
+        assert_eq!(text_of("rubbish"), None);
+    }
+
+    #[test]
+    fn a_long_trace_is_cut() {
+        let mut log = vec!["BUG: KASAN: x".to_owned()];
+        log.extend((0..100).map(|i| format!(" frame {i}")));
+        let found = finding(&log).unwrap();
+        assert!(
+            found.contains("frame 22") && !found.contains("frame 23"),
+            "{found}"
+        );
+        assert!(found.ends_with("(77 more lines)"), "{found}");
+    }
+}

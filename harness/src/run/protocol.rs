@@ -1,0 +1,67 @@
+//! What do supervisor and worker say to each other? One JSON value per line, in both directions.
+//!
+//! The supervisor writes requests to the worker's standard input. The worker's answers leave on what was
+//! its standard output when it started; see [`super::worker`] for why it is moved away from there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::{DeviceIdentity, GoldenMode, Role};
+use crate::verdict::Verdict;
+
+/// The longest answer that the supervisor reads, in bytes; a longer line is no answer.
+pub const MAX_LINE: u64 = 4 << 20;
+
+/// The line on the worker's standard error that ends the output of one case.
+pub const END_OF_OUTPUT: &[u8] = b"\x1ehandover: end of case\n";
+
+/// Supervisor to worker: run this case.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The case's full name.
+    pub run: String,
+    /// Where its images go, as the worker sees that directory.
+    pub artifacts: PathBuf,
+    /// Whether golden images are compared or written.
+    pub golden: GoldenMode,
+}
+
+/// Worker to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Reply {
+    /// The worker is ready; sent once, before any request is read.
+    Hello(Hello),
+    /// The case that was asked for begins. What happens from here on is blamed on it.
+    Began,
+    /// The case ended.
+    Done(Box<Done>),
+}
+
+/// What a worker knows about where it runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Release of the kernel under the worker.
+    pub kernel: String,
+    /// Why the kernel log cannot be read, if it cannot.
+    pub no_kernel_log: Option<String>,
+}
+
+/// How a case ended inside a worker that lived to tell.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// Pass, fail or skip.
+    pub verdict: Verdict,
+    /// The finding or the reason of the skip.
+    pub text: String,
+    /// From begin to end, in ms.
+    pub duration_ms: u64,
+    /// Every role that the case named and the device that answered.
+    pub devices: BTreeMap<Role, DeviceIdentity>,
+    /// The kernel's lines during the case.
+    pub kernel_log: Vec<String>,
+    /// Golden images that were written.
+    pub blessed: Vec<String>,
+}

@@ -1,0 +1,118 @@
+//! Which cases did the user mean? Pure.
+
+use crate::lane::glob;
+
+/// Filters that select nothing, each with the names that come closest.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", unknown.join("\n"))]
+pub struct UnknownFilter {
+    unknown: Vec<String>,
+}
+
+/// The indices of the names that `filters` select, in the order of `names`; all of them without filters.
+///
+/// A filter is a part of a name, a pattern if it holds a `*`, or with `exact` a whole name.
+///
+/// # Errors
+/// Names every filter that selects nothing, with the nearest names.
+pub fn select(
+    names: &[&str],
+    filters: &[String],
+    exact: bool,
+) -> Result<Vec<usize>, UnknownFilter> {
+    if filters.is_empty() {
+        return Ok((0..names.len()).collect());
+    }
+    let unknown: Vec<String> = filters
+        .iter()
+        .filter(|filter| !names.iter().any(|name| matches(filter, name, exact)))
+        .map(|filter| explain(filter, names, exact))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(UnknownFilter { unknown });
+    }
+    let is_meant = |name: &str| filters.iter().any(|filter| matches(filter, name, exact));
+    Ok((0..names.len()).filter(|&at| is_meant(names[at])).collect())
+}
+
+fn matches(filter: &str, name: &str, exact: bool) -> bool {
+    match (exact, filter.contains('*')) {
+        (true, _) => name == filter,
+        (false, true) => glob(filter, name),
+        (false, false) => name.contains(filter),
+    }
+}
+
+fn explain(filter: &str, names: &[&str], exact: bool) -> String {
+    let what = if exact {
+        "no case is named"
+    } else {
+        "no case's name matches"
+    };
+    match nearest(filter, names).as_slice() {
+        [] => format!("{what} `{filter}`; `--list` shows them all"),
+        near => format!(
+            "{what} `{filter}`; the nearest are:\n    {}",
+            near.join("\n    ")
+        ),
+    }
+}
+
+/// At most three names that the user may have meant, nearest first.
+fn nearest<'a>(filter: &str, names: &[&'a str]) -> Vec<&'a str> {
+    let mut near: Vec<(f64, &str)> = names
+        .iter()
+        .map(|name| (likeness(filter, name), *name))
+        .collect();
+    near.retain(|(likeness, _)| *likeness > 0.6);
+    near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    near.truncate(3);
+    near.into_iter().map(|(_, name)| name).collect()
+}
+
+/// A filter may be meant for the whole name or for one part of it.
+fn likeness(filter: &str, name: &str) -> f64 {
+    name.split("::")
+        .chain([name])
+        .map(|part| strsim::normalized_damerau_levenshtein(filter, part))
+        .fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[&str] = &[
+        "dma_buf::arrives_bit_exact::AB24",
+        "dma_buf::arrives_bit_exact::AB24_odd",
+        "scanout::shows_what_was_drawn",
+    ];
+
+    fn filters(list: &[&str]) -> Vec<String> {
+        list.iter().map(|&filter| filter.to_owned()).collect()
+    }
+
+    #[test]
+    fn parts_patterns_and_whole_names() {
+        let selected = |list: &[&str], exact| select(NAMES, &filters(list), exact).unwrap();
+        assert_eq!(selected(&[], false), [0, 1, 2]);
+        assert_eq!(selected(&["AB24"], false), [0, 1]);
+        assert_eq!(selected(&["*_odd", "scanout"], false), [1, 2]);
+        assert_eq!(selected(&["dma_buf::arrives_bit_exact::AB24"], true), [0]);
+    }
+
+    #[test]
+    fn an_unknown_filter_offers_the_nearest_names() {
+        let error = select(NAMES, &filters(&["AB24", "show_what_was_drwan"]), false)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "no case's name matches `show_what_was_drwan`; the nearest are:\n    scanout::shows_what_was_drawn"
+        );
+        let error = select(NAMES, &filters(&["zzz"]), true)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "no case is named `zzz`; `--list` shows them all");
+    }
+}

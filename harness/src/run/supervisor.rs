@@ -1,0 +1,344 @@
+//! How does every case get its verdict, whatever it does to the process it runs in?
+//!
+//! A supervisor keeps idle workers and lends one to each caller of [`Supervisor::run`]; how many run at once is for the
+//! callers to say. It blames a dead worker on the case it was in, and on nothing else: a worker that dies outside any
+//! case is replaced once, and then the run cannot go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::link::{Ending, Link};
+use super::protocol::Hello;
+use super::stop::Stop;
+use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Role};
+use crate::kernel::{Command, Kernel};
+use crate::report::{CaseReport, ReportDir, Side};
+use crate::verdict::{self, Try, Verdict};
+
+/// How long a worker may take to close its devices at the end of its life.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What a supervisor works with.
+pub struct Settings {
+    /// Where workers run.
+    pub kernel: Box<dyn Kernel>,
+    /// What starts a worker.
+    pub worker: Command,
+    /// Deadline of one case.
+    pub case_within: Duration,
+    /// Deadline of a worker's start, with its kernel.
+    pub start_within: Duration,
+    /// Where cases leave their files.
+    pub report: ReportDir,
+    /// Whether golden images are compared or written.
+    pub golden: GoldenMode,
+    /// The command that runs one case, without the case's name.
+    pub again: String,
+}
+
+/// Why a case got no verdict.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// Somebody asked the run to stop.
+    #[error("the run was interrupted")]
+    Interrupted,
+    /// No worker can be had; nothing is wrong with any case.
+    #[error("{0}")]
+    NoWorker(String),
+}
+
+/// What is known about a run beside its verdicts.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// When the first worker was started.
+    pub started: Option<Instant>,
+    /// From then to the first verdict.
+    pub to_first_verdict: Option<Duration>,
+    /// Workers started, replacements included.
+    pub workers_started: usize,
+    /// What the first worker said about where it runs.
+    pub hello: Option<Hello>,
+    /// The devices that answered.
+    pub devices: BTreeMap<Role, BTreeSet<DeviceIdentity>>,
+    /// Oddities that belong to no case.
+    pub notes: Vec<String>,
+    /// Why the run cannot go on.
+    pub broken: Option<String>,
+}
+
+/// Runs cases in workers. Share it between threads by reference.
+pub struct Supervisor {
+    settings: Settings,
+    stop: Stop,
+    idle: Mutex<Vec<Link>>,
+    seen: Mutex<Seen>,
+}
+
+/// One try of a case, and what it left.
+struct Attempt {
+    tried: Try,
+    devices: BTreeMap<Role, DeviceIdentity>,
+    kernel_log: Vec<String>,
+    output: String,
+    blessed: Vec<String>,
+}
+
+impl Supervisor {
+    /// A supervisor with no worker yet.
+    pub fn new(settings: Settings, stop: Stop) -> Supervisor {
+        Supervisor {
+            settings,
+            stop,
+            idle: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Runs one case, a second time if it fails, and gives the verdict.
+    ///
+    /// # Errors
+    /// When there is no verdict: the run was stopped, or no worker can be had.
+    pub fn run(&self, case: &CaseInfo) -> Result<CaseReport, Halt> {
+        // Images of an earlier run must not pass for this one's.
+        let _ = std::fs::remove_dir_all(self.settings.report.of_case(&case.name));
+
+        let link = self.idle().pop();
+        let link = match link {
+            Some(link) => link,
+            None => self.start()?,
+        };
+        let (link, first) = self.attempt(link, case)?;
+        let (link, second) = if verdict::wants_repeat(&first.tried, case.known.as_ref()) {
+            self.retire(link);
+            let (link, second) = self.attempt(self.start()?, case)?;
+            (link, Some(second))
+        } else {
+            (link, None)
+        };
+        if let Some(link) = link {
+            self.idle().push(link);
+        }
+        Ok(self.report(case, first, second))
+    }
+
+    /// Closes every worker and says what was seen.
+    pub fn finish(&self) -> Seen {
+        let links = std::mem::take(&mut *self.idle());
+        for link in links {
+            self.retire(Some(link));
+        }
+        self.seen().clone()
+    }
+
+    /// Starts a worker; a second one if the first does not come up.
+    fn start(&self) -> Result<Link, Halt> {
+        if let Some(broken) = self.seen().broken.clone() {
+            return Err(Halt::NoWorker(broken));
+        }
+        self.start_once().or_else(|first| {
+            if self.stop.is_stopped() {
+                return Err(Halt::Interrupted);
+            }
+            self.start_once().map_err(|second| {
+                if self.stop.is_stopped() {
+                    return Halt::Interrupted;
+                }
+                let why = match first == second {
+                    true => format!("{second} (twice)"),
+                    false => format!("{second}\nand the one before: {first}"),
+                };
+                self.seen().broken = Some(why.clone());
+                Halt::NoWorker(why)
+            })
+        })
+    }
+
+    fn start_once(&self) -> Result<Link, String> {
+        if self.stop.is_stopped() {
+            return Err(Halt::Interrupted.to_string());
+        }
+        {
+            let mut seen = self.seen();
+            seen.started.get_or_insert_with(Instant::now);
+            seen.workers_started += 1;
+        }
+        let Settings {
+            kernel,
+            worker,
+            start_within,
+            ..
+        } = &self.settings;
+        let link = Link::start(kernel.as_ref(), worker, *start_within, &self.stop)?;
+        self.seen().hello.get_or_insert_with(|| link.hello.clone());
+        Ok(link)
+    }
+
+    /// Tries the case in `link`, or in a fresh worker if that one died before it began.
+    fn attempt(&self, link: Link, case: &CaseInfo) -> Result<(Option<Link>, Attempt), Halt> {
+        match self.try_in(link, case) {
+            Tried::Ended(link, attempt) => return Ok((link, *attempt)),
+            Tried::Stopped => return Err(Halt::Interrupted),
+            Tried::NeverBegan(how) => {
+                self.seen().notes.push(format!(
+                    "a worker died between two cases and was replaced: it {how}"
+                ));
+            }
+        }
+        match self.try_in(self.start()?, case) {
+            Tried::Ended(link, attempt) => Ok((link, *attempt)),
+            Tried::Stopped => Err(Halt::Interrupted),
+            Tried::NeverBegan(how) => {
+                let why = format!(
+                    "two workers in a row died before they began {}; the second {how}",
+                    case.name
+                );
+                self.seen().broken = Some(why.clone());
+                Err(Halt::NoWorker(why))
+            }
+        }
+    }
+
+    fn try_in(&self, mut link: Link, case: &CaseInfo) -> Tried {
+        let settings = &self.settings;
+        let ran_before = link.ran.clone();
+        let began = Instant::now();
+        let within = settings.case_within;
+        let ending = link.run(
+            &case.name,
+            &settings.report.of_case(&case.name),
+            settings.golden,
+            within,
+            &self.stop,
+        );
+        let (verdict, text) = match ending {
+            Ending::Stopped => return Tried::Stopped,
+            Ending::NeverBegan(how) => return Tried::NeverBegan(how),
+            Ending::Done(done) => {
+                self.saw(&done.devices);
+                let attempt = Attempt {
+                    tried: Try {
+                        verdict: done.verdict,
+                        text: done.text,
+                        duration_ms: done.duration_ms,
+                        ran_before,
+                    },
+                    devices: done.devices,
+                    kernel_log: done.kernel_log,
+                    output: link.output_text(),
+                    blessed: done.blessed,
+                };
+                return Tried::Ended(Some(link), Box::new(attempt));
+            }
+            Ending::Crashed(how) => (Verdict::Crash, format!("{how} in the middle of this case")),
+            Ending::TimedOut => (
+                Verdict::Timeout,
+                format!(
+                    "no verdict after {} s; the worker was killed",
+                    within.as_secs_f64()
+                ),
+            ),
+        };
+        self.saw(&BTreeMap::new());
+        Tried::Ended(
+            None,
+            Box::new(Attempt {
+                tried: Try {
+                    verdict,
+                    text,
+                    duration_ms: millis(began.elapsed()),
+                    ran_before,
+                },
+                devices: BTreeMap::new(),
+                kernel_log: link.kernel_log(),
+                output: link.output_text(),
+                blessed: Vec::new(),
+            }),
+        )
+    }
+
+    /// Notes the devices of a case that ended, and when the first one did.
+    fn saw(&self, devices: &BTreeMap<Role, DeviceIdentity>) {
+        let mut seen = self.seen();
+        let started = seen.started;
+        seen.to_first_verdict = seen
+            .to_first_verdict
+            .or(started.map(|started| started.elapsed()));
+        for (role, device) in devices {
+            seen.devices
+                .entry(*role)
+                .or_default()
+                .insert(device.clone());
+        }
+    }
+
+    fn retire(&self, link: Option<Link>) {
+        let Some(link) = link else { return };
+        let last = link.ran.last().cloned();
+        if let Some(how) = link.close(CLOSING) {
+            let after = last.map_or_else(String::new, |name| format!(", after {name}"));
+            self.seen().notes.push(format!("a worker {how}{after}"));
+        }
+    }
+
+    fn report(&self, case: &CaseInfo, first: Attempt, second: Option<Attempt>) -> CaseReport {
+        let settled = verdict::settle(
+            &first.tried,
+            second.as_ref().map(|second| &second.tried),
+            case.known.as_ref(),
+        );
+        // A worker that died could not name its devices; the fresh one had the same.
+        let mut devices = second
+            .as_ref()
+            .map(|second| second.devices.clone())
+            .unwrap_or_default();
+        devices.extend(first.devices);
+        let side = |role: Option<Role>| {
+            role.map(|role| Side {
+                role,
+                device: devices.get(&role).cloned(),
+            })
+        };
+        let output = if settled.verdict == Verdict::Pass {
+            String::new()
+        } else {
+            first.output
+        };
+        CaseReport {
+            name: case.name.clone(),
+            verdict: settled.verdict,
+            reason: settled.reason,
+            message: settled.message,
+            duration_ms: first.tried.duration_ms,
+            exporter: side(case.exporter),
+            importer: side(case.importer),
+            artifacts: self.settings.report.files_of_case(&case.name),
+            kernel_log: first.kernel_log,
+            output,
+            attempts: std::iter::once(first.tried)
+                .chain(second.map(|second| second.tried))
+                .collect(),
+            allowed: None,
+            blessed: first.blessed,
+            again: format!("{} {}", self.settings.again, case.name),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Link>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Tried {
+    Ended(Option<Link>, Box<Attempt>),
+    NeverBegan(String),
+    Stopped,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

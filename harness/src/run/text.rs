@@ -1,0 +1,303 @@
+//! The report as text for people. A view: it prints nothing itself, and adds nothing to the report.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::report::{CaseReport, Report, Side};
+use crate::verdict::Verdict;
+
+/// How many lines of what a worker printed are shown with a failure; the report has more.
+const OUTPUT_LINES: usize = 20;
+
+/// How many of the slowest cases are named.
+const SLOWEST: usize = 5;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// The colour of a verdict.
+pub fn style(verdict: Verdict) -> Style {
+    let colour = match verdict {
+        Verdict::Pass => AnsiColor::Green,
+        Verdict::Fail | Verdict::Crash | Verdict::Timeout => AnsiColor::Red,
+        Verdict::Skip => AnsiColor::Yellow,
+        Verdict::Known => AnsiColor::Cyan,
+    };
+    colour.on_default()
+}
+
+/// A verdict and what it is about in one line.
+pub fn line(case: &CaseReport) -> String {
+    let style = style(case.verdict);
+    let text = match case.verdict {
+        Verdict::Known => case.message.as_deref(),
+        _ => case.message.as_deref().or(case.reason.as_deref()),
+    };
+    let first = text.and_then(|text| text.lines().next()).unwrap_or("");
+    let separator = if first.is_empty() { "" } else { ": " };
+    format!(
+        "{style}{:<7}{style:#} {}{separator}{first}",
+        case.verdict, case.name
+    )
+}
+
+/// Everything there is to say about a case that failed, finding first, without colour.
+pub fn failure(case: &CaseReport) -> String {
+    let mut text = case.message.clone().unwrap_or_default();
+    let output: Vec<&str> = case.output.lines().collect();
+    let shown = &output[output.len().saturating_sub(OUTPUT_LINES)..];
+    if !shown.is_empty() {
+        let left_out = match output.len() - shown.len() {
+            0 => String::new(),
+            more => format!(
+                " (the last {} of {} lines)",
+                shown.len(),
+                shown.len() + more
+            ),
+        };
+        block(&mut text, &format!("the worker printed{left_out}"), shown);
+    }
+    // A finding of the kernel's is in the message with its text.
+    if !case.kernel_log.is_empty() && !text.contains("the kernel reported a defect") {
+        let log: Vec<&str> = case.kernel_log.iter().map(String::as_str).collect();
+        block(
+            &mut text,
+            "the kernel logged",
+            &log[log.len().saturating_sub(OUTPUT_LINES)..],
+        );
+    }
+    text.push('\n');
+    for (label, side) in [("exporter", &case.exporter), ("importer", &case.importer)] {
+        if let Some(side) = side {
+            let _ = write!(text, "\n  {label:<10} {}", side_text(side));
+        }
+    }
+    for (label, path) in ["saved"]
+        .into_iter()
+        .chain(std::iter::repeat(""))
+        .zip(&case.artifacts)
+    {
+        let _ = write!(text, "\n  {label:<10} {path}");
+    }
+    let _ = write!(text, "\n  {:<10} {}", "again", case.again);
+    text
+}
+
+fn block(text: &mut String, heading: &str, lines: &[&str]) {
+    let _ = write!(text, "\n\n  {heading}:\n    {}", lines.join("\n    "));
+}
+
+fn side_text(side: &Side) -> String {
+    match &side.device {
+        Some(device) => format!("{} {device}", side.role),
+        None => format!("{} (nobody answered)", side.role),
+    }
+}
+
+/// The end of a run: failures in full, then everything that must not be overlooked, then the totals.
+pub fn summary(report: &Report) -> String {
+    let mut text = String::new();
+    failures(&mut text, report);
+    skips(&mut text, report);
+    known(&mut text, report);
+    pairs(&mut text, report);
+    slowest(&mut text, report);
+    blessed(&mut text, report);
+    machine(&mut text, report);
+    section(&mut text, "notes", &report.notes);
+    section(&mut text, "problems", &report.problems);
+    if let Some(error) = &report.error {
+        section(
+            &mut text,
+            "the run could not go on",
+            std::slice::from_ref(error),
+        );
+    }
+    totals(&mut text, report);
+    text
+}
+
+fn section(text: &mut String, heading: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "{BOLD}{heading}{BOLD:#}");
+    for line in lines {
+        let _ = writeln!(text, "  {}", line.replace('\n', "\n  "));
+    }
+    text.push('\n');
+}
+
+fn failures(text: &mut String, report: &Report) {
+    for case in report.cases.iter().filter(|case| case.verdict.is_red()) {
+        let style = style(case.verdict);
+        let _ = writeln!(
+            text,
+            "{BOLD}---- {} ----{BOLD:#} {style}{}{style:#}",
+            case.name, case.verdict
+        );
+        let _ = writeln!(text, "{}\n", failure(case));
+    }
+}
+
+fn skips(text: &mut String, report: &Report) {
+    let mut by_reason: BTreeMap<(bool, &str), Vec<&str>> = BTreeMap::new();
+    for case in report
+        .cases
+        .iter()
+        .filter(|case| case.verdict == Verdict::Skip)
+    {
+        let reason = case.reason.as_deref().unwrap_or("");
+        by_reason
+            .entry((case.allowed == Some(false), reason))
+            .or_default()
+            .push(&case.name);
+    }
+    let lines: Vec<String> = by_reason
+        .into_iter()
+        .map(|((refused, reason), names)| {
+            let refused = if refused {
+                " (not allowed in this lane)"
+            } else {
+                ""
+            };
+            format!(
+                "{} × {reason}{refused}\n    {}",
+                names.len(),
+                names.join("\n    ")
+            )
+        })
+        .collect();
+    section(text, "skipped", &lines);
+}
+
+fn known(text: &mut String, report: &Report) {
+    let lines: Vec<String> = report
+        .cases
+        .iter()
+        .filter(|case| case.verdict == Verdict::Known)
+        .map(|case| format!("{}  {}", case.name, case.reason.as_deref().unwrap_or("")))
+        .collect();
+    section(text, "known", &lines);
+}
+
+/// One line per pair of devices: who handed to whom, and how that went.
+fn pairs(text: &mut String, report: &Report) {
+    let mut counts: BTreeMap<String, BTreeMap<Verdict, usize>> = BTreeMap::new();
+    for case in &report.cases {
+        let pair = match (&case.exporter, &case.importer) {
+            (Some(exporter), Some(importer)) => format!("{} -> {}", exporter.role, importer.role),
+            (Some(side), None) | (None, Some(side)) => side.role.to_string(),
+            (None, None) => continue,
+        };
+        *counts
+            .entry(pair)
+            .or_default()
+            .entry(case.verdict)
+            .or_default() += 1;
+    }
+    let lines: Vec<String> = counts
+        .into_iter()
+        .map(|(pair, counts)| {
+            let counts: Vec<String> = counts
+                .iter()
+                .map(|(verdict, n)| format!("{n} {verdict}"))
+                .collect();
+            format!("{pair:<20} {}", counts.join(", "))
+        })
+        .collect();
+    section(text, "exporter -> importer", &lines);
+}
+
+fn slowest(text: &mut String, report: &Report) {
+    let mut cases: Vec<&CaseReport> = report
+        .cases
+        .iter()
+        .filter(|case| case.duration_ms >= 100)
+        .collect();
+    cases.sort_by_key(|case| std::cmp::Reverse(case.duration_ms));
+    cases.truncate(SLOWEST);
+    let lines: Vec<String> = cases
+        .iter()
+        .map(|case| format!("{:>7} ms  {}", case.duration_ms, case.name))
+        .collect();
+    section(text, "slowest", &lines);
+}
+
+fn blessed(text: &mut String, report: &Report) {
+    let lines: Vec<String> = report
+        .cases
+        .iter()
+        .flat_map(|case| case.blessed.iter().cloned())
+        .collect();
+    section(text, "golden images written", &lines);
+}
+
+fn machine(text: &mut String, report: &Report) {
+    let machine = &report.machine;
+    let mut lines = vec![format!("{:<10} {}", "on", machine.on)];
+    if let Some(kernel) = &machine.kernel {
+        lines.push(format!(
+            "{:<10} Linux {kernel}, log {}",
+            "kernel", machine.kernel_log
+        ));
+    }
+    for (role, devices) in &machine.devices {
+        lines.extend(
+            devices
+                .iter()
+                .map(|device| format!("{:<10} {device}", role.as_str())),
+        );
+    }
+    section(text, "machine", &lines);
+}
+
+fn totals(text: &mut String, report: &Report) {
+    let summary = &report.summary;
+    let counts = [
+        (Verdict::Pass, summary.pass),
+        (Verdict::Fail, summary.fail),
+        (Verdict::Crash, summary.crash),
+        (Verdict::Timeout, summary.timeout),
+        (Verdict::Skip, summary.skip),
+        (Verdict::Known, summary.known),
+    ];
+    let mut parts: Vec<String> = counts
+        .into_iter()
+        .filter(|(verdict, count)| *count > 0 || *verdict == Verdict::Pass)
+        .map(|(verdict, count)| {
+            let style = style(verdict);
+            format!("{style}{count} {verdict}{style:#}")
+        })
+        .collect();
+    if summary.not_run > 0 {
+        parts.push(format!("{} not run", summary.not_run));
+    }
+    let (word, style) = if report.interrupted {
+        ("interrupted", style(Verdict::Skip))
+    } else if report.is_green() {
+        ("green", style(Verdict::Pass))
+    } else {
+        ("red", style(Verdict::Fail))
+    };
+    let lane = report
+        .lane
+        .as_ref()
+        .map_or_else(String::new, |lane| format!(", lane {lane}"));
+    let first = report
+        .timings
+        .start_to_first_verdict_ms
+        .map_or_else(String::new, |ms| {
+            format!("; first verdict {ms} ms after the first worker's start")
+        });
+    let _ = writeln!(
+        text,
+        "{style}{word}{style:#}: {} of {} cases: {}{lane}\n{DIM}{} ms{first}{DIM:#}",
+        report.cases.len(),
+        summary.selected,
+        parts.join(", "),
+        report.wall_ms,
+    );
+}

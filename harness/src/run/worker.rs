@@ -1,0 +1,225 @@
+//! How does one case run inside a worker, and how does its answer get out whatever the driver does?
+//!
+//! A worker keeps its devices open and runs one case after another, each when the supervisor asks. Deadlines,
+//! repeats and verdicts on dead workers are the supervisor's.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::kernel_log::{self, KernelLog};
+use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request};
+use crate::case::{Bench, Case, CaseStart, Trouble};
+use crate::verdict::Verdict;
+
+/// Set while a case runs, for the thread that watches the supervisor.
+static IN_CASE: AtomicBool = AtomicBool::new(false);
+
+/// Where the last panic was and what it said; the payload alone has no place.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Serves requests until the supervisor closes its end.
+///
+/// # Errors
+/// What went wrong with the protocol's own files; a case that fails is an answer, not an error.
+pub fn serve<B: Bench>(cases: &[Case<B>]) -> io::Result<()> {
+    let (requests, mut replies) = take_protocol()?;
+    remember_panics();
+    let (mut kernel_log, no_kernel_log) = match KernelLog::open() {
+        Ok(log) => (Some(log), None),
+        Err(error) => (None, Some(format!("/dev/kmsg: {error}"))),
+    };
+    let kernel = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    send(
+        &mut replies,
+        &Reply::Hello(Hello {
+            kernel,
+            no_kernel_log,
+        }),
+    )?;
+
+    let requests = read_requests(requests)?;
+    let mut bench = B::new();
+    for line in requests {
+        let request: Request = serde_json::from_str(&line).map_err(|error| {
+            io::Error::other(format!("the request {line:?} cannot be read: {error}"))
+        })?;
+        let case = cases
+            .iter()
+            .find(|case| case.info.name == request.run)
+            .ok_or_else(|| {
+                io::Error::other(format!(
+                    "this worker has no case `{}`: not the supervisor's binary",
+                    request.run
+                ))
+            })?;
+        send(&mut replies, &Reply::Began)?;
+        IN_CASE.store(true, Ordering::SeqCst);
+        let done = run_case(case, &mut bench, kernel_log.as_mut(), request);
+        IN_CASE.store(false, Ordering::SeqCst);
+        io::stdout().flush()?;
+        io::stderr().write_all(END_OF_OUTPUT)?;
+        send(&mut replies, &Reply::Done(Box::new(done)))?;
+    }
+    Ok(())
+}
+
+/// Moves the protocol off the standard streams.
+///
+/// Drivers print to standard output, and a line of theirs between two answers would break the protocol. What is
+/// printed there goes to standard error from now on, and nobody else can read the supervisor's requests.
+fn take_protocol() -> io::Result<(File, File)> {
+    let requests = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    let replies = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    rustix::stdio::dup2_stdin(rustix::fs::open(
+        "/dev/null",
+        OFlags::RDONLY,
+        Mode::empty(),
+    )?)?;
+    Ok((File::from(requests), File::from(replies)))
+}
+
+/// Reads requests on a thread of its own, so that a case that hangs does not outlive its supervisor.
+fn read_requests(requests: File) -> io::Result<crossbeam_channel::Receiver<String>> {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    std::thread::Builder::new()
+        .name("requests".into())
+        .spawn(move || {
+            for line in BufReader::new(requests).lines() {
+                let Ok(line) = line else { break };
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+            // The supervisor is gone. Between cases the devices are closed in order; in a case nothing is left to save.
+            if IN_CASE.load(Ordering::SeqCst) {
+                let _ = rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                );
+            }
+        })?;
+    Ok(receiver)
+}
+
+fn send(replies: &mut File, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    replies.write_all(&line)
+}
+
+fn run_case<B: Bench>(
+    case: &Case<B>,
+    bench: &mut B,
+    mut log: Option<&mut KernelLog>,
+    request: Request,
+) -> Done {
+    if let Some(log) = log.as_deref_mut() {
+        log.take();
+    }
+    let began = Instant::now();
+    let start = CaseStart {
+        name: request.run,
+        artifacts: request.artifacts,
+        golden: request.golden,
+    };
+    let body = caught(|| {
+        bench.begin(start);
+        if let Some(reason) = missing(case, bench) {
+            return Err(Trouble::Skip(reason));
+        }
+        (case.body)(bench)
+    });
+    let mut findings = Vec::new();
+    let mut skipped = None;
+    match body {
+        Ok(Ok(())) => {}
+        Ok(Err(Trouble::Skip(reason))) => skipped = Some(reason),
+        Ok(Err(Trouble::Fail(finding))) => findings.push(finding.to_string()),
+        Err(panicked) => findings.push(panicked),
+    }
+    let notes = caught(|| bench.end()).unwrap_or_else(|panicked| {
+        findings.push(format!("at the end of the case: {panicked}"));
+        Default::default()
+    });
+    findings.extend(notes.findings);
+    let kernel_log = log.map(|log| log.take()).unwrap_or_default();
+    findings.extend(kernel_log::finding(&kernel_log));
+    let devices = caught(|| devices(case, bench)).unwrap_or_default();
+
+    let (verdict, text) = match (findings.is_empty(), skipped) {
+        (true, None) => (Verdict::Pass, String::new()),
+        (true, Some(reason)) => (Verdict::Skip, reason),
+        // A case that skips and leaves something behind, or makes the kernel warn, has a finding all the same.
+        (false, _) => (Verdict::Fail, findings.join("\n\n")),
+    };
+    Done {
+        verdict,
+        text,
+        duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        devices,
+        kernel_log,
+        blessed: notes.blessed,
+    }
+}
+
+/// The first need that is not met, as the reason of a skip.
+fn missing<B: Bench>(case: &Case<B>, bench: &mut B) -> Option<String> {
+    case.info.needs.iter().find_map(|need| {
+        let instead = bench.missing(need)?;
+        Some(format!("needs {need}; {instead}"))
+    })
+}
+
+/// The devices that answered for the roles of the case.
+fn devices<B: Bench>(
+    case: &Case<B>,
+    bench: &mut B,
+) -> BTreeMap<crate::case::Role, crate::case::DeviceIdentity> {
+    case.info
+        .roles()
+        .into_iter()
+        .filter_map(|role| Some((role, bench.identify(role)?)))
+        .collect()
+}
+
+/// Runs `action`; a panic becomes text that says where it was.
+fn caught<T>(action: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(action)).map_err(|payload| {
+        let said = PANIC.lock().map_or(None, |mut said| said.take());
+        said.unwrap_or_else(|| format!("panicked: {}", payload_text(payload.as_ref())))
+    })
+}
+
+fn remember_panics() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let place = info
+            .location()
+            .map_or_else(String::new, |place| format!(" at {place}"));
+        if let Ok(mut said) = PANIC.lock() {
+            *said = Some(format!("panicked{place}: {}", payload_text(info.payload())));
+        }
+        // With RUST_BACKTRACE this prints the trace, which goes with the case's output.
+        default(info);
+    }));
+}
+
+fn payload_text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("(a panic with no text)")
+}

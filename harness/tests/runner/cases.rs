@@ -1,0 +1,201 @@
+//! The cases that misbehave on purpose, and the bench that they run on.
+
+use std::io::Write;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use handover::case::{Bench, CaseNotes, CaseStart, Cases, DeviceIdentity, Need, Role, Trouble};
+use handover::finding::Finding;
+
+/// A bench with one device, the processor; enough to see needs, sides and notes.
+pub(crate) struct Desk {
+    start: Option<CaseStart>,
+    left_open: bool,
+}
+
+impl Bench for Desk {
+    fn new() -> Desk {
+        Desk {
+            start: None,
+            left_open: false,
+        }
+    }
+
+    fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
+        (role == Role::Cpu).then(|| DeviceIdentity {
+            name: "this processor".into(),
+            driver: String::new(),
+        })
+    }
+
+    fn missing(&mut self, need: &Need) -> Option<String> {
+        (*need != Need::Device(Role::Cpu))
+            .then(|| "this machine has a processor and nothing else".into())
+    }
+
+    fn begin(&mut self, start: CaseStart) {
+        *self = Desk {
+            start: Some(start),
+            left_open: false,
+        };
+    }
+
+    fn end(&mut self) -> CaseNotes {
+        let findings = match self.left_open {
+            true => vec!["1 dma-buf was left open".to_owned()],
+            false => vec![],
+        };
+        CaseNotes {
+            findings,
+            blessed: vec![],
+        }
+    }
+}
+
+/// What one case leaves behind in its process for another.
+static SPOILED: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn register(cases: &mut Cases<Desk>) {
+    good(cases);
+    bad(cases);
+    known(cases);
+    order(cases);
+
+    cases
+        .add("skip::needs_a_gpu", |_| Ok(()))
+        .from(Role::GpuA)
+        .to(Role::GpuB);
+    cases.add("skip::says_so_itself", |_| {
+        Err(Trouble::Skip("needs a Tuesday".into()))
+    });
+}
+
+fn good(cases: &mut Cases<Desk>) {
+    cases
+        .add("good::passes", |_| Ok(()))
+        .from(Role::Cpu)
+        .to(Role::Cpu);
+    cases.add("good::passes_again", |_| Ok(()));
+    cases.add("good::prints_and_passes", |_| {
+        print("nobody needs to see this\n");
+        Ok(())
+    });
+}
+
+fn bad(cases: &mut Cases<Desk>) {
+    cases.add("bad::fails", |_| {
+        print("a driver's own words, without an end of line");
+        Err(found("12 of 30 pixels differ"))
+    });
+    cases.add("bad::leaves_something_open", |desk| {
+        desk.left_open = true;
+        Ok(())
+    });
+    cases.add("bad::panics", |_| panic!("an index of 7 in 3 planes"));
+    cases.add("bad::aborts", |_| std::process::abort());
+    cases.add("bad::touches_memory_that_is_not_there", |_| {
+        print("the last words\n");
+        // The first one only makes Rust's handler for stack overflows take itself away.
+        let own = std::process::id().to_string();
+        for _ in 0..2 {
+            let _ = Command::new("/bin/kill").args(["-SEGV", &own]).status();
+        }
+        hang()
+    });
+    cases.add("bad::exits_without_a_word", |_| std::process::exit(0));
+    cases.add("bad::hangs", |_| {
+        print("about to wait for a fence\n");
+        hang()
+    });
+    cases.add("bad::prints_megabytes", |_| {
+        let line = "all work and no play\n".repeat(1000);
+        (0..300).for_each(|_| print(&line));
+        Err(found("it was too much"))
+    });
+    cases.add("bad::writes_on_the_protocol", |_| {
+        write_on_every_pipe();
+        hang()
+    });
+    // The test that runs this one kills the worker, which it finds by this file.
+    cases.add("bad::waits_to_be_killed", |desk| {
+        let start = desk.start.as_ref().expect("a case has begun");
+        let written = std::fs::create_dir_all(&start.artifacts).and_then(|()| {
+            std::fs::write(start.artifacts.join("pid"), std::process::id().to_string())
+        });
+        match written {
+            Ok(()) => hang(),
+            Err(error) => Err(found(&error.to_string())),
+        }
+    });
+}
+
+fn known(cases: &mut Cases<Desk>) {
+    cases
+        .add("known::fails_as_listed", |_| {
+            Err(found(
+                "row 1 is shifted 1 px: like a row pitch 4 B too large",
+            ))
+        })
+        .known("https://example.org/1", "like a row pitch");
+    cases
+        .add("known::fails_otherwise", |_| {
+            Err(found("the fence never signalled"))
+        })
+        .known("https://example.org/2", "pitch");
+    cases
+        .add("known::passes", |_| Ok(()))
+        .known("https://example.org/3", "pitch");
+}
+
+fn order(cases: &mut Cases<Desk>) {
+    cases.add("order::spoils_the_worker", |_| {
+        SPOILED.store(true, Ordering::SeqCst);
+        Ok(())
+    });
+    cases.add("order::fails_after_the_other", |_| {
+        match SPOILED.load(Ordering::SeqCst) {
+            true => Err(found("a handle was there already")),
+            false => Ok(()),
+        }
+    });
+    cases.add("late::leaves_a_thread_that_exits", |_| {
+        std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            std::process::exit(7);
+        });
+        Ok(())
+    });
+    cases.add("late::comes_after_that", |_| Ok(()));
+}
+
+fn found(text: &str) -> Trouble {
+    Finding::new(text).into()
+}
+
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn hang() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// One of them is the way the answers go.
+fn write_on_every_pipe() {
+    for entry in std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let is_standard = entry.file_name().len() == 1 && entry.file_name() < *"3";
+        let is_pipe = std::fs::read_link(entry.path())
+            .is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
+        if is_pipe && !is_standard {
+            let pipe = std::fs::OpenOptions::new().write(true).open(entry.path());
+            let _ = pipe.and_then(|mut pipe| pipe.write_all(b"%!PS-Adobe\n"));
+        }
+    }
+}

@@ -1,0 +1,661 @@
+//! Does every way in which a case can end get its own verdict, and does the run always go on?
+//!
+//! This executable is two things: with a subcommand of `handover` as its first argument it is that command, with the
+//! cases of `cases.rs`, which misbehave on purpose; otherwise it is the list of tests that start it so. No test needs
+//! a device.
+
+mod cases;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use handover::report::{CaseReport, Report};
+use handover::verdict::Verdict;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Set by a lane of these tests, in the workers alone: they exit before they greet.
+const NO_START: &str = "HANDOVER_TEST_NO_START";
+
+const TESTS: &[(&str, fn())] = &[
+    (
+        "every_ending_gets_its_verdict",
+        every_ending_gets_its_verdict,
+    ),
+    ("one_job_and_many_agree", one_job_and_many_agree),
+    (
+        "output_belongs_to_its_case_and_is_capped",
+        output_belongs_to_its_case_and_is_capped,
+    ),
+    (
+        "a_failure_that_depends_on_the_order_names_it",
+        a_failure_that_depends_on_the_order_names_it,
+    ),
+    (
+        "a_worker_killed_from_outside_is_replaced",
+        a_worker_killed_from_outside_is_replaced,
+    ),
+    (
+        "a_worker_that_dies_between_cases_is_replaced",
+        a_worker_that_dies_between_cases_is_replaced,
+    ),
+    (
+        "a_worker_that_cannot_start_ends_the_run",
+        a_worker_that_cannot_start_ends_the_run,
+    ),
+    (
+        "an_interrupt_writes_what_is_known",
+        an_interrupt_writes_what_is_known,
+    ),
+    (
+        "a_killed_supervisor_leaves_no_worker",
+        a_killed_supervisor_leaves_no_worker,
+    ),
+    ("listing_starts_nothing", listing_starts_nothing),
+    (
+        "bad_input_is_named_before_anything_runs",
+        bad_input_is_named_before_anything_runs,
+    ),
+    (
+        "too_few_file_descriptors_are_a_clear_error",
+        too_few_file_descriptors_are_a_clear_error,
+    ),
+    ("a_lane_turns_skips_red", a_lane_turns_skips_red),
+    (
+        "green_is_zero_and_junit_is_there",
+        green_is_zero_and_junit_is_there,
+    ),
+    (
+        "bless_is_refused_where_it_must_be",
+        bless_is_refused_where_it_must_be,
+    ),
+];
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("worker") if std::env::var_os(NO_START).is_some() => ExitCode::from(9),
+        Some("run" | "worker" | "bless") => handover::cli::main(cases::register),
+        _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
+    }
+}
+
+fn trials() -> Vec<Trial> {
+    let trial = |&(name, test): &(&str, fn())| {
+        Trial::test(name, move || {
+            test();
+            Ok::<(), Failed>(())
+        })
+    };
+    TESTS.iter().map(trial).collect()
+}
+
+// The tests.
+
+fn run_every_ending(run: &Run, jobs: &str) -> Output {
+    // The case that waits to be killed only meets its deadline here; it has tests of its own.
+    run.output(&[
+        "--timeout",
+        "2",
+        "--jobs",
+        jobs,
+        "good",
+        "bad::",
+        "skip::",
+        "known::",
+    ])
+}
+
+fn every_ending_gets_its_verdict() {
+    let run = Run::new();
+    let output = run_every_ending(&run, "1");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let report = run.report();
+
+    let passed = case(&report, "good::passes");
+    assert_eq!(passed.verdict, Verdict::Pass);
+    let exporter = passed
+        .exporter
+        .as_ref()
+        .and_then(|side| side.device.as_ref());
+    assert_eq!(
+        exporter.map(|device| device.name.as_str()),
+        Some("this processor")
+    );
+
+    for (name, verdict, part) in [
+        ("bad::fails", Verdict::Fail, "12 of 30 pixels differ"),
+        (
+            "bad::leaves_something_open",
+            Verdict::Fail,
+            "1 dma-buf was left open",
+        ),
+        ("bad::panics", Verdict::Fail, "tests/runner/cases.rs:"),
+        ("bad::panics", Verdict::Fail, "an index of 7 in 3 planes"),
+        ("bad::aborts", Verdict::Crash, "SIGABRT"),
+        (
+            "bad::touches_memory_that_is_not_there",
+            Verdict::Crash,
+            "SIGSEGV",
+        ),
+        (
+            "bad::exits_without_a_word",
+            Verdict::Crash,
+            "ended with exit status 0",
+        ),
+        ("bad::hangs", Verdict::Timeout, "no verdict after 2 s"),
+        ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
+        ("bad::prints_megabytes", Verdict::Fail, "it was too much"),
+        (
+            "skip::needs_a_gpu",
+            Verdict::Skip,
+            "needs gpu_a; this machine has a processor",
+        ),
+        ("skip::says_so_itself", Verdict::Skip, "needs a Tuesday"),
+        ("known::fails_as_listed", Verdict::Known, "like a row pitch"),
+        (
+            "known::fails_otherwise",
+            Verdict::Fail,
+            "the fence never signalled",
+        ),
+        (
+            "known::passes",
+            Verdict::Fail,
+            "passed, but is listed as known: https://example.org/3",
+        ),
+    ] {
+        has_message(&report, name, verdict, part);
+    }
+    for case in &report.cases {
+        let tries = if case.verdict.is_red() && case.name != "known::passes" {
+            2
+        } else {
+            1
+        };
+        assert_eq!(case.attempts.len(), tries, "{}", case.name);
+        assert!(
+            !case.message.as_deref().unwrap_or("").contains("depends on"),
+            "{case:?}"
+        );
+    }
+
+    let printed = text(&output.stdout);
+    for part in [
+        "---- bad::fails ---- fail\n12 of 30 pixels differ\n",
+        "again      handover run --on host --exact bad::fails\n",
+        "  1 × needs a Tuesday\n    skip::says_so_itself\n",
+    ] {
+        assert!(printed.contains(part), "no {part:?} in\n{printed}");
+    }
+    assert!(
+        !printed.contains('\x1b'),
+        "colour, though this is no terminal"
+    );
+}
+
+fn one_job_and_many_agree() {
+    let verdicts = |jobs| -> BTreeMap<String, Verdict> {
+        let run = Run::new();
+        run_every_ending(&run, jobs);
+        run.report()
+            .cases
+            .into_iter()
+            .map(|case| (case.name, case.verdict))
+            .collect()
+    };
+    assert_eq!(verdicts("1"), verdicts("4"));
+}
+
+fn output_belongs_to_its_case_and_is_capped() {
+    let run = Run::new();
+    run.output(&[
+        "--jobs",
+        "1",
+        "good::prints",
+        "bad::fails",
+        "bad::prints",
+        "bad::touches",
+    ]);
+    let report = run.report();
+    assert_eq!(case(&report, "good::prints_and_passes").output, "");
+    assert_eq!(
+        case(&report, "bad::fails").output,
+        "a driver's own words, without an end of line"
+    );
+    assert_eq!(
+        case(&report, "bad::touches_memory_that_is_not_there").output,
+        "the last words\n"
+    );
+    let much = &case(&report, "bad::prints_megabytes").output;
+    assert!(
+        much.len() < 80 << 10 && much.contains("B left out"),
+        "{}",
+        much.len()
+    );
+}
+
+fn a_failure_that_depends_on_the_order_names_it() {
+    let run = Run::new();
+    let output = run.output(&["--jobs", "1", "good::passes", "order::"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = run.report();
+    let name = "order::fails_after_the_other";
+    has_message(&report, name, Verdict::Fail, "a handle was there already");
+    has_message(&report, name, Verdict::Fail, "depends on what ran before");
+    has_message(
+        &report,
+        name,
+        Verdict::Fail,
+        "good::passes_again\n             order::spoils_the_worker",
+    );
+    assert_eq!(case(&report, name).attempts[1].verdict, Verdict::Pass);
+}
+
+fn a_worker_killed_from_outside_is_replaced() {
+    let run = Run::new();
+    let mut child = run.start(&["--jobs", "1", "bad::waits_to_be_killed", "order::spoils"]);
+    let first = run.pid_of_waiting_case("");
+    signal("-KILL", &first);
+    // The case is repeated, so it is killed twice.
+    signal("-KILL", &run.pid_of_waiting_case(&first));
+    assert_eq!(end_of(&mut child).code(), Some(1));
+    let report = run.report();
+    has_message(
+        &report,
+        "bad::waits_to_be_killed",
+        Verdict::Crash,
+        "SIGKILL (from outside",
+    );
+    assert_eq!(
+        case(&report, "order::spoils_the_worker").verdict,
+        Verdict::Pass
+    );
+}
+
+fn a_worker_that_dies_between_cases_is_replaced() {
+    let run = Run::new();
+    // The worker has an end that no case asked for: during the next case, between the two, or when it is closed.
+    let output = run.output(&["--jobs", "1", "late::"]);
+    let report = run.report();
+    assert_eq!(output.status.code(), Some(0), "{report:?}");
+    assert!(
+        report
+            .cases
+            .iter()
+            .all(|case| case.verdict == Verdict::Pass),
+        "{report:?}"
+    );
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("exit status 7")),
+        "{:?}",
+        report.notes
+    );
+}
+
+fn a_worker_that_cannot_start_ends_the_run() {
+    let run = Run::new();
+    let lane = run.lane(&format!(
+        "on = \"host\"\n[environment]\n{NO_START} = \"1\"\n"
+    ));
+    let output = run.output(&["--lane", &lane, "--jobs", "3", "good"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stdout));
+    let report = run.report();
+    let error = report.error.unwrap();
+    assert!(
+        error.contains("ended with exit status 9 before it was ready"),
+        "{error}"
+    );
+    assert_eq!((report.summary.not_run, report.cases.len()), (3, 0));
+    // Each job may have met it once; nobody tries for ever.
+    assert!(report.timings.workers_started <= 6, "{:?}", report.timings);
+}
+
+fn an_interrupt_writes_what_is_known() {
+    let run = Run::new();
+    let mut child = run.start(&[
+        "--jobs",
+        "1",
+        "--timeout",
+        "60",
+        "good::passes",
+        "bad::waits_to_be_killed",
+    ]);
+    let worker = run.pid_of_waiting_case("");
+    signal("-INT", &child.id().to_string());
+    assert_eq!(end_of(&mut child).code(), Some(130));
+    let mut printed = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut printed)
+        .unwrap();
+    assert!(printed.contains("interrupted: 2 of 3 cases"), "{printed}");
+    assert!(!is_alive(&worker), "worker {worker} is still there");
+    let report = run.report();
+    assert!(report.interrupted && !report.is_green());
+    assert_eq!((report.summary.pass, report.summary.not_run), (2, 1));
+}
+
+fn a_killed_supervisor_leaves_no_worker() {
+    let run = Run::new();
+    let mut child = run.start(&["bad::waits_to_be_killed"]);
+    let worker = run.pid_of_waiting_case("");
+    child.kill().unwrap();
+    assert_eq!(end_of(&mut child).signal(), Some(9));
+    eventually("the worker ends", || (!is_alive(&worker)).then_some(()));
+    assert!(!run.report_path().join("report.json").exists());
+}
+
+fn listing_starts_nothing() {
+    let run = Run::new();
+    let output = run.output(&["--list", "good"]);
+    assert_eq!(
+        text(&output.stdout),
+        "good::passes\ngood::passes_again\ngood::prints_and_passes\n"
+    );
+    assert!(!run.report_path().exists());
+}
+
+fn bad_input_is_named_before_anything_runs() {
+    let run = Run::new();
+    let lane = run.lane("on = \"host\"\nmay_skipp = []\n");
+    for (args, part) in [
+        (vec!["bad::hang_s"], "bad::hangs"),
+        (
+            vec!["--exact", "good::passe"],
+            "no case is named `good::passe`",
+        ),
+        (vec!["--jobs", "0"], "at least 1"),
+        (vec!["--timeout", "soon"], "a number of seconds"),
+        (vec!["--on", "moon"], "sandbox"),
+        (vec!["--lane", "missing.toml"], "missing.toml"),
+        (vec!["--lane", &lane], "may_skip"),
+    ] {
+        let output = run.output(&args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?}: {said}");
+    }
+    // A file where the report directory should be.
+    std::fs::write(run.report_path(), "").unwrap();
+    let output = run.output(&["good"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains(&run.report_path().display().to_string()),
+        "{said}"
+    );
+}
+
+fn too_few_file_descriptors_are_a_clear_error() {
+    for limit in [4, 5, 6, 8, 10, 12, 14, 16, 18, 20] {
+        let run = Run::new();
+        let asked = run.command(&["--jobs", "2", "good", "bad::fails"]);
+        let mut limited = Command::new("/bin/sh");
+        limited
+            .arg("-c")
+            .arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\""));
+        limited
+            .arg(asked.get_program())
+            .args(asked.get_args())
+            .env("HANDOVER_ON", "host");
+        let mut child = limited
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = end_of(&mut child);
+        let output = child.wait_with_output().unwrap();
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert!(
+            status.code().is_some_and(|code| code != 0),
+            "limit {limit}: {status} {said}"
+        );
+        // With enough of them, nothing but the case that fails by itself makes the run red.
+        let is_complete = status.code() == Some(1) && run.report().summary.pass == 3;
+        let is_named =
+            said.contains("Too many open files") || said.contains("No file descriptors available");
+        assert!(is_complete || is_named, "limit {limit}: {status} {said}");
+        assert_no_leftovers(&run.report_path());
+    }
+}
+
+fn a_lane_turns_skips_red() {
+    let run = Run::new();
+    let asked = |lane: &str, filters: &[&str]| {
+        let lane = run.lane(lane);
+        run.output(&[&["--lane", &lane], filters].concat())
+    };
+    let allowed = "on = \"host\"\n[[may_skip]]\ncase = \"skip::*\"\nreason = \"needs\"\nbecause = \"a test\"\n";
+
+    assert_eq!(
+        asked("on = \"host\"", &["good", "skip::"]).status.code(),
+        Some(1)
+    );
+    let report = run.report();
+    assert_eq!(report.problems.len(), 2, "{:?}", report.problems);
+    assert_eq!(case(&report, "skip::needs_a_gpu").allowed, Some(false));
+
+    assert_eq!(asked(allowed, &["good", "skip::"]).status.code(), Some(0));
+    assert_eq!(case(&run.report(), "skip::needs_a_gpu").allowed, Some(true));
+    assert_eq!(asked(allowed, &["skip::"]).status.code(), Some(0));
+
+    let output = asked(
+        &format!("must_run = [\"skip::needs_a_gpu\"]\n{allowed}"),
+        &["good", "skip::"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stdout).contains("must run in lane lab"),
+        "{}",
+        text(&output.stdout)
+    );
+
+    let output = asked(
+        &format!("{allowed}[devices]\ncpu = \"Zilog Z80\"\n"),
+        &["good"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let printed = text(&output.stdout);
+    assert!(
+        printed.contains("cpu is this processor; lane lab demands `Zilog Z80`"),
+        "{printed}"
+    );
+
+    assert_eq!(
+        asked(&allowed.replace("skip::*", "renamed::*"), &["good"])
+            .status
+            .code(),
+        Some(2)
+    );
+
+    // Without a lane skips are loud and not red, unless there is nothing else.
+    assert_eq!(run.output(&["good", "skip::"]).status.code(), Some(0));
+    assert_eq!(run.output(&["skip::"]).status.code(), Some(1));
+}
+
+fn green_is_zero_and_junit_is_there() {
+    let run = Run::new();
+    let output = run.output(&["good"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let report = run.report();
+    assert!(report.is_green());
+    assert!(report.timings.start_to_first_verdict_ms.is_some());
+    let junit = std::fs::read_to_string(run.report_path().join("junit.xml")).unwrap();
+    assert!(
+        junit.contains("<testsuite name=\"good\" tests=\"3\""),
+        "{junit}"
+    );
+    assert_no_leftovers(&run.report_path());
+}
+
+fn bless_is_refused_where_it_must_be() {
+    let run = Run::new();
+    let lane = run.lane("on = \"host\"");
+    let asked = |ci: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["bless", "--lane", &lane, "--report"])
+            .arg(run.report_path())
+            .env("CI", ci);
+        command.output().unwrap()
+    };
+    for (ci, part) in [
+        ("true", "where CI is set"),
+        ("", "lane lab is not a reference lane"),
+    ] {
+        let output = asked(ci);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            text(&output.stderr).contains(part),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+// What the tests share.
+
+/// A folder with room for a report, and the command that writes it.
+struct Run {
+    folder: tempfile::TempDir,
+}
+
+impl Run {
+    fn new() -> Run {
+        Run {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn report_path(&self) -> PathBuf {
+        self.folder.path().join("report")
+    }
+
+    fn lane(&self, text: &str) -> String {
+        let path = self.folder.path().join("lab.toml");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .arg("run")
+            .arg("--report")
+            .arg(self.report_path())
+            .args(args);
+        command
+            .env_remove("CI")
+            .env_remove("HANDOVER_LANE")
+            .stdin(Stdio::null());
+        if !args.contains(&"--lane") {
+            command.env("HANDOVER_ON", "host");
+        }
+        command
+    }
+
+    fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn start(&self, args: &[&str]) -> Child {
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn report(&self) -> Report {
+        let text = std::fs::read(self.report_path().join("report.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// The worker in which the case that waits to be killed runs; another one than `last`.
+    fn pid_of_waiting_case(&self, last: &str) -> String {
+        let path = self.report_path().join("cases/bad.waits_to_be_killed/pid");
+        eventually("the case writes its pid", || {
+            std::fs::read_to_string(&path)
+                .ok()
+                .filter(|pid| !pid.is_empty() && pid != last)
+        })
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn case<'a>(report: &'a Report, name: &str) -> &'a CaseReport {
+    let found = report.cases.iter().find(|case| case.name == name);
+    found.unwrap_or_else(|| panic!("{name} is not in the report"))
+}
+
+#[track_caller]
+fn has_message(report: &Report, name: &str, verdict: Verdict, part: &str) {
+    let case = case(report, name);
+    assert_eq!(case.verdict, verdict, "{name}: {case:?}");
+    let message = case
+        .message
+        .as_deref()
+        .or(case.reason.as_deref())
+        .unwrap_or("");
+    assert!(
+        message.contains(part),
+        "{name}: {message:?} holds no {part:?}"
+    );
+}
+
+/// Waits until `ready` gives something, for 20 s at most.
+fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not after 20 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn end_of(child: &mut Child) -> ExitStatus {
+    eventually("the command ends", || child.try_wait().unwrap())
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(
+        Command::new("/bin/kill")
+            .args([name, pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// A zombie that nobody has collected yet runs no more.
+fn is_alive(pid: &str) -> bool {
+    let state = |stat: String| {
+        stat.rsplit(')')
+            .next()
+            .and_then(|rest| rest.trim_start().chars().next())
+    };
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| state(stat) != Some('Z'))
+}
+
+fn assert_no_leftovers(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(
+            ["report.json", "junit.xml", "cases"].contains(&name.as_str()),
+            "{name} was left behind"
+        );
+    }
+}
