@@ -1,8 +1,26 @@
-//! A buffer that can change hands: an fd, its size in bytes, and where the frame lies in it.
+//! A buffer that can change hands: is this fd a dma-buf, which one, and what do its bytes say to a CPU.
+//!
+//! The CPU reader is one of the harness's independent readers: it maps the dma-buf itself, brackets each access with
+//! `DMA_BUF_IOCTL_SYNC` and addresses the pixels by the frame's description, so it shares nothing with the driver that
+//! drew. It allocates nothing and waits for no fence: `DMA_BUF_IOCTL_SYNC` orders caches and, where the exporter does
+//! so, waits for the implicit fences; a case that needs an explicit fence waits for it first.
+//!
+//! Source: `Documentation/driver-api/dma-buf.rst` and `include/uapi/linux/dma-buf.h` of the kernel.
 
-use std::os::fd::OwnedFd;
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::picture::Picture;
+
+mod guards;
+mod mapping;
+
+pub use guards::{Damage, Region};
+pub use mapping::Mapping;
 
 /// A dma-buf.
 #[derive(Debug)]
@@ -13,6 +31,93 @@ pub struct Dmabuf {
     pub size: u64,
 }
 
+/// Which dma-buf this is; two fds with the same inode are the same buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// Inode in the kernel's dma-buf file system.
+    pub inode: u64,
+    /// Who exported it, as `/proc/self/fdinfo` says (`exp_name`); absent where procfs does not tell.
+    pub exporter: Option<String>,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+impl Dmabuf {
+    /// Takes `fd` if it is a dma-buf.
+    ///
+    /// # Errors
+    /// The fd is something else (the error names it, for example `/memfd:buffer (deleted)`), or its size can't be asked.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        const OP: &str = "checking that an fd is a dma-buf";
+        let status = rustix::fs::fstatfs(&fd).map_err(|errno| Error::new("fstatfs", describe(fd.as_fd()), errno))?;
+        if i128::from(status.f_type) != i128::from(DMA_BUF_MAGIC) {
+            let why = format!("it is `{}`, not a dma-buf", link(fd.as_fd()));
+            return Err(Error::answer(OP, describe(fd.as_fd()), why));
+        }
+        let size = rustix::fs::seek(&fd, rustix::fs::SeekFrom::End(0))
+            .map_err(|errno| Error::new("lseek(SEEK_END)", describe(fd.as_fd()), errno))?;
+        Ok(Self { fd, size })
+    }
+
+    /// Which buffer this is.
+    ///
+    /// # Errors
+    /// The kernel refuses `fstat`.
+    pub fn identity(&self) -> Result<Identity> {
+        let status = rustix::fs::fstat(&self.fd).map_err(|errno| Error::new("fstat", self.to_string(), errno))?;
+        Ok(Identity { inode: status.st_ino, exporter: exporter(self.fd.as_fd()), size: self.size })
+    }
+
+    /// Another fd of the same buffer.
+    ///
+    /// # Errors
+    /// The process has no fd left.
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone().map_err(|error| Error::new("dup", self.to_string(), error))?;
+        Ok(Self { fd, size: self.size })
+    }
+
+    /// Maps the whole buffer for the CPU. The mapping holds an fd of its own and outlives `self`.
+    ///
+    /// # Errors
+    /// The exporter refuses `mmap`, or the process has no fd left.
+    pub fn map(&self) -> Result<Mapping> {
+        Mapping::new(self.try_clone()?)
+    }
+}
+
+impl fmt::Display for Dmabuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match exporter(self.fd.as_fd()) {
+            Some(exporter) => write!(f, "dma-buf ({exporter}, {} B)", self.size),
+            None => write!(f, "dma-buf ({} B)", self.size),
+        }
+    }
+}
+
+/// `DMA_BUF_MAGIC` of `include/uapi/linux/magic.h`, what `fstatfs` says of every dma-buf.
+const DMA_BUF_MAGIC: u32 = 0x444d_4142;
+
+/// `fd 7 (/memfd:buffer (deleted))`.
+fn describe(fd: BorrowedFd<'_>) -> String {
+    format!("fd {} ({})", fd.as_raw_fd(), link(fd))
+}
+
+/// What procfs says the fd refers to.
+fn link(fd: BorrowedFd<'_>) -> String {
+    match std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())) {
+        Ok(target) => target.display().to_string(),
+        Err(error) => format!("unknown: /proc/self/fd says {error}"),
+    }
+}
+
+/// The `exp_name` line of the fd's fdinfo.
+fn exporter(fd: BorrowedFd<'_>) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let name = text.lines().find_map(|line| line.strip_prefix("exp_name:"))?;
+    Some(name.trim().to_owned())
+}
+
 /// A frame in a dma-buf: what an exporter hands out and an importer takes in.
 #[derive(Debug)]
 pub struct SharedFrame {
@@ -20,4 +125,50 @@ pub struct SharedFrame {
     pub dmabuf: Dmabuf,
     /// Where the pixels lie in it.
     pub frame: Frame,
+}
+
+impl SharedFrame {
+    /// The pixels as the CPU reads them from a fresh mapping.
+    ///
+    /// # Errors
+    /// The frame can't be addressed by byte or does not fit the buffer; the exporter refuses `mmap` or
+    /// `DMA_BUF_IOCTL_SYNC`.
+    pub fn read_back(&self) -> Result<Picture> {
+        let bytes = self.dmabuf.map()?.read(0..self.frame.packed()?.end)?;
+        Picture::of_frame(&self.frame, &bytes)
+    }
+
+    /// Writes `picture` as the CPU, row by row; no byte outside the frame's pixels is touched.
+    ///
+    /// # Errors
+    /// As [`Self::read_back`]; also if size or format of the picture are not the frame's.
+    pub fn write(&self, picture: &Picture) -> Result<()> {
+        let at = self.frame.packed()?;
+        if (picture.size, picture.fourcc) != (self.frame.size, self.frame.fourcc) {
+            let why = format!("the picture is {} {}", picture.fourcc, picture.size);
+            return Err(Error::input("writing pixels", self.frame.to_string(), why));
+        }
+        let rows = picture.bytes.chunks_exact((at.row as usize).max(1));
+        let placed = (0u64..).zip(rows).map(|(y, row)| (at.offset + y * at.pitch, row));
+        self.dmabuf.map()?.write_all(placed)
+    }
+}
+
+impl fmt::Display for SharedFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.frame, self.dmabuf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memfd_is_refused_by_name() {
+        let memfd = rustix::fs::memfd_create("buffer", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+        let error = Dmabuf::from_fd(memfd).expect_err("a memfd is no dma-buf").to_string();
+        assert!(error.contains("/memfd:buffer"), "{error}");
+        assert!(error.contains("not a dma-buf"), "{error}");
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod compare;
+pub mod compose;
 pub mod dmabuf;
 pub mod error;
 pub mod finding;
@@ -23,3 +24,6 @@ pub mod lane;
 pub mod report;
 pub mod run;
 pub mod verdict;
+pub mod kms;
+pub mod picture;
+pub mod udmabuf;

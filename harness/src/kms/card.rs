@@ -1,0 +1,184 @@
+//! An open card node, and RAII for what we make on it: GEM handles, framebuffers, property blobs.
+//!
+//! Source: "GEM - Graphics Execution Manager" and "PRIME Buffer Sharing" in the kernel's DRM memory management documentation.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use drm::control::Device as _;
+
+use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::error::{Error, Result};
+use crate::format::{Fourcc, Modifier};
+use crate::frame::{Frame, Plane, Size};
+
+/// An open card node.
+#[derive(Debug)]
+pub(super) struct Card {
+    fd: OwnedFd,
+    pub(super) path: PathBuf,
+    pub(super) driver: String,
+    /// How often each GEM handle is in use: importing a buffer that the card already knows yields the same handle again,
+    /// and one close ends it for all.
+    gems: Mutex<HashMap<u32, usize>>,
+}
+
+impl AsFd for Card {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl drm::Device for Card {}
+impl drm::control::Device for Card {}
+
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "screen ({})", self.driver)
+    }
+}
+
+impl Card {
+    pub(super) fn new(fd: OwnedFd, path: &Path) -> Result<Self> {
+        let mut card = Self { fd, path: path.to_owned(), driver: String::new(), gems: Mutex::default() };
+        let version = drm::Device::get_driver(&card)
+            .map_err(|error| Error::new("DRM_IOCTL_VERSION", path.display().to_string(), error))?;
+        card.driver = version.name().to_string_lossy().into_owned();
+        Ok(card)
+    }
+
+    /// An error of `op` on this card.
+    pub(super) fn error(&self, op: &'static str, error: std::io::Error) -> Error {
+        Error::new(op, self.to_string(), error)
+    }
+
+    /// A new dumb buffer, exported. Its GEM handle is closed again: the dma-buf alone owns the memory.
+    pub(super) fn dumb(&self, fourcc: Fourcc, size: Size) -> Result<SharedFrame> {
+        let object = || format!("{self}, {fourcc} {size}");
+        let Some(pixel) = fourcc.pixel() else {
+            return Err(Error::input("DRM_IOCTL_MODE_CREATE_DUMB", object(), "not a packed RGB format known here"));
+        };
+        let created = drm_ffi::mode::dumbbuffer::create(self.as_fd(), size.width, size.height, pixel.bytes * 8, 0)
+            .map_err(|error| Error::new("DRM_IOCTL_MODE_CREATE_DUMB", object(), error))?;
+        let exported = drm_ffi::gem::handle_to_fd(self.as_fd(), created.handle, drm::CLOEXEC | drm::RDWR);
+        let exported = exported.map(|prime| super::commit::own_fd(prime.fd));
+        // Closing only fails for a handle that is none, and then nothing leaks.
+        let closed = drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), created.handle);
+        let fd = exported.map_err(|error| Error::new("DRM_IOCTL_PRIME_HANDLE_TO_FD", object(), error))?;
+        closed.map_err(|error| Error::new("DRM_IOCTL_MODE_DESTROY_DUMB", object(), error))?;
+        let frame = Frame::linear(fourcc, size, Plane { offset: 0, pitch: u64::from(created.pitch) });
+        Ok(SharedFrame { dmabuf: Dmabuf::from_fd(fd)?, frame })
+    }
+}
+
+/// A GEM handle of an imported dma-buf.
+#[derive(Debug)]
+struct Gem {
+    card: Arc<Card>,
+    handle: u32,
+}
+
+impl Gem {
+    fn import(card: &Arc<Card>, buffer: &Dmabuf) -> Result<Self> {
+        // Held over the call: a close by another thread between import and count would end our handle.
+        let mut gems = card.gems.lock().unwrap_or_else(PoisonError::into_inner);
+        let imported = drm_ffi::gem::fd_to_handle(card.as_fd(), buffer.fd.as_fd())
+            .map_err(|error| Error::new("DRM_IOCTL_PRIME_FD_TO_HANDLE", format!("{card}, {buffer}"), error))?;
+        *gems.entry(imported.handle).or_default() += 1;
+        drop(gems);
+        Ok(Self { card: card.clone(), handle: imported.handle })
+    }
+}
+
+impl Drop for Gem {
+    fn drop(&mut self) {
+        let mut gems = self.card.gems.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(uses) = gems.get_mut(&self.handle) else { return };
+        *uses -= 1;
+        if *uses == 0 {
+            gems.remove(&self.handle);
+            if let Err(error) = drm_ffi::gem::close(self.card.as_fd(), self.handle) {
+                tracing::error!(card = %self.card, handle = self.handle, %error, "DRM_IOCTL_GEM_CLOSE failed");
+            }
+        }
+    }
+}
+
+/// A framebuffer on an imported dma-buf.
+#[derive(Debug)]
+pub(super) struct Framebuffer {
+    pub(super) id: u32,
+    // Closed after the framebuffer is removed, which `drop` does before fields go.
+    gem: Gem,
+}
+
+impl Framebuffer {
+    /// Imports the buffer and makes a framebuffer of the frame (`DRM_IOCTL_MODE_ADDFB2`).
+    ///
+    /// The drm crate's own call takes its format from an enumeration that ends with the formats of Linux 5.10, before the
+    /// 16 bit ones; the same crate family's raw call takes any code.
+    pub(super) fn new(card: &Arc<Card>, shared: &SharedFrame) -> Result<Self> {
+        const OP: &str = "DRM_IOCTL_MODE_ADDFB2";
+        let frame = &shared.frame;
+        let object = || format!("{card}, {shared}");
+        if frame.planes.is_empty() || frame.planes.len() > 4 {
+            return Err(Error::input(OP, object(), format!("a frame has 1 to 4 planes, not {}", frame.planes.len())));
+        }
+        let narrow = |value: u64, what: &str| {
+            let refused = || Error::input(OP, object(), format!("{what} {value} B does not fit in 32 bits"));
+            u32::try_from(value).map_err(|_| refused())
+        };
+        let with_modifier = frame.modifier != Modifier::INVALID;
+        let gem = Gem::import(card, &shared.dmabuf)?;
+        let (mut handles, mut pitches, mut offsets, mut modifiers) = ([0; 4], [0; 4], [0; 4], [0; 4]);
+        for (n, plane) in frame.planes.iter().enumerate() {
+            handles[n] = gem.handle;
+            pitches[n] = narrow(plane.pitch, "pitch")?;
+            offsets[n] = narrow(plane.offset, "offset")?;
+            modifiers[n] = if with_modifier { frame.modifier.0 } else { 0 };
+        }
+        let flags = if with_modifier { drm_ffi::DRM_MODE_FB_MODIFIERS } else { 0 };
+        let Size { width, height } = frame.size;
+        let code = frame.fourcc.0;
+        let added =
+            drm_ffi::mode::add_fb2(card.as_fd(), width, height, code, &handles, &pitches, &offsets, &modifiers, flags)
+                .map_err(|error| Error::new(OP, object(), error))?;
+        Ok(Self { id: added.fb_id, gem })
+    }
+}
+
+impl Drop for Framebuffer {
+    fn drop(&mut self) {
+        let card = &self.gem.card;
+        if let Err(error) = drm_ffi::mode::rm_fb(card.as_fd(), self.id) {
+            tracing::error!(%card, id = self.id, %error, "DRM_IOCTL_MODE_RMFB failed");
+        }
+    }
+}
+
+/// A property blob of our own.
+#[derive(Debug)]
+pub(super) struct Blob {
+    card: Arc<Card>,
+    pub(super) id: u64,
+}
+
+impl Blob {
+    /// A blob with the contents of `data`.
+    pub(super) fn new<T>(card: &Arc<Card>, data: &T) -> Result<Self> {
+        const OP: &str = "DRM_IOCTL_MODE_CREATEPROPBLOB";
+        let value = card.create_property_blob(data).map_err(|error| card.error(OP, error))?;
+        Ok(Self { card: card.clone(), id: value.into() })
+    }
+}
+
+impl Drop for Blob {
+    fn drop(&mut self) {
+        if let Err(error) = self.card.destroy_property_blob(self.id) {
+            tracing::error!(card = %self.card, id = self.id, %error, "DRM_IOCTL_MODE_DESTROYPROPBLOB failed");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Which card node is the screen: tries them in order and remembers of each why it does not serve.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use drm::{ClientCapability, Device as _};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::card::Card;
+use super::objects::Pipe;
+use crate::error::{Cause, Error, Result};
+
+/// The first card that `select` allows and that has a pipe, with us as its master.
+pub(super) fn card(select: Option<&str>) -> Result<(Card, Pipe)> {
+    const OP: &str = "opening a screen";
+    let object = || select.unwrap_or("any driver").to_owned();
+    let nodes = match select {
+        Some(path) if path.contains('/') => vec![PathBuf::from(path)],
+        _ => nodes().map_err(|why| Error::missing(OP, object(), why))?,
+    };
+    let driver = select.filter(|select| !select.contains('/'));
+    let mut why = Vec::new();
+    for node in &nodes {
+        match open(node, driver) {
+            Ok(found) => return Ok(found),
+            Err(error) => why.push(format!("{}: {error}", node.display())),
+        }
+    }
+    Err(Error::missing(OP, object(), why.join("; ")))
+}
+
+/// `/dev/dri/card*` in the order of their numbers.
+fn nodes() -> Result<Vec<PathBuf>, String> {
+    const DIRECTORY: &str = "/dev/dri";
+    let entries = std::fs::read_dir(DIRECTORY).map_err(|error| {
+        format!("{DIRECTORY}: {error}; no kernel graphics driver is loaded, or /dev is not mounted")
+    })?;
+    let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix("card")?.parse::<u32>().ok();
+    let mut nodes: Vec<_> =
+        entries.filter_map(Result::ok).filter_map(|entry| Some((number(&entry.path())?, entry.path()))).collect();
+    nodes.sort();
+    if nodes.is_empty() {
+        return Err(format!("{DIRECTORY} has no card node"));
+    }
+    Ok(nodes.into_iter().map(|(_, path)| path).collect())
+}
+
+fn open(node: &Path, driver: Option<&str>) -> Result<(Card, Pipe)> {
+    let name = || node.display().to_string();
+    // Non-blocking, so that reading events never waits.
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = rustix::fs::open(node, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::ACCESS | Errno::PERM => Error::missing("open", name(), denied(node)),
+        _ => Error::new("open", name(), errno),
+    })?;
+    let card = Card::new(fd, node)?;
+    if driver.is_some_and(|driver| driver != card.driver) {
+        return Err(Error::missing("open", name(), format!("its driver is {}", card.driver)));
+    }
+    for (capability, what) in
+        [(ClientCapability::UniversalPlanes, "universal planes"), (ClientCapability::Atomic, "atomic mode setting")]
+    {
+        card.set_client_capability(capability, true).map_err(|error| {
+            Error::missing("DRM_IOCTL_SET_CLIENT_CAP", card.to_string(), format!("no {what}: {error}"))
+        })?;
+    }
+    // A device without writeback says so by having no such connector.
+    if let Err(error) = card.set_client_capability(ClientCapability::WritebackConnectors, true) {
+        tracing::info!(%card, %error, "no writeback connectors");
+    }
+    card.acquire_master_lock().map_err(|error| match Cause::from(error) {
+        Cause::Errno(Errno::BUSY | Errno::ACCESS) => Error::missing(
+            "DRM_IOCTL_SET_MASTER",
+            card.to_string(),
+            "another process is master; end it or change to a free VT",
+        ),
+        cause => Error::new("DRM_IOCTL_SET_MASTER", card.to_string(), cause),
+    })?;
+    let pipe = Pipe::choose(&card)?;
+    Ok((card, pipe))
+}
+
+/// Whom the node lets in.
+fn denied(node: &Path) -> String {
+    let Ok(meta) = std::fs::metadata(node) else { return "permission denied".to_owned() };
+    let group = std::fs::read_to_string("/etc/group").ok().and_then(|text| {
+        let of_line = |line: &str| {
+            let mut fields = line.split(':');
+            let name = fields.next()?.to_owned();
+            (fields.nth(1)?.parse() == Ok(meta.gid())).then_some(name)
+        };
+        text.lines().find_map(of_line)
+    });
+    let group = group.unwrap_or_else(|| meta.gid().to_string());
+    format!("permission denied: its mode is {:03o}, its group {group}; join that group", meta.mode() & 0o777)
+}
+
+/// Minor number of the card's node, which names its debugfs directory.
+pub(super) fn minor(card: &Card) -> Result<u32, String> {
+    let status =
+        rustix::fs::fstat(card.as_fd()).map_err(|errno| format!("fstat of {}: {errno}", card.path.display()))?;
+    Ok(rustix::fs::minor(status.st_rdev))
+}

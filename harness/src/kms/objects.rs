@@ -1,0 +1,217 @@
+//! The KMS objects of a card, and the pipe from plane to connector that the screen uses.
+
+use std::collections::BTreeMap;
+
+use drm::control::{Device as _, RawResourceHandle, ResourceHandle, connector, crtc, property};
+use serde::{Deserialize, Serialize};
+
+use super::card::Card;
+use super::formats::{self, Offer};
+use crate::error::{Error, Result};
+use crate::format::{Fourcc, Modifier};
+
+/// A KMS object with its properties by name.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) handle: RawResourceHandle,
+    /// `plane 31`, for error texts.
+    name: String,
+    properties: BTreeMap<String, (property::Handle, u64)>,
+}
+
+impl Object {
+    fn read<H: ResourceHandle>(card: &Card, handle: H, kind: &str) -> Result<Self> {
+        let name = format!("{kind} {}", Into::<u32>::into(handle));
+        let failed = |op, error| Error::new(op, format!("{card}, {name}"), error);
+        let values = card.get_properties(handle).map_err(|error| failed("DRM_IOCTL_MODE_OBJ_GETPROPERTIES", error))?;
+        let mut properties = BTreeMap::new();
+        for (id, value) in values {
+            let info = card.get_property(id).map_err(|error| failed("DRM_IOCTL_MODE_GETPROPERTY", error))?;
+            properties.insert(info.name().to_string_lossy().into_owned(), (id, value));
+        }
+        Ok(Self { handle: handle.into(), name, properties })
+    }
+
+    /// The handle of a property.
+    pub(super) fn property(&self, name: &'static str) -> Result<property::Handle> {
+        let found = self.properties.get(name).map(|(handle, _)| *handle);
+        found.ok_or_else(|| Error::missing("setting a property", &*self.name, format!("it has no property {name}")))
+    }
+
+    /// Value of a property when the screen was opened.
+    fn value(&self, name: &str) -> Option<u64> {
+        self.properties.get(name).map(|(_, value)| *value)
+    }
+}
+
+/// What a plane is for (its `type` property).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlaneKind {
+    /// Lowest.
+    Primary,
+    /// Between primary and cursor.
+    Overlay,
+    /// Uppermost; some devices take only cursor-sized frames here.
+    Cursor,
+}
+
+/// A plane of the screen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plane {
+    /// What it is for.
+    pub kind: PlaneKind,
+    /// KMS object id.
+    pub id: u32,
+    /// Formats and modifiers it lists.
+    pub offers: Vec<Offer>,
+}
+
+impl Plane {
+    /// Whether the plane lists `fourcc` with `modifier`.
+    pub fn lists(&self, fourcc: Fourcc, modifier: Modifier) -> bool {
+        self.offers.iter().any(|offer| offer.fourcc == fourcc && offer.modifiers.contains(&modifier))
+    }
+}
+
+/// The way from planes through one CRTC to a connector, and back by writeback.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) crtc: Object,
+    /// Position of the CRTC in the card's list; debugfs counts so.
+    pub(super) crtc_index: usize,
+    pub(super) connector: Object,
+    pub(super) connector_name: String,
+    pub(super) modes: Vec<drm::control::Mode>,
+    /// Lowest first.
+    pub(super) planes: Vec<(Plane, Object)>,
+    pub(super) writeback: Option<(Object, Vec<Fourcc>)>,
+}
+
+impl Pipe {
+    /// The first CRTC with a connected connector and a primary plane, preferring one with writeback.
+    ///
+    /// # Errors
+    /// No such CRTC; says what is missing.
+    pub(super) fn choose(card: &Card) -> Result<Self> {
+        let lists = card.resource_handles().map_err(|error| card.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
+        let reach = Reach::read(card, &lists)?;
+        let mut why = vec![format!("{} CRTCs, {} connectors", lists.crtcs().len(), lists.connectors().len())];
+        let mut candidates = Vec::new();
+        for (index, &crtc) in lists.crtcs().iter().enumerate() {
+            match reach.pipe(card, index, crtc) {
+                Ok(pipe) if pipe.writeback.is_some() => return Ok(pipe),
+                Ok(pipe) => candidates.push(pipe),
+                Err(Error { object, cause, .. }) => why.push(format!("{object}: {cause}")),
+            }
+        }
+        candidates.into_iter().next().ok_or_else(|| Error::missing("choosing a CRTC", card.to_string(), why.join("; ")))
+    }
+}
+
+/// Which connectors reach which CRTCs.
+struct Reach {
+    /// Connector and the CRTCs its encoders reach.
+    connectors: Vec<(connector::Info, Vec<crtc::Handle>)>,
+    lists: drm::control::ResourceHandles,
+}
+
+impl Reach {
+    fn read(card: &Card, lists: &drm::control::ResourceHandles) -> Result<Self> {
+        let mut connectors = Vec::new();
+        for &handle in lists.connectors() {
+            let info =
+                card.get_connector(handle, true).map_err(|error| card.error("DRM_IOCTL_MODE_GETCONNECTOR", error))?;
+            let mut crtcs = Vec::new();
+            for &encoder in info.encoders() {
+                let encoder =
+                    card.get_encoder(encoder).map_err(|error| card.error("DRM_IOCTL_MODE_GETENCODER", error))?;
+                crtcs.extend(lists.filter_crtcs(encoder.possible_crtcs()));
+            }
+            connectors.push((info, crtcs));
+        }
+        Ok(Self { connectors, lists: lists.clone() })
+    }
+
+    fn pipe(&self, card: &Card, crtc_index: usize, crtc: crtc::Handle) -> Result<Pipe> {
+        let reaching = |writeback: bool| {
+            self.connectors
+                .iter()
+                .filter(move |(info, _)| (info.interface() == connector::Interface::Writeback) == writeback)
+                .filter(move |(_, crtcs)| crtcs.contains(&crtc))
+                .map(|(info, _)| info)
+        };
+        let missing = |what: &str| Error::missing("choosing a CRTC", format!("CRTC {}", Into::<u32>::into(crtc)), what);
+        let connected = reaching(false).find(|info| info.state() == connector::State::Connected);
+        let connector = connected.ok_or_else(|| missing("no connected connector reaches it"))?;
+        let planes = self.planes(card, crtc)?;
+        if planes.first().is_none_or(|(plane, _)| plane.kind != PlaneKind::Primary) {
+            return Err(missing("it has no primary plane"));
+        }
+        let writeback = match reaching(true).next() {
+            None => None,
+            Some(info) => {
+                let object = Object::read(card, info.handle(), "connector")?;
+                let blob = blob(card, &object, "WRITEBACK_PIXEL_FORMATS")?.unwrap_or_default();
+                let formats = formats::writeback_formats(&blob).map_err(|why| wrong(card, &object, why))?;
+                Some((object, formats))
+            }
+        };
+        Ok(Pipe {
+            crtc: Object::read(card, crtc, "CRTC")?,
+            crtc_index,
+            connector: Object::read(card, connector.handle(), "connector")?,
+            connector_name: connector.to_string(),
+            modes: connector.modes().to_vec(),
+            planes,
+            writeback,
+        })
+    }
+
+    /// The planes that reach `crtc`, lowest first.
+    fn planes(&self, card: &Card, crtc: crtc::Handle) -> Result<Vec<(Plane, Object)>> {
+        let failed = |op, error| card.error(op, error);
+        let handles = card.plane_handles().map_err(|error| failed("DRM_IOCTL_MODE_GETPLANERESOURCES", error))?;
+        let mut planes = Vec::new();
+        for handle in handles {
+            let info = card.get_plane(handle).map_err(|error| failed("DRM_IOCTL_MODE_GETPLANE", error))?;
+            if !self.lists.filter_crtcs(info.possible_crtcs()).contains(&crtc) {
+                continue;
+            }
+            let object = Object::read(card, handle, "plane")?;
+            // DRM_PLANE_TYPE_* of include/drm/drm_plane.h, which user space knows by these numbers.
+            let kind = match object.value("type") {
+                Some(0) => PlaneKind::Overlay,
+                Some(1) => PlaneKind::Primary,
+                Some(2) => PlaneKind::Cursor,
+                other => return Err(wrong(card, &object, format!("its type is {other:?}, 0 to 2 are defined"))),
+            };
+            let offers = match blob(card, &object, "IN_FORMATS")? {
+                Some(blob) => formats::in_formats(&blob).map_err(|why| wrong(card, &object, why))?,
+                None => info
+                    .formats()
+                    .iter()
+                    .map(|&code| Offer { fourcc: Fourcc(code), modifiers: vec![Modifier::INVALID] })
+                    .collect(),
+            };
+            planes.push((Plane { kind, id: handle.into(), offers }, object));
+        }
+        planes.sort_by_key(|(plane, object)| (object.value("zpos"), plane.kind, plane.id));
+        Ok(planes)
+    }
+}
+
+fn wrong(card: &Card, object: &Object, why: String) -> Error {
+    Error::answer("reading KMS properties", format!("{card}, {}", object.name), why)
+}
+
+/// Contents of a blob property, if the object has it and it is set.
+fn blob(card: &Card, object: &Object, name: &str) -> Result<Option<Vec<u8>>> {
+    match object.value(name) {
+        None | Some(0) => Ok(None),
+        Some(id) => card
+            .get_property_blob(id)
+            .map(Some)
+            .map_err(|error| Error::new("DRM_IOCTL_MODE_GETPROPBLOB", format!("{card}, {}", object.name), error)),
+    }
+}

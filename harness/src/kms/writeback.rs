@@ -1,0 +1,52 @@
+//! The buffer that a writeback job writes into, seeded so that a job that wrote nothing is seen.
+
+use std::sync::Arc;
+
+use super::card::{Card, Framebuffer};
+use crate::dmabuf::{Mapping, SharedFrame};
+use crate::error::Result;
+use crate::format::Fourcc;
+use crate::frame::Size;
+use crate::picture::Picture;
+
+/// A writeback buffer of the screen's own.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) framebuffer: Framebuffer,
+    shared: SharedFrame,
+    mapping: Mapping,
+    /// What the last seed put there.
+    seed: Vec<u8>,
+    seeds: u8,
+}
+
+impl Target {
+    pub(super) fn new(card: &Arc<Card>, fourcc: Fourcc, size: Size) -> Result<Self> {
+        let shared = card.dumb(fourcc, size)?;
+        let mapping = shared.dmabuf.map()?;
+        let framebuffer = Framebuffer::new(card, &shared)?;
+        Ok(Self { framebuffer, shared, mapping, seed: Vec::new(), seeds: 0 })
+    }
+
+    /// Whether it holds pictures of this format and size.
+    pub(super) fn is(&self, fourcc: Fourcc, size: Size) -> bool {
+        (self.shared.frame.fourcc, self.shared.frame.size) == (fourcc, size)
+    }
+
+    /// Fills the buffer with a pattern that no composed picture equals: each call another, never the same byte in a row.
+    pub(super) fn seed(&mut self) -> Result<()> {
+        self.seeds = self.seeds.wrapping_add(1);
+        let first = self.seeds.wrapping_mul(31);
+        self.seed = (0..self.shared.dmabuf.size).map(|n| first.wrapping_add((n as u8).wrapping_mul(101))).collect();
+        self.mapping.write(0, &self.seed)
+    }
+
+    /// What is there now; `None` if nothing was written since [`Self::seed`].
+    pub(super) fn read(&self) -> Result<Option<Picture>> {
+        let bytes = self.mapping.read(0..self.shared.dmabuf.size)?;
+        if bytes == self.seed {
+            return Ok(None);
+        }
+        Picture::of_frame(&self.shared.frame, &bytes).map(Some)
+    }
+}
