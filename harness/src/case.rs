@@ -200,16 +200,10 @@ pub struct CaseInfo {
 impl CaseInfo {
     /// Every role that the case names, each once.
     pub fn roles(&self) -> Vec<Role> {
-        let named = self
-            .exporter
-            .into_iter()
-            .chain(self.importer)
-            .chain(self.needs.iter().map(|need| match need {
-                Need::Device(role) | Need::Exports { role, .. } | Need::Imports { role, .. } => {
-                    *role
-                }
-                Need::Writeback | Need::Crc => Role::Screen,
-            }));
+        let named = self.exporter.into_iter().chain(self.importer).chain(self.needs.iter().map(|need| match need {
+            Need::Device(role) | Need::Exports { role, .. } | Need::Imports { role, .. } => *role,
+            Need::Writeback | Need::Crc => Role::Screen,
+        }));
         let mut roles: Vec<Role> = named.collect();
         roles.sort();
         roles.dedup();
@@ -250,10 +244,7 @@ impl<B> Case<B> {
     ///
     /// It then must fail just so: a pass, or another failure, is red.
     pub fn known(&mut self, url: &str, matching: &str) -> &mut Self {
-        self.info.known = Some(Known {
-            url: url.to_owned(),
-            matching: matching.to_owned(),
-        });
+        self.info.known = Some(Known { url: url.to_owned(), matching: matching.to_owned() });
         self
     }
 
@@ -300,9 +291,7 @@ impl<B> Cases<B> {
     ///
     /// # Errors
     /// Names every case whose name is ill-formed or taken, and every known defect that would match anything.
-    pub fn collect(
-        register: impl FnOnce(&mut Cases<B>),
-    ) -> Result<Vec<Case<B>>, RegistrationError> {
+    pub fn collect(register: impl FnOnce(&mut Cases<B>)) -> Result<Vec<Case<B>>, RegistrationError> {
         let mut cases = Cases::default();
         register(&mut cases);
         let mut problems = Vec::new();
@@ -318,9 +307,7 @@ impl<B> Cases<B> {
             if let Some(known) = &case.info.known
                 && (known.matching.trim().is_empty() || known.url.trim().is_empty())
             {
-                problems.push(format!(
-                    "`{name}`: .known(url, matching) with an empty text would match any failure"
-                ));
+                problems.push(format!("`{name}`: .known(url, matching) with an empty text would match any failure"));
             }
         }
         match problems.is_empty() {
@@ -345,32 +332,20 @@ pub struct RegistrationError {
 pub fn check_name(name: &str) -> Result<(), String> {
     let segments: Vec<&str> = name.split("::").collect();
     if segments.len() < 2 {
-        return Err(
-            "a name is family::claim_in_present_tense, with ::parameters if it has any".into(),
-        );
+        return Err("a name is family::claim_in_present_tense, with ::parameters if it has any".into());
     }
     for (i, segment) in segments.iter().enumerate() {
         let is_parameter = i >= 2;
         // Parameters hold fourccs such as AB24, which are case-sensitive; the claim reads as words.
         let legal = |c: char| {
-            c.is_ascii_lowercase()
-                || c.is_ascii_digit()
-                || c == '_'
-                || (is_parameter && c.is_ascii_uppercase())
+            c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || (is_parameter && c.is_ascii_uppercase())
         };
         if segment.is_empty() {
             return Err("a part between `::` is empty".into());
         }
         if let Some(bad) = segment.chars().find(|&c| !legal(c)) {
-            let valid = if is_parameter {
-                "a-z, A-Z, 0-9 and _"
-            } else {
-                "a-z, 0-9 and _"
-            };
-            return Err(format!(
-                "{bad:?} in `{segment}`; a {} may hold {valid}",
-                part(i)
-            ));
+            let valid = if is_parameter { "a-z, A-Z, 0-9 and _" } else { "a-z, 0-9 and _" };
+            return Err(format!("{bad:?} in `{segment}`; a {} may hold {valid}", part(i)));
         }
         if !is_parameter && !segment.starts_with(|c: char| c.is_ascii_lowercase()) {
             return Err(format!("`{segment}` does not begin with a letter"));
@@ -422,42 +397,21 @@ mod tests {
             cases.add("a::b_works", |_| Ok(()));
             cases.add("a::b_works", |_| Ok(()));
             cases.add("oops", |_| Ok(()));
-            cases
-                .add("a::c_works", |_| Ok(()))
-                .known("https://example.org/1", " ");
+            cases.add("a::c_works", |_| Ok(())).known("https://example.org/1", " ");
         })
         .err()
         .expect("three problems");
         assert_eq!(error.problems.len(), 3, "{error}");
-        assert!(
-            error
-                .to_string()
-                .contains("`a::b_works` is registered twice"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("`a::b_works` is registered twice"), "{error}");
     }
 
     #[test]
     fn a_side_is_also_a_need() {
         let cases = Cases::<()>::collect(|cases| {
-            cases
-                .add("a::b_works", |_| Ok(()))
-                .from(Role::GpuA)
-                .to(Role::GpuA)
-                .needs(Need::Writeback);
+            cases.add("a::b_works", |_| Ok(())).from(Role::GpuA).to(Role::GpuA).needs(Need::Writeback);
         })
         .unwrap();
-        assert_eq!(
-            cases[0].info.needs,
-            [Need::Device(Role::GpuA), Need::Writeback]
-        );
-        assert_eq!(
-            Need::Imports {
-                role: Role::GpuB,
-                format: "AB24".into()
-            }
-            .to_string(),
-            "gpu_b that imports AB24"
-        );
+        assert_eq!(cases[0].info.needs, [Need::Device(Role::GpuA), Need::Writeback]);
+        assert_eq!(Need::Imports { role: Role::GpuB, format: "AB24".into() }.to_string(), "gpu_b that imports AB24");
     }
 }

@@ -77,12 +77,7 @@ struct RunArgs {
     #[arg(long, value_enum, env = "HANDOVER_ON", value_name = "WHERE")]
     on: Option<On>,
     /// Directory for report.json, junit.xml and images
-    #[arg(
-        long,
-        default_value = "report",
-        env = "HANDOVER_REPORT",
-        value_name = "DIR"
-    )]
+    #[arg(long, default_value = "report", env = "HANDOVER_REPORT", value_name = "DIR")]
     report: PathBuf,
     /// Workers at once [default: the lane's, or one per processor; in the sandbox at most 2]
     #[arg(long, value_parser = at_least_one, value_name = "N")]
@@ -101,12 +96,7 @@ struct BlessArgs {
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
     /// Directory for the report
-    #[arg(
-        long,
-        default_value = "report",
-        env = "HANDOVER_REPORT",
-        value_name = "DIR"
-    )]
+    #[arg(long, default_value = "report", env = "HANDOVER_REPORT", value_name = "DIR")]
     report: PathBuf,
     /// Lane file; it must be a reference lane [default: sandbox]
     #[arg(long, env = "HANDOVER_LANE", value_name = "FILE")]
@@ -161,47 +151,34 @@ fn refuse(refusal: &Refusal) -> ExitCode {
         Refusal::Machine(what) => (what, 3),
     };
     let red = anstyle::AnsiColor::Red.on_default().bold();
-    say(
-        &mut anstream::stderr(),
-        &format!("{red}error:{red:#} {what}\n"),
-    );
+    say(&mut anstream::stderr(), &format!("{red}error:{red:#} {what}\n"));
     ExitCode::from(code)
 }
 
 /// Prints; whoever closed the stream does not want to read it.
 fn say(stream: &mut impl Write, text: &str) {
-    let _ = stream
-        .write_all(text.as_bytes())
-        .and_then(|()| stream.flush());
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
 }
 
 fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCode, Refusal> {
     let names: Vec<&str> = cases.iter().map(|case| case.info.name.as_str()).collect();
-    let selected = select::select(&names, &args.filters, args.exact)
-        .map_err(|error| Refusal::Usage(error.to_string()))?;
+    let selected =
+        select::select(&names, &args.filters, args.exact).map_err(|error| Refusal::Usage(error.to_string()))?;
     if args.list {
-        let list: String = selected
-            .iter()
-            .map(|&at| format!("{}\n", names[at]))
-            .collect();
+        let list: String = selected.iter().map(|&at| format!("{}\n", names[at])).collect();
         say(&mut anstream::stdout(), &list);
         return Ok(ExitCode::SUCCESS);
     }
     let (on, lane) = lane_of(&args)?;
     if let Some(lane) = &lane {
-        lane.check_patterns(&names)
-            .map_err(|error| Refusal::Usage(error.to_string()))?;
+        lane.check_patterns(&names).map_err(|error| Refusal::Usage(error.to_string()))?;
     }
-    let report =
-        ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
+    let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
     let default_jobs = match on {
         On::Host => run::processors(),
         On::Sandbox => run::processors().min(2),
     };
-    let jobs = args
-        .jobs
-        .or(lane.as_ref().and_then(|lane| lane.jobs))
-        .unwrap_or(default_jobs);
+    let jobs = args.jobs.or(lane.as_ref().and_then(|lane| lane.jobs)).unwrap_or(default_jobs);
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     let again = match &args.lane {
@@ -226,10 +203,7 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
     let written = session.write(&report);
     say(&mut anstream::stdout(), &text::summary(&report));
     let path = written.map_err(|error| Refusal::Machine(error.to_string()))?;
-    say(
-        &mut anstream::stdout(),
-        &format!("report {}\n", path.display()),
-    );
+    say(&mut anstream::stdout(), &format!("report {}\n", path.display()));
     Ok(exit_code(&report))
 }
 
@@ -244,9 +218,7 @@ fn exit_code(report: &Report) -> ExitCode {
 
 fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
     if std::env::var_os("CI").is_some_and(|value| !value.is_empty()) {
-        return Err(Refusal::Usage(
-            "golden images are never written where CI is set".into(),
-        ));
+        return Err(Refusal::Usage("golden images are never written where CI is set".into()));
     }
     let args = RunArgs {
         filters: args.filters,
@@ -278,10 +250,9 @@ fn lane_of(args: &RunArgs) -> Result<(On, Option<Lane>), Refusal> {
     };
     let lane = Lane::read(path).map_err(usage)?;
     match args.on {
-        Some(on) if on != lane.on => Err(Refusal::Usage(format!(
-            "lane {} runs on the {}, which contradicts `--on {on}`",
-            lane.name, lane.on
-        ))),
+        Some(on) if on != lane.on => {
+            Err(Refusal::Usage(format!("lane {} runs on the {}, which contradicts `--on {on}`", lane.name, lane.on)))
+        }
         _ => Ok((lane.on, Some(lane))),
     }
 }
@@ -289,17 +260,14 @@ fn lane_of(args: &RunArgs) -> Result<(On, Option<Lane>), Refusal> {
 fn kernel_for(on: On, _lane: Option<&Lane>) -> Result<Box<dyn Kernel>, Refusal> {
     match on {
         On::Host => Ok(Box::new(kernel::Host)),
-        On::Sandbox => Err(Refusal::Machine(
-            "the sandbox is not merged yet; use `--on host`".into(),
-        )),
+        On::Sandbox => Err(Refusal::Machine("the sandbox is not merged yet; use `--on host`".into())),
     }
 }
 
 /// The command that makes a worker of this very program.
 fn own_worker() -> Result<Command, Refusal> {
-    let program = std::env::current_exe().map_err(|error| {
-        Refusal::Machine(format!("the path of this program cannot be found: {error}"))
-    })?;
+    let program = std::env::current_exe()
+        .map_err(|error| Refusal::Machine(format!("the path of this program cannot be found: {error}")))?;
     Ok(Command::new(program).args(["worker"]))
 }
 
@@ -307,10 +275,8 @@ fn own_worker() -> Result<Command, Refusal> {
 fn stop_on_signals(stop: &Stop) -> Result<(), Refusal> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let stop = stop.clone();
-    let failed =
-        |error: std::io::Error| Refusal::Machine(format!("signals cannot be watched: {error}"));
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+    let failed = |error: std::io::Error| Refusal::Machine(format!("signals cannot be watched: {error}"));
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
     let watch = move || {
         for _ in signals.forever() {
             if stop.is_stopped() {
@@ -319,9 +285,5 @@ fn stop_on_signals(stop: &Stop) -> Result<(), Refusal> {
             stop.stop();
         }
     };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(watch)
-        .map(drop)
-        .map_err(failed)
+    std::thread::Builder::new().name("signals".into()).spawn(watch).map(drop).map_err(failed)
 }

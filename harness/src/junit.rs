@@ -18,10 +18,7 @@ pub fn document(report: &Report) -> Result<String, quick_junit::SerializeError> 
     let mut suites: Vec<TestSuite> = Vec::new();
     for case in &report.cases {
         let (family, claim) = case.name.split_once("::").unwrap_or(("", &case.name));
-        let suite = match suites
-            .iter()
-            .position(|suite| suite.name.as_str() == family)
-        {
+        let suite = match suites.iter().position(|suite| suite.name.as_str() == family) {
             Some(at) => &mut suites[at],
             None => {
                 suites.push(TestSuite::new(family));
@@ -67,18 +64,11 @@ fn status(case: &CaseReport) -> TestCaseStatus {
         }
         Verdict::Known => {
             let mut status = TestCaseStatus::skipped();
-            status.set_message(format!(
-                "known: {} {first_line}",
-                case.reason.as_deref().unwrap_or("")
-            ));
+            status.set_message(format!("known: {} {first_line}", case.reason.as_deref().unwrap_or("")));
             status
         }
         Verdict::Fail | Verdict::Crash | Verdict::Timeout => {
-            let kind = if case.verdict == Verdict::Fail {
-                NonSuccessKind::Failure
-            } else {
-                NonSuccessKind::Error
-            };
+            let kind = if case.verdict == Verdict::Fail { NonSuccessKind::Failure } else { NonSuccessKind::Error };
             let mut status = TestCaseStatus::non_success(kind);
             status.set_type(case.verdict.as_str());
             status.set_message(first_line);
@@ -90,16 +80,8 @@ fn status(case: &CaseReport) -> TestCaseStatus {
 
 /// What is wrong with the run as a whole, as a suite of its own.
 fn run_suite(report: &Report) -> Option<TestSuite> {
-    let interrupted = report
-        .interrupted
-        .then(|| "the run was interrupted".to_owned());
-    let wrong: Vec<String> = report
-        .error
-        .iter()
-        .chain(&report.problems)
-        .cloned()
-        .chain(interrupted)
-        .collect();
+    let interrupted = report.interrupted.then(|| "the run was interrupted".to_owned());
+    let wrong: Vec<String> = report.error.iter().chain(&report.problems).cloned().chain(interrupted).collect();
     if wrong.is_empty() {
         return None;
     }

@@ -262,9 +262,6 @@ impl Error {
     /// For `map_err`: what was being done when the system refused.
     pub(crate) fn system<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
-        move |source| Self::System {
-            doing,
-            source: source.into(),
-        }
+        move |source| Self::System { doing, source: source.into() }
     }
 }

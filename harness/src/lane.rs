@@ -93,29 +93,19 @@ impl Lane {
     /// # Errors
     /// Names the file, the line, and the keys that would be valid.
     pub fn read(path: &Path) -> Result<Lane, LaneError> {
-        let text = std::fs::read_to_string(path).map_err(|error| LaneError {
-            path: path.to_owned(),
-            what: format!("cannot be read: {error}"),
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| LaneError { path: path.to_owned(), what: format!("cannot be read: {error}") })?;
         Lane::parse(path, &text)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Lane, LaneError> {
-        let wrong = |what: String| LaneError {
-            path: path.to_owned(),
-            what,
-        };
-        let mut lane: Lane =
-            toml::from_str(text).map_err(|error| wrong(format!("is not valid: {error}")))?;
+        let wrong = |what: String| LaneError { path: path.to_owned(), what };
+        let mut lane: Lane = toml::from_str(text).map_err(|error| wrong(format!("is not valid: {error}")))?;
         if lane.name.is_empty() {
-            lane.name = path
-                .file_stem()
-                .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+            lane.name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         }
         if lane.jobs == Some(0) || lane.timeout_s == Some(0) {
-            return Err(wrong(
-                "is not valid: `jobs` and `timeout_s` must be at least 1".into(),
-            ));
+            return Err(wrong("is not valid: `jobs` and `timeout_s` must be at least 1".into()));
         }
         for skip in &lane.may_skip {
             if skip.reason.trim().is_empty() {
@@ -133,14 +123,9 @@ impl Lane {
     /// # Errors
     /// Names the patterns that match none: a renamed case must not slip out of its lane.
     pub fn check_patterns(&self, names: &[&str]) -> Result<(), LaneError> {
-        let patterns = self
-            .must_run
-            .iter()
-            .chain(self.may_skip.iter().map(|skip| &skip.case));
-        let unknown: Vec<&str> = patterns
-            .filter(|pattern| !names.iter().any(|name| glob(pattern, name)))
-            .map(String::as_str)
-            .collect();
+        let patterns = self.must_run.iter().chain(self.may_skip.iter().map(|skip| &skip.case));
+        let unknown: Vec<&str> =
+            patterns.filter(|pattern| !names.iter().any(|name| glob(pattern, name))).map(String::as_str).collect();
         match unknown.as_slice() {
             [] => Ok(()),
             unknown => Err(LaneError {
@@ -152,9 +137,7 @@ impl Lane {
 
     /// Whether a case may skip with this reason.
     pub fn allows_skip(&self, case: &str, reason: &str) -> bool {
-        self.may_skip
-            .iter()
-            .any(|skip| glob(&skip.case, case) && reason.contains(&skip.reason))
+        self.may_skip.iter().any(|skip| glob(&skip.case, case) && reason.contains(&skip.reason))
     }
 
     /// What the lane finds wrong with one case.
@@ -162,22 +145,11 @@ impl Lane {
         let (Verdict::Skip, Some(reason)) = (case.verdict, &case.reason) else {
             return None;
         };
-        if self
-            .must_run
-            .iter()
-            .any(|pattern| glob(pattern, &case.name))
-        {
-            return Some(format!(
-                "{} was skipped, but must run in lane {}: {reason}",
-                case.name, self.name
-            ));
+        if self.must_run.iter().any(|pattern| glob(pattern, &case.name)) {
+            return Some(format!("{} was skipped, but must run in lane {}: {reason}", case.name, self.name));
         }
-        (!self.allows_skip(&case.name, reason)).then(|| {
-            format!(
-                "{} was skipped, and lane {} does not allow that: {reason}",
-                case.name, self.name
-            )
-        })
+        (!self.allows_skip(&case.name, reason))
+            .then(|| format!("{} was skipped, and lane {} does not allow that: {reason}", case.name, self.name))
     }
 
     /// What the lane finds wrong with the devices that answered. `whole` is false when only some cases were asked for:
@@ -187,17 +159,11 @@ impl Lane {
         for (role, part) in &self.devices {
             let answered = machine.devices.get(role).map_or(&[][..], Vec::as_slice);
             if answered.is_empty() && whole {
-                problems.push(format!(
-                    "no device answered as {role}; lane {} demands `{part}`",
-                    self.name
-                ));
+                problems.push(format!("no device answered as {role}; lane {} demands `{part}`", self.name));
             }
             for device in answered {
                 if !device.to_string().contains(part.as_str()) {
-                    problems.push(format!(
-                        "{role} is {device}; lane {} demands `{part}`",
-                        self.name
-                    ));
+                    problems.push(format!("{role} is {device}; lane {} demands `{part}`", self.name));
                 }
             }
         }
@@ -273,10 +239,7 @@ mod tests {
     #[test]
     fn the_lane_of_the_sandbox_is_valid() {
         let lane = Lane::sandbox().unwrap();
-        assert_eq!(
-            (lane.name.as_str(), lane.on, lane.reference),
-            ("sandbox", On::Sandbox, true)
-        );
+        assert_eq!((lane.name.as_str(), lane.on, lane.reference), ("sandbox", On::Sandbox, true));
     }
 
     #[test]
@@ -286,18 +249,10 @@ mod tests {
             ("on = \"moon\"", "`sandbox`"),
             ("on = \"host\"\n[devices]\ngpu_c = \"x\"", "`gpu_b`"),
             ("on = \"host\"\njobs = 0", "at least 1"),
-            (
-                "on = \"host\"\n[[may_skip]]\ncase = \"*\"\nreason = \"\"\nbecause = \"\"",
-                "empty `reason`",
-            ),
+            ("on = \"host\"\n[[may_skip]]\ncase = \"*\"\nreason = \"\"\nbecause = \"\"", "empty `reason`"),
         ] {
-            let error = Lane::parse(Path::new("lab.toml"), text)
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.contains("lab.toml") && error.contains(expected),
-                "{error}"
-            );
+            let error = Lane::parse(Path::new("lab.toml"), text).unwrap_err().to_string();
+            assert!(error.contains("lab.toml") && error.contains(expected), "{error}");
         }
     }
 
@@ -323,45 +278,20 @@ mod tests {
             "on = \"host\"\nmust_run = [\"a::must_*\"]\n\
              [[may_skip]]\ncase = \"a::*\"\nreason = \"gpu_b\"\nbecause = \"one GPU here\"",
         );
-        assert_eq!(
-            lane.judge_case(&skipped("a::b_works", "needs gpu_b; there is one GPU")),
-            None
-        );
-        let other = lane
-            .judge_case(&skipped("a::b_works", "needs screen"))
-            .unwrap();
-        assert!(
-            other.contains("lane lab does not allow that: needs screen"),
-            "{other}"
-        );
-        let must = lane
-            .judge_case(&skipped("a::must_work", "needs gpu_b"))
-            .unwrap();
+        assert_eq!(lane.judge_case(&skipped("a::b_works", "needs gpu_b; there is one GPU")), None);
+        let other = lane.judge_case(&skipped("a::b_works", "needs screen")).unwrap();
+        assert!(other.contains("lane lab does not allow that: needs screen"), "{other}");
+        let must = lane.judge_case(&skipped("a::must_work", "needs gpu_b")).unwrap();
         assert!(must.contains("must run in lane lab"), "{must}");
-        assert_eq!(
-            lane.judge_missing(&["a::must_work", "a::b_works"], &[])
-                .len(),
-            1
-        );
-        assert!(
-            lane.check_patterns(&["b::works"])
-                .unwrap_err()
-                .to_string()
-                .contains("a::must_*")
-        );
+        assert_eq!(lane.judge_missing(&["a::must_work", "a::b_works"], &[]).len(), 1);
+        assert!(lane.check_patterns(&["b::works"]).unwrap_err().to_string().contains("a::must_*"));
     }
 
     #[test]
     fn the_wrong_driver_is_red() {
         let lane = lane("on = \"host\"\n[devices]\ngpu_a = \"llvmpipe\"\nscreen = \"vkms\"");
-        let real = DeviceIdentity {
-            name: "Radeon".into(),
-            driver: "radv".into(),
-        };
-        let machine = Machine {
-            devices: [(Role::GpuA, vec![real])].into(),
-            ..Machine::default()
-        };
+        let real = DeviceIdentity { name: "Radeon".into(), driver: "radv".into() };
+        let machine = Machine { devices: [(Role::GpuA, vec![real])].into(), ..Machine::default() };
         assert_eq!(
             lane.judge_devices(&machine, true),
             [

@@ -97,11 +97,7 @@ pub struct Summary {
 impl Summary {
     /// Counts `cases` of the `selected` ones.
     pub fn of(cases: &[CaseReport], selected: usize) -> Summary {
-        let mut summary = Summary {
-            selected,
-            not_run: selected.saturating_sub(cases.len()),
-            ..Summary::default()
-        };
+        let mut summary = Summary { selected, not_run: selected.saturating_sub(cases.len()), ..Summary::default() };
         for case in cases {
             *summary.of_verdict(case.verdict) += 1;
         }
@@ -184,15 +180,9 @@ impl ReportDir {
     /// # Errors
     /// Names the directory and what is wrong with it.
     pub fn open(path: &Path) -> Result<ReportDir, ReportError> {
-        let failed = |doing, source| ReportError {
-            doing,
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |doing, source| ReportError { doing, path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(|error| failed("make the report directory", error))?;
-        let path = path
-            .canonicalize()
-            .map_err(|error| failed("find the report directory", error))?;
+        let path = path.canonicalize().map_err(|error| failed("find the report directory", error))?;
         tempfile::NamedTempFile::new_in(&path)
             .and_then(|mut file| file.write_all(b"{}"))
             .map_err(|error| failed("write in the report directory", error))?;
@@ -229,16 +219,8 @@ impl ReportDir {
     }
 
     /// The error for a file whose contents could not even be made.
-    pub(crate) fn unwritable(
-        &self,
-        name: &str,
-        source: impl std::error::Error + Send + Sync + 'static,
-    ) -> ReportError {
-        ReportError {
-            doing: "write",
-            path: self.path.join(name),
-            source: io::Error::other(source),
-        }
+    pub(crate) fn unwritable(&self, name: &str, source: impl std::error::Error + Send + Sync + 'static) -> ReportError {
+        ReportError { doing: "write", path: self.path.join(name), source: io::Error::other(source) }
     }
 
     /// Writes one file as a whole: it is either the old one or the new one, never half of one.
@@ -247,20 +229,14 @@ impl ReportDir {
     /// Names the file.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<PathBuf, ReportError> {
         let path = self.path.join(name);
-        write_whole(&path, contents).map_err(|source| ReportError {
-            doing: "write",
-            path: path.clone(),
-            source,
-        })?;
+        write_whole(&path, contents).map_err(|source| ReportError { doing: "write", path: path.clone(), source })?;
         Ok(path)
     }
 }
 
 fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
     file.write_all(contents)?;
     file.persist(path)?;
     Ok(())
@@ -285,10 +261,7 @@ mod tests {
         let file = folder.path().join("report");
         fs::write(&file, "x").unwrap();
         let error = ReportDir::open(&file).unwrap_err().to_string();
-        assert!(
-            error.contains("report directory") && error.contains(&file.display().to_string()),
-            "{error}"
-        );
+        assert!(error.contains("report directory") && error.contains(&file.display().to_string()), "{error}");
     }
 
     #[test]
@@ -297,10 +270,7 @@ mod tests {
         let report = ReportDir::open(folder.path()).unwrap();
         report.write("report.json", b"one").unwrap();
         report.write("report.json", b"two").unwrap();
-        let names: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["report.json"]);
         assert_eq!(fs::read(folder.path().join("report.json")).unwrap(), b"two");
     }
@@ -315,10 +285,7 @@ mod tests {
         fs::write(place.join("actual.png"), "").unwrap();
         assert_eq!(
             report.files_of_case("a::b_works::AB24"),
-            [
-                "cases/a.b_works.AB24/actual.png",
-                "cases/a.b_works.AB24/target.png"
-            ]
+            ["cases/a.b_works.AB24/actual.png", "cases/a.b_works.AB24/target.png"]
         );
         assert!(report.files_of_case("a::c_works").is_empty());
     }

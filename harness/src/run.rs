@@ -22,9 +22,7 @@ use crate::case::{CaseInfo, GoldenMode};
 use crate::junit;
 use crate::kernel::{Command, Kernel};
 use crate::lane::Lane;
-use crate::report::{
-    CaseReport, Machine, Report, ReportDir, ReportError, SCHEMA, Summary, Timings,
-};
+use crate::report::{CaseReport, Machine, Report, ReportDir, ReportError, SCHEMA, Summary, Timings};
 use crate::verdict::Verdict;
 use progress::Progress;
 use stop::Stop;
@@ -77,20 +75,13 @@ impl Session {
             kernel: None,
             kernel_from: place.kernel,
             mesa: place.mesa,
-            host_kernel: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
+            host_kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             processors: processors(),
             kernel_log: "not read: no worker came up".into(),
             devices: Default::default(),
         };
         let mut worker = plan.worker.share(plan.report.path());
-        let lane_within = plan
-            .lane
-            .as_ref()
-            .and_then(|lane| lane.timeout_s)
-            .map(Duration::from_secs);
+        let lane_within = plan.lane.as_ref().and_then(|lane| lane.timeout_s).map(Duration::from_secs);
         for (name, value) in plan.lane.iter().flat_map(|lane| &lane.environment) {
             worker = worker.env(name, value);
         }
@@ -132,12 +123,7 @@ impl Session {
     }
 
     /// Runs `cases`, `jobs` at a time, until all have a verdict or the run must stop.
-    pub fn run_all(
-        &self,
-        cases: &[&CaseInfo],
-        jobs: usize,
-        progress: &Progress,
-    ) -> Vec<CaseReport> {
+    pub fn run_all(&self, cases: &[&CaseInfo], jobs: usize, progress: &Progress) -> Vec<CaseReport> {
         let next = AtomicUsize::new(0);
         let verdicts = Mutex::new(Vec::new());
         let work = || {
@@ -146,22 +132,17 @@ impl Session {
                 // Why it halted is the supervisor's to keep; every other thread meets the same.
                 let Ok(report) = self.run(case) else { return };
                 progress.ended(&report);
-                verdicts
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(report);
+                verdicts.lock().unwrap_or_else(PoisonError::into_inner).push(report);
             }
         };
         std::thread::scope(|scope| {
             let (working, idle) = crossbeam_channel::bounded::<()>(0);
             for job in 1..jobs.min(cases.len()).max(1) {
                 let working = working.clone();
-                let spawned = std::thread::Builder::new()
-                    .name(format!("job {job}"))
-                    .spawn_scoped(scope, move || {
-                        work();
-                        drop(working);
-                    });
+                let spawned = std::thread::Builder::new().name(format!("job {job}")).spawn_scoped(scope, move || {
+                    work();
+                    drop(working);
+                });
                 if spawned.is_err() {
                     // Fewer jobs do the same work.
                     break;
@@ -169,9 +150,7 @@ impl Session {
             }
             let ticker = std::thread::Builder::new().name("progress".into());
             let _ = ticker.spawn_scoped(scope, move || {
-                while idle.recv_timeout(Duration::from_secs(1))
-                    == Err(crossbeam_channel::RecvTimeoutError::Timeout)
-                {
+                while idle.recv_timeout(Duration::from_secs(1)) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
                     progress.tick();
                 }
             });
@@ -179,9 +158,7 @@ impl Session {
             drop(working);
         });
         progress.finish();
-        let mut verdicts = verdicts
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
         let place = |report: &CaseReport| cases.iter().position(|case| case.name == report.name);
         verdicts.sort_by_key(place);
         verdicts
@@ -220,12 +197,11 @@ impl Session {
     /// # Errors
     /// Names the file that could not be written.
     pub fn write(&self, report: &Report) -> Result<PathBuf, ReportError> {
-        let mut json = serde_json::to_vec_pretty(report)
-            .map_err(|error| self.report.unwritable("report.json", error))?;
+        let mut json =
+            serde_json::to_vec_pretty(report).map_err(|error| self.report.unwritable("report.json", error))?;
         json.push(b'\n');
         let path = self.report.write("report.json", &json)?;
-        let xml =
-            junit::document(report).map_err(|error| self.report.unwritable("junit.xml", error))?;
+        let xml = junit::document(report).map_err(|error| self.report.unwritable("junit.xml", error))?;
         self.report.write("junit.xml", xml.as_bytes())?;
         Ok(path)
     }
@@ -240,18 +216,13 @@ impl Session {
             };
         }
         for (role, devices) in &seen.devices {
-            machine
-                .devices
-                .insert(*role, devices.iter().cloned().collect());
+            machine.devices.insert(*role, devices.iter().cloned().collect());
         }
         machine
     }
 
     fn problems(&self, machine: &Machine, names: &[&str], cases: &[CaseReport]) -> Vec<String> {
-        let mut problems: Vec<String> = cases
-            .iter()
-            .filter_map(|case| self.problem_of(case))
-            .collect();
+        let mut problems: Vec<String> = cases.iter().filter_map(|case| self.problem_of(case)).collect();
         if let Some(lane) = &self.lane {
             problems.extend(lane.judge_devices(machine, self.whole));
             if self.whole {

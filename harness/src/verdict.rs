@@ -28,14 +28,8 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict, in the order in which totals name them.
-    pub const ALL: [Verdict; 6] = [
-        Verdict::Pass,
-        Verdict::Fail,
-        Verdict::Crash,
-        Verdict::Timeout,
-        Verdict::Skip,
-        Verdict::Known,
-    ];
+    pub const ALL: [Verdict; 6] =
+        [Verdict::Pass, Verdict::Fail, Verdict::Crash, Verdict::Timeout, Verdict::Skip, Verdict::Known];
 
     /// The verdict as reports write it.
     pub fn as_str(self) -> &'static str {
@@ -111,20 +105,11 @@ pub fn settle(first: &Try, second: Option<&Try>, known: Option<&Known>) -> Settl
         };
     }
     match (first.verdict, known) {
-        (Verdict::Pass, Some(known)) => failed(format!(
-            "passed, but is listed as known: {}; remove .known(..)",
-            known.url
-        )),
-        (Verdict::Pass, None) => Settled {
-            verdict: Verdict::Pass,
-            reason: None,
-            message: None,
-        },
-        (Verdict::Skip, _) => Settled {
-            verdict: Verdict::Skip,
-            reason: Some(first.text.clone()),
-            message: None,
-        },
+        (Verdict::Pass, Some(known)) => {
+            failed(format!("passed, but is listed as known: {}; remove .known(..)", known.url))
+        }
+        (Verdict::Pass, None) => Settled { verdict: Verdict::Pass, reason: None, message: None },
+        (Verdict::Skip, _) => Settled { verdict: Verdict::Skip, reason: Some(first.text.clone()), message: None },
         (verdict, _) => {
             let mut message = first.text.clone();
             if let Some(known) = known {
@@ -140,21 +125,13 @@ pub fn settle(first: &Try, second: Option<&Try>, known: Option<&Known>) -> Settl
                 }
                 _ => verdict,
             };
-            Settled {
-                verdict,
-                reason: None,
-                message: Some(message),
-            }
+            Settled { verdict, reason: None, message: Some(message) }
         }
     }
 }
 
 fn failed(message: String) -> Settled {
-    Settled {
-        verdict: Verdict::Fail,
-        reason: None,
-        message: Some(message),
-    }
+    Settled { verdict: Verdict::Fail, reason: None, message: Some(message) }
 }
 
 /// Two tries differ when their verdicts do; texts hold addresses and times and are not compared.
@@ -176,12 +153,7 @@ fn difference(first: &Try, second: &Try) -> String {
     format!(
         "  repeated   alone in a fresh worker: {again}\n  \
            order      depends on what ran before; the first worker had run, in this order:\n{}",
-        first
-            .ran_before
-            .iter()
-            .map(|name| format!("             {name}"))
-            .collect::<Vec<_>>()
-            .join("\n")
+        first.ran_before.iter().map(|name| format!("             {name}")).collect::<Vec<_>>().join("\n")
     )
 }
 
@@ -190,27 +162,16 @@ mod tests {
     use super::*;
 
     fn tried(verdict: Verdict, text: &str) -> Try {
-        Try {
-            verdict,
-            text: text.into(),
-            duration_ms: 1,
-            ran_before: vec!["a::first_runs".into()],
-        }
+        Try { verdict, text: text.into(), duration_ms: 1, ran_before: vec!["a::first_runs".into()] }
     }
 
     fn known() -> Known {
-        Known {
-            url: "https://example.org/7".into(),
-            matching: "row pitch".into(),
-        }
+        Known { url: "https://example.org/7".into(), matching: "row pitch".into() }
     }
 
     #[test]
     fn a_known_failure_is_known_and_not_repeated() {
-        let first = tried(
-            Verdict::Fail,
-            "12 of 30 pixels differ\n like a row pitch 4 B too large",
-        );
+        let first = tried(Verdict::Fail, "12 of 30 pixels differ\n like a row pitch 4 B too large");
         assert!(!wants_repeat(&first, Some(&known())));
         let settled = settle(&first, None, Some(&known()));
         assert_eq!(settled.verdict, Verdict::Known);
@@ -219,10 +180,7 @@ mod tests {
 
     #[test]
     fn a_known_crash_is_known_when_its_text_matches() {
-        let known = Known {
-            matching: "SIGSEGV".into(),
-            ..known()
-        };
+        let known = Known { matching: "SIGSEGV".into(), ..known() };
         let first = tried(Verdict::Crash, "the worker was killed by SIGSEGV");
         assert_eq!(settle(&first, None, Some(&known)).verdict, Verdict::Known);
     }
@@ -243,20 +201,12 @@ mod tests {
         assert!(wants_repeat(&first, Some(&known())));
         let settled = settle(&first, Some(&first), Some(&known()));
         assert_eq!(settled.verdict, Verdict::Fail);
-        assert!(
-            settled
-                .message
-                .unwrap()
-                .contains("not known  https://example.org/7")
-        );
+        assert!(settled.message.unwrap().contains("not known  https://example.org/7"));
     }
 
     #[test]
     fn a_known_case_may_be_skipped() {
-        assert_eq!(
-            settle(&tried(Verdict::Skip, "needs gpu_b"), None, Some(&known())).verdict,
-            Verdict::Skip
-        );
+        assert_eq!(settle(&tried(Verdict::Skip, "needs gpu_b"), None, Some(&known())).verdict, Verdict::Skip);
     }
 
     #[test]
@@ -265,10 +215,7 @@ mod tests {
         assert!(wants_repeat(&first, None));
         let settled = settle(&first, Some(&first), None);
         assert_eq!(settled.verdict, Verdict::Crash);
-        assert_eq!(
-            settled.message.as_deref(),
-            Some("the worker was killed by SIGABRT")
-        );
+        assert_eq!(settled.message.as_deref(), Some("the worker was killed by SIGABRT"));
     }
 
     #[test]
@@ -277,27 +224,16 @@ mod tests {
         let settled = settle(&first, Some(&tried(Verdict::Pass, "")), None);
         assert_eq!(settled.verdict, Verdict::Fail);
         let message = settled.message.unwrap();
-        assert!(
-            message.starts_with("the worker was killed by SIGABRT"),
-            "{message}"
-        );
-        assert!(
-            message.contains("alone in a fresh worker: pass"),
-            "{message}"
-        );
+        assert!(message.starts_with("the worker was killed by SIGABRT"), "{message}");
+        assert!(message.contains("alone in a fresh worker: pass"), "{message}");
         assert!(message.contains("depends on what ran before"), "{message}");
         assert!(message.contains("             a::first_runs"), "{message}");
     }
 
     #[test]
     fn a_failure_with_nothing_before_it_does_not_blame_the_order() {
-        let first = Try {
-            ran_before: vec![],
-            ..tried(Verdict::Fail, "x")
-        };
-        let message = settle(&first, Some(&tried(Verdict::Pass, "")), None)
-            .message
-            .unwrap();
+        let first = Try { ran_before: vec![], ..tried(Verdict::Fail, "x") };
+        let message = settle(&first, Some(&tried(Verdict::Pass, "")), None).message.unwrap();
         assert!(!message.contains("depends on what ran before"), "{message}");
         assert!(message.contains("another fresh worker: pass"), "{message}");
     }

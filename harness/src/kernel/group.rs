@@ -35,21 +35,12 @@ impl Group {
             .stderr(Stdio::null())
             .spawn()?;
         let leader = Pid::from_child(&watchdog);
-        let spawned = command
-            .process_group(leader.as_raw_nonzero().get())
-            .spawn()
-            .and_then(|child| {
-                let exited = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-                Ok((child, exited))
-            });
+        let spawned = command.process_group(leader.as_raw_nonzero().get()).spawn().and_then(|child| {
+            let exited = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+            Ok((child, exited))
+        });
         match spawned {
-            Ok((child, exited)) => Ok(Self {
-                child,
-                exited,
-                watchdog,
-                leader,
-                killed: false,
-            }),
+            Ok((child, exited)) => Ok(Self { child, exited, watchdog, leader, killed: false }),
             Err(error) => {
                 // The group still has a member, so its number cannot belong to anybody else.
                 let _ = kill_process_group(leader, Signal::KILL);
@@ -99,10 +90,7 @@ pub(crate) fn wait_readable(fds: &[&OwnedFd], until: Option<Instant>) -> io::Res
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(left.subsec_nanos()),
         });
-        let mut polled: Vec<PollFd<'_>> = fds
-            .iter()
-            .map(|fd| PollFd::new(*fd, PollFlags::IN))
-            .collect();
+        let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::IN)).collect();
         match poll(&mut polled, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

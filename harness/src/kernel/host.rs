@@ -17,10 +17,7 @@ impl Kernel for Host {
     fn describe(&self) -> KernelInfo {
         KernelInfo {
             name: "host".into(),
-            release: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
+            release: rustix::system::uname().release().to_string_lossy().into_owned(),
             kernel: String::new(),
             mesa: Vec::new(),
         }

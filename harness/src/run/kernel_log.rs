@@ -70,15 +70,8 @@ fn text_of(record: &str) -> Option<String> {
 
 /// How a line begins when the kernel has found a defect in itself; the words are its own. WARN's line has had
 /// two forms (`WARNING: CPU: 0 PID: 31 at …`, `WARNING: drivers/…:24 at …, CPU#0`), lockdep has one per rule.
-const BEGINS: &[&str] = &[
-    "WARNING: ",
-    "BUG ",
-    "BUG: ",
-    "Oops",
-    "INFO: rcu_",
-    "INFO: possible ",
-    "INFO: trying to register",
-];
+const BEGINS: &[&str] =
+    &["WARNING: ", "BUG ", "BUG: ", "Oops", "INFO: rcu_", "INFO: possible ", "INFO: trying to register"];
 
 /// What such a line holds when something else may stand before it: a driver's prefix, a task's name.
 const HOLDS: &[&str] = &[
@@ -105,8 +98,7 @@ const HOLDS: &[&str] = &[
 
 fn is_defect(line: &str) -> bool {
     let line = line.trim_start();
-    BEGINS.iter().any(|words| line.starts_with(words))
-        || HOLDS.iter().any(|words| line.contains(words))
+    BEGINS.iter().any(|words| line.starts_with(words)) || HOLDS.iter().any(|words| line.contains(words))
 }
 
 /// The first defect that the lines report, with the lines that belong to it; `None` if there is none.
@@ -115,16 +107,8 @@ pub fn finding(lines: &[String]) -> Option<String> {
     // The splash around a warning: one line of dashes before, its registers and trace after.
     let shown: Vec<&str> = lines[at..].iter().take(24).map(String::as_str).collect();
     let rest = lines.len() - at - shown.len();
-    let more = if rest > 0 {
-        format!("\n    ({rest} more lines)")
-    } else {
-        String::new()
-    };
-    Some(format!(
-        "the kernel reported a defect: {}\n\n    {}{more}",
-        lines[at].trim(),
-        shown.join("\n    ")
-    ))
+    let more = if rest > 0 { format!("\n    ({rest} more lines)") } else { String::new() };
+    Some(format!("the kernel reported a defect: {}\n\n    {}{more}", lines[at].trim(), shown.join("\n    ")))
 }
 
 #[cfg(test)]
@@ -148,32 +132,17 @@ mod tests {
                 "BUG: KASAN: slab-use-after-free in dma_buf_release+0x84/0x120\nRead of size 8 at addr ffff",
                 "BUG: KASAN: slab-use-after-free in dma_buf_release",
             ),
-            (
-                "BUG: scheduling while atomic: swapper/0/0x00000002",
-                "BUG: scheduling while atomic",
-            ),
-            (
-                "BUG: unable to handle page fault for address: 0000000000001000",
-                "BUG: unable to handle page fault",
-            ),
+            ("BUG: scheduling while atomic: swapper/0/0x00000002", "BUG: scheduling while atomic"),
+            ("BUG: unable to handle page fault for address: 0000000000001000", "BUG: unable to handle page fault"),
             ("Oops: Oops: 0002 [#1] SMP NOPTI", "Oops: Oops: 0002"),
             (
                 "======================================================\n\
                  WARNING: possible circular locking dependency detected\n7.3.4 #1 Not tainted",
                 "WARNING: possible circular locking dependency detected",
             ),
-            (
-                "refcount_t: underflow; use-after-free.",
-                "refcount_t: underflow",
-            ),
-            (
-                "INFO: task worker:31 blocked for more than 120 seconds.",
-                "INFO: task worker:31 blocked",
-            ),
-            (
-                "UBSAN: shift-out-of-bounds in drivers/gpu/drm/drm_fb.c:12:3",
-                "UBSAN: shift-out-of-bounds",
-            ),
+            ("refcount_t: underflow; use-after-free.", "refcount_t: underflow"),
+            ("INFO: task worker:31 blocked for more than 120 seconds.", "INFO: task worker:31 blocked"),
+            ("UBSAN: shift-out-of-bounds in drivers/gpu/drm/drm_fb.c:12:3", "UBSAN: shift-out-of-bounds"),
             (
                 "DMA-API: device driver maps memory from stack [addr=0000]",
                 "DMA-API: device driver maps memory from stack",
@@ -182,10 +151,7 @@ mod tests {
                 "WARNING: drivers/gpu/drm/drm_gem.c:287 at drm_gem_object_handle_put_unlocked+0x9c/0xb0, CPU#1: worker/31",
                 "WARNING: drivers/gpu/drm/drm_gem.c:287",
             ),
-            (
-                "i915 0000:00:02.0: [drm] GPU HANG: ecode 9:1:85dffffb",
-                "GPU HANG",
-            ),
+            ("i915 0000:00:02.0: [drm] GPU HANG: ecode 9:1:85dffffb", "GPU HANG"),
         ] {
             let found = finding(&lines(log)).unwrap_or_else(|| panic!("nothing found in {log}"));
             let first = found.lines().next().unwrap();
@@ -208,14 +174,10 @@ mod tests {
     #[test]
     fn a_record_gives_its_text_and_user_space_is_left_out() {
         assert_eq!(
-            text_of("6,339,5140900,-;NET: Registered PF_INET6 protocol family\n SUBSYSTEM=net\n")
-                .as_deref(),
+            text_of("6,339,5140900,-;NET: Registered PF_INET6 protocol family\n SUBSYSTEM=net\n").as_deref(),
             Some("NET: Registered PF_INET6 protocol family")
         );
-        assert_eq!(
-            text_of("30,340,5140901,-;init: BUG: says init").as_deref(),
-            None
-        );
+        assert_eq!(text_of("30,340,5140901,-;init: BUG: says init").as_deref(), None);
         assert_eq!(text_of("rubbish"), None);
     }
 
@@ -224,10 +186,7 @@ mod tests {
         let mut log = vec!["BUG: KASAN: x".to_owned()];
         log.extend((0..100).map(|i| format!(" frame {i}")));
         let found = finding(&log).unwrap();
-        assert!(
-            found.contains("frame 22") && !found.contains("frame 23"),
-            "{found}"
-        );
+        assert!(found.contains("frame 22") && !found.contains("frame 23"), "{found}");
         assert!(found.ends_with("(77 more lines)"), "{found}");
     }
 }

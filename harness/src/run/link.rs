@@ -65,25 +65,13 @@ impl Link {
     ///
     /// # Errors
     /// What could not be started, or what the worker did instead of greeting.
-    pub(super) fn start(
-        kernel: &dyn Kernel,
-        command: &Command,
-        within: Duration,
-        stop: &Stop,
-    ) -> Result<Link, String> {
-        let mut running = kernel
-            .spawn(command)
-            .map_err(|error| format!("a worker could not be started: {error}"))?;
-        let (requests, stdout, stderr) = match (
-            running.stdin.take(),
-            running.stdout.take(),
-            running.stderr.take(),
-        ) {
+    pub(super) fn start(kernel: &dyn Kernel, command: &Command, within: Duration, stop: &Stop) -> Result<Link, String> {
+        let mut running = kernel.spawn(command).map_err(|error| format!("a worker could not be started: {error}"))?;
+        let (requests, stdout, stderr) = match (running.stdin.take(), running.stdout.take(), running.stderr.take()) {
             (Some(stdin), Some(stdout), Some(stderr)) => (stdin, stdout, stderr),
             _ => return Err("a worker was started without its pipes".into()),
         };
-        let (requests, stdout, stderr) =
-            (File::from(requests), File::from(stdout), File::from(stderr));
+        let (requests, stdout, stderr) = (File::from(requests), File::from(stdout), File::from(stderr));
         let (reply_sender, replies) = crossbeam_channel::unbounded();
         let (ended_sender, output_ended) = crossbeam_channel::unbounded();
         let output = Arc::new(Mutex::new(Output::default()));
@@ -91,19 +79,9 @@ impl Link {
         thread("replies", move || read_replies(stdout, &reply_sender))?;
         thread("output", move || read_output(stderr, &kept, &ended_sender))?;
 
-        let hello = Hello {
-            kernel: String::new(),
-            no_kernel_log: None,
-        };
-        let mut link = Link {
-            running,
-            requests: Some(requests),
-            replies,
-            output,
-            output_ended,
-            hello,
-            ran: Vec::new(),
-        };
+        let hello = Hello { kernel: String::new(), no_kernel_log: None };
+        let mut link =
+            Link { running, requests: Some(requests), replies, output, output_ended, hello, ran: Vec::new() };
         let deadline = Instant::now() + within;
         match link.next(deadline, stop) {
             Next::Line(Line::Reply(Reply::Hello(hello))) => link.hello = hello,
@@ -115,17 +93,11 @@ impl Link {
             }
             Next::Closed => {
                 let how = link.how_it_ended();
-                return Err(format!(
-                    "the worker {how} before it was ready{}",
-                    link.last_words()
-                ));
+                return Err(format!("the worker {how} before it was ready{}", link.last_words()));
             }
             Next::Late => {
                 let within = within.as_secs();
-                return Err(format!(
-                    "the worker was not ready after {within} s{}",
-                    link.last_words()
-                ));
+                return Err(format!("the worker was not ready after {within} s{}", link.last_words()));
             }
             Next::Stopped => return Err("the run was stopped".into()),
         }
@@ -143,11 +115,7 @@ impl Link {
     ) -> Ending {
         self.output().clear();
         while self.output_ended.try_recv().is_ok() {}
-        let request = Request {
-            run: name.to_owned(),
-            artifacts: artifacts.to_owned(),
-            golden,
-        };
+        let request = Request { run: name.to_owned(), artifacts: artifacts.to_owned(), golden };
         if let Err(error) = self.ask(&request) {
             return Ending::NeverBegan(format!("{} ({error})", self.how_it_ended()));
         }
@@ -169,18 +137,12 @@ impl Link {
                 }
                 Next::Line(Line::Garbage(what)) => {
                     self.running.kill();
-                    return Ending::Crashed(format!(
-                        "the protocol of the worker was broken in this case: {what}"
-                    ));
+                    return Ending::Crashed(format!("the protocol of the worker was broken in this case: {what}"));
                 }
                 Next::Closed => {
                     let how = self.how_it_ended();
                     self.await_output();
-                    return if began {
-                        Ending::Crashed(format!("the worker {how}"))
-                    } else {
-                        Ending::NeverBegan(how)
-                    };
+                    return if began { Ending::Crashed(format!("the worker {how}")) } else { Ending::NeverBegan(how) };
                 }
                 Next::Late => {
                     self.running.kill();
@@ -209,10 +171,7 @@ impl Link {
     pub(super) fn kernel_log(&self) -> Vec<String> {
         let log = self.running.kernel_log().unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect()
+        lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
     }
 
     /// Closes the worker's devices in order; says so when it did not end well.
@@ -223,16 +182,9 @@ impl Link {
             Ok(Some(Exit::Code(0))) => None,
             Ok(None) => {
                 self.running.kill();
-                Some(format!(
-                    "did not end within {} s of its last case",
-                    within.as_secs()
-                ))
+                Some(format!("did not end within {} s of its last case", within.as_secs()))
             }
-            _ => Some(format!(
-                "{} when it closed its devices{}",
-                self.how_it_ended(),
-                self.last_words()
-            )),
+            _ => Some(format!("{} when it closed its devices{}", self.how_it_ended(), self.last_words())),
         }
     }
 
@@ -279,18 +231,13 @@ impl Link {
         let lines: Vec<&str> = log.iter().map(String::as_str).chain(text.lines()).collect();
         match lines.as_slice() {
             [] => String::new(),
-            lines => format!(
-                "; it printed:\n    {}",
-                lines[lines.len().saturating_sub(20)..].join("\n    ")
-            ),
+            lines => format!("; it printed:\n    {}", lines[lines.len().saturating_sub(20)..].join("\n    ")),
         }
     }
 
     fn output(&self) -> std::sync::MutexGuard<'_, Output> {
         // A reader that panicked leaves bytes that are still worth showing.
-        self.output
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -320,11 +267,7 @@ fn read_replies(stdout: impl Read, replies: &Sender<Line>) {
         }
         let reply = match serde_json::from_slice(&line) {
             Ok(reply) if line.ends_with(b"\n") => Line::Reply(reply),
-            _ => Line::Garbage(format!(
-                "{} bytes that are no answer: {:?}",
-                line.len(),
-                beginning(&line)
-            )),
+            _ => Line::Garbage(format!("{} bytes that are no answer: {:?}", line.len(), beginning(&line))),
         };
         if replies.send(reply).is_err() {
             return;
@@ -349,10 +292,7 @@ fn read_output(stderr: impl Read, output: &Mutex<Output>, ended: &Sender<()>) {
             Some(before) => (before, true),
             None => (line.as_slice(), false),
         };
-        output
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(bytes);
+        output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(bytes);
         if is_end && ended.send(()).is_err() {
             return;
         }

@@ -39,17 +39,8 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        let state = State {
-            total,
-            done: 0,
-            failing: 0,
-            running: BTreeSet::new(),
-            last_line: Instant::now(),
-        };
-        Progress {
-            state: Mutex::new(state),
-            bar,
-        }
+        let state = State { total, done: 0, failing: 0, running: BTreeSet::new(), last_line: Instant::now() };
+        Progress { state: Mutex::new(state), bar }
     }
 
     /// A case begins.

@@ -15,11 +15,7 @@ pub struct UnknownFilter {
 ///
 /// # Errors
 /// Names every filter that selects nothing, with the nearest names.
-pub fn select(
-    names: &[&str],
-    filters: &[String],
-    exact: bool,
-) -> Result<Vec<usize>, UnknownFilter> {
+pub fn select(names: &[&str], filters: &[String], exact: bool) -> Result<Vec<usize>, UnknownFilter> {
     if filters.is_empty() {
         return Ok((0..names.len()).collect());
     }
@@ -44,26 +40,16 @@ fn matches(filter: &str, name: &str, exact: bool) -> bool {
 }
 
 fn explain(filter: &str, names: &[&str], exact: bool) -> String {
-    let what = if exact {
-        "no case is named"
-    } else {
-        "no case's name matches"
-    };
+    let what = if exact { "no case is named" } else { "no case's name matches" };
     match nearest(filter, names).as_slice() {
         [] => format!("{what} `{filter}`; `--list` shows them all"),
-        near => format!(
-            "{what} `{filter}`; the nearest are:\n    {}",
-            near.join("\n    ")
-        ),
+        near => format!("{what} `{filter}`; the nearest are:\n    {}", near.join("\n    ")),
     }
 }
 
 /// At most three names that the user may have meant, nearest first.
 fn nearest<'a>(filter: &str, names: &[&'a str]) -> Vec<&'a str> {
-    let mut near: Vec<(f64, &str)> = names
-        .iter()
-        .map(|name| (likeness(filter, name), *name))
-        .collect();
+    let mut near: Vec<(f64, &str)> = names.iter().map(|name| (likeness(filter, name), *name)).collect();
     near.retain(|(likeness, _)| *likeness > 0.6);
     near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     near.truncate(3);
@@ -72,21 +58,15 @@ fn nearest<'a>(filter: &str, names: &[&'a str]) -> Vec<&'a str> {
 
 /// A filter may be meant for the whole name or for one part of it.
 fn likeness(filter: &str, name: &str) -> f64 {
-    name.split("::")
-        .chain([name])
-        .map(|part| strsim::normalized_damerau_levenshtein(filter, part))
-        .fold(0.0, f64::max)
+    name.split("::").chain([name]).map(|part| strsim::normalized_damerau_levenshtein(filter, part)).fold(0.0, f64::max)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NAMES: &[&str] = &[
-        "dma_buf::arrives_bit_exact::AB24",
-        "dma_buf::arrives_bit_exact::AB24_odd",
-        "scanout::shows_what_was_drawn",
-    ];
+    const NAMES: &[&str] =
+        &["dma_buf::arrives_bit_exact::AB24", "dma_buf::arrives_bit_exact::AB24_odd", "scanout::shows_what_was_drawn"];
 
     fn filters(list: &[&str]) -> Vec<String> {
         list.iter().map(|&filter| filter.to_owned()).collect()
@@ -103,16 +83,12 @@ mod tests {
 
     #[test]
     fn an_unknown_filter_offers_the_nearest_names() {
-        let error = select(NAMES, &filters(&["AB24", "show_what_was_drwan"]), false)
-            .unwrap_err()
-            .to_string();
+        let error = select(NAMES, &filters(&["AB24", "show_what_was_drwan"]), false).unwrap_err().to_string();
         assert_eq!(
             error,
             "no case's name matches `show_what_was_drwan`; the nearest are:\n    scanout::shows_what_was_drawn"
         );
-        let error = select(NAMES, &filters(&["zzz"]), true)
-            .unwrap_err()
-            .to_string();
+        let error = select(NAMES, &filters(&["zzz"]), true).unwrap_err().to_string();
         assert_eq!(error, "no case is named `zzz`; `--list` shows them all");
     }
 }

@@ -15,10 +15,7 @@ pub struct Stop {
 impl Default for Stop {
     fn default() -> Self {
         let (sender, receiver) = crossbeam_channel::bounded(0);
-        Stop {
-            sender: Arc::new(Mutex::new(Some(sender))),
-            receiver,
-        }
+        Stop { sender: Arc::new(Mutex::new(Some(sender))), receiver }
     }
 }
 

@@ -87,12 +87,7 @@ struct Attempt {
 impl Supervisor {
     /// A supervisor with no worker yet.
     pub fn new(settings: Settings, stop: Stop) -> Supervisor {
-        Supervisor {
-            settings,
-            stop,
-            idle: Mutex::default(),
-            seen: Mutex::default(),
-        }
+        Supervisor { settings, stop, idle: Mutex::default(), seen: Mutex::default() }
     }
 
     /// Runs one case, a second time if it fails, and gives the verdict.
@@ -163,12 +158,7 @@ impl Supervisor {
             seen.started.get_or_insert_with(Instant::now);
             seen.workers_started += 1;
         }
-        let Settings {
-            kernel,
-            worker,
-            start_within,
-            ..
-        } = &self.settings;
+        let Settings { kernel, worker, start_within, .. } = &self.settings;
         let link = Link::start(kernel.as_ref(), worker, *start_within, &self.stop)?;
         self.seen().hello.get_or_insert_with(|| link.hello.clone());
         Ok(link)
@@ -180,19 +170,14 @@ impl Supervisor {
             Tried::Ended(link, attempt) => return Ok((link, *attempt)),
             Tried::Stopped => return Err(Halt::Interrupted),
             Tried::NeverBegan(how) => {
-                self.seen().notes.push(format!(
-                    "a worker died between two cases and was replaced: it {how}"
-                ));
+                self.seen().notes.push(format!("a worker died between two cases and was replaced: it {how}"));
             }
         }
         match self.try_in(self.start()?, case) {
             Tried::Ended(link, attempt) => Ok((link, *attempt)),
             Tried::Stopped => Err(Halt::Interrupted),
             Tried::NeverBegan(how) => {
-                let why = format!(
-                    "two workers in a row died before they began {}; the second {how}",
-                    case.name
-                );
+                let why = format!("two workers in a row died before they began {}; the second {how}", case.name);
                 self.seen().broken = Some(why.clone());
                 Err(Halt::NoWorker(why))
             }
@@ -204,25 +189,14 @@ impl Supervisor {
         let ran_before = link.ran.clone();
         let began = Instant::now();
         let within = settings.case_within;
-        let ending = link.run(
-            &case.name,
-            &settings.report.of_case(&case.name),
-            settings.golden,
-            within,
-            &self.stop,
-        );
+        let ending = link.run(&case.name, &settings.report.of_case(&case.name), settings.golden, within, &self.stop);
         let (verdict, text) = match ending {
             Ending::Stopped => return Tried::Stopped,
             Ending::NeverBegan(how) => return Tried::NeverBegan(how),
             Ending::Done(done) => {
                 self.saw(&done.devices);
                 let attempt = Attempt {
-                    tried: Try {
-                        verdict: done.verdict,
-                        text: done.text,
-                        duration_ms: done.duration_ms,
-                        ran_before,
-                    },
+                    tried: Try { verdict: done.verdict, text: done.text, duration_ms: done.duration_ms, ran_before },
                     devices: done.devices,
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
@@ -231,24 +205,15 @@ impl Supervisor {
                 return Tried::Ended(Some(link), Box::new(attempt));
             }
             Ending::Crashed(how) => (Verdict::Crash, format!("{how} in the middle of this case")),
-            Ending::TimedOut => (
-                Verdict::Timeout,
-                format!(
-                    "no verdict after {} s; the worker was killed",
-                    within.as_secs_f64()
-                ),
-            ),
+            Ending::TimedOut => {
+                (Verdict::Timeout, format!("no verdict after {} s; the worker was killed", within.as_secs_f64()))
+            }
         };
         self.saw(&BTreeMap::new());
         Tried::Ended(
             None,
             Box::new(Attempt {
-                tried: Try {
-                    verdict,
-                    text,
-                    duration_ms: millis(began.elapsed()),
-                    ran_before,
-                },
+                tried: Try { verdict, text, duration_ms: millis(began.elapsed()), ran_before },
                 devices: BTreeMap::new(),
                 kernel_log: link.kernel_log(),
                 output: link.output_text(),
@@ -261,14 +226,9 @@ impl Supervisor {
     fn saw(&self, devices: &BTreeMap<Role, DeviceIdentity>) {
         let mut seen = self.seen();
         let started = seen.started;
-        seen.to_first_verdict = seen
-            .to_first_verdict
-            .or(started.map(|started| started.elapsed()));
+        seen.to_first_verdict = seen.to_first_verdict.or(started.map(|started| started.elapsed()));
         for (role, device) in devices {
-            seen.devices
-                .entry(*role)
-                .or_default()
-                .insert(device.clone());
+            seen.devices.entry(*role).or_default().insert(device.clone());
         }
     }
 
@@ -282,28 +242,12 @@ impl Supervisor {
     }
 
     fn report(&self, case: &CaseInfo, first: Attempt, second: Option<Attempt>) -> CaseReport {
-        let settled = verdict::settle(
-            &first.tried,
-            second.as_ref().map(|second| &second.tried),
-            case.known.as_ref(),
-        );
+        let settled = verdict::settle(&first.tried, second.as_ref().map(|second| &second.tried), case.known.as_ref());
         // A worker that died could not name its devices; the fresh one had the same.
-        let mut devices = second
-            .as_ref()
-            .map(|second| second.devices.clone())
-            .unwrap_or_default();
+        let mut devices = second.as_ref().map(|second| second.devices.clone()).unwrap_or_default();
         devices.extend(first.devices);
-        let side = |role: Option<Role>| {
-            role.map(|role| Side {
-                role,
-                device: devices.get(&role).cloned(),
-            })
-        };
-        let output = if settled.verdict == Verdict::Pass {
-            String::new()
-        } else {
-            first.output
-        };
+        let side = |role: Option<Role>| role.map(|role| Side { role, device: devices.get(&role).cloned() });
+        let output = if settled.verdict == Verdict::Pass { String::new() } else { first.output };
         CaseReport {
             name: case.name.clone(),
             verdict: settled.verdict,
@@ -315,9 +259,7 @@ impl Supervisor {
             artifacts: self.settings.report.files_of_case(&case.name),
             kernel_log: first.kernel_log,
             output,
-            attempts: std::iter::once(first.tried)
-                .chain(second.map(|second| second.tried))
-                .collect(),
+            attempts: std::iter::once(first.tried).chain(second.map(|second| second.tried)).collect(),
             allowed: None,
             blessed: first.blessed,
             again: format!("{} {}", self.settings.again, case.name),

@@ -37,10 +37,7 @@ pub fn line(case: &CaseReport) -> String {
     };
     let first = text.and_then(|text| text.lines().next()).unwrap_or("");
     let separator = if first.is_empty() { "" } else { ": " };
-    format!(
-        "{style}{:<7}{style:#} {}{separator}{first}",
-        case.verdict, case.name
-    )
+    format!("{style}{:<7}{style:#} {}{separator}{first}", case.verdict, case.name)
 }
 
 /// Everything there is to say about a case that failed, finding first, without colour.
@@ -51,22 +48,14 @@ pub fn failure(case: &CaseReport) -> String {
     if !shown.is_empty() {
         let left_out = match output.len() - shown.len() {
             0 => String::new(),
-            more => format!(
-                " (the last {} of {} lines)",
-                shown.len(),
-                shown.len() + more
-            ),
+            more => format!(" (the last {} of {} lines)", shown.len(), shown.len() + more),
         };
         block(&mut text, &format!("the worker printed{left_out}"), shown);
     }
     // A finding of the kernel's is in the message with its text.
     if !case.kernel_log.is_empty() && !text.contains("the kernel reported a defect") {
         let log: Vec<&str> = case.kernel_log.iter().map(String::as_str).collect();
-        block(
-            &mut text,
-            "the kernel logged",
-            &log[log.len().saturating_sub(OUTPUT_LINES)..],
-        );
+        block(&mut text, "the kernel logged", &log[log.len().saturating_sub(OUTPUT_LINES)..]);
     }
     text.push('\n');
     for (label, side) in [("exporter", &case.exporter), ("importer", &case.importer)] {
@@ -74,11 +63,7 @@ pub fn failure(case: &CaseReport) -> String {
             let _ = write!(text, "\n  {label:<10} {}", side_text(side));
         }
     }
-    for (label, path) in ["saved"]
-        .into_iter()
-        .chain(std::iter::repeat(""))
-        .zip(&case.artifacts)
-    {
+    for (label, path) in ["saved"].into_iter().chain(std::iter::repeat("")).zip(&case.artifacts) {
         let _ = write!(text, "\n  {label:<10} {path}");
     }
     let _ = write!(text, "\n  {:<10} {}", "again", case.again);
@@ -109,11 +94,7 @@ pub fn summary(report: &Report) -> String {
     section(&mut text, "notes", &report.notes);
     section(&mut text, "problems", &report.problems);
     if let Some(error) = &report.error {
-        section(
-            &mut text,
-            "the run could not go on",
-            std::slice::from_ref(error),
-        );
+        section(&mut text, "the run could not go on", std::slice::from_ref(error));
     }
     totals(&mut text, report);
     text
@@ -133,41 +114,22 @@ fn section(text: &mut String, heading: &str, lines: &[String]) {
 fn failures(text: &mut String, report: &Report) {
     for case in report.cases.iter().filter(|case| case.verdict.is_red()) {
         let style = style(case.verdict);
-        let _ = writeln!(
-            text,
-            "{BOLD}---- {} ----{BOLD:#} {style}{}{style:#}",
-            case.name, case.verdict
-        );
+        let _ = writeln!(text, "{BOLD}---- {} ----{BOLD:#} {style}{}{style:#}", case.name, case.verdict);
         let _ = writeln!(text, "{}\n", failure(case));
     }
 }
 
 fn skips(text: &mut String, report: &Report) {
     let mut by_reason: BTreeMap<(bool, &str), Vec<&str>> = BTreeMap::new();
-    for case in report
-        .cases
-        .iter()
-        .filter(|case| case.verdict == Verdict::Skip)
-    {
+    for case in report.cases.iter().filter(|case| case.verdict == Verdict::Skip) {
         let reason = case.reason.as_deref().unwrap_or("");
-        by_reason
-            .entry((case.allowed == Some(false), reason))
-            .or_default()
-            .push(&case.name);
+        by_reason.entry((case.allowed == Some(false), reason)).or_default().push(&case.name);
     }
     let lines: Vec<String> = by_reason
         .into_iter()
         .map(|((refused, reason), names)| {
-            let refused = if refused {
-                " (not allowed in this lane)"
-            } else {
-                ""
-            };
-            format!(
-                "{} × {reason}{refused}\n    {}",
-                names.len(),
-                names.join("\n    ")
-            )
+            let refused = if refused { " (not allowed in this lane)" } else { "" };
+            format!("{} × {reason}{refused}\n    {}", names.len(), names.join("\n    "))
         })
         .collect();
     section(text, "skipped", &lines);
@@ -192,19 +154,12 @@ fn pairs(text: &mut String, report: &Report) {
             (Some(side), None) | (None, Some(side)) => side.role.to_string(),
             (None, None) => continue,
         };
-        *counts
-            .entry(pair)
-            .or_default()
-            .entry(case.verdict)
-            .or_default() += 1;
+        *counts.entry(pair).or_default().entry(case.verdict).or_default() += 1;
     }
     let lines: Vec<String> = counts
         .into_iter()
         .map(|(pair, counts)| {
-            let counts: Vec<String> = counts
-                .iter()
-                .map(|(verdict, n)| format!("{n} {verdict}"))
-                .collect();
+            let counts: Vec<String> = counts.iter().map(|(verdict, n)| format!("{n} {verdict}")).collect();
             format!("{pair:<20} {}", counts.join(", "))
         })
         .collect();
@@ -212,26 +167,15 @@ fn pairs(text: &mut String, report: &Report) {
 }
 
 fn slowest(text: &mut String, report: &Report) {
-    let mut cases: Vec<&CaseReport> = report
-        .cases
-        .iter()
-        .filter(|case| case.duration_ms >= 100)
-        .collect();
+    let mut cases: Vec<&CaseReport> = report.cases.iter().filter(|case| case.duration_ms >= 100).collect();
     cases.sort_by_key(|case| std::cmp::Reverse(case.duration_ms));
     cases.truncate(SLOWEST);
-    let lines: Vec<String> = cases
-        .iter()
-        .map(|case| format!("{:>7} ms  {}", case.duration_ms, case.name))
-        .collect();
+    let lines: Vec<String> = cases.iter().map(|case| format!("{:>7} ms  {}", case.duration_ms, case.name)).collect();
     section(text, "slowest", &lines);
 }
 
 fn blessed(text: &mut String, report: &Report) {
-    let lines: Vec<String> = report
-        .cases
-        .iter()
-        .flat_map(|case| case.blessed.iter().cloned())
-        .collect();
+    let lines: Vec<String> = report.cases.iter().flat_map(|case| case.blessed.iter().cloned()).collect();
     section(text, "golden images written", &lines);
 }
 
@@ -239,17 +183,10 @@ fn machine(text: &mut String, report: &Report) {
     let machine = &report.machine;
     let mut lines = vec![format!("{:<10} {}", "on", machine.on)];
     if let Some(kernel) = &machine.kernel {
-        lines.push(format!(
-            "{:<10} Linux {kernel}, log {}",
-            "kernel", machine.kernel_log
-        ));
+        lines.push(format!("{:<10} Linux {kernel}, log {}", "kernel", machine.kernel_log));
     }
     for (role, devices) in &machine.devices {
-        lines.extend(
-            devices
-                .iter()
-                .map(|device| format!("{:<10} {device}", role.as_str())),
-        );
+        lines.extend(devices.iter().map(|device| format!("{:<10} {device}", role.as_str())));
     }
     section(text, "machine", &lines);
 }
@@ -282,16 +219,11 @@ fn totals(text: &mut String, report: &Report) {
     } else {
         ("red", style(Verdict::Fail))
     };
-    let lane = report
-        .lane
-        .as_ref()
-        .map_or_else(String::new, |lane| format!(", lane {lane}"));
+    let lane = report.lane.as_ref().map_or_else(String::new, |lane| format!(", lane {lane}"));
     let first = report
         .timings
         .start_to_first_verdict_ms
-        .map_or_else(String::new, |ms| {
-            format!("; first verdict {ms} ms after the first worker's start")
-        });
+        .map_or_else(String::new, |ms| format!("; first verdict {ms} ms after the first worker's start"));
     let _ = writeln!(
         text,
         "{style}{word}{style:#}: {} of {} cases: {}{lane}\n{DIM}{} ms{first}{DIM:#}",

@@ -36,33 +36,17 @@ pub fn serve<B: Bench>(cases: &[Case<B>]) -> io::Result<()> {
         Ok(log) => (Some(log), None),
         Err(error) => (None, Some(format!("/dev/kmsg: {error}"))),
     };
-    let kernel = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    send(
-        &mut replies,
-        &Reply::Hello(Hello {
-            kernel,
-            no_kernel_log,
-        }),
-    )?;
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    send(&mut replies, &Reply::Hello(Hello { kernel, no_kernel_log }))?;
 
     let requests = read_requests(requests)?;
     let mut bench = B::new();
     for line in requests {
-        let request: Request = serde_json::from_str(&line).map_err(|error| {
-            io::Error::other(format!("the request {line:?} cannot be read: {error}"))
+        let request: Request = serde_json::from_str(&line)
+            .map_err(|error| io::Error::other(format!("the request {line:?} cannot be read: {error}")))?;
+        let case = cases.iter().find(|case| case.info.name == request.run).ok_or_else(|| {
+            io::Error::other(format!("this worker has no case `{}`: not the supervisor's binary", request.run))
         })?;
-        let case = cases
-            .iter()
-            .find(|case| case.info.name == request.run)
-            .ok_or_else(|| {
-                io::Error::other(format!(
-                    "this worker has no case `{}`: not the supervisor's binary",
-                    request.run
-                ))
-            })?;
         send(&mut replies, &Reply::Began)?;
         IN_CASE.store(true, Ordering::SeqCst);
         let done = run_case(case, &mut bench, kernel_log.as_mut(), request);
@@ -82,34 +66,25 @@ fn take_protocol() -> io::Result<(File, File)> {
     let requests = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
     let replies = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
     rustix::stdio::dup2_stdout(io::stderr())?;
-    rustix::stdio::dup2_stdin(rustix::fs::open(
-        "/dev/null",
-        OFlags::RDONLY,
-        Mode::empty(),
-    )?)?;
+    rustix::stdio::dup2_stdin(rustix::fs::open("/dev/null", OFlags::RDONLY, Mode::empty())?)?;
     Ok((File::from(requests), File::from(replies)))
 }
 
 /// Reads requests on a thread of its own, so that a case that hangs does not outlive its supervisor.
 fn read_requests(requests: File) -> io::Result<crossbeam_channel::Receiver<String>> {
     let (sender, receiver) = crossbeam_channel::unbounded();
-    std::thread::Builder::new()
-        .name("requests".into())
-        .spawn(move || {
-            for line in BufReader::new(requests).lines() {
-                let Ok(line) = line else { break };
-                if sender.send(line).is_err() {
-                    return;
-                }
+    std::thread::Builder::new().name("requests".into()).spawn(move || {
+        for line in BufReader::new(requests).lines() {
+            let Ok(line) = line else { break };
+            if sender.send(line).is_err() {
+                return;
             }
-            // The supervisor is gone. Between cases the devices are closed in order; in a case nothing is left to save.
-            if IN_CASE.load(Ordering::SeqCst) {
-                let _ = rustix::process::kill_process(
-                    rustix::process::getpid(),
-                    rustix::process::Signal::KILL,
-                );
-            }
-        })?;
+        }
+        // The supervisor is gone. Between cases the devices are closed in order; in a case nothing is left to save.
+        if IN_CASE.load(Ordering::SeqCst) {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    })?;
     Ok(receiver)
 }
 
@@ -119,21 +94,12 @@ fn send(replies: &mut File, reply: &Reply) -> io::Result<()> {
     replies.write_all(&line)
 }
 
-fn run_case<B: Bench>(
-    case: &Case<B>,
-    bench: &mut B,
-    mut log: Option<&mut KernelLog>,
-    request: Request,
-) -> Done {
+fn run_case<B: Bench>(case: &Case<B>, bench: &mut B, mut log: Option<&mut KernelLog>, request: Request) -> Done {
     if let Some(log) = log.as_deref_mut() {
         log.take();
     }
     let began = Instant::now();
-    let start = CaseStart {
-        name: request.run,
-        artifacts: request.artifacts,
-        golden: request.golden,
-    };
+    let start = CaseStart { name: request.run, artifacts: request.artifacts, golden: request.golden };
     let body = caught(|| {
         bench.begin(start);
         if let Some(reason) = missing(case, bench) {
@@ -183,15 +149,8 @@ fn missing<B: Bench>(case: &Case<B>, bench: &mut B) -> Option<String> {
 }
 
 /// The devices that answered for the roles of the case.
-fn devices<B: Bench>(
-    case: &Case<B>,
-    bench: &mut B,
-) -> BTreeMap<crate::case::Role, crate::case::DeviceIdentity> {
-    case.info
-        .roles()
-        .into_iter()
-        .filter_map(|role| Some((role, bench.identify(role)?)))
-        .collect()
+fn devices<B: Bench>(case: &Case<B>, bench: &mut B) -> BTreeMap<crate::case::Role, crate::case::DeviceIdentity> {
+    case.info.roles().into_iter().filter_map(|role| Some((role, bench.identify(role)?))).collect()
 }
 
 /// Runs `action`; a panic becomes text that says where it was.
@@ -205,9 +164,7 @@ fn caught<T>(action: impl FnOnce() -> T) -> Result<T, String> {
 fn remember_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        let place = info
-            .location()
-            .map_or_else(String::new, |place| format!(" at {place}"));
+        let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
         if let Ok(mut said) = PANIC.lock() {
             *said = Some(format!("panicked{place}: {}", payload_text(info.payload())));
         }

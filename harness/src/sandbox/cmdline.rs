@@ -112,9 +112,7 @@ pub(super) fn memory_mib(extra: &[String]) -> Result<u64, String> {
     let mib = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).map(|n| n >> 20);
     match mib {
         Some(mib) if (128..=65536).contains(&mib) => Ok(mib),
-        _ => Err(format!(
-            "--kernel-arg mem={value}: give 128M to 64G, such as mem=2G"
-        )),
+        _ => Err(format!("--kernel-arg mem={value}: give 128M to 64G, such as mem=2G")),
     }
 }
 

@@ -33,10 +33,7 @@ impl Control {
         let parent = parent();
         remove_abandoned(&parent);
         let doing = || format!("making a directory for the sandbox in {}", parent.display());
-        let dir = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(&parent)
-            .map_err(Error::system(doing()))?;
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(Error::system(doing()))?;
         let lock = File::create(dir.path().join(LOCK)).map_err(Error::system(doing()))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(Error::system(doing()))?;
         let control = Self { dir, _lock: lock };

@@ -9,9 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// Variables whose names begin like this pass through.
-const PREFIXES: [&str; 7] = [
-    "HANDOVER_", "LIBGL_", "LP_", "LVP_", "MESA_", "RUST_", "VK_",
-];
+const PREFIXES: [&str; 7] = ["HANDOVER_", "LIBGL_", "LP_", "LVP_", "MESA_", "RUST_", "VK_"];
 
 /// Variables that pass through by their whole name: how to print, and whether this is CI.
 const NAMES: [&str; 5] = ["CI", "CLICOLOR_FORCE", "COLORTERM", "NO_COLOR", "TERM"];
@@ -22,9 +20,7 @@ pub(super) const RUNTIME_DIR: &str = "/run/handover";
 /// Whether the host's variable of this name passes into the sandbox.
 pub(super) fn passes(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix.as_bytes()))
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
         || NAMES.iter().any(|whole| name == whole.as_bytes())
 }
 
@@ -44,10 +40,8 @@ pub(super) fn compose(
         ("MESA_SHADER_CACHE_DISABLE", "true"),
         ("LIBGL_ALWAYS_SOFTWARE", "true"),
     ];
-    let mut all: BTreeMap<OsString, OsString> = surroundings
-        .iter()
-        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
-        .collect();
+    let mut all: BTreeMap<OsString, OsString> =
+        surroundings.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
     all.extend(defaults.iter().cloned());
     all.extend(host.into_iter().filter(|(name, _)| passes(name)));
     all.extend(own.iter().cloned());
@@ -59,25 +53,41 @@ mod tests {
     use super::*;
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-        list.iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect()
+        list.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
     fn get<'a>(all: &'a [(OsString, OsString)], name: &str) -> Option<&'a str> {
-        all.iter()
-            .find(|(key, _)| key == name)
-            .and_then(|(_, value)| value.to_str())
+        all.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str())
     }
 
     #[test]
     fn drivers_and_harness_pass_and_the_host_stays_out() {
-        for name in ["VK_LOADER_DEBUG", "LVP_X", "LP_NUM_THREADS", "MESA_DEBUG", "LIBGL_DEBUG",
-            "RUST_BACKTRACE", "RUST_LOG", "HANDOVER_FAULT", "CI", "TERM"] {
+        for name in [
+            "VK_LOADER_DEBUG",
+            "LVP_X",
+            "LP_NUM_THREADS",
+            "MESA_DEBUG",
+            "LIBGL_DEBUG",
+            "RUST_BACKTRACE",
+            "RUST_LOG",
+            "HANDOVER_FAULT",
+            "CI",
+            "TERM",
+        ] {
             assert!(passes(OsStr::new(name)), "{name} passes");
         }
-        for name in ["PATH", "HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "XDG_RUNTIME_DIR", "CIRCLE",
-            "DISPLAY", "VKD3D", "vk_x", ""] {
+        for name in [
+            "PATH",
+            "HOME",
+            "LD_LIBRARY_PATH",
+            "LD_PRELOAD",
+            "XDG_RUNTIME_DIR",
+            "CIRCLE",
+            "DISPLAY",
+            "VKD3D",
+            "vk_x",
+            "",
+        ] {
             assert!(!passes(OsStr::new(name)), "{name} stays out");
         }
     }

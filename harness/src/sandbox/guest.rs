@@ -51,8 +51,7 @@ pub fn guest_main() -> Option<ExitCode> {
 }
 
 fn is_guest() -> bool {
-    std::process::id() == 1
-        && rustix::fs::statfs("/").is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(HOSTFS))
+    std::process::id() == 1 && rustix::fs::statfs("/").is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(HOSTFS))
 }
 
 /// Why the surroundings could not be made: what was done, and the answer.
@@ -95,8 +94,7 @@ fn drain(terminal: &File) {
 /// Makes the root filesystem and enters it.
 fn prepare(control: &Path) -> Result<Job, Failure> {
     let text = fs::read(control.join(file::JOB)).map_err(failed_io("reading the job"))?;
-    let job: Job =
-        serde_json::from_slice(&text).map_err(|error| Failure(format!("the job: {error}")))?;
+    let job: Job = serde_json::from_slice(&text).map_err(|error| Failure(format!("the job: {error}")))?;
     let root = control.join(file::ROOT);
     make_root(&job.root, &control.join(file::SCRATCH), &root)?;
     mount_system(&root)?;
@@ -111,10 +109,7 @@ fn prepare(control: &Path) -> Result<Job, Failure> {
 
 /// `path` seen from a root that is not entered yet.
 fn below(root: &Path, path: &Path) -> PathBuf {
-    let relative: PathBuf = path
-        .components()
-        .filter(|part| matches!(part, Component::Normal(_)))
-        .collect();
+    let relative: PathBuf = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
     root.join(relative)
 }
 
@@ -174,22 +169,19 @@ fn mount_system(root: &Path) -> Result<(), Failure> {
             outcome => outcome?,
         }
     }
-    let links = [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
     for (name, target) in links {
         let _ = std::os::unix::fs::symlink(target, root.join("dev").join(name));
     }
-    fs::create_dir_all(below(root, Path::new(RUNTIME_DIR)))
-        .map_err(failed_io("making the runtime directory"))
+    fs::create_dir_all(below(root, Path::new(RUNTIME_DIR))).map_err(failed_io("making the runtime directory"))
 }
 
-fn mount_with(
-    source: &str,
-    target: &Path,
-    kind: &str,
-    flags: MountFlags,
-    options: &OsStr,
-) -> Result<(), Failure> {
+fn mount_with(source: &str, target: &Path, kind: &str, flags: MountFlags, options: &OsStr) -> Result<(), Failure> {
     let what = format!("mounting {kind} on {}", target.display());
     let data = CString::new(options.as_bytes()).map_err(|error| Failure(format!("{what}: {error}")))?;
     mount(source, target, kind, flags, data.as_c_str()).map_err(failed(what))
@@ -207,11 +199,8 @@ fn enter(root: &Path) -> Result<(), Failure> {
 /// A terminal without line discipline: every byte passes as it is.
 fn open_terminal(number: u32) -> io::Result<File> {
     let path = format!("/dev/tty{number}");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlags::NOCTTY.bits().cast_signed())
-        .open(path)?;
+    let file =
+        OpenOptions::new().read(true).write(true).custom_flags(OFlags::NOCTTY.bits().cast_signed()).open(path)?;
     let mut settings = termios::tcgetattr(&file)?;
     settings.make_raw();
     termios::tcsetattr(&file, OptionalActions::Now, &settings)?;
@@ -239,10 +228,7 @@ fn command(job: &Job, reports: &mut File) -> io::Result<Report> {
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
-            return Ok(Report::NotStarted {
-                why: error.to_string(),
-                code: exit_code_of(&error),
-            });
+            return Ok(Report::NotStarted { why: error.to_string(), code: exit_code_of(&error) });
         }
     };
     send(reports, &Report::Started)?;

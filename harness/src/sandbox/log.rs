@@ -17,12 +17,7 @@ pub(super) struct CappedLog {
 impl CappedLog {
     /// An empty log that keeps the first and the last `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            head: Vec::new(),
-            tail: VecDeque::new(),
-            dropped: 0,
-        }
+        Self { limit, head: Vec::new(), tail: VecDeque::new(), dropped: 0 }
     }
 
     /// Forgets everything so far.

@@ -7,9 +7,29 @@ use std::path::{Path, PathBuf};
 
 /// Directories that belong to the sandbox's root filesystem or kernel.
 const SYSTEM: [&str; 23] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/proc",
-    "/run", "/sbin", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/include", "/usr/lib", "/usr/local",
-    "/usr/sbin", "/usr/share", "/var",
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/opt",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/include",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
 ];
 
 /// Directories below which everything is the kernel's.
@@ -17,16 +37,14 @@ const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Why this directory cannot be shared, if so.
 pub(super) fn refusal(dir: &Path) -> Option<String> {
-    let own = SYSTEM.iter().any(|system| dir == Path::new(system))
-        || KERNEL.iter().any(|kernel| dir.starts_with(kernel));
+    let own =
+        SYSTEM.iter().any(|system| dir == Path::new(system)) || KERNEL.iter().any(|kernel| dir.starts_with(kernel));
     if !dir.is_absolute() {
         Some(format!("{dir:?} cannot be shared: give an absolute path"))
     } else if !dir.is_dir() {
         Some(format!("{dir:?} cannot be shared: it is no directory"))
     } else if own {
-        Some(format!(
-            "{dir:?} cannot be shared: the sandbox has its own; share a directory below it"
-        ))
+        Some(format!("{dir:?} cannot be shared: the sandbox has its own; share a directory below it"))
     } else {
         None
     }

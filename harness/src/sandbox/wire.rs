@@ -82,9 +82,7 @@ pub(super) fn read_frame(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     if length > FRAME {
-        return Err(io::Error::other(format!(
-            "a frame of standard input claims {length} bytes, more than {FRAME}"
-        )));
+        return Err(io::Error::other(format!("a frame of standard input claims {length} bytes, more than {FRAME}")));
     }
     let mut payload = vec![0; length];
     from.read_exact(&mut payload)?;

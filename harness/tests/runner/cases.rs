@@ -16,29 +16,19 @@ pub(crate) struct Desk {
 
 impl Bench for Desk {
     fn new() -> Desk {
-        Desk {
-            start: None,
-            left_open: false,
-        }
+        Desk { start: None, left_open: false }
     }
 
     fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
-        (role == Role::Cpu).then(|| DeviceIdentity {
-            name: "this processor".into(),
-            driver: String::new(),
-        })
+        (role == Role::Cpu).then(|| DeviceIdentity { name: "this processor".into(), driver: String::new() })
     }
 
     fn missing(&mut self, need: &Need) -> Option<String> {
-        (*need != Need::Device(Role::Cpu))
-            .then(|| "this machine has a processor and nothing else".into())
+        (*need != Need::Device(Role::Cpu)).then(|| "this machine has a processor and nothing else".into())
     }
 
     fn begin(&mut self, start: CaseStart) {
-        *self = Desk {
-            start: Some(start),
-            left_open: false,
-        };
+        *self = Desk { start: Some(start), left_open: false };
     }
 
     fn end(&mut self) -> CaseNotes {
@@ -46,10 +36,7 @@ impl Bench for Desk {
             true => vec!["1 dma-buf was left open".to_owned()],
             false => vec![],
         };
-        CaseNotes {
-            findings,
-            blessed: vec![],
-        }
+        CaseNotes { findings, blessed: vec![] }
     }
 }
 
@@ -62,20 +49,12 @@ pub(crate) fn register(cases: &mut Cases<Desk>) {
     known(cases);
     order(cases);
 
-    cases
-        .add("skip::needs_a_gpu", |_| Ok(()))
-        .from(Role::GpuA)
-        .to(Role::GpuB);
-    cases.add("skip::says_so_itself", |_| {
-        Err(Trouble::Skip("needs a Tuesday".into()))
-    });
+    cases.add("skip::needs_a_gpu", |_| Ok(())).from(Role::GpuA).to(Role::GpuB);
+    cases.add("skip::says_so_itself", |_| Err(Trouble::Skip("needs a Tuesday".into())));
 }
 
 fn good(cases: &mut Cases<Desk>) {
-    cases
-        .add("good::passes", |_| Ok(()))
-        .from(Role::Cpu)
-        .to(Role::Cpu);
+    cases.add("good::passes", |_| Ok(())).from(Role::Cpu).to(Role::Cpu);
     cases.add("good::passes_again", |_| Ok(()));
     cases.add("good::prints_and_passes", |_| {
         print("nobody needs to see this\n");
@@ -120,9 +99,8 @@ fn bad(cases: &mut Cases<Desk>) {
     // The test that runs this one kills the worker, which it finds by this file.
     cases.add("bad::waits_to_be_killed", |desk| {
         let start = desk.start.as_ref().expect("a case has begun");
-        let written = std::fs::create_dir_all(&start.artifacts).and_then(|()| {
-            std::fs::write(start.artifacts.join("pid"), std::process::id().to_string())
-        });
+        let written = std::fs::create_dir_all(&start.artifacts)
+            .and_then(|()| std::fs::write(start.artifacts.join("pid"), std::process::id().to_string()));
         match written {
             Ok(()) => hang(),
             Err(error) => Err(found(&error.to_string())),
@@ -132,20 +110,12 @@ fn bad(cases: &mut Cases<Desk>) {
 
 fn known(cases: &mut Cases<Desk>) {
     cases
-        .add("known::fails_as_listed", |_| {
-            Err(found(
-                "row 1 is shifted 1 px: like a row pitch 4 B too large",
-            ))
-        })
+        .add("known::fails_as_listed", |_| Err(found("row 1 is shifted 1 px: like a row pitch 4 B too large")))
         .known("https://example.org/1", "like a row pitch");
     cases
-        .add("known::fails_otherwise", |_| {
-            Err(found("the fence never signalled"))
-        })
+        .add("known::fails_otherwise", |_| Err(found("the fence never signalled")))
         .known("https://example.org/2", "pitch");
-    cases
-        .add("known::passes", |_| Ok(()))
-        .known("https://example.org/3", "pitch");
+    cases.add("known::passes", |_| Ok(())).known("https://example.org/3", "pitch");
 }
 
 fn order(cases: &mut Cases<Desk>) {
@@ -153,11 +123,9 @@ fn order(cases: &mut Cases<Desk>) {
         SPOILED.store(true, Ordering::SeqCst);
         Ok(())
     });
-    cases.add("order::fails_after_the_other", |_| {
-        match SPOILED.load(Ordering::SeqCst) {
-            true => Err(found("a handle was there already")),
-            false => Ok(()),
-        }
+    cases.add("order::fails_after_the_other", |_| match SPOILED.load(Ordering::SeqCst) {
+        true => Err(found("a handle was there already")),
+        false => Ok(()),
     });
     cases.add("late::leaves_a_thread_that_exits", |_| {
         std::thread::spawn(|| {
@@ -185,14 +153,10 @@ fn hang() -> ! {
 
 /// One of them is the way the answers go.
 fn write_on_every_pipe() {
-    for entry in std::fs::read_dir("/proc/self/fd")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for entry in std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
         let is_standard = entry.file_name().len() == 1 && entry.file_name() < *"3";
-        let is_pipe = std::fs::read_link(entry.path())
-            .is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
+        let is_pipe =
+            std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
         if is_pipe && !is_standard {
             let pipe = std::fs::OpenOptions::new().write(true).open(entry.path());
             let _ = pipe.and_then(|mut pipe| pipe.write_all(b"%!PS-Adobe\n"));
