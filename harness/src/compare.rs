@@ -345,8 +345,11 @@ impl fmt::Display for Tolerance {
 
 impl fmt::Display for Area {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (right, bottom) = (self.x + self.width - 1, self.y + self.height - 1);
-        write!(f, "x {} to {right}, y {} to {bottom}", self.x, self.y)
+        let span = |first: u32, length: u32| match length {
+            1 => first.to_string(),
+            _ => format!("{first} to {}", first + length - 1),
+        };
+        write!(f, "x {}, y {}", span(self.x, self.width), span(self.y, self.height))
     }
 }
 

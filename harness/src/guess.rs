@@ -124,8 +124,11 @@ pub enum Shape {
         /// Whether the format is finer than 8 bits and the error coarser.
         through_8_bits: bool,
     },
-    /// Only alpha is wrong, in a way not known here.
-    OnlyAlpha,
+    /// One channel is wrong in a way not known here, the others are right.
+    OnlyOne {
+        /// Which.
+        channel: Channel,
+    },
 }
 
 /// A guess that stood the test.
@@ -159,7 +162,7 @@ pub fn guess(target: &Picture, actual: &Picture, suspects: &Suspects<'_>) -> Opt
     search::offset_and_pitch(&evidence, suspects.pitch, &mut guesses);
     search::rounded(&evidence, &mut guesses);
     if guesses.is_empty() {
-        search::only_alpha(&evidence, &mut guesses);
+        search::only_one_channel(&evidence, &mut guesses);
     }
     // The first of the best: where two shapes predict the same, the simpler one is searched first.
     guesses.into_iter().reduce(|best, next| if next.weight() > best.weight() { next } else { best })
@@ -255,7 +258,9 @@ impl fmt::Display for Shape {
             Self::Rounded { off, .. } => {
                 write!(f, "like a detour through 8 bits: no component is off by more than {off}")
             }
-            Self::OnlyAlpha => write!(f, "like alpha alone treated otherwise: every other channel is exact"),
+            Self::OnlyOne { channel } => {
+                write!(f, "like channel {channel:?} alone treated otherwise: every other channel is exact")
+            }
         }
     }
 }

@@ -139,6 +139,8 @@ fn half_of_2048ths(n: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::frame::px;
 
@@ -221,5 +223,39 @@ mod tests {
         assert!(error.to_string().contains("1 to 32768 px"), "{error}");
         let error = Pattern { stamp: 0 }.picture(Fourcc::new(b"NV12"), px(4, 4)).expect_err("not packed");
         assert!(error.to_string().contains("NV12 is not a packed RGB format"), "{error}");
+    }
+
+    fn any_pattern() -> impl Strategy<Value = (Pattern, Fourcc, Size)> {
+        let fourcc = proptest::sample::select(Fourcc::PACKED_RGB);
+        (any::<u32>(), fourcc, 1u32..60, 1u32..60)
+            .prop_map(|(stamp, fourcc, w, h)| (Pattern { stamp }, fourcc, px(w, h)))
+    }
+
+    fn words((pattern, fourcc, size): (Pattern, Fourcc, Size)) -> Vec<u64> {
+        let layout = fourcc.pixel().expect("known format");
+        let picture = pattern.picture(fourcc, size).expect("known format");
+        picture.bytes.chunks(layout.bytes as usize).map(|p| layout.word(p) & layout.visible()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn the_next_stamp_differs_in_every_pixel((pattern, fourcc, size) in any_pattern()) {
+            prop_assume!(pattern.stamp < u32::MAX);
+            let next = Pattern { stamp: pattern.stamp + 1 };
+            let (old, new) = (words((pattern, fourcc, size)), words((next, fourcc, size)));
+            prop_assert!(old.iter().zip(&new).all(|(old, new)| old != new));
+        }
+
+        #[test]
+        fn neighbours_differ_nearly_everywhere((pattern, fourcc, size) in any_pattern()) {
+            let words = words((pattern, fourcc, size));
+            let width = size.width as usize;
+            let right = words.chunks(width).flat_map(|row| row.windows(2)).filter(|pair| pair[0] == pair[1]).count();
+            let below = words.iter().zip(words.iter().skip(width)).filter(|(a, b)| a == b).count();
+            // One component of 8 bits has 64 values of noise; more components are alike more rarely still.
+            prop_assert!(right + below <= words.len() / 8 + 2, "{right} + {below} of {}", words.len());
+        }
     }
 }

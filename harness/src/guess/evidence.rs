@@ -62,8 +62,12 @@ impl<'a> Evidence<'a> {
         let area =
             Area { x: left as u32, y: top as u32, width: (right - left + 1) as u32, height: (bottom - top + 1) as u32 };
         let wanted = SAMPLES.min(differing.len());
-        let samples =
-            (0..wanted).map(|n| differing[n * differing.len() / wanted]).map(|i| (i % width, i / width)).collect();
+        // Steps of the golden ratio are even and in step with no row length.
+        let samples = (0..wanted)
+            .map(|n| (u64::from((n as u32).wrapping_mul(0x9E37_79B1)) * differing.len() as u64) >> 32)
+            .map(|n| differing[n as usize])
+            .map(|i| (i % width, i / width))
+            .collect();
         Some(Self {
             layout,
             visible,

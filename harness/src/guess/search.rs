@@ -118,55 +118,65 @@ fn majority(evidence: &Evidence<'_>, value: impl Fn(u64) -> u64) -> Option<u64> 
 
 /// Channels in another order, and bytes in another order.
 pub(super) fn channels(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
-    let components = evidence.layout.components;
-    let mut orders = Vec::new();
-    for order in permutations(components.len()) {
-        // The component at `i` holds what belongs to the one at `order[i]`.
-        let pairs: Vec<(&Component, &Component)> =
-            components.iter().zip(order.iter().map(|&j| &components[j])).collect();
-        let moved: Vec<_> =
-            pairs.iter().filter(|(is, was)| is.channel != was.channel && is.channel != Channel::X).collect();
-        let known = moved.iter().filter(|(_, was)| was.channel != Channel::X).count();
-        // What comes out of padding is unknown: a permutation must move two channels that are not.
-        if known < 2 || pairs.iter().any(|(is, was)| is.bits != was.bits) {
-            continue;
-        }
-        let mut holds: Vec<_> = moved.iter().map(|(is, was)| (is.channel, was.channel)).collect();
-        holds.sort();
-        orders.push((holds, order));
-    }
+    let orders = orders(evidence.layout.components);
     // Two channels swapped is simpler than reversed bytes, and those are simpler than any other order.
-    orders.sort_by_key(|(holds, _)| holds.len());
-    let swaps = orders.iter().take_while(|(holds, _)| holds.len() == 2).count();
-    let try_orders = |orders: &[(Vec<(Channel, Channel)>, Vec<usize>)], guesses: &mut Vec<Guess>| {
-        let mut budget = Budget::new();
-        for (holds, order) in orders {
-            let permuted = |x, y| Some(permute(components, order, evidence.target[evidence.at(x, y)]));
-            guesses.extend(budget.attempt(evidence, || Shape::Channels { holds: holds.clone() }, permuted));
-        }
+    let (swaps, others): (Vec<Order>, _) = orders.into_iter().partition(|order| order.holds.len() == 2);
+    channels_in(&swaps, evidence, guesses);
+    bytes_reversed(evidence, guesses);
+    channels_in(&others, evidence, guesses);
+}
+
+/// An order of the components.
+struct Order {
+    /// The component at `i` holds what belongs to the one at `from[i]`.
+    from: Vec<usize>,
+    /// What that means for those that change: each channel with the one it holds.
+    holds: Vec<(Channel, Channel)>,
+}
+
+/// The orders worth a try.
+fn orders(components: &'static [Component]) -> Vec<Order> {
+    let order = |from: Vec<usize>| {
+        let pairs = || components.iter().zip(from.iter().map(|&i| &components[i]));
+        let mut holds: Vec<_> = pairs()
+            .filter(|(is, was)| is.channel != was.channel && is.channel != Channel::X)
+            .map(|(is, was)| (is.channel, was.channel))
+            .collect();
+        holds.sort();
+        // What comes out of padding is unknown: an order must move two channels that do not.
+        let known = holds.iter().filter(|(_, was)| *was != Channel::X).count();
+        let possible = known >= 2 && pairs().all(|(is, was)| is.bits == was.bits);
+        possible.then_some(Order { from, holds })
     };
-    try_orders(&orders[..swaps], guesses);
+    permutations(components.len()).into_iter().filter_map(order).collect()
+}
+
+fn channels_in(orders: &[Order], evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let mut budget = Budget::new();
+    for Order { from, holds } in orders {
+        let permuted = |x, y| Some(permute(evidence.layout.components, from, evidence.target[evidence.at(x, y)]));
+        guesses.extend(budget.attempt(evidence, || Shape::Channels { holds: holds.clone() }, permuted));
+    }
+}
+
+fn bytes_reversed(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
     let n = evidence.layout.bytes as usize;
     let mut budget = Budget::new();
     for unit in [2, 4, 8].into_iter().filter(|unit| n.is_multiple_of(*unit)) {
-        let reversed = |x, y| {
-            let word = |bytes: &[u8]| {
-                let mut pixel = [0; 8];
-                pixel[..n].copy_from_slice(&bytes[..n]);
-                pixel[..n].chunks_exact_mut(unit).for_each(<[u8]>::reverse);
-                u64::from_le_bytes(pixel)
-            };
-            let i = evidence.at(x, y) * n;
-            Some((word(&evidence.picture.bytes[i..]), word(&evidence.visible.to_le_bytes())))
+        let reversed = |word: u64| {
+            let mut pixel = word.to_le_bytes();
+            pixel[..n].chunks_exact_mut(unit).for_each(<[u8]>::reverse);
+            u64::from_le_bytes(pixel)
         };
-        guesses.extend(budget.attempt(evidence, || Shape::BytesReversed { unit: unit as u32 }, reversed));
+        let known = reversed(evidence.visible);
+        let at = |x, y| Some((reversed(evidence.target[evidence.at(x, y)]), known));
+        guesses.extend(budget.attempt(evidence, || Shape::BytesReversed { unit: unit as u32 }, at));
     }
-    try_orders(&orders[swaps..], guesses);
 }
 
 /// The bits of `word` with its components in another order; those that come out of padding are unknown.
-fn permute(components: &[Component], order: &[usize], word: u64) -> Bits {
-    components.iter().zip(order).fold((0, 0), |(bits, known), (is, &from)| {
+fn permute(components: &[Component], from: &[usize], word: u64) -> Bits {
+    components.iter().zip(from).fold((0, 0), |(bits, known), (is, &from)| {
         let was = &components[from];
         let known_here = if was.channel == Channel::X { 0 } else { is.mask() };
         (bits | u64::from(was.of(word)) << is.shift, known | known_here)
@@ -235,12 +245,13 @@ fn multiplied(evidence: &Evidence<'_>, shown: &[&Component], guesses: &mut Vec<G
     );
 }
 
-/// Only alpha is wrong.
-pub(super) fn only_alpha(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
-    let mut shown = evidence.layout.shown();
-    let Some(alpha) = shown.find(|c| c.channel == Channel::A) else { return };
-    let mask = !alpha.mask();
-    guesses.extend(evidence.verify(Shape::OnlyAlpha, |x, y| Some((evidence.target[evidence.at(x, y)], mask))));
+/// One channel is wrong, the others are right.
+pub(super) fn only_one_channel(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    for component in evidence.layout.shown() {
+        let others = evidence.visible & !component.mask();
+        let right = |x, y| Some((evidence.target[evidence.at(x, y)], others));
+        guesses.extend(evidence.verify(Shape::OnlyOne { channel: component.channel }, right));
+    }
 }
 
 /// Mirrored and upside down.

@@ -156,6 +156,7 @@ fn texts_of_every_shape() {
     see("transparent", &target, &mapped(&target, |word| word & 0x00ff_ffff), &none);
     see("no red", &target, &mapped(&target, |word| word & 0xff00_ffff), &none);
     see("alpha noise", &target, &mapped(&target, |word| word ^ ((word * 77) & 0xff00_0000) | 0x0100_0000), &none);
+    see("red noise", &target, &mapped(&target, |word| word ^ ((word * 77) & 0x00ff_0000)), &none);
     see("opaque half float", &half, &mapped(&half, |word| word & 0xffff_ffff_ffff | 0x3c00 << 48), &none);
 
     let multiply = |word: u64| {
@@ -285,9 +286,12 @@ proptest! {
     fn a_wrong_offset_is_recognised(target in any_target(), bytes in 1u64..200, too_large: bool, padding in 1u64..90) {
         let pitch = target.row_bytes() as u64 + padding;
         let n = pixel_bytes(&target) as u64;
-        // By whole pixels, a moved picture predicts the same. By part of a pixel that has padding bits, other channels do.
+        prop_assume!(bytes < target.row_bytes() as u64 / 2);
+        // By whole pixels, a moved picture predicts the same.
+        prop_assume!(!bytes.is_multiple_of(n));
+        // By part of a pixel that has padding bits, channels in another order do.
         let has_padding = target.fourcc.pixel().is_some_and(|p| p.visible().count_ones() < 8 * p.bytes);
-        prop_assume!(!bytes.is_multiple_of(n) && !(has_padding && bytes < n) && bytes < target.row_bytes() as u64 / 2);
+        prop_assume!(bytes > n || !has_padding);
         let (written, read) = if too_large { (0, bytes) } else { (bytes, 0) };
         let actual = reread(&target, (written, pitch), (read, pitch));
         let bytes = if too_large { bytes as i64 } else { -(bytes as i64) };
@@ -306,6 +310,14 @@ proptest! {
         let mut holds = vec![(a.channel, b.channel), (b.channel, a.channel)];
         holds.sort();
         prop_assert_eq!(alone(&target, &actual), Shape::Channels { holds });
+    }
+
+    #[test]
+    fn the_other_byte_order_is_recognised(target in any_target()) {
+        let bytes = target.fourcc.pixel().expect("known format").bytes;
+        prop_assume!(bytes == 2 || bytes == 4);
+        let actual = mapped(&target, |word| word.swap_bytes() >> (64 - 8 * bytes));
+        prop_assert_eq!(alone(&target, &actual), Shape::BytesReversed { unit: bytes });
     }
 
     #[test]
