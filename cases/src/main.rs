@@ -1,2 +1,5 @@
 //! The `handover` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    handover::cli::main(handover_cases::register)
+}

@@ -27,6 +27,9 @@ pub const VARIABLE: &str = "HANDOVER_GOLDEN";
 const ORIGIN: &str = "ORIGIN.toml";
 
 /// First lines of that file.
+/// Name of the only driver that may render goldens: a software renderer gives every machine the same pixels.
+pub const REFERENCE: &str = "llvmpipe";
+
 const ORIGIN_HEAD: &str = "# What rendered each golden. Written by `handover bless`.\n\n";
 
 /// A folder of goldens.

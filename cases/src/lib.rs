@@ -1,0 +1,21 @@
+//! The claims: one file per family, each with a plain list of its cases.
+//!
+//! A case reads like the sentence it claims. What it stands on is in the crate `handover`; no case names a driver's types
+//! or opens a device by itself.
+#![forbid(unsafe_code)]
+
+use handover::case::Cases;
+use handover::cx::Cx;
+
+mod render;
+mod scanout;
+mod vulkan;
+//mod writeback;
+
+/// Every case, family by family.
+pub fn register(cases: &mut Cases<Cx>) {
+    scanout::register(cases);
+    vulkan::register(cases);
+    render::register(cases);
+    //writeback::register(cases);
+}

@@ -1,0 +1,163 @@
+//! A frame that a GPU drew is shown by a screen: every pixel of it, where it belongs, and nothing else.
+//!
+//! All targets are computed. Three readers look at each frame: the CPU at the buffer, the screen's writeback and its CRC.
+
+use handover::prelude::*;
+
+/// Odd enough that a pitch computed from the width, or rounded, shows.
+const SIZE: Size = px(250, 130);
+
+/// Formats that screens and GPUs share somewhere; a machine that lacks one skips its case, and its lane must allow that.
+const FORMATS: &[Fourcc] = &[
+    Fourcc::XR24,
+    Fourcc::AR24,
+    Fourcc::XB24,
+    Fourcc::AB24,
+    Fourcc::RG24,
+    Fourcc::BG24,
+    Fourcc::RG16,
+    Fourcc::BG16,
+    Fourcc::XR30,
+    Fourcc::XB30,
+    Fourcc::XB48,
+    Fourcc::AB48,
+    Fourcc::XB4H,
+    Fourcc::AB4H,
+    Fourcc::R8,
+];
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for &fourcc in FORMATS {
+        for gpu in [GpuA, GpuB] {
+            let frame = NewFrame::of(fourcc, SIZE);
+            add(cases, format!("shows_what_was_drawn::{gpu}::{fourcc}"), gpu, &frame, whole);
+        }
+    }
+    for size in [px(1, 1), px(3, 5), px(17, 31), px(64, 64), px(255, 127), px(319, 239), px(320, 240)] {
+        let name = format!("shows_every_size::{}x{}", size.width, size.height);
+        add(cases, name, GpuA, &NewFrame::of(Fourcc::XR24, size), whole);
+    }
+    for (name, padding) in [("by_64_bytes", 64), ("to_a_page", 4096 - 1000), ("by_a_cache_line_and_a_bit", 72)] {
+        for fourcc in [Fourcc::XR24, Fourcc::RG16] {
+            let frame = NewFrame::of(fourcc, SIZE).padded(padding);
+            add(cases, format!("honours_a_padded_pitch::{name}::{fourcc}"), GpuA, &frame, whole);
+        }
+    }
+    for room in [Room::Dedicated, Room::SubAllocated { before: 0, after: 65536 }] {
+        let name = if room == Room::Dedicated { "dedicated" } else { "sub_allocated_with_a_neighbour_behind" };
+        for gpu in [GpuA, GpuB] {
+            let frame = NewFrame::of(Fourcc::XR24, SIZE).in_room(room);
+            add(cases, format!("shows_memory_that_is::{name}::{gpu}"), gpu, &frame, whole);
+        }
+    }
+    // Slack behind the frame keeps vkms, which adds the offset twice, inside the buffer.
+    let before = Room::SubAllocated { before: 65536, after: 4 * 65536 };
+    for fourcc in [Fourcc::XR24, Fourcc::RG16] {
+        let frame = NewFrame::of(fourcc, SIZE).in_room(before);
+        add(cases, format!("honours_the_offset_of_a_frame::{fourcc}"), GpuA, &frame, whole)
+            .known("https://docs.kernel.org/gpu/vkms.html", "explains all");
+    }
+    for (name, crop) in [
+        ("top_left", Rect { x: 0, y: 0, size: px(33, 17) }),
+        ("inside", Rect { x: 13, y: 7, size: px(101, 53) }),
+        ("bottom_right", Rect { x: 249, y: 129, size: px(1, 1) }),
+        ("one_row", Rect { x: 0, y: 64, size: px(250, 1) }),
+        ("one_column", Rect { x: 125, y: 0, size: px(1, 130) }),
+    ] {
+        let frame = NewFrame::of(Fourcc::XR24, SIZE);
+        add(cases, format!("crops::{name}"), GpuA, &frame, move |shared| Layer { frame: shared, crop, at: (11, 5) });
+    }
+    cases
+        .add("scanout::tells_two_frames_apart", tells_two_frames_apart)
+        .from(GpuA)
+        .to(Screen)
+        .needs(Need::Writeback)
+        .needs(Need::Crc);
+    cases
+        .add("scanout::shows_a_frame_drawn_while_it_is_on_screen", shows_a_redrawn_frame)
+        .from(GpuA)
+        .to(Screen)
+        .needs(Need::Writeback);
+    for gpu in [GpuA, GpuB] {
+        cases
+            .add(format!("scanout::shows_what_was_drawn_into_its_own_buffer::{gpu}"), move |cx| {
+                shows_its_own_buffer(cx, gpu)
+            })
+            .from(Screen)
+            .to(gpu)
+            .needs(Need::Writeback);
+    }
+}
+
+/// Shows all of a frame at the top left.
+fn whole(shared: &SharedFrame) -> Layer<'_> {
+    Layer::whole(shared)
+}
+
+fn add<'c>(
+    cases: &'c mut Cases<Cx>,
+    claim: String,
+    gpu: Role,
+    frame: &NewFrame,
+    layer: impl for<'a> Fn(&'a SharedFrame) -> Layer<'a> + Send + Sync + 'static,
+) -> &'c mut Case<Cx> {
+    let frame = frame.clone();
+    let format = frame.fourcc.to_string();
+    cases
+        .add(format!("scanout::{claim}"), move |cx| shows_what_was_drawn(cx, gpu, &frame, &layer))
+        .from(gpu)
+        .to(Screen)
+        .needs(Need::Exports { role: gpu, format: format.clone() })
+        .needs(Need::Imports { role: Screen, format })
+        .needs(Need::Writeback)
+}
+
+/// What the GPU drew into a buffer of its own is what the CPU finds in the buffer and what the screen shows.
+fn shows_what_was_drawn(
+    cx: &mut Cx,
+    gpu: Role,
+    frame: &NewFrame,
+    layer: &dyn for<'a> Fn(&'a SharedFrame) -> Layer<'a>,
+) -> Outcome {
+    let gpu = cx.gpu(gpu)?;
+    let drawn = cx.draw(&gpu, frame, 7)?;
+    cx.cpu_sees(&drawn.shared, &drawn.target)?;
+    cx.screen_shows(&[(layer(&drawn.shared), &drawn.target)])?;
+    cx.agree()
+}
+
+/// Two frames that differ look different to every reader: a reader that sees the same in both sees nothing.
+fn tells_two_frames_apart(cx: &mut Cx) -> Outcome {
+    let gpu = cx.gpu(GpuA)?;
+    let first = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), 3)?;
+    let second = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), 4)?;
+    let one = cx.screen()?.show(&[Layer::whole(&first.shared)], None)?;
+    let other = cx.screen()?.show(&[Layer::whole(&second.shared)], None)?;
+    cx.differ("writeback of two frames", one.writeback, other.writeback)?;
+    cx.differ("CRC of two frames", one.crc.map(|crc| crc.values), other.crc.map(|crc| crc.values))?;
+    cx.screen_shows(&[(Layer::whole(&first.shared), &first.target)])?;
+    cx.screen_shows(&[(Layer::whole(&second.shared), &second.target)])?;
+    cx.agree()
+}
+
+/// A buffer that stays on the screen shows its next frame after the next commit, and no row of the one before.
+fn shows_a_redrawn_frame(cx: &mut Cx) -> Outcome {
+    let gpu = cx.gpu(GpuA)?;
+    let mut drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), 1)?;
+    for stamp in 2..6 {
+        cx.screen_shows(&[(Layer::whole(&drawn.shared), &drawn.target)])?;
+        drawn.redraw(stamp)?;
+    }
+    cx.screen_shows(&[(Layer::whole(&drawn.shared), &drawn.target)])?;
+    cx.agree()
+}
+
+/// The screen exports its own memory, the GPU imports it and draws, the screen shows it: PRIME the other way round.
+fn shows_its_own_buffer(cx: &mut Cx, gpu: Role) -> Outcome {
+    let shared = cx.screen()?.dumb(Fourcc::XR24, SIZE)?;
+    let gpu = cx.gpu(gpu)?;
+    let target = cx.draw_into(&gpu, &shared, 9)?;
+    cx.cpu_sees(&shared, &target)?;
+    cx.screen_shows(&[(Layer::whole(&shared), &target)])?;
+    cx.agree()
+}

@@ -1,0 +1,215 @@
+//! What one Vulkan device draws, another sees: same driver or not, same process or not, image or buffer.
+//!
+//! All targets are computed, and the CPU looks at every dma-buf too: two devices that make the same mistake agree
+//! with each other, but not with it.
+
+use handover::prelude::*;
+
+const SIZE: Size = px(250, 130);
+
+/// No multiple of a page or of a workgroup.
+const BUFFER_BYTES: u64 = 70_004;
+
+/// The two ends of a handover.
+#[derive(Clone, Copy)]
+enum Route {
+    /// To a second instance of the same driver.
+    SecondInstance(Role),
+    /// To the other driver.
+    Device(Role, Role),
+    /// To another process, which plays the second role.
+    ToPeer(Role, Role),
+    /// From another process, which plays the first role.
+    FromPeer(Role, Role),
+}
+
+use Route::{Device, FromPeer, SecondInstance, ToPeer};
+
+const ROUTES: &[(&str, Route)] = &[
+    ("gpu_a_to_its_second_instance", SecondInstance(GpuA)),
+    ("gpu_b_to_its_second_instance", SecondInstance(GpuB)),
+    ("gpu_a_to_gpu_b", Device(GpuA, GpuB)),
+    ("gpu_b_to_gpu_a", Device(GpuB, GpuA)),
+    ("gpu_a_to_a_process_with_gpu_a", ToPeer(GpuA, GpuA)),
+    ("gpu_a_to_a_process_with_gpu_b", ToPeer(GpuA, GpuB)),
+    ("a_process_with_gpu_b_to_gpu_a", FromPeer(GpuB, GpuA)),
+];
+
+impl Route {
+    fn ends(self) -> (Role, Role) {
+        match self {
+            SecondInstance(role) => (role, role),
+            Device(from, to) | ToPeer(from, to) | FromPeer(from, to) => (from, to),
+        }
+    }
+}
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for &(name, route) in ROUTES {
+        let (from, to) = route.ends();
+        for fourcc in [Fourcc::XR24, Fourcc::AB24, Fourcc::RG16, Fourcc::AB48, Fourcc::AB4H, Fourcc::R8] {
+            cases
+                .add(format!("vulkan::image_arrives::{name}::{fourcc}"), move |cx| image_arrives(cx, route, fourcc))
+                .from(from)
+                .to(to)
+                .needs(Need::Exports { role: from, format: fourcc.to_string() })
+                .needs(Need::Imports { role: to, format: fourcc.to_string() });
+        }
+    }
+    for (from, to) in [(GpuA, GpuB), (GpuB, GpuA)] {
+        let pair = format!("{from}_to_{to}");
+        let plain = NewFrame::of(Fourcc::XR24, SIZE);
+        let frames = [
+            ("dedicated", plain.clone(), OffsetBy::Layout),
+            ("padded_pitch", plain.clone().padded(64), OffsetBy::Layout),
+            ("pitch_of_a_page", plain.clone().padded(4096 - 1000), OffsetBy::Layout),
+            (
+                "neighbour_behind",
+                plain.clone().in_room(Room::SubAllocated { before: 0, after: 65536 }),
+                OffsetBy::Layout,
+            ),
+            (
+                "offset_in_the_layout",
+                plain.clone().in_room(Room::SubAllocated { before: 65536, after: 4096 }),
+                OffsetBy::Layout,
+            ),
+            (
+                "offset_in_the_binding",
+                plain.clone().in_room(Room::SubAllocated { before: 65536, after: 4096 }),
+                OffsetBy::Binding,
+            ),
+        ];
+        for (layout, frame, offset_by) in frames {
+            cases
+                .add(format!("vulkan::layout_is_honoured::{pair}::{layout}"), move |cx| {
+                    layout_is_honoured(cx, (from, to), &frame, offset_by)
+                })
+                .from(from)
+                .to(to);
+        }
+        cases
+            .add(format!("vulkan::importer_draws_and_exporter_sees::{pair}"), move |cx| importer_draws(cx, from, to))
+            .from(from)
+            .to(to);
+        cases.add(format!("vulkan::buffer_arrives::{pair}"), move |cx| buffer_arrives(cx, from, to)).from(from).to(to);
+    }
+    for gpu in [GpuA, GpuB] {
+        cases
+            .add(format!("vulkan::opaque_image_arrives::{gpu}_to_its_second_instance"), move |cx| opaque_image(cx, gpu))
+            .from(gpu)
+            .to(gpu);
+        cases
+            .add(format!("vulkan::opaque_buffer_arrives::{gpu}_to_its_second_instance"), move |cx| {
+                opaque_buffer(cx, gpu)
+            })
+            .from(gpu)
+            .to(gpu);
+    }
+}
+
+/// A drawn image crosses the route and is read at the far end and by the CPU.
+fn image_arrives(cx: &mut Cx, route: Route, fourcc: Fourcc) -> Outcome {
+    let (from, to) = route.ends();
+    let (shared, target) = match route {
+        FromPeer(..) => {
+            let shared = cx.peer(from)?.draw(fourcc, SIZE, 7)?;
+            cx.fact("buffer", &shared);
+            (shared, Target::stamped(7, fourcc, SIZE)?)
+        }
+        _ => {
+            let gpu = cx.gpu(from)?;
+            let drawn = cx.draw(&gpu, &NewFrame::of(fourcc, SIZE), 7)?;
+            (drawn.shared, drawn.target)
+        }
+    };
+    cx.cpu_sees(&shared, &target)?;
+    let importer = match route {
+        ToPeer(..) => {
+            let seen = cx.peer(to)?.read(&shared, false)?;
+            cx.sees(format!("a process with {to}"), &target, &seen)?;
+            return cx.agree();
+        }
+        SecondInstance(role) => cx.second_instance(role)?,
+        Device(..) | FromPeer(..) => cx.gpu(to)?,
+    };
+    cx.gpu_sees(to, &importer, &shared, &ImportRequest::default(), &target)?;
+    cx.agree()
+}
+
+/// Pitch and offset of the exporter's layout are the importer's too, whichever of Vulkan's two offsets carries them.
+fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, offset_by: OffsetBy) -> Outcome {
+    let (exporter, importer) = (cx.gpu(from)?, cx.gpu(to)?);
+    let drawn = cx.draw(&exporter, frame, 7)?;
+    cx.cpu_sees(&drawn.shared, &drawn.target)?;
+    let how = ImportRequest { dedicated: false, offset_by };
+    cx.gpu_sees(to, &importer, &drawn.shared, &how, &drawn.target)?;
+    cx.agree()
+}
+
+/// The two images are one memory: what the importer draws afterwards, the exporter sees.
+fn importer_draws(cx: &mut Cx, from: Role, to: Role) -> Outcome {
+    let (exporter, importer) = (cx.gpu(from)?, cx.gpu(to)?);
+    let drawn = cx.draw(&exporter, &NewFrame::of(Fourcc::XR24, SIZE), 7)?;
+    let target = cx.draw_into(&importer, &drawn.shared, 8)?;
+    cx.sees(from, &target, &drawn.image.read_back()?)?;
+    cx.cpu_sees(&drawn.shared, &target)?;
+    cx.agree()
+}
+
+/// Words that a compute shader wrote into a buffer cross to the other device; the CPU finds them in the dma-buf.
+fn buffer_arrives(cx: &mut Cx, from: Role, to: Role) -> Outcome {
+    let (exporter, importer) = (cx.gpu(from)?, cx.gpu(to)?);
+    let buffer = exporter.create_buffer(&BufferRequest {
+        size: BUFFER_BYTES,
+        room: Room::SubAllocated { before: 4096, after: 4096 },
+        export: vec![HandleType::DmaBuf],
+    })?;
+    buffer.upload(&noise_words(6, BUFFER_BYTES as u32 / 4))?;
+    buffer.fill(7)?;
+    let dmabuf = buffer.export_dmabuf()?;
+    cx.fact("buffer", format!("{} in {dmabuf}", buffer.span()));
+    let target = noise_words(7, BUFFER_BYTES as u32 / 4);
+    cx.cpu_sees_words(&dmabuf, buffer.span(), &target)?;
+    let imported = importer.import_buffer(&dmabuf, buffer.span(), false)?;
+    cx.sees_words(to, &target, &imported.read_back()?)?;
+    let target = noise_words(8, BUFFER_BYTES as u32 / 4);
+    imported.fill(8)?;
+    cx.sees_words(format!("{from} after {to} wrote"), &target, &buffer.read_back()?)?;
+    cx.agree()
+}
+
+/// An image whose layout only the driver knows crosses by opaque fd, and both ends write and read it.
+fn opaque_image(cx: &mut Cx, gpu: Role) -> Outcome {
+    let (exporter, importer) = (cx.gpu(gpu)?, cx.second_instance(gpu)?);
+    let image = exporter.create_image(&ImageRequest {
+        size: SIZE,
+        fourcc: Fourcc::AB24,
+        layout: Layout::Optimal,
+        room: Room::Dedicated,
+        export: vec![HandleType::OpaqueFd],
+    })?;
+    image.draw_pattern(7)?;
+    let imported = importer.import_opaque_image(&image.export_opaque()?)?;
+    cx.sees(format!("second instance of {gpu}"), &Target::stamped(7, Fourcc::AB24, SIZE)?, &imported.read_back()?)?;
+    imported.draw_pattern(8)?;
+    let target = Target::stamped(8, Fourcc::AB24, SIZE)?;
+    cx.sees(format!("{gpu} after its second instance drew"), &target, &image.read_back()?)?;
+    cx.agree()
+}
+
+/// A buffer crosses by opaque fd, and both ends write and read it.
+fn opaque_buffer(cx: &mut Cx, gpu: Role) -> Outcome {
+    let (exporter, importer) = (cx.gpu(gpu)?, cx.second_instance(gpu)?);
+    let buffer = exporter.create_buffer(&BufferRequest {
+        size: BUFFER_BYTES,
+        room: Room::Dedicated,
+        export: vec![HandleType::OpaqueFd],
+    })?;
+    buffer.fill(7)?;
+    let imported = importer.import_opaque_buffer(&buffer.export_opaque()?, buffer.span())?;
+    let count = BUFFER_BYTES as u32 / 4;
+    cx.sees_words(format!("second instance of {gpu}"), &noise_words(7, count), &imported.read_back()?)?;
+    imported.fill(8)?;
+    cx.sees_words(format!("{gpu} after its second instance wrote"), &noise_words(8, count), &buffer.read_back()?)?;
+    cx.agree()
+}

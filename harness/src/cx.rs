@@ -1,0 +1,583 @@
+//! What a case works with: the devices by role, and readers whose opinions are compared with the target.
+//!
+//! A case asks as many readers as can look at its buffer, and ends with [`Cx::agree`]. Each reader's picture is compared
+//! with the target on its own, so the finding can say who disagrees with whom. What the validation layer said, and
+//! who was open, is added here to every case; no case has to ask.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Role, Trouble};
+use crate::compare::{Tolerance, compare, compare_bytes};
+use crate::compose::{self, compose};
+use crate::devices::Devices;
+use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::error::{Error, Result};
+use crate::finding::Finding;
+use crate::format::{Fourcc, Modifier};
+use crate::frame::{Frame, Plane, Size};
+use crate::golden::{self, Blessing, Goldens, Origin};
+use crate::guess::{Known, Suspects, guess};
+use crate::kms::{Layer, NotObservable, Observed, Screen};
+use crate::pattern::Pattern;
+use crate::peer::Peer;
+use crate::picture::Picture;
+use crate::png;
+use crate::udmabuf;
+use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Severity, Span, Tiling};
+
+/// What a reader must see.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The pixels.
+    pub picture: Picture,
+    /// What was in the buffer before, if that is known: tells a stale picture from a wrong one.
+    pub before: Option<Picture>,
+}
+
+impl Target {
+    /// The pattern of frame `stamp`, in a buffer that held frame `stamp - 1`.
+    ///
+    /// # Errors
+    /// The pattern has no such format or size.
+    pub fn stamped(stamp: u32, fourcc: Fourcc, size: Size) -> Result<Self> {
+        let picture = Pattern { stamp }.picture(fourcc, size)?;
+        let before = Pattern { stamp: stamp.wrapping_sub(1) }.picture(fourcc, size)?;
+        Ok(Self { picture, before: Some(before) })
+    }
+}
+
+impl From<Picture> for Target {
+    fn from(picture: Picture) -> Self {
+        Self { picture, before: None }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Fail(Finding::from_error(&error))
+    }
+}
+
+/// A frame that a GPU is to make: format, size, and where it lies.
+#[derive(Clone, Debug)]
+pub struct NewFrame {
+    /// Pixel format.
+    pub fourcc: Fourcc,
+    /// Width and height.
+    pub size: Size,
+    /// Bytes between the end of a row and the start of the next, if the layout is to be explicit.
+    pub padding: Option<u64>,
+    /// Place in memory.
+    pub room: Room,
+}
+
+impl NewFrame {
+    /// A LINEAR frame in memory of its own, with the driver's pitch.
+    pub fn of(fourcc: Fourcc, size: Size) -> Self {
+        Self { fourcc, size, padding: None, room: Room::Dedicated }
+    }
+
+    /// With a pitch of a row and `padding` bytes, by explicit layout.
+    #[must_use]
+    pub fn padded(self, padding: u64) -> Self {
+        Self { padding: Some(padding), ..self }
+    }
+
+    /// At this place in memory.
+    #[must_use]
+    pub fn in_room(self, room: Room) -> Self {
+        Self { room, ..self }
+    }
+
+    fn request(&self) -> Result<ImageRequest> {
+        let layout = match self.padding {
+            None => Layout::Modifiers(vec![Modifier::LINEAR]),
+            Some(padding) => {
+                let bytes = self.fourcc.pixel().map(|pixel| pixel.bytes);
+                let bytes =
+                    bytes.ok_or_else(|| Error::input("making a frame", self.fourcc.to_string(), "not packed RGB"))?;
+                let pitch = u64::from(self.size.width) * u64::from(bytes) + padding;
+                Layout::Explicit(Modifier::LINEAR, vec![Plane { offset: 0, pitch }])
+            }
+        };
+        let export = vec![HandleType::DmaBuf];
+        Ok(ImageRequest { size: self.size, fourcc: self.fourcc, layout, room: self.room, export })
+    }
+}
+
+/// A frame that a GPU made, drew, and handed out.
+pub struct Drawn {
+    /// The exporter's image.
+    pub image: Image,
+    /// What was handed out.
+    pub shared: SharedFrame,
+    /// What every reader must see in it.
+    pub target: Target,
+}
+
+impl Drawn {
+    /// The exporter draws the pattern of `stamp` over what is there.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn redraw(&mut self, stamp: u32) -> Result<()> {
+        self.image.draw_pattern(stamp)?;
+        let picture = Pattern { stamp }.picture(self.shared.frame.fourcc, self.shared.frame.size)?;
+        let before = std::mem::replace(&mut self.target.picture, picture);
+        self.target.before = Some(before);
+        Ok(())
+    }
+}
+
+/// The bench that cases run on.
+#[derive(Default)]
+pub struct Cx {
+    devices: Devices,
+    case: Running,
+}
+
+/// What is recorded while one case runs.
+#[derive(Default)]
+struct Running {
+    name: String,
+    artifacts: PathBuf,
+    golden: GoldenMode,
+    facts: Vec<(&'static str, String)>,
+    agreed: Vec<String>,
+    disagreed: Vec<Finding>,
+    blessed: Vec<String>,
+    concluded: bool,
+}
+
+impl Cx {
+    /// The GPU that plays `role`.
+    ///
+    /// # Errors
+    /// A skip that says why there is none; a case that names the role has been skipped before.
+    pub fn gpu(&mut self, role: Role) -> Result<Gpu, Trouble> {
+        self.devices.gpu(role).map_err(Trouble::Skip)
+    }
+
+    /// The device of [`Self::gpu`] once more, through an instance of its own.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn second_instance(&mut self, role: Role) -> Result<Gpu, Trouble> {
+        self.devices.second_instance(role).map_err(Trouble::Skip)
+    }
+
+    /// Another process that plays `role`.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn peer(&mut self, role: Role) -> Result<&mut Peer, Trouble> {
+        self.devices.peer(role).map_err(Trouble::Skip)
+    }
+
+    /// The screen.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn screen(&mut self) -> Result<&mut Screen, Trouble> {
+        self.devices.screen().map_err(Trouble::Skip)
+    }
+
+    /// States a fact that every finding of this case will show: `cx.fact("buffer", &shared)`.
+    pub fn fact(&mut self, label: &'static str, text: impl fmt::Display) {
+        self.case.facts.push((label, text.to_string()));
+    }
+
+    /// `gpu` makes a frame, exports it, and draws the pattern of `stamp` over what the CPU seeded: the pattern of the stamp
+    /// before, so that a stale picture is told from a wrong one, in a buffer that could not be right by chance.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn draw(&mut self, gpu: &Gpu, frame: &NewFrame, stamp: u32) -> Result<Drawn> {
+        let image = gpu.create_image(&frame.request()?)?;
+        let shared = image.export_dmabuf()?;
+        self.fact("buffer", &shared);
+        self.fact("drawn by", gpu.identity());
+        let target = Target::stamped(stamp, frame.fourcc, frame.size)?;
+        shared.write(&Pattern { stamp: stamp.wrapping_sub(1) }.picture(frame.fourcc, frame.size)?)?;
+        image.draw_pattern(stamp)?;
+        Ok(Drawn { image, shared, target })
+    }
+
+    /// `gpu` imports `shared` and draws the pattern of `stamp` into it, over what the CPU seeded as in [`Self::draw`].
+    ///
+    /// # Errors
+    /// The import or the draw fails.
+    pub fn draw_into(&mut self, gpu: &Gpu, shared: &SharedFrame, stamp: u32) -> Result<Target> {
+        self.fact("buffer", shared);
+        self.fact("drawn by", gpu.identity());
+        let target = Target::stamped(stamp, shared.frame.fourcc, shared.frame.size)?;
+        let image = gpu.import_image(shared, &ImportRequest::default())?;
+        if let Some(before) = &target.before {
+            shared.write(before)?;
+        }
+        image.draw_pattern(stamp)?;
+        Ok(target)
+    }
+
+    /// A LINEAR frame in a udmabuf, with a pitch that every driver takes.
+    ///
+    /// # Errors
+    /// This machine has no udmabuf, or the kernel refuses.
+    pub fn udmabuf(&self, fourcc: Fourcc, size: Size) -> Result<SharedFrame> {
+        let bytes = fourcc.pixel().map_or(1, |pixel| pixel.bytes);
+        let pitch = (u64::from(size.width) * u64::from(bytes)).next_multiple_of(256);
+        // Drivers may ask for whole pages after the last row.
+        udmabuf::for_frame(Frame::linear(fourcc, size, Plane { offset: 0, pitch }), 65536)
+    }
+
+    /// `reader` sees `actual`, and must see `target` to the bit.
+    ///
+    /// # Errors
+    /// The two can't be compared, or the images can't be saved. A difference is not an error here: [`Self::agree`] reports
+    /// it when all readers have been asked.
+    pub fn sees(&mut self, reader: impl fmt::Display, target: &Target, actual: &Picture) -> Result<()> {
+        self.sees_within(reader, target, actual, &Tolerance::Exact, &Suspects::default())
+    }
+
+    fn sees_within(
+        &mut self,
+        reader: impl fmt::Display,
+        target: &Target,
+        actual: &Picture,
+        tolerance: &Tolerance,
+        suspects: &Suspects<'_>,
+    ) -> Result<()> {
+        let reader = reader.to_string();
+        let Some(difference) = compare(&target.picture, actual, tolerance)? else {
+            self.case.agreed.push(reader);
+            return Ok(());
+        };
+        let before = target.before.as_ref();
+        let mut known: Vec<Known<'_>> = suspects.known.to_vec();
+        known.extend(before.map(|picture| Known { name: "the frame that was in the buffer before", picture }));
+        let like = guess(&target.picture, actual, &Suspects { known: &known, pitch: suspects.pitch });
+        let saved = self.save(&reader, &target.picture, actual)?;
+        let finding = Finding::differs(format!("{reader} does not see the target"), &difference, like.as_ref());
+        self.case.disagreed.push(finding.verbatim("saved", saved));
+        Ok(())
+    }
+
+    /// Two values that must be equal, one of them observed.
+    pub fn equals<T: PartialEq + fmt::Display>(&mut self, what: impl fmt::Display, target: T, actual: T) {
+        if target == actual {
+            self.case.agreed.push(what.to_string());
+        } else {
+            let finding = Finding::new(format!("{what} is not what it must be"));
+            self.case.disagreed.push(finding.row("target", target.to_string()).row("actual", actual.to_string()));
+        }
+    }
+
+    /// `reader` sees the words `actual`, and must see `target`.
+    ///
+    /// # Errors
+    /// They are not of one length.
+    pub fn sees_words(&mut self, reader: impl fmt::Display, target: &[u32], actual: &[u32]) -> Result<()> {
+        let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
+        match compare_bytes(&bytes(target), &bytes(actual))? {
+            None => self.case.agreed.push(reader.to_string()),
+            Some(difference) => {
+                let what = format!("{reader} does not see the target");
+                self.case.disagreed.push(Finding::bytes_differ(what, &difference));
+            }
+        }
+        Ok(())
+    }
+
+    /// The CPU looks at the words of `span` in `dmabuf`.
+    ///
+    /// # Errors
+    /// The buffer can't be mapped.
+    pub fn cpu_sees_words(&mut self, dmabuf: &Dmabuf, span: Span, target: &[u32]) -> Result<()> {
+        let bytes = dmabuf.map()?.read(span.offset..span.offset + span.size)?;
+        let words: Vec<u32> = bytes.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+        self.sees_words(Role::Cpu, target, &words)
+    }
+
+    /// Two observations of different things that must not look the same.
+    ///
+    /// # Errors
+    /// A skip if one of them could not be made.
+    pub fn differ<T: PartialEq>(&mut self, what: &str, one: Observed<T>, other: Observed<T>) -> Result<(), Trouble> {
+        let skip = |why: NotObservable| Trouble::Skip(format!("{what}: {why}"));
+        let differ = one.map_err(skip)? != other.map_err(skip)?;
+        self.claim(what, differ, || {
+            Finding::new(format!("{what} look the same, but the frames differ in every pixel"))
+        });
+        Ok(())
+    }
+
+    /// `picture` must be the golden of this case, or becomes it when goldens are being blessed.
+    ///
+    /// # Errors
+    /// The golden is missing or damaged, or may not be written.
+    pub fn golden(&mut self, gpu: &Gpu, picture: &Picture, tolerance: &Tolerance) -> Result<()> {
+        let goldens = Goldens::open();
+        if self.case.golden == GoldenMode::Bless {
+            let identity = gpu.identity();
+            let origin = Origin::today(identity.driver_name.clone(), identity.driver_info.clone());
+            let path =
+                goldens.bless(&self.case.name, picture, &Blessing::from_environment(origin, golden::REFERENCE))?;
+            self.case.blessed.push(path.display().to_string());
+        }
+        match goldens.check(&self.case.name, picture, tolerance)? {
+            None => self.case.agreed.push("golden".to_owned()),
+            Some(mismatch) => {
+                let saved = self.save("golden", &mismatch.target, picture)?;
+                let finding = mismatch.finding(&format!("{gpu:?} no longer renders its golden"));
+                self.case.disagreed.push(finding.verbatim("saved", saved));
+            }
+        }
+        Ok(())
+    }
+
+    /// A claim that is not about pixels: `finding` says what is wrong if it does not hold.
+    pub fn claim(&mut self, what: impl fmt::Display, holds: bool, finding: impl FnOnce() -> Finding) {
+        if holds { self.case.agreed.push(what.to_string()) } else { self.case.disagreed.push(finding()) }
+    }
+
+    /// The CPU looks at `shared` by its own addressing.
+    ///
+    /// # Errors
+    /// The buffer can't be mapped or addressed.
+    pub fn cpu_sees(&mut self, shared: &SharedFrame, target: &Target) -> Result<()> {
+        let actual = shared.read_back()?;
+        let pitch = shared.frame.packed()?.pitch;
+        let suspects = Suspects { known: &[], pitch: Some(pitch) };
+        self.sees_within("cpu", target, &actual, &Tolerance::Exact, &suspects)
+    }
+
+    /// The GPU imports `shared` and copies it out.
+    ///
+    /// # Errors
+    /// The import or the copy fails.
+    pub fn gpu_sees(
+        &mut self,
+        reader: impl fmt::Display,
+        gpu: &Gpu,
+        shared: &SharedFrame,
+        how: &ImportRequest,
+        target: &Target,
+    ) -> Result<()> {
+        let actual = gpu.import_image(shared, how)?.read_back()?;
+        self.sees(reader, target, &actual)
+    }
+
+    /// The screen shows `layers`, the lowest first, and must show their targets: seen through writeback and CRC, as far as
+    /// the screen has them.
+    ///
+    /// # Errors
+    /// The screen can't show them, or has neither writeback nor CRC.
+    pub fn screen_shows(&mut self, layers: &[(Layer<'_>, &Target)]) -> Result<(), Trouble> {
+        let screen = self.screen()?;
+        let plain: Vec<Layer<'_>> = layers.iter().map(|(layer, _)| *layer).collect();
+        let shown = screen.show(&plain, None)?;
+        let size = screen.size();
+        let is_vkms = screen.identity().driver == "vkms";
+        let composed = |pick: fn(&Target) -> Option<&Picture>| {
+            let pictures: Option<Vec<_>> = layers.iter().map(|(layer, target)| Some(layer.of(pick(target)?))).collect();
+            pictures.map(|layers| compose(size, &layers)).transpose()
+        };
+        let expected = composed(|target| Some(&target.picture))?;
+        let Some(expected) = expected else { return Ok(()) };
+        let before = composed(|target| target.before.as_ref())?;
+        let mut exact = true;
+        let mut observed = false;
+        match shown.writeback {
+            Ok(actual) => {
+                observed = true;
+                let mut steps = 0;
+                for (layer, _) in layers {
+                    steps = steps.max(compose::tolerance(layer.frame.frame.fourcc, actual.fourcc)?);
+                }
+                exact = steps == 0;
+                let tolerance = match steps {
+                    0 => Tolerance::Exact,
+                    _ => Tolerance::PerChannel {
+                        max: steps,
+                        pixels: 0,
+                        reason: "KMS leaves open how 5, 6 and 10 bits are widened".into(),
+                    },
+                };
+                let before = before.map(|composed| composed.to(actual.fourcc)).transpose()?;
+                let target = Target { picture: expected.to(actual.fourcc)?, before };
+                self.sees_within("screen (writeback)", &target, &actual, &tolerance, &Suspects::default())?;
+            }
+            Err(why) => self.fact("writeback", why),
+        }
+        match shown.crc {
+            Ok(crc) => {
+                observed = true;
+                // vkms publishes how its CRC is made, so the target can be computed. Elsewhere, and where rounding is open,
+                // the same picture from a buffer that the CPU wrote must give the same CRC.
+                let target =
+                    if is_vkms && exact { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(layers)? };
+                self.equals("screen (CRC)", Values(target), Values(crc.values));
+            }
+            Err(why) => self.fact("CRC", why),
+        }
+        if shown.recoveries > 0 {
+            self.fact("recovered", format!("{} lost writebacks were repeated", shown.recoveries));
+        }
+        if observed {
+            Ok(())
+        } else {
+            Err(Trouble::Skip("the screen has neither writeback nor CRC: nobody can see what it shows".to_owned()))
+        }
+    }
+
+    /// The CRC of the targets shown from dumb buffers.
+    fn crc_of_cpu_written(&mut self, layers: &[(Layer<'_>, &Target)]) -> Result<Vec<u32>, Trouble> {
+        let screen = self.screen()?;
+        let mut frames = Vec::new();
+        for (_, target) in layers {
+            let dumb = screen.dumb(target.picture.fourcc, target.picture.size)?;
+            dumb.write(&target.picture)?;
+            frames.push(dumb);
+        }
+        let dumb: Vec<Layer<'_>> =
+            layers.iter().zip(&frames).map(|((layer, _), frame)| Layer { frame, ..*layer }).collect();
+        match screen.show(&dumb, None)?.crc {
+            Ok(crc) => Ok(crc.values),
+            Err(why) => Err(Trouble::Skip(why.to_string())),
+        }
+    }
+
+    /// Ends a case: it passes if at least one reader was asked and all of them saw their targets.
+    ///
+    /// # Errors
+    /// The finding, with what the other readers saw.
+    pub fn agree(&mut self) -> Outcome {
+        self.case.concluded = true;
+        let mut disagreed = std::mem::take(&mut self.case.disagreed).into_iter();
+        let Some(mut finding) = disagreed.next() else {
+            if self.case.agreed.is_empty() {
+                return Err(Finding::new("the case looked at nothing, so it shows nothing").into());
+            }
+            return Ok(());
+        };
+        for other in disagreed {
+            finding = finding.row("also", other.summary);
+        }
+        let agreed = match &self.case.agreed[..] {
+            [] => "nobody".to_owned(),
+            readers => readers.join(", "),
+        };
+        finding = finding.row("agree", format!("{agreed}"));
+        Err(Trouble::Fail(self.with_facts(finding)))
+    }
+
+    fn with_facts(&self, finding: Finding) -> Finding {
+        self.case.facts.iter().fold(finding, |finding, (label, text)| finding.row(*label, text.clone()))
+    }
+
+    /// Saves target, actual and their difference; returns where, as one line.
+    fn save(&self, reader: &str, target: &Picture, actual: &Picture) -> Result<String> {
+        let name: String = reader.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let folder = self.case.artifacts.join(name);
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| Error::new("creating the directory for images", folder.display().to_string(), error))?;
+        png::save_difference(target, actual, &folder)?;
+        Ok(format!("{}/{{target,actual,diff}}.png", folder.display()))
+    }
+
+    /// What `gpu` lacks to export or import LINEAR frames of `fourcc`; `None` if nothing.
+    fn lacks(&mut self, role: Role, fourcc: Fourcc, exports: bool) -> Option<String> {
+        match role {
+            Role::GpuA | Role::GpuB => match self.devices.gpu(role) {
+                Err(why) => Some(why),
+                Ok(gpu) => gpu_lacks(&gpu, fourcc, exports).unwrap_or_else(|error| Some(error.to_string())),
+            },
+            Role::Screen => match self.devices.screen() {
+                Err(why) => Some(why),
+                Ok(screen) => {
+                    let listed = screen.planes().next().is_some_and(|plane| plane.lists(fourcc, Modifier::LINEAR));
+                    (!listed && !exports).then(|| format!("its lowest plane does not list {fourcc} LINEAR"))
+                }
+            },
+            Role::Cpu => None,
+        }
+    }
+}
+
+fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>> {
+    if vk::vk_format(fourcc).is_none() {
+        return Ok(Some(format!("Vulkan has no format with the bytes of {fourcc}")));
+    }
+    let tiling = Tiling::Modifier(Modifier::LINEAR);
+    let features = gpu.features(fourcc, tiling)?;
+    if !features.draw {
+        return Ok(Some(format!("it does not draw {fourcc} LINEAR")));
+    }
+    Ok(match gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)? {
+        None => Some(format!("it refuses {fourcc} LINEAR as dma-buf")),
+        Some(support) if exports && !support.exportable => Some(format!("it does not export {fourcc} LINEAR")),
+        Some(support) if !exports && !support.importable => Some(format!("it does not import {fourcc} LINEAR")),
+        Some(_) => None,
+    })
+}
+
+impl Bench for Cx {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
+        self.devices.identify(role)
+    }
+
+    fn missing(&mut self, need: &Need) -> Option<String> {
+        let parsed = |format: &str| format.split(' ').next().unwrap_or_default().parse::<Fourcc>();
+        match need {
+            Need::Device(role @ (Role::GpuA | Role::GpuB)) => self.devices.gpu(*role).err(),
+            Need::Device(Role::Screen) => self.devices.screen().err(),
+            Need::Device(Role::Cpu) => None,
+            Need::Exports { role, format } | Need::Imports { role, format } => match parsed(format) {
+                Ok(fourcc) => self.lacks(*role, fourcc, matches!(need, Need::Exports { .. })),
+                Err(error) => Some(error.to_string()),
+            },
+            Need::Writeback => match self.devices.screen() {
+                Ok(screen) if screen.writeback_formats().is_empty() => Some("it has no writeback connector".to_owned()),
+                Ok(_) => None,
+                Err(why) => Some(why),
+            },
+            Need::Crc => match self.devices.screen() {
+                Ok(screen) => screen.crc_missing(),
+                Err(why) => Some(why),
+            },
+        }
+    }
+
+    fn begin(&mut self, start: CaseStart) {
+        let _ = vk::take_messages();
+        self.case =
+            Running { name: start.name, artifacts: start.artifacts, golden: start.golden, ..Running::default() };
+    }
+
+    fn end(&mut self) -> CaseNotes {
+        let case = std::mem::take(&mut self.case);
+        self.devices.forget_broken();
+        let findings = vk::take_messages()
+            .into_iter()
+            .filter(|message| message.severity == Severity::Error)
+            .map(|message| format!("the validation layer objects: {message}"))
+            .collect();
+        CaseNotes { findings, blessed: case.blessed }
+    }
+}
+
+/// CRC values, as the kernel's interface prints them.
+#[derive(PartialEq)]
+struct Values(Vec<u32>);
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.0.iter().map(|value| format!("{value:#010x}")).collect();
+        f.write_str(&words.join(" "))
+    }
+}

@@ -1,0 +1,153 @@
+//! Which devices play the roles on this machine: opened when a case first needs them, and kept open for the next.
+//!
+//! A role that nobody can play stays unplayed, with the reason; whether that is allowed is for the lane to say.
+
+use std::collections::BTreeMap;
+
+use crate::case::{DeviceIdentity, Role};
+use crate::error::{Error, Result};
+use crate::kms::Screen;
+use crate::peer::Peer;
+use crate::vk::{Gpu, Validation};
+
+/// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
+pub const GPU_A: &str = "HANDOVER_GPU_A";
+/// Environment variable that chooses `gpu_b`, as [`GPU_A`].
+pub const GPU_B: &str = "HANDOVER_GPU_B";
+/// Environment variable that chooses the screen: a kernel driver's name, or a device node.
+pub const SCREEN: &str = "HANDOVER_SCREEN";
+/// Environment variable that switches the validation layer off when it is `0`.
+pub const VALIDATION: &str = "HANDOVER_VALIDATION";
+
+/// A device that may have been tried.
+#[derive(Debug)]
+enum Slot<T> {
+    /// Not needed yet.
+    Untried,
+    /// Open.
+    Open(T),
+    /// Not to be had, and why.
+    Missing(String),
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self::Untried
+    }
+}
+
+impl<T> Slot<T> {
+    fn get(&mut self, open: impl FnOnce() -> Result<T>) -> Result<&mut T, String> {
+        if let Self::Untried = self {
+            *self = match open() {
+                Ok(device) => Self::Open(device),
+                Err(error) => Self::Missing(error.to_string()),
+            };
+        }
+        match self {
+            Self::Open(device) => Ok(device),
+            Self::Missing(why) => Err(why.clone()),
+            Self::Untried => Err("not opened".to_owned()),
+        }
+    }
+}
+
+/// The devices of one process.
+#[derive(Default)]
+pub struct Devices {
+    gpus: BTreeMap<Role, Slot<Gpu>>,
+    second_instances: BTreeMap<Role, Slot<Gpu>>,
+    peers: BTreeMap<Role, Slot<Peer>>,
+    screen: Slot<Screen>,
+}
+
+impl Devices {
+    /// The GPU that plays `role`.
+    ///
+    /// # Errors
+    /// Why none does.
+    pub fn gpu(&mut self, role: Role) -> Result<Gpu, String> {
+        self.gpus.entry(role).or_default().get(|| open_gpu(role)).cloned()
+    }
+
+    /// The same device as [`Self::gpu`], opened once more: an instance and a device of its own.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn second_instance(&mut self, role: Role) -> Result<Gpu, String> {
+        self.second_instances.entry(role).or_default().get(|| open_gpu(role)).cloned()
+    }
+
+    /// A process of its own in which `role` is played.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn peer(&mut self, role: Role) -> Result<&mut Peer, String> {
+        self.peers.entry(role).or_default().get(|| Peer::start(role))
+    }
+
+    /// The screen.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn screen(&mut self) -> Result<&mut Screen, String> {
+        self.screen.get(|| Screen::open(chosen(SCREEN).as_deref()))
+    }
+
+    /// Who plays `role`.
+    pub fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
+        match role {
+            Role::GpuA | Role::GpuB => self.gpu(role).ok().map(|gpu| {
+                let identity = gpu.identity();
+                DeviceIdentity { name: identity.device_name.clone(), driver: identity.driver_info.clone() }
+            }),
+            Role::Screen => self.screen().ok().map(|screen| {
+                let identity = screen.identity();
+                DeviceIdentity {
+                    name: format!("{} {}", identity.driver, identity.connector),
+                    driver: format!("Linux {}", identity.kernel),
+                }
+            }),
+            Role::Cpu => Some(DeviceIdentity { name: std::env::consts::ARCH.to_owned(), driver: String::new() }),
+        }
+    }
+
+    /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline.
+    pub fn forget_broken(&mut self) {
+        self.peers.clear();
+        for slots in [&mut self.gpus, &mut self.second_instances] {
+            slots.retain(|_, slot| !matches!(slot, Slot::Open(gpu) if gpu.is_abandoned()));
+        }
+    }
+}
+
+/// The value of an environment variable, unless empty.
+fn chosen(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+/// Opens the GPU that plays `role`: the chosen one, else the first device for `gpu_a` and the first other one for `gpu_b`.
+fn open_gpu(role: Role) -> Result<Gpu> {
+    let validation = match chosen(VALIDATION).as_deref() {
+        Some("0") => Validation::Off,
+        _ => Validation::Core,
+    };
+    let variable = match role {
+        Role::GpuA => GPU_A,
+        Role::GpuB => GPU_B,
+        Role::Screen | Role::Cpu => {
+            return Err(Error::input("opening a GPU", role.to_string(), "only gpu_a and gpu_b are GPUs"));
+        }
+    };
+    if let Some(wanted) = chosen(variable) {
+        return Gpu::open(Some(&wanted), validation);
+    }
+    if role == Role::GpuA {
+        return Gpu::open(None, validation);
+    }
+    let first = Gpu::open(chosen(GPU_A).as_deref(), Validation::Off)?.identity().device_uuid;
+    match Gpu::list()?.into_iter().find(|device| device.device_uuid != first) {
+        Some(other) => Gpu::open(Some(&other.device_uuid.to_string()), validation),
+        None => Err(Error::missing("opening a GPU", role.to_string(), "this machine has no second Vulkan device")),
+    }
+}

@@ -1,0 +1,19 @@
+//! Everything that a file of cases uses.
+
+pub use crate::case::Role::{self, Cpu, GpuA, GpuB, Screen};
+pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
+pub use crate::compare::Tolerance;
+pub use crate::compose::Rect;
+pub use crate::cx::{Cx, Drawn, NewFrame, Target};
+pub use crate::dmabuf::SharedFrame;
+pub use crate::error::Result;
+pub use crate::finding::Finding;
+pub use crate::format::{Fourcc, Modifier};
+pub use crate::frame::{Frame, Plane, Size, px};
+pub use crate::kms::Layer;
+pub use crate::pattern::Pattern;
+pub use crate::picture::Picture;
+pub use crate::scene::{self, Scene};
+pub use crate::vk::{
+    BufferRequest, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, OffsetBy, Room, noise_words,
+};

@@ -1,0 +1,54 @@
+//! What can a Vulkan device do with a buffer that changes hands: make it, take it in, draw into it, look at it.
+//!
+//! Everything through `ash`, one module per noun. It takes no decision about a pair of devices (that is the sharing
+//! core's) and compares no pixels.
+//!
+//! # Rules of this module
+//!
+//! - A [`Gpu`] has an instance and a device of its own; any number of them may be open at once, on one driver or several.
+//! - Every submission waits for its fence, with a deadline. Nothing is in flight between two calls, so an object may
+//!   be dropped at any time. A missed deadline makes the [`Gpu`] *abandoned*: it is leaked on purpose, with all that belongs
+//!   to it, because destroying what a hung driver still uses is undefined. The process should be replaced.
+//! - Between two calls, an image or buffer that others can see belongs to them: it is released to
+//!   `VK_QUEUE_FAMILY_FOREIGN_EXT` (`EXTERNAL` where only opaque fds are concerned) in layout `GENERAL`. Each call
+//!   acquires it with that layout, never `UNDEFINED`, so contents are preserved, and releases it afterwards, in one submission.
+//! - Exported and imported memory is `vkAllocateMemory` of our own: gpu-allocator makes no exportable memory. It serves
+//!   staging and read-back.
+//! - What a driver answers is checked before it is used: [`Cause::Answer`](crate::error::Cause::Answer).
+
+mod buffer;
+mod check;
+mod commands;
+mod copy;
+mod descriptors;
+mod draw;
+mod error;
+mod extensions;
+mod format;
+mod gpu;
+mod identity;
+mod image;
+mod import;
+mod instance;
+mod memory;
+mod messages;
+mod owned;
+mod ownership;
+mod pipeline;
+mod render;
+mod staging;
+mod support;
+mod texel;
+mod words;
+
+pub use buffer::{Buffer, BufferRequest, Span};
+pub use format::vk_format;
+pub use gpu::Gpu;
+pub use identity::{DriverIdentity, Uuid};
+pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage, Room};
+pub use import::{ImportRequest, OffsetBy};
+pub use instance::Validation;
+pub use memory::{HandleType, MemoryTerms, OpaqueMemory};
+pub use messages::{Message, Severity, take_messages};
+pub use support::{Features, ImageSupport, ModifierSupport, Tiling};
+pub use words::noise_words;

@@ -1,0 +1,384 @@
+#![expect(unsafe_code, reason = "creates buffers, binds their memory, records fills and copies")]
+//! How a buffer's memory changes hands: created for export, imported, filled and read back.
+
+use std::fmt;
+
+use ash::vk;
+use serde::{Deserialize, Serialize};
+
+use super::descriptors::Resource;
+use super::error::failed;
+use super::gpu::Gpu;
+use super::image::{Room, place_in};
+use super::memory::{
+    Dedicated, HandleType, Memory, OpaqueMemory, Requirements, check_terms, common_type, duplicate, importable_types,
+};
+use super::owned::Owned;
+use super::ownership::{COMPUTE_TO, COPY_FROM, COPY_TO, Owner, Use};
+use super::pipeline::Work;
+use super::staging::Staging;
+use crate::dmabuf::Dmabuf;
+use crate::error::{Error, Result};
+
+/// A new buffer.
+#[derive(Clone, Debug)]
+pub struct BufferRequest {
+    /// Length in bytes, a multiple of 4.
+    pub size: u64,
+    /// Place in memory.
+    pub room: Room,
+    /// As what its memory can be exported; empty: not at all.
+    pub export: Vec<HandleType>,
+}
+
+/// Where a buffer lies in memory that changes hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First byte, from the start of the memory.
+    pub offset: u64,
+    /// Length in bytes, a multiple of 4.
+    pub size: u64,
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "buffer of {} B at byte {}", self.size, self.offset)
+    }
+}
+
+/// A buffer with memory that can change hands; [`super`] says who owns it between calls.
+pub struct Buffer {
+    /// Destroyed before the memory.
+    raw: Owned<vk::Buffer>,
+    memory: Memory,
+    span: Span,
+    exportable: Vec<HandleType>,
+    owner: Owner,
+    gpu: Gpu,
+}
+
+/// Workgroup size of `shaders/fill.wgsl`, and the most groups that every device takes.
+const FILL_GROUP: u32 = 64;
+const MOST_GROUPS: u32 = 65_535;
+
+impl Gpu {
+    /// Creates a buffer, with memory; its contents are undefined.
+    ///
+    /// # Errors
+    /// The device does not say that it can do this; the request is wrong; or the driver fails, or answers
+    /// what no driver may answer.
+    #[doc(alias = "vkCreateBuffer")]
+    pub fn create_buffer(&self, request: &BufferRequest) -> Result<Buffer> {
+        let BufferRequest { size, room, ref export } = *request;
+        let dedicated = room == Room::Dedicated;
+        let object = || self.device().object(format!("buffer of {size} B"));
+        for &handle in export {
+            self.check_buffer_support(handle, dedicated, vk::ExternalMemoryFeatureFlags::EXPORTABLE, object)?;
+        }
+        let raw = self.raw_buffer(size, export)?;
+        let needs = self.buffer_requirements(&raw, dedicated, object)?;
+        let place = place_in(room, &needs).map_err(|why| Error::input("sub-allocating", object(), why))?;
+        let dedicated = if dedicated { Dedicated::ToBuffer(raw.raw()) } else { Dedicated::No };
+        let memory = Memory::allocate(self.device(), place.memory_size, needs.types, dedicated, export)?;
+        let span = Span { offset: place.offset, size };
+        let buffer = self.bind_buffer(raw, memory, span, HandleType::owner(export), export.clone())?;
+        buffer.release_new()?;
+        Ok(buffer)
+    }
+
+    /// Imports the part `span` of `dmabuf`; the fd is duplicated, `dmabuf` stays the caller's. Contents are preserved.
+    ///
+    /// # Errors
+    /// The device does not say that it can import this; the span does not fit the dma-buf; no memory type serves
+    /// both sides; or the driver fails, or answers what no driver may answer.
+    pub fn import_buffer(&self, dmabuf: &Dmabuf, span: Span, dedicated: bool) -> Result<Buffer> {
+        const OP: &str = "importing a buffer";
+        let handle = HandleType::DmaBuf;
+        let object = || self.device().object(format!("dma-buf of {} B with {span}", dmabuf.size));
+        self.check_buffer_support(handle, dedicated, vk::ExternalMemoryFeatureFlags::IMPORTABLE, object)?;
+        let raw = self.raw_buffer(span.size, &[handle])?;
+        let needs = self.buffer_requirements(&raw, dedicated, object)?;
+        if span.offset.checked_add(needs.size).is_none_or(|end| end > dmabuf.size) {
+            let why = format!("the importer needs {} B from byte {}, after the end", needs.size, span.offset);
+            return Err(Error::missing(OP, object(), why));
+        }
+        if span.offset % needs.alignment != 0 || (dedicated && span.offset != 0) {
+            let why =
+                format!("offset {} B; a multiple of {} B, 0 if dedicated, is needed", span.offset, needs.alignment);
+            return Err(Error::missing(OP, object(), why));
+        }
+        let offered = importable_types(self.device(), dmabuf)?;
+        let type_index = common_type(self.device(), offered, needs.types, &object())?;
+        let (size, dedicated) =
+            if dedicated { (needs.size, Dedicated::ToBuffer(raw.raw())) } else { (dmabuf.size, Dedicated::No) };
+        let fd = duplicate(&dmabuf.fd)?;
+        let memory = Memory::import(self.device(), fd, handle, size, type_index, dedicated)?;
+        self.bind_buffer(raw, memory, span, HandleType::owner(&[handle]), Vec::new())
+    }
+
+    /// Imports a buffer by opaque fd; the fd is duplicated, `opaque` stays the caller's. Contents are preserved.
+    ///
+    /// # Errors
+    /// It came from another device or driver, or the driver fails, or answers what no driver may answer.
+    pub fn import_opaque_buffer(&self, opaque: &OpaqueMemory, span: Span) -> Result<Buffer> {
+        let handle = HandleType::OpaqueFd;
+        let terms = &opaque.terms;
+        check_terms(self.device(), terms)?;
+        let object = || self.device().object(format!("opaque fd of {} B with {span}", terms.size));
+        self.check_buffer_support(handle, terms.dedicated, vk::ExternalMemoryFeatureFlags::IMPORTABLE, object)?;
+        let raw = self.raw_buffer(span.size, &[handle])?;
+        let needs = self.buffer_requirements(&raw, terms.dedicated, object)?;
+        needs
+            .check_place(span.offset, terms)
+            .map_err(|why| Error::answer("vkGetBufferMemoryRequirements2", object(), why))?;
+        let dedicated = if terms.dedicated { Dedicated::ToBuffer(raw.raw()) } else { Dedicated::No };
+        let fd = duplicate(&opaque.fd)?;
+        let memory = Memory::import(self.device(), fd, handle, terms.size, terms.memory_type, dedicated)?;
+        self.bind_buffer(raw, memory, span, HandleType::owner(&[handle]), Vec::new())
+    }
+
+    /// An error unless the device says that buffers change hands as `handle` this way (`may`).
+    fn check_buffer_support(
+        &self,
+        handle: HandleType,
+        dedicated: bool,
+        may: vk::ExternalMemoryFeatureFlags,
+        object: impl Fn() -> String,
+    ) -> Result<()> {
+        const OP: &str = "vkGetPhysicalDeviceExternalBufferProperties";
+        let device = self.device();
+        let info = vk::PhysicalDeviceExternalBufferInfo::default().usage(Buffer::USAGE).handle_type(handle.flag());
+        let mut properties = vk::ExternalBufferProperties::default();
+        // SAFETY: the physical device is of this instance, and the structs live during the call.
+        unsafe {
+            let instance = device.instance.raw();
+            instance.get_physical_device_external_buffer_properties(device.physical, &info, &mut properties);
+        };
+        let features = properties.external_memory_properties.external_memory_features;
+        if !features.contains(may) {
+            return Err(Error::missing(OP, object(), format!("memory does not change hands as {handle} this way")));
+        }
+        if features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY) && !dedicated {
+            return Err(Error::missing(OP, object(), format!("as {handle}: dedicated memory only")));
+        }
+        Ok(())
+    }
+
+    fn raw_buffer(&self, size: u64, handles: &[HandleType]) -> Result<Owned<vk::Buffer>> {
+        const OP: &str = "vkCreateBuffer";
+        let object = || self.device().object(format!("buffer of {size} B"));
+        if size == 0 || size % 4 != 0 || size > u64::from(u32::MAX) {
+            return Err(Error::input(
+                OP,
+                object(),
+                "a multiple of 4 B, more than 0 B and less than 4 GiB, would be valid",
+            ));
+        }
+        let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HandleType::flags(handles));
+        let mut info = vk::BufferCreateInfo::default().size(size).usage(Buffer::USAGE);
+        if !handles.is_empty() {
+            info = info.push_next(&mut external);
+        }
+        // SAFETY: `info` and its chain live during the call, and the device said that it supports such buffers.
+        let raw = unsafe { self.device().create_buffer(&info, None) }.map_err(|code| failed(OP, object(), code))?;
+        // SAFETY: just created, owned by nobody else.
+        Ok(unsafe { Owned::new(self.device(), raw) })
+    }
+
+    fn buffer_requirements(
+        &self,
+        buffer: &Owned<vk::Buffer>,
+        dedicated: bool,
+        object: impl Fn() -> String,
+    ) -> Result<Requirements> {
+        const OP: &str = "vkGetBufferMemoryRequirements2";
+        let mut says = vk::MemoryDedicatedRequirements::default();
+        let mut given = vk::MemoryRequirements2::default().push_next(&mut says);
+        let info = vk::BufferMemoryRequirementsInfo2::default().buffer(buffer.raw());
+        // SAFETY: the buffer is live, the structs live during the call.
+        unsafe { self.device().get_buffer_memory_requirements2(&info, &mut given) };
+        let needs =
+            Requirements::checked(&given.memory_requirements).map_err(|why| Error::answer(OP, object(), why))?;
+        if says.requires_dedicated_allocation == vk::TRUE && !dedicated {
+            return Err(Error::missing(OP, object(), "the driver accepts dedicated memory only"));
+        }
+        Ok(needs)
+    }
+
+    fn bind_buffer(
+        &self,
+        raw: Owned<vk::Buffer>,
+        memory: Memory,
+        span: Span,
+        owner: Owner,
+        exportable: Vec<HandleType>,
+    ) -> Result<Buffer> {
+        // SAFETY: both are live, the buffer is not yet bound; callers checked size, alignment and memory type.
+        unsafe { self.device().bind_buffer_memory(raw.raw(), memory.raw(), span.offset) }
+            .map_err(|code| failed("vkBindBufferMemory", self.device().object(span), code))?;
+        Ok(Buffer { raw, memory, span, exportable, owner, gpu: self.clone() })
+    }
+}
+
+impl Buffer {
+    /// What every buffer of the harness can do.
+    const USAGE: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
+        vk::BufferUsageFlags::TRANSFER_SRC.as_raw()
+            | vk::BufferUsageFlags::TRANSFER_DST.as_raw()
+            | vk::BufferUsageFlags::STORAGE_BUFFER.as_raw(),
+    );
+
+    /// Where it lies in its memory.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// A new dma-buf fd for its memory; [`Self::span`] says where in it the buffer lies.
+    ///
+    /// # Errors
+    /// It was not created for export as dma-buf, or the driver fails or answers what no driver may answer.
+    pub fn export_dmabuf(&self) -> Result<Dmabuf> {
+        self.check_exportable(HandleType::DmaBuf)?;
+        self.memory.export_dmabuf()
+    }
+
+    /// A new opaque fd for its memory; [`Self::span`] says where in it the buffer lies.
+    ///
+    /// # Errors
+    /// It was not created for export as opaque fd, or the driver fails or answers what no driver may answer.
+    pub fn export_opaque(&self) -> Result<OpaqueMemory> {
+        self.check_exportable(HandleType::OpaqueFd)?;
+        self.memory.export_opaque()
+    }
+
+    /// Fills it with the words of [`noise_words`](super::noise_words), by a compute shader.
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[doc(alias = "vkCmdDispatch")]
+    pub fn fill(&self, stamp: u32) -> Result<()> {
+        let pipeline = self.gpu.pipeline(Work::Fill, vk::Format::UNDEFINED)?;
+        let set = self.gpu.descriptor_set(&pipeline, &[Resource::Buffer(self.raw.raw())])?;
+        let immediates: Vec<u8> = [self.words(), stamp].into_iter().flat_map(u32::to_ne_bytes).collect();
+        let groups = self.words().div_ceil(FILL_GROUP).min(MOST_GROUPS);
+        let record = |device: &ash::Device, commands| {
+            let point = vk::PipelineBindPoint::COMPUTE;
+            let layout = pipeline.layout.raw();
+            // SAFETY: recording; the pipeline is live.
+            unsafe { device.cmd_bind_pipeline(commands, point, pipeline.raw.raw()) };
+            // SAFETY: recording; the set is live and of this layout.
+            unsafe { device.cmd_bind_descriptor_sets(commands, point, layout, 0, &[set.raw()], &[]) };
+            // SAFETY: recording; the layout has these 8 bytes.
+            unsafe { device.cmd_push_constants(commands, layout, vk::ShaderStageFlags::ALL, 0, &immediates) };
+            // SAFETY: recording; everything the shader uses is bound, and it stays inside the buffer.
+            unsafe { device.cmd_dispatch(commands, groups, 1, 1) };
+        };
+        // SAFETY: a dispatch on live objects of this device, which writes this buffer.
+        unsafe { self.acquired_for(COMPUTE_TO, "filling a buffer", record) }
+    }
+
+    /// Copies `words` into it, from its start.
+    ///
+    /// # Errors
+    /// Not as many words as the buffer has, or the driver fails.
+    #[doc(alias = "vkCmdCopyBuffer")]
+    pub fn upload(&self, words: &[u32]) -> Result<()> {
+        const OP: &str = "uploading to a buffer";
+        if words.len() != self.words() as usize {
+            let why = format!("{} words; as many as the buffer's {} would be valid", words.len(), self.words());
+            return Err(Error::input(OP, self.object(), why));
+        }
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let staging = Staging::with_bytes(&self.gpu, &bytes, vk::BufferUsageFlags::TRANSFER_SRC)?;
+        let whole = [vk::BufferCopy::default().size(self.span.size)];
+        let copy = |device: &ash::Device, commands| {
+            // SAFETY: recording; both buffers are live and of this length.
+            unsafe { device.cmd_copy_buffer(commands, staging.raw(), self.raw.raw(), &whole) };
+        };
+        // SAFETY: a copy between live buffers of this device.
+        unsafe { self.acquired_for(COPY_TO, OP, copy) }
+    }
+
+    /// Copies its words out.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn read_back(&self) -> Result<Vec<u32>> {
+        let usage = vk::BufferUsageFlags::TRANSFER_DST;
+        let staging = Staging::for_read_back(&self.gpu, self.span.size, usage)?;
+        let whole = [vk::BufferCopy::default().size(self.span.size)];
+        let copy = |device: &ash::Device, commands| {
+            // SAFETY: recording; both buffers are live and of this length.
+            unsafe { device.cmd_copy_buffer(commands, self.raw.raw(), staging.raw(), &whole) };
+            let to_host = staging.to_host(COPY_TO);
+            let to_host = vk::DependencyInfo::default().buffer_memory_barriers(std::slice::from_ref(&to_host));
+            // SAFETY: recording; the buffer is live.
+            unsafe { device.cmd_pipeline_barrier2(commands, &to_host) };
+        };
+        // SAFETY: a copy between live buffers of this device, then a barrier.
+        unsafe { self.acquired_for(COPY_FROM, "reading a buffer back", copy) }?;
+        let word = |bytes: &[u8]| u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        Ok(staging.bytes()?.chunks_exact(4).map(word).collect())
+    }
+
+    /// Length in words; `raw_buffer` refused what does not fit.
+    fn words(&self) -> u32 {
+        (self.span.size / 4) as u32
+    }
+
+    fn object(&self) -> String {
+        self.gpu.device().object(self.span)
+    }
+
+    fn check_exportable(&self, handle: HandleType) -> Result<()> {
+        if self.exportable.contains(&handle) {
+            return Ok(());
+        }
+        let why = format!("it was not created for export as {handle}, but as {:?}", self.exportable);
+        Err(Error::input("vkGetMemoryFdKHR", self.object(), why))
+    }
+
+    /// Gives a new buffer to its owner.
+    fn release_new(&self) -> Result<()> {
+        let release = [self.owner.release_buffer(self.raw.raw(), self.gpu.device().queue_family, COPY_TO)];
+        let record = |device: &ash::Device, commands| {
+            let release = vk::DependencyInfo::default().buffer_memory_barriers(&release);
+            // SAFETY: recording; the buffer is live.
+            unsafe { device.cmd_pipeline_barrier2(commands, &release) };
+        };
+        // SAFETY: a barrier on a live buffer of this device.
+        unsafe { self.gpu.commands().run("handing a new buffer over", || self.object(), record) }
+    }
+
+    /// Runs what `record` records, between an acquire of this buffer for `what` and its release.
+    ///
+    /// # Safety
+    /// As [`Commands::run`](super::commands::Commands::run); `record` uses the buffer as `what` says.
+    unsafe fn acquired_for(
+        &self,
+        what: Use,
+        op: &'static str,
+        record: impl FnOnce(&ash::Device, vk::CommandBuffer),
+    ) -> Result<()> {
+        let ours = self.gpu.device().queue_family;
+        let acquire = [self.owner.acquire_buffer(self.raw.raw(), ours, what)];
+        let release = [self.owner.release_buffer(self.raw.raw(), ours, what)];
+        let record = |device: &ash::Device, commands| {
+            let acquire = vk::DependencyInfo::default().buffer_memory_barriers(&acquire);
+            // SAFETY: recording; the buffer is live.
+            unsafe { device.cmd_pipeline_barrier2(commands, &acquire) };
+            record(device, commands);
+            let release = vk::DependencyInfo::default().buffer_memory_barriers(&release);
+            // SAFETY: recording; the buffer is live.
+            unsafe { device.cmd_pipeline_barrier2(commands, &release) };
+        };
+        // SAFETY: barriers on a live buffer around what the caller vouches for.
+        unsafe { self.gpu.commands().run(op, || self.object(), record) }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({})", self.object())
+    }
+}

@@ -1,0 +1,119 @@
+//! Whether an answer of a driver about memory is one that a driver may give.
+//!
+//! Pure. A driver under test may say anything; what it says becomes sizes and offsets of ours, so it is checked first.
+//! Each function returns what is wrong and what would be valid.
+
+use ash::vk;
+
+use crate::format::{Fourcc, Modifier};
+use crate::frame::{Frame, Plane, Size};
+
+/// Most memory planes that a modifier may have (`VK_IMAGE_ASPECT_MEMORY_PLANE_3_BIT_EXT` is the last).
+pub(super) const MOST_PLANES: u32 = 4;
+
+/// `VkMemoryRequirements` of an image or buffer.
+pub(super) fn requirements(given: &vk::MemoryRequirements) -> Result<(), String> {
+    if given.size == 0 {
+        return Err("size 0 B; at least the pixels' size would be valid".to_owned());
+    }
+    if !given.alignment.is_power_of_two() {
+        return Err(format!("alignment {} B; a power of two would be valid", given.alignment));
+    }
+    if given.memory_type_bits == 0 {
+        return Err("memoryTypeBits 0b0; at least one memory type would be valid".to_owned());
+    }
+    Ok(())
+}
+
+/// `drmFormatModifierPlaneCount`.
+pub(super) fn plane_count(given: u32) -> Result<u32, String> {
+    if (1..=MOST_PLANES).contains(&given) {
+        Ok(given)
+    } else {
+        Err(format!("{given} memory planes; 1 to {MOST_PLANES} would be valid"))
+    }
+}
+
+/// An image in memory: what it is, and where it was bound.
+pub(super) struct Bound {
+    pub(super) size: Size,
+    pub(super) fourcc: Fourcc,
+    pub(super) modifier: Modifier,
+    /// Offset of the binding in the memory, in bytes.
+    pub(super) offset: u64,
+    /// Size of the memory in bytes.
+    pub(super) memory: u64,
+}
+
+/// The frame of an image whose planes the driver says lie at `planes`.
+pub(super) fn frame(image: &Bound, planes: &[vk::SubresourceLayout]) -> Result<Frame, String> {
+    let mut frame =
+        Frame { size: image.size, fourcc: image.fourcc, modifier: image.modifier, planes: Vec::with_capacity(4) };
+    for (n, plane) in planes.iter().enumerate() {
+        let fits = plane.offset.checked_add(plane.size).and_then(|end| end.checked_add(image.offset));
+        let Some(end) = fits.filter(|&end| end <= image.memory) else {
+            return Err(format!(
+                "plane {n} of {} B at offset {} B, in an image bound at {} B, ends after the memory of {} B",
+                plane.size, plane.offset, image.offset, image.memory
+            ));
+        };
+        if plane.row_pitch == 0 {
+            return Err(format!("plane {n} has row pitch 0 B; at least a row of pixels would be valid"));
+        }
+        frame.planes.push(Plane { offset: image.offset + plane.offset, pitch: plane.row_pitch });
+        if image.modifier == Modifier::LINEAR && image.fourcc.pixel().is_some() {
+            let pixels_end = frame.packed().map_err(|error| error.cause.to_string())?.end;
+            if pixels_end > end {
+                return Err(format!(
+                    "plane {n} has {} B at row pitch {} B; its last pixel ends at {} B",
+                    plane.size,
+                    plane.row_pitch,
+                    pixels_end - image.offset - plane.offset
+                ));
+            }
+        }
+    }
+    Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::px;
+
+    fn image() -> Bound {
+        Bound { size: px(250, 130), fourcc: Fourcc::XR24, modifier: Modifier::LINEAR, offset: 4096, memory: 200_000 }
+    }
+
+    fn plane(offset: u64, size: u64, row_pitch: u64) -> [vk::SubresourceLayout; 1] {
+        [vk::SubresourceLayout { offset, size, row_pitch, ..Default::default() }]
+    }
+
+    #[test]
+    fn a_sound_layout_becomes_a_frame_with_the_binding_added() {
+        let frame = frame(&image(), &plane(64, 130 * 1024, 1024)).expect("sound");
+        assert_eq!(frame.planes, [Plane { offset: 4160, pitch: 1024 }]);
+    }
+
+    #[test]
+    fn unsound_layouts_are_refused_with_numbers() {
+        let refused = |planes: [vk::SubresourceLayout; 1]| frame(&image(), &planes).expect_err("unsound");
+        insta::assert_snapshot!(refused(plane(0, 130_000, 0)), @"plane 0 has row pitch 0 B; at least a row of pixels would be valid");
+        insta::assert_snapshot!(refused(plane(0, 130_000, 999)), @"pitch 999 B is shorter than a row of 1000 B");
+        insta::assert_snapshot!(refused(plane(0, 1000, 1024)), @"plane 0 has 1000 B at row pitch 1024 B; its last pixel ends at 133096 B");
+        insta::assert_snapshot!(refused(plane(0, 195_905, 1024)), @"plane 0 of 195905 B at offset 0 B, in an image bound at 4096 B, ends after the memory of 200000 B");
+        insta::assert_snapshot!(refused(plane(u64::MAX, 4096, 1024)), @"plane 0 of 4096 B at offset 18446744073709551615 B, in an image bound at 4096 B, ends after the memory of 200000 B");
+        insta::assert_snapshot!(refused(plane(0, 4096, u64::MAX)), @"pitch 18446744073709551615 B x 130 rows does not fit in 64 bits");
+    }
+
+    #[test]
+    fn requirements_and_plane_counts_have_bounds() {
+        let sound = vk::MemoryRequirements { size: 4096, alignment: 64, memory_type_bits: 1 };
+        assert!(requirements(&sound).is_ok());
+        assert!(requirements(&vk::MemoryRequirements { size: 0, ..sound }).is_err());
+        assert!(requirements(&vk::MemoryRequirements { alignment: 0, ..sound }).is_err());
+        assert!(requirements(&vk::MemoryRequirements { alignment: 48, ..sound }).is_err());
+        assert!(requirements(&vk::MemoryRequirements { memory_type_bits: 0, ..sound }).is_err());
+        assert!(plane_count(0).is_err() && plane_count(5).is_err() && plane_count(4).is_ok());
+    }
+}

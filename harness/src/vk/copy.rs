@@ -1,0 +1,107 @@
+#![expect(unsafe_code, reason = "records copies")]
+//! How a picture gets into an image and out of it by copying, through staging memory.
+
+use ash::vk;
+
+use super::image::Image;
+use super::ownership::{COPY_FROM, COPY_TO, Use};
+use super::staging::Staging;
+use crate::error::{Error, Result};
+use crate::picture::Picture;
+
+impl Image {
+    /// Copies `picture` into the image.
+    ///
+    /// # Errors
+    /// Size or format differ, the device cannot copy to such images, or the driver fails.
+    #[doc(alias = "vkCmdCopyBufferToImage")]
+    pub fn upload(&self, picture: &Picture) -> Result<()> {
+        const OP: &str = "uploading a picture";
+        if (picture.size, picture.fourcc) != (self.size(), self.fourcc()) {
+            let why = format!("the picture is {} {}", picture.fourcc, picture.size);
+            return Err(Error::input(OP, self.object(), why));
+        }
+        if !self.features().copy_to {
+            return Err(Error::missing(OP, self.object(), "the device does not copy to such images"));
+        }
+        let staging = Staging::with_bytes(self.gpu(), &picture.bytes, vk::BufferUsageFlags::TRANSFER_SRC)?;
+        let regions = [self.whole()];
+        let copy = |device: &ash::Device, commands| {
+            // SAFETY: recording; the buffer holds a packed picture, the image has its size and is in this layout.
+            unsafe {
+                device.cmd_copy_buffer_to_image(commands, staging.raw(), self.raw(), COPY_TO.layout, &regions);
+            };
+        };
+        // SAFETY: a copy between a live buffer and a live image of this device.
+        unsafe { self.acquired_for(COPY_TO, OP, copy) }
+    }
+
+    /// Copies the image's pixels out.
+    ///
+    /// # Errors
+    /// The format is not packed RGB, the device cannot copy from such images, or the driver fails.
+    #[doc(alias = "vkCmdCopyImageToBuffer")]
+    pub fn read_back(&self) -> Result<Picture> {
+        const OP: &str = "reading back";
+        let Some(pixel) = self.fourcc().pixel() else {
+            let why = format!("{} is not a packed RGB format known here", self.fourcc());
+            return Err(Error::input(OP, self.object(), why));
+        };
+        if !self.features().copy_from {
+            return Err(Error::missing(OP, self.object(), "the device does not copy from such images"));
+        }
+        let (size, fourcc) = (self.size(), self.fourcc());
+        let bytes = u64::from(size.width) * u64::from(size.height) * u64::from(pixel.bytes);
+        let staging = Staging::for_read_back(self.gpu(), bytes, vk::BufferUsageFlags::TRANSFER_DST)?;
+        let regions = [self.whole()];
+        let copy = |device: &ash::Device, commands| {
+            // SAFETY: recording; the buffer has room for the packed picture, the image is in this layout.
+            unsafe {
+                device.cmd_copy_image_to_buffer(commands, self.raw(), COPY_FROM.layout, staging.raw(), &regions);
+            };
+            let to_host = staging.to_host(COPY_TO);
+            let to_host = vk::DependencyInfo::default().buffer_memory_barriers(std::slice::from_ref(&to_host));
+            // SAFETY: recording; the buffer is live.
+            unsafe { device.cmd_pipeline_barrier2(commands, &to_host) };
+        };
+        // SAFETY: a copy between a live image and a live buffer of this device, then a barrier.
+        unsafe { self.acquired_for(COPY_FROM, OP, copy) }?;
+        Ok(Picture { size, fourcc, bytes: staging.bytes()?.to_vec() })
+    }
+
+    /// Runs what `record` records, between an acquire of this image for `what` and its release.
+    ///
+    /// # Safety
+    /// As [`Commands::run`](super::commands::Commands::run); `record` uses the image as `what` says, in its layout.
+    pub(super) unsafe fn acquired_for(
+        &self,
+        what: Use,
+        op: &'static str,
+        record: impl FnOnce(&ash::Device, vk::CommandBuffer),
+    ) -> Result<()> {
+        let ours = self.gpu().device().queue_family;
+        let acquire = [self.owner().acquire_image(self.raw(), ours, what)];
+        let release = [self.owner().release_image(self.raw(), ours, what)];
+        let record = |device: &ash::Device, commands| {
+            let acquire = vk::DependencyInfo::default().image_memory_barriers(&acquire);
+            // SAFETY: recording; the image is live and, since each call releases it, at rest.
+            unsafe { device.cmd_pipeline_barrier2(commands, &acquire) };
+            record(device, commands);
+            let release = vk::DependencyInfo::default().image_memory_barriers(&release);
+            // SAFETY: recording; the image is live and in the layout of `what`.
+            unsafe { device.cmd_pipeline_barrier2(commands, &release) };
+        };
+        // SAFETY: barriers on a live image around what the caller vouches for.
+        unsafe { self.gpu().commands().run(op, || self.object(), record) }
+    }
+
+    /// The whole image, packed in a buffer from its start.
+    fn whole(&self) -> vk::BufferImageCopy {
+        let layers = vk::ImageSubresourceLayers::default().aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
+        vk::BufferImageCopy::default().image_subresource(layers).image_extent(self.extent())
+    }
+
+    pub(super) fn extent(&self) -> vk::Extent3D {
+        vk::Extent3D { width: self.size().width, height: self.size().height, depth: 1 }
+    }
+}

@@ -1,0 +1,141 @@
+//! How memory that came from elsewhere becomes an image of this device.
+//!
+//! Fds are duplicated: what the caller holds stays the caller's, and a failed import leaves nothing open.
+
+use super::gpu::Gpu;
+use super::image::{Image, ImageTerms, Layout, OpaqueImage, Wanted};
+use super::memory::{Dedicated, HandleType, Memory, check_terms, common_type, duplicate, importable_types};
+use super::support::Tiling;
+use crate::dmabuf::SharedFrame;
+use crate::error::{Error, Result};
+use crate::frame::Plane;
+
+/// Which of Vulkan's two offsets carries a frame's offset on import: both are legal and must show the same pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OffsetBy {
+    /// `VkSubresourceLayout::offset` of the explicit layout; the image is bound at 0.
+    #[default]
+    Layout,
+    /// `vkBindImageMemory` at the first plane's offset; the explicit layout starts at 0.
+    Binding,
+}
+
+/// How to import a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportRequest {
+    /// With `VkMemoryDedicatedAllocateInfo`; the offset can then only be the layout's.
+    pub dedicated: bool,
+    /// What carries the offset.
+    pub offset_by: OffsetBy,
+}
+
+impl Gpu {
+    /// Imports `shared` with the layout that its frame states. Contents are preserved.
+    ///
+    /// # Errors
+    /// The device does not say that it can import this; the frame or the image does not fit the buffer; no memory type
+    /// serves both sides; or the driver fails, or answers what no driver may answer.
+    #[doc(alias = "VkImportMemoryFdInfoKHR")]
+    pub fn import_image(&self, shared: &SharedFrame, how: &ImportRequest) -> Result<Image> {
+        const OP: &str = "importing a frame";
+        let device = self.device();
+        let frame = &shared.frame;
+        let object = || device.object(format!("dma-buf of {} B with {frame}", shared.dmabuf.size));
+        if let Some(at) = frame.packed().ok().filter(|at| at.end > shared.dmabuf.size) {
+            return Err(Error::input(OP, object(), format!("the frame ends at byte {}, after the buffer", at.end)));
+        }
+        let (offset, planes) = split_offset(&frame.planes, how).map_err(|why| Error::input(OP, object(), why))?;
+        let layout = Layout::Explicit(frame.modifier, planes);
+        let handles = [HandleType::DmaBuf];
+        let wanted = Wanted { size: frame.size, fourcc: frame.fourcc, layout: &layout, handles: &handles };
+        let features = self.check_support(&wanted, how.dedicated, |support| support.importable)?;
+        let raw = self.raw_image(&wanted, features)?;
+        let tiling = self.tiling_of(&raw, &layout, object)?;
+        let needs = self.image_requirements(&raw, how.dedicated, object)?;
+        if offset % needs.alignment != 0 {
+            let why = format!("an image bound at byte {offset}; a multiple of {} B is needed", needs.alignment);
+            return Err(Error::missing(OP, object(), why));
+        }
+        if offset.checked_add(needs.size).is_none_or(|end| end > shared.dmabuf.size) {
+            let why = format!("the importer needs {} B from byte {offset}, and that ends after the buffer", needs.size);
+            return Err(Error::missing(OP, object(), why));
+        }
+        let offered = importable_types(device, &shared.dmabuf)?;
+        let type_index = common_type(device, offered, needs.types, &object())?;
+        // Dedicated memory has the size of its image (VUID-VkMemoryDedicatedAllocateInfo-image-02964).
+        let (memory_size, dedicated) = if how.dedicated {
+            (needs.size, Dedicated::ToImage(raw.raw()))
+        } else {
+            (shared.dmabuf.size, Dedicated::No)
+        };
+        let fd = duplicate(&shared.dmabuf.fd)?;
+        let memory = Memory::import(device, fd, HandleType::DmaBuf, memory_size, type_index, dedicated)?;
+        let terms = ImageTerms { size: frame.size, fourcc: frame.fourcc, tiling, features, offset };
+        self.bind(raw, memory, terms, HandleType::owner(&handles), Vec::new())
+    }
+
+    /// Imports an image by opaque fd. Contents are preserved.
+    ///
+    /// # Errors
+    /// It came from another device or driver, or the driver fails, or answers what no driver may answer.
+    pub fn import_opaque_image(&self, opaque: &OpaqueImage) -> Result<Image> {
+        let OpaqueImage { memory, terms } = opaque;
+        let device = self.device();
+        check_terms(device, &memory.terms)?;
+        let object = || device.object(format!("opaque fd with {terms}"));
+        let layout = match terms.tiling {
+            Tiling::Optimal => Layout::Optimal,
+            Tiling::Linear => Layout::Linear,
+            Tiling::Modifier(modifier) => Layout::Modifiers(vec![modifier]),
+        };
+        let handles = [HandleType::OpaqueFd];
+        let wanted = Wanted { size: terms.size, fourcc: terms.fourcc, layout: &layout, handles: &handles };
+        self.check_support(&wanted, memory.terms.dedicated, |support| support.importable)?;
+        let raw = self.raw_image(&wanted, terms.features)?;
+        let needs = self.image_requirements(&raw, memory.terms.dedicated, object)?;
+        needs
+            .check_place(terms.offset, &memory.terms)
+            .map_err(|why| Error::answer("vkGetImageMemoryRequirements2", object(), why))?;
+        let dedicated = if memory.terms.dedicated { Dedicated::ToImage(raw.raw()) } else { Dedicated::No };
+        let fd = duplicate(&memory.fd)?;
+        let (size, type_index) = (memory.terms.size, memory.terms.memory_type);
+        let memory = Memory::import(device, fd, HandleType::OpaqueFd, size, type_index, dedicated)?;
+        self.bind(raw, memory, terms.clone(), HandleType::owner(&handles), Vec::new())
+    }
+}
+
+/// Where the image is bound, and its planes counted from there.
+fn split_offset(planes: &[Plane], how: &ImportRequest) -> Result<(u64, Vec<Plane>), String> {
+    let first = planes.first().ok_or("the frame has no plane")?.offset;
+    let bound_at = match how.offset_by {
+        OffsetBy::Layout => 0,
+        OffsetBy::Binding if how.dedicated && first != 0 => {
+            return Err(format!("dedicated memory is bound at 0: the layout must carry the offset of {first} B"));
+        }
+        OffsetBy::Binding => first,
+    };
+    let moved = |plane: &Plane| {
+        let offset = plane.offset.checked_sub(bound_at);
+        offset.map(|offset| Plane { offset, ..*plane }).ok_or_else(|| {
+            format!("plane at {} B; bound at the first plane's {first} B, the others must lie after it", plane.offset)
+        })
+    };
+    Ok((bound_at, planes.iter().map(moved).collect::<Result<_, _>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_goes_to_the_layout_or_to_the_binding() {
+        let planes = [Plane { offset: 4096, pitch: 64 }, Plane { offset: 8192, pitch: 32 }];
+        let request = |dedicated, offset_by| ImportRequest { dedicated, offset_by };
+        assert_eq!(split_offset(&planes, &request(true, OffsetBy::Layout)), Ok((0, planes.to_vec())));
+        let moved = vec![Plane { offset: 0, pitch: 64 }, Plane { offset: 4096, pitch: 32 }];
+        assert_eq!(split_offset(&planes, &request(false, OffsetBy::Binding)), Ok((4096, moved)));
+        assert!(split_offset(&planes, &request(true, OffsetBy::Binding)).is_err());
+        assert!(split_offset(&[planes[1], planes[0]], &request(false, OffsetBy::Binding)).is_err());
+        assert!(split_offset(&[], &request(false, OffsetBy::Layout)).is_err());
+    }
+}

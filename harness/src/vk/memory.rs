@@ -1,0 +1,332 @@
+#![expect(unsafe_code, reason = "allocates, imports and exports device memory")]
+//! Where memory comes from that changes hands: allocated for export, or imported.
+//!
+//! `vkAllocateMemory` of our own, one allocation for each image or buffer: gpu-allocator can neither chain the export
+//! and import structs nor make dedicated external memory. Staging memory is in `staging.rs`.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
+
+use ash::vk;
+use serde::{Deserialize, Serialize};
+
+use super::check;
+use super::error::failed;
+use super::gpu::Device;
+use super::identity::Uuid;
+use super::owned::Owned;
+use super::ownership::Owner;
+use crate::dmabuf::Dmabuf;
+use crate::error::{Error, Result};
+
+/// In which shape memory leaves or enters a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandleType {
+    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_DMA_BUF_BIT_EXT`: any device may import it.
+    DmaBuf,
+    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT`: only the same driver on the same device may.
+    OpaqueFd,
+}
+
+impl HandleType {
+    pub(super) fn flag(self) -> vk::ExternalMemoryHandleTypeFlags {
+        match self {
+            Self::DmaBuf => vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT,
+            Self::OpaqueFd => vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD,
+        }
+    }
+
+    /// All of `types` in one mask.
+    pub(super) fn flags(types: &[Self]) -> vk::ExternalMemoryHandleTypeFlags {
+        types.iter().map(|handle| handle.flag()).fold(vk::ExternalMemoryHandleTypeFlags::empty(), |all, one| all | one)
+    }
+
+    /// Who owns, between two calls, memory that was exported or imported as `types`.
+    pub(super) fn owner(types: &[Self]) -> Owner {
+        if types.contains(&Self::DmaBuf) {
+            Owner::Foreign
+        } else if types.contains(&Self::OpaqueFd) {
+            Owner::External
+        } else {
+            Owner::Us
+        }
+    }
+}
+
+impl fmt::Display for HandleType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::DmaBuf => "dma-buf",
+            Self::OpaqueFd => "opaque fd",
+        })
+    }
+}
+
+/// Memory as an opaque fd, with what the importer must state to get the same memory.
+#[derive(Debug)]
+pub struct OpaqueMemory {
+    /// The handle.
+    pub fd: OwnedFd,
+    /// What exporter and importer must agree on.
+    pub terms: MemoryTerms,
+}
+
+/// What exporter and importer of an opaque fd must agree on (the Vulkan specification, `VkImportMemoryFdInfoKHR`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryTerms {
+    /// `allocationSize`, in bytes.
+    pub size: u64,
+    /// `memoryTypeIndex`.
+    pub memory_type: u32,
+    /// Whether the memory is dedicated to one image or buffer.
+    pub dedicated: bool,
+    /// Device of the exporter.
+    pub device_uuid: Uuid,
+    /// Driver of the exporter.
+    pub driver_uuid: Uuid,
+}
+
+/// What an image or buffer needs of its memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Requirements {
+    /// In bytes.
+    pub(super) size: u64,
+    /// In bytes, a power of two.
+    pub(super) alignment: u64,
+    /// Mask of memory types, not empty.
+    pub(super) types: u32,
+}
+
+impl Requirements {
+    /// Checks the answer of `vkGet…MemoryRequirements2`, `Err` says what is wrong with it.
+    pub(super) fn checked(given: &vk::MemoryRequirements) -> Result<Self, String> {
+        check::requirements(given)?;
+        let vk::MemoryRequirements { size, alignment, memory_type_bits: types } = *given;
+        Ok(Self { size, alignment, types })
+    }
+
+    /// Checks that memory of `terms` has room for this at `offset`; `Err` has the numbers of both sides.
+    ///
+    /// The same image or buffer, on the same device and driver, must need the same as on the exporter's side.
+    pub(super) fn check_place(&self, offset: u64, terms: &MemoryTerms) -> Result<(), String> {
+        let fits = offset.checked_add(self.size).is_some_and(|end| end <= terms.size);
+        let has_type = self.types.checked_shr(terms.memory_type).is_some_and(|types| types & 1 == 1);
+        if fits && has_type && offset % self.alignment == 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "the exporter, on the same device and driver, put it at byte {offset} of {} B of memory type {}; the importer needs {} B aligned to {} B of memory types {:#b}",
+            terms.size, terms.memory_type, self.size, self.alignment, self.types
+        ))
+    }
+}
+
+/// What a dedicated allocation is dedicated to.
+#[derive(Clone, Copy)]
+pub(super) enum Dedicated {
+    No,
+    ToImage(vk::Image),
+    ToBuffer(vk::Buffer),
+}
+
+impl Dedicated {
+    fn is_dedicated(self) -> bool {
+        !matches!(self, Self::No)
+    }
+
+    fn info(self) -> vk::MemoryDedicatedAllocateInfo<'static> {
+        match self {
+            Self::No => vk::MemoryDedicatedAllocateInfo::default(),
+            Self::ToImage(image) => vk::MemoryDedicatedAllocateInfo::default().image(image),
+            Self::ToBuffer(buffer) => vk::MemoryDedicatedAllocateInfo::default().buffer(buffer),
+        }
+    }
+}
+
+/// Device memory that can change hands.
+pub(super) struct Memory {
+    raw: Owned<vk::DeviceMemory>,
+    /// In bytes.
+    size: u64,
+    type_index: u32,
+    dedicated: bool,
+}
+
+impl Memory {
+    /// Allocates `size` bytes of one of the memory types in `types`, for export as `export`.
+    ///
+    /// Takes the first device-local type, else the first: what a program would do that knows nothing of the importer.
+    pub(super) fn allocate(
+        device: &Arc<Device>,
+        size: u64,
+        types: u32,
+        dedicated: Dedicated,
+        export: &[HandleType],
+    ) -> Result<Self> {
+        let type_index = first_type(&device.memory, types).ok_or_else(|| {
+            let count = device.memory.memory_type_count;
+            let why = format!("memoryTypeBits {types:#b}, but the device has {count} memory types");
+            Error::answer("choosing a memory type", device.object(format!("{size} B")), why)
+        })?;
+        let mut export_info = vk::ExportMemoryAllocateInfo::default().handle_types(HandleType::flags(export));
+        let mut info = vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(type_index);
+        if !export.is_empty() {
+            info = info.push_next(&mut export_info);
+        }
+        Self::create(device, info, dedicated)
+    }
+
+    /// Imports `fd`; it is closed whether that works or not, with the memory or now.
+    pub(super) fn import(
+        device: &Arc<Device>,
+        fd: OwnedFd,
+        handle: HandleType,
+        size: u64,
+        type_index: u32,
+        dedicated: Dedicated,
+    ) -> Result<Self> {
+        let mut import = vk::ImportMemoryFdInfoKHR::default().handle_type(handle.flag()).fd(fd.as_raw_fd());
+        let info = vk::MemoryAllocateInfo::default()
+            .allocation_size(size)
+            .memory_type_index(type_index)
+            .push_next(&mut import);
+        let memory = Self::create(device, info, dedicated)?;
+        // A successful import gives the fd to the driver, a failed one does not (`VkImportMemoryFdInfoKHR`).
+        let _given_away = fd.into_raw_fd();
+        Ok(memory)
+    }
+
+    fn create(device: &Arc<Device>, info: vk::MemoryAllocateInfo<'_>, dedicated: Dedicated) -> Result<Self> {
+        let mut dedicated_info = dedicated.info();
+        let (size, type_index) = (info.allocation_size, info.memory_type_index);
+        let info = if dedicated.is_dedicated() { info.push_next(&mut dedicated_info) } else { info };
+        // SAFETY: the callers take the type index from the device's own masks and name a live image or buffer
+        // of this device; an fd in the chain stays open until after the call.
+        let raw = unsafe { device.allocate_memory(&info, None) }.map_err(|code| {
+            let dedicated = if dedicated.is_dedicated() { ", dedicated" } else { "" };
+            failed("vkAllocateMemory", device.object(format!("{size} B of memory type {type_index}{dedicated}")), code)
+        })?;
+        // SAFETY: just allocated, owned by nobody else; images and buffers drop before their memory.
+        let raw = unsafe { Owned::new(device, raw) };
+        Ok(Self { raw, size, type_index, dedicated: dedicated.is_dedicated() })
+    }
+
+    /// The handle; valid as long as `self`.
+    pub(super) fn raw(&self) -> vk::DeviceMemory {
+        self.raw.raw()
+    }
+
+    /// In bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// A new fd for the memory, which must have been allocated for export as `handle`.
+    fn export(&self, handle: HandleType) -> Result<OwnedFd> {
+        const OP: &str = "vkGetMemoryFdKHR";
+        let device = self.raw.device();
+        let object = || device.object(format!("{} B as {handle}", self.size));
+        let info = vk::MemoryGetFdInfoKHR::default().memory(self.raw()).handle_type(handle.flag());
+        // SAFETY: the memory is live, and its owner checks that it was allocated for this handle type.
+        let fd = unsafe { device.memory_fd.get_memory_fd(&info) }.map_err(|code| failed(OP, object(), code))?;
+        if fd < 0 {
+            return Err(Error::answer(OP, object(), format!("fd {fd}; an open file would be valid")));
+        }
+        // SAFETY: each successful call makes a new fd that belongs to the caller.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// A new dma-buf fd.
+    pub(super) fn export_dmabuf(&self) -> Result<Dmabuf> {
+        let fd = self.export(HandleType::DmaBuf)?;
+        let size = rustix::fs::seek(&fd, rustix::fs::SeekFrom::End(0))
+            .map_err(|errno| Error::new("lseek to the end", self.raw.device().object("an exported dma-buf"), errno))?;
+        Ok(Dmabuf { fd, size })
+    }
+
+    /// A new opaque fd.
+    pub(super) fn export_opaque(&self) -> Result<OpaqueMemory> {
+        let fd = self.export(HandleType::OpaqueFd)?;
+        let identity = &self.raw.device().identity;
+        let terms = MemoryTerms {
+            size: self.size,
+            memory_type: self.type_index,
+            dedicated: self.dedicated,
+            device_uuid: identity.device_uuid,
+            driver_uuid: identity.driver_uuid,
+        };
+        Ok(OpaqueMemory { fd, terms })
+    }
+}
+
+/// A duplicate of `fd`, which an import can use up.
+pub(super) fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
+    fd.try_clone().map_err(|error| Error::new("fcntl(F_DUPFD_CLOEXEC)", format!("fd {}", fd.as_raw_fd()), error))
+}
+
+/// The memory types that can import `dmabuf`, as a mask that is not empty.
+pub(super) fn importable_types(device: &Device, dmabuf: &Dmabuf) -> Result<u32> {
+    const OP: &str = "vkGetMemoryFdPropertiesKHR";
+    let object = || device.object(format!("dma-buf of {} B", dmabuf.size));
+    let mut properties = vk::MemoryFdPropertiesKHR::default();
+    let raw = dmabuf.fd.as_raw_fd();
+    // SAFETY: the fd is open during the call, which does not take it.
+    unsafe { device.memory_fd.get_memory_fd_properties(HandleType::DmaBuf.flag(), raw, &mut properties) }
+        .map_err(|code| failed(OP, object(), code))?;
+    if properties.memory_type_bits == 0 {
+        let why =
+            "VK_SUCCESS with memoryTypeBits 0b0; a memory type, or VK_ERROR_INVALID_EXTERNAL_HANDLE, would be valid";
+        return Err(Error::answer(OP, object(), why));
+    }
+    Ok(properties.memory_type_bits)
+}
+
+/// The first memory type that both the dma-buf (`offered`) and the image or buffer (`needed`) can have.
+pub(super) fn common_type(device: &Device, offered: u32, needed: u32, object: &str) -> Result<u32> {
+    first_type(&device.memory, offered & needed).ok_or_else(|| {
+        let why = format!(
+            "no memory type serves both sides: the dma-buf can be imported as {offered:#b}, the importer needs one of {needed:#b}"
+        );
+        Error::missing("choosing a memory type", object, why)
+    })
+}
+
+/// Refuses terms that only another device or driver can meet.
+pub(super) fn check_terms(device: &Device, terms: &MemoryTerms) -> Result<()> {
+    let here = &device.identity;
+    if (terms.device_uuid, terms.driver_uuid) == (here.device_uuid, here.driver_uuid) {
+        return Ok(());
+    }
+    let why = format!(
+        "an opaque fd can only be imported where it came from: device {} driver {}, this is device {} driver {}",
+        terms.device_uuid, terms.driver_uuid, here.device_uuid, here.driver_uuid
+    );
+    Err(Error::missing("importing an opaque fd", device.object(format!("{} B", terms.size)), why))
+}
+
+/// The first device-local type of `types`, else the first; `None` if the device has none of them.
+fn first_type(memory: &vk::PhysicalDeviceMemoryProperties, types: u32) -> Option<u32> {
+    let count = memory.memory_type_count.min(vk::MAX_MEMORY_TYPES as u32);
+    let allowed = |n: &u32| types & (1 << n) != 0;
+    let is_local =
+        |n: &u32| memory.memory_types[*n as usize].property_flags.contains(vk::MemoryPropertyFlags::DEVICE_LOCAL);
+    (0..count).filter(allowed).find(is_local).or_else(|| (0..count).find(allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_local_memory_comes_first_and_unknown_types_never() {
+        let mut memory = vk::PhysicalDeviceMemoryProperties { memory_type_count: 3, ..Default::default() };
+        memory.memory_types[2].property_flags = vk::MemoryPropertyFlags::DEVICE_LOCAL;
+        assert_eq!(first_type(&memory, 0b111), Some(2));
+        assert_eq!(first_type(&memory, 0b011), Some(0));
+        assert_eq!(first_type(&memory, 0b010), Some(1));
+        assert_eq!(first_type(&memory, 0b1000), None);
+        assert_eq!(first_type(&memory, 0), None);
+    }
+}

@@ -1,0 +1,286 @@
+#![expect(unsafe_code, reason = "vkGetPhysicalDevice…Properties2 queries")]
+//! What a device says it can do with a format, a modifier and a handle type.
+//!
+//! The device's word, not yet the truth: whether it keeps it is what the cases are about.
+
+use std::fmt;
+
+use ash::vk;
+use serde::{Deserialize, Serialize};
+
+use super::check;
+use super::error::failed;
+use super::format::vk_format;
+use super::gpu::{Device, Gpu};
+use super::memory::HandleType;
+use crate::error::{Error, Result};
+use crate::format::{Fourcc, Modifier};
+use crate::frame::{Size, px};
+
+/// How the pixels of an image are arranged, as asked of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tiling {
+    /// `VK_IMAGE_TILING_OPTIMAL`: as the driver likes, no other device can know.
+    Optimal,
+    /// `VK_IMAGE_TILING_LINEAR`: rows one after the other, from before modifiers.
+    Linear,
+    /// `VK_IMAGE_TILING_DRM_FORMAT_MODIFIER_EXT`.
+    Modifier(Modifier),
+}
+
+impl fmt::Display for Tiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Optimal => f.pad("optimal tiling"),
+            Self::Linear => f.pad("linear tiling"),
+            Self::Modifier(modifier) => write!(f, "modifier {modifier}"),
+        }
+    }
+}
+
+/// What a device says can be done with images of a format and tiling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Features {
+    /// Copied from.
+    pub copy_from: bool,
+    /// Copied to.
+    pub copy_to: bool,
+    /// Sampled.
+    pub sample: bool,
+    /// Drawn into.
+    pub draw: bool,
+    /// Drawn into with blending.
+    pub blend: bool,
+}
+
+impl Features {
+    fn of(flags: vk::FormatFeatureFlags) -> Self {
+        use vk::FormatFeatureFlags as Flags;
+        Self {
+            copy_from: flags.contains(Flags::TRANSFER_SRC),
+            copy_to: flags.contains(Flags::TRANSFER_DST),
+            sample: flags.contains(Flags::SAMPLED_IMAGE),
+            draw: flags.contains(Flags::COLOR_ATTACHMENT),
+            blend: flags.contains(Flags::COLOR_ATTACHMENT_BLEND),
+        }
+    }
+
+    /// As [`Self::of`], for `VkFormatFeatureFlags2`, whose low bits are the same.
+    fn of_flags2(flags: vk::FormatFeatureFlags2) -> Self {
+        Self::of(vk::FormatFeatureFlags::from_raw(flags.as_raw() as u32))
+    }
+
+    /// What both can do.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            copy_from: self.copy_from && other.copy_from,
+            copy_to: self.copy_to && other.copy_to,
+            sample: self.sample && other.sample,
+            draw: self.draw && other.draw,
+            blend: self.blend && other.blend,
+        }
+    }
+
+    /// The usage of an image that is to do all of this.
+    pub(super) fn usage(self) -> vk::ImageUsageFlags {
+        use vk::ImageUsageFlags as Flags;
+        let parts = [
+            (self.copy_from, Flags::TRANSFER_SRC),
+            (self.copy_to, Flags::TRANSFER_DST),
+            (self.sample, Flags::SAMPLED),
+            (self.draw, Flags::COLOR_ATTACHMENT),
+        ];
+        parts.into_iter().filter(|(can, _)| *can).fold(Flags::empty(), |all, (_, flag)| all | flag)
+    }
+}
+
+/// One entry of a format's modifier list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModifierSupport {
+    /// The modifier.
+    pub modifier: Modifier,
+    /// Memory planes of such an image, 1 to 4.
+    pub planes: u32,
+    /// What can be done with it.
+    pub features: Features,
+}
+
+/// What a device says about images of one format, tiling and handle type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSupport {
+    /// Its memory can be exported as the handle type.
+    pub exportable: bool,
+    /// The handle type can be imported for it.
+    pub importable: bool,
+    /// Only with memory dedicated to it.
+    pub dedicated_only: bool,
+    /// Handle types that memory can be exported as at the same time.
+    pub compatible: Vec<HandleType>,
+    /// Largest image.
+    pub largest: Size,
+}
+
+impl Gpu {
+    /// The modifier list of `fourcc` (`VkDrmFormatModifierPropertiesListEXT`); empty if the driver offers none.
+    ///
+    /// # Errors
+    /// Vulkan has no such format, or the list has an impossible plane count.
+    #[doc(alias = "vkGetPhysicalDeviceFormatProperties2")]
+    pub fn modifiers(&self, fourcc: Fourcc) -> Result<Vec<ModifierSupport>> {
+        let mut list = vk::DrmFormatModifierPropertiesListEXT::default();
+        // The first call asks for the length, the second for the entries.
+        query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
+        let mut entries = vec![vk::DrmFormatModifierPropertiesEXT::default(); length(list.drm_format_modifier_count)];
+        let mut list = list.drm_format_modifier_properties(&mut entries);
+        query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
+        let count = length(list.drm_format_modifier_count);
+        entries.truncate(count);
+        entries
+            .iter()
+            .map(|entry| {
+                self.entry(
+                    fourcc,
+                    entry.drm_format_modifier,
+                    entry.drm_format_modifier_plane_count,
+                    Features::of(entry.drm_format_modifier_tiling_features),
+                )
+            })
+            .collect()
+    }
+
+    /// As [`Self::modifiers`], by `VkDrmFormatModifierPropertiesList2EXT`: the two must agree, and a driver
+    /// that does not fill this one shows an empty list.
+    ///
+    /// # Errors
+    /// As [`Self::modifiers`].
+    pub fn modifiers_by_list2(&self, fourcc: Fourcc) -> Result<Vec<ModifierSupport>> {
+        let mut list = vk::DrmFormatModifierPropertiesList2EXT::default();
+        query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
+        let mut entries = vec![vk::DrmFormatModifierProperties2EXT::default(); length(list.drm_format_modifier_count)];
+        let mut list = list.drm_format_modifier_properties(&mut entries);
+        query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
+        let count = length(list.drm_format_modifier_count);
+        entries.truncate(count);
+        entries
+            .iter()
+            .map(|entry| {
+                self.entry(
+                    fourcc,
+                    entry.drm_format_modifier,
+                    entry.drm_format_modifier_plane_count,
+                    Features::of_flags2(entry.drm_format_modifier_tiling_features),
+                )
+            })
+            .collect()
+    }
+
+    fn entry(&self, fourcc: Fourcc, modifier: u64, planes: u32, features: Features) -> Result<ModifierSupport> {
+        let modifier = Modifier(modifier);
+        let planes = check::plane_count(planes).map_err(|why| {
+            let object = self.device().object(format!("{fourcc} {modifier}"));
+            Error::answer("VkDrmFormatModifierPropertiesEXT", object, why)
+        })?;
+        Ok(ModifierSupport { modifier, planes, features })
+    }
+
+    /// What can be done with images of `fourcc` and `tiling`; nothing for a modifier that is not in the list.
+    ///
+    /// # Errors
+    /// As [`Self::modifiers`].
+    pub fn features(&self, fourcc: Fourcc, tiling: Tiling) -> Result<Features> {
+        if let Tiling::Modifier(modifier) = tiling {
+            let found = self.modifiers(fourcc)?.into_iter().find(|entry| entry.modifier == modifier);
+            return Ok(found.map_or_else(Features::default, |entry| entry.features));
+        }
+        let mut properties = vk::FormatProperties2::default();
+        query_format(self.device(), fourcc, &mut properties)?;
+        Ok(Features::of(match tiling {
+            Tiling::Linear => properties.format_properties.linear_tiling_features,
+            _ => properties.format_properties.optimal_tiling_features,
+        }))
+    }
+
+    /// What the device says about images of `fourcc` and `tiling` that do what `features` says and change hands as
+    /// `handle`; `None` if it says that it does not support them (`VK_ERROR_FORMAT_NOT_SUPPORTED`).
+    ///
+    /// Asks for any modifier, listed or not.
+    ///
+    /// # Errors
+    /// Vulkan has no such format, or the query fails otherwise.
+    #[doc(alias = "vkGetPhysicalDeviceImageFormatProperties2")]
+    pub fn image_support(
+        &self,
+        fourcc: Fourcc,
+        tiling: Tiling,
+        features: Features,
+        handle: HandleType,
+    ) -> Result<Option<ImageSupport>> {
+        let mut external = vk::ExternalImageFormatProperties::default();
+        let mut external_info = vk::PhysicalDeviceExternalImageFormatInfo::default().handle_type(handle.flag());
+        let mut modifier_info = vk::PhysicalDeviceImageDrmFormatModifierInfoEXT::default();
+        let mut info = vk::PhysicalDeviceImageFormatInfo2::default()
+            .format(known_format(self.device(), fourcc)?)
+            .ty(vk::ImageType::TYPE_2D)
+            .usage(features.usage())
+            .push_next(&mut external_info);
+        info = match tiling {
+            Tiling::Optimal => info.tiling(vk::ImageTiling::OPTIMAL),
+            Tiling::Linear => info.tiling(vk::ImageTiling::LINEAR),
+            Tiling::Modifier(modifier) => {
+                modifier_info = modifier_info.drm_format_modifier(modifier.0);
+                info.tiling(vk::ImageTiling::DRM_FORMAT_MODIFIER_EXT).push_next(&mut modifier_info)
+            }
+        };
+        let mut properties = vk::ImageFormatProperties2::default().push_next(&mut external);
+        let device = self.device();
+        // SAFETY: the physical device is of this instance, the extensions of the chained structs are required ones,
+        // and all structs live during the call.
+        let asked = unsafe {
+            device.instance.raw().get_physical_device_image_format_properties2(device.physical, &info, &mut properties)
+        };
+        let extent = properties.image_format_properties.max_extent;
+        match asked {
+            Ok(()) => {}
+            Err(vk::Result::ERROR_FORMAT_NOT_SUPPORTED) => return Ok(None),
+            Err(code) => {
+                let object = device.object(format!("{fourcc} {tiling} as {handle}"));
+                return Err(failed("vkGetPhysicalDeviceImageFormatProperties2", object, code));
+            }
+        }
+        let memory = external.external_memory_properties;
+        let says = |feature| memory.external_memory_features.contains(feature);
+        Ok(Some(ImageSupport {
+            exportable: says(vk::ExternalMemoryFeatureFlags::EXPORTABLE),
+            importable: says(vk::ExternalMemoryFeatureFlags::IMPORTABLE),
+            dedicated_only: says(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY),
+            compatible: [HandleType::DmaBuf, HandleType::OpaqueFd]
+                .into_iter()
+                .filter(|handle| memory.compatible_handle_types.contains(handle.flag()))
+                .collect(),
+            largest: px(extent.width, extent.height),
+        }))
+    }
+}
+
+/// The Vulkan format of `fourcc`, or an error that says there is none.
+pub(super) fn known_format(device: &Device, fourcc: Fourcc) -> Result<vk::Format> {
+    vk_format(fourcc).ok_or_else(|| {
+        Error::missing("naming the format", device.object(fourcc), "Vulkan has no format with these bytes")
+    })
+}
+
+/// Most modifiers that a list may have: no driver is near it, and a wrong length must not become an allocation.
+const LONGEST_LIST: u32 = 4096;
+
+fn length(given: u32) -> usize {
+    given.min(LONGEST_LIST) as usize
+}
+
+/// `vkGetPhysicalDeviceFormatProperties2`, with what `properties` has in its chain.
+fn query_format(device: &Device, fourcc: Fourcc, properties: &mut vk::FormatProperties2<'_>) -> Result<()> {
+    let format = known_format(device, fourcc)?;
+    // SAFETY: the physical device is of this instance, and the borrows in the chain live during the call.
+    unsafe { device.instance.raw().get_physical_device_format_properties2(device.physical, format, properties) };
+    Ok(())
+}
