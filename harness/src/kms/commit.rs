@@ -11,10 +11,11 @@ use drm::control::atomic::AtomicModeReq;
 use drm::control::{AtomicCommitFlags, Device as _, Event};
 use rustix::io::Errno;
 
+use super::DEADLINE;
 use super::card::Card;
 use super::objects::Object;
 use super::wait;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Error, Result};
 
 /// An atomic request under construction.
 pub(super) struct Commit<'a> {
@@ -26,12 +27,12 @@ pub(super) struct Commit<'a> {
     flags: AtomicCommitFlags,
 }
 
-/// A commit that is on the screen.
-pub(super) struct Flip {
-    /// Vertical blank count of the CRTC at which the commit took effect.
-    pub(super) sequence: u32,
+/// A commit that the kernel took.
+pub(super) struct Sent {
     /// Signals when the writeback job is done, if the commit had one.
     pub(super) fence: Option<OwnedFd>,
+    /// Vertical blank count of the CRTC at which the commit took effect, as soon as that is known.
+    sequence: Option<u32>,
 }
 
 impl<'a> Commit<'a> {
@@ -65,69 +66,74 @@ impl<'a> Commit<'a> {
         Ok(self)
     }
 
-    /// Sends the request and waits until it took effect.
+    /// Hands the request to the kernel, which carries it out on its own.
     ///
     /// # Errors
-    /// The driver refuses it; it did not take effect within `deadline`, for example because a fence of a shown buffer never
-    /// signals.
-    pub(super) fn flip(self, what: &str, deadline: Duration) -> Result<Flip> {
-        let until = Instant::now() + deadline;
+    /// The driver refuses it, or the commit before it did not end in time.
+    pub(super) fn send(self, what: &str) -> Result<Sent> {
+        const OP: &str = "DRM_IOCTL_MODE_ATOMIC";
+        let until = Instant::now() + DEADLINE;
         let object = || format!("{}, {what}", self.card);
-        let refused = |error: std::io::Error| Error::new("DRM_IOCTL_MODE_ATOMIC", object(), error);
-        let late = || Error::deadline("waiting for the page flip event", object(), deadline);
         // An event that was not waited for in time must not be taken for ours.
-        self.events()?;
+        events(self.card)?;
         while let Err(error) = self.card.atomic_commit(self.flags, self.request.clone()) {
             match Errno::from_io_error(&error) {
                 // EBUSY: the commit before has not finished yet.
                 Some(Errno::BUSY) if Instant::now() < until => std::thread::sleep(Duration::from_micros(200)),
                 Some(Errno::INTR | Errno::AGAIN) if Instant::now() < until => {}
-                _ => return Err(refused(error)),
+                _ => return Err(Error::new(OP, object(), error)),
             }
         }
         let fence = match self.fence.as_ref().map(|fence| fence.load(Ordering::Acquire)) {
             None => None,
             Some(fd) if fd >= 0 => Some(own_fd(fd)),
             Some(fd) => {
-                let why = format!("WRITEBACK_OUT_FENCE_PTR got {fd}, an fd was due");
-                return Err(Error::answer("DRM_IOCTL_MODE_ATOMIC", object(), why));
+                return Err(Error::answer(OP, object(), format!("WRITEBACK_OUT_FENCE_PTR got {fd}, an fd was due")));
             }
         };
-        loop {
-            if let Some(sequence) = self.events()? {
-                return Ok(Flip { sequence, fence });
-            }
-            match wait::readable(self.card, until) {
-                Ok(true) => {}
-                Ok(false) => return Err(late()),
-                Err(errno) => return Err(Error::new("poll", object(), errno)),
+        Ok(Sent { fence, sequence: None })
+    }
+}
+
+impl Sent {
+    /// The vertical blank count at which the commit took effect; `None` if it did not before `until`.
+    ///
+    /// # Errors
+    /// The card's events can't be read.
+    pub(super) fn sequence(&mut self, card: &Card, until: Instant) -> Result<Option<u32>> {
+        while self.sequence.is_none() {
+            self.sequence = events(card)?;
+            if self.sequence.is_none()
+                && !wait::readable(card, until).map_err(|errno| Error::new("poll", card.to_string(), errno))?
+            {
+                break;
             }
         }
+        Ok(self.sequence)
     }
+}
 
-    /// Takes the events that are there; the sequence of the last page flip among them.
-    fn events(&self) -> Result<Option<u32>> {
-        let mut flipped = None;
-        loop {
-            match self.card.receive_events() {
-                Ok(events) => {
-                    let mut any = false;
-                    for event in events {
-                        any = true;
-                        if let Event::PageFlip(flip) = event {
-                            flipped = Some(flip.frame);
-                        }
-                    }
-                    if !any {
-                        return Ok(flipped);
-                    }
-                }
-                Err(error) => match Error::new("read of DRM events", self.card.to_string(), error) {
-                    Error { cause: Cause::Errno(Errno::AGAIN), .. } => return Ok(flipped),
-                    Error { cause: Cause::Errno(Errno::INTR), .. } => {}
-                    error => return Err(error),
-                },
+/// Takes the events that are there; the sequence of the last page flip among them.
+fn events(card: &Card) -> Result<Option<u32>> {
+    let mut flipped = None;
+    loop {
+        let events = match card.receive_events() {
+            Ok(events) => events,
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::AGAIN) => return Ok(flipped),
+                Some(Errno::INTR) => continue,
+                _ => return Err(Error::new("read of DRM events", card.to_string(), error)),
+            },
+        };
+        let mut any = false;
+        for event in events {
+            any = true;
+            if let Event::PageFlip(flip) = event {
+                flipped = Some(flip.frame);
             }
+        }
+        if !any {
+            return Ok(flipped);
         }
     }
 }

@@ -4,12 +4,13 @@
 //! may be concluded ("CRC ABI", `drivers/gpu/drm/drm_debugfs_crc.c`). vkms is the exception: see
 //! [`crate::compose::Composed::crc_vkms`].
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::wait;
@@ -31,9 +32,10 @@ pub(super) struct Source {
 }
 
 /// A CRC source that is running; it stops when dropped.
-pub(super) struct Capture<'a> {
-    source: &'a Source,
-    data: File,
+pub(super) struct Capture {
+    /// The `data` file: capturing starts when it is opened and ends when it is closed. Empty only while [`Self::restart`] runs.
+    data: Option<OwnedFd>,
+    path: PathBuf,
 }
 
 impl Source {
@@ -51,48 +53,51 @@ impl Source {
     }
 
     /// Starts capturing. The CRTC must be on.
-    pub(super) fn start(&self) -> Result<Capture<'_>> {
-        let path = self.directory.join("data");
-        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::new("open", path.display().to_string(), errno))?;
-        Ok(Capture { source: self, data: fd.into() })
+    pub(super) fn start(&self) -> Result<Capture> {
+        let mut capture = Capture { data: None, path: self.directory.join("data") };
+        capture.restart()?;
+        Ok(capture)
     }
 }
 
-impl Capture<'_> {
-    /// Stops and starts again.
-    pub(super) fn restart(self) -> Result<Self> {
-        let source = self.source;
-        drop(self.data);
-        source.start()
+impl Capture {
+    /// Stops and starts again; CRCs that were not taken are gone.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        // Only one capture may run at a time.
+        self.data = None;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&self.path, flags, Mode::empty())
+            .map_err(|errno| Error::new("open", self.path.display().to_string(), errno))?;
+        self.data = Some(fd);
+        Ok(())
     }
 
     /// The CRC of the first frame from vertical blank `sequence` on; `None` if none came before `deadline`.
     pub(super) fn of_frame(&mut self, sequence: u32, deadline: Instant) -> Result<Option<Crc>> {
-        let failed =
-            |op, error: std::io::Error| Error::new(op, self.source.directory.join("data").display().to_string(), error);
+        let failed = |op: &'static str, errno| Error::new(op, self.path.display().to_string(), errno);
+        let Some(data) = &self.data else { return Ok(None) };
         loop {
             // One read yields one line of at most 10 + 10 x 11 + 2 bytes.
             let mut line = [0; 160];
-            match (&self.data).read(&mut line) {
+            match rustix::io::read(data, &mut line) {
                 Ok(length) => {
                     let text = String::from_utf8_lossy(&line[..length]);
                     let Some(crc) = parse(&text) else {
                         let why = format!("`{}` is no CRC line", text.trim_end_matches(['\n', '\0']));
-                        return Err(Error::answer("read of a CRC", self.source.directory.display().to_string(), why));
+                        return Err(Error::answer("read of a CRC", self.path.display().to_string(), why));
                     };
                     // Counts wrap.
                     if crc.frame.is_none_or(|frame| frame.wrapping_sub(sequence) as i32 >= 0) {
                         return Ok(Some(crc));
                     }
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    if !wait::readable(&self.data, deadline).map_err(|errno| failed("poll", errno.into()))? {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    if !wait::readable(data, deadline).map_err(|errno| failed("poll", errno))? {
                         return Ok(None);
                     }
                 }
-                Err(error) => return Err(failed("read of a CRC", error)),
+                Err(errno) => return Err(failed("read of a CRC", errno)),
             }
         }
     }

@@ -15,9 +15,8 @@ pub(super) struct Target {
     pub(super) framebuffer: Framebuffer,
     shared: SharedFrame,
     mapping: Mapping,
-    /// What the last seed put there.
+    /// What [`Self::seed`] puts there.
     seed: Vec<u8>,
-    seeds: u8,
 }
 
 impl Target {
@@ -25,7 +24,14 @@ impl Target {
         let shared = card.dumb(fourcc, size)?;
         let mapping = shared.dmabuf.map()?;
         let framebuffer = Framebuffer::new(card, &shared)?;
-        Ok(Self { framebuffer, shared, mapping, seed: Vec::new(), seeds: 0 })
+        // No composed picture equals it: no byte follows itself, and no pixel repeats its neighbour.
+        let seed = (0..shared.dmabuf.size).map(|n| (n as u8).wrapping_mul(101) ^ (n >> 8) as u8).collect();
+        Ok(Self { framebuffer, shared, mapping, seed })
+    }
+
+    /// Another one of the same format and size.
+    pub(super) fn another(&self, card: &Arc<Card>) -> Result<Self> {
+        Self::new(card, self.shared.frame.fourcc, self.shared.frame.size)
     }
 
     /// Whether it holds pictures of this format and size.
@@ -33,11 +39,8 @@ impl Target {
         (self.shared.frame.fourcc, self.shared.frame.size) == (fourcc, size)
     }
 
-    /// Fills the buffer with a pattern that no composed picture equals: each call another, never the same byte in a row.
+    /// Fills the buffer with a fixed pattern.
     pub(super) fn seed(&mut self) -> Result<()> {
-        self.seeds = self.seeds.wrapping_add(1);
-        let first = self.seeds.wrapping_mul(31);
-        self.seed = (0..self.shared.dmabuf.size).map(|n| first.wrapping_add((n as u8).wrapping_mul(101))).collect();
         self.mapping.write(0, &self.seed)
     }
 

@@ -1,0 +1,308 @@
+//! Showing frames: the commit, and what writeback and CRC say of it.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::card::Framebuffer;
+use super::commit::{Commit, Sent};
+use super::crc::{Capture, Crc};
+use super::writeback::Target;
+use super::{DEADLINE, NotObservable, Observed, Screen, vkms, wait};
+use crate::compose::{self, Rect};
+use crate::dmabuf::SharedFrame;
+use crate::error::{Error, Result};
+use crate::format::Fourcc;
+use crate::frame::Size;
+use crate::picture::Picture;
+
+/// A frame on the screen.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// The frame.
+    pub frame: &'a SharedFrame,
+    /// The part of it that is shown, in pixels.
+    pub crop: Rect,
+    /// Where the crop's top left pixel goes, in pixels from the screen's top left.
+    pub at: (i32, i32),
+    /// A sync file that the screen waits for before it reads the frame (`IN_FENCE_FD`).
+    pub fence: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> Layer<'a> {
+    /// All of `frame` at the screen's top left.
+    pub fn whole(frame: &'a SharedFrame) -> Self {
+        Self { frame, crop: Rect::whole(frame.frame.size), at: (0, 0), fence: None }
+    }
+
+    /// The same layer for [`compose::compose`], of the pixels that the frame should hold.
+    pub fn of<'p>(&self, picture: &'p Picture) -> compose::Layer<'p> {
+        compose::Layer { picture, crop: self.crop, at: self.at }
+    }
+}
+
+/// What the screen showed.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The CRTC's picture, as its writeback connector wrote it.
+    pub writeback: Observed<Picture>,
+    /// The CRTC's CRC of the same picture.
+    pub crc: Observed<Crc>,
+    /// Vertical blank count of the CRTC from which on the frames were shown.
+    pub sequence: u32,
+    /// Writeback jobs that the driver lost on the way, and what brought the picture back.
+    pub recoveries: Recoveries,
+}
+
+/// What it took to get a writeback done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recoveries {
+    /// Times the CRC source was switched off and on, and the job then came to its end.
+    pub woken: u32,
+    /// Further jobs that were queued until one came to its end.
+    pub repeated: u32,
+}
+
+/// Frames on their way to the screen.
+pub struct Pending<'s> {
+    screen: &'s mut Screen,
+    what: String,
+    capture: Observed<Capture>,
+    sent: Sent,
+    /// Jobs queued for this picture: the fence of each, in the order of `screen.targets`.
+    jobs: Vec<OwnedFd>,
+    /// Framebuffers of `screen.on_screen` that belong to these frames: the last ones.
+    framebuffers: usize,
+    /// How the planes are set, for a job that must be repeated.
+    planes: Vec<Placed>,
+}
+
+/// A framebuffer and where it goes.
+#[derive(Clone, Copy)]
+struct Placed {
+    framebuffer: u32,
+    crop: Rect,
+    at: (i32, i32),
+}
+
+/// How many jobs one picture may take.
+const JOBS: usize = 6;
+
+impl Screen {
+    /// Shows `layers`, the lowest first, over black, and looks at the result: [`Self::submit`] and [`Pending::finish`].
+    ///
+    /// # Errors
+    /// Those of the two.
+    pub fn show(&mut self, layers: &[Layer<'_>], writeback: Option<Fourcc>) -> Result<Shown> {
+        self.submit(layers, writeback)?.finish()
+    }
+
+    /// Sends `layers` to the screen without waiting for them to appear: layer n goes to plane n, the rest is black.
+    ///
+    /// They stay on the screen, and their buffers in use, until other frames have been shown or [`Screen::off`].
+    /// `writeback` is the format to write back in; `None` is the connector's most precise.
+    ///
+    /// # Errors
+    /// A crop lies outside its frame, there are more layers than planes, `writeback` is not offered, or the driver refuses an import,
+    /// a framebuffer or the commit.
+    pub fn submit(&mut self, layers: &[Layer<'_>], writeback: Option<Fourcc>) -> Result<Pending<'_>> {
+        self.check(layers)?;
+        let size = self.size();
+        self.resize(size)?;
+        self.aim(writeback, size)?;
+        let framebuffers =
+            layers.iter().map(|layer| Framebuffer::new(&self.card, layer.frame)).collect::<Result<Vec<_>>>()?;
+        let planes: Vec<_> = std::iter::zip(layers, &framebuffers)
+            .map(|(layer, framebuffer)| Placed { framebuffer: framebuffer.id, crop: layer.crop, at: layer.at })
+            .collect();
+        let what = layers.iter().map(|layer| layer.frame.to_string()).collect::<Vec<_>>().join(" + ");
+        let capture = match &self.crc {
+            Ok(source) => Ok(source.start()?),
+            Err(why) => Err(why.clone()),
+        };
+        let mut sent = self.send(&planes, layers, 0, &what)?;
+        let jobs = sent.fence.take().into_iter().collect();
+        let count = framebuffers.len();
+        // Both the old frames and the new ones are in use until the commit is done.
+        self.on_screen.extend(framebuffers);
+        Ok(Pending { screen: self, what, capture, sent, jobs, framebuffers: count, planes })
+    }
+
+    /// Refuses what no driver should be asked.
+    fn check(&self, layers: &[Layer<'_>]) -> Result<()> {
+        const OP: &str = "showing frames";
+        if layers.is_empty() || layers.len() > self.pipe.planes.len() {
+            let why = format!("{} layers, 1 to {} are valid", layers.len(), self.pipe.planes.len());
+            return Err(Error::input(OP, self.card.to_string(), why));
+        }
+        for layer in layers {
+            let frame = &layer.frame.frame;
+            if !layer.crop.fits(frame.size) {
+                let why = format!("the crop {} does not lie in it or is empty", layer.crop);
+                return Err(Error::input(OP, frame.to_string(), why));
+            }
+            if self.is_vkms() {
+                vkms::safe(layer.frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gets a seeded writeback buffer of `size` ready, if there is a writeback connector.
+    pub(super) fn aim(&mut self, writeback: Option<Fourcc>, size: Size) -> Result<()> {
+        let Some((_, formats)) = &self.pipe.writeback else { return Ok(()) };
+        let most_precise = |fourcc: &&Fourcc| fourcc.pixel().map_or(0, |pixel| pixel.bytes);
+        let fourcc = writeback.or_else(|| formats.iter().max_by_key(most_precise).copied());
+        let Some(fourcc) = fourcc.filter(|fourcc| formats.contains(fourcc)) else {
+            let why = format!("{fourcc:?} is not among its writeback formats {formats:?}");
+            return Err(Error::input("choosing a writeback format", self.card.to_string(), why));
+        };
+        self.targets.retain(|target| target.is(fourcc, size));
+        if self.targets.is_empty() {
+            self.targets.push(Target::new(&self.card, fourcc, size)?);
+        }
+        self.targets.iter_mut().try_for_each(Target::seed)
+    }
+
+    /// Commits the planes, and a writeback job into target `job`. `layers` carry the fences to wait for, if any.
+    fn send(&self, planes: &[Placed], layers: &[Layer<'_>], job: usize, what: &str) -> Result<Sent> {
+        let mut commit = Commit::new(&self.card);
+        let crtc = u64::from(u32::from(self.pipe.crtc.handle));
+        for (n, (_, plane)) in self.pipe.planes.iter().enumerate() {
+            let Some(Placed { framebuffer, crop, at }) = planes.get(n) else {
+                commit.set(plane, "FB_ID", 0)?.set(plane, "CRTC_ID", 0)?;
+                continue;
+            };
+            // Source positions are 16.16 fixed point, screen positions are signed.
+            let fixed = |pixels: u32| u64::from(pixels) << 16;
+            let signed = |pixels: i32| i64::from(pixels) as u64;
+            commit
+                .set(plane, "FB_ID", u64::from(*framebuffer))?
+                .set(plane, "CRTC_ID", crtc)?
+                .set(plane, "SRC_X", fixed(crop.x))?
+                .set(plane, "SRC_Y", fixed(crop.y))?
+                .set(plane, "SRC_W", fixed(crop.size.width))?
+                .set(plane, "SRC_H", fixed(crop.size.height))?
+                .set(plane, "CRTC_X", signed(at.0))?
+                .set(plane, "CRTC_Y", signed(at.1))?
+                .set(plane, "CRTC_W", crop.size.width.into())?
+                .set(plane, "CRTC_H", crop.size.height.into())?;
+            if let Some(fence) = layers.get(n).and_then(|layer| layer.fence) {
+                commit.set(plane, "IN_FENCE_FD", fence.as_raw_fd() as u64)?;
+            }
+        }
+        if let (Some((connector, _)), Some(target)) = (&self.pipe.writeback, self.targets.get(job)) {
+            commit.write_back(connector, target.framebuffer.id)?;
+        }
+        commit.send(what)
+    }
+}
+
+impl Pending<'_> {
+    /// Whether the frames are on the screen; waits for it at most `patience`.
+    ///
+    /// # Errors
+    /// The card's events can't be read.
+    pub fn flipped(&mut self, patience: Duration) -> Result<bool> {
+        Ok(self.sent.sequence(&self.screen.card, Instant::now() + patience)?.is_some())
+    }
+
+    /// Waits until the frames are on the screen, and looks at it.
+    ///
+    /// # Errors
+    /// The commit or its writeback did not end within 5 s, for example since a fence of a frame never signals; the writeback ended but
+    /// wrote nothing.
+    pub fn finish(mut self) -> Result<Shown> {
+        let until = Instant::now() + DEADLINE;
+        let Some(sequence) = self.sent.sequence(&self.screen.card, until)? else {
+            return Err(self.late("waiting for the page flip event"));
+        };
+        let frames_before = self.screen.on_screen.len() - self.framebuffers;
+        self.screen.on_screen.drain(..frames_before);
+        let mut recoveries = Recoveries::default();
+        let writeback = match self.jobs.is_empty() {
+            true => Err(NotObservable(format!("{} has no writeback connector", self.screen.card))),
+            false => Ok(self.written(until, &mut recoveries)?),
+        };
+        let crc = match &mut self.capture {
+            Ok(capture) => match capture.of_frame(sequence, until)? {
+                Some(crc) => Ok(crc),
+                None => return Err(self.late("waiting for a CRC")),
+            },
+            Err(why) => Err(why.clone()),
+        };
+        std::thread::sleep(self.screen.settle);
+        Ok(Shown { writeback, crc, sequence, recoveries })
+    }
+
+    /// The picture of the first job that is done and wrote something.
+    ///
+    /// vkms can lose a job (see [`super::vkms`]). Restarting the CRC source wakes it, with no other effect; where that is not possible, or
+    /// an earlier user of the device left jobs behind, another job for the same picture makes the kernel go on.
+    fn written(&mut self, until: Instant, recoveries: &mut Recoveries) -> Result<Picture> {
+        while self.jobs.len() <= self.screen.behind {
+            self.repeat()?;
+        }
+        let patience = vkms::patience(self.screen.size());
+        let mut restarted = false;
+        loop {
+            if let Some(picture) = self.done((Instant::now() + patience).min(until))? {
+                recoveries.woken = restarted.into();
+                recoveries.repeated = self.jobs.len() as u32 - 1;
+                self.screen.behind = self.jobs.len() - 1;
+                return Ok(picture);
+            }
+            if Instant::now() >= until {
+                return Err(self.late("waiting for the writeback fence"));
+            }
+            match &mut self.capture {
+                Ok(capture) if !restarted => {
+                    capture.restart()?;
+                    restarted = true;
+                }
+                _ if self.jobs.len() < JOBS => self.repeat()?,
+                _ => return Err(self.late("waiting for the writeback fence")),
+            }
+        }
+    }
+
+    /// Queues another job for the same picture.
+    fn repeat(&mut self) -> Result<()> {
+        let job = self.jobs.len();
+        if self.screen.targets.len() == job {
+            let another = self.screen.targets[0].another(&self.screen.card)?;
+            self.screen.targets.push(another);
+        }
+        self.screen.targets[job].seed()?;
+        // The frames' fences have signalled, or the first commit would not have happened.
+        let mut sent = self.screen.send(&self.planes, &[], job, &self.what)?;
+        self.jobs.extend(sent.fence.take());
+        match sent.sequence(&self.screen.card, Instant::now() + DEADLINE)? {
+            Some(_) => Ok(()),
+            None => Err(self.late("waiting for the page flip event")),
+        }
+    }
+
+    /// The picture of a job whose fence signals before `until` and that wrote something.
+    ///
+    /// Jobs end in the order of the queue, so the first one's fence is the one to wait for.
+    fn done(&self, until: Instant) -> Result<Option<Picture>> {
+        for (fence, target) in std::iter::zip(&self.jobs, &self.screen.targets) {
+            let signalled = wait::readable(fence, until).map_err(|errno| Error::new("poll", self.object(), errno))?;
+            if !signalled {
+                break;
+            }
+            if let Some(picture) = target.read()? {
+                return Ok(Some(picture));
+            }
+        }
+        Ok(None)
+    }
+
+    fn object(&self) -> String {
+        format!("{}, {}", self.screen.card, self.what)
+    }
+
+    fn late(&self, op: &'static str) -> Error {
+        Error::deadline(op, self.object(), DEADLINE)
+    }
+}

@@ -1,0 +1,112 @@
+//! What is known of vkms, seen in Linux 7.3, that a harness must not run into; and a measurement of the worst of it.
+//!
+//! **Lost writebacks.** When a job is done, a work item cleans up after it and switches the composer off. If the next job was
+//! committed in the meantime, nobody composes it and its fence never signals. The lost job stays at the head of the connector's queue:
+//! from then on each finished job signals the fence of the one before it, for every later user of the device, whatever is switched
+//! off and on. Starting a CRC capture switches the composer on again; done before the next commit, that brings the lost job to
+//! its end.
+//!
+//! **Offsets.** See [`safe`].
+
+use std::time::{Duration, Instant};
+
+use super::commit::Commit;
+use super::{DEADLINE, Screen, wait};
+use crate::dmabuf::SharedFrame;
+use crate::error::{Error, Result};
+use crate::frame::Size;
+
+/// Its name.
+pub(super) const DRIVER: &str = "vkms";
+
+/// How long to wait after a writeback before the next commit, so that the clean-up runs first.
+pub(super) const SETTLE: Duration = Duration::from_millis(1);
+
+/// After this long without its fence a writeback of `size` counts as lost: far longer than composing it takes (about 40 ns per
+/// pixel), so that a busy machine is not taken for a loss.
+pub(super) fn patience(size: Size) -> Duration {
+    Duration::from_millis(150) + Duration::from_micros(u64::from(size.width) * u64::from(size.height))
+}
+
+/// Refuses a frame that makes vkms read past the end of its buffer.
+///
+/// vkms adds the offset of a framebuffer's first plane twice: `drm_gem_fb_vmap` has it in the address already, and
+/// `packed_pixels_offset` adds it again. Such a frame shows the wrong bytes, and one without slack behind it takes the kernel down. A
+/// frame with slack may pass, so that a case can measure the fault.
+pub(super) fn safe(shared: &SharedFrame) -> Result<()> {
+    const OP: &str = "showing a frame on vkms";
+    let offset = shared.frame.planes.first().map_or(0, |plane| plane.offset);
+    if offset == 0 {
+        return Ok(());
+    }
+    let reads_until = shared.frame.packed()?.end.saturating_add(offset);
+    if reads_until <= shared.dmabuf.size {
+        return Ok(());
+    }
+    let why = format!(
+        "vkms adds its offset of {offset} B twice and would read until byte {reads_until}, which takes the kernel down; {} B more at the \
+         end of the buffer would make it safe to show",
+        reads_until - shared.dmabuf.size,
+    );
+    Err(Error::input(OP, shared.to_string(), why))
+}
+
+/// What became of writeback jobs that followed each other at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Race {
+    /// Jobs committed.
+    pub jobs: u32,
+    /// Jobs whose fence did not signal in time.
+    pub lost: u32,
+    /// Lost jobs whose fence signalled after a CRC capture was started.
+    pub woken: u32,
+}
+
+impl Screen {
+    /// Commits up to `jobs` writeback jobs, each `pause` after the fence of the one before signalled. Ends early with the first lost
+    /// job that can't be woken, since all later ones would be judged by the wrong fence.
+    ///
+    /// Lost jobs are woken where the CRC can be observed, and [`Self::show`] copes with those that are not.
+    ///
+    /// # Errors
+    /// The screen has no writeback connector, or an earlier loss has put its fences out of step; the driver refuses a commit.
+    pub fn race_writeback(&mut self, jobs: u32, pause: Duration) -> Result<Race> {
+        const OP: &str = "racing writeback jobs";
+        self.resize(self.size())?;
+        self.aim(None, self.size())?;
+        if self.behind > 0 {
+            let why = format!("its fences are {} jobs late since an earlier loss", self.behind);
+            return Err(Error::missing(OP, self.card.to_string(), why));
+        }
+        let mut race = Race::default();
+        while race.jobs < jobs {
+            race.jobs += 1;
+            let (Some((connector, _)), Some(target)) = (&self.pipe.writeback, self.targets.first()) else {
+                return Err(Error::missing(OP, self.card.to_string(), "it has no writeback connector"));
+            };
+            let mut commit = Commit::new(&self.card);
+            commit.set(&self.pipe.crtc, "ACTIVE", 1)?.write_back(connector, target.framebuffer.id)?;
+            let mut sent = commit.send("a writeback job alone")?;
+            if sent.sequence(&self.card, Instant::now() + DEADLINE)?.is_none() {
+                return Err(Error::deadline(OP, self.card.to_string(), DEADLINE));
+            }
+            let patience = patience(self.size());
+            let signals = || match &sent.fence {
+                Some(fence) => wait::readable(fence, Instant::now() + patience)
+                    .map_err(|errno| Error::new("poll", self.card.to_string(), errno)),
+                None => Ok(true),
+            };
+            if !signals()? {
+                race.lost += 1;
+                let capture = self.crc.as_ref().ok().map(|source| source.start()).transpose()?;
+                if capture.is_none() || !signals()? {
+                    self.behind += 1;
+                    break;
+                }
+                race.woken += 1;
+            }
+            std::thread::sleep(pause);
+        }
+        Ok(race)
+    }
+}
