@@ -89,11 +89,12 @@ impl From<std::io::Error> for Cause {
     }
 }
 
-/// `EINVAL (Invalid argument (os error 22))`; the number alone where the name is not known here.
+/// `EINVAL (Invalid argument)`; text and number where the name is not known here.
 fn errno_text(errno: rustix::io::Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
     match KNOWN_ERRNO.iter().find(|(known, _)| *known == errno) {
-        Some((_, name)) => format!("{name} ({})", std::io::Error::from(errno)),
-        None => std::io::Error::from(errno).to_string(),
+        Some((_, name)) => format!("{name} ({})", text.split(" (os error").next().unwrap_or(&text)),
+        None => text,
     }
 }
 

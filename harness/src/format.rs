@@ -235,7 +235,7 @@ impl Modifier {
 
     /// Vendor prefix of the code (its top 8 bits) by name, `None` for vendors unknown here.
     pub fn vendor(self) -> Option<&'static str> {
-        const VENDORS: [&str; 12] = [
+        const VENDORS: [&str; 13] = [
             "NONE",
             "INTEL",
             "AMD",
@@ -248,6 +248,7 @@ impl Modifier {
             "ALLWINNER",
             "AMLOGIC",
             "MTK",
+            "APPLE",
         ];
         VENDORS.get((self.0 >> 56) as usize).copied()
     }
