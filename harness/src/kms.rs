@@ -37,6 +37,7 @@ use writeback::Target;
 
 pub use crc::Crc;
 pub use formats::Offer;
+pub(crate) use formats::{in_formats, writeback_formats};
 pub use objects::{Plane, PlaneKind};
 pub use show::{Layer, Pending, Recoveries, Shown};
 pub use vkms::Race;

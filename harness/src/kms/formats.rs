@@ -17,7 +17,7 @@ pub struct Offer {
 }
 
 /// Formats of an `IN_FORMATS` blob, or what is wrong with the blob.
-pub(super) fn in_formats(blob: &[u8]) -> Result<Vec<Offer>, String> {
+pub(crate) fn in_formats(blob: &[u8]) -> Result<Vec<Offer>, String> {
     const VERSION: u32 = 1;
     let word = |n: usize| read_u32(blob, n * 4).ok_or_else(|| short(blob, "header"));
     let (version, formats, formats_at, modifiers, modifiers_at) = (word(0)?, word(2)?, word(3)?, word(4)?, word(5)?);
@@ -46,7 +46,7 @@ pub(super) fn in_formats(blob: &[u8]) -> Result<Vec<Offer>, String> {
 }
 
 /// Formats of a `WRITEBACK_PIXEL_FORMATS` blob: an array of fourcc codes.
-pub(super) fn writeback_formats(blob: &[u8]) -> Result<Vec<Fourcc>, String> {
+pub(crate) fn writeback_formats(blob: &[u8]) -> Result<Vec<Fourcc>, String> {
     if !blob.len().is_multiple_of(4) {
         return Err(format!("WRITEBACK_PIXEL_FORMATS has {} B, not a multiple of 4", blob.len()));
     }
