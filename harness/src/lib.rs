@@ -14,6 +14,7 @@ pub mod format;
 pub mod frame;
 pub mod golden;
 pub mod guess;
+pub mod inventory;
 pub mod junit;
 pub mod kernel;
 pub mod kms;
