@@ -10,12 +10,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::case::{Bench, Case, Cases, GoldenMode};
-use crate::kernel::{self, Command, Kernel};
-use crate::lane::{Lane, On};
+use crate::kernel::Command;
+use crate::lane::On;
 use crate::report::{Report, ReportDir};
+use crate::run::choice::{Choice, Refusal};
 use crate::run::progress::Progress;
 use crate::run::stop::Stop;
-use crate::run::{self, Plan, Session, select, text, worker};
+use crate::run::{Plan, Session, select, text, worker};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -120,14 +121,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Why a command ends without having done what it was asked.
-enum Refusal {
-    /// The user can put it right on the command line or in a file: exit code 2.
-    Usage(String),
-    /// The machine is in the way: exit code 3.
-    Machine(String),
-}
-
 /// Everything the `handover` command does, with the cases that `register` adds.
 pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
     let asked = Handover::parse();
@@ -169,31 +162,23 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
         say(&mut anstream::stdout(), &list);
         return Ok(ExitCode::SUCCESS);
     }
-    let (on, lane) = lane_of(&args)?;
-    if let Some(lane) = &lane {
-        lane.check_patterns(&names).map_err(|error| Refusal::Usage(error.to_string()))?;
+    let choice = Choice::new(args.on, args.lane.as_deref())?;
+    if let Some(lane) = &choice.lane {
+        lane.check_patterns(&names)?;
     }
     let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
-    let default_jobs = match on {
-        On::Host => run::processors(),
-        On::Sandbox => run::processors().min(2),
-    };
-    let jobs = args.jobs.or(lane.as_ref().and_then(|lane| lane.jobs)).unwrap_or(default_jobs);
+    let jobs = choice.jobs(args.jobs);
     let stop = Stop::default();
     stop_on_signals(&stop)?;
-    let again = match &args.lane {
-        Some(lane) => format!("handover run --lane {} --exact", lane.display()),
-        None => format!("handover run --on {on} --exact"),
-    };
     let plan = Plan {
-        kernel: kernel_for(on, lane.as_ref())?,
+        kernel: choice.kernel()?,
         worker: own_worker()?,
-        lane,
+        again: choice.again(),
+        lane: choice.lane,
         whole: args.filters.is_empty(),
         case_within: args.timeout,
         report,
         golden,
-        again,
     };
     let session = Session::open(plan, stop);
     let infos: Vec<_> = selected.iter().map(|&at| &cases[at].info).collect();
@@ -230,37 +215,12 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
         timeout: None,
         lane: args.lane,
     };
-    match lane_of(&args)? {
-        (_, Some(lane)) if lane.reference => run(args, cases, GoldenMode::Bless),
-        (_, lane) => Err(Refusal::Usage(format!(
+    match Choice::new(args.on, args.lane.as_deref())?.lane {
+        Some(lane) if lane.reference => run(args, cases, GoldenMode::Bless),
+        lane => Err(Refusal::Usage(format!(
             "lane {} is not a reference lane; only one with `reference = true` may bless",
             lane.map_or_else(String::new, |lane| lane.name)
         ))),
-    }
-}
-
-/// Where to run and by which rules.
-fn lane_of(args: &RunArgs) -> Result<(On, Option<Lane>), Refusal> {
-    let usage = |error: crate::lane::LaneError| Refusal::Usage(error.to_string());
-    let Some(path) = &args.lane else {
-        return match args.on.unwrap_or(On::Sandbox) {
-            On::Sandbox => Ok((On::Sandbox, Some(Lane::sandbox().map_err(usage)?))),
-            On::Host => Ok((On::Host, None)),
-        };
-    };
-    let lane = Lane::read(path).map_err(usage)?;
-    match args.on {
-        Some(on) if on != lane.on => {
-            Err(Refusal::Usage(format!("lane {} runs on the {}, which contradicts `--on {on}`", lane.name, lane.on)))
-        }
-        _ => Ok((lane.on, Some(lane))),
-    }
-}
-
-fn kernel_for(on: On, _lane: Option<&Lane>) -> Result<Box<dyn Kernel>, Refusal> {
-    match on {
-        On::Host => Ok(Box::new(kernel::Host)),
-        On::Sandbox => Err(Refusal::Machine("the sandbox is not merged yet; use `--on host`".into())),
     }
 }
 

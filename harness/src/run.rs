@@ -3,6 +3,7 @@
 //! A [`Session`] is one run: it lends its supervisor to whoever has a case to run, and at the end judges the lane and
 //! writes the report. The `handover` command and the `cargo test` target both drive cases through it.
 
+pub mod choice;
 pub mod kernel_log;
 mod link;
 pub mod progress;
@@ -230,7 +231,7 @@ impl Session {
             }
         }
         let nothing_ran = cases.iter().all(|case| case.verdict == Verdict::Skip);
-        let all_allowed = !cases.is_empty() && cases.iter().all(|case| case.allowed == Some(true));
+        let all_allowed = cases.iter().all(|case| case.allowed == Some(true));
         // One case that may skip here, asked for alone, is no reason for alarm; a whole run of them is.
         if nothing_ran && (self.whole || !all_allowed) {
             problems.push(match cases.len() {

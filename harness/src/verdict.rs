@@ -64,7 +64,7 @@ pub struct Try {
     pub text: String,
     /// How long the try took, in ms.
     pub duration_ms: u64,
-    /// The cases that the same worker had run before, oldest first.
+    /// The cases that the same worker had run before, oldest first; a report has them for failures only.
     pub ran_before: Vec<String>,
 }
 
@@ -113,10 +113,11 @@ pub fn settle(first: &Try, second: Option<&Try>, known: Option<&Known>) -> Settl
         (verdict, _) => {
             let mut message = first.text.clone();
             if let Some(known) = known {
-                message += &format!(
-                    "\n\n  not known  {} is listed with a message that contains {:?}; this one does not",
+                let other = format!(
+                    "{} is listed with a message that contains {:?}; this one does not",
                     known.url, known.matching
                 );
+                message += &format!("\n\n{}", row("not known", other));
             }
             let verdict = match second {
                 Some(second) if differs(first, second) => {
@@ -139,22 +140,38 @@ fn differs(first: &Try, second: &Try) -> bool {
     first.verdict != second.verdict
 }
 
+/// How many of the cases that ran before are named in a message.
+const SEQUENCE: usize = 40;
+
 fn difference(first: &Try, second: &Try) -> String {
     let again = match second.headline() {
         "" => second.verdict.to_string(),
         text => format!("{}: {text}", second.verdict),
     };
     if first.ran_before.is_empty() {
-        return format!(
-            "  repeated   in another fresh worker: {again}\n  \
-               order      nothing had run before in either worker: like a race, or memory that was never written"
-        );
+        return [
+            row("repeated", format!("in another fresh worker: {again}")),
+            row("order", "nothing had run before in either worker: like a race, or memory that was never written"),
+        ]
+        .join("\n");
     }
-    format!(
-        "  repeated   alone in a fresh worker: {again}\n  \
-           order      depends on what ran before; the first worker had run, in this order:\n{}",
-        first.ran_before.iter().map(|name| format!("             {name}")).collect::<Vec<_>>().join("\n")
-    )
+    let shown = &first.ran_before[first.ran_before.len().saturating_sub(SEQUENCE)..];
+    let before = match first.ran_before.len() - shown.len() {
+        0 => String::new(),
+        more => format!("\n({more} others, see the report)"),
+    };
+    let sequence =
+        format!("depends on what ran before; the first worker had run, in this order:{before}\n{}", shown.join("\n"));
+    [
+        row("repeated", format!("alone in a fresh worker: {again}")),
+        row("order", sequence.replace('\n', "\n              ")),
+    ]
+    .join("\n")
+}
+
+/// One fact of a failure under its label, in the columns that findings use.
+pub(crate) fn row(label: &str, text: impl fmt::Display) -> String {
+    format!("  {label:<9}   {text}")
 }
 
 #[cfg(test)]
@@ -201,7 +218,7 @@ mod tests {
         assert!(wants_repeat(&first, Some(&known())));
         let settled = settle(&first, Some(&first), Some(&known()));
         assert_eq!(settled.verdict, Verdict::Fail);
-        assert!(settled.message.unwrap().contains("not known  https://example.org/7"));
+        assert!(settled.message.unwrap().contains("not known   https://example.org/7"));
     }
 
     #[test]
@@ -227,7 +244,7 @@ mod tests {
         assert!(message.starts_with("the worker was killed by SIGABRT"), "{message}");
         assert!(message.contains("alone in a fresh worker: pass"), "{message}");
         assert!(message.contains("depends on what ran before"), "{message}");
-        assert!(message.contains("             a::first_runs"), "{message}");
+        assert!(message.contains("              a::first_runs"), "{message}");
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Link {
                 return Err(format!("the worker {how} before it was ready{}", link.last_words()));
             }
             Next::Late => {
-                let within = within.as_secs();
+                let within = within.as_secs_f64();
                 return Err(format!("the worker was not ready after {within} s{}", link.last_words()));
             }
             Next::Stopped => return Err("the run was stopped".into()),
@@ -142,7 +142,7 @@ impl Link {
                 Next::Closed => {
                     let how = self.how_it_ended();
                     self.await_output();
-                    return if began { Ending::Crashed(format!("the worker {how}")) } else { Ending::NeverBegan(how) };
+                    return if began { Ending::Crashed(format!("the worker {how} in the middle of this case")) } else { Ending::NeverBegan(how) };
                 }
                 Next::Late => {
                     self.running.kill();

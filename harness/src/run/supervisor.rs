@@ -204,7 +204,7 @@ impl Supervisor {
                 };
                 return Tried::Ended(Some(link), Box::new(attempt));
             }
-            Ending::Crashed(how) => (Verdict::Crash, format!("{how} in the middle of this case")),
+            Ending::Crashed(how) => (Verdict::Crash, how),
             Ending::TimedOut => {
                 (Verdict::Timeout, format!("no verdict after {} s; the worker was killed", within.as_secs_f64()))
             }
@@ -259,7 +259,10 @@ impl Supervisor {
             artifacts: self.settings.report.files_of_case(&case.name),
             kernel_log: first.kernel_log,
             output,
-            attempts: std::iter::once(first.tried).chain(second.map(|second| second.tried)).collect(),
+            attempts: std::iter::once(first.tried)
+                .chain(second.map(|second| second.tried))
+                .map(without_a_needless_sequence)
+                .collect(),
             allowed: None,
             blessed: first.blessed,
             again: format!("{} {}", self.settings.again, case.name),
@@ -275,6 +278,14 @@ impl Supervisor {
     }
 }
 
+/// What ran before matters to a failure alone; with every pass it would fill the report.
+fn without_a_needless_sequence(mut tried: Try) -> Try {
+    if !tried.verdict.is_red() {
+        tried.ran_before.clear();
+    }
+    tried
+}
+
 enum Tried {
     Ended(Option<Link>, Box<Attempt>),
     NeverBegan(String),
@@ -283,4 +294,89 @@ enum Tried {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Host;
+
+    const HELLO: &str = r#"echo '{"is":"hello","kernel":"7.3","no_kernel_log":null}'"#;
+    const ANSWERS: &str = r#"echo '{"is":"began"}'
+        echo '{"is":"done","verdict":"pass","text":"","duration_ms":1,"devices":{},"kernel_log":[],"blessed":[]}'"#;
+
+    fn case() -> CaseInfo {
+        CaseInfo {
+            name: "a::b_works".into(),
+            exporter: None,
+            importer: None,
+            needs: vec![],
+            known: None,
+            must_fail_under: vec![],
+        }
+    }
+
+    /// A supervisor whose worker is a shell script, with the folder that the script runs in.
+    fn supervisor(script: &str) -> (Supervisor, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let worker = Command::new("/bin/sh").args(["-c", script]).cwd(folder.path());
+        let settings = Settings {
+            kernel: Box::new(Host),
+            worker,
+            case_within: Duration::from_secs(5),
+            start_within: Duration::from_millis(1500),
+            report: ReportDir::open(folder.path()).unwrap(),
+            golden: GoldenMode::Check,
+            again: "again".into(),
+        };
+        (Supervisor::new(settings, Stop::default()), folder)
+    }
+
+    #[test]
+    fn a_worker_that_dies_before_its_case_is_replaced_once() {
+        let script = format!("{HELLO}; read request; [ -e died ] || {{ touch died; exit 3; }}; {ANSWERS}; read end");
+        let (supervisor, _folder) = supervisor(&script);
+        let report = supervisor.run(&case()).unwrap();
+        assert_eq!((report.verdict, report.attempts.len()), (Verdict::Pass, 1));
+        let notes = &supervisor.seen().notes;
+        assert_eq!(notes, &["a worker died between two cases and was replaced: it ended with exit status 3"]);
+    }
+
+    #[test]
+    fn two_workers_that_die_before_their_case_end_the_run() {
+        let (supervisor, _folder) = supervisor(&format!("{HELLO}; read request; exit 3"));
+        let halt = supervisor.run(&case()).unwrap_err().to_string();
+        assert!(halt.starts_with("two workers in a row died before they began a::b_works"), "{halt}");
+        // Nothing is started for the next case.
+        assert_eq!(supervisor.run(&case()).unwrap_err().to_string(), halt);
+        assert_eq!(supervisor.seen().workers_started, 2);
+    }
+
+    #[test]
+    fn a_worker_that_never_greets_is_an_error_with_its_words() {
+        for (script, expected) in [
+            (
+                "echo where is my driver >&2; exec sleep 60",
+                "was not ready after 1.5 s; it printed:\n    where is my driver",
+            ),
+            (
+                "echo Xlib: no display; exec sleep 60",
+                "did not greet: 17 bytes that are no answer: \"Xlib: no display\\n\"",
+            ),
+            ("exec /nonexistent/worker", "ended with exit status 127 before it was ready"),
+        ] {
+            let (supervisor, _folder) = supervisor(script);
+            let halt = supervisor.run(&case()).unwrap_err().to_string();
+            assert!(halt.contains(expected), "{halt}");
+            assert_eq!(supervisor.seen().workers_started, 2);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_answers_out_of_turn_is_a_crash() {
+        let (supervisor, _folder) = supervisor(&format!("{HELLO}; read request; {HELLO}; exec sleep 60"));
+        let report = supervisor.run(&case()).unwrap();
+        assert_eq!(report.verdict, Verdict::Crash);
+        assert!(report.message.unwrap().contains("out of turn"));
+    }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use crate::report::{CaseReport, Report, Side};
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, row};
 
 /// How many lines of what a worker printed are shown with a failure; the report has more.
 const OUTPUT_LINES: usize = 20;
@@ -60,13 +60,13 @@ pub fn failure(case: &CaseReport) -> String {
     text.push('\n');
     for (label, side) in [("exporter", &case.exporter), ("importer", &case.importer)] {
         if let Some(side) = side {
-            let _ = write!(text, "\n  {label:<10} {}", side_text(side));
+            let _ = write!(text, "\n{}", row(label, side_text(side)));
         }
     }
     for (label, path) in ["saved"].into_iter().chain(std::iter::repeat("")).zip(&case.artifacts) {
-        let _ = write!(text, "\n  {label:<10} {path}");
+        let _ = write!(text, "\n{}", row(label, path));
     }
-    let _ = write!(text, "\n  {:<10} {}", "again", case.again);
+    let _ = write!(text, "\n{}", row("again", &case.again));
     text
 }
 
@@ -91,12 +91,17 @@ pub fn summary(report: &Report) -> String {
     slowest(&mut text, report);
     blessed(&mut text, report);
     machine(&mut text, report);
+    text += &beyond_verdicts(report);
+    totals(&mut text, report);
+    text
+}
+
+/// What there is to say about the run that belongs to no case's verdict; empty if there is nothing.
+pub fn beyond_verdicts(report: &Report) -> String {
+    let mut text = String::new();
     section(&mut text, "notes", &report.notes);
     section(&mut text, "problems", &report.problems);
-    if let Some(error) = &report.error {
-        section(&mut text, "the run could not go on", std::slice::from_ref(error));
-    }
-    totals(&mut text, report);
+    section(&mut text, "the run could not go on", report.error.as_slice());
     text
 }
 
@@ -181,12 +186,12 @@ fn blessed(text: &mut String, report: &Report) {
 
 fn machine(text: &mut String, report: &Report) {
     let machine = &report.machine;
-    let mut lines = vec![format!("{:<10} {}", "on", machine.on)];
+    let mut lines = vec![format!("{:<9}   {}", "on", machine.on)];
     if let Some(kernel) = &machine.kernel {
-        lines.push(format!("{:<10} Linux {kernel}, log {}", "kernel", machine.kernel_log));
+        lines.push(format!("{:<9}   Linux {kernel}, log {}", "kernel", machine.kernel_log));
     }
     for (role, devices) in &machine.devices {
-        lines.extend(devices.iter().map(|device| format!("{:<10} {device}", role.as_str())));
+        lines.extend(devices.iter().map(|device| format!("{:<9}   {device}", role.as_str())));
     }
     section(text, "machine", &lines);
 }

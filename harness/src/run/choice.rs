@@ -1,0 +1,114 @@
+//! Where does a run take place, and by which rules is it judged? What the user chose, and what follows from it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::processors;
+use crate::kernel::{self, Kernel};
+use crate::lane::{Lane, LaneError, On};
+
+/// Why a command ends without having done what it was asked.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The user can put it right on the command line or in a file.
+    Usage(String),
+    /// The machine is in the way.
+    Machine(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Refusal::Usage(what) | Refusal::Machine(what)) = self;
+        f.write_str(what)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<LaneError> for Refusal {
+    fn from(error: LaneError) -> Refusal {
+        Refusal::Usage(error.to_string())
+    }
+}
+
+/// A place and its rules.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Where cases run.
+    pub on: On,
+    /// The rules; on the host there are none unless a lane is named.
+    pub lane: Option<Lane>,
+    /// The file of the lane, if one was named.
+    file: Option<PathBuf>,
+}
+
+impl Choice {
+    /// What follows from `--on` and `--lane`: the lane says where, and without one the sandbox is the place.
+    ///
+    /// # Errors
+    /// When the lane file cannot be used, or the two contradict each other.
+    pub fn new(on: Option<On>, lane: Option<&Path>) -> Result<Choice, Refusal> {
+        let Some(file) = lane else {
+            let on = on.unwrap_or(On::Sandbox);
+            let lane = match on {
+                On::Sandbox => Some(Lane::sandbox()?),
+                On::Host => None,
+            };
+            return Ok(Choice { on, lane, file: None });
+        };
+        let lane = Lane::read(file)?;
+        match on {
+            Some(on) if on != lane.on => Err(Refusal::Usage(format!(
+                "lane {} runs on the {}, which contradicts `--on {on}`",
+                lane.name, lane.on
+            ))),
+            _ => Ok(Choice { on: lane.on, lane: Some(lane), file: Some(file.to_owned()) }),
+        }
+    }
+
+    /// The same from `HANDOVER_ON` and `HANDOVER_LANE`, where there is no command line of ours.
+    ///
+    /// # Errors
+    /// As [`Choice::new`], and when `HANDOVER_ON` is neither `sandbox` nor `host`.
+    pub fn from_environment() -> Result<Choice, Refusal> {
+        let on = match std::env::var("HANDOVER_ON").as_deref() {
+            Ok("sandbox") => Some(On::Sandbox),
+            Ok("host") => Some(On::Host),
+            Ok("") | Err(_) => None,
+            Ok(other) => {
+                return Err(Refusal::Usage(format!("HANDOVER_ON is `{other}`; it can be `sandbox` or `host`")));
+            }
+        };
+        let lane = std::env::var_os("HANDOVER_LANE").filter(|path| !path.is_empty());
+        Choice::new(on, lane.as_deref().map(Path::new))
+    }
+
+    /// Starts nothing yet; [`Kernel::spawn`] does.
+    ///
+    /// # Errors
+    /// When the place does not exist on this machine.
+    pub fn kernel(&self) -> Result<Box<dyn Kernel>, Refusal> {
+        match self.on {
+            On::Host => Ok(Box::new(kernel::Host)),
+            On::Sandbox => Err(Refusal::Machine("the sandbox is not merged yet; use `--on host`".into())),
+        }
+    }
+
+    /// Workers at once: what was asked for, or what the lane says, or what suits the place.
+    pub fn jobs(&self, asked: Option<usize>) -> usize {
+        let suitable = match self.on {
+            On::Host => processors(),
+            // Each is a kernel of its own, with its own memory and its own slow start of drivers.
+            On::Sandbox => processors().min(2),
+        };
+        asked.or(self.lane.as_ref().and_then(|lane| lane.jobs)).unwrap_or(suitable)
+    }
+
+    /// The command that runs one case of this choice, without the case's name.
+    pub fn again(&self) -> String {
+        match &self.file {
+            Some(file) => format!("handover run --lane {} --exact", file.display()),
+            None => format!("handover run --on {} --exact", self.on),
+        }
+    }
+}
