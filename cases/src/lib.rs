@@ -10,12 +10,12 @@ use handover::cx::Cx;
 mod render;
 mod scanout;
 mod vulkan;
-//mod writeback;
+mod writeback;
 
 /// Every case, family by family.
 pub fn register(cases: &mut Cases<Cx>) {
     scanout::register(cases);
     vulkan::register(cases);
     render::register(cases);
-    //writeback::register(cases);
+    writeback::register(cases);
 }

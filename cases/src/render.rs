@@ -8,8 +8,6 @@ use handover::prelude::*;
 /// Where the memory that is drawn into came from.
 #[derive(Clone, Copy)]
 enum Source {
-    /// The GPU's own, not shared with anybody.
-    Own,
     /// Exported by the second instance of the same driver.
     SecondInstance,
     /// Exported by the other driver.
@@ -44,7 +42,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     Source::OtherDriver => GpuB,
                     Source::Screen => Screen,
                     Source::Udmabuf => Cpu,
-                    Source::Own | Source::SecondInstance => GpuA,
+                    Source::SecondInstance => GpuA,
                 })
                 .to(GpuA);
         }
@@ -118,7 +116,6 @@ fn memory_of(cx: &mut Cx, source: Source) -> Result<SharedFrame, Trouble> {
     let exporter = match source {
         Source::Screen => Err(cx.screen()?.dumb(FOURCC, scene::SIZE)?),
         Source::Udmabuf => Err(cx.udmabuf(FOURCC, scene::SIZE)?),
-        Source::Own => Ok(cx.gpu(GpuA)?),
         Source::SecondInstance => Ok(cx.second_instance(GpuA)?),
         Source::OtherDriver => Ok(cx.gpu(GpuB)?),
     };

@@ -65,7 +65,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         ("one_column", Rect { x: 125, y: 0, size: px(1, 130) }),
     ] {
         let frame = NewFrame::of(Fourcc::XR24, SIZE);
-        add(cases, format!("crops::{name}"), GpuA, &frame, move |shared| Layer { frame: shared, crop, at: (11, 5) });
+        add(cases, format!("crops::{name}"), GpuA, &frame, move |shared| Layer {
+            crop,
+            at: (11, 5),
+            ..Layer::whole(shared)
+        });
     }
     cases
         .add("scanout::tells_two_frames_apart", tells_two_frames_apart)

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::finding::Finding;
 
 /// The part a device plays in a case. Names of devices never appear in a case; roles do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Role {
     /// The first GPU.
     GpuA,

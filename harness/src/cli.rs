@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::case::{Bench, Case, Cases, GoldenMode};
+use crate::case::{Bench, Case, Cases, GoldenMode, Role};
+use crate::inventory;
 use crate::kernel::Command;
 use crate::lane::On;
+use crate::peer;
 use crate::report::{Report, ReportDir};
 use crate::run::choice::{Choice, Refusal};
 use crate::run::progress::Progress;
@@ -42,9 +44,18 @@ enum Asked {
     /// Write golden images from what the reference lane renders now
     #[command(after_help = BLESS_HELP)]
     Bless(BlessArgs),
+    /// List devices and facilities, and why the rest is missing
+    Devices(inventory::DevicesArgs),
     /// Serve cases to a supervisor on the standard streams
     #[command(hide = true)]
     Worker,
+    /// Play a role in a process of its own, on the socket that is the standard input
+    #[command(hide = true)]
+    Peer {
+        /// The role
+        #[arg(value_enum)]
+        role: Role,
+    },
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -131,6 +142,10 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
     let done = match asked.command {
         Asked::Run(args) => run(args, &cases, GoldenMode::Check),
         Asked::Bless(args) => bless(args, &cases),
+        Asked::Devices(args) => Ok(inventory::command(args)),
+        Asked::Peer { role } => peer::serve(role)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| Refusal::Machine(format!("the peer ends: {error}"))),
         Asked::Worker => worker::serve(&cases)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Refusal::Machine(format!("the worker ends: {error}"))),

@@ -18,7 +18,7 @@ use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
 use crate::golden::{self, Blessing, Goldens, Origin};
 use crate::guess::{Known, Suspects, guess};
-use crate::kms::{Layer, NotObservable, Observed, Screen};
+use crate::kms::{Layer, NotObservable, Observed, Recoveries, Screen};
 use crate::pattern::Pattern;
 use crate::peer::Peer;
 use crate::picture::Picture;
@@ -421,8 +421,12 @@ impl Cx {
             }
             Err(why) => self.fact("CRC", why),
         }
-        if shown.recoveries > 0 {
-            self.fact("recovered", format!("{} lost writebacks were repeated", shown.recoveries));
+        let Recoveries { woken, repeated } = shown.recoveries;
+        if woken + repeated > 0 {
+            self.fact(
+                "recovered",
+                format!("lost writebacks: {woken} woken by the CRC source, {repeated} jobs repeated"),
+            );
         }
         if observed {
             Ok(())

@@ -132,6 +132,11 @@ impl Screen {
         self.pipe.writeback.as_ref().map_or(&[], |(_, formats)| formats)
     }
 
+    /// Why the CRTC's CRC can't be observed; `None` if it can.
+    pub fn crc_missing(&self) -> Option<String> {
+        self.crc.as_ref().err().map(|why| why.0.clone())
+    }
+
     /// Width and height of the CRTC's picture.
     pub fn size(&self) -> Size {
         self.size

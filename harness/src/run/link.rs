@@ -142,7 +142,11 @@ impl Link {
                 Next::Closed => {
                     let how = self.how_it_ended();
                     self.await_output();
-                    return if began { Ending::Crashed(format!("the worker {how} in the middle of this case")) } else { Ending::NeverBegan(how) };
+                    return if began {
+                        Ending::Crashed(format!("the worker {how} in the middle of this case"))
+                    } else {
+                        Ending::NeverBegan(how)
+                    };
                 }
                 Next::Late => {
                     self.running.kill();
