@@ -61,8 +61,12 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let plain = NewFrame::of(Fourcc::XR24, SIZE);
         let frames = [
             ("dedicated", plain.clone(), OffsetBy::Layout),
-            ("padded_pitch", plain.clone().padded(64), OffsetBy::Layout),
-            ("pitch_of_a_page", plain.clone().padded(4096 - 1000), OffsetBy::Layout),
+            ("padded_pitch", plain.clone().padded(72), OffsetBy::Layout),
+            (
+                "pitch_of_a_page",
+                plain.clone().padded(4096 - 1000).in_room(Room::SubAllocated { before: 0, after: 65536 }),
+                OffsetBy::Layout,
+            ),
             (
                 "neighbour_behind",
                 plain.clone().in_room(Room::SubAllocated { before: 0, after: 65536 }),
@@ -94,6 +98,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         cases.add(format!("vulkan::buffer_arrives::{pair}"), move |cx| buffer_arrives(cx, from, to)).from(from).to(to);
     }
     for gpu in [GpuA, GpuB] {
+        cases
+            .add(format!("vulkan::draws_with_any_pitch_it_accepts::{gpu}"), move |cx| draws_with_any_pitch(cx, gpu))
+            .from(gpu)
+            .known("cases/findings/llvmpipe-unaligned-pitch.md", "SIGSEGV");
+        cases.add(format!("vulkan::both_modifier_lists_agree::{gpu}"), move |cx| both_lists_agree(cx, gpu)).from(gpu);
         cases
             .add(format!("vulkan::opaque_image_arrives::{gpu}_to_its_second_instance"), move |cx| opaque_image(cx, gpu))
             .from(gpu)
@@ -211,5 +220,29 @@ fn opaque_buffer(cx: &mut Cx, gpu: Role) -> Outcome {
     cx.sees_words(format!("second instance of {gpu}"), &noise_words(7, count), &imported.read_back()?)?;
     imported.fill(8)?;
     cx.sees_words(format!("{gpu} after its second instance wrote"), &noise_words(8, count), &buffer.read_back()?)?;
+    cx.agree()
+}
+
+/// A pitch that the device takes at creation is one it can draw with: 1064 bytes, no multiple of 16.
+fn draws_with_any_pitch(cx: &mut Cx, gpu: Role) -> Outcome {
+    let gpu = cx.gpu(gpu)?;
+    let drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE).padded(64), 7)?;
+    cx.cpu_sees(&drawn.shared, &drawn.target)?;
+    cx.agree()
+}
+
+/// `VkDrmFormatModifierPropertiesListEXT` and `VkDrmFormatModifierPropertiesList2EXT` tell the same.
+fn both_lists_agree(cx: &mut Cx, gpu: Role) -> Outcome {
+    let gpu = cx.gpu(gpu)?;
+    for fourcc in [Fourcc::XR24, Fourcc::AB24, Fourcc::RG16, Fourcc::AB4H] {
+        let (one, other) = (gpu.modifiers(fourcc)?, gpu.modifiers_by_list2(fourcc)?);
+        cx.claim(format!("lists of {fourcc}"), one == other, || {
+            let modifiers =
+                |list: &[ModifierSupport]| format!("{:?}", list.iter().map(|entry| entry.modifier).collect::<Vec<_>>());
+            Finding::new(format!("the two modifier lists of {fourcc} differ"))
+                .row("List", modifiers(&one))
+                .row("List2", modifiers(&other))
+        });
+    }
     cx.agree()
 }

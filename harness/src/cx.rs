@@ -257,9 +257,12 @@ impl Cx {
         let mut known: Vec<Known<'_>> = suspects.known.to_vec();
         known.extend(before.map(|picture| Known { name: "the frame that was in the buffer before", picture }));
         let like = guess(&target.picture, actual, &Suspects { known: &known, pitch: suspects.pitch });
-        let saved = self.save(&reader, &target.picture, actual)?;
-        let finding = Finding::differs(format!("{reader} does not see the target"), &difference, like.as_ref());
-        self.case.disagreed.push(finding.verbatim("saved", saved));
+        self.save(&reader, &target.picture, actual)?;
+        self.case.disagreed.push(Finding::differs(
+            format!("{reader} does not see the target"),
+            &difference,
+            like.as_ref(),
+        ));
         Ok(())
     }
 
@@ -328,9 +331,8 @@ impl Cx {
         match goldens.check(&self.case.name, picture, tolerance)? {
             None => self.case.agreed.push("golden".to_owned()),
             Some(mismatch) => {
-                let saved = self.save("golden", &mismatch.target, picture)?;
-                let finding = mismatch.finding(&format!("{gpu:?} no longer renders its golden"));
-                self.case.disagreed.push(finding.verbatim("saved", saved));
+                self.save("golden", &mismatch.target, picture)?;
+                self.case.disagreed.push(mismatch.finding(&format!("{} does not render its golden", gpu.identity())));
             }
         }
         Ok(())
@@ -480,14 +482,13 @@ impl Cx {
         self.case.facts.iter().fold(finding, |finding, (label, text)| finding.row(*label, text.clone()))
     }
 
-    /// Saves target, actual and their difference; returns where, as one line.
-    fn save(&self, reader: &str, target: &Picture, actual: &Picture) -> Result<String> {
+    /// Saves target, actual and their difference among the case's artifacts.
+    fn save(&self, reader: &str, target: &Picture, actual: &Picture) -> Result<()> {
         let name: String = reader.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let folder = self.case.artifacts.join(name);
         std::fs::create_dir_all(&folder)
             .map_err(|error| Error::new("creating the directory for images", folder.display().to_string(), error))?;
-        png::save_difference(target, actual, &folder)?;
-        Ok(format!("{}/{{target,actual,diff}}.png", folder.display()))
+        png::save_difference(target, actual, &folder).map(drop)
     }
 
     /// What `gpu` lacks to export or import LINEAR frames of `fourcc`; `None` if nothing.
@@ -568,7 +569,7 @@ impl Bench for Cx {
         self.devices.forget_broken();
         let findings = vk::take_messages()
             .into_iter()
-            .filter(|message| message.severity == Severity::Error)
+            .filter(|message| message.severity == Severity::Error && !self.devices.excuses(message))
             .map(|message| format!("the validation layer objects: {message}"))
             .collect();
         CaseNotes { findings, blessed: case.blessed }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use crate::case::{DeviceIdentity, Role};
 use crate::error::{Error, Result};
+use crate::format::Fourcc;
 use crate::kms::Screen;
 use crate::peer::Peer;
-use crate::vk::{Gpu, Validation};
+use crate::vk::{Gpu, Message, Validation};
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
 pub const GPU_A: &str = "HANDOVER_GPU_A";
@@ -110,6 +111,25 @@ impl Devices {
             }),
             Role::Cpu => Some(DeviceIdentity { name: std::env::consts::ARCH.to_owned(), driver: String::new() }),
         }
+    }
+
+    /// Whether the validation layer says `message` only because a driver misinformed it.
+    ///
+    /// The layer learns what a modifier can do from `VkDrmFormatModifierPropertiesList2EXT`. A driver that leaves that list
+    /// empty makes it believe that nothing can be done, whatever the other list says. The empty list is a finding of its own
+    /// (`vulkan::both_modifier_lists_agree`); what follows from it is not a second one in every other case.
+    pub fn excuses(&self, message: &Message) -> bool {
+        const FEATURES: [&str; 2] =
+            ["VUID-VkImageViewCreateInfo-None-02273", "VUID-vkCmdCopyImageToBuffer-srcImage-01998"];
+        let misinforms = |slot: &Slot<Gpu>| match slot {
+            Slot::Open(gpu) => {
+                let list2 = gpu.modifiers_by_list2(Fourcc::XR24).unwrap_or_default();
+                list2.is_empty() && gpu.modifiers(Fourcc::XR24).is_ok_and(|list| !list.is_empty())
+            }
+            Slot::Untried | Slot::Missing(_) => false,
+        };
+        FEATURES.contains(&message.vuid.as_str())
+            && self.gpus.values().chain(self.second_instances.values()).any(misinforms)
     }
 
     /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline.

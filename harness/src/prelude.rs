@@ -15,5 +15,6 @@ pub use crate::pattern::Pattern;
 pub use crate::picture::Picture;
 pub use crate::scene::{self, Scene};
 pub use crate::vk::{
-    BufferRequest, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, OffsetBy, Room, noise_words,
+    BufferRequest, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, ModifierSupport, OffsetBy, Room,
+    noise_words,
 };

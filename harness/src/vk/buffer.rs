@@ -6,6 +6,7 @@ use std::fmt;
 use ash::vk;
 use serde::{Deserialize, Serialize};
 
+use super::commands::{Order, Submission};
 use super::descriptors::Resource;
 use super::error::failed;
 use super::gpu::Gpu;
@@ -347,13 +348,13 @@ impl Buffer {
             unsafe { device.cmd_pipeline_barrier2(commands, &release) };
         };
         // SAFETY: a barrier on a live buffer of this device.
-        unsafe { self.gpu.commands().run("handing a new buffer over", || self.object(), record) }
+        unsafe { self.run("handing a new buffer over", record) }
     }
 
     /// Runs what `record` records, between an acquire of this buffer for `what` and its release.
     ///
     /// # Safety
-    /// As [`Commands::run`](super::commands::Commands::run); `record` uses the buffer as `what` says.
+    /// As [`Submission::submit`]; `record` uses the buffer as `what` says.
     unsafe fn acquired_for(
         &self,
         what: Use,
@@ -373,7 +374,16 @@ impl Buffer {
             unsafe { device.cmd_pipeline_barrier2(commands, &release) };
         };
         // SAFETY: barriers on a live buffer around what the caller vouches for.
-        unsafe { self.gpu.commands().run(op, || self.object(), record) }
+        unsafe { self.run(op, record) }
+    }
+
+    /// Submits what `record` records, and waits.
+    ///
+    /// # Safety
+    /// As [`Submission::submit`].
+    unsafe fn run(&self, op: &'static str, record: impl FnOnce(&ash::Device, vk::CommandBuffer)) -> Result<()> {
+        // SAFETY: the caller's contract is the one of this function.
+        unsafe { Submission::submit(self.gpu.device(), op, self.object(), Order::default(), record) }?.wait()
     }
 }
 

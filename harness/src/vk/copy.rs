@@ -3,6 +3,7 @@
 
 use ash::vk;
 
+use super::commands::{Order, Submission};
 use super::image::Image;
 use super::ownership::{COPY_FROM, COPY_TO, Use};
 use super::staging::Staging;
@@ -69,16 +70,31 @@ impl Image {
         Ok(Picture { size, fourcc, bytes: staging.bytes()?.to_vec() })
     }
 
-    /// Runs what `record` records, between an acquire of this image for `what` and its release.
+    /// As [`Self::submit_acquired`], and waits.
     ///
     /// # Safety
-    /// As [`Commands::run`](super::commands::Commands::run); `record` uses the image as `what` says, in its layout.
+    /// As there.
     pub(super) unsafe fn acquired_for(
         &self,
         what: Use,
         op: &'static str,
         record: impl FnOnce(&ash::Device, vk::CommandBuffer),
     ) -> Result<()> {
+        // SAFETY: the caller's contract is the one of this function.
+        unsafe { self.submit_acquired(what, op, Order::default(), record) }?.wait()
+    }
+
+    /// Submits what `record` records, between an acquire of this image for `what` and its release.
+    ///
+    /// # Safety
+    /// As [`Submission::submit`]; `record` uses the image as `what` says, in its layout.
+    pub(super) unsafe fn submit_acquired(
+        &self,
+        what: Use,
+        op: &'static str,
+        order: Order<'_>,
+        record: impl FnOnce(&ash::Device, vk::CommandBuffer),
+    ) -> Result<Submission> {
         let ours = self.gpu().device().queue_family;
         let acquire = [self.owner().acquire_image(self.raw(), ours, what)];
         let release = [self.owner().release_image(self.raw(), ours, what)];
@@ -92,7 +108,7 @@ impl Image {
             unsafe { device.cmd_pipeline_barrier2(commands, &release) };
         };
         // SAFETY: barriers on a live image around what the caller vouches for.
-        unsafe { self.gpu().commands().run(op, || self.object(), record) }
+        unsafe { Submission::submit(self.gpu().device(), op, self.object(), order, record) }
     }
 
     /// The whole image, packed in a buffer from its start.

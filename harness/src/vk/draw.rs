@@ -1,17 +1,22 @@
 #![expect(unsafe_code, reason = "records draws and dispatches")]
 //! How shaders write an image and look at it: the stamped pattern drawn, every pixel sampled.
 
+use std::sync::Arc;
+
 use ash::vk;
 
+use super::commands::{Order, Submission};
 use super::descriptors::{Resource, Through};
 use super::format::component_bits;
 use super::image::Image;
+use super::owned::Owned;
 use super::ownership::{COMPUTE_TO, DRAW_TO, SAMPLE_IN_COMPUTE};
-use super::pipeline::Work;
+use super::pipeline::{Pipeline, Work};
 use super::staging::Staging;
 use super::support::known_format;
 use crate::error::{Error, Result};
 use crate::format::Numeric;
+use crate::frame::Size;
 use crate::picture::Picture;
 
 /// What a draw begins with.
@@ -21,6 +26,31 @@ pub(super) enum Ground {
     Covered,
     /// One colour: R, G, B, A.
     Colour([f32; 4]),
+}
+
+/// The draw call for the pattern on one image.
+pub(super) struct PatternDraw {
+    pub(super) pipeline: Arc<Pipeline>,
+    size: Size,
+    is_float16: bool,
+    /// Width of R, G, B, A.
+    bits: [u32; 4],
+}
+
+impl PatternDraw {
+    /// Records the draw, inside a rendering to that image.
+    pub(super) fn record(&self, device: &ash::Device, commands: vk::CommandBuffer, stamp: u32) {
+        let [r, g, b, a] = self.bits;
+        let immediates = [self.size.width, self.size.height, stamp, u32::from(self.is_float16), r, g, b, a];
+        let immediates: Vec<u8> = immediates.into_iter().flat_map(u32::to_ne_bytes).collect();
+        // SAFETY: recording; the pipeline is live and made for this attachment's format.
+        unsafe { device.cmd_bind_pipeline(commands, vk::PipelineBindPoint::GRAPHICS, self.pipeline.raw.raw()) };
+        let layout = self.pipeline.layout.raw();
+        // SAFETY: recording; the layout has these 32 bytes.
+        unsafe { device.cmd_push_constants(commands, layout, vk::ShaderStageFlags::ALL, 0, &immediates) };
+        // SAFETY: recording, inside a rendering; all dynamic state is set.
+        unsafe { device.cmd_draw(commands, 3, 1, 0, 0) };
+    }
 }
 
 /// Size of a workgroup of `shaders/sample.wgsl` in pixels.
@@ -33,38 +63,50 @@ impl Image {
     /// The format is not packed RGB, the device cannot draw to such images, or the driver fails.
     #[doc(alias = "vkCmdDraw")]
     pub fn draw_pattern(&self, stamp: u32) -> Result<()> {
+        let pattern = self.pattern_draw()?;
+        let draw = |device: &ash::Device, commands| pattern.record(device, commands, stamp);
+        // SAFETY: a draw with a pipeline for this format, which `pattern` keeps alive.
+        unsafe { self.draw_on(Ground::Covered, "drawing the pattern", draw) }
+    }
+
+    /// What it takes to draw the pattern.
+    pub(super) fn pattern_draw(&self) -> Result<PatternDraw> {
         let Some(pixel) = self.fourcc().pixel() else {
             let why = format!("{} is not a packed RGB format known here", self.fourcc());
             return Err(Error::input("drawing the pattern", self.object(), why));
         };
         let pipeline = self.gpu().pipeline(Work::Pattern, known_format(self.gpu().device(), self.fourcc())?)?;
-        let [r, g, b, a] = component_bits(self.fourcc());
-        let float16 = u32::from(pixel.numeric == Numeric::Float16);
-        let immediates = [self.size().width, self.size().height, stamp, float16, r, g, b, a];
-        let immediates: Vec<u8> = immediates.into_iter().flat_map(u32::to_ne_bytes).collect();
-        let draw = |device: &ash::Device, commands| {
-            // SAFETY: recording; the pipeline is live and made for this attachment format.
-            unsafe { device.cmd_bind_pipeline(commands, vk::PipelineBindPoint::GRAPHICS, pipeline.raw.raw()) };
-            let stages = vk::ShaderStageFlags::ALL;
-            // SAFETY: recording; the layout has these 32 bytes.
-            unsafe { device.cmd_push_constants(commands, pipeline.layout.raw(), stages, 0, &immediates) };
-            // SAFETY: recording, inside a rendering; all dynamic state is set.
-            unsafe { device.cmd_draw(commands, 3, 1, 0, 0) };
-        };
-        // SAFETY: a draw with a pipeline for this format.
-        unsafe { self.draw_on(Ground::Covered, "drawing the pattern", draw) }
+        let is_float16 = pixel.numeric == Numeric::Float16;
+        Ok(PatternDraw { pipeline, size: self.size(), is_float16, bits: component_bits(self.fourcc()) })
     }
 
-    /// Records a rendering to the whole image around `draw`, and runs it.
+    /// As [`Self::submit_draw`], and waits.
     ///
     /// # Safety
-    /// `draw` records valid draws for this attachment, on objects that live until this call returns.
+    /// As there.
     pub(super) unsafe fn draw_on(
         &self,
         ground: Ground,
         op: &'static str,
         draw: impl FnOnce(&ash::Device, vk::CommandBuffer),
     ) -> Result<()> {
+        // SAFETY: the caller's contract is the one of this function.
+        let (submission, _view) = unsafe { self.submit_draw(ground, op, Order::default(), draw) }?;
+        submission.wait()
+    }
+
+    /// Records a rendering to the whole image around `draw`, and submits it. The view must live until its end.
+    ///
+    /// # Safety
+    /// `draw` records valid draws for this attachment, on objects that live until the submission's end. As
+    /// [`Submission::submit`] for `order`.
+    pub(super) unsafe fn submit_draw(
+        &self,
+        ground: Ground,
+        op: &'static str,
+        order: Order<'_>,
+        draw: impl FnOnce(&ash::Device, vk::CommandBuffer),
+    ) -> Result<(Submission, Owned<vk::ImageView>)> {
         if !self.features().draw {
             return Err(Error::missing(op, self.object(), "the device does not draw to such images"));
         }
@@ -95,8 +137,9 @@ impl Image {
             // SAFETY: the rendering was begun above.
             unsafe { device.cmd_end_rendering(commands) };
         };
-        // SAFETY: a complete rendering to this image, whose view lives until the call returns.
-        unsafe { self.acquired_for(DRAW_TO, op, record) }
+        // SAFETY: a complete rendering to this image; the caller keeps the view.
+        let submission = unsafe { self.submit_acquired(DRAW_TO, op, order, record) }?;
+        Ok((submission, view))
     }
 
     /// Every pixel as a sampler shows it: R, G, B, A, rows from the top.

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use ash::{ext, khr, vk};
 use gpu_allocator::vulkan::{Allocator, AllocatorCreateDesc};
 
-use super::commands::Commands;
 use super::error::failed;
 use super::extensions::required_extensions;
 use super::identity::DriverIdentity;
@@ -27,7 +26,6 @@ pub struct Gpu(Arc<Inner>);
 /// What a [`Gpu`] owns. Fields are dropped in this order: users of the device before the device.
 pub(super) struct Inner {
     pipelines: Pipelines,
-    commands: Commands,
     allocator: Mutex<ManuallyDrop<Allocator>>,
     device: Arc<Device>,
 }
@@ -67,9 +65,8 @@ impl Gpu {
             allocation_sizes: Default::default(),
         })
         .map_err(|error| Error::missing("creating the staging allocator", identity.to_string(), error.to_string()))?;
-        let commands = Commands::new(&device)?;
         let allocator = Mutex::new(ManuallyDrop::new(allocator));
-        Ok(Self(Arc::new(Inner { pipelines: Pipelines::default(), commands, allocator, device })))
+        Ok(Self(Arc::new(Inner { pipelines: Pipelines::default(), allocator, device })))
     }
 
     /// Which driver and device this is.
@@ -88,10 +85,6 @@ impl Gpu {
 
     pub(super) fn pipelines(&self) -> &Pipelines {
         &self.0.pipelines
-    }
-
-    pub(super) fn commands(&self) -> &Commands {
-        &self.0.commands
     }
 
     pub(super) fn allocator(&self) -> &Mutex<ManuallyDrop<Allocator>> {
@@ -121,6 +114,8 @@ pub(super) struct Device {
     raw: ash::Device,
     /// `VK_KHR_external_memory_fd`.
     pub(super) memory_fd: khr::external_memory_fd::Device,
+    /// `VK_KHR_external_semaphore_fd`.
+    pub(super) semaphore_fd: khr::external_semaphore_fd::Device,
     /// `VK_EXT_image_drm_format_modifier`.
     pub(super) modifier: ext::image_drm_format_modifier::Device,
     /// The physical device.
@@ -131,6 +126,8 @@ pub(super) struct Device {
     pub(super) limits: vk::PhysicalDeviceLimits,
     /// A queue family that can draw, compute and copy.
     pub(super) queue_family: u32,
+    /// Its first queue.
+    pub(super) queue: Mutex<vk::Queue>,
     /// Who answered.
     pub(super) identity: DriverIdentity,
     abandoned: AtomicBool,
@@ -165,8 +162,11 @@ impl Device {
         // family exists, the features are mandatory.
         let raw =
             unsafe { instance.raw().create_device(physical, &info, None) }.map_err(|code| failed(OP, object, code))?;
+        // SAFETY: the device was created with one queue of this family.
+        let queue = unsafe { raw.get_device_queue(queue_family, 0) };
         Ok(Arc::new(Self {
             memory_fd: khr::external_memory_fd::Device::new(instance.raw(), &raw),
+            semaphore_fd: khr::external_semaphore_fd::Device::new(instance.raw(), &raw),
             modifier: ext::image_drm_format_modifier::Device::new(instance.raw(), &raw),
             raw,
             physical,
@@ -174,6 +174,7 @@ impl Device {
             memory: unsafe { instance.raw().get_physical_device_memory_properties(physical) },
             limits: properties.limits,
             queue_family,
+            queue: Mutex::new(queue),
             identity,
             abandoned: AtomicBool::new(false),
             instance,

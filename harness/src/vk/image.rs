@@ -9,6 +9,7 @@ use ash::vk;
 use serde::{Deserialize, Serialize};
 
 use super::check;
+use super::commands::{Order, Submission};
 use super::error::failed;
 use super::gpu::Gpu;
 use super::memory::{Dedicated, HandleType, Memory, OpaqueMemory, Requirements};
@@ -440,7 +441,10 @@ impl Image {
             }
         };
         // SAFETY: a barrier on a live image of this device.
-        unsafe { self.gpu.commands().run("handing a new image over", || self.object(), record) }
+        unsafe {
+            Submission::submit(self.gpu.device(), "handing a new image over", self.object(), Order::default(), record)
+        }?
+        .wait()
     }
 }
 
