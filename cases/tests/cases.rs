@@ -51,6 +51,7 @@ fn run(mut arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         worker: Command::new(env!("CARGO_BIN_EXE_handover")).args(["worker"]),
         lane: choice.lane,
         whole,
+        none_is_red: whole,
         case_within: None,
         report: ReportDir::open(&report_path(&arguments))?,
         golden: GoldenMode::Check,

@@ -191,6 +191,7 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
         again: choice.again(),
         lane: choice.lane,
         whole: args.filters.is_empty(),
+        none_is_red: true,
         case_within: args.timeout,
         report,
         golden,

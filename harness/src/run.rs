@@ -45,6 +45,8 @@ pub struct Plan {
     pub lane: Option<Lane>,
     /// Whether every case was asked for; what is missing can only be judged then.
     pub whole: bool,
+    /// Whether it is red when nothing ran; not where another runner asks for one case at a time.
+    pub none_is_red: bool,
     /// Deadline of one case; without one, the lane's, or 30 s.
     pub case_within: Option<Duration>,
     /// Where the report goes.
@@ -60,6 +62,7 @@ pub struct Session {
     supervisor: Supervisor,
     lane: Option<Lane>,
     whole: bool,
+    none_is_red: bool,
     report: ReportDir,
     machine: Machine,
     stop: Stop,
@@ -99,6 +102,7 @@ impl Session {
             supervisor: Supervisor::new(settings, stop.clone()),
             lane: plan.lane,
             whole: plan.whole,
+            none_is_red: plan.none_is_red,
             report: plan.report,
             machine,
             stop,
@@ -232,8 +236,8 @@ impl Session {
         }
         let nothing_ran = cases.iter().all(|case| case.verdict == Verdict::Skip);
         let all_allowed = cases.iter().all(|case| case.allowed == Some(true));
-        // One case that may skip here, asked for alone, is no reason for alarm; a whole run of them is.
-        if nothing_ran && (self.whole || !all_allowed) {
+        // A few cases that may all skip here are no reason for alarm when they were asked for; a whole run of them is.
+        if self.none_is_red && nothing_ran && (self.whole || !all_allowed) {
             problems.push(match cases.len() {
                 0 => "no case ran: there is none".into(),
                 skipped => format!("no case ran: {skipped} were skipped, so nothing was shown"),

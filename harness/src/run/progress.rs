@@ -64,7 +64,6 @@ impl Progress {
                 bar.set_prefix(format!("{} failing  ", state.failing));
             }
         }
-        self.show_running(&state);
         if case.verdict != Verdict::Pass {
             let line = text::line(case);
             self.line(&mut state, &line);

@@ -134,7 +134,7 @@ fn skips(text: &mut String, report: &Report) {
         .into_iter()
         .map(|((refused, reason), names)| {
             let refused = if refused { " (not allowed in this lane)" } else { "" };
-            format!("{} × {reason}{refused}\n    {}", names.len(), names.join("\n    "))
+            format!("{} × {reason}{refused}\n  {}", names.len(), names.join("\n  "))
         })
         .collect();
     section(text, "skipped", &lines);
