@@ -24,6 +24,10 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 type Reports = Arc<Mutex<Vec<CaseReport>>>;
 
 fn main() -> ExitCode {
+    // The sandbox starts this program again as the init of its kernel.
+    if let Some(code) = handover::sandbox::guest_main() {
+        return code;
+    }
     run(Arguments::from_args()).unwrap_or_else(|error| {
         say(&format!("error: {error}\n"));
         ExitCode::FAILURE

@@ -188,7 +188,14 @@ fn machine(text: &mut String, report: &Report) {
     let machine = &report.machine;
     let mut lines = vec![format!("{:<9}   {}", "on", machine.on)];
     if let Some(kernel) = &machine.kernel {
-        lines.push(format!("{:<9}   Linux {kernel}, log {}", "kernel", machine.kernel_log));
+        let from = match machine.kernel_from.as_str() {
+            "" => String::new(),
+            from => format!(" ({from})"),
+        };
+        lines.push(format!("{:<9}   Linux {kernel}{from}, log {}", "kernel", machine.kernel_log));
+    }
+    if !machine.mesa.is_empty() {
+        lines.push(format!("{:<9}   {}", "Mesa", machine.mesa.join(" and ")));
     }
     for (role, devices) in &machine.devices {
         lines.extend(devices.iter().map(|device| format!("{:<9}   {device}", role.as_str())));
