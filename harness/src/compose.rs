@@ -1,11 +1,11 @@
 //! What a CRTC should show: layers over black, in 16 bits per channel, and that picture in a writeback format.
 //!
 //! Pure, and computed from the KMS documentation ("Plane Composition Properties": without other properties a plane is
-//! blended pre-multiplied over what lies below, without scaling, and the CRTC's background is black), not from what a driver
-//! does. It knows no colour management, no rotation and no YCbCr.
+//! blended pre-multiplied over what lies below, without scaling, and the CRTC's background is black), not from what a
+//! driver does. It knows no colour management, no rotation and no YCbCr.
 //!
-//! Widening a component of n bits means v x 65535 / (2^n - 1), rounded to nearest. That is exact for 4, 8 and 16 bits. For
-//! 5, 6 and 10 bits the documentation leaves the rounding open (hardware repeats bits instead), see [`tolerance`].
+//! Widening a component of n bits means v x 65535 / (2^n - 1), rounded to nearest. That is exact for 4, 8 and 16 bits.
+//! For 5, 6 and 10 bits the documentation leaves the rounding open (hardware repeats bits instead), see [`tolerance`].
 
 use half::f16;
 
@@ -149,7 +149,8 @@ impl Composed {
 
     /// The CRC that vkms reports for this picture: `crc32_le`, seed 0, over A, R, G, B in 16 bits each, row by row.
     ///
-    /// Other drivers compute theirs in ways of their own ("in an unspecified way", `drivers/gpu/drm/drm_debugfs_crc.c`).
+    /// Other drivers compute theirs in ways of their own ("in an unspecified way",
+    /// `drivers/gpu/drm/drm_debugfs_crc.c`).
     pub fn crc_vkms(&self) -> u32 {
         // The kernel's crc32_le neither inverts its seed nor its result, crc32fast does both.
         let mut crc = crc32fast::Hasher::new_with_initial(!0);
@@ -175,9 +176,9 @@ impl std::fmt::Debug for Composed {
 /// How far a correct display may be from [`Composed::to`], in steps of `writeback`'s narrowest channel, when an opaque
 /// picture in `source` is shown: 0 where both widen exactly.
 ///
-/// One step is allowed where a source component has 5, 6 or 10 bits and the writeback format has more bits than that, since
-/// bit repetition and division round differently, and where the writeback format has 5, 6 or 10 bits, since narrowing may
-/// truncate.
+/// One step is allowed where a source component has 5, 6 or 10 bits and the writeback format has more bits than that,
+/// since bit repetition and division round differently, and where the writeback format has 5, 6 or 10 bits, since
+/// narrowing may truncate.
 pub fn tolerance(source: Fourcc, writeback: Fourcc) -> Result<u32> {
     let exact = |component: &Component| component.channel == Channel::X || matches!(component.bits, 4 | 8 | 16);
     let all_exact = |layout: &PixelLayout| layout.numeric == Numeric::Unorm && layout.components.iter().all(exact);
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_opaque_picture_comes_back_as_it_was() {
-        let bytes: Vec<u8> = (0..5 * 3 * 4).map(|n| n as u8 * 7).collect();
+        let bytes: Vec<u8> = (0..5 * 3 * 4).map(|n| (n * 7) as u8).collect();
         let shown = picture(Fourcc::XB24, px(5, 3), &bytes);
         let back = compose(px(5, 3), &[whole(&shown)]).expect("composes").to(Fourcc::XB24).expect("converts");
         for (target, actual) in shown.bytes.chunks(4).zip(back.bytes.chunks(4)) {

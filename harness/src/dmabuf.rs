@@ -46,7 +46,8 @@ impl Dmabuf {
     /// Takes `fd` if it is a dma-buf.
     ///
     /// # Errors
-    /// The fd is something else (the error names it, for example `/memfd:buffer (deleted)`), or its size can't be asked.
+    /// The fd is something else (the error names it, for example `/memfd:buffer (deleted)`), or its size can't be
+    /// asked.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         const OP: &str = "checking that an fd is a dma-buf";
         let status = rustix::fs::fstatfs(&fd).map_err(|errno| Error::new("fstatfs", describe(fd.as_fd()), errno))?;

@@ -1,8 +1,8 @@
 //! A display through KMS: what does its CRTC show when it scans out a frame that somebody else allocated and drew?
 //!
-//! [`Screen::show`] imports frames (PRIME, `AddFB2` with modifiers), puts them on planes without scaling by an atomic commit and
-//! looks at the result twice: through the writeback connector and through the CRTC's CRC. What should be there is computed
-//! by [`crate::compose`]. It draws nothing, and takes no part in who owns a frame.
+//! [`Screen::show`] imports frames (PRIME, `AddFB2` with modifiers), puts them on planes without scaling by an atomic
+//! commit and looks at the result twice: through the writeback connector and through the CRTC's CRC. What should be
+//! there is computed by [`crate::compose`]. It draws nothing, and takes no part in who owns a frame.
 //!
 //! Sources: the kernel's "KMS" documentation and `include/uapi/drm/drm_mode.h`.
 
@@ -55,9 +55,11 @@ pub struct NotObservable(pub String);
 pub struct Identity {
     /// Kernel driver.
     pub driver: String,
+    /// Version of the driver, as `DRM_IOCTL_VERSION` says.
+    pub version: String,
     /// Device node.
     pub node: PathBuf,
-    /// Connector by the kernel's name, such as `Virtual-1`.
+    /// Connector by the kernel's name, such as `Virtual-1`; the writeback connector where no display is connected.
     pub connector: String,
     /// Kernel release.
     pub kernel: String,
@@ -84,11 +86,11 @@ pub struct Screen {
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Size of the mode where we may choose it: small, since a software composer pays per pixel.
-const SMALL: Size = px(320, 240);
+const SMALL: Size = px(288, 160);
 
 impl Screen {
-    /// Opens the display of driver `select` (`vkms`) or at the node `select` (`/dev/dri/card0`), any that works without it,
-    /// and becomes its master. The CRTC stays as it is until the first [`Self::show`].
+    /// Opens the display of driver `select` (`vkms`) or at the node `select` (`/dev/dri/card0`), any that works without
+    /// it, and becomes its master. The CRTC stays as it is until the first [`Self::show`].
     ///
     /// # Errors
     /// No node serves; says of each why not.
@@ -114,8 +116,10 @@ impl Screen {
 
     /// Which device this is.
     pub fn identity(&self) -> Identity {
+        let (major, minor, patch) = self.card.version;
         Identity {
             driver: self.card.driver.clone(),
+            version: format!("{major}.{minor}.{patch}"),
             node: self.card.path.clone(),
             connector: self.pipe.connector_name.clone(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -137,6 +141,11 @@ impl Screen {
         self.crc.as_ref().err().map(|why| why.0.clone())
     }
 
+    /// Smallest and largest frame that the device takes.
+    pub fn frame_sizes(&self) -> (Size, Size) {
+        self.pipe.sizes
+    }
+
     /// Width and height of the CRTC's picture.
     pub fn size(&self) -> Size {
         self.size
@@ -147,8 +156,8 @@ impl Screen {
         self.card.driver == vkms::DRIVER
     }
 
-    /// How long [`Self::show`] waits after a writeback before it returns: 1 ms on vkms, which loses a writeback when the next commit
-    /// comes before the clean-up of the job before ran; nothing elsewhere.
+    /// How long [`Self::show`] waits after a writeback before it returns: 1 ms on vkms, which loses a writeback when
+    /// the next commit comes before the clean-up of the job before ran; nothing elsewhere.
     pub fn set_settle(&mut self, settle: Duration) {
         self.settle = settle;
     }
@@ -186,15 +195,13 @@ impl Screen {
         let mut commit = Commit::new(&self.card);
         commit.allow_modeset();
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
-        commit.set(&self.pipe.connector, "CRTC_ID", crtc)?;
-        if let Some((connector, _)) = &self.pipe.writeback {
+        for connector in self.pipe.connectors() {
             commit.set(connector, "CRTC_ID", crtc)?;
         }
         commit.set(&self.pipe.crtc, "MODE_ID", blob.id)?.set(&self.pipe.crtc, "ACTIVE", 1)?;
         self.wait(commit, &format!("mode of {size}"))?;
         self.mode = Some(blob);
         self.size = size;
-        self.targets.clear();
         Ok(())
     }
 
@@ -206,26 +213,33 @@ impl Screen {
         }
     }
 
-    /// Switches the CRTC off and lets go of every frame that was shown.
+    /// Switches the CRTC off and lets go of everything: frames that were shown, and the screen's own buffers.
+    ///
+    /// When it returns the kernel has let go as well, so that what is left of a frame's references is somebody else's.
     ///
     /// # Errors
-    /// The driver refuses.
+    /// The driver refuses; what was sent before does not end within 5 s.
     pub fn off(&mut self) -> Result<()> {
         if self.mode.is_some() {
+            // The commit that switches off waits in the kernel, and a fence that never signals would make it wait for
+            // long. This one changes nothing, ends when all before it did, and we need not wait for it.
             let mut commit = Commit::new(&self.card);
-            commit.allow_modeset();
+            commit.set(&self.pipe.crtc, "ACTIVE", 1)?;
+            self.wait(commit, "waiting for earlier commits")?;
+            let mut commit = Commit::new(&self.card);
             for (_, plane) in &self.pipe.planes {
                 commit.set(plane, "FB_ID", 0)?.set(plane, "CRTC_ID", 0)?;
             }
-            commit.set(&self.pipe.connector, "CRTC_ID", 0)?;
-            if let Some((connector, _)) = &self.pipe.writeback {
+            for connector in self.pipe.connectors() {
                 commit.set(connector, "CRTC_ID", 0)?;
             }
             commit.set(&self.pipe.crtc, "ACTIVE", 0)?.set(&self.pipe.crtc, "MODE_ID", 0)?;
-            self.wait(commit, "switching off")?;
+            commit.allow_modeset().carry_out_now();
+            commit.send("switching off")?;
             self.mode = None;
         }
         self.on_screen.clear();
+        self.targets.clear();
         Ok(())
     }
 }

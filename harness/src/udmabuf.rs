@@ -21,8 +21,8 @@ const NODE: &str = "/dev/udmabuf";
 /// Exports `size` bytes of fresh, zeroed memory as a dma-buf; returns it with the memfd that holds the pages.
 ///
 /// # Errors
-/// `size` is not a positive multiple of the page size; the machine has no `/dev/udmabuf` or we may not open it; the kernel
-/// refuses (its limit is 64 MiB unless `udmabuf.size_limit_mb` says otherwise).
+/// `size` is not a positive multiple of the page size; the machine has no `/dev/udmabuf` or we may not open it; the
+/// kernel refuses (its limit is 64 MiB unless `udmabuf.size_limit_mb` says otherwise).
 pub fn create(size: u64) -> Result<(Dmabuf, OwnedFd)> {
     let object = || format!("{NODE} ({size} B)");
     let page = rustix::param::page_size() as u64;

@@ -1,6 +1,7 @@
 //! An open card node, and RAII for what we make on it: GEM handles, framebuffers, property blobs.
 //!
-//! Source: "GEM - Graphics Execution Manager" and "PRIME Buffer Sharing" in the kernel's DRM memory management documentation.
+//! Source: "GEM - Graphics Execution Manager" and "PRIME Buffer Sharing" in the kernel's DRM memory management
+//! documentation.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,8 +22,10 @@ pub(super) struct Card {
     fd: OwnedFd,
     pub(super) path: PathBuf,
     pub(super) driver: String,
-    /// How often each GEM handle is in use: importing a buffer that the card already knows yields the same handle again,
-    /// and one close ends it for all.
+    /// Of the driver: major, minor, patch level.
+    pub(super) version: (i32, i32, i32),
+    /// How often each GEM handle is in use: importing a buffer that the card already knows yields the same handle
+    /// again, and one close ends it for all.
     gems: Mutex<HashMap<u32, usize>>,
 }
 
@@ -43,10 +46,12 @@ impl fmt::Display for Card {
 
 impl Card {
     pub(super) fn new(fd: OwnedFd, path: &Path) -> Result<Self> {
-        let mut card = Self { fd, path: path.to_owned(), driver: String::new(), gems: Mutex::default() };
+        let mut card =
+            Self { fd, path: path.to_owned(), driver: String::new(), version: (0, 0, 0), gems: Mutex::default() };
         let version = drm::Device::get_driver(&card)
             .map_err(|error| Error::new("DRM_IOCTL_VERSION", path.display().to_string(), error))?;
         card.driver = version.name().to_string_lossy().into_owned();
+        card.version = version.version;
         Ok(card)
     }
 
@@ -118,8 +123,8 @@ pub(super) struct Framebuffer {
 impl Framebuffer {
     /// Imports the buffer and makes a framebuffer of the frame (`DRM_IOCTL_MODE_ADDFB2`).
     ///
-    /// The drm crate's own call takes its format from an enumeration that ends with the formats of Linux 5.10, before the
-    /// 16 bit ones; the same crate family's raw call takes any code.
+    /// The drm crate's own call takes its format from an enumeration that ends with the formats of Linux 5.10, before
+    /// the 16 bit ones; the same crate family's raw call takes any code.
     pub(super) fn new(card: &Arc<Card>, shared: &SharedFrame) -> Result<Self> {
         const OP: &str = "DRM_IOCTL_MODE_ADDFB2";
         let frame = &shared.frame;

@@ -1,6 +1,7 @@
 //! One atomic commit: properties by name, sent without blocking, then waited for with a deadline.
 //!
-//! Source: "Atomic Mode Setting" in the kernel's KMS documentation; `WRITEBACK_OUT_FENCE_PTR` under "Writeback Connectors".
+//! Source: "Atomic Mode Setting" in the kernel's KMS documentation; `WRITEBACK_OUT_FENCE_PTR` under "Writeback
+//! Connectors".
 #![expect(unsafe_code, reason = "the kernel hands out fences and PRIME fds as plain numbers")]
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -21,8 +22,8 @@ use crate::error::{Error, Result};
 pub(super) struct Commit<'a> {
     card: &'a Card,
     request: AtomicModeReq,
-    /// Where the kernel writes the fence of the writeback job. Boxed, since the request holds its address; atomic, since the
-    /// kernel writes it behind the compiler's back.
+    /// Where the kernel writes the fence of the writeback job. Boxed, since the request holds its address; atomic,
+    /// since the kernel writes it behind the compiler's back.
     fence: Option<Box<AtomicI32>>,
     flags: AtomicCommitFlags,
 }
@@ -54,6 +55,12 @@ impl<'a> Commit<'a> {
     /// Lets the commit switch the CRTC on or off or change its mode.
     pub(super) fn allow_modeset(&mut self) -> &mut Self {
         self.flags |= AtomicCommitFlags::ALLOW_MODESET;
+        self
+    }
+
+    /// Makes [`Self::send`] wait until the kernel carried the commit out and cleaned up after it, and sends no event.
+    pub(super) fn carry_out_now(&mut self) -> &mut Self {
+        self.flags -= AtomicCommitFlags::NONBLOCK | AtomicCommitFlags::PAGE_FLIP_EVENT;
         self
     }
 
@@ -140,7 +147,7 @@ fn events(card: &Card) -> Result<Option<u32>> {
 
 /// Takes ownership of an fd that an ioctl has just handed to this process.
 pub(super) fn own_fd(fd: RawFd) -> OwnedFd {
-    // SAFETY: both callers pass the number that a successful DRM_IOCTL_MODE_ATOMIC or DRM_IOCTL_PRIME_HANDLE_TO_FD wrote: a
-    // new fd that nobody else in this process knows.
+    // SAFETY: both callers pass the number that a successful DRM_IOCTL_MODE_ATOMIC or DRM_IOCTL_PRIME_HANDLE_TO_FD
+    // wrote: a new fd that nobody else in this process knows.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -1,7 +1,7 @@
 //! The CRC that the CRTC computes of what it shows, through debugfs.
 //!
-//! What the CRC is computed of is the driver's affair; two frames that look the same have the same CRC, and that is all that
-//! may be concluded ("CRC ABI", `drivers/gpu/drm/drm_debugfs_crc.c`). vkms is the exception: see
+//! What the CRC is computed of is the driver's affair; two frames that look the same have the same CRC, and that is all
+//! that may be concluded ("CRC ABI", `drivers/gpu/drm/drm_debugfs_crc.c`). vkms is the exception: see
 //! [`crate::compose::Composed::crc_vkms`].
 
 use std::io::Write;
@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 /// CRC of one frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crc {
-    /// Vertical blank count of the CRTC when the frame was scanned out; absent where the driver does not count.
-    pub frame: Option<u32>,
+    /// Vertical blank count of the CRTC when the frame was scanned out.
+    pub frame: u32,
     /// The values, as many as the source has.
     pub values: Vec<u32>,
 }
@@ -33,9 +33,12 @@ pub(super) struct Source {
 
 /// A CRC source that is running; it stops when dropped.
 pub(super) struct Capture {
-    /// The `data` file: capturing starts when it is opened and ends when it is closed. Empty only while [`Self::restart`] runs.
+    /// The `data` file: capturing starts when it is opened and ends when it is closed. Empty only while
+    /// [`Self::restart`] runs.
     data: Option<OwnedFd>,
     path: PathBuf,
+    /// The newest CRC that was read.
+    newest: Option<Crc>,
 }
 
 impl Source {
@@ -54,7 +57,7 @@ impl Source {
 
     /// Starts capturing. The CRTC must be on.
     pub(super) fn start(&self) -> Result<Capture> {
-        let mut capture = Capture { data: None, path: self.directory.join("data") };
+        let mut capture = Capture { data: None, path: self.directory.join("data"), newest: None };
         capture.restart()?;
         Ok(capture)
     }
@@ -65,6 +68,7 @@ impl Capture {
     pub(super) fn restart(&mut self) -> Result<()> {
         // Only one capture may run at a time.
         self.data = None;
+        self.newest = None;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&self.path, flags, Mode::empty())
             .map_err(|errno| Error::new("open", self.path.display().to_string(), errno))?;
@@ -72,47 +76,65 @@ impl Capture {
         Ok(())
     }
 
-    /// The CRC of the first frame from vertical blank `sequence` on; `None` if none came before `deadline`.
+    /// The CRC of a frame from vertical blank `sequence` on; `None` if there was none before `deadline`.
+    ///
+    /// # Errors
+    /// The file can't be read, or the driver does not number its CRCs, so that none can be told from the frame before.
     pub(super) fn of_frame(&mut self, sequence: u32, deadline: Instant) -> Result<Option<Crc>> {
-        let failed = |op: &'static str, errno| Error::new(op, self.path.display().to_string(), errno);
-        let Some(data) = &self.data else { return Ok(None) };
+        loop {
+            self.drain()?;
+            match &self.newest {
+                // Counts wrap.
+                Some(crc) if crc.frame.wrapping_sub(sequence) as i32 >= 0 => return Ok(self.newest.take()),
+                _ => {}
+            }
+            let Some(data) = &self.data else { return Ok(None) };
+            if !wait::readable(data, deadline).map_err(|errno| self.error("poll", errno))? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what is there. To be called every few hundred milliseconds at least, since the kernel keeps 128 CRCs and
+    /// complains in its log when they are not taken.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        const OP: &str = "read of a CRC";
+        let Some(data) = &self.data else { return Ok(()) };
         loop {
             // One read yields one line of at most 10 + 10 x 11 + 2 bytes.
             let mut line = [0; 160];
             match rustix::io::read(data, &mut line) {
                 Ok(length) => {
                     let text = String::from_utf8_lossy(&line[..length]);
-                    let Some(crc) = parse(&text) else {
-                        let why = format!("`{}` is no CRC line", text.trim_end_matches(['\n', '\0']));
-                        return Err(Error::answer("read of a CRC", self.path.display().to_string(), why));
-                    };
-                    // Counts wrap.
-                    if crc.frame.is_none_or(|frame| frame.wrapping_sub(sequence) as i32 >= 0) {
-                        return Ok(Some(crc));
-                    }
+                    let crc = parse(&text).map_err(|why| Error::answer(OP, self.path.display().to_string(), why))?;
+                    self.newest = Some(crc);
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    if !wait::readable(data, deadline).map_err(|errno| failed("poll", errno))? {
-                        return Ok(None);
-                    }
-                }
-                Err(errno) => return Err(failed("read of a CRC", errno)),
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(errno) => return Err(self.error(OP, errno)),
             }
         }
     }
+
+    fn error(&self, op: &'static str, errno: Errno) -> Error {
+        Error::new(op, self.path.display().to_string(), errno)
+    }
 }
 
-/// `0x0000002a 0x12345678 ...`, or `XXXXXXXXXX` for a frame that the driver did not count.
-fn parse(line: &str) -> Option<Crc> {
+/// `0x0000002a 0x12345678 ...`: the frame and its values.
+fn parse(line: &str) -> Result<Crc, String> {
+    let line = line.trim_end_matches(['\n', '\0']);
     let number = |text: &str| u32::from_str_radix(text.strip_prefix("0x")?, 16).ok();
-    let mut words = line.trim_end_matches(['\n', '\0']).split(' ');
-    let frame = match words.next()? {
-        "XXXXXXXXXX" => None,
-        text => Some(number(text)?),
-    };
-    let values = words.map(number).collect::<Option<Vec<u32>>>()?;
-    (!values.is_empty()).then_some(Crc { frame, values })
+    let mut words = line.split(' ');
+    let frame = words.next().unwrap_or_default();
+    if frame == "XXXXXXXXXX" {
+        return Err("the driver does not number its CRCs, so none can be told from that of the frame before".to_owned());
+    }
+    let values = words.map(number).collect::<Option<Vec<u32>>>().filter(|values| !values.is_empty());
+    match (number(frame), values) {
+        (Some(frame), Some(values)) => Ok(Crc { frame, values }),
+        _ => Err(format!("`{line}` is no CRC line such as `0x0000002a 0x12345678`")),
+    }
 }
 
 #[cfg(test)]
@@ -120,13 +142,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_with_and_without_a_frame_count() {
-        assert_eq!(
-            parse("0x0000002a 0x00000001 0xffffffff\n\0"),
-            Some(Crc { frame: Some(42), values: vec![1, u32::MAX] })
-        );
-        assert_eq!(parse("XXXXXXXXXX 0x00000001\n"), Some(Crc { frame: None, values: vec![1] }));
-        assert_eq!(parse("0x0000002a\n"), None);
-        assert_eq!(parse(""), None);
+    fn a_line_is_a_frame_and_its_values() {
+        let crc = parse("0x0000002a 0x00000001 0xffffffff\n\0");
+        assert_eq!(crc, Ok(Crc { frame: 42, values: vec![1, u32::MAX] }));
+        assert!(parse("XXXXXXXXXX 0x00000001\n").is_err_and(|why| why.contains("does not number")));
+        assert!(parse("0x0000002a\n").is_err_and(|why| why.contains("`0x0000002a`")));
+        assert!(parse("").is_err());
     }
 }

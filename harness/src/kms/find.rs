@@ -71,11 +71,10 @@ fn open(node: &Path, driver: Option<&str>) -> Result<(Card, Pipe)> {
         tracing::info!(%card, %error, "no writeback connectors");
     }
     card.acquire_master_lock().map_err(|error| match Cause::from(error) {
-        Cause::Errno(Errno::BUSY | Errno::ACCESS) => Error::missing(
-            "DRM_IOCTL_SET_MASTER",
-            card.to_string(),
-            "another process is master; end it or change to a free VT",
-        ),
+        // EACCES: we never were master and may not take it.
+        Cause::Errno(Errno::BUSY | Errno::ACCESS) => {
+            Error::missing("DRM_IOCTL_SET_MASTER", card.to_string(), format!("{} is master of it", master(&card)))
+        }
         cause => Error::new("DRM_IOCTL_SET_MASTER", card.to_string(), cause),
     })?;
     let pipe = Pipe::choose(&card)?;
@@ -97,9 +96,39 @@ fn denied(node: &Path) -> String {
     format!("permission denied: its mode is {:03o}, its group {group}; join that group", meta.mode() & 0o777)
 }
 
+/// Who is master of the card, as far as debugfs tells: `Xorg (pid 812)`.
+fn master(card: &Card) -> String {
+    let path = minor(card).map(|minor| format!("/sys/kernel/debug/dri/{minor}/clients"));
+    let clients = path.ok().and_then(|path| std::fs::read_to_string(path).ok());
+    clients.and_then(|text| text.lines().find_map(master_of_line)).unwrap_or_else(|| "another process".to_owned())
+}
+
+/// A line of debugfs `clients`, if it is the master's: command (which may contain blanks), pid, minor, master and
+/// authenticated (y or n), then fields that differ between kernels.
+fn master_of_line(line: &str) -> Option<String> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let number = |text: &str| text.parse::<u32>().is_ok();
+    let at =
+        fields.windows(4).position(|f| number(f[0]) && number(f[1]) && f[2] == "y" && matches!(f[3], "y" | "n"))?;
+    Some(format!("{} (pid {})", fields[..at].join(" "), fields[at]))
+}
+
 /// Minor number of the card's node, which names its debugfs directory.
 pub(super) fn minor(card: &Card) -> Result<u32, String> {
     let status =
         rustix::fs::fstat(card.as_fd()).map_err(|errno| format!("fstat of {}: {errno}", card.path.display()))?;
     Ok(rustix::fs::minor(status.st_rdev))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::master_of_line;
+
+    #[test]
+    fn the_master_among_the_clients_is_named() {
+        let header = "             command  tgid dev master a   uid      magic                                 name                   id";
+        let idle = "            Xwayland   900   0   n    y  1000          3                              <unset>                   12";
+        let master = "          my display   812   0   y    y     0          0                              <unset>                   11";
+        assert_eq!([header, idle, master].map(master_of_line), [None, None, Some("my display (pid 812)".to_owned())]);
+    }
 }

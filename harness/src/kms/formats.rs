@@ -1,4 +1,5 @@
-//! Which formats and modifiers a plane or a writeback connector lists: the blobs that KMS answers with, read with checks.
+//! Which formats and modifiers a plane or a writeback connector lists: the blobs that KMS answers with, read with
+//! checks.
 //!
 //! Pure. Sources: `struct drm_format_modifier_blob` in `include/uapi/drm/drm_mode.h`, and "Writeback Connectors" in the
 //! kernel's KMS documentation.
@@ -12,7 +13,8 @@ use crate::format::{Fourcc, Modifier};
 pub struct Offer {
     /// The format.
     pub fourcc: Fourcc,
-    /// Its modifiers in the driver's order; only `INVALID` where the plane says nothing about modifiers (no `IN_FORMATS`).
+    /// Its modifiers in the driver's order; only `INVALID` where the plane says nothing about modifiers (no
+    /// `IN_FORMATS`).
     pub modifiers: Vec<Modifier>,
 }
 

@@ -1,6 +1,7 @@
 //! The KMS objects of a card, and the pipe from plane to connector that the screen uses.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 
 use drm::control::{Device as _, RawResourceHandle, ResourceHandle, connector, crtc, property};
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use super::card::Card;
 use super::formats::{self, Offer};
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
+use crate::frame::{Size, px};
 
 /// A KMS object with its properties by name.
 #[derive(Debug)]
@@ -80,16 +82,25 @@ pub(super) struct Pipe {
     pub(super) crtc: Object,
     /// Position of the CRTC in the card's list; debugfs counts so.
     pub(super) crtc_index: usize,
-    pub(super) connector: Object,
+    /// The connector of the display; none where only writeback looks.
+    display: Option<Object>,
+    /// Its name, or the writeback connector's.
     pub(super) connector_name: String,
     pub(super) modes: Vec<drm::control::Mode>,
     /// Lowest first.
     pub(super) planes: Vec<(Plane, Object)>,
     pub(super) writeback: Option<(Object, Vec<Fourcc>)>,
+    /// Smallest and largest framebuffer.
+    pub(super) sizes: (Size, Size),
 }
 
 impl Pipe {
-    /// The first CRTC with a connected connector and a primary plane, preferring one with writeback.
+    /// The objects of its connectors.
+    pub(super) fn connectors(&self) -> impl Iterator<Item = &Object> {
+        self.display.iter().chain(self.writeback.as_ref().map(|(object, _)| object))
+    }
+
+    /// The first CRTC with a primary plane that a writeback connector, a connected display or best both of them reach.
     ///
     /// # Errors
     /// No such CRTC; says what is missing.
@@ -97,15 +108,16 @@ impl Pipe {
         let lists = card.resource_handles().map_err(|error| card.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
         let reach = Reach::read(card, &lists)?;
         let mut why = vec![format!("{} CRTCs, {} connectors", lists.crtcs().len(), lists.connectors().len())];
-        let mut candidates = Vec::new();
+        let mut pipes = Vec::new();
         for (index, &crtc) in lists.crtcs().iter().enumerate() {
             match reach.pipe(card, index, crtc) {
-                Ok(pipe) if pipe.writeback.is_some() => return Ok(pipe),
-                Ok(pipe) => candidates.push(pipe),
+                Ok(pipe) => pipes.push(pipe),
                 Err(Error { object, cause, .. }) => why.push(format!("{object}: {cause}")),
             }
         }
-        candidates.into_iter().next().ok_or_else(|| Error::missing("choosing a CRTC", card.to_string(), why.join("; ")))
+        // `min_by_key` takes the first of equals.
+        let best = pipes.into_iter().min_by_key(|pipe| (pipe.writeback.is_none(), pipe.display.is_none()));
+        best.ok_or_else(|| Error::missing("choosing a CRTC", card.to_string(), why.join("; ")))
     }
 }
 
@@ -142,8 +154,9 @@ impl Reach {
                 .map(|(info, _)| info)
         };
         let missing = |what: &str| Error::missing("choosing a CRTC", format!("CRTC {}", Into::<u32>::into(crtc)), what);
-        let connected = reaching(false).find(|info| info.state() == connector::State::Connected);
-        let connector = connected.ok_or_else(|| missing("no connected connector reaches it"))?;
+        let display = reaching(false).find(|info| info.state() == connector::State::Connected);
+        let connector = display.or_else(|| reaching(true).next());
+        let connector = connector.ok_or_else(|| missing("neither a connected display nor writeback reaches it"))?;
         let planes = self.planes(card, crtc)?;
         if planes.first().is_none_or(|(plane, _)| plane.kind != PlaneKind::Primary) {
             return Err(missing("it has no primary plane"));
@@ -160,11 +173,12 @@ impl Reach {
         Ok(Pipe {
             crtc: Object::read(card, crtc, "CRTC")?,
             crtc_index,
-            connector: Object::read(card, connector.handle(), "connector")?,
+            display: display.map(|info| Object::read(card, info.handle(), "connector")).transpose()?,
             connector_name: connector.to_string(),
             modes: connector.modes().to_vec(),
             planes,
             writeback,
+            sizes: sizes(card)?,
         })
     }
 
@@ -199,6 +213,14 @@ impl Reach {
         planes.sort_by_key(|(plane, object)| (object.value("zpos"), plane.kind, plane.id));
         Ok(planes)
     }
+}
+
+/// Smallest and largest framebuffer of the card. The drm crate keeps them as ranges that can only be asked about one
+/// value.
+fn sizes(card: &Card) -> Result<(Size, Size)> {
+    let limits = drm_ffi::mode::get_resources(card.as_fd(), None, None, None, None)
+        .map_err(|error| card.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
+    Ok((px(limits.min_width, limits.min_height), px(limits.max_width, limits.max_height)))
 }
 
 fn wrong(card: &Card, object: &Object, why: String) -> Error {

@@ -8,7 +8,7 @@ use super::commit::{Commit, Sent};
 use super::crc::{Capture, Crc};
 use super::writeback::Target;
 use super::{DEADLINE, NotObservable, Observed, Screen, vkms, wait};
-use crate::compose::{self, Rect};
+use crate::compose::{self, Composed, Rect};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
@@ -62,7 +62,9 @@ pub struct Recoveries {
     pub repeated: u32,
 }
 
-/// Frames on their way to the screen.
+/// Frames on their way to the screen. Without [`Pending::finish`] they get there as well, but nobody waits for the
+/// writeback.
+#[must_use]
 pub struct Pending<'s> {
     screen: &'s mut Screen,
     what: String,
@@ -102,8 +104,8 @@ impl Screen {
     /// `writeback` is the format to write back in; `None` is the connector's most precise.
     ///
     /// # Errors
-    /// A crop lies outside its frame, there are more layers than planes, `writeback` is not offered, or the driver refuses an import,
-    /// a framebuffer or the commit.
+    /// A crop lies outside its frame, there are more layers than planes, `writeback` is not offered, or the driver
+    /// refuses an import, a framebuffer or the commit.
     pub fn submit(&mut self, layers: &[Layer<'_>], writeback: Option<Fourcc>) -> Result<Pending<'_>> {
         self.check(layers)?;
         let size = self.size();
@@ -116,7 +118,7 @@ impl Screen {
             .collect();
         let what = layers.iter().map(|layer| layer.frame.to_string()).collect::<Vec<_>>().join(" + ");
         let capture = match &self.crc {
-            Ok(source) => Ok(source.start()?),
+            Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
             Err(why) => Err(why.clone()),
         };
         let mut sent = self.send(&planes, layers, 0, &what)?;
@@ -125,6 +127,24 @@ impl Screen {
         // Both the old frames and the new ones are in use until the commit is done.
         self.on_screen.extend(framebuffers);
         Ok(Pending { screen: self, what, capture, sent, jobs, framebuffers: count, planes })
+    }
+
+    /// The CRC that this screen should report when it shows `target`: computed where the driver's way to compute it is
+    /// known (vkms), else measured with the same pixels in a buffer that the CPU wrote, which is then on the screen.
+    ///
+    /// # Errors
+    /// The sizes differ, or the buffer can't be shown.
+    pub fn target_crc(&mut self, target: &Composed) -> Result<Observed<Vec<u32>>> {
+        if target.size != self.size() {
+            let why = format!("the picture is {}, the screen {}", target.size, self.size());
+            return Err(Error::input("finding the CRC of a picture", self.card.to_string(), why));
+        }
+        if self.is_vkms() {
+            return Ok(Ok(vec![target.crc_vkms()]));
+        }
+        let reference = self.dumb(Fourcc::XR24, target.size)?;
+        reference.write(&target.to(Fourcc::XR24)?)?;
+        Ok(self.show(&[Layer::whole(&reference)], None)?.crc.map(|crc| crc.values))
     }
 
     /// Refuses what no driver should be asked.
@@ -203,17 +223,17 @@ impl Pending<'_> {
     /// # Errors
     /// The card's events can't be read.
     pub fn flipped(&mut self, patience: Duration) -> Result<bool> {
-        Ok(self.sent.sequence(&self.screen.card, Instant::now() + patience)?.is_some())
+        Ok(self.sequence(Instant::now() + patience)?.is_some())
     }
 
     /// Waits until the frames are on the screen, and looks at it.
     ///
     /// # Errors
-    /// The commit or its writeback did not end within 5 s, for example since a fence of a frame never signals; the writeback ended but
-    /// wrote nothing.
+    /// The commit or its writeback did not end within 5 s, for example since a fence of a frame never signals; the
+    /// writeback ended but wrote nothing.
     pub fn finish(mut self) -> Result<Shown> {
         let until = Instant::now() + DEADLINE;
-        let Some(sequence) = self.sent.sequence(&self.screen.card, until)? else {
+        let Some(sequence) = self.sequence(until)? else {
             return Err(self.late("waiting for the page flip event"));
         };
         let frames_before = self.screen.on_screen.len() - self.framebuffers;
@@ -223,21 +243,32 @@ impl Pending<'_> {
             true => Err(NotObservable(format!("{} has no writeback connector", self.screen.card))),
             false => Ok(self.written(until, &mut recoveries)?),
         };
-        let crc = match &mut self.capture {
-            Ok(capture) => match capture.of_frame(sequence, until)? {
-                Some(crc) => Ok(crc),
-                None => return Err(self.late("waiting for a CRC")),
-            },
-            Err(why) => Err(why.clone()),
-        };
+        let crc = self.crc(sequence, until)?;
         std::thread::sleep(self.screen.settle);
         Ok(Shown { writeback, crc, sequence, recoveries })
     }
 
+    /// Vertical blank count from which on the frames are shown; `None` if they are not before `until`.
+    fn sequence(&mut self, until: Instant) -> Result<Option<u32>> {
+        loop {
+            let slice = until.min(Instant::now() + Duration::from_millis(100));
+            if let Some(sequence) = self.sent.sequence(&self.screen.card, slice)? {
+                return Ok(Some(sequence));
+            }
+            if let Ok(capture) = &mut self.capture {
+                capture.drain()?;
+            }
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+        }
+    }
+
     /// The picture of the first job that is done and wrote something.
     ///
-    /// vkms can lose a job (see [`super::vkms`]). Restarting the CRC source wakes it, with no other effect; where that is not possible, or
-    /// an earlier user of the device left jobs behind, another job for the same picture makes the kernel go on.
+    /// vkms can lose a job (see [`super::vkms`]). Restarting the CRC source wakes it, with no other effect; where that
+    /// is not possible, or an earlier user of the device left jobs behind, another job for the same picture makes the
+    /// kernel go on.
     fn written(&mut self, until: Instant, recoveries: &mut Recoveries) -> Result<Picture> {
         while self.jobs.len() <= self.screen.behind {
             self.repeat()?;
@@ -251,16 +282,32 @@ impl Pending<'_> {
                 self.screen.behind = self.jobs.len() - 1;
                 return Ok(picture);
             }
-            if Instant::now() >= until {
-                return Err(self.late("waiting for the writeback fence"));
-            }
             match &mut self.capture {
+                _ if Instant::now() >= until => return Err(self.late("waiting for the writeback fence")),
                 Ok(capture) if !restarted => {
                     capture.restart()?;
                     restarted = true;
                 }
                 _ if self.jobs.len() < JOBS => self.repeat()?,
-                _ => return Err(self.late("waiting for the writeback fence")),
+                _ => {
+                    let why = format!("{JOBS} jobs, and the buffer of none that ended has changed");
+                    return Err(Error::answer("writeback", self.object(), why));
+                }
+            }
+        }
+    }
+
+    /// The CRC of what is on the screen since `sequence`.
+    fn crc(&mut self, sequence: u32, until: Instant) -> Result<Observed<Crc>> {
+        let patience = vkms::patience(self.screen.size());
+        loop {
+            match &mut self.capture {
+                Err(why) => return Ok(Err(why.clone())),
+                Ok(capture) => match capture.of_frame(sequence, until.min(Instant::now() + patience))? {
+                    Some(crc) => return Ok(Ok(crc)),
+                    None if Instant::now() < until => capture.restart()?,
+                    None => return Err(self.late("waiting for a CRC")),
+                },
             }
         }
     }
@@ -285,9 +332,10 @@ impl Pending<'_> {
     /// The picture of a job whose fence signals before `until` and that wrote something.
     ///
     /// Jobs end in the order of the queue, so the first one's fence is the one to wait for.
-    fn done(&self, until: Instant) -> Result<Option<Picture>> {
-        for (fence, target) in std::iter::zip(&self.jobs, &self.screen.targets) {
-            let signalled = wait::readable(fence, until).map_err(|errno| Error::new("poll", self.object(), errno))?;
+    fn done(&mut self, until: Instant) -> Result<Option<Picture>> {
+        for (fence, target) in std::iter::zip(&self.jobs, &mut self.screen.targets) {
+            let signalled =
+                wait::readable(fence, until).map_err(|errno| Error::new("poll", "a writeback fence", errno))?;
             if !signalled {
                 break;
             }

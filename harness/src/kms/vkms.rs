@@ -1,10 +1,10 @@
 //! What is known of vkms, seen in Linux 7.3, that a harness must not run into; and a measurement of the worst of it.
 //!
-//! **Lost writebacks.** When a job is done, a work item cleans up after it and switches the composer off. If the next job was
-//! committed in the meantime, nobody composes it and its fence never signals. The lost job stays at the head of the connector's queue:
-//! from then on each finished job signals the fence of the one before it, for every later user of the device, whatever is switched
-//! off and on. Starting a CRC capture switches the composer on again; done before the next commit, that brings the lost job to
-//! its end.
+//! **Lost writebacks.** When a job is done, a work item cleans up after it and switches the composer off. If the next
+//! job was committed in the meantime, nobody composes it and its fence never signals. The lost job stays at the head of
+//! the connector's queue: from then on each finished job signals the fence of the one before it, for every later user
+//! of the device, whatever is switched off and on. Starting a CRC capture switches the composer on again; done before
+//! the next commit, that brings the lost job to its end.
 //!
 //! **Offsets.** See [`safe`].
 
@@ -22,8 +22,8 @@ pub(super) const DRIVER: &str = "vkms";
 /// How long to wait after a writeback before the next commit, so that the clean-up runs first.
 pub(super) const SETTLE: Duration = Duration::from_millis(1);
 
-/// After this long without its fence a writeback of `size` counts as lost: far longer than composing it takes (about 40 ns per
-/// pixel), so that a busy machine is not taken for a loss.
+/// After this long without its fence a writeback of `size` counts as lost: far longer than composing it takes (about 40
+/// ns per pixel), so that a busy machine is not taken for a loss.
 pub(super) fn patience(size: Size) -> Duration {
     Duration::from_millis(150) + Duration::from_micros(u64::from(size.width) * u64::from(size.height))
 }
@@ -31,8 +31,8 @@ pub(super) fn patience(size: Size) -> Duration {
 /// Refuses a frame that makes vkms read past the end of its buffer.
 ///
 /// vkms adds the offset of a framebuffer's first plane twice: `drm_gem_fb_vmap` has it in the address already, and
-/// `packed_pixels_offset` adds it again. Such a frame shows the wrong bytes, and one without slack behind it takes the kernel down. A
-/// frame with slack may pass, so that a case can measure the fault.
+/// `packed_pixels_offset` adds it again. Such a frame shows the wrong bytes, and one without slack behind it takes the
+/// kernel down. A frame with slack may pass, so that a case can measure the fault.
 pub(super) fn safe(shared: &SharedFrame) -> Result<()> {
     const OP: &str = "showing a frame on vkms";
     let offset = shared.frame.planes.first().map_or(0, |plane| plane.offset);
@@ -63,16 +63,20 @@ pub struct Race {
 }
 
 impl Screen {
-    /// Commits up to `jobs` writeback jobs, each `pause` after the fence of the one before signalled. Ends early with the first lost
-    /// job that can't be woken, since all later ones would be judged by the wrong fence.
+    /// Commits up to `jobs` writeback jobs, each `pause` after the fence of the one before signalled. Ends early with
+    /// the first lost job that can't be woken, since all later ones would be judged by the wrong fence.
     ///
-    /// Lost jobs are woken where the CRC can be observed, and [`Self::show`] copes with those that are not.
+    /// Lost jobs are woken where the CRC can be observed, and [`Self::show`] copes with those that are not. Show a
+    /// frame before, which finds out whether the fences are late already.
     ///
     /// # Errors
-    /// The screen has no writeback connector, or an earlier loss has put its fences out of step; the driver refuses a commit.
+    /// Nothing is on the screen, it has no writeback connector, or an earlier loss has put its fences out of step; the
+    /// driver refuses a commit.
     pub fn race_writeback(&mut self, jobs: u32, pause: Duration) -> Result<Race> {
         const OP: &str = "racing writeback jobs";
-        self.resize(self.size())?;
+        if self.on_screen.is_empty() {
+            return Err(Error::input(OP, self.card.to_string(), "nothing is on the screen: show a frame first"));
+        }
         self.aim(None, self.size())?;
         if self.behind > 0 {
             let why = format!("its fences are {} jobs late since an earlier loss", self.behind);

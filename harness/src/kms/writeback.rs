@@ -17,6 +17,8 @@ pub(super) struct Target {
     mapping: Mapping,
     /// What [`Self::seed`] puts there.
     seed: Vec<u8>,
+    /// The buffer's bytes on their way into a picture, kept since fresh memory is slow in the sandbox.
+    bytes: Vec<u8>,
 }
 
 impl Target {
@@ -25,8 +27,9 @@ impl Target {
         let mapping = shared.dmabuf.map()?;
         let framebuffer = Framebuffer::new(card, &shared)?;
         // No composed picture equals it: no byte follows itself, and no pixel repeats its neighbour.
-        let seed = (0..shared.dmabuf.size).map(|n| (n as u8).wrapping_mul(101) ^ (n >> 8) as u8).collect();
-        Ok(Self { framebuffer, shared, mapping, seed })
+        let seed: Vec<u8> = (0..shared.dmabuf.size).map(|n| (n as u8).wrapping_mul(101) ^ (n >> 8) as u8).collect();
+        let bytes = vec![0; seed.len()];
+        Ok(Self { framebuffer, shared, mapping, seed, bytes })
     }
 
     /// Another one of the same format and size.
@@ -45,11 +48,11 @@ impl Target {
     }
 
     /// What is there now; `None` if nothing was written since [`Self::seed`].
-    pub(super) fn read(&self) -> Result<Option<Picture>> {
-        let bytes = self.mapping.read(0..self.shared.dmabuf.size)?;
-        if bytes == self.seed {
+    pub(super) fn read(&mut self) -> Result<Option<Picture>> {
+        self.mapping.read_into(0, &mut self.bytes)?;
+        if self.bytes == self.seed {
             return Ok(None);
         }
-        Picture::of_frame(&self.shared.frame, &bytes).map(Some)
+        Picture::of_frame(&self.shared.frame, &self.bytes).map(Some)
     }
 }
