@@ -126,9 +126,9 @@ mod tests {
 
     #[test]
     fn the_master_among_the_clients_is_named() {
-        let header = "             command  tgid dev master a   uid      magic                                 name                   id";
-        let idle = "            Xwayland   900   0   n    y  1000          3                              <unset>                   12";
-        let master = "          my display   812   0   y    y     0          0                              <unset>                   11";
+        let header = "   command  tgid dev master a   uid      magic       name    id";
+        let idle = "  Xwayland   900   0   n    y  1000          3    <unset>    12";
+        let master = "my display   812   0   y    y     0          0    <unset>    11";
         assert_eq!([header, idle, master].map(master_of_line), [None, None, Some("my display (pid 812)".to_owned())]);
     }
 }

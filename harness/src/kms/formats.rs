@@ -99,7 +99,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_blob_makes_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), cut in 0usize..80, at in 0usize..80, value: u8) {
+        fn no_blob_makes_the_reader_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..120),
+            cut in 0usize..80,
+            at in 0usize..80,
+            value: u8,
+        ) {
             let _ = in_formats(&bytes);
             let _ = writeback_formats(&bytes);
             let mut damaged = blob();

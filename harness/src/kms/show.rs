@@ -277,7 +277,7 @@ impl Pending<'_> {
         let mut restarted = false;
         loop {
             if let Some(picture) = self.done((Instant::now() + patience).min(until))? {
-                recoveries.woken = restarted.into();
+                recoveries.woken = (restarted && self.jobs.len() == 1).into();
                 recoveries.repeated = self.jobs.len() as u32 - 1;
                 self.screen.behind = self.jobs.len() - 1;
                 return Ok(picture);
@@ -320,7 +320,8 @@ impl Pending<'_> {
             self.screen.targets.push(another);
         }
         self.screen.targets[job].seed()?;
-        // The frames' fences have signalled, or the first commit would not have happened.
+        std::thread::sleep(vkms::between_jobs(self.screen.size()));
+        // The frames fences have signalled, or the first commit would not have happened.
         let mut sent = self.screen.send(&self.planes, &[], job, &self.what)?;
         self.jobs.extend(sent.fence.take());
         match sent.sequence(&self.screen.card, Instant::now() + DEADLINE)? {

@@ -22,6 +22,11 @@ pub(super) const DRIVER: &str = "vkms";
 /// How long to wait after a writeback before the next commit, so that the clean-up runs first.
 pub(super) const SETTLE: Duration = Duration::from_millis(1);
 
+/// How long to wait before a job whose predecessor's end can't be seen, so that it is composed and cleaned up after.
+pub(super) fn between_jobs(size: Size) -> Duration {
+    SETTLE + Duration::from_nanos(200) * size.width * size.height
+}
+
 /// After this long without its fence a writeback of `size` counts as lost: far longer than composing it takes (about 40
 /// ns per pixel), so that a busy machine is not taken for a loss.
 pub(super) fn patience(size: Size) -> Duration {
@@ -44,8 +49,8 @@ pub(super) fn safe(shared: &SharedFrame) -> Result<()> {
         return Ok(());
     }
     let why = format!(
-        "vkms adds its offset of {offset} B twice and would read until byte {reads_until}, which takes the kernel down; {} B more at the \
-         end of the buffer would make it safe to show",
+        "vkms adds its offset of {offset} B twice and would read until byte {reads_until}, which takes the kernel down; \
+         {} B more at the end of the buffer would make it safe to show",
         reads_until - shared.dmabuf.size,
     );
     Err(Error::input(OP, shared.to_string(), why))
