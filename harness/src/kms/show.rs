@@ -8,7 +8,7 @@ use super::commit::{Commit, Sent};
 use super::crc::{Capture, Crc};
 use super::writeback::Target;
 use super::{DEADLINE, NotObservable, Observed, Screen, vkms, wait};
-use crate::compose::{self, Composed, Rect};
+use crate::compose::{self, Rect};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
@@ -127,24 +127,6 @@ impl Screen {
         // Both the old frames and the new ones are in use until the commit is done.
         self.on_screen.extend(framebuffers);
         Ok(Pending { screen: self, what, capture, sent, jobs, framebuffers: count, planes })
-    }
-
-    /// The CRC that this screen should report when it shows `target`: computed where the driver's way to compute it is
-    /// known (vkms), else measured with the same pixels in a buffer that the CPU wrote, which is then on the screen.
-    ///
-    /// # Errors
-    /// The sizes differ, or the buffer can't be shown.
-    pub fn target_crc(&mut self, target: &Composed) -> Result<Observed<Vec<u32>>> {
-        if target.size != self.size() {
-            let why = format!("the picture is {}, the screen {}", target.size, self.size());
-            return Err(Error::input("finding the CRC of a picture", self.card.to_string(), why));
-        }
-        if self.is_vkms() {
-            return Ok(Ok(vec![target.crc_vkms()]));
-        }
-        let reference = self.dumb(Fourcc::XR24, target.size)?;
-        reference.write(&target.to(Fourcc::XR24)?)?;
-        Ok(self.show(&[Layer::whole(&reference)], None)?.crc.map(|crc| crc.values))
     }
 
     /// Refuses what no driver should be asked.

@@ -103,7 +103,7 @@ impl Gpu {
             let why = format!("the importer needs {} B from byte {}, after the end", needs.size, span.offset);
             return Err(Error::missing(OP, object(), why));
         }
-        if span.offset % needs.alignment != 0 || (dedicated && span.offset != 0) {
+        if !span.offset.is_multiple_of(needs.alignment) || (dedicated && span.offset != 0) {
             let why =
                 format!("offset {} B; a multiple of {} B, 0 if dedicated, is needed", span.offset, needs.alignment);
             return Err(Error::missing(OP, object(), why));
@@ -168,7 +168,7 @@ impl Gpu {
     fn raw_buffer(&self, size: u64, handles: &[HandleType]) -> Result<Owned<vk::Buffer>> {
         const OP: &str = "vkCreateBuffer";
         let object = || self.device().object(format!("buffer of {size} B"));
-        if size == 0 || size % 4 != 0 || size > u64::from(u32::MAX) {
+        if size == 0 || !size.is_multiple_of(4) || size > u64::from(u32::MAX) {
             return Err(Error::input(
                 OP,
                 object(),

@@ -147,7 +147,7 @@ impl Gpu {
         let features = self.check_support(&wanted, dedicated, |support| support.exportable)?;
         let raw = self.raw_image(&wanted, features)?;
         let object = || self.device().object(&wanted);
-        let needs = self.image_requirements(&raw, dedicated, object)?;
+        let needs = self.image_requirements(&raw, dedicated, object)?.covering(&wanted, dedicated, object)?;
         let place = place_in(room, &needs).map_err(|why| Error::input("sub-allocating", object(), why))?;
         let dedicated = if dedicated { Dedicated::ToImage(raw.raw()) } else { Dedicated::No };
         let memory = Memory::allocate(self.device(), place.memory_size, needs.types, dedicated, export)?;
@@ -156,6 +156,20 @@ impl Gpu {
         let image = self.bind(raw, memory, terms, HandleType::owner(export), export.clone())?;
         image.present_new()?;
         Ok(image)
+    }
+
+    /// How much memory the driver says that the image of `request` needs, in bytes; nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Self::create_image`].
+    #[doc(alias = "vkGetImageMemoryRequirements2")]
+    pub fn required_memory(&self, request: &ImageRequest) -> Result<u64> {
+        let ImageRequest { size, fourcc, ref layout, room, ref export } = *request;
+        let dedicated = room == Room::Dedicated;
+        let wanted = Wanted { size, fourcc, layout, handles: export };
+        let features = self.check_support(&wanted, dedicated, |support| support.exportable)?;
+        let raw = self.raw_image(&wanted, features)?;
+        Ok(self.image_requirements(&raw, dedicated, || self.device().object(&wanted))?.size)
     }
 
     /// What an image of all the layouts that are wanted can do; an error unless the device says that it can be made,
@@ -462,6 +476,29 @@ pub(super) struct Wanted<'a> {
     pub(super) handles: &'a [HandleType],
 }
 
+impl Requirements {
+    /// These requirements, enlarged to hold the pixels of an explicit layout, should the driver have forgotten them.
+    ///
+    /// Drivers that ignore the offset here exist, and would write after the end of the memory. Memory that is
+    /// dedicated must have exactly the size that the driver said, so there it is an error.
+    pub(super) fn covering(self, wanted: &Wanted<'_>, dedicated: bool, object: impl Fn() -> String) -> Result<Self> {
+        let Layout::Explicit(Modifier::LINEAR, planes) = wanted.layout else { return Ok(self) };
+        let Wanted { size, fourcc, .. } = *wanted;
+        if fourcc.pixel().is_none() {
+            return Ok(self);
+        }
+        let at = Frame { size, fourcc, modifier: Modifier::LINEAR, planes: planes.clone() }.packed()?;
+        if at.end <= self.size {
+            return Ok(self);
+        }
+        if dedicated {
+            let why = format!("size {} B; the pixels of the explicit layout end at byte {}", self.size, at.end);
+            return Err(Error::answer("vkGetImageMemoryRequirements2", object(), why));
+        }
+        Ok(Self { size: self.size.saturating_add(at.offset).max(at.end), ..self })
+    }
+}
+
 impl fmt::Display for Wanted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}, {}", self.fourcc, self.size, self.layout)
@@ -481,7 +518,7 @@ pub(super) fn place_in(room: Room, needs: &Requirements) -> Result<Place, String
     };
     let memory_size = before.checked_add(needs.size).and_then(|end| end.checked_add(after));
     match memory_size {
-        Some(memory_size) if before % needs.alignment == 0 => Ok(Place { offset: before, memory_size }),
+        Some(memory_size) if before.is_multiple_of(needs.alignment) => Ok(Place { offset: before, memory_size }),
         _ => Err(format!(
             "{before} B before and {after} B after {} B; before, a multiple of {} B, and all within 64 bits, would be valid",
             needs.size, needs.alignment
@@ -500,5 +537,22 @@ mod tests {
         assert_eq!((place.offset, place.memory_size), (4096, 5120));
         assert!(place_in(Room::SubAllocated { before: 100, after: 0 }, &needs).is_err());
         assert!(place_in(Room::SubAllocated { before: u64::MAX - 63, after: 0 }, &needs).is_err());
+    }
+
+    #[test]
+    fn a_forgotten_offset_is_added_unless_the_memory_is_dedicated() {
+        let needs = Requirements { size: 1024 * 130, alignment: 64, types: 1 };
+        let at = |offset| Layout::Explicit(Modifier::LINEAR, vec![Plane { offset, pitch: 1024 }]);
+        let size = |layout: &Layout, dedicated| {
+            let wanted = Wanted { size: crate::frame::px(250, 130), fourcc: Fourcc::XR24, layout, handles: &[] };
+            needs.covering(&wanted, dedicated, String::new).map(|needs| needs.size)
+        };
+        assert_eq!(size(&at(0), true).expect("enough"), needs.size);
+        assert_eq!(size(&at(4096), false).expect("enlarged"), needs.size + 4096);
+        let error = size(&at(4096), true).expect_err("too small").to_string();
+        assert!(
+            error.ends_with("invalid answer: size 133120 B; the pixels of the explicit layout end at byte 137192"),
+            "{error}"
+        );
     }
 }

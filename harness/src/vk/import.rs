@@ -51,8 +51,8 @@ impl Gpu {
         let features = self.check_support(&wanted, how.dedicated, |support| support.importable)?;
         let raw = self.raw_image(&wanted, features)?;
         let tiling = self.tiling_of(&raw, &layout, object)?;
-        let needs = self.image_requirements(&raw, how.dedicated, object)?;
-        if offset % needs.alignment != 0 {
+        let needs = self.image_requirements(&raw, how.dedicated, object)?.covering(&wanted, how.dedicated, object)?;
+        if !offset.is_multiple_of(needs.alignment) {
             let why = format!("an image bound at byte {offset}; a multiple of {} B is needed", needs.alignment);
             return Err(Error::missing(OP, object(), why));
         }

@@ -113,7 +113,7 @@ impl Requirements {
     pub(super) fn check_place(&self, offset: u64, terms: &MemoryTerms) -> Result<(), String> {
         let fits = offset.checked_add(self.size).is_some_and(|end| end <= terms.size);
         let has_type = self.types.checked_shr(terms.memory_type).is_some_and(|types| types & 1 == 1);
-        if fits && has_type && offset % self.alignment == 0 {
+        if fits && has_type && offset.is_multiple_of(self.alignment) {
             return Ok(());
         }
         Err(format!(

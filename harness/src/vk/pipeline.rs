@@ -65,12 +65,6 @@ impl Work {
     fn recipe(self) -> Recipe {
         const SAMPLED: [vk::DescriptorType; 2] = [vk::DescriptorType::SAMPLED_IMAGE, vk::DescriptorType::SAMPLER];
         const TO_BUFFER: vk::DescriptorType = vk::DescriptorType::STORAGE_BUFFER;
-        let scene = |spirv: &'static [u8], bindings: &'static [vk::DescriptorType], blend, mesh| Recipe {
-            spirv,
-            stages: Stages::Draw { vertex: c"place", fragment: c"colour", blend, mesh },
-            bindings,
-            immediates: 0,
-        };
         match self {
             Self::Pattern => Recipe {
                 spirv: spirv!("pattern"),
@@ -90,10 +84,22 @@ impl Work {
                 bindings: const { &[TO_BUFFER] },
                 immediates: 8,
             },
-            Self::Scene(SceneShader::Gradient) => scene(spirv!("scene_gradient"), &[], false, false),
-            Self::Scene(SceneShader::Triangles) => scene(spirv!("scene_triangles"), &[], false, true),
-            Self::Scene(SceneShader::Quad) => scene(spirv!("scene_quad"), const { &SAMPLED }, true, false),
-            Self::Scene(SceneShader::Confetti) => scene(spirv!("scene_confetti"), &[], true, false),
+            Self::Scene(shader) => Recipe {
+                spirv: match shader {
+                    SceneShader::Gradient => spirv!("scene_gradient"),
+                    SceneShader::Triangles => spirv!("scene_triangles"),
+                    SceneShader::Quad => spirv!("scene_quad"),
+                    SceneShader::Confetti => spirv!("scene_confetti"),
+                },
+                stages: Stages::Draw {
+                    vertex: c"place",
+                    fragment: c"colour",
+                    blend: shader.is_blended(),
+                    mesh: shader == SceneShader::Triangles,
+                },
+                bindings: if shader.is_textured() { const { &SAMPLED } } else { &[] },
+                immediates: 0,
+            },
         }
     }
 }
