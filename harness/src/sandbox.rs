@@ -3,62 +3,283 @@
 //! By a user-mode kernel (User Mode Linux) with vkms, vgem, udmabuf and V4L2's virtual devices, and
 //! a root filesystem with two Mesa versions. Both are built once from Debian's packages and cached;
 //! the kernel is then an ordinary process that starts in a fraction of a second, without root.
+//!
+//! This file knows what a sandbox is made of. How the parts are built, how the kernel starts and
+//! what happens inside it is said in the modules below it. It opens no device.
 
+mod apt;
 mod boot;
+mod cache;
+mod cli;
 mod cmdline;
 mod control;
 mod environment;
 mod guest;
+mod host_packages;
+mod kernel_build;
 mod log;
+mod progress;
+mod rootfs;
+mod setup_error;
 mod shares;
+mod tool;
 mod wire;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
+pub use cli::{KernelArgs, Place, SandboxArgs, SetupArgs, command, setup};
 pub use guest::guest_main;
+pub use progress::{Progress, Shown, Silent};
+pub use setup_error::SetupError;
 
 use crate::kernel::{Command, Error, Kernel, KernelInfo, Running};
+use cache::Cache;
 use wire::Job;
+
+/// Free space that a build takes at its peak, MiB.
+const KERNEL_MIB: u64 = 1000;
+const ROOT_MIB: u64 = 800;
 
 /// A user-mode kernel and a root filesystem, ready to run commands.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     kernel: PathBuf,
+    kernel_record: Option<kernel_build::Record>,
     root: PathBuf,
+    root_record: Option<rootfs::Record>,
     kernel_args: Vec<String>,
     shares: Vec<PathBuf>,
+    init: Option<PathBuf>,
 }
 
 impl Sandbox {
-    /// x
-    pub fn new(kernel: PathBuf, root: PathBuf, kernel_args: Vec<String>, shares: Vec<PathBuf>) -> Self {
-        Self { kernel, root, kernel_args, shares }
+    /// The sandbox of this user, built now where it is not there yet.
+    ///
+    /// # Errors
+    /// If something to build with is missing or a build fails; nothing half-made stays behind.
+    pub fn ensure(progress: &mut dyn Progress) -> Result<Self, SetupError> {
+        Self::with_parts(None, None, progress)
     }
+
+    /// The sandbox of this user, if it was built before.
+    #[must_use]
+    pub fn cached() -> Option<Self> {
+        let cache = Cache::of_user().ok()?;
+        let kernel = cache.get(&kernel_build::name())?;
+        let root = cache.get(&rootfs::name())?;
+        let (kernel, record) = kernel_build::open(&kernel).ok()?;
+        Some(Self::of(kernel, Some(record), root))
+    }
+
+    /// A sandbox with a kernel or a root filesystem of the user's own; only the others are built.
+    ///
+    /// # Errors
+    /// As [`Sandbox::ensure`].
+    pub fn with_parts(
+        kernel: Option<PathBuf>,
+        root: Option<PathBuf>,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, SetupError> {
+        if std::env::consts::ARCH != "x86_64" {
+            return Err(SetupError::Processor {
+                arch: std::env::consts::ARCH,
+            });
+        }
+        let root = match root {
+            Some(root) => root,
+            None => entry(
+                "root filesystem",
+                &rootfs::name(),
+                ROOT_MIB,
+                rootfs::build,
+                progress,
+            )?,
+        };
+        let (kernel, record) = match kernel {
+            Some(kernel) => (kernel, None),
+            None => {
+                let name = kernel_build::name();
+                let entry = entry("kernel", &name, KERNEL_MIB, kernel_build::build, progress)?;
+                let (kernel, record) = kernel_build::open(&entry)?;
+                (kernel, Some(record))
+            }
+        };
+        Ok(Self::of(kernel, record, root))
+    }
+
+    fn of(kernel: PathBuf, kernel_record: Option<kernel_build::Record>, root: PathBuf) -> Self {
+        Self {
+            kernel,
+            kernel_record,
+            root_record: rootfs::record(&root),
+            root,
+            kernel_args: Vec::new(),
+            shares: Vec::new(),
+            init: None,
+        }
+    }
+
+    /// Adds parameters to the kernel's command line; they win over the usual ones.
+    #[must_use]
+    pub fn kernel_args(mut self, args: impl IntoIterator<Item = String>) -> Self {
+        self.kernel_args.extend(args);
+        self
+    }
+
+    /// Shows host directories to every command, writable and at the same paths.
+    #[must_use]
+    pub fn shares(mut self, dirs: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.shares.extend(dirs);
+        self
+    }
+
+    /// Starts another program than this one as the guest's init: one whose `main` begins with
+    /// [`guest_main`]. For programs whose `main` is not their own, such as tests.
+    #[must_use]
+    pub fn init(mut self, program: impl Into<PathBuf>) -> Self {
+        self.init = Some(program.into());
+        self
+    }
+
+    /// What every command finds in its environment because of this root filesystem.
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        let Some(record) = &self.root_record else {
+            return Vec::new();
+        };
+        let (a, b) = (&record.gpu_a, &record.gpu_b);
+        [
+            ("VK_DRIVER_FILES", format!("{}:{}", a.icd, b.icd)),
+            ("HANDOVER_GPU_A", format!("Mesa {}", a.mesa)),
+            ("HANDOVER_GPU_B", format!("Mesa {}", b.mesa)),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into()
+    }
+
+    fn check_parts(&self) -> Result<(), Error> {
+        let refuse =
+            |option, path: &Path, why| Err(Error::Refused(format!("{option} {path:?}: {why}")));
+        if !self.kernel.is_file() {
+            return refuse(
+                "--kernel",
+                &self.kernel,
+                "no such file; give a user-mode Linux binary",
+            );
+        }
+        if !self.root.is_dir() {
+            return refuse(
+                "--root",
+                &self.root,
+                "no such directory; give the top of a root filesystem",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// An entry of the user's cache, built if it is not there.
+fn entry(
+    what: &'static str,
+    name: &str,
+    need_mib: u64,
+    build: impl FnOnce(&Path, &mut dyn Progress) -> Result<(), SetupError>,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, SetupError> {
+    let cache = Cache::of_user()?;
+    if let Some(ready) = cache.get(name) {
+        return Ok(ready);
+    }
+    let packages = host_packages::missing();
+    if !packages.is_empty() {
+        let command = host_packages::install_command(&packages);
+        return Err(SetupError::Packages { packages, command });
+    }
+    let no_room = |have_mib| SetupError::NoRoom {
+        what,
+        dir: cache.dir().to_owned(),
+        have_mib,
+        need_mib,
+    };
+    cache.get_or_build(name, progress, |dir, progress| {
+        match free_mib(dir) {
+            Some(have_mib) if have_mib < need_mib => return Err(no_room(have_mib)),
+            _ => {}
+        }
+        // A tool that runs out of room says so in its own words, or not at all.
+        build(dir, progress).map_err(|error| match free_mib(dir) {
+            Some(have_mib) if have_mib < 16 => no_room(have_mib),
+            _ => error,
+        })
+    })
+}
+
+fn free_mib(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize) >> 20)
 }
 
 impl Kernel for Sandbox {
     fn describe(&self) -> KernelInfo {
-        todo!()
+        let (release, kernel) = match &self.kernel_record {
+            Some(record) => (record.release.clone(), record.source.clone()),
+            None => (String::new(), self.kernel.display().to_string()),
+        };
+        let mesa = self
+            .root_record
+            .iter()
+            .flat_map(|record| [&record.gpu_a, &record.gpu_b].map(|driver| driver.package.clone()));
+        KernelInfo {
+            name: "sandbox".into(),
+            release,
+            kernel,
+            mesa: mesa.collect(),
+        }
     }
 
     fn spawn(&self, command: &Command) -> Result<Running, Error> {
-        let here = std::env::current_dir().map_err(Error::system("finding the present directory"))?;
-        let cwd = command.cwd.as_ref().map_or(here.clone(), |dir| here.join(dir));
-        let init = std::env::current_exe().map_err(Error::system("finding this program"))?;
+        self.check_parts()?;
+        let here =
+            std::env::current_dir().map_err(Error::system("finding the present directory"))?;
+        let this = std::env::current_exe().map_err(Error::system("finding this program"))?;
+        let init = self.init.as_ref().unwrap_or(&this);
+        let cwd = command
+            .cwd
+            .as_ref()
+            .map_or(here.clone(), |dir| here.join(dir));
+        let program = Path::new(&command.program);
+
         let mut wanted = vec![shares::workspace_of(&cwd), cwd.clone()];
-        wanted.extend(init.parent().map(PathBuf::from));
+        wanted.extend(
+            [&this, init]
+                .iter()
+                .filter_map(|file| file.parent())
+                .map(PathBuf::from),
+        );
         wanted.extend(std::env::var_os("CARGO_TARGET_DIR").map(|dir| here.join(dir)));
-        let mut asked = self.shares.clone();
-        asked.extend(command.shares.iter().map(|dir| here.join(dir)));
-        let shares = shares::choose(&asked, &wanted).map_err(Error::Refused)?;
+        if program.components().count() > 1 {
+            wanted.extend(cwd.join(program).parent().map(PathBuf::from));
+        }
+        let asked: Vec<PathBuf> = self
+            .shares
+            .iter()
+            .chain(&command.shares)
+            .map(|dir| here.join(dir))
+            .collect();
         let job = Job {
-            root: self.root.clone(),
-            shares,
+            root: here.join(&self.root),
+            shares: shares::choose(&asked, &wanted).map_err(Error::Refused)?,
             cwd,
             program: command.program.clone(),
             args: command.args.clone(),
-            env: environment::compose(&[], std::env::vars_os(), &command.env),
+            env: environment::compose(&self.variables(), std::env::vars_os(), &command.env),
         };
-        boot::boot(&self.kernel, &self.kernel_args, &init, &job, command.deadline)
+        boot::boot(
+            &here.join(&self.kernel),
+            &self.kernel_args,
+            init,
+            &job,
+            command.deadline,
+        )
     }
 }

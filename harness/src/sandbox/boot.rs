@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
@@ -44,8 +45,7 @@ const OPEN_FILES: u64 = 128;
 struct Guest {
     kernel: PathBuf,
     group: Group,
-    reports: OwnedFd,
-    unread: Vec<u8>,
+    reports: Receiver<Report>,
     log: Arc<Mutex<CappedLog>>,
     log_readers: Vec<JoinHandle<()>>,
     ended: Option<Exit>,
@@ -65,7 +65,8 @@ pub(super) fn boot(
     let started = Instant::now();
     check_open_files()?;
     let memory_mib = cmdline::memory_mib(extra).map_err(Error::Refused)?;
-    let memory_dir = cmdline::memory_dir(&memory_candidates(), memory_mib, room_mib).map_err(Error::Refused)?;
+    let memory_dir =
+        cmdline::memory_dir(&memory_candidates(), memory_mib, room_mib).map_err(Error::Refused)?;
     let control = Control::new(job, init)?;
 
     let doing = "making the pipes of the sandbox";
@@ -100,7 +101,10 @@ pub(super) fn boot(
         .stdin(Stdio::null())
         .stdout(early_copy)
         .stderr(early);
-    inherit(&mut command, [control_in, control_out, stdout, stderr, console]);
+    inherit(
+        &mut command,
+        [control_in, control_out, stdout, stderr, console],
+    );
     let group = Group::spawn(&mut command).map_err(|source| Error::Boot {
         kernel: kernel.to_owned(),
         why: format!("it cannot be executed: {source}"),
@@ -114,11 +118,14 @@ pub(super) fn boot(
         let log = Arc::clone(&log);
         thread::spawn(move || keep_log(from, is_console, &log))
     });
+    let (reported, guest_reports) = unbounded();
+    let (taken, credits) = bounded(wire::WINDOW);
+    let exited = group.exited().try_clone().map_err(Error::system(doing))?;
+    thread::spawn(move || hear(&reports, &exited, &reported, &taken));
     let mut guest = Guest {
         kernel: kernel.to_owned(),
         group,
-        reports,
-        unread: Vec::new(),
+        reports: guest_reports,
         log,
         log_readers: log_readers.into(),
         ended: None,
@@ -126,7 +133,7 @@ pub(super) fn boot(
         _control: control,
     };
     guest.wait_for_start(job)?;
-    thread::spawn(move || feed(stdin_read, frames));
+    thread::spawn(move || feed(stdin_read, frames, &credits));
     Ok(Running {
         stdin: Some(stdin_write),
         stdout: Some(stdout_read),
@@ -188,11 +195,43 @@ fn keep_log(from: OwnedFd, mut is_console: bool, log: &Mutex<CappedLog>) {
     }
 }
 
+/// Sorts what the guest reports, until the kernel ends: credits for [`feed`], the rest for
+/// [`Guest`].
+fn hear(from: &OwnedFd, exited: &OwnedFd, reported: &Sender<Report>, taken: &Sender<()>) {
+    let mut unread = Vec::new();
+    let mut piece = [0; 4096];
+    // Reports come first: a kernel that reported and ended has not died.
+    while let Ok(ready) = wait_readable(&[from, exited], None)
+        && ready[0]
+        && let Ok(length @ 1..) = rustix::io::read(from, &mut piece)
+    {
+        unread.extend_from_slice(&piece[..length]);
+        while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = unread.drain(..=end).collect();
+            // Nobody listens any more when the sandbox was dropped; the kernel ends then.
+            let _ = match serde_json::from_slice(&line) {
+                Ok(Report::Taken) => taken.try_send(()).is_ok(),
+                Ok(report) => reported.send(report).is_ok(),
+                Err(_) => {
+                    let line = String::from_utf8_lossy(&line);
+                    let why = format!("the guest reported {line:?}, which is no report");
+                    reported.send(Report::Failed { why }).is_ok()
+                }
+            };
+        }
+    }
+}
+
 /// Hands standard input to the guest in frames, until its end or the guest's.
-fn feed(from: OwnedFd, to: OwnedFd) {
+fn feed(from: OwnedFd, to: OwnedFd, credits: &Receiver<()>) {
     let (mut from, mut to) = (File::from(from), File::from(to));
-    let mut piece = vec![0; wire::FRAME];
+    let mut piece = [0; wire::FRAME];
+    let mut free = wire::WINDOW;
     while let Ok(length) = from.read(&mut piece) {
+        if free == 0 && credits.recv().is_err() {
+            break;
+        }
+        free = free.saturating_sub(1) + credits.try_iter().count();
         if wire::write_frame(&mut to, &piece[..length]).is_err() || length == 0 {
             break;
         }
@@ -203,9 +242,12 @@ impl Guest {
     fn wait_for_start(&mut self, job: &Job) -> Result<(), Error> {
         match self.report(Some(Instant::now() + BOOT_DEADLINE))? {
             Some(Ok(Report::Started)) => Ok(()),
-            Some(Ok(Report::NotStarted { why, code })) => {
-                Err(Error::Program { program: job.program.clone(), kernel: "sandbox", why, code })
-            }
+            Some(Ok(Report::NotStarted { why, code })) => Err(Error::Program {
+                program: job.program.clone(),
+                kernel: "sandbox",
+                why,
+                code,
+            }),
             Some(Ok(Report::Failed { why })) => Err(self.boot_error(why)),
             Some(Ok(report)) => Err(self.boot_error(format!("it reported {report:?} first"))),
             Some(Err(why)) => Err(self.boot_error(format!("{why} before the command started"))),
@@ -217,7 +259,11 @@ impl Guest {
     }
 
     fn boot_error(&mut self, why: String) -> Error {
-        Error::Boot { kernel: self.kernel.clone(), why, log: self.last_words() }
+        Error::Boot {
+            kernel: self.kernel.clone(),
+            why,
+            log: self.last_words(),
+        }
     }
 
     /// Ends the kernel and returns the end of its log.
@@ -232,36 +278,23 @@ impl Guest {
 
     /// The guest's next report, or how the kernel ended; `None` if neither came until `until`.
     fn report(&mut self, until: Option<Instant>) -> Result<Option<Result<Report, String>>, Error> {
-        loop {
-            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.unread.drain(..=end).collect();
-                let report = serde_json::from_slice(&line).map_err(|error| {
-                    let line = String::from_utf8_lossy(&line);
-                    format!("the guest reported {line:?}, which is no report ({error}),")
-                });
-                return Ok(Some(report));
-            }
-            let ready = wait_readable(&[&self.reports, self.group.exited()], until)
-                .map_err(Error::system("waiting for the sandbox"))?;
-            if ready[0] {
-                let mut piece = [0; 4096];
-                let length = rustix::io::read(&self.reports, &mut piece)
-                    .map_err(Error::system("reading the sandbox's reports"))?;
-                self.unread.extend_from_slice(&piece[..length]);
-                if length > 0 {
-                    continue;
-                }
-            }
-            // Reports come first: a kernel that reported and ended has not died.
-            if ready[1] || ready[0] {
+        let next = match until {
+            None => self.reports.recv().map_err(RecvTimeoutError::from),
+            Some(until) => self.reports.recv_deadline(until),
+        };
+        match next {
+            Ok(report) => Ok(Some(Ok(report))),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
                 let ended = self
                     .group
                     .wait(Some(Instant::now() + Duration::from_secs(1)))
                     .map_err(Error::system("waiting for the sandbox"))?;
-                let how = ended.map_or("it closed its terminals".into(), |status| format!("it ended with {status}"));
-                return Ok(Some(Err(how)));
+                let how = ended.map_or("it closed its terminals".into(), |status| {
+                    format!("it ended with {status}")
+                });
+                Ok(Some(Err(how)))
             }
-            return Ok(None);
         }
     }
 }
@@ -273,10 +306,14 @@ impl Process for Guest {
                 None => None,
                 Some(Ok(Report::Code(code))) => Some(Exit::Code(code)),
                 Some(Ok(Report::Signal(signal))) => Some(Exit::Signal(signal)),
-                Some(Ok(other)) => {
-                    Some(Exit::KernelDied { why: format!("its init reported {other:?}"), log: self.last_words() })
-                }
-                Some(Err(why)) => Some(Exit::KernelDied { why, log: self.last_words() }),
+                Some(Ok(other)) => Some(Exit::KernelDied {
+                    why: format!("its init reported {other:?}"),
+                    log: self.last_words(),
+                }),
+                Some(Err(why)) => Some(Exit::KernelDied {
+                    why,
+                    log: self.last_words(),
+                }),
             };
             if self.ended.is_some() {
                 // Everything is handed on and synced; there is nothing to wait for in a power-off.

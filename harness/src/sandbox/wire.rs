@@ -53,6 +53,8 @@ pub(super) struct Job {
 pub(super) enum Report {
     /// The command runs.
     Started,
+    /// A frame of standard input was taken out of the terminal.
+    Taken,
     /// The program could not be started; the code is a shell's.
     NotStarted { why: String, code: i32 },
     /// The surroundings could not be made.
@@ -63,8 +65,13 @@ pub(super) enum Report {
     Signal(i32),
 }
 
-/// Largest payload of a frame, bytes: what one read of a pipe gives.
-pub(super) const FRAME: usize = 64 * 1024;
+/// Largest payload of a frame, bytes.
+pub(super) const FRAME: usize = 1024;
+
+/// Frames that may be on their way, so that the guest's terminal never holds more than three
+/// quarters of its 4096 bytes: when it is nearly full, user-mode Linux throttles it by letting go of
+/// the pipe's interrupt, which it never takes up again.
+pub(super) const WINDOW: usize = 3;
 
 /// Writes one piece of standard input; an empty one is its end.
 pub(super) fn write_frame(to: &mut impl Write, payload: &[u8]) -> io::Result<()> {
