@@ -19,6 +19,7 @@ use crate::run::choice::{Choice, Refusal};
 use crate::run::progress::Progress;
 use crate::run::stop::Stop;
 use crate::run::{Plan, Session, select, text, worker};
+use crate::sandbox;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -44,6 +45,10 @@ enum Asked {
     /// Write golden images from what the reference lane renders now
     #[command(after_help = BLESS_HELP)]
     Bless(BlessArgs),
+    /// Run any command in the user-mode kernel
+    Sandbox(sandbox::SandboxArgs),
+    /// Build the kernel and the root filesystem of the sandbox, if they are not there
+    Setup(sandbox::SetupArgs),
     /// List devices and facilities, and why the rest is missing
     Devices(inventory::DevicesArgs),
     /// Serve cases to a supervisor on the standard streams
@@ -136,7 +141,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 ///
 /// The sandbox starts the same program again as the init of its kernel, which is why that is looked at first.
 pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
-    if let Some(code) = crate::sandbox::guest_main() {
+    if let Some(code) = sandbox::guest_main() {
         return code;
     }
     let asked = Handover::parse();
@@ -147,6 +152,8 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
     let done = match asked.command {
         Asked::Run(args) => run(args, &cases, GoldenMode::Check),
         Asked::Bless(args) => bless(args, &cases),
+        Asked::Sandbox(args) => Ok(sandbox::command(&args)),
+        Asked::Setup(args) => Ok(sandbox::setup(args)),
         Asked::Devices(args) => Ok(inventory::command(args)),
         Asked::Peer { role } => peer::serve(role)
             .map(|()| ExitCode::SUCCESS)

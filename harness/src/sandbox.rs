@@ -28,7 +28,7 @@ mod wire;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use cli::{KernelArgs, Place, SandboxArgs, SetupArgs, command, setup};
+pub use cli::{SandboxArgs, SetupArgs, command, setup};
 pub use guest::guest_main;
 pub use progress::{Progress, Shown, Silent};
 pub use setup_error::SetupError;
@@ -82,19 +82,11 @@ impl Sandbox {
         progress: &mut dyn Progress,
     ) -> Result<Self, SetupError> {
         if std::env::consts::ARCH != "x86_64" {
-            return Err(SetupError::Processor {
-                arch: std::env::consts::ARCH,
-            });
+            return Err(SetupError::Processor { arch: std::env::consts::ARCH });
         }
         let root = match root {
             Some(root) => root,
-            None => entry(
-                "root filesystem",
-                &rootfs::name(),
-                ROOT_MIB,
-                rootfs::build,
-                progress,
-            )?,
+            None => entry("root filesystem", &rootfs::name(), ROOT_MIB, rootfs::build, progress)?,
         };
         let (kernel, record) = match kernel {
             Some(kernel) => (kernel, None),
@@ -158,21 +150,12 @@ impl Sandbox {
     }
 
     fn check_parts(&self) -> Result<(), Error> {
-        let refuse =
-            |option, path: &Path, why| Err(Error::Refused(format!("{option} {path:?}: {why}")));
+        let refuse = |option, path: &Path, why| Err(Error::Refused(format!("{option} {path:?}: {why}")));
         if !self.kernel.is_file() {
-            return refuse(
-                "--kernel",
-                &self.kernel,
-                "no such file; give a user-mode Linux binary",
-            );
+            return refuse("--kernel", &self.kernel, "no such file; give a user-mode Linux binary");
         }
         if !self.root.is_dir() {
-            return refuse(
-                "--root",
-                &self.root,
-                "no such directory; give the top of a root filesystem",
-            );
+            return refuse("--root", &self.root, "no such directory; give the top of a root filesystem");
         }
         Ok(())
     }
@@ -195,12 +178,7 @@ fn entry(
         let command = host_packages::install_command(&packages);
         return Err(SetupError::Packages { packages, command });
     }
-    let no_room = |have_mib| SetupError::NoRoom {
-        what,
-        dir: cache.dir().to_owned(),
-        have_mib,
-        need_mib,
-    };
+    let no_room = |have_mib| SetupError::NoRoom { what, dir: cache.dir().to_owned(), have_mib, need_mib };
     cache.get_or_build(name, progress, |dir, progress| {
         match free_mib(dir) {
             Some(have_mib) if have_mib < need_mib => return Err(no_room(have_mib)),
@@ -229,43 +207,24 @@ impl Kernel for Sandbox {
             .root_record
             .iter()
             .flat_map(|record| [&record.gpu_a, &record.gpu_b].map(|driver| driver.package.clone()));
-        KernelInfo {
-            name: "sandbox".into(),
-            release,
-            kernel,
-            mesa: mesa.collect(),
-        }
+        KernelInfo { name: "sandbox".into(), release, kernel, mesa: mesa.collect() }
     }
 
     fn spawn(&self, command: &Command) -> Result<Running, Error> {
         self.check_parts()?;
-        let here =
-            std::env::current_dir().map_err(Error::system("finding the present directory"))?;
+        let here = std::env::current_dir().map_err(Error::system("finding the present directory"))?;
         let this = std::env::current_exe().map_err(Error::system("finding this program"))?;
         let init = self.init.as_ref().unwrap_or(&this);
-        let cwd = command
-            .cwd
-            .as_ref()
-            .map_or(here.clone(), |dir| here.join(dir));
+        let cwd = command.cwd.as_ref().map_or(here.clone(), |dir| here.join(dir));
         let program = Path::new(&command.program);
 
         let mut wanted = vec![shares::workspace_of(&cwd), cwd.clone()];
-        wanted.extend(
-            [&this, init]
-                .iter()
-                .filter_map(|file| file.parent())
-                .map(PathBuf::from),
-        );
+        wanted.extend([&this, init].iter().filter_map(|file| file.parent()).map(PathBuf::from));
         wanted.extend(std::env::var_os("CARGO_TARGET_DIR").map(|dir| here.join(dir)));
         if program.components().count() > 1 {
             wanted.extend(cwd.join(program).parent().map(PathBuf::from));
         }
-        let asked: Vec<PathBuf> = self
-            .shares
-            .iter()
-            .chain(&command.shares)
-            .map(|dir| here.join(dir))
-            .collect();
+        let asked: Vec<PathBuf> = self.shares.iter().chain(&command.shares).map(|dir| here.join(dir)).collect();
         let job = Job {
             root: here.join(&self.root),
             shares: shares::choose(&asked, &wanted).map_err(Error::Refused)?,
@@ -274,12 +233,6 @@ impl Kernel for Sandbox {
             args: command.args.clone(),
             env: environment::compose(&self.variables(), std::env::vars_os(), &command.env),
         };
-        boot::boot(
-            &here.join(&self.kernel),
-            &self.kernel_args,
-            init,
-            &job,
-            command.deadline,
-        )
+        boot::boot(&here.join(&self.kernel), &self.kernel_args, init, &job, command.deadline)
     }
 }

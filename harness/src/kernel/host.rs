@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{self, Stdio};
 use std::time::Instant;
 
@@ -12,6 +13,20 @@ use super::{Command, Error, Exit, Group, Kernel, KernelInfo, Process, Running};
 /// The kernel of this machine, with its devices and its drivers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Host;
+
+impl Host {
+    /// Whether this machine has a display card and a render node, so that cases can run on its own devices.
+    #[must_use]
+    pub fn has_devices() -> bool {
+        has_both_kinds_of_node(Path::new("/dev/dri"))
+    }
+}
+
+fn has_both_kinds_of_node(dri: &Path) -> bool {
+    let nodes = std::fs::read_dir(dri).into_iter().flatten().flatten();
+    let names: Vec<String> = nodes.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    ["card", "renderD"].iter().all(|kind| names.iter().any(|name| name.starts_with(kind)))
+}
 
 impl Kernel for Host {
     fn describe(&self) -> KernelInfo {
@@ -74,5 +89,20 @@ pub(crate) fn exit_code_of(error: &io::Error) -> i32 {
     match error.kind() {
         io::ErrorKind::NotFound => 127,
         _ => 126,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_counts_if_it_has_both_kinds_of_node() {
+        let dri = tempfile::tempdir().unwrap();
+        assert!(!has_both_kinds_of_node(&dri.path().join("missing")));
+        std::fs::write(dri.path().join("card0"), "").unwrap();
+        assert!(!has_both_kinds_of_node(dri.path()));
+        std::fs::write(dri.path().join("renderD128"), "").unwrap();
+        assert!(has_both_kinds_of_node(dri.path()));
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::processors;
-use crate::kernel::{self, Kernel};
+use crate::kernel::{Host, Kernel};
 use crate::lane::{Lane, LaneError, On};
+use crate::sandbox::{Sandbox, Shown};
 
 /// Why a command ends without having done what it was asked.
 #[derive(Debug)]
@@ -43,13 +44,14 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// What follows from `--on` and `--lane`: the lane says where, and without one the sandbox is the place.
+    /// What follows from `--on` and `--lane`: the lane says where; without one the host is the place if it has a display card
+    /// and a render node, and else the sandbox.
     ///
     /// # Errors
     /// When the lane file cannot be used, or the two contradict each other.
     pub fn new(on: Option<On>, lane: Option<&Path>) -> Result<Choice, Refusal> {
         let Some(file) = lane else {
-            let on = on.unwrap_or(On::Sandbox);
+            let on = on.unwrap_or_else(|| if Host::has_devices() { On::Host } else { On::Sandbox });
             let lane = match on {
                 On::Sandbox => Some(Lane::sandbox()?),
                 On::Host => None,
@@ -83,14 +85,19 @@ impl Choice {
         Choice::new(on, lane.as_deref().map(Path::new))
     }
 
-    /// Starts nothing yet; [`Kernel::spawn`] does.
+    /// Starts nothing yet; [`Kernel::spawn`] does. A sandbox that is not there yet is built, which takes minutes.
     ///
     /// # Errors
-    /// When the place does not exist on this machine.
+    /// When the sandbox can't be built.
     pub fn kernel(&self) -> Result<Box<dyn Kernel>, Refusal> {
         match self.on {
-            On::Host => Ok(Box::new(kernel::Host)),
-            On::Sandbox => Err(Refusal::Machine("the sandbox is not merged yet; use `--on host`".into())),
+            On::Host => Ok(Box::new(Host)),
+            On::Sandbox => {
+                let sandbox =
+                    Sandbox::ensure(&mut Shown::default()).map_err(|error| Refusal::Machine(error.to_string()))?;
+                let lane_args = self.lane.iter().flat_map(|lane| lane.kernel_args.iter().cloned());
+                Ok(Box::new(sandbox.kernel_args(lane_args)))
+            }
         }
     }
 

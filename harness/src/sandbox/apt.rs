@@ -51,17 +51,13 @@ impl Apt {
         progress.step(&format!("asking {mirror} for {SUITE} and {BACKPORTS}"));
         let doing = || format!("making apt's directory in {}", parent.display());
         fs::create_dir_all(parent).map_err(SetupError::io(doing()))?;
-        let dir = tempfile::Builder::new()
-            .prefix("apt-")
-            .tempdir_in(parent)
-            .map_err(SetupError::io(doing()))?;
+        let dir = tempfile::Builder::new().prefix("apt-").tempdir_in(parent).map_err(SetupError::io(doing()))?;
         let apt = Self { dir, mirror };
         let acquire = acquire_settings(progress)?;
         apt.configure(&acquire).map_err(SetupError::io(doing()))?;
         tool::run_quietly(
             "the package lists",
-            apt.command("apt-get")
-                .args(["update", "-o", "APT::Update::Error-Mode=any"]),
+            apt.command("apt-get").args(["update", "-o", "APT::Update::Error-Mode=any"]),
             DOWNLOAD,
             progress,
         )
@@ -76,21 +72,12 @@ impl Apt {
 
     fn configure(&self, acquire: &[String]) -> std::io::Result<()> {
         let dir = self.dir.path();
-        for sub in [
-            "etc/apt.conf.d",
-            "etc/preferences.d",
-            "lists/partial",
-            "archives/partial",
-            "state",
-        ] {
+        for sub in ["etc/apt.conf.d", "etc/preferences.d", "lists/partial", "archives/partial", "state"] {
             fs::create_dir_all(dir.join(sub))?;
         }
         fs::write(dir.join("state/status"), "")?;
         let source = |suite| format!("deb [signed-by={KEYRING}] {} {suite} main\n", self.mirror);
-        fs::write(
-            dir.join("etc/sources.list"),
-            source(SUITE) + &source(BACKPORTS),
-        )?;
+        fs::write(dir.join("etc/sources.list"), source(SUITE) + &source(BACKPORTS))?;
         fs::write(dir.join("apt.conf"), configuration(dir, acquire))
     }
 
@@ -101,22 +88,14 @@ impl Apt {
     }
 
     fn unreachable(&self, error: SetupError) -> SetupError {
-        SetupError::Archive {
-            mirror: self.mirror.clone(),
-            source: Box::new(error),
-        }
+        SetupError::Archive { mirror: self.mirror.clone(), source: Box::new(error) }
     }
 
     /// Names of packages that match a regular expression.
-    pub(super) fn names(
-        &self,
-        pattern: &str,
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<String>, SetupError> {
+    pub(super) fn names(&self, pattern: &str, progress: &mut dyn Progress) -> Result<Vec<String>, SetupError> {
         let lines = tool::run(
             "a search for packages",
-            self.command("apt-cache")
-                .args(["search", "--names-only", pattern]),
+            self.command("apt-cache").args(["search", "--names-only", pattern]),
             QUERY,
             progress,
             |_, _| {},
@@ -134,17 +113,12 @@ impl Apt {
     ) -> Result<Vec<Package>, SetupError> {
         let lines = tool::run(
             &format!("what {} depends on", names.join(", ")),
-            self.command("apt-get")
-                .args(["install", "--simulate", "-qq", "-t", suite])
-                .args(names),
+            self.command("apt-get").args(["install", "--simulate", "-qq", "-t", suite]).args(names),
             QUERY,
             progress,
             |_, _| {},
         )?;
-        Ok(lines
-            .iter()
-            .filter_map(|line| parse_install(line))
-            .collect())
+        Ok(lines.iter().filter_map(|line| parse_install(line)).collect())
     }
 
     /// Downloads `packages` into `dir` and returns their files in the same order.
@@ -155,17 +129,12 @@ impl Apt {
         progress: &mut dyn Progress,
     ) -> Result<Vec<PathBuf>, SetupError> {
         fs::create_dir_all(dir).map_err(SetupError::io(format!("making {}", dir.display())))?;
-        let wanted = packages
-            .iter()
-            .map(|package| format!("{}={}", package.name, package.version));
+        let wanted = packages.iter().map(|package| format!("{}={}", package.name, package.version));
         let total = packages.len() as u64;
         let mut done = 0;
         tool::run(
             "the download of packages",
-            self.command("apt-get")
-                .current_dir(dir)
-                .arg("download")
-                .args(wanted),
+            self.command("apt-get").current_dir(dir).arg("download").args(wanted),
             DOWNLOAD,
             progress,
             |line, progress| {
@@ -176,10 +145,7 @@ impl Apt {
             },
         )
         .map_err(|error| self.unreachable(error))?;
-        packages
-            .iter()
-            .map(|package| find_file(dir, package))
-            .collect()
+        packages.iter().map(|package| find_file(dir, package)).collect()
     }
 }
 
@@ -191,14 +157,12 @@ fn find_file(dir: &Path, package: &Package) -> Result<PathBuf, SetupError> {
         .flatten()
         .flatten()
         .find(|entry| entry.file_name().to_string_lossy().starts_with(&stem));
-    found
-        .map(|entry| entry.path())
-        .ok_or_else(|| SetupError::Tool {
-            what: format!("the download of {} {}", package.name, package.version),
-            program: "apt-get".into(),
-            how: "ended well but left no file".into(),
-            output: String::new(),
-        })
+    found.map(|entry| entry.path()).ok_or_else(|| SetupError::Tool {
+        what: format!("the download of {} {}", package.name, package.version),
+        program: "apt-get".into(),
+        how: "ended well but left no file".into(),
+        output: String::new(),
+    })
 }
 
 /// apt's whole configuration; `acquire` is how the host reaches archives.
@@ -230,18 +194,9 @@ fn configuration(dir: &Path, acquire: &[String]) -> String {
 
 /// How the host's apt reaches archives: proxies and certificates.
 fn acquire_settings(progress: &mut dyn Progress) -> Result<Vec<String>, SetupError> {
-    let dump = tool::run(
-        "apt's settings",
-        Command::new("apt-config").arg("dump"),
-        QUERY,
-        progress,
-        |_, _| {},
-    )?;
+    let dump = tool::run("apt's settings", Command::new("apt-config").arg("dump"), QUERY, progress, |_, _| {})?;
     let wanted = ["Acquire::http::", "Acquire::https::"];
-    Ok(dump
-        .into_iter()
-        .filter(|line| wanted.iter().any(|start| line.starts_with(start)))
-        .collect())
+    Ok(dump.into_iter().filter(|line| wanted.iter().any(|start| line.starts_with(start))).collect())
 }
 
 /// A line of `apt-get --simulate`: `Inst name (version origin [architecture]) ...`.
@@ -259,11 +214,7 @@ fn mirror(progress: &mut dyn Progress) -> Result<String, SetupError> {
     }
     let targets = tool::run(
         "the host's package sources",
-        Command::new("apt-get").args([
-            "indextargets",
-            "--format",
-            "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(SITE)",
-        ]),
+        Command::new("apt-get").args(["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(SITE)"]),
         QUERY,
         progress,
         |_, _| {},
@@ -295,10 +246,7 @@ fn debian_site(targets: &[String], on_debian: bool) -> Option<String> {
 /// The mirror that debootstrap takes if it is told nothing.
 fn default_mirror(debootstrap: &str) -> Option<String> {
     debootstrap.lines().find_map(|line| {
-        let value = line
-            .trim()
-            .strip_prefix("DEF_MIRROR=")?
-            .trim_matches(['"', '\'']);
+        let value = line.trim().strip_prefix("DEF_MIRROR=")?.trim_matches(['"', '\'']);
         let debian = value.starts_with("http") && value.trim_end_matches('/').ends_with("debian");
         debian.then(|| value.trim_end_matches('/').to_owned())
     })
@@ -320,28 +268,16 @@ mod tests {
         ]
         .map(str::to_owned);
         let site = |targets, on_debian| debian_site(targets, on_debian);
-        assert_eq!(
-            site(&targets, false),
-            Some("http://four.example/debian".into())
-        );
+        assert_eq!(site(&targets, false), Some("http://four.example/debian".into()));
         assert_eq!(site(&targets[..5], false), None);
-        assert_eq!(
-            site(&targets[..5], true),
-            Some("http://never-updated.example/debian".into())
-        );
+        assert_eq!(site(&targets[..5], true), Some("http://never-updated.example/debian".into()));
     }
 
     #[test]
     fn debootstraps_default_counts_if_it_is_debians() {
         let script = "set -e\nDEF_MIRROR=\"http://mirror.example/debian\"\nDEF_HTTPS_MIRROR=x\n";
-        assert_eq!(
-            default_mirror(script),
-            Some("http://mirror.example/debian".into())
-        );
-        assert_eq!(
-            default_mirror("DEF_MIRROR=\"http://mirror.example/ubuntu\""),
-            None
-        );
+        assert_eq!(default_mirror(script), Some("http://mirror.example/debian".into()));
+        assert_eq!(default_mirror("DEF_MIRROR=\"http://mirror.example/ubuntu\""), None);
         assert_eq!(default_mirror(""), None);
     }
 
@@ -349,10 +285,7 @@ mod tests {
     fn what_apt_would_install() {
         let line = "Inst libc6 (2.41-12+deb13u4 Debian:13.7/stable [amd64]) []";
         let package = parse_install(line).unwrap();
-        assert_eq!(
-            (package.name.as_str(), package.version.as_str()),
-            ("libc6", "2.41-12+deb13u4")
-        );
+        assert_eq!((package.name.as_str(), package.version.as_str()), ("libc6", "2.41-12+deb13u4"));
         let upgrade = parse_install("Inst bash [5.1] (5.2 Debian:13 [amd64])").unwrap();
         assert_eq!(upgrade.version, "5.2");
         assert_eq!(parse_install("Conf libc6 (2.41 Debian)"), None);

@@ -65,8 +65,7 @@ pub(super) fn boot(
     let started = Instant::now();
     check_open_files()?;
     let memory_mib = cmdline::memory_mib(extra).map_err(Error::Refused)?;
-    let memory_dir =
-        cmdline::memory_dir(&memory_candidates(), memory_mib, room_mib).map_err(Error::Refused)?;
+    let memory_dir = cmdline::memory_dir(&memory_candidates(), memory_mib, room_mib).map_err(Error::Refused)?;
     let control = Control::new(job, init)?;
 
     let doing = "making the pipes of the sandbox";
@@ -101,10 +100,7 @@ pub(super) fn boot(
         .stdin(Stdio::null())
         .stdout(early_copy)
         .stderr(early);
-    inherit(
-        &mut command,
-        [control_in, control_out, stdout, stderr, console],
-    );
+    inherit(&mut command, [control_in, control_out, stdout, stderr, console]);
     let group = Group::spawn(&mut command).map_err(|source| Error::Boot {
         kernel: kernel.to_owned(),
         why: format!("it cannot be executed: {source}"),
@@ -242,12 +238,9 @@ impl Guest {
     fn wait_for_start(&mut self, job: &Job) -> Result<(), Error> {
         match self.report(Some(Instant::now() + BOOT_DEADLINE))? {
             Some(Ok(Report::Started)) => Ok(()),
-            Some(Ok(Report::NotStarted { why, code })) => Err(Error::Program {
-                program: job.program.clone(),
-                kernel: "sandbox",
-                why,
-                code,
-            }),
+            Some(Ok(Report::NotStarted { why, code })) => {
+                Err(Error::Program { program: job.program.clone(), kernel: "sandbox", why, code })
+            }
             Some(Ok(Report::Failed { why })) => Err(self.boot_error(why)),
             Some(Ok(report)) => Err(self.boot_error(format!("it reported {report:?} first"))),
             Some(Err(why)) => Err(self.boot_error(format!("{why} before the command started"))),
@@ -259,11 +252,7 @@ impl Guest {
     }
 
     fn boot_error(&mut self, why: String) -> Error {
-        Error::Boot {
-            kernel: self.kernel.clone(),
-            why,
-            log: self.last_words(),
-        }
+        Error::Boot { kernel: self.kernel.clone(), why, log: self.last_words() }
     }
 
     /// Ends the kernel and returns the end of its log.
@@ -290,9 +279,7 @@ impl Guest {
                     .group
                     .wait(Some(Instant::now() + Duration::from_secs(1)))
                     .map_err(Error::system("waiting for the sandbox"))?;
-                let how = ended.map_or("it closed its terminals".into(), |status| {
-                    format!("it ended with {status}")
-                });
+                let how = ended.map_or("it closed its terminals".into(), |status| format!("it ended with {status}"));
                 Ok(Some(Err(how)))
             }
         }
@@ -306,14 +293,10 @@ impl Process for Guest {
                 None => None,
                 Some(Ok(Report::Code(code))) => Some(Exit::Code(code)),
                 Some(Ok(Report::Signal(signal))) => Some(Exit::Signal(signal)),
-                Some(Ok(other)) => Some(Exit::KernelDied {
-                    why: format!("its init reported {other:?}"),
-                    log: self.last_words(),
-                }),
-                Some(Err(why)) => Some(Exit::KernelDied {
-                    why,
-                    log: self.last_words(),
-                }),
+                Some(Ok(other)) => {
+                    Some(Exit::KernelDied { why: format!("its init reported {other:?}"), log: self.last_words() })
+                }
+                Some(Err(why)) => Some(Exit::KernelDied { why, log: self.last_words() }),
             };
             if self.ended.is_some() {
                 // Everything is handed on and synced; there is nothing to wait for in a power-off.

@@ -35,22 +35,14 @@ pub(super) fn entry_name(kind: &str, inputs: &[&str]) -> String {
         hash.update(input.as_bytes());
     }
     let digest = hash.finalize();
-    let hex: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("{kind}-{hex}")
 }
 
 impl Cache {
     /// The cache of this user: `handover` in the XDG cache directory.
     pub(super) fn of_user() -> Result<Self, SetupError> {
-        let absolute = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|dir| dir.is_absolute())
-        };
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
         let base = absolute("XDG_CACHE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
             .ok_or(SetupError::NoCacheDir)?;
@@ -93,10 +85,8 @@ impl Cache {
             .tempdir_in(&self.dir)
             .map_err(SetupError::io(doing()))?;
         let cleaner = Cleaner::start(partial.path()).map_err(SetupError::io(doing()))?;
-        let built = build(partial.path(), progress).and_then(|()| {
-            self.install(partial.path(), name)
-                .map_err(SetupError::io(doing()))
-        });
+        let built = build(partial.path(), progress)
+            .and_then(|()| self.install(partial.path(), name).map_err(SetupError::io(doing())));
         // In this order, so that no moment is without somebody who removes what is left.
         drop(partial);
         drop(cleaner);
@@ -231,9 +221,7 @@ mod tests {
         let cache = Cache::at(base.path().to_owned());
         fs::create_dir(base.path().join(format!("thing{PARTIAL}killed"))).unwrap();
         assert!(cache.get("thing").is_none());
-        cache
-            .get_or_build("thing", &mut Silent, |_, _| Ok(()))
-            .unwrap();
+        cache.get_or_build("thing", &mut Silent, |_, _| Ok(())).unwrap();
         assert_eq!(leftovers(cache.dir()), ["thing"]);
     }
 

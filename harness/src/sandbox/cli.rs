@@ -5,7 +5,7 @@
 //! error, only when there is something to say.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::progress::Shown;
 use super::{Progress, Sandbox, SetupError, host_packages};
-use crate::kernel::{Command, Error, Exit, Host, Kernel, Running};
+use crate::kernel::{Command, Error, Exit, Kernel, Running};
 
 /// Exit code when the deadline passed, as `timeout` has it.
 const DEADLINE: u8 = 124;
@@ -30,25 +30,6 @@ const OWN_FAILURE: u8 = 125;
 
 /// How often a signal to this process is looked for.
 const GLANCE: Duration = Duration::from_millis(100);
-
-/// Where commands run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Place {
-    /// The user-mode kernel with its virtual devices.
-    Sandbox,
-    /// The kernel and the devices of this machine.
-    Host,
-}
-
-/// The options that choose a kernel.
-#[derive(Args, Clone, Debug, Default)]
-pub struct KernelArgs {
-    /// Where to run; without it the host if it has a display card and a render node, else the sandbox
-    #[arg(long, value_enum)]
-    pub on: Option<Place>,
-    #[command(flatten)]
-    parts: Parts,
-}
 
 /// What a sandbox is made of.
 #[derive(Args, Clone, Debug, Default)]
@@ -70,49 +51,8 @@ struct Parts {
 impl Parts {
     fn sandbox(&self, progress: &mut dyn Progress) -> Result<Sandbox, SetupError> {
         let sandbox = Sandbox::with_parts(self.kernel.clone(), self.root.clone(), progress)?;
-        Ok(sandbox
-            .kernel_args(self.kernel_arg.iter().cloned())
-            .shares(self.share.iter().cloned()))
+        Ok(sandbox.kernel_args(self.kernel_arg.iter().cloned()).shares(self.share.iter().cloned()))
     }
-}
-
-impl KernelArgs {
-    /// The place that was chosen, or the one that suits this machine.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        match self.on {
-            Some(place) => place,
-            None if host_has_devices(Path::new("/dev/dri")) => Place::Host,
-            None => Place::Sandbox,
-        }
-    }
-
-    /// The kernel that was chosen; a sandbox is built if it is not there yet.
-    ///
-    /// # Errors
-    /// If the sandbox is not there and cannot be built.
-    pub fn kernel(&self, progress: &mut dyn Progress) -> Result<Box<dyn Kernel>, SetupError> {
-        Ok(match self.place() {
-            Place::Host => Box::new(Host),
-            Place::Sandbox => Box::new(self.parts.sandbox(progress)?),
-        })
-    }
-}
-
-/// Whether this directory of device files has a display card and a render node.
-fn host_has_devices(dri: &Path) -> bool {
-    let names: Vec<OsString> = fs::read_dir(dri)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name())
-        .collect();
-    let any = |prefix: &str| {
-        names
-            .iter()
-            .any(|name| name.to_string_lossy().starts_with(prefix))
-    };
-    any("card") && any("renderD")
 }
 
 /// Options of `handover sandbox`.
@@ -147,11 +87,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let valid = || "give a number of seconds above 0, such as 30 or 2.5".to_owned();
     let seconds: f64 = text.parse().map_err(|_| valid())?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|_| valid())?;
-    if duration.is_zero() {
-        Err(valid())
-    } else {
-        Ok(duration)
-    }
+    if duration.is_zero() { Err(valid()) } else { Ok(duration) }
 }
 
 /// `handover setup`: builds what is missing and says what is there.
@@ -186,15 +122,8 @@ pub fn command(args: &SandboxArgs) -> ExitCode {
     }
     match run(&sandbox, args) {
         Ok(code) => code,
-        Err(Error::Program {
-            program,
-            kernel,
-            why,
-            code,
-        }) => {
-            say(format_args!(
-                "cannot start {program:?} in the {kernel}: {why}"
-            ));
+        Err(Error::Program { program, kernel, why, code }) => {
+            say(format_args!("cannot start {program:?} in the {kernel}: {why}"));
             exit_code(code)
         }
         Err(error) => fail(error),
@@ -258,11 +187,7 @@ fn run(kernel: &dyn Kernel, args: &SandboxArgs) -> Result<ExitCode, Error> {
 fn copy(mut from: impl Read, mut to: impl Write) {
     let mut piece = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut piece) {
-        if to
-            .write_all(&piece[..length])
-            .and_then(|()| to.flush())
-            .is_err()
-        {
+        if to.write_all(&piece[..length]).and_then(|()| to.flush()).is_err() {
             break;
         }
     }
@@ -271,14 +196,10 @@ fn copy(mut from: impl Read, mut to: impl Write) {
 fn keep_log(running: &Running, path: &Path) -> Result<(), Error> {
     let doing = || format!("writing the kernel log to {}", path.display());
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new(".")))
-        .map_err(Error::system(doing()))?;
+    let mut file = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new("."))).map_err(Error::system(doing()))?;
     let log = running.kernel_log().unwrap_or_default();
-    file.write_all(log.as_bytes())
-        .map_err(Error::system(doing()))?;
-    file.persist(path)
-        .map(drop)
-        .map_err(|error| Error::system(doing())(error.error))
+    file.write_all(log.as_bytes()).map_err(Error::system(doing()))?;
+    file.persist(path).map(drop).map_err(|error| Error::system(doing())(error.error))
 }
 
 fn conclude(exit: &Exit) -> ExitCode {
@@ -316,15 +237,5 @@ mod tests {
         for bad in ["0", "-1", "soon", "", "inf", "nan", "1e300"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_host_counts_if_it_has_both_kinds_of_node() {
-        let dri = tempfile::tempdir().unwrap();
-        assert!(!host_has_devices(&dri.path().join("missing")));
-        fs::write(dri.path().join("card0"), "").unwrap();
-        assert!(!host_has_devices(dri.path()));
-        fs::write(dri.path().join("renderD128"), "").unwrap();
-        assert!(host_has_devices(dri.path()));
     }
 }

@@ -50,13 +50,7 @@ pub(super) fn arguments(plan: &Plan<'_>) -> Result<Vec<String>, String> {
         check_extra(extra)?;
     }
     let control = plan.control.display();
-    let Fds {
-        control_in,
-        control_out,
-        stdout,
-        stderr,
-        console,
-    } = plan.fds;
+    let Fds { control_in, control_out, stdout, stderr, console } = plan.fds;
     let mut arguments = vec![
         "root=/dev/root".into(),
         "rootfstype=hostfs".into(),
@@ -80,10 +74,7 @@ pub(super) fn arguments(plan: &Plan<'_>) -> Result<Vec<String>, String> {
     arguments.extend(MODULES.map(String::from));
     arguments.extend(plan.extra.iter().cloned());
     arguments.extend(["--".into(), wire::GUEST_INIT.into(), control.to_string()]);
-    let length = arguments
-        .iter()
-        .map(|argument| argument.len() + 1)
-        .sum::<usize>();
+    let length = arguments.iter().map(|argument| argument.len() + 1).sum::<usize>();
     if length >= LONGEST {
         return Err(format!(
             "the kernel's command line would have {length} bytes, but it takes less than {LONGEST}: give fewer or shorter --kernel-arg"
@@ -98,9 +89,7 @@ fn check_extra(extra: &str) -> Result<(), String> {
         return bad("is no kernel parameter: give name=value or name");
     }
     if !extra.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return bad(
-            "has a blank or a byte that is not printable ASCII: give one parameter per --kernel-arg",
-        );
+        return bad("has a blank or a byte that is not printable ASCII: give one parameter per --kernel-arg");
     }
     Ok(())
 }
@@ -120,11 +109,7 @@ pub(super) fn memory_mib(extra: &[String]) -> Result<u64, String> {
         Some(b'K' | b'k') => (&value[..value.len() - 1], 10),
         _ => (value, 0),
     };
-    let mib = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(1 << shift))
-        .map(|n| n >> 20);
+    let mib = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).map(|n| n >> 20);
     match mib {
         Some(mib) if (128..=65536).contains(&mib) => Ok(mib),
         _ => Err(format!("--kernel-arg mem={value}: give 128M to 64G, such as mem=2G")),
@@ -158,22 +143,11 @@ pub(super) fn memory_dir(
 mod tests {
     use super::*;
 
-    const FDS: Fds = Fds {
-        control_in: 5,
-        control_out: 6,
-        stdout: 7,
-        stderr: 8,
-        console: 9,
-    };
+    const FDS: Fds = Fds { control_in: 5, control_out: 6, stdout: 7, stderr: 8, console: 9 };
 
     fn line(extra: &[&str]) -> Result<Vec<String>, String> {
         let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
-        arguments(&Plan {
-            control: Path::new("/tmp/c"),
-            memory_mib: 4096,
-            fds: FDS,
-            extra: &extra,
-        })
+        arguments(&Plan { control: Path::new("/tmp/c"), memory_mib: 4096, fds: FDS, extra: &extra })
     }
 
     #[test]
@@ -194,11 +168,7 @@ mod tests {
         assert!(line(&["a b"]).unwrap_err().contains("blank"));
         assert!(line(&["--"]).unwrap_err().contains("no kernel parameter"));
         assert!(line(&[""]).is_err());
-        assert!(
-            line(&[&"x".repeat(2000)])
-                .unwrap_err()
-                .contains("less than 2048")
-        );
+        assert!(line(&[&"x".repeat(2000)]).unwrap_err().contains("less than 2048"));
     }
 
     #[test]
@@ -208,29 +178,15 @@ mod tests {
         assert_eq!(size("mem=2G"), Ok(2048));
         assert_eq!(size("mem=512m"), Ok(512));
         assert_eq!(size("mem=1073741824"), Ok(1024));
-        for bad in [
-            "mem=",
-            "mem=1M",
-            "mem=G",
-            "mem=4T",
-            "mem=99999999999999999999G",
-        ] {
+        for bad in ["mem=", "mem=1M", "mem=G", "mem=4T", "mem=99999999999999999999G"] {
             assert!(size(bad).is_err(), "{bad}");
         }
-        assert_eq!(
-            memory_mib(&["mem=1G".into(), "mem=2G".into()]),
-            Ok(2048),
-            "the last wins"
-        );
+        assert_eq!(memory_mib(&["mem=1G".into(), "mem=2G".into()]), Ok(2048), "the last wins");
     }
 
     #[test]
     fn memory_goes_where_it_fits() {
-        let dirs = [
-            PathBuf::from("/shm"),
-            PathBuf::from("/noexec"),
-            PathBuf::from("/tmp"),
-        ];
+        let dirs = [PathBuf::from("/shm"), PathBuf::from("/noexec"), PathBuf::from("/tmp")];
         let room = |dir: &Path| match dir.to_str() {
             Some("/shm") => Ok(64),
             Some("/tmp") => Ok(9000),
@@ -239,9 +195,6 @@ mod tests {
         assert_eq!(memory_dir(&dirs, 4096, room), Ok(PathBuf::from("/tmp")));
         assert_eq!(memory_dir(&dirs, 64, room), Ok(PathBuf::from("/shm")));
         let refusal = memory_dir(&dirs, 10_000, room).unwrap_err();
-        assert!(
-            refusal.contains("/shm has room for 64 MiB")
-                && refusal.contains("/noexec is mounted noexec")
-        );
+        assert!(refusal.contains("/shm has room for 64 MiB") && refusal.contains("/noexec is mounted noexec"));
     }
 }

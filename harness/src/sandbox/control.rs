@@ -104,9 +104,7 @@ mod tests {
     #[test]
     fn a_living_owner_keeps_its_directory_and_a_dead_one_does_not() {
         let mine = Control::new(&job(), Path::new("/bin/sh")).unwrap();
-        let abandoned = mine
-            .path()
-            .with_file_name(format!("{PREFIX}abandoned-{}", std::process::id()));
+        let abandoned = mine.path().with_file_name(format!("{PREFIX}abandoned-{}", std::process::id()));
         fs::create_dir(&abandoned).unwrap();
         fs::write(abandoned.join(LOCK), "").unwrap();
         remove_abandoned(mine.path().parent().unwrap());

@@ -9,15 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// Variables whose names begin like this pass through.
-const PREFIXES: [&str; 7] = [
-    "HANDOVER_",
-    "LIBGL_",
-    "LP_",
-    "LVP_",
-    "MESA_",
-    "RUST_",
-    "VK_",
-];
+const PREFIXES: [&str; 7] = ["HANDOVER_", "LIBGL_", "LP_", "LVP_", "MESA_", "RUST_", "VK_"];
 
 /// Variables that pass through by their whole name: how to print, and whether this is CI.
 const NAMES: [&str; 5] = ["CI", "CLICOLOR_FORCE", "COLORTERM", "NO_COLOR", "TERM"];
@@ -28,9 +20,7 @@ pub(super) const RUNTIME_DIR: &str = "/run/handover";
 /// Whether the host's variable of this name passes into the sandbox.
 pub(super) fn passes(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix.as_bytes()))
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
         || NAMES.iter().any(|whole| name == whole.as_bytes())
 }
 
@@ -43,20 +33,15 @@ pub(super) fn compose(
 ) -> Vec<(OsString, OsString)> {
     let surroundings = [
         ("HOME", "/root"),
-        (
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ),
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("XDG_RUNTIME_DIR", RUNTIME_DIR),
         ("LANG", "C.UTF-8"),
         ("LVP_POISON_MEMORY", "true"),
         ("MESA_SHADER_CACHE_DISABLE", "true"),
         ("LIBGL_ALWAYS_SOFTWARE", "true"),
     ];
-    let mut all: BTreeMap<OsString, OsString> = surroundings
-        .iter()
-        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
-        .collect();
+    let mut all: BTreeMap<OsString, OsString> =
+        surroundings.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
     all.extend(defaults.iter().cloned());
     all.extend(host.into_iter().filter(|(name, _)| passes(name)));
     all.extend(own.iter().cloned());
@@ -68,15 +53,11 @@ mod tests {
     use super::*;
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-        list.iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect()
+        list.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
     fn get<'a>(all: &'a [(OsString, OsString)], name: &str) -> Option<&'a str> {
-        all.iter()
-            .find(|(key, _)| key == name)
-            .and_then(|(_, value)| value.to_str())
+        all.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str())
     }
 
     #[test]
@@ -114,11 +95,7 @@ mod tests {
     #[test]
     fn the_nearest_to_the_command_wins() {
         let defaults = pairs(&[("VK_DRIVER_FILES", "sandbox"), ("HANDOVER_GPU_A", "Mesa 1")]);
-        let host = pairs(&[
-            ("VK_DRIVER_FILES", "user"),
-            ("LVP_POISON_MEMORY", "false"),
-            ("HOME", "/h"),
-        ]);
+        let host = pairs(&[("VK_DRIVER_FILES", "user"), ("LVP_POISON_MEMORY", "false"), ("HOME", "/h")]);
         let own = pairs(&[("HANDOVER_GPU_A", "own"), ("HOME", "/own")]);
         let all = compose(&defaults, host, &own);
         assert_eq!(get(&all, "VK_DRIVER_FILES"), Some("user"));

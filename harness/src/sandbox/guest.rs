@@ -101,13 +101,7 @@ fn prepare(control: &Path) -> Result<Job, Failure> {
     for share in &job.shares {
         let target = below(&root, share);
         fs::create_dir_all(&target).map_err(failed_io(format!("making {share:?}")))?;
-        mount_with(
-            "none",
-            &target,
-            "hostfs",
-            MountFlags::empty(),
-            share.as_os_str(),
-        )?;
+        mount_with("none", &target, "hostfs", MountFlags::empty(), share.as_os_str())?;
     }
     enter(&root)?;
     Ok(job)
@@ -121,13 +115,7 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 
 /// The host's `base` with a writable layer in memory over it: the base itself is never written.
 fn make_root(base: &Path, scratch: &Path, root: &Path) -> Result<(), Failure> {
-    mount_with(
-        "scratch",
-        scratch,
-        "tmpfs",
-        MountFlags::empty(),
-        "mode=0755".as_ref(),
-    )?;
+    mount_with("scratch", scratch, "tmpfs", MountFlags::empty(), "mode=0755".as_ref())?;
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
     for dir in [&upper, &work] {
         fs::create_dir(dir).map_err(failed_io(format!("making {dir:?}")))?;
@@ -195,8 +183,7 @@ fn mount_system(root: &Path) -> Result<(), Failure> {
 
 fn mount_with(source: &str, target: &Path, kind: &str, flags: MountFlags, options: &OsStr) -> Result<(), Failure> {
     let what = format!("mounting {kind} on {}", target.display());
-    let data =
-        CString::new(options.as_bytes()).map_err(|error| Failure(format!("{what}: {error}")))?;
+    let data = CString::new(options.as_bytes()).map_err(|error| Failure(format!("{what}: {error}")))?;
     mount(source, target, kind, flags, data.as_c_str()).map_err(failed(what))
 }
 
@@ -245,14 +232,8 @@ fn command(job: &Job, reports: &mut File) -> io::Result<Report> {
         }
     };
     send(reports, &Report::Started)?;
-    let stdout = child
-        .stdout
-        .take()
-        .map(|pipe| relay(pipe, terminal::STDOUT));
-    let stderr = child
-        .stderr
-        .take()
-        .map(|pipe| relay(pipe, terminal::STDERR));
+    let stdout = child.stdout.take().map(|pipe| relay(pipe, terminal::STDOUT));
+    let stderr = child.stderr.take().map(|pipe| relay(pipe, terminal::STDERR));
     if let Some(pipe) = child.stdin.take() {
         feed(reports.try_clone()?, pipe);
     }
@@ -318,10 +299,7 @@ fn reap(command: Pid) -> io::Result<ExitStatus> {
 fn end_everybody() {
     loop {
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let number = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
+            let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
             if let Some(pid) = number.and_then(Pid::from_raw)
                 && !pid.is_init()
             {

@@ -17,32 +17,23 @@ struct Package<'a> {
 }
 
 fn packages(list: &str) -> impl Iterator<Item = Package<'_>> {
-    list.lines()
-        .map(|line| line.split('#').next().unwrap_or_default())
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some(Package {
-                name: words.next()?,
-                proof: words.next()?,
-                not_on_debian: words.next() == Some("not-debian"),
-            })
-        })
+    list.lines().map(|line| line.split('#').next().unwrap_or_default()).filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some(Package { name: words.next()?, proof: words.next()?, not_on_debian: words.next() == Some("not-debian") })
+    })
 }
 
 /// The packages that are not there, by the names that Debian and Ubuntu give them.
 pub(super) fn missing() -> Vec<String> {
-    let path: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).collect())
-        .unwrap_or_default();
+    let path: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     let there = |proof: &str| {
         if proof.starts_with('/') {
             return Path::new(proof).exists();
         }
         // Where administrators' programs are, which are not in everybody's PATH.
         let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-        path.iter()
-            .chain(&system)
-            .any(|dir| dir.join(proof).exists())
+        path.iter().chain(&system).any(|dir| dir.join(proof).exists())
     };
     missing_of(LIST, is_debian(), there)
 }
@@ -68,15 +59,8 @@ pub(super) fn is_debian() -> bool {
 
 /// The one command that installs `packages`.
 pub(super) fn install_command(packages: &[String]) -> String {
-    let install = format!(
-        "apt-get install -y --no-install-recommends {}",
-        packages.join(" ")
-    );
-    if rustix::process::geteuid().is_root() {
-        install
-    } else {
-        format!("sudo {install}")
-    }
+    let install = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
+    if rustix::process::geteuid().is_root() { install } else { format!("sudo {install}") }
 }
 
 #[cfg(test)]
@@ -87,20 +71,14 @@ mod tests {
 
     #[test]
     fn only_what_is_not_there_is_missing() {
-        assert_eq!(
-            missing_of(SAMPLE, false, |proof| proof == "gcc"),
-            ["keys", "boot"]
-        );
+        assert_eq!(missing_of(SAMPLE, false, |proof| proof == "gcc"), ["keys", "boot"]);
         assert_eq!(missing_of(SAMPLE, true, |proof| proof == "gcc"), ["keys"]);
         assert!(missing_of(SAMPLE, false, |_| true).is_empty());
     }
 
     #[test]
     fn every_line_of_the_list_is_whole() {
-        for line in LIST
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty())
-        {
+        for line in LIST.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             let words: Vec<&str> = line.split_whitespace().collect();
             assert_eq!(words.len(), 3, "{line:?}");
             assert!(["any", "not-debian"].contains(&words[2]), "{line:?}");

@@ -76,8 +76,7 @@ pub(super) fn name() -> String {
 pub(super) fn open(entry: &Path) -> Result<(std::path::PathBuf, Record), SetupError> {
     let path = entry.join(RECORD);
     let text = fs::read(&path).map_err(SetupError::io(format!("reading {}", path.display())))?;
-    let record = serde_json::from_slice(&text)
-        .map_err(SetupError::io(format!("reading {}", path.display())))?;
+    let record = serde_json::from_slice(&text).map_err(SetupError::io(format!("reading {}", path.display())))?;
     Ok((entry.join(BINARY), record))
 }
 
@@ -91,10 +90,7 @@ pub(super) fn build(entry: &Path, progress: &mut dyn Progress) -> Result<(), Set
         .resolve(&[&source], BACKPORTS, progress)?
         .into_iter()
         .find(|package| package.name == source)
-        .ok_or_else(|| SetupError::NotInArchive {
-            what: source.clone(),
-            mirror: apt.mirror().into(),
-        })?;
+        .ok_or_else(|| SetupError::NotInArchive { what: source.clone(), mirror: apt.mirror().into() })?;
     let deb = apt.download(std::slice::from_ref(&package), &work, progress)?;
 
     let tree = work.join("linux");
@@ -102,10 +98,7 @@ pub(super) fn build(entry: &Path, progress: &mut dyn Progress) -> Result<(), Set
     unpack(&deb[0], &tree, progress)?;
     progress.step("configuring the kernel");
     configure(&tree, progress)?;
-    progress.step(&format!(
-        "building the kernel from {source} {}",
-        package.version
-    ));
+    progress.step(&format!("building the kernel from {source} {}", package.version));
     compile(&tree, progress)?;
 
     let binary = entry.join(BINARY);
@@ -114,10 +107,7 @@ pub(super) fn build(entry: &Path, progress: &mut dyn Progress) -> Result<(), Set
     tool::run_quietly("stripping the kernel", &mut strip, CONFIGURE, progress)?;
     let config = entry.join("config");
     fs::copy(tree.join(".config"), &config).map_err(SetupError::io("keeping the configuration"))?;
-    let record = Record {
-        release: release(&binary, progress)?,
-        source: format!("{source} {}", package.version),
-    };
+    let record = Record { release: release(&binary, progress)?, source: format!("{source} {}", package.version) };
     let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
     fs::write(entry.join(RECORD), text).map_err(SetupError::io("recording the kernel"))?;
     drop(apt);
@@ -127,10 +117,7 @@ pub(super) fn build(entry: &Path, progress: &mut dyn Progress) -> Result<(), Set
 /// The name of the newest `linux-source-X.Y` that the archive has.
 fn newest_source(apt: &Apt, progress: &mut dyn Progress) -> Result<String, SetupError> {
     let names = apt.names(r"^linux-source-[0-9]+\.[0-9]+$", progress)?;
-    newest(names).ok_or_else(|| SetupError::NotInArchive {
-        what: "linux-source-*".into(),
-        mirror: apt.mirror().into(),
-    })
+    newest(names).ok_or_else(|| SetupError::NotInArchive { what: "linux-source-*".into(), mirror: apt.mirror().into() })
 }
 
 fn newest(names: Vec<String>) -> Option<String> {
@@ -152,12 +139,7 @@ fn unpack(deb: &Path, tree: &Path, progress: &mut dyn Progress) -> Result<(), Se
     command.args(["-c", PIPE, "bash"]).arg(deb).arg(tree);
     command.args(EXCLUDED.map(|pattern| format!("--exclude=linux-source-*/{pattern}")));
     command.args(EXCLUDED_EVERYWHERE.map(|pattern| format!("--exclude={pattern}")));
-    tool::run_quietly(
-        "unpacking the kernel's source",
-        &mut command,
-        UNPACK,
-        progress,
-    )
+    tool::run_quietly("unpacking the kernel's source", &mut command, UNPACK, progress)
 }
 
 fn make(tree: &Path) -> Command {
@@ -176,9 +158,7 @@ fn configure(tree: &Path, progress: &mut dyn Progress) -> Result<(), SetupError>
     let what = "configuring the kernel";
     tool::run_quietly(what, make(tree).arg("tinyconfig"), CONFIGURE, progress)?;
     let mut merge = Command::new("scripts/kconfig/merge_config.sh");
-    merge
-        .current_dir(tree)
-        .args(["-m", ".config", "sandbox.config"]);
+    merge.current_dir(tree).args(["-m", ".config", "sandbox.config"]);
     tool::run_quietly(what, &mut merge, CONFIGURE, progress)?;
     tool::run_quietly(what, make(tree).arg("olddefconfig"), CONFIGURE, progress)?;
     let config = fs::read_to_string(tree.join(".config")).map_err(SetupError::io(what))?;
@@ -192,11 +172,7 @@ fn configure(tree: &Path, progress: &mut dyn Progress) -> Result<(), SetupError>
 /// The options of `fragment` that did not make it into `config`.
 fn lost_options<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
     let set = |line: &&str| line.starts_with("CONFIG_");
-    fragment
-        .lines()
-        .filter(set)
-        .filter(|wanted| !config.lines().any(|line| line == *wanted))
-        .collect()
+    fragment.lines().filter(set).filter(|wanted| !config.lines().any(|line| line == *wanted)).collect()
 }
 
 fn compile(tree: &Path, progress: &mut dyn Progress) -> Result<(), SetupError> {
@@ -221,17 +197,8 @@ fn compile(tree: &Path, progress: &mut dyn Progress) -> Result<(), SetupError> {
 fn release(binary: &Path, progress: &mut dyn Progress) -> Result<String, SetupError> {
     let mut command = Command::new(binary);
     command.arg("--version");
-    let lines = tool::run(
-        "a first try of the kernel",
-        &mut command,
-        CONFIGURE,
-        progress,
-        |_, _| {},
-    )?;
-    Ok(lines
-        .first()
-        .map(|line| line.trim().to_owned())
-        .unwrap_or_default())
+    let lines = tool::run("a first try of the kernel", &mut command, CONFIGURE, progress, |_, _| {})?;
+    Ok(lines.first().map(|line| line.trim().to_owned()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -241,10 +208,7 @@ mod tests {
     #[test]
     fn newer_is_by_number() {
         let names = ["linux-source-6.12", "linux-source-7.3", "linux-source-6.9"];
-        assert_eq!(
-            newest(names.map(str::to_owned).into()),
-            Some("linux-source-7.3".into())
-        );
+        assert_eq!(newest(names.map(str::to_owned).into()), Some("linux-source-7.3".into()));
         assert_eq!(newest(Vec::new()), None);
     }
 
@@ -252,9 +216,6 @@ mod tests {
     fn an_option_that_was_dropped_is_named() {
         let fragment = "# comment\nCONFIG_A=y\nCONFIG_B=7\n# CONFIG_C is not set\n";
         assert!(lost_options(fragment, "CONFIG_B=7\nCONFIG_A=y\n").is_empty());
-        assert_eq!(
-            lost_options(fragment, "CONFIG_A=m\nCONFIG_B=7\n"),
-            ["CONFIG_A=y"]
-        );
+        assert_eq!(lost_options(fragment, "CONFIG_A=m\nCONFIG_B=7\n"), ["CONFIG_A=y"]);
     }
 }

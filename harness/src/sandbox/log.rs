@@ -52,18 +52,12 @@ impl CappedLog {
     /// The last `count` lines, indented, for an error message.
     pub(super) fn last_lines(&self, count: usize) -> String {
         let text = self.text();
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         if lines.is_empty() {
             return "  (it printed nothing)".into();
         }
         let from = lines.len().saturating_sub(count);
-        let shown: Vec<String> = lines[from..]
-            .iter()
-            .map(|line| format!("  {line}"))
-            .collect();
+        let shown: Vec<String> = lines[from..].iter().map(|line| format!("  {line}")).collect();
         shown.join("\n")
     }
 }

@@ -51,13 +51,7 @@ impl Default for Shown {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self {
-            bar,
-            step: String::new(),
-            step_started: now,
-            counted: None,
-            last_line: now,
-        }
+        Self { bar, step: String::new(), step_started: now, counted: None, last_line: now }
     }
 }
 
@@ -103,9 +97,7 @@ impl Progress for Shown {
             return;
         }
         let seconds = self.step_started.elapsed().as_secs();
-        let counted = self.counted.map_or(String::new(), |(done, total)| {
-            format!("{done} of about {total}, ")
-        });
+        let counted = self.counted.map_or(String::new(), |(done, total)| format!("{done} of about {total}, "));
         self.line(&format!("{}: {counted}{seconds} s", self.step));
     }
 

@@ -74,21 +74,14 @@ pub(super) fn record(root: &Path) -> Option<Record> {
 pub(super) fn build(root: &Path, progress: &mut dyn Progress) -> Result<(), SetupError> {
     let work = root.join("work");
     let apt = Apt::update(&work, progress)?;
-    let missing = |what: &str| SetupError::NotInArchive {
-        what: what.into(),
-        mirror: apt.mirror().into(),
-    };
+    let missing = |what: &str| SetupError::NotInArchive { what: what.into(), mirror: apt.mirror().into() };
     let mut packages = base_first(apt.resolve(&listed(LIST), BACKPORTS, progress)?);
     let reference = apt.resolve(&[DRIVERS], SUITE, progress)?;
     packages.extend(only_in_second(&packages, &reference));
     let newer = find(&packages, DRIVERS).ok_or_else(|| missing(DRIVERS))?;
     let older = find(&reference, DRIVERS).ok_or_else(|| missing(DRIVERS))?;
 
-    progress.step(&format!(
-        "downloading {} packages from {}",
-        packages.len() + 1,
-        apt.mirror()
-    ));
+    progress.step(&format!("downloading {} packages from {}", packages.len() + 1, apt.mirror()));
     let all: Vec<Package> = packages.iter().cloned().chain([older.clone()]).collect();
     let mut files = apt.download(&all, &work.join("debs"), progress)?;
     let older_file = files.pop().ok_or_else(|| missing(DRIVERS))?;
@@ -104,10 +97,7 @@ pub(super) fn build(root: &Path, progress: &mut dyn Progress) -> Result<(), Setu
     let record = Record {
         gpu_a: driver(root, REFERENCE, "gpu_a", &older.version)?,
         gpu_b: driver(root, "", "gpu_b", &newer.version)?,
-        packages: all
-            .iter()
-            .map(|package| format!("{} {}", package.name, package.version))
-            .collect(),
+        packages: all.iter().map(|package| format!("{} {}", package.name, package.version)).collect(),
     };
     write_json(&root.join(RECORD), &record)?;
     accounts(root).map_err(SetupError::io("writing the root filesystem's accounts"))?;
@@ -116,10 +106,7 @@ pub(super) fn build(root: &Path, progress: &mut dyn Progress) -> Result<(), Setu
 }
 
 fn listed(list: &str) -> Vec<&str> {
-    list.lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .filter(|line| !line.is_empty())
-        .collect()
+    list.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|line| !line.is_empty()).collect()
 }
 
 /// base-files makes the links from /bin and /lib to /usr that every other package goes through.
@@ -139,10 +126,7 @@ fn find<'a>(packages: &'a [Package], name: &str) -> Option<&'a Package> {
 }
 
 fn unpack(deb: &Path, root: &Path, progress: &mut dyn Progress) -> Result<(), SetupError> {
-    let what = format!(
-        "unpacking {}",
-        deb.file_name().unwrap_or_default().to_string_lossy()
-    );
+    let what = format!("unpacking {}", deb.file_name().unwrap_or_default().to_string_lossy());
     fs::create_dir_all(root).map_err(SetupError::io(what.clone()))?;
     let mut command = Command::new("dpkg-deb");
     command.arg("-x").arg(deb).arg(root);
@@ -155,26 +139,19 @@ fn driver(root: &Path, prefix: &str, role: &str, version: &str) -> Result<Driver
     let packaged = tree.join(ICD);
     let doing = || format!("making the ICD file of {role} from {}", packaged.display());
     let text = fs::read(&packaged).map_err(SetupError::io(doing()))?;
-    let mut icd: serde_json::Value =
-        serde_json::from_slice(&text).map_err(SetupError::io(doing()))?;
+    let mut icd: serde_json::Value = serde_json::from_slice(&text).map_err(SetupError::io(doing()))?;
     fs::metadata(tree.join(LIBRARY)).map_err(SetupError::io(doing()))?;
     let library: PathBuf = Path::new("/").join(prefix).join(LIBRARY);
     icd["ICD"]["library_path"] = library.to_string_lossy().into();
     let path = format!("usr/share/handover/{role}.json");
     write_json(&root.join(&path), &icd)?;
-    Ok(Driver {
-        package: version.to_owned(),
-        mesa: upstream(version).to_owned(),
-        icd: format!("/{path}"),
-    })
+    Ok(Driver { package: version.to_owned(), mesa: upstream(version).to_owned(), icd: format!("/{path}") })
 }
 
 /// The version without Debian's epoch and revision.
 fn upstream(version: &str) -> &str {
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
-    version
-        .rsplit_once('-')
-        .map_or(version, |(upstream, _)| upstream)
+    version.rsplit_once('-').map_or(version, |(upstream, _)| upstream)
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SetupError> {
@@ -193,10 +170,7 @@ fn accounts(root: &Path) -> std::io::Result<()> {
         etc.join("passwd"),
         "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
     )?;
-    fs::write(
-        etc.join("group"),
-        "root:x:0:\ntty:x:5:\nvideo:x:44:\nrender:x:106:\nnogroup:x:65534:\n",
-    )?;
+    fs::write(etc.join("group"), "root:x:0:\ntty:x:5:\nvideo:x:44:\nrender:x:106:\nnogroup:x:65534:\n")?;
     fs::write(etc.join("hosts"), "127.0.0.1 localhost sandbox\n")
 }
 
@@ -205,10 +179,7 @@ mod tests {
     use super::*;
 
     fn package(name: &str) -> Package {
-        Package {
-            name: name.into(),
-            version: "1".into(),
-        }
+        Package { name: name.into(), version: "1".into() }
     }
 
     #[test]
@@ -219,11 +190,7 @@ mod tests {
 
     #[test]
     fn the_links_come_first_and_the_reference_adds_only_what_is_new() {
-        let first = base_first(vec![
-            package("bash"),
-            package("base-files"),
-            package(DRIVERS),
-        ]);
+        let first = base_first(vec![package("bash"), package("base-files"), package(DRIVERS)]);
         assert_eq!(first[0].name, "base-files");
         let second = [package(DRIVERS), package("libllvm18"), package("bash")];
         assert_eq!(only_in_second(&first, &second), [package("libllvm18")]);
@@ -243,19 +210,12 @@ mod tests {
             for file in [ICD, LIBRARY] {
                 let path = root.path().join(prefix).join(file);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(
-                    path,
-                    r#"{"ICD":{"api_version":"1.4.0","library_path":"x.so"}}"#,
-                )
-                .unwrap();
+                fs::write(path, r#"{"ICD":{"api_version":"1.4.0","library_path":"x.so"}}"#).unwrap();
             }
         }
         let a = driver(root.path(), REFERENCE, "gpu_a", "25.0.7-2").unwrap();
         let b = driver(root.path(), "", "gpu_b", "26.1.6-1").unwrap();
-        for (driver, library) in [
-            (a, format!("/{REFERENCE}/{LIBRARY}")),
-            (b, format!("/{LIBRARY}")),
-        ] {
+        for (driver, library) in [(a, format!("/{REFERENCE}/{LIBRARY}")), (b, format!("/{LIBRARY}"))] {
             let text = fs::read(root.path().join(&driver.icd[1..])).unwrap();
             let icd: serde_json::Value = serde_json::from_slice(&text).unwrap();
             assert_eq!(icd["ICD"]["library_path"], library.as_str());

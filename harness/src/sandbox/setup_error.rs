@@ -8,9 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum SetupError {
     /// User-mode Linux is for another processor.
-    #[error(
-        "the sandbox needs an x86-64 processor and this is {arch}: use --on host on a machine with devices"
-    )]
+    #[error("the sandbox needs an x86-64 processor and this is {arch}: use --on host on a machine with devices")]
     Processor {
         /// This machine's architecture.
         arch: &'static str,
@@ -89,9 +87,6 @@ impl SetupError {
     /// For `map_err`: what was being done when the system refused.
     pub(super) fn io<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
-        move |source| Self::Io {
-            doing,
-            source: source.into(),
-        }
+        move |source| Self::Io { doing, source: source.into() }
     }
 }

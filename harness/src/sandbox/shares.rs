@@ -107,10 +107,7 @@ mod tests {
     fn the_system_is_never_hidden() {
         for dir in ["/", "/usr", "/dev/dri", "/proc/self", "/etc"] {
             let dir = PathBuf::from(dir);
-            assert_eq!(
-                choose(&[], std::slice::from_ref(&dir)).unwrap(),
-                [""; 0].map(PathBuf::from)
-            );
+            assert_eq!(choose(&[], std::slice::from_ref(&dir)).unwrap(), [""; 0].map(PathBuf::from));
             assert!(choose(&[dir], &[]).is_err());
         }
     }

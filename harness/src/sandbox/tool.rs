@@ -34,27 +34,17 @@ pub(super) fn run(
     mut each: impl FnMut(&str, &mut dyn Progress),
 ) -> Result<Vec<String>, SetupError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut group =
-        Group::spawn(command).map_err(SetupError::io(format!("starting {program} for {what}")))?;
+    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::spawn(command).map_err(SetupError::io(format!("starting {program} for {what}")))?;
     let until = Instant::now() + limit;
     let (sender, lines) = unbounded();
-    let pipes: [(Option<OwnedFd>, bool); 2] = [
-        (group.child.stdout.take().map(Into::into), true),
-        (group.child.stderr.take().map(Into::into), false),
-    ];
+    let pipes: [(Option<OwnedFd>, bool); 2] =
+        [(group.child.stdout.take().map(Into::into), true), (group.child.stderr.take().map(Into::into), false)];
     for (pipe, is_output) in pipes {
         let sender = sender.clone();
         let Some(pipe) = pipe else { continue };
         thread::spawn(move || {
-            for line in BufReader::new(File::from(pipe))
-                .split(b'\n')
-                .map_while(Result::ok)
-            {
+            for line in BufReader::new(File::from(pipe)).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 if sender.send((is_output, line)).is_err() {
                     break;
@@ -90,9 +80,7 @@ pub(super) fn run(
             return Err(failure(how, &kept));
         }
     }
-    let ended = group
-        .wait(Some(until))
-        .map_err(SetupError::io(format!("waiting for {program}")))?;
+    let ended = group.wait(Some(until)).map_err(SetupError::io(format!("waiting for {program}")))?;
     match ended {
         Some(status) if status.success() => Ok(output),
         Some(status) => Err(failure(format!("ended with {status}"), &kept)),
@@ -133,10 +121,7 @@ mod tests {
     fn a_failure_says_what_was_printed_last() {
         let error = shell("echo first; echo no room >&2; exit 7", LIMIT).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("a test") && text.contains("exit status: 7"),
-            "{text}"
-        );
+        assert!(text.contains("a test") && text.contains("exit status: 7"), "{text}");
         assert!(text.contains("no room"), "{text}");
     }
 
