@@ -58,8 +58,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     let before = Room::SubAllocated { before: 65536, after: 4 * 65536 };
     for fourcc in [Fourcc::XR24, Fourcc::RG16] {
         let frame = NewFrame::of(fourcc, SIZE).in_room(before);
-        add(cases, format!("honours_the_offset_of_a_frame::{fourcc}"), GpuA, &frame, whole)
-            .known("cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
+        add(cases, format!("honours_the_offset_of_a_frame::{fourcc}"), GpuA, &frame, whole).known(
+            "vkms",
+            "cases/findings/vkms-offset-twice.md",
+            "screen (writeback) does not see",
+        );
     }
     for (name, crop) in [
         ("top_left", Rect { x: 0, y: 0, size: px(33, 17) }),

@@ -101,8 +101,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         cases
             .add(format!("vulkan::draws_with_any_pitch_it_accepts::{gpu}"), move |cx| draws_with_any_pitch(cx, gpu))
             .from(gpu)
-            .known("cases/findings/llvmpipe-unaligned-pitch.md", "SIGSEGV");
-        cases.add(format!("vulkan::both_modifier_lists_agree::{gpu}"), move |cx| both_lists_agree(cx, gpu)).from(gpu);
+            .known("llvmpipe", "cases/findings/llvmpipe-unaligned-pitch.md", "SIGSEGV");
+        cases
+            .add(format!("vulkan::both_modifier_lists_agree::{gpu}"), move |cx| both_lists_agree(cx, gpu))
+            .from(gpu)
+            .known("Mesa 25.0", "cases/findings/lavapipe-empty-list2.md", "the two modifier lists");
         cases
             .add(format!("vulkan::opaque_image_arrives::{gpu}_to_its_second_instance"), move |cx| opaque_image(cx, gpu))
             .from(gpu)

@@ -11,7 +11,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .add("writeback::is_not_lost_between_commits_back_to_back", is_not_lost)
         .from(Screen)
         .needs(Need::Writeback)
-        .known("cases/findings/vkms-lost-writeback.md", "writebacks were lost");
+        .known("vkms", "cases/findings/vkms-lost-writeback.md", "writebacks were lost");
 }
 
 /// A commit that follows at once does not cost the one before its writeback.

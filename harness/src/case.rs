@@ -84,10 +84,12 @@ impl fmt::Display for Need {
     }
 }
 
-/// A defect that is known, and how it shows.
+/// A defect that is known of one device, and how it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Where the defect is described.
+    /// Which device has it: a part of its name or driver, such as `Mesa 25.0` or `vkms`. Elsewhere the case must pass.
+    pub on: String,
+    /// Where the defect is described: a URL, or a file beside the cases that is ready to be filed upstream.
     pub url: String,
     /// A part of the message with which the case must fail.
     pub matching: String,
@@ -174,8 +176,8 @@ pub trait Bench {
     fn missing(&mut self, need: &Need) -> Option<String>;
     /// A case begins: everything that is recorded per case starts afresh.
     fn begin(&mut self, start: CaseStart);
-    /// The case ended; called after a panic of its body too.
-    fn end(&mut self) -> CaseNotes;
+    /// The case ended, with its claim shown to hold or not; called after a panic of its body too.
+    fn end(&mut self, held: bool) -> CaseNotes;
 }
 
 /// The body of a case.
@@ -192,8 +194,8 @@ pub struct CaseInfo {
     pub importer: Option<Role>,
     /// What the machine must have, else the case is skipped with the first one that is missing.
     pub needs: Vec<Need>,
-    /// The defect that makes the case fail today.
-    pub known: Option<Known>,
+    /// The defects that make the case fail today.
+    pub known: Vec<Known>,
     /// The faults that this case claims to catch.
     pub must_fail_under: Vec<Fault>,
 }
@@ -241,11 +243,11 @@ impl<B> Case<B> {
         self
     }
 
-    /// Lists the case as failing today because of the defect at `url`, with `matching` in its message.
+    /// Lists the case as failing today on the device `on` because of the defect at `url`, with `matching` in its message.
     ///
-    /// It then must fail just so: a pass, or another failure, is red.
-    pub fn known(&mut self, url: &str, matching: &str) -> &mut Self {
-        self.info.known = Some(Known { url: url.to_owned(), matching: matching.to_owned() });
+    /// There it must fail just so: a pass, or another failure, is red.
+    pub fn known(&mut self, on: &str, url: &str, matching: &str) -> &mut Self {
+        self.info.known.push(Known { on: on.to_owned(), url: url.to_owned(), matching: matching.to_owned() });
         self
     }
 
@@ -280,7 +282,7 @@ impl<B> Cases<B> {
                 exporter: None,
                 importer: None,
                 needs: Vec::new(),
-                known: None,
+                known: Vec::new(),
                 must_fail_under: Vec::new(),
             },
             body: Box::new(body),
@@ -305,10 +307,11 @@ impl<B> Cases<B> {
             if !seen.insert(name.as_str()) {
                 problems.push(format!("`{name}` is registered twice"));
             }
-            if let Some(known) = &case.info.known
-                && (known.matching.trim().is_empty() || known.url.trim().is_empty())
-            {
-                problems.push(format!("`{name}`: .known(url, matching) with an empty text would match any failure"));
+            for known in &case.info.known {
+                if [&known.on, &known.url, &known.matching].iter().any(|text| text.trim().is_empty()) {
+                    problems
+                        .push(format!("`{name}`: .known(on, url, matching) with an empty text would match anything"));
+                }
             }
         }
         match problems.is_empty() {
@@ -398,7 +401,7 @@ mod tests {
             cases.add("a::b_works", |_| Ok(()));
             cases.add("a::b_works", |_| Ok(()));
             cases.add("oops", |_| Ok(()));
-            cases.add("a::c_works", |_| Ok(())).known("https://example.org/1", " ");
+            cases.add("a::c_works", |_| Ok(())).known("llvmpipe", "https://example.org/1", " ");
         })
         .err()
         .expect("three problems");

@@ -562,15 +562,16 @@ impl Bench for Cx {
             Running { name: start.name, artifacts: start.artifacts, golden: start.golden, ..Running::default() };
     }
 
-    fn end(&mut self) -> CaseNotes {
+    fn end(&mut self, held: bool) -> CaseNotes {
         let case = std::mem::take(&mut self.case);
+        let unconcluded = (held && !case.concluded)
+            .then(|| "the case ended without asking its readers: its last line must be cx.agree()".to_owned());
         self.devices.forget_broken();
-        let findings = vk::take_messages()
+        let objections = vk::take_messages()
             .into_iter()
             .filter(|message| message.severity == Severity::Error && !self.devices.excuses(message))
-            .map(|message| format!("the validation layer objects: {message}"))
-            .collect();
-        CaseNotes { findings, blessed: case.blessed }
+            .map(|message| format!("the validation layer objects: {message}"));
+        CaseNotes { findings: unconcluded.into_iter().chain(objections).collect(), blessed: case.blessed }
     }
 }
 

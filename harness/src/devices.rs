@@ -134,7 +134,7 @@ impl Devices {
 
     /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline.
     pub fn forget_broken(&mut self) {
-        self.peers.clear();
+        self.peers.retain(|_, slot| !matches!(slot, Slot::Open(peer) if peer.is_broken()));
         for slots in [&mut self.gpus, &mut self.second_instances] {
             slots.retain(|_, slot| !matches!(slot, Slot::Open(gpu) if gpu.is_abandoned()));
         }

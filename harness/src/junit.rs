@@ -37,7 +37,7 @@ pub fn document(report: &Report) -> Result<String, quick_junit::SerializeError> 
 fn test_case(case: &CaseReport, family: &str, claim: &str) -> TestCase {
     let mut test = TestCase::new(claim, status(case));
     test.set_classname(family);
-    test.set_time(Duration::from_millis(case.duration_ms));
+    test.set_time(Duration::from_secs_f64(case.duration_ms.max(0.0) / 1000.0));
     if !case.output.is_empty() {
         test.set_system_out(case.output.as_str());
     }

@@ -223,7 +223,7 @@ mod tests {
             verdict: Verdict::Skip,
             reason: Some(reason.into()),
             message: None,
-            duration_ms: 0,
+            duration_ms: 0.0,
             exporter: None,
             importer: None,
             artifacts: vec![],

@@ -56,6 +56,7 @@ pub struct Peer {
     child: Child,
     channel: Channel,
     name: String,
+    broken: bool,
 }
 
 impl Peer {
@@ -75,7 +76,7 @@ impl Peer {
             .stdout(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        Ok(Self { child, channel, name })
+        Ok(Self { child, channel, name, broken: false })
     }
 
     /// Has the peer make a LINEAR frame and draw the pattern of `stamp` into it.
@@ -120,7 +121,14 @@ impl Peer {
         }
     }
 
+    /// Whether it failed to answer once, after which an answer may be one to an older question.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     fn ask(&mut self, ask: &Ask, with: Option<&SharedFrame>) -> Result<(Answer, Option<OwnedFd>)> {
+        // Until there is an answer.
+        self.broken = true;
         let fds: Vec<_> = with.iter().map(|shared| shared.dmabuf.fd.as_fd()).collect();
         self.channel.send(ask, &fds)?;
         let Some(Received { message, fds }) = self.channel.recv(DEADLINE)? else {
@@ -131,6 +139,7 @@ impl Peer {
                 format!("the process ended: {how}"),
             ));
         };
+        self.broken = false;
         match message {
             Answer::Refused { why } => Err(Error::missing("asking", self.name.clone(), why)),
             answer => Ok((answer, fds.into_iter().next())),

@@ -136,8 +136,8 @@ pub struct CaseReport {
     pub reason: Option<String>,
     /// Of a failure, the finding; its first line is a sentence.
     pub message: Option<String>,
-    /// Of the first try, in ms.
-    pub duration_ms: u64,
+    /// Of the first try, in ms; includes opening the devices that no case before had opened.
+    pub duration_ms: f64,
     /// Who handed the buffer out.
     pub exporter: Option<Side>,
     /// Who took it in.

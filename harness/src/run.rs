@@ -171,7 +171,7 @@ impl Session {
 
     /// Ends the workers, judges the lane and makes the report of `cases`. `names` are the cases that were asked for.
     pub fn conclude(&self, names: &[&str], cases: Vec<CaseReport>) -> Report {
-        let wall_ms = millis(self.began.elapsed());
+        let wall_ms = whole_millis(self.began.elapsed());
         let seen = self.supervisor.finish();
         let interrupted = self.stop.is_stopped();
         let machine = self.machine_of(&seen);
@@ -185,7 +185,7 @@ impl Session {
             lane: self.lane.as_ref().map(|lane| lane.name.clone()),
             wall_ms,
             timings: Timings {
-                start_to_first_verdict_ms: seen.to_first_verdict.map(millis),
+                start_to_first_verdict_ms: seen.to_first_verdict.map(whole_millis),
                 workers_started: seen.workers_started,
             },
             summary: Summary::of(&cases, names.len()),
@@ -252,6 +252,11 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn millis(duration: Duration) -> u64 {
+fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A case's duration as reports give it: in ms, to a tenth.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }

@@ -56,14 +56,14 @@ impl fmt::Display for Verdict {
 }
 
 /// How one try of a case ended, before anything is known about repeats and known defects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Try {
     /// Never [`Verdict::Known`]: that is for [`settle`] to say.
     pub verdict: Verdict,
     /// The finding, or the reason of a skip; empty for a pass.
     pub text: String,
     /// How long the try took, in ms.
-    pub duration_ms: u64,
+    pub duration_ms: f64,
     /// The cases that the same worker had run before, oldest first; a report has them for failures only.
     pub ran_before: Vec<String>,
 }
@@ -179,11 +179,11 @@ mod tests {
     use super::*;
 
     fn tried(verdict: Verdict, text: &str) -> Try {
-        Try { verdict, text: text.into(), duration_ms: 1, ran_before: vec!["a::first_runs".into()] }
+        Try { verdict, text: text.into(), duration_ms: 1.0, ran_before: vec!["a::first_runs".into()] }
     }
 
     fn known() -> Known {
-        Known { url: "https://example.org/7".into(), matching: "row pitch".into() }
+        Known { on: "llvmpipe".into(), url: "https://example.org/7".into(), matching: "row pitch".into() }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Three threads read and nobody waits without a deadline. What to do about an ending (repeat, replace, stop) is
 //! [`super::supervisor`]'s.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, select_biased};
 
 use super::protocol::{Done, END_OF_OUTPUT, Hello, MAX_LINE, Reply, Request};
 use super::stop::Stop;
-use crate::case::GoldenMode;
+use crate::case::{DeviceIdentity, GoldenMode, Role};
 use crate::kernel::{Command, Exit, Kernel, Running};
 
 /// How long a worker that closed its protocol may take to end.
@@ -37,6 +37,8 @@ pub(super) struct Link {
     pub(super) hello: Hello,
     /// The cases it has run, oldest first.
     pub(super) ran: Vec<String>,
+    /// The devices that answered for the roles of the last case, known before its body began.
+    pub(super) devices: BTreeMap<Role, DeviceIdentity>,
 }
 
 /// What arrived on the protocol.
@@ -80,8 +82,16 @@ impl Link {
         thread("output", move || read_output(stderr, &kept, &ended_sender))?;
 
         let hello = Hello { kernel: String::new(), no_kernel_log: None };
-        let mut link =
-            Link { running, requests: Some(requests), replies, output, output_ended, hello, ran: Vec::new() };
+        let mut link = Link {
+            running,
+            requests: Some(requests),
+            replies,
+            output,
+            output_ended,
+            hello,
+            ran: Vec::new(),
+            devices: BTreeMap::new(),
+        };
         let deadline = Instant::now() + within;
         match link.next(deadline, stop) {
             Next::Line(Line::Reply(Reply::Hello(hello))) => link.hello = hello,
@@ -114,6 +124,7 @@ impl Link {
         stop: &Stop,
     ) -> Ending {
         self.output().clear();
+        self.devices.clear();
         while self.output_ended.try_recv().is_ok() {}
         let request = Request { run: name.to_owned(), artifacts: artifacts.to_owned(), golden };
         if let Err(error) = self.ask(&request) {
@@ -127,6 +138,7 @@ impl Link {
                     began = true;
                     self.ran.push(name.to_owned());
                 }
+                Next::Line(Line::Reply(Reply::Devices(devices))) if began => self.devices = devices,
                 Next::Line(Line::Reply(Reply::Done(done))) if began => {
                     self.await_output();
                     return Ending::Done(done);

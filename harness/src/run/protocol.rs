@@ -36,6 +36,8 @@ pub enum Reply {
     Hello(Hello),
     /// The case that was asked for begins. What happens from here on is blamed on it.
     Began,
+    /// The devices that play the roles of the case are open, and its body begins.
+    Devices(BTreeMap<Role, DeviceIdentity>),
     /// The case ended.
     Done(Box<Done>),
 }
@@ -57,9 +59,7 @@ pub struct Done {
     /// The finding or the reason of the skip.
     pub text: String,
     /// From begin to end, in ms.
-    pub duration_ms: u64,
-    /// Every role that the case named and the device that answered.
-    pub devices: BTreeMap<Role, DeviceIdentity>,
+    pub duration_ms: f64,
     /// The kernel's lines during the case.
     pub kernel_log: Vec<String>,
     /// Golden images that were written.

@@ -9,9 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::link::{Ending, Link};
+use super::millis;
 use super::protocol::Hello;
 use super::stop::Stop;
-use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Role};
+use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Role};
 use crate::kernel::{Command, Kernel};
 use crate::report::{CaseReport, ReportDir, Side};
 use crate::verdict::{self, Try, Verdict};
@@ -104,7 +105,8 @@ impl Supervisor {
             None => self.start()?,
         };
         let (link, first) = self.attempt(link, case)?;
-        let (link, second) = if verdict::wants_repeat(&first.tried, case.known.as_ref()) {
+        let known = known_here(case, &first);
+        let (link, second) = if verdict::wants_repeat(&first.tried, known) {
             self.retire(link);
             let (link, second) = self.attempt(self.start()?, case)?;
             (link, Some(second))
@@ -194,10 +196,10 @@ impl Supervisor {
             Ending::Stopped => return Tried::Stopped,
             Ending::NeverBegan(how) => return Tried::NeverBegan(how),
             Ending::Done(done) => {
-                self.saw(&done.devices);
+                self.saw(&link.devices);
                 let attempt = Attempt {
                     tried: Try { verdict: done.verdict, text: done.text, duration_ms: done.duration_ms, ran_before },
-                    devices: done.devices,
+                    devices: std::mem::take(&mut link.devices),
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
                     blessed: done.blessed,
@@ -209,12 +211,12 @@ impl Supervisor {
                 (Verdict::Timeout, format!("no verdict after {} s; the worker was killed", within.as_secs_f64()))
             }
         };
-        self.saw(&BTreeMap::new());
+        self.saw(&link.devices);
         Tried::Ended(
             None,
             Box::new(Attempt {
                 tried: Try { verdict, text, duration_ms: millis(began.elapsed()), ran_before },
-                devices: BTreeMap::new(),
+                devices: std::mem::take(&mut link.devices),
                 kernel_log: link.kernel_log(),
                 output: link.output_text(),
                 blessed: Vec::new(),
@@ -242,8 +244,9 @@ impl Supervisor {
     }
 
     fn report(&self, case: &CaseInfo, first: Attempt, second: Option<Attempt>) -> CaseReport {
-        let settled = verdict::settle(&first.tried, second.as_ref().map(|second| &second.tried), case.known.as_ref());
-        // A worker that died could not name its devices; the fresh one had the same.
+        let known = known_here(case, &first);
+        let settled = verdict::settle(&first.tried, second.as_ref().map(|second| &second.tried), known);
+        // A worker that died while it opened its devices could not name them; the fresh one had the same.
         let mut devices = second.as_ref().map(|second| second.devices.clone()).unwrap_or_default();
         devices.extend(first.devices);
         let side = |role: Option<Role>| role.map(|role| Side { role, device: devices.get(&role).cloned() });
@@ -278,6 +281,11 @@ impl Supervisor {
     }
 }
 
+/// The defect that is known of the case, if one of the devices that answered is the one that has it.
+fn known_here<'c>(case: &'c CaseInfo, attempt: &Attempt) -> Option<&'c Known> {
+    case.known.iter().find(|known| attempt.devices.values().any(|device| device.to_string().contains(&known.on)))
+}
+
 /// What ran before matters to a failure alone; with every pass it would fill the report.
 fn without_a_needless_sequence(mut tried: Try) -> Try {
     if !tried.verdict.is_red() {
@@ -292,10 +300,6 @@ enum Tried {
     Stopped,
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,7 +307,7 @@ mod tests {
 
     const HELLO: &str = r#"echo '{"is":"hello","kernel":"7.3","no_kernel_log":null}'"#;
     const ANSWERS: &str = r#"echo '{"is":"began"}'
-        echo '{"is":"done","verdict":"pass","text":"","duration_ms":1,"devices":{},"kernel_log":[],"blessed":[]}'"#;
+        echo '{"is":"done","verdict":"pass","text":"","duration_ms":1,"kernel_log":[],"blessed":[]}'"#;
 
     fn case() -> CaseInfo {
         CaseInfo {
@@ -311,7 +315,7 @@ mod tests {
             exporter: None,
             importer: None,
             needs: vec![],
-            known: None,
+            known: vec![],
             must_fail_under: vec![],
         }
     }

@@ -172,10 +172,10 @@ fn pairs(text: &mut String, report: &Report) {
 }
 
 fn slowest(text: &mut String, report: &Report) {
-    let mut cases: Vec<&CaseReport> = report.cases.iter().filter(|case| case.duration_ms >= 100).collect();
-    cases.sort_by_key(|case| std::cmp::Reverse(case.duration_ms));
+    let mut cases: Vec<&CaseReport> = report.cases.iter().filter(|case| case.duration_ms >= 100.0).collect();
+    cases.sort_by(|one, other| other.duration_ms.total_cmp(&one.duration_ms));
     cases.truncate(SLOWEST);
-    let lines: Vec<String> = cases.iter().map(|case| format!("{:>7} ms  {}", case.duration_ms, case.name)).collect();
+    let lines: Vec<String> = cases.iter().map(|case| format!("{:>7.0} ms  {}", case.duration_ms, case.name)).collect();
     section(text, "slowest", &lines);
 }
 

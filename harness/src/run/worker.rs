@@ -15,8 +15,10 @@ use std::time::Instant;
 use rustix::fs::{Mode, OFlags};
 
 use super::kernel_log::{self, KernelLog};
+use super::millis;
 use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request};
-use crate::case::{Bench, Case, CaseStart, Trouble};
+use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble};
+use crate::finding::Finding;
 use crate::verdict::Verdict;
 
 /// Set while a case runs, for the thread that watches the supervisor.
@@ -49,7 +51,8 @@ pub fn serve<B: Bench>(cases: &[Case<B>]) -> io::Result<()> {
         })?;
         send(&mut replies, &Reply::Began)?;
         IN_CASE.store(true, Ordering::SeqCst);
-        let done = run_case(case, &mut bench, kernel_log.as_mut(), request);
+        let tell = |devices| send(&mut replies, &Reply::Devices(devices));
+        let done = run_case(case, &mut bench, kernel_log.as_mut(), request, tell);
         IN_CASE.store(false, Ordering::SeqCst);
         io::stdout().flush()?;
         io::stderr().write_all(END_OF_OUTPUT)?;
@@ -94,7 +97,14 @@ fn send(replies: &mut File, reply: &Reply) -> io::Result<()> {
     replies.write_all(&line)
 }
 
-fn run_case<B: Bench>(case: &Case<B>, bench: &mut B, mut log: Option<&mut KernelLog>, request: Request) -> Done {
+/// Runs a case; `tell` says which devices play its roles before its body begins, since a driver may not live to say.
+fn run_case<B: Bench>(
+    case: &Case<B>,
+    bench: &mut B,
+    mut log: Option<&mut KernelLog>,
+    request: Request,
+    tell: impl FnOnce(BTreeMap<Role, DeviceIdentity>) -> io::Result<()>,
+) -> Done {
     if let Some(log) = log.as_deref_mut() {
         log.take();
     }
@@ -102,6 +112,7 @@ fn run_case<B: Bench>(case: &Case<B>, bench: &mut B, mut log: Option<&mut Kernel
     let start = CaseStart { name: request.run, artifacts: request.artifacts, golden: request.golden };
     let body = caught(|| {
         bench.begin(start);
+        tell(devices(case, bench)).map_err(|error| Finding::new(format!("the supervisor does not listen: {error}")))?;
         if let Some(reason) = missing(case, bench) {
             return Err(Trouble::Skip(reason));
         }
@@ -115,14 +126,14 @@ fn run_case<B: Bench>(case: &Case<B>, bench: &mut B, mut log: Option<&mut Kernel
         Ok(Err(Trouble::Fail(finding))) => findings.push(finding.to_string()),
         Err(panicked) => findings.push(panicked),
     }
-    let notes = caught(|| bench.end()).unwrap_or_else(|panicked| {
+    let held = findings.is_empty() && skipped.is_none();
+    let notes = caught(|| bench.end(held)).unwrap_or_else(|panicked| {
         findings.push(format!("at the end of the case: {panicked}"));
         Default::default()
     });
     findings.extend(notes.findings);
     let kernel_log = log.map(|log| log.take()).unwrap_or_default();
     findings.extend(kernel_log::finding(&kernel_log));
-    let devices = caught(|| devices(case, bench)).unwrap_or_default();
 
     let (verdict, text) = match (findings.is_empty(), skipped) {
         (true, None) => (Verdict::Pass, String::new()),
@@ -130,14 +141,7 @@ fn run_case<B: Bench>(case: &Case<B>, bench: &mut B, mut log: Option<&mut Kernel
         // A case that skips and leaves something behind, or makes the kernel warn, has a finding all the same.
         (false, _) => (Verdict::Fail, findings.join("\n\n")),
     };
-    Done {
-        verdict,
-        text,
-        duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        devices,
-        kernel_log,
-        blessed: notes.blessed,
-    }
+    Done { verdict, text, duration_ms: millis(began.elapsed()), kernel_log, blessed: notes.blessed }
 }
 
 /// The first need that is not met, as the reason of a skip.
@@ -149,7 +153,7 @@ fn missing<B: Bench>(case: &Case<B>, bench: &mut B) -> Option<String> {
 }
 
 /// The devices that answered for the roles of the case.
-fn devices<B: Bench>(case: &Case<B>, bench: &mut B) -> BTreeMap<crate::case::Role, crate::case::DeviceIdentity> {
+fn devices<B: Bench>(case: &Case<B>, bench: &mut B) -> BTreeMap<Role, DeviceIdentity> {
     case.info.roles().into_iter().filter_map(|role| Some((role, bench.identify(role)?))).collect()
 }
 

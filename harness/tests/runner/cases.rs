@@ -42,7 +42,7 @@ impl Bench for Desk {
         self.left_open = false;
     }
 
-    fn end(&mut self) -> CaseNotes {
+    fn end(&mut self, _: bool) -> CaseNotes {
         let findings = match self.left_open {
             true => vec!["1 dma-buf was left open".to_owned()],
             false => vec![],
@@ -122,11 +122,14 @@ fn bad(cases: &mut Cases<Desk>) {
 fn known(cases: &mut Cases<Desk>) {
     cases
         .add("known::fails_as_listed", |_| Err(found("row 1 is shifted 1 px: like a row pitch 4 B too large")))
-        .known("https://example.org/1", "like a row pitch");
-    cases
-        .add("known::fails_otherwise", |_| Err(found("the fence never signalled")))
-        .known("https://example.org/2", "pitch");
-    cases.add("known::passes", |_| Ok(())).known("https://example.org/3", "pitch");
+        .from(Role::Cpu)
+        .known("processor", "https://example.org/1", "like a row pitch");
+    cases.add("known::fails_otherwise", |_| Err(found("the fence never signalled"))).from(Role::Cpu).known(
+        "processor",
+        "https://example.org/2",
+        "pitch",
+    );
+    cases.add("known::passes", |_| Ok(())).from(Role::Cpu).known("processor", "https://example.org/3", "pitch");
 }
 
 fn order(cases: &mut Cases<Desk>) {
