@@ -195,10 +195,12 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
     }
     let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
     let jobs = choice.jobs(args.jobs);
+    // Before signals are caught: whoever interrupts the building of a sandbox wants it to end at once.
+    let kernel = choice.kernel()?;
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     let plan = Plan {
-        kernel: choice.kernel()?,
+        kernel,
         worker: own_worker()?,
         again: choice.again(),
         lane: choice.lane,
