@@ -5,7 +5,7 @@ struct Corner {
     @location(0) @interpolate(flat) colour: vec4f,
 }
 
-const FRAME = vec2f(256.0, 192.0);
+const FRAME = vec2f(192.0, 144.0);
 
 // A number from 0 to 1 on a grid of 1/256, so that every device computes the same.
 fn unit(instance: u32, what: u32) -> f32 {

@@ -7,6 +7,7 @@
 use handover::case::Cases;
 use handover::cx::Cx;
 
+mod queries;
 mod render;
 mod scanout;
 mod vulkan;
@@ -16,6 +17,7 @@ mod writeback;
 pub fn register(cases: &mut Cases<Cx>) {
     scanout::register(cases);
     vulkan::register(cases);
+    queries::register(cases);
     render::register(cases);
     writeback::register(cases);
 }

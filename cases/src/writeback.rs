@@ -4,19 +4,26 @@ use std::time::Duration;
 
 use handover::prelude::*;
 
-const FRAMES: u32 = 40;
+/// Jobs in a race; it ends with the first loss.
+const JOBS: u32 = 200;
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases
-        .add("writeback::is_not_lost_between_commits_back_to_back", is_not_lost)
+        .add("writeback::is_not_lost_between_commits_5_ms_apart", |cx| is_not_lost(cx, 20, Duration::from_millis(5)))
+        .from(Screen)
+        .needs(Need::Writeback);
+    cases
+        .add("writeback::is_not_lost_between_commits_back_to_back", |cx| is_not_lost(cx, JOBS, Duration::ZERO))
         .from(Screen)
         .needs(Need::Writeback)
         .known("vkms", "cases/findings/vkms-lost-writeback.md", "writebacks were lost");
 }
 
-/// A commit that follows at once does not cost the one before its writeback.
-fn is_not_lost(cx: &mut Cx) -> Outcome {
-    let race = cx.screen()?.race_writeback(FRAMES, Duration::ZERO)?;
+/// A commit that follows does not cost the one before its writeback.
+fn is_not_lost(cx: &mut Cx, jobs: u32, pause: Duration) -> Outcome {
+    let black = cx.screen()?.dumb(Fourcc::XR24, px(64, 64))?;
+    cx.screen()?.show(&[Layer::whole(&black)], None)?;
+    let race = cx.screen()?.race_writeback(jobs, pause)?;
     cx.claim("writeback fences", race.lost == 0, || {
         Finding::new(format!("{} of {} writebacks were lost: their fences did not signal", race.lost, race.jobs))
             .row("woken", format!("{} came to their end when a CRC capture was started", race.woken))

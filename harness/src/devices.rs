@@ -17,24 +17,16 @@ pub const GPU_A: &str = "HANDOVER_GPU_A";
 pub const GPU_B: &str = "HANDOVER_GPU_B";
 /// Environment variable that chooses the screen: a kernel driver's name, or a device node.
 pub const SCREEN: &str = "HANDOVER_SCREEN";
-/// Environment variable that switches the validation layer off when it is `0`.
-pub const VALIDATION: &str = "HANDOVER_VALIDATION";
-
 /// A device that may have been tried.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Slot<T> {
     /// Not needed yet.
+    #[default]
     Untried,
     /// Open.
     Open(T),
     /// Not to be had, and why.
     Missing(String),
-}
-
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Self::Untried
-    }
 }
 
 impl<T> Slot<T> {
@@ -117,7 +109,7 @@ impl Devices {
     ///
     /// The layer learns what a modifier can do from `VkDrmFormatModifierPropertiesList2EXT`. A driver that leaves that list
     /// empty makes it believe that nothing can be done, whatever the other list says. The empty list is a finding of its own
-    /// (`vulkan::both_modifier_lists_agree`); what follows from it is not a second one in every other case.
+    /// (`queries::both_modifier_lists_agree`); what follows from it is not a second one in every other case.
     pub fn excuses(&self, message: &Message) -> bool {
         const FEATURES: [&str; 2] =
             ["VUID-VkImageViewCreateInfo-None-02273", "VUID-vkCmdCopyImageToBuffer-srcImage-01998"];
@@ -148,10 +140,7 @@ fn chosen(variable: &str) -> Option<String> {
 
 /// Opens the GPU that plays `role`: the chosen one, else the first device for `gpu_a` and the first other one for `gpu_b`.
 fn open_gpu(role: Role) -> Result<Gpu> {
-    let validation = match chosen(VALIDATION).as_deref() {
-        Some("0") => Validation::Off,
-        _ => Validation::Core,
-    };
+    let validation = Validation::from_environment()?;
     let variable = match role {
         Role::GpuA => GPU_A,
         Role::GpuB => GPU_B,

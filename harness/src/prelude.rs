@@ -16,5 +16,5 @@ pub use crate::picture::Picture;
 pub use crate::scene::{self, Scene};
 pub use crate::vk::{
     BufferRequest, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, ModifierSupport, OffsetBy, Room,
-    noise_words,
+    Tiling, noise_words,
 };

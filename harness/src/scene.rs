@@ -11,7 +11,7 @@ use crate::frame::{Size, px};
 use crate::picture::Picture;
 
 /// Size that the goldens of all scenes have.
-pub const SIZE: Size = px(256, 192);
+pub const SIZE: Size = px(192, 144);
 
 /// A picture to render.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

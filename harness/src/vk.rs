@@ -7,7 +7,7 @@
 //!
 //! - A [`Gpu`] has an instance and a device of its own; any number of them may be open at once, on one driver or several.
 //! - Every submission waits for its fence, with a deadline. Nothing is in flight between two calls, so an object may
-//!   be dropped at any time. A missed deadline makes the [`Gpu`] *abandoned*: it is leaked on purpose, with all that belongs
+//!   be dropped at any time; what a [`Pending`] drawing uses, it keeps. A missed deadline makes the [`Gpu`] *abandoned*: it is leaked on purpose, with all that belongs
 //!   to it, because destroying what a hung driver still uses is undefined. The process should be replaced.
 //! - Between two calls, an image or buffer that others can see belongs to them: it is released to
 //!   `VK_QUEUE_FAMILY_FOREIGN_EXT` (`EXTERNAL` where only opaque fds are concerned) in layout `GENERAL`. Each call
@@ -37,20 +37,23 @@ mod ownership;
 mod pending;
 mod pipeline;
 mod render;
+mod room;
 mod staging;
 mod support;
 mod texel;
+mod wanted;
 mod words;
 
 pub use buffer::{Buffer, BufferRequest, Span};
 pub use format::vk_format;
 pub use gpu::Gpu;
 pub use identity::{DriverIdentity, Uuid};
-pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage, Room};
+pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage};
 pub use import::{ImportRequest, OffsetBy};
 pub use instance::Validation;
 pub use memory::{HandleType, MemoryTerms, OpaqueMemory};
 pub use messages::{Message, Severity, take_messages};
 pub use pending::Pending;
-pub use support::{Features, ImageSupport, ModifierSupport, Tiling};
+pub use room::Room;
+pub use support::{Features, ImageSupport, ModifierSupport, ShortList, Tiling};
 pub use words::noise_words;

@@ -8,6 +8,7 @@
 //!
 //! **Offsets.** See [`safe`].
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::commit::Commit;
@@ -68,11 +69,11 @@ pub struct Race {
 }
 
 impl Screen {
-    /// Commits up to `jobs` writeback jobs, each `pause` after the fence of the one before signalled. Ends early with
-    /// the first lost job that can't be woken, since all later ones would be judged by the wrong fence.
+    /// Commits up to `jobs` writeback jobs, `pause` apart: each when the one before is on the screen, in pairs whose fences are
+    /// then waited for. Ends with the first loss, since all later jobs would be judged by the wrong fence.
     ///
-    /// Lost jobs are woken where the CRC can be observed, and [`Self::show`] copes with those that are not. Show a
-    /// frame before, which finds out whether the fences are late already.
+    /// A lost job is woken where the CRC can be observed, and [`Self::show`] copes with one that is not. Show a frame
+    /// before, which finds out whether the fences are late already.
     ///
     /// # Errors
     /// Nothing is on the screen, it has no writeback connector, or an earlier loss has put its fences out of step; the
@@ -88,34 +89,42 @@ impl Screen {
             return Err(Error::missing(OP, self.card.to_string(), why));
         }
         let mut race = Race::default();
-        while race.jobs < jobs {
-            race.jobs += 1;
-            let (Some((connector, _)), Some(target)) = (&self.pipe.writeback, self.targets.first()) else {
-                return Err(Error::missing(OP, self.card.to_string(), "it has no writeback connector"));
-            };
-            let mut commit = Commit::new(&self.card);
-            commit.set(&self.pipe.crtc, "ACTIVE", 1)?.write_back(connector, target.framebuffer.id)?;
-            let mut sent = commit.send("a writeback job alone")?;
-            if sent.sequence(&self.card, Instant::now() + DEADLINE)?.is_none() {
-                return Err(Error::deadline(OP, self.card.to_string(), DEADLINE));
-            }
-            let patience = patience(self.size());
-            let signals = || match &sent.fence {
-                Some(fence) => wait::readable(fence, Instant::now() + patience)
-                    .map_err(|errno| Error::new("poll", self.card.to_string(), errno)),
-                None => Ok(true),
-            };
-            if !signals()? {
+        while race.jobs < jobs && race.lost == 0 {
+            let pair = [self.send_writeback_alone(pause)?, self.send_writeback_alone(pause)?];
+            race.jobs += 2;
+            // A lost job's fence is signalled by the one that follows, so it is the last fence that stays behind.
+            let lost = pair.iter().map(|fence| self.signals(fence)).collect::<Result<Vec<bool>>>()?.contains(&false);
+            if lost {
                 race.lost += 1;
                 let capture = self.crc.as_ref().ok().map(|source| source.start()).transpose()?;
-                if capture.is_none() || !signals()? {
+                if capture.is_some() && self.signals(&pair[1])? {
+                    race.woken += 1;
+                } else {
                     self.behind += 1;
-                    break;
                 }
-                race.woken += 1;
             }
-            std::thread::sleep(pause);
         }
         Ok(race)
+    }
+
+    /// Commits a writeback job and nothing else, and waits until it is on the screen but not for its fence, then for `pause`.
+    fn send_writeback_alone(&self, pause: Duration) -> Result<OwnedFd> {
+        const OP: &str = "racing writeback jobs";
+        let (Some((connector, _)), Some(target)) = (&self.pipe.writeback, self.targets.first()) else {
+            return Err(Error::missing(OP, self.card.to_string(), "it has no writeback connector"));
+        };
+        let mut commit = Commit::new(&self.card);
+        commit.set(&self.pipe.crtc, "ACTIVE", 1)?.write_back(connector, target.framebuffer.id)?;
+        let mut sent = commit.send("a writeback job alone")?;
+        if sent.sequence(&self.card, Instant::now() + DEADLINE)?.is_none() {
+            return Err(Error::deadline(OP, self.card.to_string(), DEADLINE));
+        }
+        std::thread::sleep(pause);
+        sent.fence.ok_or_else(|| Error::answer(OP, self.card.to_string(), "no fence for a writeback job"))
+    }
+
+    fn signals(&self, fence: &OwnedFd) -> Result<bool> {
+        wait::readable(fence, Instant::now() + patience(self.size()))
+            .map_err(|errno| Error::new("poll", self.card.to_string(), errno))
     }
 }

@@ -10,13 +10,13 @@ use super::commands::{Order, Submission};
 use super::descriptors::Resource;
 use super::error::failed;
 use super::gpu::Gpu;
-use super::image::{Room, place_in};
 use super::memory::{
     Dedicated, HandleType, Memory, OpaqueMemory, Requirements, check_terms, common_type, duplicate, importable_types,
 };
 use super::owned::Owned;
 use super::ownership::{COMPUTE_TO, COPY_FROM, COPY_TO, Owner, Use};
 use super::pipeline::Work;
+use super::room::{Room, place_in};
 use super::staging::Staging;
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};

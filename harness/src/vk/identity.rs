@@ -71,12 +71,12 @@ pub struct DriverIdentity {
 }
 
 impl DriverIdentity {
-    /// Whether `wanted` is a part of its device name, driver name or driver info, upper and lower case alike.
+    /// Whether `wanted` is its device UUID, or a part of its device name, driver name or driver info, upper and lower
+    /// case alike.
     pub fn matches(&self, wanted: &str) -> bool {
         let wanted = wanted.to_lowercase();
-        [&self.device_name, &self.driver_name, &self.driver_info]
-            .iter()
-            .any(|text| text.to_lowercase().contains(&wanted))
+        let names = [&self.device_name, &self.driver_name, &self.driver_info];
+        names.iter().any(|text| text.to_lowercase().contains(&wanted)) || self.device_uuid.to_string() == wanted
     }
 
     /// Asks `physical`, a device of `instance`.

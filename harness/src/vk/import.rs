@@ -3,9 +3,10 @@
 //! Fds are duplicated: what the caller holds stays the caller's, and a failed import leaves nothing open.
 
 use super::gpu::Gpu;
-use super::image::{Image, ImageTerms, Layout, OpaqueImage, Wanted};
+use super::image::{Image, ImageTerms, Layout, OpaqueImage};
 use super::memory::{Dedicated, HandleType, Memory, check_terms, common_type, duplicate, importable_types};
 use super::support::Tiling;
+use super::wanted::Wanted;
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::frame::Plane;

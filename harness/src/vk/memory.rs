@@ -145,6 +145,9 @@ impl Dedicated {
     }
 }
 
+/// The call that exports.
+const GET_FD: &str = "vkGetMemoryFdKHR";
+
 /// Device memory that can change hands.
 pub(super) struct Memory {
     raw: Owned<vk::DeviceMemory>,
@@ -223,16 +226,19 @@ impl Memory {
         self.size
     }
 
+    fn object(&self, handle: HandleType) -> String {
+        self.raw.device().object(format!("{} B as {handle}", self.size))
+    }
+
     /// A new fd for the memory, which must have been allocated for export as `handle`.
     fn export(&self, handle: HandleType) -> Result<OwnedFd> {
-        const OP: &str = "vkGetMemoryFdKHR";
         let device = self.raw.device();
-        let object = || device.object(format!("{} B as {handle}", self.size));
+        let object = || self.object(handle);
         let info = vk::MemoryGetFdInfoKHR::default().memory(self.raw()).handle_type(handle.flag());
         // SAFETY: the memory is live, and its owner checks that it was allocated for this handle type.
-        let fd = unsafe { device.memory_fd.get_memory_fd(&info) }.map_err(|code| failed(OP, object(), code))?;
+        let fd = unsafe { device.memory_fd.get_memory_fd(&info) }.map_err(|code| failed(GET_FD, object(), code))?;
         if fd < 0 {
-            return Err(Error::answer(OP, object(), format!("fd {fd}; an open file would be valid")));
+            return Err(Error::answer(GET_FD, object(), format!("fd {fd}; an open file would be valid")));
         }
         // SAFETY: each successful call makes a new fd that belongs to the caller.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -241,9 +247,12 @@ impl Memory {
     /// A new dma-buf fd.
     pub(super) fn export_dmabuf(&self) -> Result<Dmabuf> {
         let fd = self.export(HandleType::DmaBuf)?;
-        let size = rustix::fs::seek(&fd, rustix::fs::SeekFrom::End(0))
-            .map_err(|errno| Error::new("lseek to the end", self.raw.device().object("an exported dma-buf"), errno))?;
-        Ok(Dmabuf { fd, size })
+        // A file that is no dma-buf is this call's wrong answer.
+        Dmabuf::from_fd(fd).map_err(|error| Error {
+            op: GET_FD.into(),
+            object: self.object(HandleType::DmaBuf),
+            ..error
+        })
     }
 
     /// A new opaque fd.

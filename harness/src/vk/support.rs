@@ -106,6 +106,17 @@ pub struct ModifierSupport {
     pub features: Features,
 }
 
+/// What a driver did with an array that is too short for its modifier list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortList {
+    /// Entries that there was room for.
+    pub room: u32,
+    /// Entries that the driver says it wrote; more than `room` is wrong.
+    pub said: u32,
+    /// Entries that it did write; more than `room` is past the end of the caller's array.
+    pub written: u32,
+}
+
 /// What a device says about images of one format, tiling and handle type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSupport {
@@ -173,6 +184,26 @@ impl Gpu {
                 )
             })
             .collect()
+    }
+
+    /// Asks for the modifier list of `fourcc` with an array of `room` entries, and sees what the driver writes.
+    ///
+    /// The array is followed by room for what a driver writes past its end, so that this stays harmless.
+    ///
+    /// # Errors
+    /// As [`Self::modifiers`].
+    pub fn modifiers_in_a_short_list(&self, fourcc: Fourcc, room: u32) -> Result<ShortList> {
+        const UNTOUCHED: u64 = 0x5555_5555_5555_5555;
+        let room = room.min(LONGEST_LIST);
+        let untouched = vk::DrmFormatModifierPropertiesEXT { drm_format_modifier: UNTOUCHED, ..Default::default() };
+        let slack = self.modifiers(fourcc)?.len() + 64;
+        let mut entries = vec![untouched; room as usize + slack];
+        let mut list = vk::DrmFormatModifierPropertiesListEXT::default().drm_format_modifier_properties(&mut entries);
+        list.drm_format_modifier_count = room;
+        query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
+        let said = list.drm_format_modifier_count;
+        let written = entries.iter().filter(|entry| entry.drm_format_modifier != UNTOUCHED).count() as u32;
+        Ok(ShortList { room, said, written })
     }
 
     fn entry(&self, fourcc: Fourcc, modifier: u64, planes: u32, features: Features) -> Result<ModifierSupport> {

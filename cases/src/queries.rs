@@ -1,0 +1,98 @@
+//! What a Vulkan device says about its images before it is asked for one: the answers must keep the rules, agree with each
+//! other, and be true.
+
+use handover::prelude::*;
+
+/// A modifier of another vendor, which no software renderer and no other vendor's GPU lists.
+const FOREIGN_MODIFIER: Modifier = Modifier(0x0200_0000_0000_0001);
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for gpu in [GpuA, GpuB] {
+        cases
+            .add(format!("queries::both_modifier_lists_agree::{gpu}"), move |cx| both_lists_agree(cx, gpu))
+            .from(gpu)
+            .known("Mesa 25.0", "cases/findings/lavapipe-empty-list2.md", "the two modifier lists");
+        cases
+            .add(format!("queries::a_modifier_list_keeps_to_its_room::{gpu}"), move |cx| {
+                list_keeps_to_its_room(cx, gpu)
+            })
+            .from(gpu)
+            .known("llvmpipe", "cases/findings/lavapipe-list-overrun.md", "past the end of the array");
+        cases
+            .add(format!("queries::an_unlisted_modifier_is_not_supported::{gpu}"), move |cx| unlisted_modifier(cx, gpu))
+            .from(gpu)
+            .known("llvmpipe", "cases/findings/lavapipe-any-modifier.md", "is supported, but not listed");
+        cases
+            .add(format!("queries::a_layout_query_tells_an_explicit_offset::{gpu}"), move |cx| explicit_offset(cx, gpu))
+            .from(gpu)
+            .known("Mesa 25.0", "cases/findings/lavapipe-offset-query.md", "is not what it must be");
+    }
+}
+
+/// `VkDrmFormatModifierPropertiesListEXT` and `VkDrmFormatModifierPropertiesList2EXT` tell the same.
+fn both_lists_agree(cx: &mut Cx, gpu: Role) -> Outcome {
+    let gpu = cx.gpu(gpu)?;
+    for fourcc in [Fourcc::XR24, Fourcc::AB24, Fourcc::RG16, Fourcc::AB4H] {
+        let (one, other) = (gpu.modifiers(fourcc)?, gpu.modifiers_by_list2(fourcc)?);
+        cx.claim(format!("lists of {fourcc}"), one == other, || {
+            let modifiers =
+                |list: &[ModifierSupport]| format!("{:?}", list.iter().map(|entry| entry.modifier).collect::<Vec<_>>());
+            Finding::new(format!("the two modifier lists of {fourcc} differ"))
+                .row("List", modifiers(&one))
+                .row("List2", modifiers(&other))
+        });
+    }
+    cx.agree()
+}
+
+/// A caller with room for fewer entries than there are gets as many, and nothing is written behind them.
+fn list_keeps_to_its_room(cx: &mut Cx, gpu: Role) -> Outcome {
+    let gpu = cx.gpu(gpu)?;
+    for room in [0, 1] {
+        let list = gpu.modifiers_in_a_short_list(Fourcc::XR24, room)?;
+        cx.claim(format!("list with room for {room}"), list.written <= room && list.said <= room, || {
+            Finding::new(format!(
+                "{} entries were written past the end of the array",
+                list.written.saturating_sub(room)
+            ))
+            .row("room", format!("drmFormatModifierCount was {room} when the driver was asked"))
+            .row("said", format!("{} entries, at most {room} would be valid", list.said))
+        });
+    }
+    cx.agree()
+}
+
+/// A modifier that the list does not have is refused by `vkGetPhysicalDeviceImageFormatProperties2` too.
+fn unlisted_modifier(cx: &mut Cx, gpu: Role) -> Outcome {
+    let gpu = cx.gpu(gpu)?;
+    let listed = gpu.modifiers(Fourcc::XR24)?;
+    if listed.iter().any(|entry| entry.modifier == FOREIGN_MODIFIER) {
+        return Err(Trouble::Skip(format!("the device lists {FOREIGN_MODIFIER}, so it is no foreign modifier here")));
+    }
+    let features = gpu.features(Fourcc::XR24, Tiling::Modifier(Modifier::LINEAR))?;
+    let says = gpu.image_support(Fourcc::XR24, Tiling::Modifier(FOREIGN_MODIFIER), features, HandleType::DmaBuf)?;
+    cx.claim("image format properties", says.is_none(), || {
+        Finding::new(format!("XR24 {FOREIGN_MODIFIER} is supported, but not listed"))
+            .row("listed", format!("{:?}", listed.iter().map(|entry| entry.modifier).collect::<Vec<_>>()))
+            .row("says", format!("{says:?}"))
+    });
+    cx.agree()
+}
+
+/// `vkGetImageSubresourceLayout` tells the offset that the image was created with.
+fn explicit_offset(cx: &mut Cx, gpu: Role) -> Outcome {
+    let gpu = cx.gpu(gpu)?;
+    let asked = Plane { offset: 4096, pitch: 1088 };
+    let image = gpu.create_image(&ImageRequest {
+        size: px(250, 132),
+        fourcc: Fourcc::XR24,
+        layout: Layout::Explicit(Modifier::LINEAR, vec![asked]),
+        room: Room::SubAllocated { before: 0, after: 65536 },
+        export: vec![HandleType::DmaBuf],
+    })?;
+    let told = image.frame()?;
+    cx.fact("frame", &told);
+    cx.equals("the offset of plane 0 in bytes", asked.offset, told.planes.first().map_or(0, |plane| plane.offset));
+    cx.equals("the pitch of plane 0 in bytes", asked.pitch, told.planes.first().map_or(0, |plane| plane.pitch));
+    cx.agree()
+}
