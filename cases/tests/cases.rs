@@ -18,6 +18,7 @@ use handover::report::{CaseReport, ReportDir};
 use handover::run::choice::Choice;
 use handover::run::stop::Stop;
 use handover::run::{Plan, Session, text};
+use handover::sandbox::Parts;
 use handover::verdict::Verdict;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -55,7 +56,7 @@ fn run(mut arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     arguments.test_threads = Some(choice.jobs(arguments.test_threads));
     let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.ignored;
     let plan = Plan {
-        kernel: choice.kernel()?,
+        kernel: choice.kernel(&Parts::default())?,
         worker: Command::new(env!("CARGO_BIN_EXE_handover")).args(["worker"]),
         lane: choice.lane,
         whole,

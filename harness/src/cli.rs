@@ -105,6 +105,8 @@ struct RunArgs {
     /// Lane file: devices that must answer, cases that must run, skips that are allowed
     #[arg(long, env = "HANDOVER_LANE", value_name = "FILE")]
     lane: Option<PathBuf>,
+    #[command(flatten)]
+    sandbox: sandbox::Parts,
 }
 
 #[derive(Args)]
@@ -196,7 +198,7 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
     let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
     let jobs = choice.jobs(args.jobs);
     // Before signals are caught: whoever interrupts the building of a sandbox wants it to end at once.
-    let kernel = choice.kernel()?;
+    let kernel = choice.kernel(&args.sandbox)?;
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     let plan = Plan {
@@ -244,6 +246,7 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
         jobs: None,
         timeout: None,
         lane: args.lane,
+        sandbox: sandbox::Parts::default(),
     };
     match Choice::new(args.on, args.lane.as_deref())?.lane {
         Some(lane) if lane.reference => run(args, cases, GoldenMode::Bless),

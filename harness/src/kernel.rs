@@ -38,7 +38,8 @@ pub trait Kernel: Send + Sync {
 pub struct KernelInfo {
     /// `sandbox` or `host`.
     pub name: String,
-    /// The kernel's release, as `uname -r` has it or would have it.
+    /// The kernel's release, as `uname -r` has it or would have it; empty for a file of the user's
+    /// own.
     pub release: String,
     /// Where the kernel came from: a package and its version, or a path; empty on the host.
     pub kernel: String,
@@ -49,7 +50,10 @@ pub struct KernelInfo {
 
 impl fmt::Display for KernelInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: Linux {}", self.name, self.release)?;
+        write!(f, "{}: Linux", self.name)?;
+        if !self.release.is_empty() {
+            write!(f, " {}", self.release)?;
+        }
         if !self.kernel.is_empty() {
             write!(f, " ({})", self.kernel)?;
         }

@@ -28,7 +28,7 @@ mod wire;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use cli::{SandboxArgs, SetupArgs, command, setup};
+pub use cli::{Parts, SandboxArgs, SetupArgs, command, setup};
 pub use guest::guest_main;
 pub use progress::{Progress, Shown, Silent};
 pub use setup_error::SetupError;
@@ -184,9 +184,8 @@ fn entry(
             Some(have_mib) if have_mib < need_mib => return Err(no_room(have_mib)),
             _ => {}
         }
-        // A tool that runs out of room says so in its own words, or not at all.
         build(dir, progress).map_err(|error| match free_mib(dir) {
-            Some(have_mib) if have_mib < 16 => no_room(have_mib),
+            Some(have_mib) if error.is_full_disk() => no_room(have_mib),
             _ => error,
         })
     })

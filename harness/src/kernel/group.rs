@@ -1,9 +1,10 @@
 //! How does a process end together with everything it started?
 //!
-//! It runs in a process group of its own, beside a watchdog: a shell that does nothing but wait for
-//! the end of a pipe whose other end only this process holds. However this process ends (an error,
-//! Ctrl-C, SIGKILL), that pipe closes and the watchdog kills the group. Processes that leave the
-//! group on purpose (`setsid`) are out of reach; a user-mode kernel and its helpers do not.
+//! It leads a process group of its own, and a watchdog joins it there: a shell that does nothing but
+//! wait for the end of a pipe whose other end only this process holds. However this process ends
+//! (an error, Ctrl-C, SIGKILL), that pipe closes and the watchdog kills the group. Processes that
+//! leave the group on purpose (`setsid`) are out of reach. A user-mode kernel tries to, but the
+//! leader of a group cannot.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,36 +19,37 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 pub(crate) struct Group {
     pub(crate) child: Child,
     exited: OwnedFd,
-    watchdog: Child,
-    leader: Pid,
+    watchdog: Option<Child>,
     killed: bool,
 }
 
 impl Group {
-    /// Starts `command` in a new process group. Its streams are as `command` says.
+    /// Starts `command` as the leader of a new process group. Its streams are as `command` says.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
-        let mut watchdog = Command::new("/bin/sh")
+        let mut child = command.process_group(0).spawn()?;
+        let exited = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(exited) => exited,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error.into());
+            }
+        };
+        let mut group = Self { child, exited, watchdog: None, killed: false };
+        let watchdog = Command::new("/bin/sh")
             .args(["-c", "read -r _; kill -KILL 0"])
-            .process_group(0)
+            .process_group(group.leader().as_raw_nonzero().get())
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let leader = Pid::from_child(&watchdog);
-        let spawned = command.process_group(leader.as_raw_nonzero().get()).spawn().and_then(|child| {
-            let exited = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-            Ok((child, exited))
-        });
-        match spawned {
-            Ok((child, exited)) => Ok(Self { child, exited, watchdog, leader, killed: false }),
-            Err(error) => {
-                // The group still has a member, so its number cannot belong to anybody else.
-                let _ = kill_process_group(leader, Signal::KILL);
-                let _ = watchdog.wait();
-                Err(error)
-            }
-        }
+        group.watchdog = Some(watchdog);
+        Ok(group)
+    }
+
+    fn leader(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Waits for the child, until `until` at the latest. `None`: it still runs.
@@ -69,10 +71,13 @@ impl Group {
             return;
         }
         self.killed = true;
-        // The watchdog is not waited for before this line, so the number is still the group's own.
-        let _ = kill_process_group(self.leader, Signal::KILL);
+        // The child may have been waited for, but not the watchdog: the group still has a member,
+        // and its number cannot belong to anybody else.
+        let _ = kill_process_group(self.leader(), Signal::KILL);
         let _ = self.child.wait();
-        let _ = self.watchdog.wait();
+        if let Some(watchdog) = &mut self.watchdog {
+            let _ = watchdog.wait();
+        }
     }
 }
 

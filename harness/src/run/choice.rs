@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::processors;
 use crate::kernel::{Host, Kernel};
 use crate::lane::{Lane, LaneError, On};
-use crate::sandbox::{Sandbox, Shown};
+use crate::sandbox::{Parts, SetupError, Shown};
 
 /// Why a command ends without having done what it was asked.
 #[derive(Debug)]
@@ -88,13 +88,14 @@ impl Choice {
     /// Starts nothing yet; [`Kernel::spawn`] does. A sandbox that is not there yet is built, which takes minutes.
     ///
     /// # Errors
-    /// When the sandbox can't be built.
-    pub fn kernel(&self) -> Result<Box<dyn Kernel>, Refusal> {
-        match self.on {
-            On::Host => Ok(Box::new(Host)),
-            On::Sandbox => {
+    /// When the sandbox can't be built, or one of its `parts` is given for the host.
+    pub fn kernel(&self, parts: &Parts) -> Result<Box<dyn Kernel>, Refusal> {
+        match (self.on, parts.given()) {
+            (On::Host, Some(option)) => Err(Refusal::Usage(SetupError::NotOnHost { option }.to_string())),
+            (On::Host, None) => Ok(Box::new(Host)),
+            (On::Sandbox, _) => {
                 let sandbox =
-                    Sandbox::ensure(&mut Shown::default()).map_err(|error| Refusal::Machine(error.to_string()))?;
+                    parts.sandbox(&mut Shown::default()).map_err(|error| Refusal::Machine(error.to_string()))?;
                 let lane_args = self.lane.iter().flat_map(|lane| lane.kernel_args.iter().cloned());
                 Ok(Box::new(sandbox.kernel_args(lane_args)))
             }

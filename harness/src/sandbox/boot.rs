@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Signal, getrlimit};
 
 use super::cmdline::{self, Fds, Plan};
 use super::control::Control;
@@ -241,28 +241,39 @@ impl Guest {
             Some(Ok(Report::NotStarted { why, code })) => {
                 Err(Error::Program { program: job.program.clone(), kernel: "sandbox", why, code })
             }
-            Some(Ok(Report::Failed { why })) => Err(self.boot_error(why)),
-            Some(Ok(report)) => Err(self.boot_error(format!("it reported {report:?} first"))),
-            Some(Err(why)) => Err(self.boot_error(format!("{why} before the command started"))),
+            Some(Ok(Report::Failed { why })) => Err(self.boot_error(&why)),
+            Some(Ok(report)) => Err(self.boot_error(&format!("it reported {report:?} first"))),
+            Some(Err(why)) => Err(self.boot_error(&format!("{why} before the command started"))),
             None => {
                 let seconds = BOOT_DEADLINE.as_secs();
-                Err(self.boot_error(format!("nothing came of it within {seconds} s")))
+                Err(self.boot_error(&format!("nothing came of it within {seconds} s")))
             }
         }
     }
 
-    fn boot_error(&mut self, why: String) -> Error {
-        Error::Boot { kernel: self.kernel.clone(), why, log: self.last_words() }
+    fn boot_error(&mut self, why: &str) -> Error {
+        let (why, log) = self.last_words(why);
+        Error::Boot { kernel: self.kernel.clone(), why, log }
     }
 
-    /// Ends the kernel and returns the end of its log.
-    fn last_words(&mut self) -> String {
+    fn died(&mut self, how: &str) -> Exit {
+        let (why, log) = self.last_words(how);
+        Exit::KernelDied { why, log }
+    }
+
+    /// Ends the kernel; returns `how` it ended with its own reason, and the end of its log.
+    fn last_words(&mut self, how: &str) -> (String, String) {
         self.group.kill();
         for reader in self.log_readers.drain(..) {
             let _ = reader.join();
         }
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("end of the kernel log:\n{}", log.last_lines(LOG_LINES))
+        let why = match log.panic() {
+            Some(reason) => format!("{how}; it panicked: {reason}"),
+            None => how.to_owned(),
+        };
+        let lines = log.last_lines(LOG_LINES);
+        (why, format!("end of the kernel log:\n{lines}"))
     }
 
     /// The guest's next report, or how the kernel ended; `None` if neither came until `until`.
@@ -293,10 +304,8 @@ impl Process for Guest {
                 None => None,
                 Some(Ok(Report::Code(code))) => Some(Exit::Code(code)),
                 Some(Ok(Report::Signal(signal))) => Some(Exit::Signal(signal)),
-                Some(Ok(other)) => {
-                    Some(Exit::KernelDied { why: format!("its init reported {other:?}"), log: self.last_words() })
-                }
-                Some(Err(why)) => Some(Exit::KernelDied { why, log: self.last_words() }),
+                Some(Ok(other)) => Some(self.died(&format!("its init reported {other:?}"))),
+                Some(Err(how)) => Some(self.died(&how)),
             };
             if self.ended.is_some() {
                 // Everything is handed on and synced; there is nothing to wait for in a power-off.
@@ -308,6 +317,8 @@ impl Process for Guest {
 
     fn kill(&mut self) {
         self.group.kill();
+        // As a command on the host ends; the kernel did not die of its own.
+        self.ended.get_or_insert(Exit::Signal(Signal::KILL.as_raw()));
     }
 
     fn kernel_log(&self) -> Option<String> {

@@ -5,9 +5,10 @@
 //! error, only when there is something to say.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,9 +32,9 @@ const OWN_FAILURE: u8 = 125;
 /// How often a signal to this process is looked for.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// What a sandbox is made of.
+/// What a sandbox is made of, where it is not the usual one.
 #[derive(Args, Clone, Debug, Default)]
-struct Parts {
+pub struct Parts {
     /// A user-mode Linux binary to run instead of the one that Handover builds
     #[arg(long, value_name = "PATH")]
     kernel: Option<PathBuf>,
@@ -49,7 +50,23 @@ struct Parts {
 }
 
 impl Parts {
-    fn sandbox(&self, progress: &mut dyn Progress) -> Result<Sandbox, SetupError> {
+    /// An option that was given, if any was.
+    #[must_use]
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.kernel.is_some(), "--kernel"),
+            (!self.kernel_arg.is_empty(), "--kernel-arg"),
+            (self.root.is_some(), "--root"),
+            (!self.share.is_empty(), "--share"),
+        ];
+        given.iter().find(|(given, _)| *given).map(|(_, option)| *option)
+    }
+
+    /// The sandbox of these parts; what is missing of it is built.
+    ///
+    /// # Errors
+    /// As [`Sandbox::ensure`].
+    pub fn sandbox(&self, progress: &mut dyn Progress) -> Result<Sandbox, SetupError> {
         let sandbox = Sandbox::with_parts(self.kernel.clone(), self.root.clone(), progress)?;
         Ok(sandbox.kernel_args(self.kernel_arg.iter().cloned()).shares(self.share.iter().cloned()))
     }
@@ -131,18 +148,19 @@ pub fn command(args: &SandboxArgs) -> ExitCode {
 }
 
 fn run(kernel: &dyn Kernel, args: &SandboxArgs) -> Result<ExitCode, Error> {
-    let caught = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        let number = usize::try_from(signal).unwrap_or_default();
-        signal_hook::flag::register_usize(signal, Arc::clone(&caught), number)
-            .map_err(Error::system("catching signals"))?;
-    }
     let mut command = args.command.iter().cloned();
     let mut wanted = Command::new(command.next().unwrap_or_default()).args(command);
     if let Some(deadline) = args.deadline {
         wanted = wanted.deadline(deadline);
     }
     let mut running = kernel.spawn(&wanted)?;
+    // Not earlier: until here a signal ends this process, and with it the kernel that boots.
+    let caught = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let number = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, Arc::clone(&caught), number)
+            .map_err(Error::system("catching signals"))?;
+    }
     if let Some(stdin) = running.stdin.take() {
         // It ends with the command's input or with this process, whichever is first.
         thread::spawn(move || copy(io::stdin(), File::from(stdin)));
@@ -196,7 +214,10 @@ fn copy(mut from: impl Read, mut to: impl Write) {
 fn keep_log(running: &Running, path: &Path) -> Result<(), Error> {
     let doing = || format!("writing the kernel log to {}", path.display());
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new("."))).map_err(Error::system(doing()))?;
+    let mut file = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(dir.unwrap_or(Path::new(".")))
+        .map_err(Error::system(doing()))?;
     let log = running.kernel_log().unwrap_or_default();
     file.write_all(log.as_bytes()).map_err(Error::system(doing()))?;
     file.persist(path).map(drop).map_err(|error| Error::system(doing())(error.error))

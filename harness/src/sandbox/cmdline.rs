@@ -152,7 +152,13 @@ mod tests {
 
     #[test]
     fn the_whole_line() {
-        insta::assert_snapshot!(line(&["vkms.enable_cursor=1"]).unwrap().join("\n"), @"");
+        let expected = "root=/dev/root rootfstype=hostfs rootflags=/ ro init=/tmp/c/init \
+            mem=4096M seccomp=auto uml_dir=/tmp/c/ stderr=1 loglevel=7 \
+            con0=null,fd:9 con1=fd:5,fd:6 con2=null,fd:7 con3=null,fd:8 con=null ssl=null \
+            vivid.n_devs=2 vivid.allocators=0,1 vivid.node_types=0x101,0x101 \
+            vkms.enable_overlay=1 vkms.enable_writeback=1 vkms.enable_cursor=1 \
+            -- guest-init /tmp/c";
+        assert_eq!(line(&["vkms.enable_cursor=1"]).unwrap().join(" "), expected);
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub(super) fn compose(
         ("LVP_POISON_MEMORY", "true"),
         ("MESA_SHADER_CACHE_DISABLE", "true"),
         ("LIBGL_ALWAYS_SOFTWARE", "true"),
+        // A fresh page costs this kernel more than 100 us: freed memory is kept, not given back and faulted in again.
+        ("MALLOC_MMAP_THRESHOLD_", "1073741824"),
+        ("MALLOC_TRIM_THRESHOLD_", "1073741824"),
+        ("MALLOC_TOP_PAD_", "67108864"),
     ];
     let mut all: BTreeMap<OsString, OsString> =
         surroundings.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();

@@ -265,18 +265,25 @@ fn relay(mut from: impl Read + Send + 'static, to: u32) -> JoinHandle<io::Result
 }
 
 /// Hands standard input on. A command that does not read it to the end is no error.
+///
+/// The terminal itself ends only when the host's side is gone; then there is nobody left to run for.
 fn feed(mut from: File, to: ChildStdin) {
-    thread::spawn(move || -> io::Result<()> {
+    thread::spawn(move || {
         let mut to = Some(to);
         loop {
-            let Some(piece) = wire::read_frame(&mut from)? else {
-                return Ok(());
-            };
-            send(&mut from, &Report::Taken)?;
-            if let Some(pipe) = &mut to
-                && pipe.write_all(&piece).is_err()
-            {
-                to = None;
+            match wire::read_frame(&mut from) {
+                Ok(Some(piece)) => {
+                    let _ = send(&mut from, &Report::Taken);
+                    if let Some(pipe) = &mut to
+                        && pipe.write_all(&piece).is_err()
+                    {
+                        to = None;
+                    }
+                }
+                Ok(None) => to = None,
+                Err(_) => {
+                    let _ = rustix::system::reboot(RebootCommand::PowerOff);
+                }
             }
         }
     });

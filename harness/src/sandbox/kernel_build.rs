@@ -22,8 +22,8 @@ const FRAGMENT: &str = include_str!("../../../ci/sandbox/kernel.config");
 /// Counts up whenever this file makes another kernel of the same options.
 const RECIPE: &str = "1";
 
-/// C files that such a build compiles, about.
-const OBJECTS: u64 = 753;
+/// C files that such a build compiles, its own tools included; about.
+const OBJECTS: u64 = 796;
 
 const UNPACK: Duration = Duration::from_secs(900);
 const CONFIGURE: Duration = Duration::from_secs(300);

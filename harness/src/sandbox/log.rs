@@ -49,6 +49,14 @@ impl CappedLog {
         String::from_utf8_lossy(&bytes).replace('\r', "")
     }
 
+    /// What the kernel said when it gave up, if it did.
+    pub(super) fn panic(&self) -> Option<String> {
+        const MARK: &str = "Kernel panic - not syncing: ";
+        let text = self.text();
+        let (_, after) = text.rsplit_once(MARK)?;
+        after.lines().next().map(|line| line.trim().to_owned())
+    }
+
     /// The last `count` lines, indented, for an error message.
     pub(super) fn last_lines(&self, count: usize) -> String {
         let text = self.text();
@@ -84,6 +92,15 @@ mod tests {
         log.push(b"last");
         assert_eq!(log.text(), "boot\n[... 5000 bytes left out ...]\nlast");
         assert!(log.tail.capacity() < 64, "what is dropped is not kept");
+    }
+
+    #[test]
+    fn a_panic_is_found_above_its_trace() {
+        let mut log = CappedLog::new(1000);
+        log.push(b"boot\n");
+        assert_eq!(log.panic(), None);
+        log.push(b"Kernel panic - not syncing: Attempted to kill init!\r\nCall Trace:\n x\n");
+        assert_eq!(log.panic().as_deref(), Some("Attempted to kill init!"));
     }
 
     #[test]

@@ -13,6 +13,12 @@ pub enum SetupError {
         /// This machine's architecture.
         arch: &'static str,
     },
+    /// The host has the kernel and the files that it has.
+    #[error("{option} is about the sandbox and means nothing with --on host: leave one of them out")]
+    NotOnHost {
+        /// The option that was given.
+        option: &'static str,
+    },
     /// Something to build with is not installed.
     #[error("the sandbox cannot be built without {}; install with\n  {command}", .packages.join(", "))]
     Packages {
@@ -84,6 +90,16 @@ pub enum SetupError {
 }
 
 impl SetupError {
+    /// Whether the disk was full: the system says so by its number, tools by its text.
+    pub(super) fn is_full_disk(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Tool { output, .. } => output.contains("No space left on device"),
+            Self::Archive { source, .. } => source.is_full_disk(),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: what was being done when the system refused.
     pub(super) fn io<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
