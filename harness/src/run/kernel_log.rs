@@ -97,7 +97,9 @@ const HOLDS: &[&str] = &[
 ];
 
 fn is_defect(line: &str) -> bool {
+    // A console has the time in front: `[    4.210000] `.
     let line = line.trim_start();
+    let line = line.strip_prefix('[').and_then(|line| line.split_once("] ")).map_or(line, |(_, text)| text);
     BEGINS.iter().any(|words| line.starts_with(words)) || HOLDS.iter().any(|words| line.contains(words))
 }
 
@@ -132,6 +134,7 @@ mod tests {
                 "BUG: KASAN: slab-use-after-free in dma_buf_release+0x84/0x120\nRead of size 8 at addr ffff",
                 "BUG: KASAN: slab-use-after-free in dma_buf_release",
             ),
+            ("[   12.340000] BUG: KASAN: slab-out-of-bounds in vkms_compose", "BUG: KASAN: slab-out-of-bounds"),
             ("BUG: scheduling while atomic: swapper/0/0x00000002", "BUG: scheduling while atomic"),
             ("BUG: unable to handle page fault for address: 0000000000001000", "BUG: unable to handle page fault"),
             ("Oops: Oops: 0002 [#1] SMP NOPTI", "Oops: Oops: 0002"),

@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) ran: Vec<String>,
     /// The devices that answered for the roles of the last case, known before its body began.
     pub(super) devices: BTreeMap<Role, DeviceIdentity>,
+    /// Lines in its kernel's log when the last case began.
+    logged_before: usize,
 }
 
 /// What arrived on the protocol.
@@ -91,6 +93,7 @@ impl Link {
             hello,
             ran: Vec::new(),
             devices: BTreeMap::new(),
+            logged_before: 0,
         };
         let deadline = Instant::now() + within;
         match link.next(deadline, stop) {
@@ -126,6 +129,7 @@ impl Link {
         self.output().clear();
         self.devices.clear();
         while self.output_ended.try_recv().is_ok() {}
+        self.logged_before = self.running.kernel_log().map_or(0, |log| log.lines().count());
         let request = Request { run: name.to_owned(), artifacts: artifacts.to_owned(), golden };
         if let Err(error) = self.ask(&request) {
             return Ending::NeverBegan(format!("{} ({error})", self.how_it_ended()));
@@ -183,10 +187,11 @@ impl Link {
         self.output().text()
     }
 
-    /// The end of the log of the worker's kernel, where that kernel is ours and not the machine's.
+    /// What the worker's kernel logged since the last case began, as far as its end is kept; where that kernel is
+    /// ours and not the machine's.
     pub(super) fn kernel_log(&self) -> Vec<String> {
         let log = self.running.kernel_log().unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
+        let lines: Vec<&str> = log.lines().skip(self.logged_before).filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
     }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::kernel_log;
 use super::link::{Ending, Link};
 use super::millis;
 use super::protocol::Hello;
@@ -192,7 +193,7 @@ impl Supervisor {
         let began = Instant::now();
         let within = settings.case_within;
         let ending = link.run(&case.name, &settings.report.of_case(&case.name), settings.golden, within, &self.stop);
-        let (verdict, text) = match ending {
+        let (verdict, mut text) = match ending {
             Ending::Stopped => return Tried::Stopped,
             Ending::NeverBegan(how) => return Tried::NeverBegan(how),
             Ending::Done(done) => {
@@ -212,12 +213,16 @@ impl Supervisor {
             }
         };
         self.saw(&link.devices);
+        let kernel_log = link.kernel_log();
+        if let Some(finding) = kernel_log::finding(&kernel_log) {
+            text = format!("{text}\n\n{finding}");
+        }
         Tried::Ended(
             None,
             Box::new(Attempt {
                 tried: Try { verdict, text, duration_ms: millis(began.elapsed()), ran_before },
                 devices: std::mem::take(&mut link.devices),
-                kernel_log: link.kernel_log(),
+                kernel_log,
                 output: link.output_text(),
                 blessed: Vec::new(),
             }),

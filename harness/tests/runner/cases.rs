@@ -107,6 +107,16 @@ fn bad(cases: &mut Cases<Desk>) {
         write_on_every_pipe();
         hang()
     });
+    cases.add("bad::panics_its_kernel", |_| {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        if !cpu.contains("User Mode Linux") {
+            return Err(Trouble::Skip("needs a kernel of its own".into()));
+        }
+        match std::fs::write("/proc/sysrq-trigger", "c") {
+            Ok(()) => hang(),
+            Err(error) => Err(found(&error.to_string())),
+        }
+    });
     // The test that runs this one kills the worker, which it finds by this file.
     cases.add("bad::waits_to_be_killed", |desk| {
         let start = desk.start.as_ref().expect("a case has begun");

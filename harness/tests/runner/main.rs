@@ -14,9 +14,10 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Output, Stdio};
 
+use handover::sandbox::Sandbox;
 use handover::verdict::Verdict;
-use libtest_mimic::{Arguments, Failed, Trial};
-use support::{Run, assert_no_leftovers, case, end_of, eventually, has_message, is_alive, signal, text};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use support::{Run, assert_no_leftovers, case, children, end_of, eventually, has_message, is_alive, signal, text};
 
 /// Set by a lane of these tests, in the workers alone: they exit before they greet.
 const NO_START: &str = "HANDOVER_TEST_NO_START";
@@ -39,22 +40,37 @@ const TESTS: &[(&str, fn())] = &[
     ("bless_is_refused_where_it_must_be", bless_is_refused_where_it_must_be),
 ];
 
+/// The same in kernels of their own.
+const IN_SANDBOX: &[(&str, fn())] = &[
+    ("sandbox::every_ending_gets_its_verdict", sandbox_every_ending_gets_its_verdict),
+    ("sandbox::no_kernel_outlives_its_supervisor", sandbox_no_kernel_outlives_its_supervisor),
+];
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("worker") if std::env::var_os(NO_START).is_some() => ExitCode::from(9),
-        Some("run" | "worker" | "bless") => handover::cli::main(cases::register),
+        Some("run" | "worker" | "bless" | "guest-init") => handover::cli::main(cases::register),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
 }
 
 fn trials() -> Vec<Trial> {
-    let trial = |&(name, test): &(&str, fn())| {
+    let on_host = TESTS.iter().map(|&(name, test)| {
         Trial::test(name, move || {
             test();
             Ok::<(), Failed>(())
         })
-    };
-    TESTS.iter().map(trial).collect()
+    });
+    let in_sandbox = IN_SANDBOX.iter().map(|&(name, test)| {
+        Trial::ignorable_test(name, move || {
+            if Sandbox::cached().is_none() {
+                return Ok(Completion::ignored_with("needs the sandbox; `handover setup` builds it"));
+            }
+            test();
+            Ok::<Completion, Failed>(Completion::Completed)
+        })
+    });
+    on_host.chain(in_sandbox).collect()
 }
 
 // The tests.
@@ -313,5 +329,47 @@ fn bless_is_refused_where_it_must_be() {
         let output = asked(ci);
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
+    }
+}
+
+const SANDBOX: &str = "on = \"sandbox\"\n";
+
+fn sandbox_every_ending_gets_its_verdict() {
+    let run = Run::new();
+    let lane = run.lane(SANDBOX);
+    let bad = ["bad::aborts", "bad::exits", "bad::fails", "bad::hangs", "bad::panics", "bad::prints", "bad::writes"];
+    run.output(&[&["--lane", &lane, "--timeout", "3", "--jobs", "2", "good"][..], &bad].concat());
+    let report = run.report();
+    assert_eq!((report.error.as_deref(), report.summary.pass), (None, 3), "{report:?}");
+    for (name, verdict, part) in [
+        ("bad::fails", Verdict::Fail, "12 of 30 pixels differ"),
+        ("bad::panics", Verdict::Fail, "an index of 7 in 3 planes"),
+        ("bad::panics_its_kernel", Verdict::Crash, "the worker lost its kernel"),
+        ("bad::panics_its_kernel", Verdict::Crash, "the kernel reported a defect: "),
+        ("bad::aborts", Verdict::Crash, "SIGABRT"),
+        ("bad::exits_without_a_word", Verdict::Crash, "ended with exit status 0"),
+        ("bad::hangs", Verdict::Timeout, "no verdict after 3 s"),
+        ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
+        ("bad::prints_megabytes", Verdict::Fail, "it was too much"),
+    ] {
+        has_message(&report, name, verdict, part);
+    }
+    assert_eq!(case(&report, "bad::fails").output, "a driver's own words, without an end of line");
+    let log = case(&report, "bad::panics_its_kernel").kernel_log.join("\n");
+    assert!(log.contains("sysrq") && !log.contains("devtmpfs: mounted"), "{log}");
+}
+
+fn sandbox_no_kernel_outlives_its_supervisor() {
+    for (name, code) in [("-INT", Some(130)), ("-KILL", None)] {
+        let run = Run::new();
+        let mut child = run.start(&["--lane", &run.lane(SANDBOX), "bad::waits_to_be_killed"]);
+        run.pid_of_waiting_case("");
+        let kernels = children(child.id());
+        assert!(!kernels.is_empty());
+        signal(name, &child.id().to_string());
+        assert_eq!(end_of(&mut child).code(), code);
+        for kernel in kernels {
+            eventually("the kernel ends", || (!is_alive(&kernel)).then_some(()));
+        }
     }
 }

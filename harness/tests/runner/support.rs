@@ -96,6 +96,13 @@ pub(crate) fn signal(name: &str, pid: &str) {
     assert!(Command::new("/bin/kill").args([name, pid]).status().unwrap().success());
 }
 
+/// The processes that `pid` started and has not waited for.
+pub(crate) fn children(pid: u32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
 /// A zombie that nobody has collected yet runs no more.
 pub(crate) fn is_alive(pid: &str) -> bool {
     let state = |stat: String| stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
