@@ -376,7 +376,7 @@ fn signal_name(number: i32) -> String {
         7 => "SIGBUS (access past the end of what backs a mapping)".into(),
         8 => "SIGFPE (a division by zero)".into(),
         9 => "SIGKILL (from outside, or the kernel was out of memory)".into(),
-        11 => "SIGSEGV (access to memory that is not mapped)".into(),
+        11 => "SIGSEGV (invalid memory access)".into(),
         13 => "SIGPIPE".into(),
         15 => "SIGTERM".into(),
         31 => "SIGSYS (a system call that is not allowed)".into(),
