@@ -10,11 +10,14 @@ use handover::cx::Cx;
 mod queries;
 mod render;
 mod scanout;
+mod screen;
 mod vulkan;
 mod writeback;
 
 /// Every case, family by family.
 pub fn register(cases: &mut Cases<Cx>) {
+    // First, since everything that looks at the screen stands on it, and it needs no GPU to start.
+    screen::register(cases);
     scanout::register(cases);
     vulkan::register(cases);
     queries::register(cases);

@@ -67,7 +67,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
     handover run                            every case, in the sandbox
     handover run scanout AB24               cases with `scanout` or `AB24` in their name
-    handover run 'dma_buf::*::AB24*'        `*` stands for any text
+    handover run 'scanout::*::gpu_b::AB*'   `*` stands for any text
     handover run --exact NAME               one case, as a failure's `again` line has it
     handover run --on host --report /tmp/r  the devices of this machine
     handover run --lane ci/lanes/lab.toml   judged by the rules of a lane
@@ -90,7 +90,7 @@ struct RunArgs {
     /// Print the names of the selected cases and touch no device
     #[arg(long)]
     list: bool,
-    /// Where cases run [default: the lane's, or sandbox]
+    /// Where cases run [default: the lane's; else the host if it has a display card and a render node, or the sandbox]
     #[arg(long, value_enum, env = "HANDOVER_ON", value_name = "WHERE")]
     on: Option<On>,
     /// Directory for report.json, junit.xml and images
@@ -241,7 +241,8 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
         filters: args.filters,
         exact: false,
         list: false,
-        on: None,
+        // The reference is software, whatever this machine has.
+        on: args.lane.is_none().then_some(On::Sandbox),
         report: args.report,
         jobs: None,
         timeout: None,

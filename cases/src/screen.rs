@@ -1,0 +1,63 @@
+//! The screen by itself: what the CPU wrote is what it shows. Where this fails, no frame of a GPU can be judged by the screen.
+//!
+//! All targets are computed.
+
+use handover::prelude::*;
+
+const SIZE: Size = px(250, 130);
+
+/// Every packed RGB format that a screen lists somewhere.
+const FORMATS: &[Fourcc] = &[
+    Fourcc::XR24,
+    Fourcc::AR24,
+    Fourcc::XB24,
+    Fourcc::AB24,
+    Fourcc::RA24,
+    Fourcc::BA24,
+    Fourcc::RG24,
+    Fourcc::BG24,
+    Fourcc::RG16,
+    Fourcc::BG16,
+    Fourcc::XR48,
+    Fourcc::AR48,
+    Fourcc::XB48,
+    Fourcc::AB48,
+    Fourcc::XR30,
+    Fourcc::AR30,
+    Fourcc::XB4H,
+    Fourcc::AB4H,
+    Fourcc::R8,
+];
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for &fourcc in FORMATS {
+        cases
+            .add(format!("screen::shows_what_the_cpu_wrote::{fourcc}"), move |cx| shows_what_the_cpu_wrote(cx, fourcc))
+            .from(Cpu)
+            .to(Screen)
+            .needs(Need::Imports { role: Screen, format: fourcc.to_string() })
+            .needs(Need::Writeback);
+    }
+    cases.add("screen::shows_its_own_memory", shows_its_own_memory).from(Screen).to(Screen).needs(Need::Writeback);
+}
+
+/// A buffer of plain pages, written by the CPU, imported by the screen.
+fn shows_what_the_cpu_wrote(cx: &mut Cx, fourcc: Fourcc) -> Outcome {
+    let shared = cx.udmabuf(fourcc, SIZE)?;
+    shows(cx, &shared)
+}
+
+/// A dumb buffer of the screen, written by the CPU through its dma-buf.
+fn shows_its_own_memory(cx: &mut Cx) -> Outcome {
+    let shared = cx.screen()?.dumb(Fourcc::XR24, SIZE)?;
+    shows(cx, &shared)
+}
+
+fn shows(cx: &mut Cx, shared: &SharedFrame) -> Outcome {
+    cx.fact("buffer", shared);
+    let target = Target::stamped(7, shared.frame.fourcc, shared.frame.size)?;
+    shared.write(&target.picture)?;
+    cx.cpu_sees(shared, &target)?;
+    cx.screen_shows(&[(Layer::whole(shared), &target)])?;
+    cx.agree()
+}
