@@ -328,7 +328,12 @@ impl Cx {
                 goldens.bless(&self.case.name, picture, &Blessing::from_environment(origin, golden::REFERENCE))?;
             self.case.blessed.push(path.display().to_string());
         }
-        match goldens.check(&self.case.name, picture, tolerance)? {
+        let checked = goldens.check(&self.case.name, picture, tolerance);
+        if checked.is_err() {
+            // Without a golden there is nothing to compare with, but the picture must be there to be looked at.
+            png::save(picture, &self.folder_for("golden")?.join("actual.png"))?;
+        }
+        match checked? {
             None => self.case.agreed.push("golden".to_owned()),
             Some(mismatch) => {
                 self.save("golden", &mismatch.target, picture)?;
@@ -482,11 +487,17 @@ impl Cx {
 
     /// Saves target, actual and their difference among the case's artifacts.
     fn save(&self, reader: &str, target: &Picture, actual: &Picture) -> Result<()> {
-        let name: String = reader.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let folder = self.case.artifacts.join(name);
+        png::save_difference(target, actual, &self.folder_for(reader)?).map(drop)
+    }
+
+    /// The folder for the images of `reader`.
+    fn folder_for(&self, reader: &str) -> Result<PathBuf> {
+        let words: Vec<&str> =
+            reader.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        let folder = self.case.artifacts.join(words.join("_"));
         std::fs::create_dir_all(&folder)
             .map_err(|error| Error::new("creating the directory for images", folder.display().to_string(), error))?;
-        png::save_difference(target, actual, &folder).map(drop)
+        Ok(folder)
     }
 
     /// What `gpu` lacks to export or import LINEAR frames of `fourcc`; `None` if nothing.
