@@ -147,6 +147,7 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
         return code;
     }
     let asked = Handover::parse();
+    print_warnings();
     let cases = match Cases::collect(register) {
         Ok(cases) => cases,
         Err(error) => return refuse(&Refusal::Usage(error.to_string())),
@@ -165,6 +166,13 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
             .map_err(|error| Refusal::Machine(format!("the worker ends: {error}"))),
     };
     done.unwrap_or_else(|refusal| refuse(&refusal))
+}
+
+/// What went wrong where nobody could be told, such as in a drop, goes to standard error; a worker's is kept with its case.
+fn print_warnings() {
+    let format = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr);
+    // Only who installs another one before has this refused, and then there is one.
+    let _ = format.with_ansi(false).with_target(false).without_time().try_init();
 }
 
 fn refuse(refusal: &Refusal) -> ExitCode {

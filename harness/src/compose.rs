@@ -84,6 +84,7 @@ pub fn compose(size: Size, layers: &[Layer<'_>]) -> Result<Composed> {
     for layer in layers {
         let picture = layer.picture;
         let layout = layout(picture.fourcc)?;
+        let wide = Wide::of(layout);
         let row_bytes = picture.size.width as usize * layout.bytes as usize;
         if picture.bytes.len() != row_bytes * picture.size.height as usize {
             return Err(Error::input("composing", format!("{picture:?}"), "its bytes do not match its size"));
@@ -102,7 +103,7 @@ pub fn compose(size: Size, layers: &[Layer<'_>]) -> Result<Composed> {
             let row = (i64::from(layer.crop.y) + y) as usize * row_bytes;
             for x in visible(layer.at.0, layer.crop.size.width, size.width) {
                 let start = row + (i64::from(layer.crop.x) + x) as usize * layout.bytes as usize;
-                let above = widen(layout, &picture.bytes[start..start + layout.bytes as usize]);
+                let above = wide.pixel(layout.word(&picture.bytes[start..start + layout.bytes as usize]));
                 let below = (i64::from(layer.at.1) + y) * i64::from(size.width) + i64::from(layer.at.0) + x;
                 let below = &mut pixels[below as usize];
                 *below = blend(above, *below);
@@ -115,6 +116,9 @@ pub fn compose(size: Size, layers: &[Layer<'_>]) -> Result<Composed> {
 /// Blend of a pre-multiplied pixel over an opaque one; a colour above its own alpha, which pre-multiplied pixels can't
 /// have, saturates.
 fn blend(above: Pixel, below: Pixel) -> Pixel {
+    if above.a == u16::MAX {
+        return above;
+    }
     const ONE: u64 = u16::MAX as u64;
     let channel = |above: u16, alpha: u16, below: u16| {
         let sum = u64::from(above) * ONE + u64::from(below) * (ONE - u64::from(alpha));
@@ -155,11 +159,11 @@ impl Composed {
         // The kernel's crc32_le neither inverts its seed nor its result, crc32fast does both.
         let mut crc = crc32fast::Hasher::new_with_initial(!0);
         let row = (self.size.width as usize).max(1);
-        let mut bytes = Vec::with_capacity(row * 8);
+        let mut bytes = vec![0; row * 8];
         for pixels in self.pixels.chunks(row) {
-            bytes.clear();
-            for p in pixels {
-                [p.a, p.r, p.g, p.b].iter().for_each(|channel| bytes.extend_from_slice(&channel.to_ne_bytes()));
+            for (p, bytes) in pixels.iter().zip(bytes.chunks_exact_mut(8)) {
+                let [a, r, g, b] = [p.a, p.r, p.g, p.b].map(u16::to_ne_bytes);
+                bytes.copy_from_slice(&[a[0], a[1], r[0], r[1], g[0], g[1], b[0], b[1]]);
             }
             crc.update(&bytes);
         }
@@ -191,26 +195,37 @@ fn layout(fourcc: Fourcc) -> Result<&'static PixelLayout> {
     })
 }
 
-/// A pixel's bytes in 16 bits per channel. Without alpha it is opaque; a format with red alone is shades of grey
-/// (`drm_fourcc.h`: "direct relationship between channel value and brightness").
-fn widen(layout: &PixelLayout, bytes: &[u8]) -> Pixel {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    let word = u64::from_le_bytes(word);
-    let value = |channel| {
-        let c = layout.components.iter().find(|c| c.channel == channel)?;
-        let raw = word >> c.shift & max(c);
-        Some(match layout.numeric {
-            Numeric::Unorm => ((raw * 0xffff + max(c) / 2) / max(c)) as u16,
-            Numeric::Float16 => (f16::from_bits(raw as u16).to_f64().clamp(0.0, 1.0) * 65535.0).round() as u16,
-        })
-    };
-    let r = value(Channel::R).unwrap_or(0);
-    let (g, b) = match (value(Channel::G), value(Channel::B)) {
-        (None, None) => (r, r),
-        (g, b) => (g.unwrap_or(0), b.unwrap_or(0)),
-    };
-    Pixel { a: value(Channel::A).unwrap_or(u16::MAX), r, g, b }
+/// How pixels of a format become 16 bits per channel. Without alpha they are opaque; a format with red alone is shades of
+/// grey (`drm_fourcc.h`: "direct relationship between channel value and brightness").
+struct Wide {
+    numeric: Numeric,
+    a: Option<Component>,
+    r: Option<Component>,
+    g: Option<Component>,
+    b: Option<Component>,
+}
+
+impl Wide {
+    fn of(layout: &PixelLayout) -> Self {
+        let find = |channel| layout.components.iter().find(|c| c.channel == channel).copied();
+        let (a, r, g, b) = (find(Channel::A), find(Channel::R), find(Channel::G), find(Channel::B));
+        let (g, b) = if g.is_none() && b.is_none() { (r, r) } else { (g, b) };
+        Self { numeric: layout.numeric, a, r, g, b }
+    }
+
+    /// The pixel with the bits `word`.
+    fn pixel(&self, word: u64) -> Pixel {
+        let value = |component: &Option<Component>, otherwise| match component {
+            None => otherwise,
+            Some(c) => match self.numeric {
+                Numeric::Unorm => ((c.of(word) * 0xffff + c.full() / 2) / c.full()) as u16,
+                Numeric::Float16 => {
+                    (f16::from_bits(c.of(word) as u16).to_f64().clamp(0.0, 1.0) * 65535.0).round() as u16
+                }
+            },
+        };
+        Pixel { a: value(&self.a, u16::MAX), r: value(&self.r, 0), g: value(&self.g, 0), b: value(&self.b, 0) }
+    }
 }
 
 /// The bits of component `c` of a pixel.
@@ -220,17 +235,12 @@ fn narrow(layout: &PixelLayout, c: &Component, pixel: Pixel) -> u64 {
         Channel::G => pixel.g,
         Channel::B => pixel.b,
         Channel::A => pixel.a,
-        Channel::X => return max(c),
+        Channel::X => return u64::from(c.full()),
     };
-    match layout.numeric {
-        Numeric::Unorm => (u64::from(value) * max(c) + 0x7fff) / 0xffff,
-        Numeric::Float16 => u64::from(f16::from_f64(f64::from(value) / 65535.0).to_bits()),
-    }
-}
-
-/// All ones in component `c`.
-fn max(c: &Component) -> u64 {
-    (1 << c.bits) - 1
+    u64::from(match layout.numeric {
+        Numeric::Unorm => (u32::from(value) * c.full() + 0x7fff) / 0xffff,
+        Numeric::Float16 => u32::from(f16::from_f64(f64::from(value) / 65535.0).to_bits()),
+    })
 }
 
 #[cfg(test)]

@@ -477,7 +477,7 @@ impl Cx {
             [] => "nobody".to_owned(),
             readers => readers.join(", "),
         };
-        finding = finding.row("agree", format!("{agreed}"));
+        finding = finding.row("agree", agreed);
         Err(Trouble::Fail(self.with_facts(finding)))
     }
 

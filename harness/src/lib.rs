@@ -1,4 +1,41 @@
-//! Everything a case stands on: the harness of Handover.
+//! Everything a case stands on: the harness of Handover. There is no case in it; those are the crate `handover-cases`.
+//!
+//! # The way a frame takes
+//!
+//! The modules, in the order in which a case meets them.
+//!
+//! 1. A **case** is a claim as data, with a body: [`case`]. It works with [`cx`]; what it may name is in [`prelude`].
+//! 2. **Devices** play roles: [`devices`] opens who plays which, [`vk`] is a Vulkan device, [`kms`] a screen, [`udmabuf`]
+//!    memory of nobody's, [`peer`] a device in another process, reached over a [`channel`]. [`inventory`] lists what a
+//!    machine has, apart from any case.
+//! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`format`] for what the bytes of a pixel mean.
+//! 4. It is **shared** as a [`dmabuf`], and drawn with what is known in advance: a stamped [`pattern`] whose every pixel can
+//!    be computed, or a [`scene`] that is rendered.
+//! 5. It is **observed** by readers that share no code with each other: a device's own read-back, the CPU by its own
+//!    addressing ([`picture`]), a screen by writeback and CRC, whose target [`compose`] computes.
+//! 6. It is **compared**: [`compare`] says what differs, [`golden`] what was rendered before, [`guess`] what the difference
+//!    looks like, [`png`] shows it to a person.
+//! 7. A **verdict** follows: [`error`](mod@error) and [`finding`] are the words, [`verdict`] weighs them, [`report`] keeps
+//!    them, [`junit`] is a view of it, a [`lane`] says what must hold beyond them.
+//!
+//! Around all that, [`run`] gives each case a worker and a deadline, [`kernel`] is where a command runs, [`sandbox`] the
+//! user-mode kernel that this can be, and [`cli`] the command.
+//!
+//! # What always holds
+//!
+//! - Listing cases touches no device. A name depends on the source alone, never on the machine.
+//! - A case has no unsafe code and names no type of `ash` or `drm`: it reads like the sentence it claims.
+//! - Pure code (frames, patterns, comparisons, verdicts, texts) is apart by file from code that talks to a driver, and
+//!   imports neither `ash` nor `drm`. It needs no device to be tested.
+//! - `unsafe` is denied, and opened per file with a reason. `tests/tidy.rs` holds the list of those files.
+//! - What a driver answers is checked before it is used, never unwrapped. Every wait has a deadline.
+//! - Fds are `OwnedFd` and `BorrowedFd`. What a device makes is closed when its owner is dropped.
+//! - Only [`cli`] prints, and the commands it hands over to: those of [`sandbox`] and [`inventory`].
+//! - Nothing in the repository is written but goldens, and those only by `handover bless`.
+//! - A skip says what is missing. A lane that does not allow it makes the run red.
+//!
+//! What of this shows in the text of the source is held by `tests/tidy.rs`, the rest by the lints in `Cargo.toml` and by
+//! review.
 
 pub mod case;
 pub mod channel;

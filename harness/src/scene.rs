@@ -85,14 +85,14 @@ pub enum SceneShader {
     Gradient,
     /// Opaque, colours from the vertices.
     Triangles,
-    /// Blended, samples the [texture](texture).
+    /// Blended, samples the [texture].
     Quad,
     /// Blended.
     Confetti,
 }
 
 impl SceneShader {
-    /// Whether it samples the [texture](texture).
+    /// Whether it samples the [texture].
     pub fn is_textured(self) -> bool {
         self == Self::Quad
     }

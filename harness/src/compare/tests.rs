@@ -1,3 +1,5 @@
+//! Which differences are found, counted and described, and which are none.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! When a picture matches its golden, when it becomes one, and what is said of those that do neither.
+
 use super::*;
 use crate::format::Fourcc;
 use crate::frame::px;

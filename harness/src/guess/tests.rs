@@ -1,3 +1,5 @@
+//! Which shape each kind of damage is taken for, and that noise is taken for none.
+
 use proptest::prelude::*;
 
 use super::*;

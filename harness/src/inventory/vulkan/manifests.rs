@@ -52,15 +52,15 @@ mod tests {
     fn the_loaders_variables_are_obeyed() {
         let named = places(|name| (name == "VK_ICD_FILENAMES").then(|| "/a.json:/b.json".into()));
         assert_eq!(named, [Path::new("/a.json"), Path::new("/b.json")]);
-        let usual = places(|name| (name == "HOME").then(|| "/home/ann".into()));
+        let usual = places(|name| (name == "HOME").then(|| "/users/ann".into()));
         let usual: Vec<_> = usual.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         assert_eq!(
             usual,
             [
-                "/home/ann/.config/vulkan/icd.d",
+                "/users/ann/.config/vulkan/icd.d",
                 "/etc/xdg/vulkan/icd.d",
                 "/etc/vulkan/icd.d",
-                "/home/ann/.local/share/vulkan/icd.d",
+                "/users/ann/.local/share/vulkan/icd.d",
                 "/usr/local/share/vulkan/icd.d",
                 "/usr/share/vulkan/icd.d",
             ]

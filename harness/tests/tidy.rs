@@ -1,0 +1,255 @@
+//! Does the source keep the rules that can be seen in its text?
+//!
+//! What they are for is in the crate's documentation. Whoever opens `unsafe` in one more file, or adds a pure one, says so
+//! here. Nothing is compiled or run, and no device is touched.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it as the test itself does")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The files of `harness/src` that open `unsafe_code`, each with its reason at its top.
+const UNSAFE: &[&str] = &[
+    "dmabuf/mapping.rs",
+    "inventory/libraries.rs",
+    "inventory/v4l2.rs",
+    "inventory/vulkan.rs",
+    "inventory/vulkan/formats.rs",
+    "kms/commit.rs",
+    "sandbox/boot.rs",
+    "udmabuf.rs",
+    "vk/buffer.rs",
+    "vk/commands.rs",
+    "vk/copy.rs",
+    "vk/descriptors.rs",
+    "vk/draw.rs",
+    "vk/gpu.rs",
+    "vk/identity.rs",
+    "vk/image.rs",
+    "vk/instance.rs",
+    "vk/memory.rs",
+    "vk/messages.rs",
+    "vk/owned.rs",
+    "vk/pending.rs",
+    "vk/pipeline.rs",
+    "vk/render.rs",
+    "vk/staging.rs",
+    "vk/support.rs",
+    "vk/wanted.rs",
+];
+
+/// The files of `harness/src` that say what is right without asking a device.
+const PURE: &[&str] = &[
+    "case.rs",
+    "compare.rs",
+    "compose.rs",
+    "error.rs",
+    "finding.rs",
+    "format.rs",
+    "frame.rs",
+    "golden.rs",
+    "guess.rs",
+    "guess/evidence.rs",
+    "guess/search.rs",
+    "junit.rs",
+    "lane.rs",
+    "pattern.rs",
+    "picture.rs",
+    "png.rs",
+    "report.rs",
+    "run/select.rs",
+    "scene.rs",
+    "verdict.rs",
+    "vk/room.rs",
+    "vk/texel.rs",
+    "vk/words.rs",
+];
+
+/// Longer sources want splitting.
+const MOST_LINES: usize = 600;
+
+/// What is in the repository, apart from files at its top.
+const FOLDERS: &[&str] = &["cases", "ci", "golden", "harness", "shaders"];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every file below `folder` of the repository, sorted.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![repository().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => found.push(entry.path()),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The Rust sources below `folder`, as path from there and text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let found: Vec<_> = files(folder)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| {
+            let inside = path.strip_prefix(repository().join(folder)).unwrap().to_str().unwrap().to_owned();
+            (inside, fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    assert!(!found.is_empty(), "{folder} has no source, so nothing would be checked");
+    found
+}
+
+/// A source from behind its inner attributes and what is before them.
+fn behind_attributes(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    while rest.starts_with("#![") {
+        // rustfmt puts the end of an attribute at the end of a line.
+        let (_, behind) = rest.split_once("]\n").unwrap_or((rest, ""));
+        rest = behind.trim_start();
+    }
+    rest
+}
+
+/// Whether `name` stands in `text` as a path's first part, and not as the end of a longer word.
+fn names_crate(text: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    text.match_indices(&path)
+        .any(|(at, _)| !text[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
+}
+
+fn no_finding(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+#[test]
+fn unsafe_code_is_where_the_list_says() {
+    let attribute = concat!("unsafe", "_code");
+    let open: BTreeSet<String> =
+        sources("harness/src").into_iter().filter(|(_, text)| text.contains(attribute)).map(|(path, _)| path).collect();
+    let listed: BTreeSet<String> = UNSAFE.iter().map(|path| (*path).to_owned()).collect();
+    assert_eq!(open, listed, "left: what opens {attribute}; right: the list in this test");
+}
+
+#[test]
+fn every_source_says_first_what_it_is_for() {
+    let mut findings = Vec::new();
+    for folder in ["harness", "cases"] {
+        for (path, text) in sources(folder) {
+            if !behind_attributes(&text).starts_with("//! ") {
+                findings.push(format!("{folder}/{path}: does not begin with `//!` and the question it answers"));
+            }
+        }
+    }
+    no_finding(&findings);
+}
+
+#[test]
+fn pure_files_name_no_driver_interface() {
+    let sources = sources("harness/src");
+    let mut findings = Vec::new();
+    for pure in PURE {
+        let Some((_, text)) = sources.iter().find(|(path, _)| path == pure) else {
+            findings.push(format!("{pure}: is in the list of this test, but does not exist"));
+            continue;
+        };
+        for name in ["ash", "drm", "drm_ffi", "gpu_allocator"] {
+            if names_crate(text, name) {
+                findings.push(format!("{pure}: is pure, but names `{name}`"));
+            }
+        }
+    }
+    no_finding(&findings);
+}
+
+#[test]
+fn cases_name_no_driver_interface() {
+    let mut findings = Vec::new();
+    for (path, text) in sources("cases/src") {
+        for name in ["ash", "drm", "drm_ffi", "rustix", "libc"] {
+            if names_crate(&text, name) {
+                findings.push(format!("cases/src/{path}: names `{name}`; what it needs belongs into the harness"));
+            }
+        }
+    }
+    let forbids = fs::read_to_string(repository().join("cases/src/lib.rs")).unwrap();
+    if !forbids.contains(concat!("#![forbid(unsafe", "_code)]")) {
+        findings.push("cases/src/lib.rs: does not forbid unsafe code".to_owned());
+    }
+    no_finding(&findings);
+}
+
+#[test]
+fn no_source_is_too_long_to_read() {
+    let mut findings = Vec::new();
+    for folder in ["harness/src", "cases/src"] {
+        for (path, text) in sources(folder) {
+            let lines = text.lines().count();
+            if lines > MOST_LINES {
+                findings.push(format!("{folder}/{path}: {lines} lines; up to {MOST_LINES} would be valid"));
+            }
+        }
+    }
+    no_finding(&findings);
+}
+
+#[test]
+fn goldens_are_small() {
+    let most = handover::golden::LARGEST_FILE;
+    let mut findings = Vec::new();
+    for path in files("golden") {
+        let bytes = fs::metadata(&path).unwrap().len();
+        if bytes > most {
+            findings.push(format!("{}: {bytes} B; up to {most} B would be valid", path.display()));
+        }
+    }
+    no_finding(&findings);
+}
+
+/// A known defect is described beside the cases, and what is described there is known of a case.
+#[test]
+fn findings_and_cases_name_each_other() {
+    const FOLDER: &str = "cases/findings/";
+    let mut named = BTreeSet::new();
+    for (_, text) in sources("cases/src") {
+        for (at, _) in text.match_indices(&format!("\"{FOLDER}")) {
+            named.extend(text[at + 1..].split('"').next().map(str::to_owned));
+        }
+    }
+    let there: BTreeSet<String> = match repository().join(FOLDER).is_dir() {
+        true => files(FOLDER)
+            .iter()
+            .map(|path| path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned())
+            .collect(),
+        false => BTreeSet::new(),
+    };
+    let missing = named.difference(&there).map(|path| format!("{path}: a case names it, but it does not exist"));
+    let unused = there.difference(&named).map(|path| format!("{path}: no case names it"));
+    no_finding(&missing.chain(unused).collect::<Vec<_>>());
+}
+
+/// What works on one machine alone is no part of the project.
+#[test]
+fn no_file_names_a_place_on_the_machine_of_its_author() {
+    // In parts, so that this file is not the one that is found.
+    let places = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/")];
+    let top = fs::read_dir(repository()).unwrap().map(|entry| entry.unwrap().path());
+    // `.git` is a file where several checkouts share one repository.
+    let top = top.filter(|path| path.is_file() && !path.ends_with(".git"));
+    let mut findings = Vec::new();
+    for path in top.chain(FOLDERS.iter().flat_map(|folder| files(folder))) {
+        // Pictures are no text.
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for (at, line) in text.lines().enumerate() {
+            if let Some(place) = places.iter().find(|place| line.contains(**place)) {
+                findings.push(format!("{}:{}: names {place}", path.display(), at + 1));
+            }
+        }
+    }
+    no_finding(&findings);
+}
