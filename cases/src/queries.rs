@@ -48,15 +48,18 @@ fn both_lists_agree(cx: &mut Cx, gpu: Role) -> Outcome {
 /// A caller with room for fewer entries than there are gets as many, and nothing is written behind them.
 fn list_keeps_to_its_room(cx: &mut Cx, gpu: Role) -> Outcome {
     let gpu = cx.gpu(gpu)?;
+    let count = gpu.modifiers(Fourcc::XR24)?.len() as u32;
     for room in [0, 1] {
+        let valid = room.min(count);
         let list = gpu.modifiers_in_a_short_list(Fourcc::XR24, room)?;
-        cx.claim(format!("list with room for {room}"), list.written <= room && list.said <= room, || {
-            Finding::new(format!(
-                "{} entries were written past the end of the array",
-                list.written.saturating_sub(room)
-            ))
-            .row("room", format!("drmFormatModifierCount was {room} when the driver was asked"))
-            .row("said", format!("{} entries, at most {room} would be valid", list.said))
+        cx.claim(format!("list with room for {room}"), list.written <= room && list.said == valid, || {
+            let finding = match list.written.saturating_sub(room) {
+                0 => format!("a list with room for {room} of {count} entries is said to have {}", list.said),
+                past => format!("{past} entries were written past the end of the array"),
+            };
+            Finding::new(finding)
+                .row("room", format!("drmFormatModifierCount was {room} when the driver was asked"))
+                .row("said", format!("{} entries, {valid} would be valid", list.said))
         });
     }
     cx.agree()

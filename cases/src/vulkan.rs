@@ -191,6 +191,8 @@ fn opaque_image(cx: &mut Cx, gpu: Role) -> Outcome {
         room: Room::Dedicated,
         export: vec![HandleType::OpaqueFd],
     })?;
+    // The targets below say that frame 6 was there before.
+    image.draw_pattern(6)?;
     image.draw_pattern(7)?;
     let imported = importer.import_opaque_image(&image.export_opaque()?)?;
     cx.sees(format!("second instance of {gpu}"), &Target::stamped(7, Fourcc::AB24, SIZE)?, &imported.read_back()?)?;

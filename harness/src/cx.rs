@@ -24,7 +24,7 @@ use crate::peer::Peer;
 use crate::picture::Picture;
 use crate::png;
 use crate::udmabuf;
-use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Severity, Span, Tiling};
+use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span, Tiling};
 
 /// What a reader must see.
 #[derive(Clone, Debug)]
@@ -386,13 +386,11 @@ impl Cx {
         let shown = screen.show(&plain, None)?;
         let size = screen.size();
         let is_vkms = screen.identity().driver == "vkms";
-        let composed = |pick: fn(&Target) -> Option<&Picture>| {
-            let pictures: Option<Vec<_>> = layers.iter().map(|(layer, target)| Some(layer.of(pick(target)?))).collect();
-            pictures.map(|layers| compose(size, &layers)).transpose()
-        };
-        let expected = composed(|target| Some(&target.picture))?;
-        let Some(expected) = expected else { return Ok(()) };
-        let before = composed(|target| target.before.as_ref())?;
+        let expected: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
+        let expected = compose(size, &expected)?;
+        let before: Option<Vec<_>> =
+            layers.iter().map(|(layer, target)| Some(layer.of(target.before.as_ref()?))).collect();
+        let before = before.map(|layers| compose(size, &layers)).transpose()?;
         let mut observed = false;
         match shown.writeback {
             Ok(actual) => {
@@ -577,12 +575,14 @@ impl Bench for Cx {
         let case = std::mem::take(&mut self.case);
         let unconcluded = (held && !case.concluded)
             .then(|| "the case ended without asking its readers: its last line must be cx.agree()".to_owned());
+        // A body that skips or fails on its way to cx.agree() does not take back what its readers have seen.
+        let unreported = case.disagreed.into_iter().map(|finding| finding.to_string());
+        let objections = self.devices.objections();
         self.devices.forget_broken();
-        let objections = vk::take_messages()
-            .into_iter()
-            .filter(|message| message.severity == Severity::Error && !self.devices.excuses(message))
-            .map(|message| format!("the validation layer objects: {message}"));
-        CaseNotes { findings: unconcluded.into_iter().chain(objections).collect(), blessed: case.blessed }
+        CaseNotes {
+            findings: unconcluded.into_iter().chain(unreported).chain(objections).collect(),
+            blessed: case.blessed,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::kms::Screen;
 use crate::peer::Peer;
-use crate::vk::{Gpu, Message, Validation};
+use crate::vk::{self, Gpu, Message, Severity, Validation};
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
 pub const GPU_A: &str = "HANDOVER_GPU_A";
@@ -17,6 +17,7 @@ pub const GPU_A: &str = "HANDOVER_GPU_A";
 pub const GPU_B: &str = "HANDOVER_GPU_B";
 /// Environment variable that chooses the screen: a kernel driver's name, or a device node.
 pub const SCREEN: &str = "HANDOVER_SCREEN";
+
 /// A device that may have been tried.
 #[derive(Debug, Default)]
 enum Slot<T> {
@@ -105,12 +106,26 @@ impl Devices {
         }
     }
 
+    /// What the validation layers of this process and of its peers have objected to since they were last asked.
+    pub fn objections(&mut self) -> Vec<String> {
+        let own = vk::take_messages();
+        let own = own.into_iter().filter(|message| message.severity == Severity::Error && !self.excuses(message));
+        let mut objections: Vec<String> =
+            own.map(|message| format!("the validation layer objects: {message}")).collect();
+        for slot in self.peers.values_mut() {
+            if let Slot::Open(peer) = slot {
+                objections.extend(peer.take_objections());
+            }
+        }
+        objections
+    }
+
     /// Whether the validation layer says `message` only because a driver misinformed it.
     ///
     /// The layer learns what a modifier can do from `VkDrmFormatModifierPropertiesList2EXT`. A driver that leaves that list
     /// empty makes it believe that nothing can be done, whatever the other list says. The empty list is a finding of its own
     /// (`queries::both_modifier_lists_agree`); what follows from it is not a second one in every other case.
-    pub fn excuses(&self, message: &Message) -> bool {
+    fn excuses(&self, message: &Message) -> bool {
         const FEATURES: [&str; 2] =
             ["VUID-VkImageViewCreateInfo-None-02273", "VUID-vkCmdCopyImageToBuffer-srcImage-01998"];
         let misinforms = |slot: &Slot<Gpu>| match slot {
@@ -141,22 +156,40 @@ fn chosen(variable: &str) -> Option<String> {
 /// Opens the GPU that plays `role`: the chosen one, else the first device for `gpu_a` and the first other one for `gpu_b`.
 fn open_gpu(role: Role) -> Result<Gpu> {
     let validation = Validation::from_environment()?;
-    let variable = match role {
-        Role::GpuA => GPU_A,
-        Role::GpuB => GPU_B,
+    match role {
+        Role::GpuA => Gpu::open(chosen(GPU_A).as_deref(), validation),
+        Role::GpuB => open_other_gpu(chosen(GPU_A).as_deref(), chosen(GPU_B).as_deref(), validation),
         Role::Screen | Role::Cpu => {
-            return Err(Error::input("opening a GPU", role.to_string(), "only gpu_a and gpu_b are GPUs"));
+            Err(Error::input("opening a GPU", role.to_string(), "only gpu_a and gpu_b are GPUs"))
         }
-    };
-    if let Some(wanted) = chosen(variable) {
-        return Gpu::open(Some(&wanted), validation);
     }
-    if role == Role::GpuA {
-        return Gpu::open(None, validation);
+}
+
+/// Opens the first device that matches `wanted` and does not play `gpu_a`, which is the first that matches `first`: a pair
+/// that is one device twice would show nothing.
+fn open_other_gpu(first: Option<&str>, wanted: Option<&str>, validation: Validation) -> Result<Gpu> {
+    if let (Some(first), Some(wanted)) = (first, wanted) {
+        // The usual way, without a look at every driver.
+        let gpu = Gpu::open(Some(wanted), validation)?;
+        if !gpu.identity().matches(first) {
+            return Ok(gpu);
+        }
     }
-    let first = Gpu::open(chosen(GPU_A).as_deref(), Validation::Off)?.identity().device_uuid;
-    match Gpu::list()?.into_iter().find(|device| device.device_uuid != first) {
+    let all = Gpu::list()?;
+    let taken = all.iter().find(|device| first.is_none_or(|first| device.matches(first)));
+    let other = all
+        .iter()
+        .filter(|device| taken.is_none_or(|taken| taken.device_uuid != device.device_uuid))
+        .find(|device| wanted.is_none_or(|wanted| device.matches(wanted)));
+    match other {
         Some(other) => Gpu::open(Some(&other.device_uuid.to_string()), validation),
-        None => Err(Error::missing("opening a GPU", role.to_string(), "this machine has no second Vulkan device")),
+        None => {
+            let object = wanted.map_or("gpu_b".to_owned(), |wanted| format!("gpu_b, a device matching `{wanted}`"));
+            let why = match taken {
+                Some(taken) => format!("this machine has no such Vulkan device beside gpu_a, which is {taken}"),
+                None => "this machine has no such Vulkan device".to_owned(),
+            };
+            Err(Error::missing("opening a GPU", object, why))
+        }
     }
 }

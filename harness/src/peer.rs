@@ -18,6 +18,7 @@ use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Size};
+use crate::pattern::Pattern;
 use crate::picture::Picture;
 use crate::vk::{HandleType, ImageRequest, ImportRequest, Layout, Room};
 
@@ -50,6 +51,13 @@ enum Answer {
     Refused { why: String },
 }
 
+/// An answer, with what the peer's validation layer objected to on the way to it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Reply {
+    answer: Answer,
+    objections: Vec<String>,
+}
+
 /// A peer process, from the side of who asks it. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Peer {
@@ -57,6 +65,7 @@ pub struct Peer {
     channel: Channel,
     name: String,
     broken: bool,
+    objections: Vec<String>,
 }
 
 impl Peer {
@@ -76,10 +85,10 @@ impl Peer {
             .stdout(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        Ok(Self { child, channel, name, broken: false })
+        Ok(Self { child, channel, name, broken: false, objections: Vec::new() })
     }
 
-    /// Has the peer make a LINEAR frame and draw the pattern of `stamp` into it.
+    /// Has the peer make a LINEAR frame and draw the pattern of `stamp` into it, over that of the stamp before.
     ///
     /// # Errors
     /// The peer can't, is gone, or does not answer in time.
@@ -121,6 +130,11 @@ impl Peer {
         }
     }
 
+    /// What its validation layer has objected to since this was last asked.
+    pub fn take_objections(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.objections)
+    }
+
     /// Whether it failed to answer once, after which an answer may be one to an older question.
     pub fn is_broken(&self) -> bool {
         self.broken
@@ -140,7 +154,9 @@ impl Peer {
             ));
         };
         self.broken = false;
-        match message {
+        let Reply { answer, objections } = message;
+        self.objections.extend(objections.into_iter().map(|objection| format!("{}: {objection}", self.name)));
+        match answer {
             Answer::Refused { why } => Err(Error::missing("asking", self.name.clone(), why)),
             answer => Ok((answer, fds.into_iter().next())),
         }
@@ -191,8 +207,20 @@ pub fn serve(role: Role) -> Result<()> {
             Err(error) => (Answer::Refused { why: error.to_string() }, None),
         };
         let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
-        channel.send(&answer, &fds)?;
+        let objections = what_fits(devices.objections());
+        channel.send(&Reply { answer, objections }, &fds)?;
+        devices.forget_broken();
     }
+}
+
+/// The first objections, as far as a message has room for them.
+fn what_fits(mut objections: Vec<String>) -> Vec<String> {
+    let mut room = 8 * 1024_usize;
+    objections.retain(|objection| {
+        room = room.saturating_sub(objection.len());
+        room > 0
+    });
+    objections
 }
 
 fn answer(devices: &mut Devices, role: Role, ask: Ask, fds: Vec<OwnedFd>) -> Result<(Answer, Option<OwnedFd>)> {
@@ -211,9 +239,11 @@ fn answer(devices: &mut Devices, role: Role, ask: Ask, fds: Vec<OwnedFd>) -> Res
                 room: Room::Dedicated,
                 export: vec![HandleType::DmaBuf],
             })?;
+            let shared = image.export_dmabuf()?;
+            // Another pattern lies under the drawn one, so that nothing is right by chance.
+            shared.write(&Pattern { stamp: stamp.wrapping_sub(1) }.picture(fourcc, size)?)?;
             image.draw_pattern(stamp)?;
-            let SharedFrame { dmabuf, frame } = image.export_dmabuf()?;
-            Ok((Answer::Drawn { frame }, Some(dmabuf.fd)))
+            Ok((Answer::Drawn { frame: shared.frame }, Some(shared.dmabuf.fd)))
         }
         Ask::Read { frame, dedicated } => {
             let how = ImportRequest { dedicated, ..ImportRequest::default() };
