@@ -24,7 +24,9 @@ use crate::peer::Peer;
 use crate::picture::Picture;
 use crate::png;
 use crate::udmabuf;
-use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span, Tiling};
+use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
+
+mod needs;
 
 /// What a reader must see.
 #[derive(Clone, Debug)]
@@ -497,41 +499,6 @@ impl Cx {
             .map_err(|error| Error::new("creating the directory for images", folder.display().to_string(), error))?;
         Ok(folder)
     }
-
-    /// What `gpu` lacks to export or import LINEAR frames of `fourcc`; `None` if nothing.
-    fn lacks(&mut self, role: Role, fourcc: Fourcc, exports: bool) -> Option<String> {
-        match role {
-            Role::GpuA | Role::GpuB => match self.devices.gpu(role) {
-                Err(why) => Some(why),
-                Ok(gpu) => gpu_lacks(&gpu, fourcc, exports).unwrap_or_else(|error| Some(error.to_string())),
-            },
-            Role::Screen => match self.devices.screen() {
-                Err(why) => Some(why),
-                Ok(screen) => {
-                    let listed = screen.planes().next().is_some_and(|plane| plane.lists(fourcc, Modifier::LINEAR));
-                    (!listed && !exports).then(|| format!("its lowest plane does not list {fourcc} LINEAR"))
-                }
-            },
-            Role::Cpu => None,
-        }
-    }
-}
-
-fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>> {
-    if vk::vk_format(fourcc).is_none() {
-        return Ok(Some(format!("Vulkan has no format with the bytes of {fourcc}")));
-    }
-    let tiling = Tiling::Modifier(Modifier::LINEAR);
-    let features = gpu.features(fourcc, tiling)?;
-    if !features.draw {
-        return Ok(Some(format!("it does not draw {fourcc} LINEAR")));
-    }
-    Ok(match gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)? {
-        None => Some(format!("it refuses {fourcc} LINEAR as dma-buf")),
-        Some(support) if exports && !support.exportable => Some(format!("it does not export {fourcc} LINEAR")),
-        Some(support) if !exports && !support.importable => Some(format!("it does not import {fourcc} LINEAR")),
-        Some(_) => None,
-    })
 }
 
 impl Bench for Cx {
@@ -544,25 +511,7 @@ impl Bench for Cx {
     }
 
     fn missing(&mut self, need: &Need) -> Option<String> {
-        let parsed = |format: &str| format.split(' ').next().unwrap_or_default().parse::<Fourcc>();
-        match need {
-            Need::Device(role @ (Role::GpuA | Role::GpuB)) => self.devices.gpu(*role).err(),
-            Need::Device(Role::Screen) => self.devices.screen().err(),
-            Need::Device(Role::Cpu) => None,
-            Need::Exports { role, format } | Need::Imports { role, format } => match parsed(format) {
-                Ok(fourcc) => self.lacks(*role, fourcc, matches!(need, Need::Exports { .. })),
-                Err(error) => Some(error.to_string()),
-            },
-            Need::Writeback => match self.devices.screen() {
-                Ok(screen) if screen.writeback_formats().is_empty() => Some("it has no writeback connector".to_owned()),
-                Ok(_) => None,
-                Err(why) => Some(why),
-            },
-            Need::Crc => match self.devices.screen() {
-                Ok(screen) => screen.crc_missing(),
-                Err(why) => Some(why),
-            },
-        }
+        self.lacks(need)
     }
 
     fn begin(&mut self, start: CaseStart) {
@@ -594,5 +543,28 @@ impl fmt::Display for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = self.0.iter().map(|value| format!("{value:#010x}")).collect();
         f.write_str(&words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reader_saw_is_reported_when_the_body_ends_early() {
+        let mut cx = Cx::default();
+        cx.equals("the pitch in bytes", 1000, 1088);
+        // The body skips here, and never comes to `cx.agree()`.
+        let notes = cx.end(false);
+        assert!(notes.findings[0].starts_with("the pitch in bytes is not what it must be"), "{:?}", notes.findings);
+    }
+
+    #[test]
+    fn a_body_that_asks_nobody_or_does_not_conclude_shows_nothing() {
+        let mut cx = Cx::default();
+        assert!(matches!(cx.agree(), Err(Trouble::Fail(_))));
+        cx.end(false);
+        cx.equals("the pitch in bytes", 1088, 1088);
+        assert!(cx.end(true).findings[0].contains("cx.agree()"));
     }
 }

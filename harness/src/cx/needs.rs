@@ -1,0 +1,69 @@
+//! What does this machine lack of what a case needs?
+//!
+//! The devices are asked, in their own words; nothing is allocated or shown.
+
+use super::Cx;
+use crate::case::{Need, Role};
+use crate::error::Result;
+use crate::format::{Fourcc, Modifier};
+use crate::vk::{self, Gpu, HandleType, Tiling};
+
+impl Cx {
+    /// What the machine has instead of `need`, or `None` when the need is met.
+    pub(super) fn lacks(&mut self, need: &Need) -> Option<String> {
+        let parsed = |format: &str| format.split(' ').next().unwrap_or_default().parse::<Fourcc>();
+        match need {
+            Need::Device(role @ (Role::GpuA | Role::GpuB)) => self.devices.gpu(*role).err(),
+            Need::Device(Role::Screen) => self.devices.screen().err(),
+            Need::Device(Role::Cpu) => None,
+            Need::Exports { role, format } | Need::Imports { role, format } => match parsed(format) {
+                Ok(fourcc) => self.lacks_format(*role, fourcc, matches!(need, Need::Exports { .. })),
+                Err(error) => Some(error.to_string()),
+            },
+            Need::Writeback => match self.devices.screen() {
+                Ok(screen) if screen.writeback_formats().is_empty() => Some("it has no writeback connector".to_owned()),
+                Ok(_) => None,
+                Err(why) => Some(why),
+            },
+            Need::Crc => match self.devices.screen() {
+                Ok(screen) => screen.crc_missing(),
+                Err(why) => Some(why),
+            },
+        }
+    }
+
+    /// What the device in `role` lacks to export or import LINEAR frames of `fourcc`; `None` if nothing.
+    fn lacks_format(&mut self, role: Role, fourcc: Fourcc, exports: bool) -> Option<String> {
+        match role {
+            Role::GpuA | Role::GpuB => match self.devices.gpu(role) {
+                Err(why) => Some(why),
+                Ok(gpu) => gpu_lacks(&gpu, fourcc, exports).unwrap_or_else(|error| Some(error.to_string())),
+            },
+            Role::Screen => match self.devices.screen() {
+                Err(why) => Some(why),
+                Ok(screen) => {
+                    let listed = screen.planes().next().is_some_and(|plane| plane.lists(fourcc, Modifier::LINEAR));
+                    (!listed && !exports).then(|| format!("its lowest plane does not list {fourcc} LINEAR"))
+                }
+            },
+            Role::Cpu => None,
+        }
+    }
+}
+
+fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>> {
+    if vk::vk_format(fourcc).is_none() {
+        return Ok(Some(format!("Vulkan has no format with the bytes of {fourcc}")));
+    }
+    let tiling = Tiling::Modifier(Modifier::LINEAR);
+    let features = gpu.features(fourcc, tiling)?;
+    if !features.draw {
+        return Ok(Some(format!("it does not draw {fourcc} LINEAR")));
+    }
+    Ok(match gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)? {
+        None => Some(format!("it refuses {fourcc} LINEAR as dma-buf")),
+        Some(support) if exports && !support.exportable => Some(format!("it does not export {fourcc} LINEAR")),
+        Some(support) if !exports && !support.importable => Some(format!("it does not import {fourcc} LINEAR")),
+        Some(_) => None,
+    })
+}
