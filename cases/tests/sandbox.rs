@@ -243,11 +243,12 @@ fn several_at_once_do_not_meet() {
     let children: Vec<Child> = (0..3)
         .map(|number| {
             let script = format!("echo {number} > /tmp/file; sleep 0.3; cat /tmp/file");
-            sandbox(&[], &["sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap()
+            sandbox(&[], &["sh", "-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         })
         .collect();
     for (number, child) in children.into_iter().enumerate() {
         let output = child.wait_with_output().unwrap();
-        assert_eq!(text(&output.stdout), format!("{number}\n"));
+        let said = format!("{}; {}", output.status, text(&output.stderr));
+        assert_eq!(text(&output.stdout), format!("{number}\n"), "{said}");
     }
 }

@@ -9,6 +9,7 @@
 //!    memory of nobody's, [`peer`] a device in another process, reached over a [`channel`]. [`inventory`] lists what a
 //!    machine has, apart from any case.
 //! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`format`](mod@format) for what the bytes of a pixel mean.
+//! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`mod@format`] for what the bytes of a pixel mean.
 //! 4. It is **shared** as a [`dmabuf`], and drawn with what is known in advance: a stamped [`pattern`] whose every pixel can
 //!    be computed, or a [`scene`] that is rendered.
 //! 5. It is **observed** by readers that share no code with each other: a device's own read-back, the CPU by its own
