@@ -105,6 +105,11 @@ impl Goldens {
         Self { root: root.into() }
     }
 
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the golden of `case` lies, whether it exists or not.
     ///
     /// # Errors

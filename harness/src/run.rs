@@ -20,6 +20,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::case::{CaseInfo, GoldenMode};
+use crate::golden::Goldens;
 use crate::junit;
 use crate::kernel::{Command, Kernel};
 use crate::lane::Lane;
@@ -85,6 +86,15 @@ impl Session {
             devices: Default::default(),
         };
         let mut worker = plan.worker.share(plan.report.path());
+        // The worker may run where only what is shared is seen, and goldens lie wherever the source lies.
+        let goldens = Goldens::open();
+        if plan.golden == GoldenMode::Bless {
+            // Failing here would only hide the clearer message of the case that wants to write.
+            let _ = std::fs::create_dir_all(goldens.root());
+        }
+        if goldens.root().is_dir() {
+            worker = worker.share(goldens.root());
+        }
         let lane_within = plan.lane.as_ref().and_then(|lane| lane.timeout_s).map(Duration::from_secs);
         for (name, value) in plan.lane.iter().flat_map(|lane| &lane.environment) {
             worker = worker.env(name, value);

@@ -92,8 +92,14 @@ pub fn wants_repeat(first: &Try, known: Option<&Known>) -> bool {
 }
 
 fn is_known(this: &Try, known: Option<&Known>) -> bool {
-    known.is_some_and(|known| this.verdict.is_red() && this.text.contains(&known.matching))
+    // Only the first finding's first line: a second finding, or another reader that disagrees first, is news.
+    known.is_some_and(|known| {
+        this.verdict.is_red() && this.headline().contains(&known.matching) && !this.text.contains(NEXT_FINDING)
+    })
 }
+
+/// What stands between two findings of one try.
+pub const NEXT_FINDING: &str = "\n\nand another finding: ";
 
 /// The verdict on a case that was tried once, or twice when the first try [`wants_repeat`].
 pub fn settle(first: &Try, second: Option<&Try>, known: Option<&Known>) -> Settled {
@@ -188,11 +194,13 @@ mod tests {
 
     #[test]
     fn a_known_failure_is_known_and_not_repeated() {
-        let first = tried(Verdict::Fail, "12 of 30 pixels differ\n like a row pitch 4 B too large");
+        let first = tried(Verdict::Fail, "12 of 30 pixels differ: like a row pitch 4 B too large\n  first");
         assert!(!wants_repeat(&first, Some(&known())));
         let settled = settle(&first, None, Some(&known()));
         assert_eq!(settled.verdict, Verdict::Known);
         assert_eq!(settled.reason.as_deref(), Some("https://example.org/7"));
+        let more = tried(Verdict::Fail, &format!("like a row pitch 4 B too large{NEXT_FINDING}the kernel warned"));
+        assert_eq!(settle(&more, Some(&more), Some(&known())).verdict, Verdict::Fail);
     }
 
     #[test]

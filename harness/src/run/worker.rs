@@ -19,7 +19,7 @@ use super::millis;
 use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request};
 use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble};
 use crate::finding::Finding;
-use crate::verdict::Verdict;
+use crate::verdict::{NEXT_FINDING, Verdict};
 
 /// Set while a case runs, for the thread that watches the supervisor.
 static IN_CASE: AtomicBool = AtomicBool::new(false);
@@ -139,7 +139,7 @@ fn run_case<B: Bench>(
         (true, None) => (Verdict::Pass, String::new()),
         (true, Some(reason)) => (Verdict::Skip, reason),
         // A case that skips and leaves something behind, or makes the kernel warn, has a finding all the same.
-        (false, _) => (Verdict::Fail, findings.join("\n\n")),
+        (false, _) => (Verdict::Fail, findings.join(NEXT_FINDING)),
     };
     Done { verdict, text, duration_ms: millis(began.elapsed()), kernel_log, blessed: notes.blessed }
 }
