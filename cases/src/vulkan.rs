@@ -144,7 +144,7 @@ fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, o
     let (exporter, importer) = (cx.gpu(from)?, cx.gpu(to)?);
     let drawn = cx.draw(&exporter, frame, 7)?;
     cx.cpu_sees(&drawn.shared, &drawn.target)?;
-    let how = ImportRequest { dedicated: false, offset_by };
+    let how = ImportRequest { dedicated: frame.room == Room::Dedicated, offset_by };
     cx.gpu_sees(to, &importer, &drawn.shared, &how, &drawn.target)?;
     cx.agree()
 }

@@ -164,17 +164,17 @@ impl Cx {
     /// The device of [`Self::gpu`] once more, through an instance of its own.
     ///
     /// # Errors
-    /// As [`Self::gpu`].
+    /// A finding: the device is there, so it must open twice.
     pub fn second_instance(&mut self, role: Role) -> Result<Gpu, Trouble> {
-        self.devices.second_instance(role).map_err(Trouble::Skip)
+        self.devices.second_instance(role).map_err(|why| Finding::new(why).into())
     }
 
     /// Another process that plays `role`.
     ///
     /// # Errors
-    /// As [`Self::gpu`].
+    /// A finding: no machine lacks what it takes to start a process.
     pub fn peer(&mut self, role: Role) -> Result<&mut Peer, Trouble> {
-        self.devices.peer(role).map_err(Trouble::Skip)
+        self.devices.peer(role).map_err(|why| Finding::new(why).into())
     }
 
     /// The screen.

@@ -26,10 +26,10 @@ pub const VARIABLE: &str = "HANDOVER_GOLDEN";
 /// Name of the file that says what rendered the goldens.
 const ORIGIN: &str = "ORIGIN.toml";
 
-/// First lines of that file.
 /// Name of the only driver that may render goldens: a software renderer gives every machine the same pixels.
 pub const REFERENCE: &str = "llvmpipe";
 
+/// First lines of the list of origins.
 const ORIGIN_HEAD: &str = "# What rendered each golden. Written by `handover bless`.\n\n";
 
 /// A folder of goldens.
