@@ -66,6 +66,7 @@ pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod scene;
+pub mod share;
 pub mod udmabuf;
 pub mod verdict;
 pub mod vk;

@@ -1,0 +1,24 @@
+//! The sharing core: one buffer, many devices, and storage that suits all of them.
+//!
+//! This is the buffer-sharing framework of the original dma-buf proposal, in user space over real fds. Every frame of every
+//! case goes through it. Its rules:
+//!
+//! - **S1** Export comes first and allocates nothing.
+//! - **S2** Attaching is bookkeeping: the buffer knows every device that takes part, and its [`constraints`].
+//! - **S3** Storage is chosen at the first map, when the devices are known: the cheapest [`heap`] and a layout that satisfy
+//!   all of them ([`agreement`]), or a refusal that says which constraints collide.
+//! - **S4** Importers go through these functions, never through the exporter's.
+//! - **S5** A mapping ends in finite time; one that overstays is named, and nobody else hangs for ever.
+//! - **S6** A stricter device may attach later: new maps stall, outstanding mappings drain, the contents move.
+//! - **S7** Storage can be made at once, for exporters that are eager.
+//! - **S8** CPU mmaps belong to the buffer, and show the new storage at the same address after a move.
+//! - **S9** to **S11** are those of a pool of buffers.
+//!
+//! [`core`] is the state machine, and knows neither fds nor layouts; [`agreement`] and [`constraints`] are pure.
+
+pub mod agreement;
+pub mod constraints;
+pub mod core;
+pub mod heap;
+pub mod refused;
+mod sync;

@@ -1,0 +1,112 @@
+//! What can provide backing storage: dma-heap, udmabuf, dumb buffer, GBM, V4L2 EXPBUF, a Vulkan memory type.
+//!
+//! A heap provides bytes. Where pixels lie in them is agreed on before ([`super::agreement`]), so that one frame can lie in
+//! the storage of any heap and move between them. It knows nothing of who attaches.
+
+use std::any::Any;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::agreement::Agreement;
+use crate::dmabuf::SharedFrame;
+use crate::error::Result;
+
+/// What a heap can provide, as far as it can be said before anything is allocated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The heap's name: `system`, `udmabuf`, `vgem dumb`, `vivid.1 expbuf`. No two heaps of a machine share one.
+    pub heap: String,
+    /// Which is taken when several would do: the one with the lowest cost.
+    pub cost: u32,
+    /// Whether its memory is one run of addresses, whatever its size.
+    pub contiguous: bool,
+    /// How many low bits an address of its memory has at most; 64 promises nothing.
+    pub address_bits: u32,
+    /// Memory comes in runs of at least so many bytes; sizes are rounded up to a multiple.
+    pub granule: u64,
+    /// The largest buffer, in bytes.
+    pub largest: u64,
+    /// Whether the CPU can map it.
+    pub cpu: bool,
+}
+
+/// Something that can provide backing storage.
+pub trait Heap: Send + Sync {
+    /// What it can provide.
+    fn offer(&self) -> &Offer;
+
+    /// Allocates storage for `agreement`, whose contents may be anything.
+    ///
+    /// # Errors
+    /// The kernel or the driver refuses, with its errno: `ENOMEM`, `EMFILE`. Nothing stays allocated then.
+    fn allocate(&self, agreement: &Agreement) -> Result<Storage>;
+}
+
+/// Backing storage of one buffer.
+pub struct Storage {
+    /// The dma-buf, with the frame in it.
+    pub shared: SharedFrame,
+    /// Name of the heap that it came from.
+    pub heap: String,
+    /// The memfd that holds the pages, if they are ours: what pagemap can see.
+    pub pages: Option<OwnedFd>,
+    /// What must live as long as the storage: a GEM handle, a V4L2 queue.
+    pub keep: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Storage {
+    /// Storage of the heap `heap` that is kept alive by its dma-buf alone.
+    pub fn new(heap: impl Into<String>, shared: SharedFrame) -> Self {
+        Self { shared, heap: heap.into(), pages: None, keep: None }
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of heap {}", self.shared, self.heap)
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("shared", &self.shared).field("heap", &self.heap).finish_non_exhaustive()
+    }
+}
+
+/// The heaps of a machine, in no order: costs decide.
+#[derive(Clone, Default)]
+pub struct Heaps {
+    heaps: Vec<Arc<dyn Heap>>,
+}
+
+impl Heaps {
+    /// These heaps.
+    pub fn new(heaps: impl IntoIterator<Item = Arc<dyn Heap>>) -> Self {
+        Self { heaps: heaps.into_iter().collect() }
+    }
+
+    /// What they offer.
+    pub fn offers(&self) -> Vec<Offer> {
+        self.heaps.iter().map(|heap| heap.offer().clone()).collect()
+    }
+
+    /// The heap called `name`.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Heap>> {
+        self.heaps.iter().find(|heap| heap.offer().heap == name)
+    }
+
+    /// Only the heaps called one of `names`.
+    #[must_use]
+    pub fn only(&self, names: &[&str]) -> Self {
+        Self { heaps: self.heaps.iter().filter(|heap| names.contains(&heap.offer().heap.as_str())).cloned().collect() }
+    }
+}
+
+impl fmt::Debug for Heaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.heaps.iter().map(|heap| &heap.offer().heap)).finish()
+    }
+}
