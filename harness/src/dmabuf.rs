@@ -20,7 +20,7 @@ mod guards;
 mod mapping;
 
 pub use guards::{Damage, Region};
-pub use mapping::Mapping;
+pub use mapping::{Mapping, Window};
 
 /// A dma-buf.
 #[derive(Debug)]

@@ -17,8 +17,11 @@
 //! [`core`] is the state machine, and knows neither fds nor layouts; [`agreement`] and [`constraints`] are pure.
 
 pub mod agreement;
+pub mod buffer;
 pub mod constraints;
+mod copy;
 pub mod core;
+pub mod cpu;
 pub mod heap;
 pub mod refused;
 mod sync;

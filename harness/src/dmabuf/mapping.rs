@@ -7,25 +7,77 @@
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 
 use super::Dmabuf;
 use crate::error::{Error, Result};
 
-/// A dma-buf mapped for the CPU, from its first byte to its last. Unmapped when dropped.
+/// A dma-buf mapped for the CPU, from its first byte on. Unmapped when dropped.
 #[derive(Debug)]
 pub struct Mapping {
     buffer: Dmabuf,
+    region: Arc<Region>,
+}
+
+/// The addresses of a [`Mapping`], whatever they show: for looking without the kernel's knowledge, as programs do that
+/// keep a pointer. They stay mapped for as long as this lives.
+#[derive(Clone, Debug)]
+pub struct Window(Arc<Region>);
+
+/// Addresses that are ours until it is dropped.
+#[derive(Debug)]
+struct Region {
     start: NonNull<c_void>,
     length: usize,
 }
 
 // SAFETY: a mapping belongs to the process, not to the thread that made it.
-unsafe impl Send for Mapping {}
+unsafe impl Send for Region {}
+// SAFETY: what is done with the addresses is copying bytes in and out by raw pointers, which any number of threads, and of
+// devices, may do at once: see the module's documentation.
+unsafe impl Sync for Region {}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped for this region, nothing refers to it any more, and it is unmapped only here.
+        if let Err(errno) = unsafe { munmap(self.start.as_ptr(), self.length) } {
+            tracing::error!(length = self.length, %errno, "munmap failed");
+        }
+    }
+}
+
+impl Region {
+    /// The address of byte `at`, if `length` bytes from there on are inside.
+    fn at(&self, at: u64, length: u64) -> Option<*mut u8> {
+        at.checked_add(length).filter(|&end| end <= self.length as u64)?;
+        // SAFETY: the offset is at most the region's length, which is one allocation of that size.
+        Some(unsafe { self.start.as_ptr().cast::<u8>().add(at as usize) })
+    }
+}
+
+impl Window {
+    /// Fills `bytes` with what the addresses from `at` on show now, in bytes from their start.
+    ///
+    /// No `DMA_BUF_IOCTL_SYNC` is made, so caches may be stale where a device's are not coherent.
+    ///
+    /// # Errors
+    /// The range reaches outside.
+    pub fn peek(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        let Some(from) = self.0.at(at, bytes.len() as u64) else {
+            let object = format!("{} B mapped for the CPU", self.0.length);
+            return Err(Error::input("CPU access", object, format!("{} B at byte {at} reach outside", bytes.len())));
+        };
+        // SAFETY: the source lies in the region, and is readable for as long as it lives; the destination is private memory.
+        // Whoever writes meanwhile can only make bytes torn, and every byte is a valid u8.
+        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+}
 
 /// How long `DMA_BUF_IOCTL_SYNC` may keep answering `EINTR` or `EAGAIN` before we give up.
 const SYNC_DEADLINE: Duration = Duration::from_secs(5);
@@ -44,7 +96,67 @@ impl Mapping {
         let start = unsafe { mmap(std::ptr::null_mut(), length, prot, MapFlags::SHARED, &buffer.fd, 0) };
         let start = start.map_err(refused)?;
         let start = NonNull::new(start).ok_or_else(|| Error::answer("mmap", buffer.to_string(), "a null address"))?;
-        Ok(Self { buffer, start, length })
+        Ok(Self { buffer, region: Arc::new(Region { start, length }) })
+    }
+
+    /// How many bytes it shows.
+    pub fn length(&self) -> u64 {
+        self.region.length as u64
+    }
+
+    /// Its addresses, which outlive it.
+    pub fn window(&self) -> Window {
+        Window(self.region.clone())
+    }
+
+    /// Shows `buffer` at the same addresses from now on; whoever looks there sees the one or the other, and never neither.
+    ///
+    /// # Errors
+    /// `buffer` is too small, or the exporter refuses mmap; the addresses show then what they showed before.
+    pub fn show(&mut self, buffer: Dmabuf) -> Result<()> {
+        let Region { start, length } = *self.region;
+        if buffer.size < self.length() {
+            let why = format!("a CPU mapping of {length} B can't show it");
+            return Err(Error::input("mmap(MAP_FIXED)", buffer.to_string(), why));
+        }
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: exactly the addresses of our region are replaced; no Rust reference points there.
+        let shown = unsafe { mmap(start.as_ptr(), length, prot, flags, &buffer.fd, 0) };
+        shown.map_err(|errno| Error::new("mmap(MAP_FIXED)", buffer.to_string(), errno))?;
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Whether stores to the addresses reach the buffer; otherwise they are a SIGSEGV, and lost for nobody.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_writable(&mut self, writable: bool) -> Result<()> {
+        let Region { start, length } = *self.region;
+        let write = if writable { MprotectFlags::WRITE } else { MprotectFlags::empty() };
+        // SAFETY: exactly the addresses of our region change their protection; they stay readable.
+        unsafe { mprotect(start.as_ptr(), length, MprotectFlags::READ | write) }
+            .map_err(|errno| Error::new("mprotect", self.buffer.to_string(), errno))
+    }
+
+    /// Copies runs of bytes out of `source`, each `(bytes from its start, bytes from our start, length)`, in one CPU access.
+    ///
+    /// # Errors
+    /// A run reaches outside one of the two (the runs before it are copied); `DMA_BUF_IOCTL_SYNC` fails.
+    pub fn copy_from(&mut self, source: &Self, runs: impl IntoIterator<Item = (u64, u64, u64)>) -> Result<()> {
+        source.sync(SYNC_READ)?;
+        self.sync(SYNC_WRITE)?;
+        let copied = runs.into_iter().try_for_each(|(from, to, length)| {
+            let (from, to) = (source.at(from, length)?, self.at(to, length)?);
+            // SAFETY: both runs were checked to lie in their mappings. Two mappings never share addresses, but they may
+            // show the same memory, so this is a copy that allows overlapping.
+            unsafe { std::ptr::copy(from, to, length as usize) };
+            Ok(())
+        });
+        self.sync(SYNC_WRITE | SYNC_END)?;
+        source.sync(SYNC_READ | SYNC_END)?;
+        copied
     }
 
     /// A copy of the bytes in `range`, in bytes from the start of the buffer.
@@ -102,12 +214,10 @@ impl Mapping {
 
     /// The address of byte `at`, if `length` bytes from there on are inside the mapping.
     fn at(&self, at: u64, length: u64) -> Result<*mut u8> {
-        if at.checked_add(length).is_none_or(|end| end > self.length as u64) {
+        self.region.at(at, length).ok_or_else(|| {
             let why = format!("{length} B at byte {at} reach outside the buffer");
-            return Err(Error::input("CPU access", self.buffer.to_string(), why));
-        }
-        // SAFETY: the offset is at most the mapping's length, which is one allocation of that size.
-        Ok(unsafe { self.start.as_ptr().cast::<u8>().add(at as usize) })
+            Error::input("CPU access", self.buffer.to_string(), why)
+        })
     }
 
     /// `DMA_BUF_IOCTL_SYNC`, restarted as its documentation asks: "this can fail with -EAGAIN or -EINTR, in which case
@@ -127,15 +237,6 @@ impl Mapping {
                 }
                 Err(errno) => return Err(Error::new("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), errno)),
             }
-        }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the range was mapped by `new`, nothing refers to it any more, and it is unmapped only here.
-        if let Err(errno) = unsafe { munmap(self.start.as_ptr(), self.length) } {
-            tracing::error!(buffer = %self.buffer, %errno, "munmap failed");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::format::{Fourcc, Modifier};
-use crate::frame::Size;
+use crate::frame::{Frame, Size};
 
 /// A device that takes part in sharing a buffer, with what it needs of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +116,29 @@ impl Constraints {
             padding: 0,
             size: Bytes::ANY,
             memory: MemoryNeeds::ANY,
+        }
+    }
+
+    /// Those of the CPU: a LINEAR layout of one of `fourccs`, in memory that can be mapped.
+    pub fn cpu(fourccs: &[Fourcc]) -> Self {
+        let formats = fourccs.iter().map(|&fourcc| FormatModifier { fourcc, modifier: Modifier::LINEAR, planes: 1 });
+        let memory = MemoryNeeds { cpu: true, ..MemoryNeeds::ANY };
+        Self { memory, ..Self::of(formats.collect()) }
+    }
+
+    /// Those of the CPU that has `length` bytes of a buffer with `frame` mapped: the layout can't change under it.
+    pub fn pinned(frame: &Frame, length: u64) -> Self {
+        let format = FormatModifier {
+            fourcc: frame.fourcc,
+            modifier: frame.modifier,
+            planes: frame.planes.len() as u32,
+        };
+        let pitch = frame.planes.first().map_or(0, |plane| plane.pitch);
+        Self {
+            formats: vec![format],
+            pitch: Bytes { alignment: 1, min: pitch, max: pitch },
+            size: Bytes { min: length, ..Bytes::ANY },
+            ..Self::cpu(&[frame.fourcc])
         }
     }
 

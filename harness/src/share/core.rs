@@ -101,7 +101,7 @@ pub struct Core<B: Backing> {
 }
 
 struct State<S> {
-    parties: BTreeMap<AttachmentId, Party>,
+    members: BTreeMap<AttachmentId, Member>,
     mappings: BTreeMap<MappingId, Held>,
     storage: Option<Arc<S>>,
     generation: u64,
@@ -109,6 +109,12 @@ struct State<S> {
     changing: bool,
     moves: Vec<Moved>,
     next: u64,
+}
+
+struct Member {
+    party: Party,
+    /// It leaves with its last mapping.
+    leaving: bool,
 }
 
 struct Held {
@@ -127,8 +133,18 @@ impl<S> State<S> {
 
     fn join(&mut self, party: Party) -> AttachmentId {
         let id = AttachmentId(self.number());
-        self.parties.insert(id, party);
+        self.members.insert(id, Member { party, leaving: false });
         id
+    }
+
+    /// The party, if it takes part and is not about to leave.
+    fn party(&self, id: AttachmentId) -> Result<&Party, ShareError> {
+        let member = self.members.get(&id).filter(|member| !member.leaving);
+        member.map(|member| &member.party).ok_or(ShareError::NotAttached(id))
+    }
+
+    fn is_mapped(&self, id: AttachmentId) -> bool {
+        self.mappings.values().any(|held| held.attachment == id)
     }
 
     /// Who holds a mapping now, those first who should have ended theirs.
@@ -136,7 +152,7 @@ impl<S> State<S> {
         let now = Instant::now();
         let mut held: Vec<_> = self.mappings.values().collect();
         held.sort_by_key(|held| held.until);
-        let name = |id| self.parties.get(id).map_or("nobody", |party| &party.name);
+        let name = |id| self.members.get(id).map_or("nobody", |member| &member.party.name);
         held.iter()
             .map(|held| Overstayed {
                 who: name(&held.attachment).to_owned(),
@@ -151,17 +167,27 @@ impl<S> State<S> {
 
 type Guard<'c, S> = MutexGuard<'c, State<S>>;
 
-/// The state after a change, and the storage that was moved away from.
-type Changed<'c, S> = (Guard<'c, S>, Option<Arc<S>>);
+/// The storage that was moved away from, and the state after that. In this order the lock goes first, since freeing memory
+/// takes time.
+type Changed<'c, S> = (Option<Arc<S>>, Guard<'c, S>);
 
 impl<B: Backing> Core<B> {
     /// A buffer without parties or storage (S1).
     pub fn new(backing: B) -> Self {
+        Self::start(backing, None)
+    }
+
+    /// A buffer whose storage is there already (S7).
+    pub fn with_storage(backing: B, storage: B::Storage) -> Self {
+        Self::start(backing, Some(Arc::new(storage)))
+    }
+
+    fn start(backing: B, storage: Option<Arc<B::Storage>>) -> Self {
         let state = State {
-            parties: BTreeMap::new(),
+            members: BTreeMap::new(),
             mappings: BTreeMap::new(),
-            storage: None,
-            generation: 0,
+            generation: storage.is_some().into(),
+            storage,
             changing: false,
             moves: Vec::new(),
             next: 0,
@@ -182,16 +208,31 @@ impl<B: Backing> Core<B> {
     pub fn attach(&self, party: Party, patience: Duration) -> Result<AttachmentId, ShareError> {
         party.constraints.check().map_err(|why| ShareError::Invalid { who: party.name.clone(), why })?;
         let deadline = after(patience);
-        let retired;
-        let (mut state, _) = self.settled(deadline)?;
-        let stays = state.storage.as_ref().is_none_or(|storage| self.backing.suits(storage, &party));
-        if !stays {
-            let parties = state.parties.values().chain([&party]).cloned().collect::<Vec<_>>();
-            (state, retired) = self.change(state, &parties, deadline)?;
-            // Freeing memory takes time, too: `retired` lives longer than the lock.
-            let _ = &retired;
-        }
+        let (state, _) = self.settled(deadline)?;
+        let moves = state.storage.as_ref().is_some_and(|storage| !self.backing.suits(storage, &party));
+        let (_retired, mut state) = if moves { self.change(state, Some(&party), deadline)? } else { (None, state) };
         Ok(state.join(party))
+    }
+
+    /// States the constraints of a party anew. The storage as it is must suit them, and the party must hold a mapping, so
+    /// that the storage can't move meanwhile; it does not wait.
+    ///
+    /// # Errors
+    /// One of this is not so.
+    pub fn amend(&self, id: AttachmentId, party: Party) -> Result<(), ShareError> {
+        party.constraints.check().map_err(|why| ShareError::Invalid { who: party.name.clone(), why })?;
+        let mut state = self.lock();
+        state.party(id)?;
+        if !state.is_mapped(id) {
+            return Err(ShareError::NotAttached(id));
+        }
+        if state.storage.as_ref().is_none_or(|storage| !self.backing.suits(storage, &party)) {
+            return Err(ShareError::Busy(Busy { holders: state.overstayed() }));
+        }
+        if let Some(member) = state.members.get_mut(&id) {
+            member.party = party;
+        }
+        Ok(())
     }
 
     /// Its party takes part no longer. Storage stays where it is.
@@ -200,12 +241,22 @@ impl<B: Backing> Core<B> {
     /// There is no such attachment, or it has a mapping.
     pub fn detach(&self, id: AttachmentId) -> Result<(), ShareError> {
         let mut state = self.lock();
-        let Some(party) = state.parties.get(&id) else { return Err(ShareError::NotAttached(id)) };
-        if state.mappings.values().any(|held| held.attachment == id) {
+        let party = state.party(id)?;
+        if state.is_mapped(id) {
             return Err(ShareError::StillMapped(party.name.clone()));
         }
-        state.parties.remove(&id);
+        state.members.remove(&id);
         Ok(())
+    }
+
+    /// [`Self::detach`] for a party that may have mappings: it maps no more, and is gone with the last of them.
+    pub fn leave(&self, id: AttachmentId) {
+        let mut state = self.lock();
+        if !state.is_mapped(id) {
+            state.members.remove(&id);
+        } else if let Some(member) = state.members.get_mut(&id) {
+            member.leaving = true;
+        }
     }
 
     /// Access for `hold` at most. The first one chooses and makes the storage (S3); while storage moves it waits (S6).
@@ -225,17 +276,12 @@ impl<B: Backing> Core<B> {
         let asked = Instant::now();
         let deadline = after(patience);
         let (mut state, waited) = self.settled(deadline)?;
-        if !state.parties.contains_key(&id) {
-            return Err(ShareError::NotAttached(id));
-        }
+        state.party(id)?;
         let made = state.storage.is_none();
         if made {
-            let parties = state.parties.values().cloned().collect::<Vec<_>>();
-            (state, _) = self.change(state, &parties, deadline)?;
-            // Meanwhile it may have been detached.
-            if !state.parties.contains_key(&id) {
-                return Err(ShareError::NotAttached(id));
-            }
+            (_, state) = self.change(state, None, deadline)?;
+            // Meanwhile it may have left.
+            state.party(id)?;
         }
         let Some(storage) = state.storage.clone() else { return Err(ShareError::NotAttached(id)) };
         let mapping = MappingId(state.number());
@@ -251,8 +297,11 @@ impl<B: Backing> Core<B> {
     /// There is no such mapping.
     pub fn unmap(&self, id: MappingId) -> Result<(), ShareError> {
         let mut state = self.lock();
-        if state.mappings.remove(&id).is_none() {
-            return Err(ShareError::NotMapped(id));
+        let Some(held) = state.mappings.remove(&id) else { return Err(ShareError::NotMapped(id)) };
+        let attachment = held.attachment;
+        let leaving = state.members.get(&attachment).is_some_and(|member| member.leaving);
+        if leaving && !state.is_mapped(attachment) {
+            state.members.remove(&attachment);
         }
         let last = state.mappings.is_empty() && state.changing;
         drop(state);
@@ -270,8 +319,7 @@ impl<B: Backing> Core<B> {
         let deadline = after(patience);
         let (state, _) = self.settled(deadline)?;
         if state.storage.is_none() {
-            let parties = state.parties.values().cloned().collect::<Vec<_>>();
-            drop(self.change(state, &parties, deadline)?);
+            let (_retired, _state) = self.change(state, None, deadline)?;
         }
         Ok(())
     }
@@ -284,8 +332,7 @@ impl<B: Backing> Core<B> {
         let deadline = after(patience);
         let (state, _) = self.settled(deadline)?;
         if state.storage.is_some() {
-            let parties = state.parties.values().cloned().collect::<Vec<_>>();
-            drop(self.change(state, &parties, deadline)?);
+            let (_retired, _state) = self.change(state, None, deadline)?;
         }
         Ok(())
     }
@@ -302,7 +349,7 @@ impl<B: Backing> Core<B> {
 
     /// Who takes part.
     pub fn parties(&self) -> Vec<Party> {
-        self.lock().parties.values().cloned().collect()
+        self.lock().members.values().map(|member| member.party.clone()).collect()
     }
 
     /// How many mappings there are.
@@ -335,11 +382,11 @@ impl<B: Backing> Core<B> {
         Ok((state, waited))
     }
 
-    /// Makes storage for `parties`, and moves the contents there if there is storage already.
+    /// Makes storage for everybody and `newcomer`, and moves the contents there if there is storage already.
     fn change<'c>(
         &'c self,
         mut state: Guard<'c, B::Storage>,
-        parties: &[Party],
+        newcomer: Option<&Party>,
         deadline: Instant,
     ) -> Result<Changed<'c, B::Storage>, ShareError> {
         let started = Instant::now();
@@ -355,12 +402,15 @@ impl<B: Backing> Core<B> {
                 return Err(ShareError::Busy(busy));
             }
         }
+        // Only now: who held a mapping may have left or amended its constraints with it.
+        let members = state.members.values().filter(|member| !member.leaving).map(|member| &member.party);
+        let parties: Vec<Party> = members.chain(newcomer).cloned().collect();
         let old = state.storage.clone();
         drop(state);
         let drained = started.elapsed();
         // Ends the change whatever becomes of it, even if a heap panics.
         let changing = Changing(self);
-        let new = self.backing.allocate(parties, old.as_deref())?;
+        let new = self.backing.allocate(&parties, old.as_deref())?;
         if let Some(old) = &old {
             self.backing.relocate(old, &new)?;
         }
@@ -374,7 +424,7 @@ impl<B: Backing> Core<B> {
         state.changing = false;
         self.changed.notify_all();
         std::mem::forget(changing);
-        Ok((state, old))
+        Ok((old, state))
     }
 }
 
