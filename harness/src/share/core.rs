@@ -275,6 +275,8 @@ impl<B: Backing> Core<B> {
         let place = Location::caller();
         let asked = Instant::now();
         let deadline = after(patience);
+        // At once, and not after a wait for a move that may wait for the caller.
+        self.lock().party(id)?;
         let (mut state, waited) = self.settled(deadline)?;
         state.party(id)?;
         let made = state.storage.is_none();
