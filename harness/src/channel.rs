@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +23,9 @@ const MESSAGE_MAX: usize = 32 * 1024;
 
 /// The most fds in one message: one per plane of a frame.
 const FDS_MAX: usize = 4;
+
+/// A reader that leaves no room for so long does not read any more.
+const SEND_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One end of a connection to another process.
 #[derive(Debug)]
@@ -61,7 +64,8 @@ impl Channel {
     /// Sends `message` with `fds`; the other end gets duplicates of them.
     ///
     /// # Errors
-    /// The message is too long, there are too many fds, or the other end is gone (EPIPE).
+    /// The message is too long, there are too many fds, the other end is gone (EPIPE), or it does not read and there has
+    /// been no room for one more message for 5 s.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let fail = |cause: crate::error::Cause| Error::new("sendmsg", self.other_end.clone(), cause);
         let bytes = serde_json::to_vec(message)
@@ -79,10 +83,18 @@ impl Channel {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Error::input("sendmsg", self.other_end.clone(), "no room for the fds".to_owned()));
         }
+        let until = Instant::now() + SEND_DEADLINE;
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         loop {
-            match sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL) {
+            match sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let ready = self.wait(PollFlags::OUT, until)?;
+                    if !ready {
+                        return Err(Error::deadline("sendmsg", self.other_end.clone(), SEND_DEADLINE));
+                    }
+                }
                 Err(errno) => return Err(fail(errno.into())),
             }
         }
@@ -93,7 +105,9 @@ impl Channel {
     /// # Errors
     /// Nothing came in time, the message was cut or is not a `T`, or the kernel's errno.
     pub fn recv<T: DeserializeOwned>(&self, deadline: Duration) -> Result<Option<Received<T>>> {
-        self.wait_readable(deadline)?;
+        if !self.wait(PollFlags::IN, Instant::now() + deadline)? {
+            return Err(Error::deadline("waiting for a message", self.other_end.clone(), deadline));
+        }
         let mut bytes = vec![0; MESSAGE_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -127,15 +141,29 @@ impl Channel {
         }
     }
 
-    fn wait_readable(&self, deadline: Duration) -> Result<()> {
-        let until = Instant::now() + deadline;
+    /// Ends the conversation at both ends: whoever waits for a message is told that there will be none.
+    pub fn close(&self) {
+        // It fails only where there is nothing left to close.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// Another handle of this end.
+    ///
+    /// # Errors
+    /// The process has no fd left.
+    pub fn try_clone(&self) -> Result<Self> {
+        let socket = self.socket.try_clone().map_err(|error| Error::new("dup", self.other_end.clone(), error))?;
+        Ok(Self { socket, other_end: self.other_end.clone() })
+    }
+
+    /// Whether the socket was ready for `what` before `until`.
+    fn wait(&self, what: PollFlags, until: Instant) -> Result<bool> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
+            let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), what)];
             match poll(&mut fds, Some(&timeout)) {
-                Ok(0) => return Err(Error::deadline("waiting for a message", self.other_end.clone(), deadline)),
-                Ok(_) => return Ok(()),
+                Ok(ready) => return Ok(ready > 0),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::new("poll", self.other_end.clone(), errno)),
             }

@@ -23,5 +23,8 @@ mod copy;
 pub mod core;
 pub mod cpu;
 pub mod heap;
+pub mod message;
 pub mod refused;
+pub mod remote;
+pub mod serve;
 mod sync;

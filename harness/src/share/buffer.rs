@@ -220,15 +220,23 @@ impl RealBacking {
     fn mmaps(&self) -> MutexGuard<'_, Vec<Weak<CpuMapping>>> {
         self.mmaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn agreements(&self, parties: &[Party], now: Option<&Storage>) -> Result<Vec<Agreement>, ShareError> {
+        // Contents can be moved, but not converted.
+        let fourccs = now.map_or_else(|| self.wish.fourccs.clone(), |now| vec![now.shared.frame.fourcc]);
+        Ok(agree(&Wish { fourccs, ..self.wish }, parties, &self.heaps.offers())?)
+    }
 }
 
 impl Backing for RealBacking {
     type Storage = Storage;
 
+    fn check(&self, parties: &[Party], now: Option<&Storage>) -> Result<(), ShareError> {
+        self.agreements(parties, now).map(drop)
+    }
+
     fn allocate(&self, parties: &[Party], now: Option<&Storage>) -> Result<Storage, ShareError> {
-        // Contents can be moved, but not converted.
-        let fourccs = now.map_or_else(|| self.wish.fourccs.clone(), |now| vec![now.shared.frame.fourcc]);
-        let agreements = agree(&Wish { fourccs, ..self.wish }, parties, &self.heaps.offers())?;
+        let agreements = self.agreements(parties, now)?;
         let mut tried = Vec::new();
         for agreement in &agreements {
             let Some(heap) = self.heaps.get(&agreement.heap) else { continue };

@@ -21,6 +21,12 @@ pub trait Backing: Send + Sync {
     /// Storage of one buffer.
     type Storage: Send + Sync;
 
+    /// Whether there could be storage that suits all `parties`, in the place of `now` if there is some. Allocates nothing.
+    ///
+    /// # Errors
+    /// Nothing suits them all.
+    fn check(&self, parties: &[Party], now: Option<&Self::Storage>) -> Result<(), ShareError>;
+
     /// New storage that suits all `parties`, to take the place of `now` if there is one. Contents may be anything.
     ///
     /// # Errors
@@ -141,6 +147,12 @@ impl<S> State<S> {
     fn party(&self, id: AttachmentId) -> Result<&Party, ShareError> {
         let member = self.members.get(&id).filter(|member| !member.leaving);
         member.map(|member| &member.party).ok_or(ShareError::NotAttached(id))
+    }
+
+    /// Everybody who takes part, and `newcomer`.
+    fn parties(&self, newcomer: Option<&Party>) -> Vec<Party> {
+        let members = self.members.values().filter(|member| !member.leaving).map(|member| &member.party);
+        members.chain(newcomer).cloned().collect()
     }
 
     fn is_mapped(&self, id: AttachmentId) -> bool {
@@ -351,7 +363,7 @@ impl<B: Backing> Core<B> {
 
     /// Who takes part.
     pub fn parties(&self) -> Vec<Party> {
-        self.lock().members.values().map(|member| member.party.clone()).collect()
+        self.lock().parties(None)
     }
 
     /// How many mappings there are.
@@ -391,6 +403,8 @@ impl<B: Backing> Core<B> {
         newcomer: Option<&Party>,
         deadline: Instant,
     ) -> Result<Changed<'c, B::Storage>, ShareError> {
+        // Before anybody is made to wait.
+        self.backing.check(&state.parties(newcomer), state.storage.as_deref())?;
         let started = Instant::now();
         state.changing = true;
         while !state.mappings.is_empty() {
@@ -405,8 +419,7 @@ impl<B: Backing> Core<B> {
             }
         }
         // Only now: who held a mapping may have left or amended its constraints with it.
-        let members = state.members.values().filter(|member| !member.leaving).map(|member| &member.party);
-        let parties: Vec<Party> = members.chain(newcomer).cloned().collect();
+        let parties = state.parties(newcomer);
         let old = state.storage.clone();
         drop(state);
         let drained = started.elapsed();

@@ -35,6 +35,10 @@ struct Model {
 impl Backing for Model {
     type Storage = Cells;
 
+    fn check(&self, _: &[Party], _: Option<&Cells>) -> Result<(), ShareError> {
+        Ok(())
+    }
+
     fn allocate(&self, parties: &[Party], now: Option<&Cells>) -> Result<Cells, ShareError> {
         thread::yield_now();
         if now.is_some() && self.failures.load(SeqCst) > 0 {
