@@ -153,6 +153,14 @@ impl Attachment {
         Ok(Mapping { buffer: self.buffer.clone(), granted })
     }
 
+    /// Takes part no longer, if it has no mapping. Dropping the attachment afterwards does nothing more.
+    ///
+    /// # Errors
+    /// It has a mapping.
+    pub fn detach(&self) -> Result<(), ShareError> {
+        self.buffer.core.detach(self.id)
+    }
+
     /// The buffer.
     pub fn buffer(&self) -> &Buffer {
         &self.buffer

@@ -1,0 +1,326 @@
+//! The same operations on the model and on the real thing, compared after every step.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handover::channel::Channel;
+use handover::dmabuf::SharedFrame;
+use handover::error::Result;
+use handover::prelude::*;
+use handover::share::agreement::Wish;
+use handover::share::buffer::{Attachment, Buffer, Mapping};
+use handover::share::constraints::{Bytes, Constraints, MemoryNeeds, Party};
+use handover::share::core::Access;
+use handover::share::cpu::CpuMapping;
+use handover::share::heap::Heaps;
+use handover::share::refused::ShareError;
+use handover::share::remote::{RemoteBuffer, RemoteMapping};
+use handover::share::serve::{Limits, Service};
+
+use super::model::{Kind, Model, NATURAL_PITCH, Op, Outcome, PIXELS, WIDE_PITCH, nth};
+
+/// With 4 bytes a pixel, a row of [`NATURAL_PITCH`].
+const SIZE: Size = px(250, 6);
+
+/// How long a move waits for mappings that will not end: every `Busy` costs it.
+const PATIENCE: Duration = Duration::from_millis(3);
+
+/// In what the two differ.
+#[derive(Debug)]
+pub(super) struct Differs {
+    pub(super) step: usize,
+    pub(super) what: String,
+    pub(super) model: String,
+    pub(super) real: String,
+}
+
+enum Held {
+    Local(Mapping),
+    Remote(RemoteMapping),
+}
+
+enum Joined {
+    Local(Attachment),
+    Remote(u64),
+}
+
+/// The real buffer, with everything that was made of it.
+struct Real {
+    buffer: Buffer,
+    peer: Option<(Service, RemoteBuffer)>,
+    next: usize,
+    members: BTreeMap<usize, Joined>,
+    mappings: BTreeMap<usize, (usize, Held)>,
+    mmaps: BTreeMap<usize, Arc<CpuMapping>>,
+}
+
+fn party(kind: Kind, plain: &str) -> Party {
+    let any = Constraints::cpu(&[Fourcc::XR24]);
+    let constraints = match kind {
+        Kind::Plain => any,
+        Kind::Contiguous => Constraints { memory: MemoryNeeds { contiguous: true, ..any.memory.clone() }, ..any },
+        Kind::WidePitch => Constraints { pitch: Bytes::aligned(WIDE_PITCH), ..any },
+        Kind::PlainHeapOnly => {
+            Constraints { memory: MemoryNeeds { heaps: Some([plain.to_owned()].into()), ..any.memory.clone() }, ..any }
+        }
+        Kind::Contradictory => Constraints { pitch: Bytes { min: 2, max: 1, ..Bytes::ANY }, ..any },
+    };
+    Party { name: format!("{kind:?}"), constraints }
+}
+
+fn outcome(result: Result<(), ShareError>) -> Result<Outcome> {
+    match result {
+        Ok(()) => Ok(Outcome::Done),
+        Err(ShareError::Busy(_)) => Ok(Outcome::Busy),
+        Err(ShareError::Refused(_)) => Ok(Outcome::Refused),
+        Err(ShareError::Invalid { .. }) => Ok(Outcome::Invalid),
+        Err(ShareError::StillMapped(_)) => Ok(Outcome::StillMapped),
+        Err(other) => Err(handover::error::Error::answer("a step", "a shared buffer", other.to_string())),
+    }
+}
+
+/// [`outcome`] of what was said over a socket.
+fn outcome_told(result: Result<()>) -> Result<Outcome> {
+    let Err(error) = result else { return Ok(Outcome::Done) };
+    let told = error.cause.to_string();
+    let outcomes = [
+        ("busy:", Outcome::Busy),
+        ("nothing suits everybody:", Outcome::Refused),
+        ("contradict themselves", Outcome::Invalid),
+        ("still has a mapping", Outcome::StillMapped),
+    ];
+    outcomes.into_iter().find(|(text, _)| told.contains(text)).map(|(_, outcome)| outcome).ok_or(error)
+}
+
+/// Where a pixel's word lies.
+fn address(shared: &SharedFrame, pixel: usize) -> u64 {
+    let plane = shared.frame.planes[0];
+    plane.offset + pixel as u64 * plane.pitch + pixel as u64 * 4
+}
+
+impl Real {
+    fn number(&mut self) -> usize {
+        self.next += 1;
+        self.next
+    }
+
+    fn step(&mut self, op: Op, plain: &str) -> Result<Outcome> {
+        Ok(match op {
+            Op::Attach { kind, remote: false } => match self.buffer.attach_within(party(kind, plain), PATIENCE) {
+                Ok(attachment) => {
+                    let number = self.number();
+                    self.members.insert(number, Joined::Local(attachment));
+                    Outcome::Done
+                }
+                Err(error) => outcome(Err(error))?,
+            },
+            Op::Attach { kind, remote: true } => {
+                let attached = self.peer()?.attach(&party(kind, plain));
+                match attached {
+                    Ok(attachment) => {
+                        let number = self.number();
+                        self.members.insert(number, Joined::Remote(attachment));
+                        Outcome::Done
+                    }
+                    Err(error) => outcome_told(Err(error))?,
+                }
+            }
+            Op::Detach(n) => {
+                let Some(number) = nth(self.members.keys().copied(), n) else { return Ok(Outcome::Nothing) };
+                let told = match &self.members[&number] {
+                    Joined::Local(attachment) => outcome(attachment.detach())?,
+                    Joined::Remote(attachment) => {
+                        let attachment = *attachment;
+                        outcome_told(self.peer()?.detach(attachment))?
+                    }
+                };
+                if told == Outcome::Done {
+                    self.members.remove(&number);
+                }
+                told
+            }
+            Op::Map(n) => {
+                let Some(number) = nth(self.members.keys().copied(), n) else { return Ok(Outcome::Nothing) };
+                let fresh = self.buffer.generation() == 0;
+                let held = match &self.members[&number] {
+                    Joined::Local(attachment) => match attachment.map(Access::Write) {
+                        Ok(mapping) => Held::Local(mapping),
+                        Err(error) => return outcome(Err(error)),
+                    },
+                    Joined::Remote(attachment) => {
+                        let attachment = *attachment;
+                        match self.peer()?.map(attachment, Access::Write, Duration::from_secs(1)) {
+                            Ok(mapping) => Held::Remote(mapping),
+                            Err(error) => return outcome_told(Err(error)),
+                        }
+                    }
+                };
+                let _ = fresh;
+                let mapping = self.number();
+                self.mappings.insert(mapping, (number, held));
+                Outcome::Done
+            }
+            Op::Unmap(n) => {
+                let Some(number) = nth(self.mappings.keys().copied(), n) else { return Ok(Outcome::Nothing) };
+                if let Some((_, Held::Remote(mapping))) = self.mappings.remove(&number) {
+                    self.peer()?.unmap(mapping.number)?;
+                }
+                Outcome::Done
+            }
+            Op::Relocate => outcome(self.buffer.relocate(PATIENCE))?,
+            Op::Mmap => match self.buffer.mmap("cpu mmap") {
+                Ok(mmap) => {
+                    let number = self.number();
+                    self.mmaps.insert(number, mmap);
+                    Outcome::Done
+                }
+                Err(error) => outcome(Err(error))?,
+            },
+            Op::Munmap(n) => match nth(self.mmaps.keys().copied(), n) {
+                None => Outcome::Nothing,
+                Some(number) => {
+                    self.mmaps.remove(&number);
+                    Outcome::Done
+                }
+            },
+            Op::Write(n, pixel, value) => match nth(self.mappings.values(), n) {
+                None => Outcome::Nothing,
+                Some((_, held)) => {
+                    let shared = held.shared();
+                    shared.dmabuf.map()?.write(address(shared, pixel), &value.to_ne_bytes())?;
+                    Outcome::Done
+                }
+            },
+            Op::Read(n, pixel) => match nth(self.mappings.values(), n) {
+                None => Outcome::Nothing,
+                Some((_, held)) => {
+                    let shared = held.shared();
+                    let mut bytes = [0; 4];
+                    shared.dmabuf.map()?.read_into(address(shared, pixel), &mut bytes)?;
+                    Outcome::Value(Some(u32::from_ne_bytes(bytes)))
+                }
+            },
+            Op::Store(n, pixel, value) => match nth(self.mmaps.values(), n) {
+                None => Outcome::Nothing,
+                Some(mmap) => {
+                    let mut access = match mmap.access(Access::Write) {
+                        Ok(access) => access,
+                        Err(error) => return outcome(Err(error)),
+                    };
+                    let plane = mmap.frame().planes[0];
+                    let at = plane.offset + pixel as u64 * plane.pitch + pixel as u64 * 4;
+                    access.write(at, &value.to_ne_bytes())?;
+                    Outcome::Done
+                }
+            },
+            Op::Kill => {
+                self.mappings.retain(|_, (_, held)| matches!(held, Held::Local(_)));
+                self.members.retain(|_, joined| matches!(joined, Joined::Local(_)));
+                if let Some((service, remote)) = self.peer.take() {
+                    drop(remote);
+                    service.ended(Duration::from_secs(5))?;
+                }
+                Outcome::Done
+            }
+        })
+    }
+
+    /// The one peer; it comes when it is first needed, and again after it was killed.
+    fn peer(&mut self) -> Result<&RemoteBuffer> {
+        if self.peer.is_none() {
+            let limits = Limits { patience: PATIENCE, ..Limits::default() };
+            let (service, socket) = Service::start(&self.buffer, "peer", limits)?;
+            self.peer = Some((service, RemoteBuffer::on(Channel::on(socket, "the buffer's process"))));
+        }
+        self.peer.as_ref().map(|(_, remote)| remote).ok_or_else(|| {
+            handover::error::Error::answer("starting a peer", "a shared buffer", "there is none")
+        })
+    }
+}
+
+impl Held {
+    fn shared(&self) -> &SharedFrame {
+        match self {
+            Held::Local(mapping) => mapping.shared(),
+            Held::Remote(mapping) => &mapping.shared,
+        }
+    }
+}
+
+/// Runs `ops` on both; `Ok(None)` if they agree throughout.
+///
+/// # Errors
+/// A call failed that had to work.
+pub(super) fn replay(ops: &[Op], heaps: &Heaps, (plain, contiguous): (&str, &str)) -> Result<Option<Differs>> {
+    let wish = Wish { fourccs: vec![Fourcc::XR24], size: SIZE };
+    let buffer = Buffer::export(wish, heaps.only(&[plain, contiguous]));
+    let mut model = Model::default();
+    let mut real = Real {
+        buffer,
+        peer: None,
+        next: 0,
+        members: BTreeMap::new(),
+        mappings: BTreeMap::new(),
+        mmaps: BTreeMap::new(),
+    };
+    for (step, &op) in ops.iter().enumerate() {
+        let expected = model.step(op);
+        let differs = |what: &str, model: &dyn std::fmt::Debug, real: &dyn std::fmt::Debug| {
+            Ok(Some(Differs {
+                step,
+                what: what.to_owned(),
+                model: format!("{model:?}"),
+                real: format!("{real:?}"),
+            }))
+        };
+        let seen = match real.step(op, plain) {
+            Ok(seen) => seen,
+            Err(error) => return differs("the outcome", &expected, &error.to_string()),
+        };
+        let alike = match (expected, seen) {
+            // Nobody has written there.
+            (Outcome::Value(None), Outcome::Value(_)) => true,
+            (expected, seen) => expected == seen,
+        };
+        if !alike {
+            return differs("the outcome", &expected, &seen);
+        }
+        let storage = real.buffer.storage();
+        let place = storage.as_ref().map(|storage| (storage.heap.as_str(), storage.shared.frame.planes[0].pitch));
+        let expected = model.place.map(|place| (if place.contiguous { contiguous } else { plain }, place.pitch));
+        if place != expected {
+            return differs("where storage lies", &expected, &place);
+        }
+        let counts = (real.buffer.parties().len(), real.buffer.mappings(), real.buffer.generation());
+        let expected = (model.attached(), model.mapped(), model.generation);
+        if counts != expected {
+            return differs("parties, mappings and generation", &expected, &counts);
+        }
+        for mmap in real.mmaps.values() {
+            let plane = mmap.frame().planes[0];
+            for pixel in 0..PIXELS {
+                let mut bytes = [0; 4];
+                mmap.peek(plane.offset + pixel as u64 * plane.pitch + pixel as u64 * 4, &mut bytes)?;
+                let seen = u32::from_ne_bytes(bytes);
+                if model.pixels[pixel].is_some_and(|value| value != seen) {
+                    return differs(&format!("pixel {pixel} as a CPU mmap shows it"), &model.pixels[pixel], &Some(seen));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// `ops` as a case of their own.
+pub(super) fn as_case(ops: &[Op]) -> String {
+    let mut text = String::from("cases.add(\"sharing::replays::a_sequence\", |cx| replays(cx, &[\n");
+    for op in ops {
+        let _ = writeln!(text, "    Op::{op:?},");
+    }
+    text.push_str("]));");
+    text.replace("kind: ", "kind: Kind::")
+}
+
+const _: () = assert!(NATURAL_PITCH == SIZE.width as u64 * 4);
