@@ -23,5 +23,6 @@ mod copy;
 pub mod core;
 pub mod cpu;
 pub mod heap;
+pub mod heaps;
 pub mod refused;
 mod sync;

@@ -128,11 +128,8 @@ impl Constraints {
 
     /// Those of the CPU that has `length` bytes of a buffer with `frame` mapped: the layout can't change under it.
     pub fn pinned(frame: &Frame, length: u64) -> Self {
-        let format = FormatModifier {
-            fourcc: frame.fourcc,
-            modifier: frame.modifier,
-            planes: frame.planes.len() as u32,
-        };
+        let format =
+            FormatModifier { fourcc: frame.fourcc, modifier: frame.modifier, planes: frame.planes.len() as u32 };
         let pitch = frame.planes.first().map_or(0, |plane| plane.pitch);
         Self {
             formats: vec![format],
@@ -147,7 +144,8 @@ impl Constraints {
     /// # Errors
     /// The field, its value, and what would be valid.
     pub fn check(&self) -> Result<(), Contradiction> {
-        let wrong = |field: &'static str, value: String, valid: &'static str| Err(Contradiction { field, value, valid });
+        let wrong =
+            |field: &'static str, value: String, valid: &'static str| Err(Contradiction { field, value, valid });
         if self.formats.is_empty() {
             return wrong("formats", "an empty list".into(), "at least one pair of format and modifier");
         }
