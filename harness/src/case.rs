@@ -3,7 +3,7 @@
 //! Nothing here opens a device or runs a body. Names are a function of the source alone, so that listing
 //! cases touches no device and a name means the same claim on every machine.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -162,8 +162,17 @@ pub struct CaseStart {
 pub struct CaseNotes {
     /// Each of these fails the case whatever its body said: validation messages, things left open.
     pub findings: Vec<String>,
+    /// What is kept of it.
+    pub record: Record,
+}
+
+/// What a case leaves for the report, beside its verdict.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
     /// Golden images that were written, relative to the repository.
     pub blessed: Vec<String>,
+    /// What was measured, by name with its unit: `stall_ms`.
+    pub figures: BTreeMap<String, f64>,
 }
 
 /// The devices and facilities that bodies work with; one per worker process, kept over many cases.

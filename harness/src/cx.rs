@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Role, Trouble};
+use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Trouble};
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
 use crate::devices::Devices;
@@ -148,7 +148,7 @@ struct Running {
     facts: Vec<(&'static str, String)>,
     agreed: Vec<String>,
     disagreed: Vec<Finding>,
-    blessed: Vec<String>,
+    record: Record,
     concluded: bool,
 }
 
@@ -328,7 +328,7 @@ impl Cx {
             let origin = Origin::today(identity.driver_name.clone(), identity.driver_info.clone());
             let path =
                 goldens.bless(&self.case.name, picture, &Blessing::from_environment(origin, golden::REFERENCE))?;
-            self.case.blessed.push(path.display().to_string());
+            self.case.record.blessed.push(path.display().to_string());
         }
         let checked = goldens.check(&self.case.name, picture, tolerance);
         if checked.is_err() {
@@ -530,7 +530,7 @@ impl Bench for Cx {
         self.devices.forget_broken();
         CaseNotes {
             findings: unconcluded.into_iter().chain(unreported).chain(objections).collect(),
-            blessed: case.blessed,
+            record: case.record,
         }
     }
 }

@@ -231,7 +231,7 @@ mod tests {
             output: String::new(),
             attempts: vec![],
             allowed: None,
-            blessed: vec![],
+            record: Default::default(),
             again: String::new(),
         }
     }

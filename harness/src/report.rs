@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{DeviceIdentity, Role};
+use crate::case::{DeviceIdentity, Record, Role};
 use crate::verdict::{Try, Verdict};
 
 /// The version of the schema below. It grows by one when a field changes its meaning or goes; a new field keeps it.
@@ -152,8 +152,9 @@ pub struct CaseReport {
     pub attempts: Vec<Try>,
     /// Whether the lane allows this skip; `null` if it is none, or if no lane applies.
     pub allowed: Option<bool>,
-    /// Golden images that the case wrote.
-    pub blessed: Vec<String>,
+    /// What the case left beside its verdict.
+    #[serde(flatten)]
+    pub record: Record,
     /// The command that runs this case alone.
     pub again: String,
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{DeviceIdentity, GoldenMode, Role};
+use crate::case::{DeviceIdentity, GoldenMode, Record, Role};
 use crate::verdict::Verdict;
 
 /// The longest answer that the supervisor reads, in bytes; a longer line is no answer.
@@ -62,6 +62,6 @@ pub struct Done {
     pub duration_ms: f64,
     /// The kernel's lines during the case.
     pub kernel_log: Vec<String>,
-    /// Golden images that were written.
-    pub blessed: Vec<String>,
+    /// What else it leaves for the report.
+    pub record: Record,
 }

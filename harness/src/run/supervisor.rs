@@ -13,7 +13,7 @@ use super::link::{Ending, Link};
 use super::millis;
 use super::protocol::Hello;
 use super::stop::Stop;
-use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Role};
+use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Record, Role};
 use crate::kernel::{Command, Kernel};
 use crate::report::{CaseReport, ReportDir, Side};
 use crate::verdict::{self, Try, Verdict};
@@ -83,7 +83,7 @@ struct Attempt {
     devices: BTreeMap<Role, DeviceIdentity>,
     kernel_log: Vec<String>,
     output: String,
-    blessed: Vec<String>,
+    record: Record,
 }
 
 impl Supervisor {
@@ -201,7 +201,7 @@ impl Supervisor {
                     devices: std::mem::take(&mut link.devices),
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
-                    blessed: done.blessed,
+                    record: done.record,
                 };
                 return Tried::Ended(Some(link), Box::new(attempt));
             }
@@ -222,7 +222,7 @@ impl Supervisor {
                 devices: std::mem::take(&mut link.devices),
                 kernel_log,
                 output: link.output_text(),
-                blessed: Vec::new(),
+                record: Record::default(),
             }),
         )
     }
@@ -270,7 +270,7 @@ impl Supervisor {
                 .map(without_a_needless_sequence)
                 .collect(),
             allowed: None,
-            blessed: first.blessed,
+            record: first.record,
             again: format!("{} {}", self.settings.again, case.name),
         }
     }
@@ -299,7 +299,7 @@ fn died_at_the_start(how: &str) -> Attempt {
         devices: BTreeMap::new(),
         kernel_log: Vec::new(),
         output: String::new(),
-        blessed: Vec::new(),
+        record: Record::default(),
     }
 }
 
@@ -324,7 +324,7 @@ mod tests {
 
     const HELLO: &str = r#"echo '{"is":"hello","kernel":"7.3","no_kernel_log":null}'"#;
     const ANSWERS: &str = r#"echo '{"is":"began"}'
-        echo '{"is":"done","verdict":"pass","text":"","duration_ms":1,"kernel_log":[],"blessed":[]}'"#;
+        echo '{"is":"done","verdict":"pass","text":"","duration_ms":1,"kernel_log":[],"record":{"blessed":[],"figures":{}}}'"#;
 
     fn case() -> CaseInfo {
         CaseInfo {

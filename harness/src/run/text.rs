@@ -180,7 +180,7 @@ fn slowest(text: &mut String, report: &Report) {
 }
 
 fn blessed(text: &mut String, report: &Report) {
-    let lines: Vec<String> = report.cases.iter().flat_map(|case| case.blessed.iter().cloned()).collect();
+    let lines: Vec<String> = report.cases.iter().flat_map(|case| case.record.blessed.iter().cloned()).collect();
     section(text, "golden images written", &lines);
 }
 

@@ -47,7 +47,7 @@ impl Bench for Desk {
             true => vec!["1 dma-buf was left open".to_owned()],
             false => vec![],
         };
-        CaseNotes { findings, blessed: vec![] }
+        CaseNotes { findings, record: Default::default() }
     }
 }
 
