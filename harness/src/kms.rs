@@ -21,6 +21,7 @@ use crate::frame::{Size, px};
 mod card;
 mod commit;
 mod crc;
+mod dumb;
 mod find;
 mod formats;
 mod mode;
@@ -36,6 +37,7 @@ use objects::Pipe;
 use writeback::Target;
 
 pub use crc::Crc;
+pub(crate) use dumb::DumbBuffers;
 pub use formats::Offer;
 pub(crate) use formats::{in_formats, writeback_formats};
 pub use objects::{Plane, PlaneKind};

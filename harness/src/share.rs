@@ -23,6 +23,7 @@ mod copy;
 pub mod core;
 pub mod cpu;
 pub mod heap;
+pub mod heaps;
 pub mod message;
 pub mod refused;
 pub mod remote;

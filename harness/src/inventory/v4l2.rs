@@ -1,20 +1,19 @@
-#![expect(unsafe_code, reason = "ioctls of the V4L2 interface")]
 //! Which video nodes there are, and for each queue its formats and the memory types its buffers can have.
 //!
-//! Structures and numbers after `include/uapi/linux/videodev2.h`. It asks only: `REQBUFS` is called with a count of
-//! zero, which allocates nothing and tells the queue's capabilities.
+//! It asks only: `REQBUFS` is called with a count of zero, which allocates nothing and tells the queue's capabilities.
 
 use std::fs::File;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::ioctl::{self, opcode};
 use serde::{Deserialize, Serialize};
 
 use super::access::{self, Mode};
 use super::listed::Listed;
 use super::memory::nodes;
 use crate::error::Cause;
+use crate::v4l2::uapi::{self, Capability, FmtDesc, RequestBuffers, text};
+use crate::v4l2::{PixelFormat, ioctl};
 
 /// A video node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,12 +73,10 @@ pub(super) fn node(path: &str) -> Listed<V4l2Node> {
         Err(why) => return Listed::unavailable(path, why),
     };
     let mut cap = Capability::default();
-    // SAFETY: VIDIOC_QUERYCAP writes one v4l2_capability, whose layout `Capability` has.
-    if let Err(errno) = unsafe { ask::<QUERYCAP, _>(&file, &mut cap) } {
+    if let Err(errno) = ioctl::QUERYCAP.ask(&file, &mut cap) {
         return Listed::unavailable(path, format!("VIDIOC_QUERYCAP: {}", Cause::from(errno)));
     }
-    // Nodes of drivers from before 2012 have no device_caps; capabilities are those of the whole device then.
-    let caps = if cap.capabilities & CAP_DEVICE_CAPS == 0 { cap.capabilities } else { cap.device_caps };
+    let caps = cap.of_node();
     let queues = QUEUES.iter().filter(|queue| caps & queue.caps != 0);
     Listed::Present(V4l2Node {
         path: path.to_owned(),
@@ -102,9 +99,8 @@ fn formats(file: &File, buf_type: u32) -> (Vec<String>, Option<String>) {
     let mut formats = Vec::new();
     for index in 0..FORMATS_MAX {
         let mut desc = FmtDesc { index, buf_type, ..FmtDesc::default() };
-        // SAFETY: VIDIOC_ENUM_FMT reads and writes one v4l2_fmtdesc, whose layout `FmtDesc` has.
-        match unsafe { ask::<ENUM_FMT, _>(file, &mut desc) } {
-            Ok(()) => formats.push(fourcc(desc.pixelformat)),
+        match ioctl::ENUM_FMT.ask(file, &mut desc) {
+            Ok(()) => formats.push(PixelFormat(desc.pixelformat).to_string()),
             Err(Errno::INVAL) => return (formats, None),
             Err(errno) => return (formats, Some(format!("VIDIOC_ENUM_FMT {index}: {}", Cause::from(errno)))),
         }
@@ -117,8 +113,7 @@ fn buffers(file: &File, buf_type: u32) -> Listed<BufferCaps> {
     let mut refusals = Vec::new();
     for &(memory, name) in MEMORY {
         let mut request = RequestBuffers { buf_type, memory, ..RequestBuffers::default() };
-        // SAFETY: VIDIOC_REQBUFS reads and writes one v4l2_requestbuffers, whose layout `RequestBuffers` has.
-        match unsafe { ask::<REQBUFS, _>(file, &mut request) } {
+        match ioctl::REQBUFS.ask(file, &mut request) {
             Ok(()) if request.capabilities == 0 => {
                 let why = "VIDIOC_REQBUFS told no capabilities: a driver without videobuf2, or a kernel before 4.20";
                 return Listed::unavailable("buffers", why);
@@ -135,82 +130,12 @@ fn buffers(file: &File, buf_type: u32) -> Listed<BufferCaps> {
     Listed::unavailable("buffers", format!("VIDIOC_REQBUFS: {}", refusals.join(", ")))
 }
 
-/// The ioctl `OPCODE` on `file` with `argument`.
-///
-/// # Safety
-/// The kernel's argument of this ioctl is a pointer to one structure with the layout of `T`.
-unsafe fn ask<const OPCODE: ioctl::Opcode, T>(file: &File, argument: &mut T) -> Result<(), Errno> {
-    // SAFETY: the caller states that the opcode takes a pointer to a `T`.
-    let call = unsafe { ioctl::Updater::<OPCODE, T>::new(argument) };
-    // SAFETY: as above; the structure has no pointers in it, so the kernel touches nothing else.
-    unsafe { ioctl::ioctl(file, call) }
-}
-
 /// More formats than any driver has; a longer list is a driver's error.
 const FORMATS_MAX: u32 = 1024;
 
 /// The names of the bits set in `bits`; bits without a name are given as one number.
 fn names(bits: u32, table: &[(u32, &str)]) -> Vec<String> {
     table.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| (*name).to_owned()).collect()
-}
-
-/// Text up to the first NUL.
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
-/// A V4L2 pixel format by name; its top bit marks the big-endian variant.
-fn fourcc(code: u32) -> String {
-    let bytes = (code & 0x7fff_ffff).to_le_bytes();
-    if !bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') {
-        return format!("{code:#010x}");
-    }
-    let name: String = bytes.iter().map(|&byte| char::from(byte)).collect();
-    let endian = if code >> 31 == 1 { "-BE" } else { "" };
-    format!("{}{endian}", name.trim_end())
-}
-
-const QUERYCAP: ioctl::Opcode = opcode::read::<Capability>(b'V', 0);
-const ENUM_FMT: ioctl::Opcode = opcode::read_write::<FmtDesc>(b'V', 2);
-const REQBUFS: ioctl::Opcode = opcode::read_write::<RequestBuffers>(b'V', 8);
-
-/// `struct v4l2_capability`.
-#[repr(C)]
-#[derive(Default)]
-struct Capability {
-    driver: [u8; 16],
-    card: [u8; 32],
-    bus_info: [u8; 32],
-    version: u32,
-    capabilities: u32,
-    device_caps: u32,
-    reserved: [u32; 3],
-}
-
-/// `struct v4l2_fmtdesc`.
-#[repr(C)]
-#[derive(Default)]
-struct FmtDesc {
-    index: u32,
-    buf_type: u32,
-    flags: u32,
-    description: [u8; 32],
-    pixelformat: u32,
-    mbus_code: u32,
-    reserved: [u32; 3],
-}
-
-/// `struct v4l2_requestbuffers`.
-#[repr(C)]
-#[derive(Default)]
-struct RequestBuffers {
-    count: u32,
-    buf_type: u32,
-    memory: u32,
-    capabilities: u32,
-    flags: u8,
-    reserved: [u8; 3],
 }
 
 /// A kind of queue: its buffer type, and the capabilities of nodes that have it.
@@ -221,68 +146,67 @@ struct QueueKind {
 }
 
 const QUEUES: &[QueueKind] = &[
-    QueueKind { name: "VIDEO_CAPTURE", buf_type: 1, caps: 0x0000_8001 },
-    QueueKind { name: "VIDEO_OUTPUT", buf_type: 2, caps: 0x0000_8002 },
-    QueueKind { name: "VIDEO_CAPTURE_MPLANE", buf_type: 9, caps: 0x0000_5000 },
-    QueueKind { name: "VIDEO_OUTPUT_MPLANE", buf_type: 10, caps: 0x0000_6000 },
-    QueueKind { name: "META_CAPTURE", buf_type: 13, caps: 0x0080_0000 },
-    QueueKind { name: "META_OUTPUT", buf_type: 14, caps: 0x0800_0000 },
+    QueueKind {
+        name: "VIDEO_CAPTURE",
+        buf_type: uapi::BUF_TYPE_VIDEO_CAPTURE,
+        caps: uapi::CAP_VIDEO_CAPTURE | uapi::CAP_VIDEO_M2M,
+    },
+    QueueKind {
+        name: "VIDEO_OUTPUT",
+        buf_type: uapi::BUF_TYPE_VIDEO_OUTPUT,
+        caps: uapi::CAP_VIDEO_OUTPUT | uapi::CAP_VIDEO_M2M,
+    },
+    QueueKind {
+        name: "VIDEO_CAPTURE_MPLANE",
+        buf_type: uapi::BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+        caps: uapi::CAP_VIDEO_CAPTURE_MPLANE | uapi::CAP_VIDEO_M2M_MPLANE,
+    },
+    QueueKind {
+        name: "VIDEO_OUTPUT_MPLANE",
+        buf_type: uapi::BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+        caps: uapi::CAP_VIDEO_OUTPUT_MPLANE | uapi::CAP_VIDEO_M2M_MPLANE,
+    },
+    QueueKind { name: "META_CAPTURE", buf_type: uapi::BUF_TYPE_META_CAPTURE, caps: uapi::CAP_META_CAPTURE },
+    QueueKind { name: "META_OUTPUT", buf_type: uapi::BUF_TYPE_META_OUTPUT, caps: uapi::CAP_META_OUTPUT },
 ];
 
-const MEMORY: &[(u32, &str)] = &[(1, "MMAP"), (4, "DMABUF"), (2, "USERPTR")];
+const MEMORY: &[(u32, &str)] =
+    &[(uapi::MEMORY_MMAP, "MMAP"), (uapi::MEMORY_DMABUF, "DMABUF"), (uapi::MEMORY_USERPTR, "USERPTR")];
 
-const BUF_MEMORY: &[(u32, &str)] = &[(0x1, "MMAP"), (0x4, "DMABUF"), (0x2, "USERPTR")];
+const BUF_MEMORY: &[(u32, &str)] = &[
+    (uapi::BUF_CAP_SUPPORTS_MMAP, "MMAP"),
+    (uapi::BUF_CAP_SUPPORTS_DMABUF, "DMABUF"),
+    (uapi::BUF_CAP_SUPPORTS_USERPTR, "USERPTR"),
+];
 
 const BUF_MORE: &[(u32, &str)] = &[
     (0x008, "REQUESTS"),
-    (0x010, "ORPHANED_BUFS"),
+    (uapi::BUF_CAP_SUPPORTS_ORPHANED_BUFS, "ORPHANED_BUFS"),
     (0x020, "M2M_HOLD_CAPTURE_BUF"),
     (0x040, "MMAP_CACHE_HINTS"),
     (0x080, "MAX_NUM_BUFFERS"),
     (0x100, "REMOVE_BUFS"),
 ];
 
-const CAP_DEVICE_CAPS: u32 = 0x8000_0000;
-
 const CAPS: &[(u32, &str)] = &[
-    (0x0000_0001, "VIDEO_CAPTURE"),
-    (0x0000_0002, "VIDEO_OUTPUT"),
+    (uapi::CAP_VIDEO_CAPTURE, "VIDEO_CAPTURE"),
+    (uapi::CAP_VIDEO_OUTPUT, "VIDEO_OUTPUT"),
     (0x0000_0004, "VIDEO_OVERLAY"),
     (0x0000_0200, "VIDEO_OUTPUT_OVERLAY"),
-    (0x0000_1000, "VIDEO_CAPTURE_MPLANE"),
-    (0x0000_2000, "VIDEO_OUTPUT_MPLANE"),
-    (0x0000_4000, "VIDEO_M2M_MPLANE"),
-    (0x0000_8000, "VIDEO_M2M"),
+    (uapi::CAP_VIDEO_CAPTURE_MPLANE, "VIDEO_CAPTURE_MPLANE"),
+    (uapi::CAP_VIDEO_OUTPUT_MPLANE, "VIDEO_OUTPUT_MPLANE"),
+    (uapi::CAP_VIDEO_M2M_MPLANE, "VIDEO_M2M_MPLANE"),
+    (uapi::CAP_VIDEO_M2M, "VIDEO_M2M"),
     (0x0001_0000, "TUNER"),
     (0x0002_0000, "AUDIO"),
     (0x0004_0000, "RADIO"),
     (0x0008_0000, "MODULATOR"),
     (0x0020_0000, "EXT_PIX_FORMAT"),
-    (0x0080_0000, "META_CAPTURE"),
+    (uapi::CAP_META_CAPTURE, "META_CAPTURE"),
     (0x0100_0000, "READWRITE"),
     (0x0200_0000, "EDID"),
-    (0x0400_0000, "STREAMING"),
-    (0x0800_0000, "META_OUTPUT"),
+    (uapi::CAP_STREAMING, "STREAMING"),
+    (uapi::CAP_META_OUTPUT, "META_OUTPUT"),
     (0x1000_0000, "TOUCH"),
     (0x2000_0000, "IO_MC"),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn structures_have_the_sizes_of_the_kernel() {
-        assert_eq!(size_of::<Capability>(), 104);
-        assert_eq!(size_of::<FmtDesc>(), 64);
-        assert_eq!(size_of::<RequestBuffers>(), 20);
-    }
-
-    #[test]
-    fn formats_have_names() {
-        assert_eq!(fourcc(u32::from_le_bytes(*b"YUYV")), "YUYV");
-        assert_eq!(fourcc(u32::from_le_bytes(*b"Y16 ")), "Y16");
-        assert_eq!(fourcc(u32::from_le_bytes(*b"Y16 ") | 1 << 31), "Y16-BE");
-        assert_eq!(fourcc(1), "0x00000001");
-    }
-}

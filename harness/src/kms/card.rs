@@ -66,7 +66,19 @@ impl Card {
         let Some(pixel) = fourcc.pixel() else {
             return Err(Error::input("DRM_IOCTL_MODE_CREATE_DUMB", object(), "not a packed RGB format known here"));
         };
-        let created = drm_ffi::mode::dumbbuffer::create(self.as_fd(), size.width, size.height, pixel.bytes * 8, 0)
+        let (dmabuf, pitch) = self.create_dumb(size.width, size.height, pixel.bytes * 8, object)?;
+        Ok(SharedFrame { dmabuf, frame: Frame::linear(fourcc, size, Plane { offset: 0, pitch }) })
+    }
+
+    /// A new dumb buffer of `width` x `height` px with `bits` each, exported, with its pitch in bytes.
+    pub(super) fn create_dumb(
+        &self,
+        width: u32,
+        height: u32,
+        bits: u32,
+        object: impl Fn() -> String,
+    ) -> Result<(Dmabuf, u64)> {
+        let created = drm_ffi::mode::dumbbuffer::create(self.as_fd(), width, height, bits, 0)
             .map_err(|error| Error::new("DRM_IOCTL_MODE_CREATE_DUMB", object(), error))?;
         let exported = drm_ffi::gem::handle_to_fd(self.as_fd(), created.handle, drm::CLOEXEC | drm::RDWR);
         let exported = exported.map(|prime| super::commit::own_fd(prime.fd));
@@ -74,8 +86,7 @@ impl Card {
         let closed = drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), created.handle);
         let fd = exported.map_err(|error| Error::new("DRM_IOCTL_PRIME_HANDLE_TO_FD", object(), error))?;
         closed.map_err(|error| Error::new("DRM_IOCTL_MODE_DESTROY_DUMB", object(), error))?;
-        let frame = Frame::linear(fourcc, size, Plane { offset: 0, pitch: u64::from(created.pitch) });
-        Ok(SharedFrame { dmabuf: Dmabuf::from_fd(fd)?, frame })
+        Ok((Dmabuf::from_fd(fd)?, created.pitch.into()))
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn card(select: Option<&str>) -> Result<(Card, Pipe)> {
 }
 
 /// `/dev/dri/card*` in the order of their numbers.
-fn nodes() -> Result<Vec<PathBuf>, String> {
+pub(super) fn nodes() -> Result<Vec<PathBuf>, String> {
     const DIRECTORY: &str = "/dev/dri";
     let entries = std::fs::read_dir(DIRECTORY).map_err(|error| {
         format!("{DIRECTORY}: {error}; no kernel graphics driver is loaded, or /dev is not mounted")

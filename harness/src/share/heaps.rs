@@ -1,0 +1,280 @@
+//! Which heaps does this machine have, and why not the others?
+//!
+//! Each kind of heap is a file of its own. A heap is listed if it has given a page: what it says of itself was tried, and a
+//! heap that can't be had is absent with the reason. The memory of a GPU comes from an open [`Gpu`](crate::vk::Gpu), so
+//! whoever has one adds it.
+//!
+//! Costs, lowest first. They order what is scarce behind what is not, and say nothing of speed:
+//!
+//! | cost | kind | because |
+//! |---|---|---|
+//! | 10 | udmabuf | pages of ours, which pagemap can see |
+//! | 20 | dma-heap | pages of the kernel's |
+//! | 30 | dumb buffer | pages or video memory of a card, made for its screen |
+//! | 40 | GBM | as above, through a driver's library |
+//! | 50 | Vulkan | memory of a GPU |
+//! | 60 | V4L2 | the queue of a device is ours for a moment |
+//! | +100 | contiguous | scarce, and lost to fragmentation |
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::agreement::Agreement;
+use super::heap::{Heap, Heaps, Offer, Storage};
+use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::error::{Error, Result};
+use crate::format::Fourcc;
+use crate::frame::{Frame, Plane, px};
+
+mod dma_heap;
+mod dumb;
+mod expbuf;
+mod udmabuf;
+
+/// What sort of heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Pages of a memfd of ours.
+    Udmabuf,
+    /// A heap of `/dev/dma_heap`.
+    DmaHeap,
+    /// A dumb buffer of a card.
+    Dumb,
+    /// A buffer of a card through libgbm.
+    Gbm,
+    /// Memory of a Vulkan device.
+    Vulkan,
+    /// A buffer of a V4L2 queue, in any pages.
+    Expbuf,
+    /// A buffer of a V4L2 queue, in one run of addresses.
+    ContiguousExpbuf,
+}
+
+impl Kind {
+    /// The kind as it is written in names of cases.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udmabuf => "udmabuf",
+            Self::DmaHeap => "dma_heap",
+            Self::Dumb => "dumb",
+            Self::Gbm => "gbm",
+            Self::Vulkan => "vulkan",
+            Self::Expbuf => "expbuf",
+            Self::ContiguousExpbuf => "contiguous_expbuf",
+        }
+    }
+
+    fn cost(self) -> u32 {
+        match self {
+            Self::Udmabuf => 10,
+            Self::DmaHeap => 20,
+            Self::Dumb => 30,
+            Self::Gbm => 40,
+            Self::Vulkan => 50,
+            Self::Expbuf | Self::ContiguousExpbuf => 60,
+        }
+    }
+}
+
+/// What contiguous memory costs more.
+const CONTIGUOUS: u32 = 100;
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A heap that is there.
+#[derive(Clone)]
+pub struct Present {
+    /// What sort.
+    pub kind: Kind,
+    /// The heap.
+    pub heap: Arc<dyn Heap>,
+}
+
+/// A heap, or every heap of a kind, that can't be had.
+#[derive(Debug)]
+pub struct Absent {
+    /// What sort.
+    pub kind: Kind,
+    /// Why not.
+    pub why: Error,
+}
+
+/// The heaps of a machine.
+#[derive(Default)]
+pub struct Found {
+    /// Those that are there.
+    pub present: Vec<Present>,
+    /// Those that are not.
+    pub absent: Vec<Absent>,
+}
+
+impl Found {
+    /// Looks for every kind but Vulkan; each heap that is listed has given a page.
+    pub fn on_this_machine() -> Self {
+        let mut found = Self::default();
+        udmabuf::find(&mut found);
+        dma_heap::find(&mut found);
+        dumb::find(&mut found);
+        expbuf::find(&mut found);
+        found
+    }
+
+    /// All that are there.
+    pub fn heaps(&self) -> Heaps {
+        Heaps::new(self.present.iter().map(|present| Arc::clone(&present.heap)))
+    }
+
+    /// All of `kind`.
+    ///
+    /// # Errors
+    /// There is none, and why not.
+    pub fn of_kind(&self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
+        let found: Vec<_> =
+            self.present.iter().filter(|one| one.kind == kind).map(|one| Arc::clone(&one.heap)).collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let why: Vec<_> = self.absent.iter().filter(|one| one.kind == kind).map(|one| one.why.to_string()).collect();
+        Err(if why.is_empty() { format!("nothing here is a {kind} heap") } else { why.join("; ") })
+    }
+
+    /// Adds a heap if it gives a page.
+    fn add(&mut self, kind: Kind, source: impl Source + 'static, about: About) {
+        match Bytes::open(kind, source, about) {
+            Ok(heap) => self.present.push(Present { kind, heap: Arc::new(heap) }),
+            Err(why) => self.absent.push(Absent { kind, why }),
+        }
+    }
+
+    fn absent(&mut self, kind: Kind, why: Error) {
+        self.absent.push(Absent { kind, why });
+    }
+}
+
+/// What allocates bytes.
+trait Source: Send + Sync {
+    /// A buffer of at least `bytes` bytes, a multiple of the granule, with what must live as long.
+    fn allocate(&self, bytes: u64) -> Result<Allocated>;
+}
+
+/// A buffer as its source gives it.
+struct Allocated {
+    dmabuf: Dmabuf,
+    /// The memfd with its pages.
+    pages: Option<std::os::fd::OwnedFd>,
+    keep: Option<Box<dyn std::any::Any + Send + Sync>>,
+}
+
+impl From<Dmabuf> for Allocated {
+    fn from(dmabuf: Dmabuf) -> Self {
+        Self { dmabuf, pages: None, keep: None }
+    }
+}
+
+/// What its finder says of a heap; the rest is tried.
+struct About {
+    name: String,
+    contiguous: bool,
+    largest: u64,
+}
+
+/// A heap that lays frames into bytes of a source.
+struct Bytes<S> {
+    source: S,
+    offer: Offer,
+}
+
+impl<S: Source> Bytes<S> {
+    /// Tries the source with one page.
+    fn open(kind: Kind, source: S, about: About) -> Result<Self> {
+        let page = rustix::param::page_size() as u64;
+        let About { name, contiguous, largest } = about;
+        let offer = Offer {
+            heap: name,
+            cost: kind.cost() + if contiguous { CONTIGUOUS } else { 0 },
+            contiguous,
+            // No interface tells where memory may lie at most.
+            address_bits: 64,
+            granule: page,
+            largest: largest - largest % page,
+            cpu: false,
+        };
+        let mut heap = Self { source, offer };
+        let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
+        let probe = heap.allocate(&Agreement { heap: heap.offer.heap.clone(), frame, bytes: 1 })?;
+        heap.offer.cpu = probe.shared.dmabuf.map().is_ok();
+        Ok(heap)
+    }
+}
+
+impl<S: Source> Heap for Bytes<S> {
+    fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    fn allocate(&self, agreement: &Agreement) -> Result<Storage> {
+        const OP: &str = "allocating from a heap";
+        let Offer { heap, granule, largest, .. } = &self.offer;
+        let object = || format!("{heap}, {} for {} B", agreement.frame, agreement.bytes);
+        if agreement.bytes == 0 || agreement.bytes > *largest {
+            let why = format!("{} B; 1 to {largest} B would be valid", agreement.bytes);
+            return Err(Error::input(OP, object(), why));
+        }
+        // Cannot overflow: `largest` is a multiple of the granule.
+        let Allocated { dmabuf, pages, keep } = self.source.allocate(agreement.bytes.next_multiple_of(*granule))?;
+        if dmabuf.size < agreement.bytes {
+            let why = format!("a buffer of {} B; at least {} B would be valid", dmabuf.size, agreement.bytes);
+            return Err(Error::answer(OP, object(), why));
+        }
+        let shared = SharedFrame { dmabuf, frame: agreement.frame.clone() };
+        Ok(Storage { shared, heap: heap.clone(), pages, keep })
+    }
+}
+
+/// Bytes of memory that this machine has.
+fn machine_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64).saturating_mul(info.mem_unit.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A source that can be seen to be asked, in memory that is no dma-buf: nothing may get that far.
+    struct Never;
+
+    impl Source for Never {
+        fn allocate(&self, bytes: u64) -> Result<Allocated> {
+            Err(Error::missing("asking the source", format!("{bytes} B"), "it was asked"))
+        }
+    }
+
+    #[test]
+    fn sizes_outside_the_offer_do_not_reach_the_source() {
+        let page = rustix::param::page_size() as u64;
+        let offer = Offer {
+            heap: "never".to_owned(),
+            cost: 0,
+            contiguous: false,
+            address_bits: 64,
+            granule: page,
+            largest: 2 * page,
+            cpu: true,
+        };
+        let heap = Bytes { source: Never, offer };
+        let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
+        let said = |bytes| {
+            let agreement = Agreement { heap: "never".to_owned(), frame: frame.clone(), bytes };
+            heap.allocate(&agreement).expect_err("there is no memory").to_string()
+        };
+        for refused in [0, 2 * page + 1, u64::MAX] {
+            assert!(said(refused).contains("would be valid"), "{}", said(refused));
+        }
+        assert!(said(page + 1).contains(&format!("{} B: it was asked", 2 * page)), "{}", said(page + 1));
+    }
+}

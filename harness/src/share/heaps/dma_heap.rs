@@ -1,0 +1,30 @@
+//! The heaps of `/dev/dma_heap`, by their names: `system`, and those that a machine has besides.
+
+use super::{About, Allocated, Found, Kind, Source};
+use crate::dma_heap;
+use crate::error::Result;
+
+/// The heaps that the kernel's documentation ("DMA-BUF heaps") says give contiguous memory; other names promise nothing.
+const CONTIGUOUS: &[&str] = &["default_cma_region", "reserved", "linux,cma", "default-pool"];
+
+/// A heap of `/dev/dma_heap`.
+struct DmaHeap(String);
+
+impl Source for DmaHeap {
+    fn allocate(&self, bytes: u64) -> Result<Allocated> {
+        dma_heap::allocate(&self.0, bytes).map(Allocated::from)
+    }
+}
+
+pub(super) fn find(found: &mut Found) {
+    match dma_heap::names() {
+        Err(why) => found.absent(Kind::DmaHeap, why),
+        Ok(names) => {
+            for name in names {
+                let contiguous = CONTIGUOUS.contains(&name.as_str());
+                let about = About { name: name.clone(), contiguous, largest: super::machine_memory() };
+                found.add(Kind::DmaHeap, DmaHeap(name), about);
+            }
+        }
+    }
+}

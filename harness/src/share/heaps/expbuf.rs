@@ -1,0 +1,94 @@
+//! The heaps `vivid.0 expbuf`, `vivid.1 expbuf`: buffers of a V4L2 queue, exported.
+//!
+//! V4L2 is eager: memory is there as soon as the queue has the buffer. Once exported, the buffer is freed from the queue and
+//! lives on as a dma-buf (`V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS`), so the queue is ours for a moment only. Where the driver
+//! can't do that, the queue stays with the storage, and the heap has no second buffer meanwhile (`EBUSY`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use super::{About, Allocated, Found, Kind, Source};
+use crate::error::{Cause, Error, Result};
+use crate::frame::px;
+use crate::v4l2::{Device, Direction, PixelFormat, Queue, QueueFormat};
+
+/// What a dma-buf of videobuf2's contiguous allocator says of itself (`exp_name`).
+const CONTIGUOUS: &str = "videobuf2_dma_contig";
+
+/// The queues of one device; they all take their memory from the same allocator.
+struct Expbuf {
+    name: String,
+    /// In the order in which they are tried: a queue that streams is busy.
+    queues: Vec<(PathBuf, Direction)>,
+}
+
+impl Source for Expbuf {
+    fn allocate(&self, bytes: u64) -> Result<Allocated> {
+        let object = || format!("{}, a buffer of {bytes} B", self.name);
+        let narrow = u32::try_from(bytes).map_err(|_| {
+            Error::input("VIDIOC_CREATE_BUFS", object(), format!("up to {} B would be valid", u32::MAX))
+        })?;
+        let mut busy = None;
+        for (node, direction) in &self.queues {
+            let refused = match exported(node, *direction, narrow) {
+                Ok(allocated) => return Ok(allocated),
+                Err(error) => error,
+            };
+            match refused.cause {
+                Cause::Errno(Errno::BUSY) => busy = Some(refused),
+                _ => return Err(refused),
+            }
+        }
+        Err(busy.unwrap_or_else(|| Error::missing("VIDIOC_CREATE_BUFS", object(), "the device has no queue")))
+    }
+}
+
+fn exported(node: &std::path::Path, direction: Direction, bytes: u32) -> Result<Allocated> {
+    let mut queue = Queue::open(&Device::open(node)?, direction)?;
+    let before = queue.format().clone();
+    // The smallest picture, since a buffer must hold at least one.
+    let pixel = PixelFormat::new(b"GREY");
+    queue.set_format(&QueueFormat::new(pixel, px(1, 1), 0))?;
+    let index = queue.create(bytes)?;
+    let dmabuf = queue.export(index)?;
+    if !queue.keeps_exported()? {
+        return Ok(Allocated { dmabuf, pages: None, keep: Some(Box::new(queue)) });
+    }
+    queue.release()?;
+    queue.set_format(&before)?;
+    Ok(dmabuf.into())
+}
+
+pub(super) fn find(found: &mut Found) {
+    let nodes = match Device::nodes() {
+        Ok(nodes) => nodes,
+        Err(why) => return found.absent(Kind::Expbuf, why),
+    };
+    let mut devices: BTreeMap<String, Expbuf> = BTreeMap::new();
+    for node in nodes {
+        // A codec has buffers for each open file, and as good as those of any other device.
+        let Ok(device) = Device::open(&node) else { continue };
+        for direction in [Direction::Capture, Direction::Output] {
+            if Queue::open(&device, direction).is_ok() {
+                let name = device.name().to_owned();
+                let expbuf = devices.entry(name.clone()).or_insert(Expbuf { name, queues: Vec::new() });
+                expbuf.queues.push((node.clone(), direction));
+            }
+        }
+    }
+    for (name, expbuf) in devices {
+        let probe = expbuf.allocate(rustix::param::page_size() as u64).and_then(|probe| probe.dmabuf.identity());
+        let behind_iommu = expbuf.queues.iter().any(|(node, _)| Device::open(node).is_ok_and(|d| d.behind_iommu()));
+        match probe {
+            Err(why) => found.absent(Kind::Expbuf, why),
+            Ok(identity) => {
+                let contiguous = identity.exporter.as_deref() == Some(CONTIGUOUS) && !behind_iommu;
+                let kind = if contiguous { Kind::ContiguousExpbuf } else { Kind::Expbuf };
+                let about = About { name: format!("{name} expbuf"), contiguous, largest: u32::MAX.into() };
+                found.add(kind, expbuf, about);
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A V4L2 device: queues of buffers that it fills (capture) or takes (output), its own or dma-bufs.
+//!
+//! [`Device`] is an open node, [`Queue`] one of its queues. A dma-buf that is handed to a queue stays the caller's: the
+//! kernel holds on to it by itself. [`Loopback`] is what vivid offers beyond the interface: what its output takes is what
+//! its capture sees.
+//!
+//! What videobuf2, which every driver here uses, makes of a dma-buf was read in its source and seen in the sandbox:
+//!
+//! - `VIDIOC_QBUF` attaches and maps at once, streaming or not; so a refusal comes before anything moves. The same dma-buf
+//!   queued again in the same slot stays mapped in between, until another takes its place or the buffers are freed.
+//! - dma-contig wants as many bytes in one run as the queue says that the buffer has, and else answers `EFAULT` with
+//!   "contiguous chunk is too small" in the kernel log. vmalloc takes the dma-buf by `vmap`, and attaches no device.
+//! - A single-planar queue has no offset: the picture starts with the buffer. A multi-planar one has `data_offset`.
+//!
+//! Source: "Streaming I/O (DMA buffer importing)" in the kernel's V4L2 documentation.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Error, Result};
+
+mod controls;
+mod format;
+pub(crate) mod ioctl;
+mod loopback;
+mod queue;
+pub(crate) mod uapi;
+
+pub use format::PixelFormat;
+pub use loopback::Loopback;
+pub use queue::{Direction, Done, Memory, PlaneFormat, Queue, QueueFormat};
+
+/// An open video node.
+#[derive(Debug)]
+pub struct Device {
+    fd: OwnedFd,
+    node: PathBuf,
+    name: String,
+    driver: String,
+    caps: u32,
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, base_name(&self.node))
+    }
+}
+
+impl Device {
+    /// Every video node of this machine, in the order of their numbers.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn nodes() -> Result<Vec<PathBuf>> {
+        const DIRECTORY: &str = "/dev";
+        let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix("video")?.parse::<u32>().ok();
+        let entries = std::fs::read_dir(DIRECTORY).map_err(|error| Error::new("read", DIRECTORY, error))?;
+        let mut nodes: Vec<_> =
+            entries.filter_map(Result::ok).filter_map(|entry| Some((number(&entry.path())?, entry.path()))).collect();
+        nodes.sort();
+        if nodes.is_empty() {
+            return Err(Error::missing(
+                "listing video nodes",
+                DIRECTORY,
+                "no /dev/video*: no V4L2 driver has a device",
+            ));
+        }
+        Ok(nodes.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Opens `node`.
+    ///
+    /// # Errors
+    /// We may not, or it is no V4L2 device.
+    pub fn open(node: &Path) -> Result<Arc<Self>> {
+        let object = || node.display().to_string();
+        // Non-blocking, so that only poll waits.
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(node, flags, Mode::empty()).map_err(|errno| Error::new("open", object(), errno))?;
+        let mut cap = uapi::Capability::default();
+        ioctl::QUERYCAP.ask(&fd, &mut cap).map_err(|errno| Error::new(ioctl::QUERYCAP.name, object(), errno))?;
+        let name = kernel_name(node).unwrap_or_else(|| uapi::text(&cap.bus_info));
+        let driver = uapi::text(&cap.driver);
+        Ok(Arc::new(Self { fd, node: node.to_owned(), name, driver, caps: cap.of_node() }))
+    }
+
+    /// The kernel's name of the device behind the node, as trace events have it: `vivid.0`. Several nodes can share one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device node.
+    pub fn node(&self) -> &Path {
+        &self.node
+    }
+
+    /// Kernel driver.
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Whether the device sits behind an IOMMU, so that what is one run of addresses to it may be scattered in memory.
+    pub fn behind_iommu(&self) -> bool {
+        sysfs(&self.node).join("device/iommu_group").exists()
+    }
+
+    /// An error of `op` on this device and `what`.
+    fn error(&self, op: &'static str, what: impl fmt::Display, errno: rustix::io::Errno) -> Error {
+        Error::new(op, format!("{self}, {what}"), errno)
+    }
+}
+
+fn base_name(node: &Path) -> String {
+    node.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// The node in sysfs.
+fn sysfs(node: &Path) -> PathBuf {
+    Path::new("/sys/class/video4linux").join(base_name(node))
+}
+
+fn kernel_name(node: &Path) -> Option<String> {
+    let device = std::fs::read_link(sysfs(node).join("device")).ok()?;
+    Some(device.file_name()?.to_string_lossy().into_owned())
+}
