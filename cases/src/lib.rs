@@ -7,6 +7,7 @@
 use handover::case::Cases;
 use handover::cx::Cx;
 
+mod heaps;
 mod queries;
 mod render;
 mod scanout;
@@ -21,6 +22,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     scanout::register(cases);
     vulkan::register(cases);
     queries::register(cases);
+    heaps::register(cases);
     render::register(cases);
     writeback::register(cases);
 }

@@ -6,23 +6,27 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Trouble};
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
 use crate::devices::Devices;
-use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::dmabuf::{Dmabuf, Identity, SharedFrame};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
 use crate::golden::{self, Blessing, Goldens, Origin};
 use crate::guess::{Known, Suspects, guess};
-use crate::kms::{Layer, NotObservable, Observed, Recoveries, Screen};
+use crate::kms::{Layer, Recoveries, Screen};
+use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::peer::Peer;
 use crate::picture::Picture;
 use crate::png;
+use crate::share::heap::Heap;
+use crate::share::heaps::Kind;
 use crate::udmabuf;
 use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
 
@@ -185,6 +189,36 @@ impl Cx {
         self.devices.screen().map_err(Trouble::Skip)
     }
 
+    /// Every heap of `kind`.
+    ///
+    /// # Errors
+    /// A skip that says why there is none.
+    pub fn heaps(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, Trouble> {
+        self.devices.heaps().of_kind(kind).map_err(Trouble::Skip)
+    }
+
+    /// How many files this process has open.
+    ///
+    /// # Errors
+    /// procfs is not mounted.
+    pub fn open_files(&self) -> Result<usize> {
+        const LIST: &str = "/proc/self/fd";
+        let entries = std::fs::read_dir(LIST).map_err(|error| Error::new("read", LIST, error))?;
+        Ok(entries.count())
+    }
+
+    /// Whether the kernel lists the dma-buf, of whatever process.
+    ///
+    /// # Errors
+    /// A skip if it shows no list.
+    pub fn is_listed(&self, buffer: &Identity) -> Result<bool, Trouble> {
+        const LIST: &str = "/sys/kernel/debug/dma_buf/bufinfo";
+        let text = std::fs::read_to_string(LIST).map_err(|error| Trouble::Skip(format!("{LIST}: {error}")))?;
+        // size, flags, mode, count, exporter, inode, name.
+        let inode = |line: &str| line.split('\t').nth(5)?.trim().parse::<u64>().ok();
+        Ok(text.lines().any(|line| inode(line) == Some(buffer.inode)))
+    }
+
     /// States a fact that every finding of this case will show: `cx.fact("buffer", &shared)`.
     pub fn fact(&mut self, label: &'static str, text: impl fmt::Display) {
         self.case.facts.push((label, text.to_string()));
@@ -284,7 +318,15 @@ impl Cx {
     /// They are not of one length.
     pub fn sees_words(&mut self, reader: impl fmt::Display, target: &[u32], actual: &[u32]) -> Result<()> {
         let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
-        match compare_bytes(&bytes(target), &bytes(actual))? {
+        self.sees_bytes(reader, &bytes(target), &bytes(actual))
+    }
+
+    /// `reader` sees the bytes `actual`, and must see `target`.
+    ///
+    /// # Errors
+    /// They are not of one length.
+    pub fn sees_bytes(&mut self, reader: impl fmt::Display, target: &[u8], actual: &[u8]) -> Result<()> {
+        match compare_bytes(target, actual)? {
             None => self.case.agreed.push(reader.to_string()),
             Some(difference) => {
                 let what = format!("{reader} does not see the target");

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::kms::Screen;
 use crate::peer::Peer;
+use crate::share::heaps::Found;
 use crate::vk::{self, Gpu, Message, Severity, Validation};
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
@@ -53,6 +54,7 @@ pub struct Devices {
     second_instances: BTreeMap<Role, Slot<Gpu>>,
     peers: BTreeMap<Role, Slot<Peer>>,
     screen: Slot<Screen>,
+    heaps: Option<Found>,
 }
 
 impl Devices {
@@ -86,6 +88,11 @@ impl Devices {
     /// Why there is none.
     pub fn screen(&mut self) -> Result<&mut Screen, String> {
         self.screen.get(|| Screen::open(chosen(SCREEN).as_deref()))
+    }
+
+    /// The heaps of this machine, looked for when they are first needed.
+    pub fn heaps(&mut self) -> &Found {
+        self.heaps.get_or_insert_with(Found::on_this_machine)
     }
 
     /// Who plays `role`.

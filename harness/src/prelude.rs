@@ -14,6 +14,9 @@ pub use crate::kms::Layer;
 pub use crate::pattern::Pattern;
 pub use crate::picture::Picture;
 pub use crate::scene::{self, Scene};
+pub use crate::share::agreement::Agreement;
+pub use crate::share::heap::{Heap, Storage};
+pub use crate::share::heaps::Kind;
 pub use crate::vk::{
     BufferRequest, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, ModifierSupport, OffsetBy, Room,
     Tiling, noise_words,

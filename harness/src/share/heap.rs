@@ -5,14 +5,17 @@
 
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::agreement::Agreement;
 use crate::dmabuf::SharedFrame;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a heap can provide, as far as it can be said before anything is allocated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,31 @@ impl Storage {
     /// Storage of the heap `heap` that is kept alive by its dma-buf alone.
     pub fn new(heap: impl Into<String>, shared: SharedFrame) -> Self {
         Self { shared, heap: heap.into(), pages: None, keep: None }
+    }
+
+    /// The bytes in `range`, read from the memfd that holds the pages and not through the dma-buf.
+    ///
+    /// # Errors
+    /// There is no such memfd, or `range` reaches outside.
+    pub fn read_pages(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
+        self.memfd()?.read_exact_at(&mut bytes, range.start).map_err(|error| Error::new("read", self.to_string(), error))?;
+        Ok(bytes)
+    }
+
+    /// Writes `bytes` from byte `at` on to the memfd that holds the pages.
+    ///
+    /// # Errors
+    /// As [`Self::read_pages`].
+    pub fn write_pages(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.memfd()?.write_all_at(bytes, at).map_err(|error| Error::new("write", self.to_string(), error))
+    }
+
+    fn memfd(&self) -> Result<File> {
+        let none = || Error::missing("looking at pages", self.to_string(), "its pages are not in a memfd of ours");
+        let pages = self.pages.as_ref().ok_or_else(none)?;
+        let pages = pages.try_clone().map_err(|error| Error::new("dup", self.to_string(), error))?;
+        Ok(File::from(pages))
     }
 }
 

@@ -1,0 +1,114 @@
+//! What provides backing storage keeps its word: the bytes that were asked for, the same for everybody who looks, and nothing
+//! left behind.
+
+use handover::prelude::*;
+
+/// Kinds of heaps; a case looks at every heap of its kind.
+const KINDS: &[Kind] = &[Kind::Udmabuf, Kind::DmaHeap, Kind::Dumb, Kind::Expbuf, Kind::ContiguousExpbuf];
+
+/// One byte, a page, a page and a byte, and a frame whose rows end within pages.
+const SIZES: &[u64] = &[1, 4096, 4097, 1088 * 130];
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for &kind in KINDS {
+        cases.add(format!("heaps::gives_what_was_asked_for::{kind}"), move |cx| gives_what_was_asked_for(cx, kind));
+        cases.add(format!("heaps::refuses_what_it_does_not_offer::{kind}"), move |cx| refuses(cx, kind));
+        cases.add(format!("heaps::leaves_nothing_behind::{kind}"), move |cx| leaves_nothing_behind(cx, kind));
+    }
+    cases.add("heaps::shows_the_pages_of_its_memfd::udmabuf", shows_the_pages_of_its_memfd);
+}
+
+/// `bytes` bytes, with a frame of one row in them.
+fn agreement(heap: &dyn Heap, bytes: u64) -> Agreement {
+    let plane = Plane { offset: 0, pitch: bytes };
+    let size = px(u32::try_from(bytes).unwrap_or(u32::MAX), 1);
+    Agreement { heap: heap.offer().heap.clone(), frame: Frame::linear(Fourcc::R8, size, plane), bytes }
+}
+
+/// No byte is the one beside it, nor that of another `seed`.
+fn bytes_of(seed: u8, length: u64) -> Vec<u8> {
+    (0..length).map(|n| (n as u8).wrapping_mul(167).wrapping_add((n >> 8) as u8).wrapping_add(seed)).collect()
+}
+
+/// Storage has the size, is a dma-buf of its own, and everybody who maps it sees the same bytes.
+fn gives_what_was_asked_for(cx: &mut Cx, kind: Kind) -> Outcome {
+    for heap in cx.heaps(kind)? {
+        let name = heap.offer().heap.clone();
+        let mut held = Vec::new();
+        for (n, &bytes) in SIZES.iter().enumerate() {
+            let storage = heap.allocate(&agreement(&*heap, bytes))?;
+            let dmabuf = &storage.shared.dmabuf;
+            let identity = dmabuf.identity()?;
+            cx.claim(format!("{name}: size of {bytes} B"), dmabuf.size >= bytes, || {
+                Finding::new(format!("{name} gave {} B for {bytes} B", dmabuf.size))
+            });
+            if heap.offer().cpu {
+                dmabuf.map()?.write(0, &bytes_of(n as u8, bytes))?;
+            }
+            held.push((identity, storage));
+        }
+        // Read when all are there: two that share pages would have overwritten each other.
+        for (n, (identity, storage)) in held.iter().enumerate() {
+            let bytes = SIZES[n];
+            let others = held.iter().filter(|(other, _)| other.inode == identity.inode).count();
+            cx.equals(format!("{name}: buffers with inode {}", identity.inode), 1, others);
+            if heap.offer().cpu {
+                let seen = storage.shared.dmabuf.map()?.read(0..bytes)?;
+                cx.sees_bytes(format!("{name}: another mapping of {bytes} B"), &bytes_of(n as u8, bytes), &seen)?;
+            }
+        }
+    }
+    cx.agree()
+}
+
+/// Nothing, more than is offered, and more than anything has are refused, with the number in the text.
+fn refuses(cx: &mut Cx, kind: Kind) -> Outcome {
+    for heap in cx.heaps(kind)? {
+        let offer = heap.offer().clone();
+        let before = cx.open_files()?;
+        for bytes in [0, offer.largest + 1, u64::MAX] {
+            let said = match heap.allocate(&agreement(&*heap, bytes)) {
+                Ok(storage) => format!("gave {storage}"),
+                Err(error) => error.to_string(),
+            };
+            let clear = said.contains(&format!("{bytes} B")) && said.contains("would be valid");
+            cx.claim(format!("{}: {bytes} B", offer.heap), clear, || {
+                Finding::new(format!("{} does not refuse {bytes} B as it should", offer.heap)).row("said", said)
+            });
+        }
+        cx.equals(format!("{}: files left open", offer.heap), before, cx.open_files()?);
+    }
+    cx.agree()
+}
+
+/// When storage is dropped, the kernel has freed its dma-buf, and no file is left open.
+fn leaves_nothing_behind(cx: &mut Cx, kind: Kind) -> Outcome {
+    for heap in cx.heaps(kind)? {
+        let name = heap.offer().heap.clone();
+        let before = cx.open_files()?;
+        let storage = heap.allocate(&agreement(&*heap, 65536))?;
+        let identity = storage.shared.dmabuf.identity()?;
+        cx.claim(format!("{name}: listed while it lives"), cx.is_listed(&identity)?, || {
+            Finding::new(format!("the kernel does not list {}", storage.shared.dmabuf))
+        });
+        drop(storage);
+        cx.claim(format!("{name}: not listed afterwards"), !cx.is_listed(&identity)?, || {
+            Finding::new(format!("{name} leaks: the kernel still lists its dma-buf {}", identity.inode))
+        });
+        cx.equals(format!("{name}: files left open"), before, cx.open_files()?);
+    }
+    cx.agree()
+}
+
+/// What is written through the dma-buf is what the memfd has, and the other way round.
+fn shows_the_pages_of_its_memfd(cx: &mut Cx) -> Outcome {
+    for heap in cx.heaps(Kind::Udmabuf)? {
+        let bytes = 3 * 4096;
+        let storage = heap.allocate(&agreement(&*heap, bytes))?;
+        storage.shared.dmabuf.map()?.write(0, &bytes_of(1, bytes))?;
+        cx.sees_bytes("memfd", &bytes_of(1, bytes), &storage.read_pages(0..bytes)?)?;
+        storage.write_pages(0, &bytes_of(2, bytes))?;
+        cx.sees_bytes("dma-buf", &bytes_of(2, bytes), &storage.shared.dmabuf.map()?.read(0..bytes)?)?;
+    }
+    cx.agree()
+}
