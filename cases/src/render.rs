@@ -79,12 +79,11 @@ fn is_golden(cx: &mut Cx, scene: Scene) -> Outcome {
 fn is_the_same(cx: &mut Cx, scene: Scene, source: Source) -> Outcome {
     let gpu = cx.gpu(GpuA)?;
     let target = Target::from(rendered_in_own_memory(&gpu, scene)?);
-    let shared = memory_of(cx, source)?;
-    cx.fact("buffer", &shared);
-    let image = gpu.import_image(&shared, &ImportRequest::default())?;
+    let buffer = memory_of(cx, source)?;
+    let image = cx.import(&gpu, &buffer, &ImportRequest::default())?;
     image.render(scene)?;
     cx.sees(GpuA, &target, &image.read_back()?)?;
-    cx.cpu_sees(&shared, &target)?;
+    cx.cpu_sees(&buffer, &target)?;
     cx.agree()
 }
 
@@ -92,10 +91,9 @@ fn is_the_same(cx: &mut Cx, scene: Scene, source: Source) -> Outcome {
 fn is_shown(cx: &mut Cx, scene: Scene) -> Outcome {
     let gpu = cx.gpu(GpuA)?;
     let target = Target::from(rendered_in_own_memory(&gpu, scene)?);
-    let shared = memory_of(cx, Source::Udmabuf)?;
-    cx.fact("buffer", &shared);
-    gpu.import_image(&shared, &ImportRequest::default())?.render(scene)?;
-    cx.screen_shows(&[(Layer::whole(&shared), &target)])?;
+    let buffer = memory_of(cx, Source::Udmabuf)?;
+    cx.import(&gpu, &buffer, &ImportRequest::default())?.render(scene)?;
+    cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
     cx.agree()
 }
 
@@ -112,17 +110,21 @@ fn rendered_in_own_memory(gpu: &Gpu, scene: Scene) -> Result<Picture> {
 }
 
 /// A frame of the scenes' size in memory of `source`, with an old pattern in it.
-fn memory_of(cx: &mut Cx, source: Source) -> Result<SharedFrame, Trouble> {
-    let exporter = match source {
-        Source::Screen => Err(cx.screen()?.dumb(FOURCC, scene::SIZE)?),
-        Source::Udmabuf => Err(cx.udmabuf(FOURCC, scene::SIZE)?),
-        Source::SecondInstance => Ok(cx.second_instance(GpuA)?),
-        Source::OtherDriver => Ok(cx.gpu(GpuB)?),
+fn memory_of(cx: &mut Cx, source: Source) -> Result<Buffer, Trouble> {
+    let buffer = match source {
+        Source::Screen => {
+            let dumb = cx.screen()?.dumb(FOURCC, scene::SIZE)?;
+            cx.publish(Guest::Screen, dumb)?
+        }
+        Source::Udmabuf => {
+            let gpu = cx.gpu(GpuA)?;
+            cx.udmabuf(FOURCC, scene::SIZE, &[Guest::Gpu(&gpu), Guest::Cpu])?
+        }
+        Source::SecondInstance | Source::OtherDriver => {
+            let gpu = if matches!(source, Source::OtherDriver) { cx.gpu(GpuB)? } else { cx.second_instance(GpuA)? };
+            cx.draw(&gpu, &NewFrame::of(FOURCC, scene::SIZE), 5)?.buffer
+        }
     };
-    let shared = match exporter {
-        Ok(gpu) => cx.draw(&gpu, &NewFrame::of(FOURCC, scene::SIZE), 5)?.shared,
-        Err(shared) => shared,
-    };
-    shared.write(&Pattern { stamp: 5 }.picture(FOURCC, scene::SIZE)?)?;
-    Ok(shared)
+    cx.cpu_writes(&buffer, &Pattern { stamp: 5 }.picture(FOURCC, scene::SIZE)?)?;
+    Ok(buffer)
 }

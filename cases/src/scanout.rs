@@ -75,10 +75,10 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         ("one_column", Rect { x: 125, y: 0, size: px(1, 130) }),
     ] {
         let frame = NewFrame::of(Fourcc::XR24, SIZE);
-        add(cases, format!("crops::{name}"), GpuA, &frame, move |shared| Layer {
+        add(cases, format!("crops::{name}"), GpuA, &frame, move |buffer| Layer {
             crop,
             at: (11, 5),
-            ..Layer::whole(shared)
+            ..Layer::whole(buffer)
         });
     }
     cases
@@ -104,8 +104,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
 }
 
 /// Shows all of a frame at the top left.
-fn whole(shared: &SharedFrame) -> Layer<'_> {
-    Layer::whole(shared)
+fn whole(buffer: &Buffer) -> Layer<'_, Buffer> {
+    Layer::whole(buffer)
 }
 
 fn add<'c>(
@@ -113,7 +113,7 @@ fn add<'c>(
     claim: String,
     gpu: Role,
     frame: &NewFrame,
-    layer: impl for<'a> Fn(&'a SharedFrame) -> Layer<'a> + Send + Sync + 'static,
+    layer: impl for<'a> Fn(&'a Buffer) -> Layer<'a, Buffer> + Send + Sync + 'static,
 ) -> &'c mut Case<Cx> {
     let frame = frame.clone();
     let format = frame.fourcc.to_string();
@@ -131,12 +131,12 @@ fn shows_what_was_drawn(
     cx: &mut Cx,
     gpu: Role,
     frame: &NewFrame,
-    layer: &dyn for<'a> Fn(&'a SharedFrame) -> Layer<'a>,
+    layer: &dyn for<'a> Fn(&'a Buffer) -> Layer<'a, Buffer>,
 ) -> Outcome {
     let gpu = cx.gpu(gpu)?;
     let drawn = cx.draw(&gpu, frame, 7)?;
-    cx.cpu_sees(&drawn.shared, &drawn.target)?;
-    cx.screen_shows(&[(layer(&drawn.shared), &drawn.target)])?;
+    cx.cpu_sees(&drawn.buffer, &drawn.target)?;
+    cx.screen_shows(&[(layer(&drawn.buffer), &drawn.target)])?;
     cx.agree()
 }
 
@@ -145,12 +145,12 @@ fn tells_two_frames_apart(cx: &mut Cx) -> Outcome {
     let gpu = cx.gpu(GpuA)?;
     let first = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), 3)?;
     let second = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), 4)?;
-    let one = cx.screen()?.show(&[Layer::whole(&first.shared)], None)?;
-    let other = cx.screen()?.show(&[Layer::whole(&second.shared)], None)?;
+    let one = cx.show(&[Layer::whole(&first.buffer)])?;
+    let other = cx.show(&[Layer::whole(&second.buffer)])?;
     cx.differ("writeback of two frames", one.writeback, other.writeback)?;
     cx.differ("CRC of two frames", one.crc.map(|crc| crc.values), other.crc.map(|crc| crc.values))?;
-    cx.screen_shows(&[(Layer::whole(&first.shared), &first.target)])?;
-    cx.screen_shows(&[(Layer::whole(&second.shared), &second.target)])?;
+    cx.screen_shows(&[(Layer::whole(&first.buffer), &first.target)])?;
+    cx.screen_shows(&[(Layer::whole(&second.buffer), &second.target)])?;
     cx.agree()
 }
 
@@ -159,10 +159,10 @@ fn shows_a_redrawn_frame(cx: &mut Cx) -> Outcome {
     let gpu = cx.gpu(GpuA)?;
     let mut drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), 1)?;
     for stamp in 2..6 {
-        cx.screen_shows(&[(Layer::whole(&drawn.shared), &drawn.target)])?;
-        drawn.redraw(stamp)?;
+        cx.screen_shows(&[(Layer::whole(&drawn.buffer), &drawn.target)])?;
+        cx.redraw(&gpu, &mut drawn, stamp)?;
     }
-    cx.screen_shows(&[(Layer::whole(&drawn.shared), &drawn.target)])?;
+    cx.screen_shows(&[(Layer::whole(&drawn.buffer), &drawn.target)])?;
     cx.agree()
 }
 
@@ -172,8 +172,9 @@ fn shows_its_own_buffer(cx: &mut Cx, gpu: Role) -> Outcome {
     let mut shared = cx.screen()?.dumb(Fourcc::XR24, px(DUMB_WIDTH, SIZE.height + 16))?;
     shared.frame.size.height = SIZE.height;
     let gpu = cx.gpu(gpu)?;
-    let target = cx.draw_into(&gpu, &shared, 9)?;
-    cx.cpu_sees(&shared, &target)?;
-    cx.screen_shows(&[(Layer::whole(&shared), &target)])?;
+    let buffer = cx.publish(Guest::Screen, shared)?;
+    let target = cx.draw_into(&gpu, &buffer, 9)?;
+    cx.cpu_sees(&buffer, &target)?;
+    cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
     cx.agree()
 }

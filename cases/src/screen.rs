@@ -43,21 +43,21 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
 
 /// A buffer of plain pages, written by the CPU, imported by the screen.
 fn shows_what_the_cpu_wrote(cx: &mut Cx, fourcc: Fourcc) -> Outcome {
-    let shared = cx.udmabuf(fourcc, SIZE)?;
-    shows(cx, &shared)
+    let buffer = cx.udmabuf(fourcc, SIZE, &[Guest::Cpu, Guest::Screen])?;
+    shows(cx, &buffer, fourcc)
 }
 
 /// A dumb buffer of the screen, written by the CPU through its dma-buf.
 fn shows_its_own_memory(cx: &mut Cx) -> Outcome {
-    let shared = cx.screen()?.dumb(Fourcc::XR24, SIZE)?;
-    shows(cx, &shared)
+    let dumb = cx.screen()?.dumb(Fourcc::XR24, SIZE)?;
+    let buffer = cx.publish(Guest::Screen, dumb)?;
+    shows(cx, &buffer, Fourcc::XR24)
 }
 
-fn shows(cx: &mut Cx, shared: &SharedFrame) -> Outcome {
-    cx.fact("buffer", shared);
-    let target = Target::stamped(7, shared.frame.fourcc, shared.frame.size)?;
-    shared.write(&target.picture)?;
-    cx.cpu_sees(shared, &target)?;
-    cx.screen_shows(&[(Layer::whole(shared), &target)])?;
+fn shows(cx: &mut Cx, buffer: &Buffer, fourcc: Fourcc) -> Outcome {
+    let target = Target::stamped(7, fourcc, SIZE)?;
+    cx.cpu_writes(buffer, &target.picture)?;
+    cx.cpu_sees(buffer, &target)?;
+    cx.screen_shows(&[(Layer::whole(buffer), &target)])?;
     cx.agree()
 }

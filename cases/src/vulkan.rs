@@ -113,29 +113,30 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
 /// A drawn image crosses the route and is read at the far end and by the CPU.
 fn image_arrives(cx: &mut Cx, route: Route, fourcc: Fourcc) -> Outcome {
     let (from, to) = route.ends();
-    let (shared, target) = match route {
+    let (buffer, target) = match route {
         FromPeer(..) => {
             let shared = cx.peer(from)?.draw(fourcc, SIZE, 7)?;
-            cx.fact("buffer", &shared);
-            (shared, Target::stamped(7, fourcc, SIZE)?)
+            (cx.publish(Guest::Peer(from), shared)?, Target::stamped(7, fourcc, SIZE)?)
         }
         _ => {
             let gpu = cx.gpu(from)?;
             let drawn = cx.draw(&gpu, &NewFrame::of(fourcc, SIZE), 7)?;
-            (drawn.shared, drawn.target)
+            (drawn.buffer, drawn.target)
         }
     };
-    cx.cpu_sees(&shared, &target)?;
+    cx.cpu_sees(&buffer, &target)?;
     let importer = match route {
         ToPeer(..) => {
-            let seen = cx.peer(to)?.read(&shared, false)?;
+            let seen = cx.mapped(&Guest::Peer(to), &buffer, Access::Read, |cx, shared| {
+                Ok(cx.peer(to)?.read(shared, false)?)
+            })?;
             cx.sees(format!("a process with {to}"), &target, &seen)?;
             return cx.agree();
         }
         SecondInstance(role) => cx.second_instance(role)?,
         Device(..) | FromPeer(..) => cx.gpu(to)?,
     };
-    cx.gpu_sees(to, &importer, &shared, &ImportRequest::default(), &target)?;
+    cx.gpu_sees(to, &importer, &buffer, &ImportRequest::default(), &target)?;
     cx.agree()
 }
 
@@ -143,9 +144,9 @@ fn image_arrives(cx: &mut Cx, route: Route, fourcc: Fourcc) -> Outcome {
 fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, offset_by: OffsetBy) -> Outcome {
     let (exporter, importer) = (cx.gpu(from)?, cx.gpu(to)?);
     let drawn = cx.draw(&exporter, frame, 7)?;
-    cx.cpu_sees(&drawn.shared, &drawn.target)?;
+    cx.cpu_sees(&drawn.buffer, &drawn.target)?;
     let how = ImportRequest { dedicated: frame.room == Room::Dedicated, offset_by };
-    cx.gpu_sees(to, &importer, &drawn.shared, &how, &drawn.target)?;
+    cx.gpu_sees(to, &importer, &drawn.buffer, &how, &drawn.target)?;
     cx.agree()
 }
 
@@ -153,9 +154,9 @@ fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, o
 fn importer_draws(cx: &mut Cx, from: Role, to: Role) -> Outcome {
     let (exporter, importer) = (cx.gpu(from)?, cx.gpu(to)?);
     let drawn = cx.draw(&exporter, &NewFrame::of(Fourcc::XR24, SIZE), 7)?;
-    let target = cx.draw_into(&importer, &drawn.shared, 8)?;
+    let target = cx.draw_into(&importer, &drawn.buffer, 8)?;
     cx.sees(from, &target, &drawn.image.read_back()?)?;
-    cx.cpu_sees(&drawn.shared, &target)?;
+    cx.cpu_sees(&drawn.buffer, &target)?;
     cx.agree()
 }
 
@@ -223,6 +224,6 @@ fn opaque_buffer(cx: &mut Cx, gpu: Role) -> Outcome {
 fn draws_with_any_pitch(cx: &mut Cx, gpu: Role) -> Outcome {
     let gpu = cx.gpu(gpu)?;
     let drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE).padded(64), 7)?;
-    cx.cpu_sees(&drawn.shared, &drawn.target)?;
+    cx.cpu_sees(&drawn.buffer, &drawn.target)?;
     cx.agree()
 }

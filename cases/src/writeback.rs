@@ -26,7 +26,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
 /// loses jobs too, only less often; see the finding.
 fn is_not_lost(cx: &mut Cx, jobs: u32, pause: Duration) -> Outcome {
     let black = cx.screen()?.dumb(Fourcc::XR24, px(64, 64))?;
-    cx.screen()?.show(&[Layer::whole(&black)], None)?;
+    let black = cx.publish(Guest::Screen, black)?;
+    cx.show(&[Layer::whole(&black)])?;
     let race = cx.screen()?.race_writeback(jobs, pause)?;
     cx.claim("writeback fences", race.lost == 0, || {
         Finding::new(format!("{} of {} writebacks were lost: their fences did not signal", race.lost, race.jobs))

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
+use crate::placement::Placement;
 
 /// The part a device plays in a case. Names of devices never appear in a case; roles do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -171,8 +172,27 @@ pub struct CaseNotes {
 pub struct Record {
     /// Golden images that were written, relative to the repository.
     pub blessed: Vec<String>,
+    /// Every mapping, as the kernel showed it, in the order in which they ended.
+    pub mappings: Vec<MappingRecord>,
     /// What was measured, by name with its unit: `stall_ms`.
     pub figures: BTreeMap<String, f64>,
+}
+
+/// One access of one device to a buffer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MappingRecord {
+    /// Who.
+    pub device: String,
+    /// `read` or `write`.
+    pub access: String,
+    /// Which storage of its buffer it was, counted from 1.
+    pub generation: u64,
+    /// How long mapping waited for storage to be made or moved, in ms.
+    pub stalled_ms: f64,
+    /// Where the buffer was.
+    pub placement: Placement,
+    /// The constraints of the device that could not be checked, and why not; never a pass.
+    pub unchecked: Vec<String>,
 }
 
 /// The devices and facilities that bodies work with; one per worker process, kept over many cases.

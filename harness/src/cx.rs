@@ -12,11 +12,11 @@ use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need,
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
 use crate::devices::Devices;
-use crate::dmabuf::{Dmabuf, Identity, SharedFrame};
+use crate::dmabuf::{Dmabuf, Identity};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
-use crate::frame::{Frame, Plane, Size};
+use crate::frame::{Plane, Size};
 use crate::golden::{self, Blessing, Goldens, Origin};
 use crate::guess::{Known, Suspects, guess};
 use crate::kms::{Layer, Recoveries, Screen};
@@ -24,13 +24,19 @@ use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::peer::Peer;
 use crate::picture::Picture;
+use crate::placement::Observer;
 use crate::png;
-use crate::share::heap::Heap;
+use crate::share::agreement::Wish;
+use crate::share::buffer::{Attachment, Buffer, Mapping};
+use crate::share::core::Access;
+use crate::share::heap::{Heap, Heaps};
 use crate::share::heaps::Kind;
-use crate::udmabuf;
 use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
 
 mod needs;
+mod sharing;
+
+pub use sharing::{Guest, Imported};
 
 /// What a reader must see.
 #[derive(Clone, Debug)]
@@ -117,29 +123,18 @@ pub struct Drawn {
     /// The exporter's image.
     pub image: Image,
     /// What was handed out.
-    pub shared: SharedFrame,
+    pub buffer: Buffer,
     /// What every reader must see in it.
     pub target: Target,
-}
-
-impl Drawn {
-    /// The exporter draws the pattern of `stamp` over what is there.
-    ///
-    /// # Errors
-    /// The driver fails.
-    pub fn redraw(&mut self, stamp: u32) -> Result<()> {
-        self.image.draw_pattern(stamp)?;
-        let picture = Pattern { stamp }.picture(self.shared.frame.fourcc, self.shared.frame.size)?;
-        let before = std::mem::replace(&mut self.target.picture, picture);
-        self.target.before = Some(before);
-        Ok(())
-    }
 }
 
 /// The bench that cases run on.
 #[derive(Default)]
 pub struct Cx {
     devices: Devices,
+    observer: Option<Observer>,
+    /// What the screen shows, for as long as it does.
+    on_screen: Vec<Mapping>,
     case: Running,
 }
 
@@ -153,6 +148,8 @@ struct Running {
     agreed: Vec<String>,
     disagreed: Vec<Finding>,
     record: Record,
+    /// Devices that take part in a buffer until the case ends.
+    attached: Vec<Attachment>,
     concluded: bool,
 }
 
@@ -219,6 +216,11 @@ impl Cx {
         Ok(text.lines().any(|line| inode(line) == Some(buffer.inode)))
     }
 
+    /// What looks at the kernel; opened by the first case.
+    fn observer(&mut self) -> &mut Observer {
+        self.observer.get_or_insert_with(Observer::open)
+    }
+
     /// States a fact that every finding of this case will show: `cx.fact("buffer", &shared)`.
     pub fn fact(&mut self, label: &'static str, text: impl fmt::Display) {
         self.case.facts.push((label, text.to_string()));
@@ -229,42 +231,60 @@ impl Cx {
     ///
     /// # Errors
     /// The driver fails.
-    pub fn draw(&mut self, gpu: &Gpu, frame: &NewFrame, stamp: u32) -> Result<Drawn> {
+    pub fn draw(&mut self, gpu: &Gpu, frame: &NewFrame, stamp: u32) -> Result<Drawn, Trouble> {
         let image = gpu.create_image(&frame.request()?)?;
         let shared = image.export_dmabuf()?;
-        self.fact("buffer", &shared);
         self.fact("drawn by", gpu.identity());
-        let target = Target::stamped(stamp, frame.fourcc, frame.size)?;
-        shared.write(&Pattern { stamp: stamp.wrapping_sub(1) }.picture(frame.fourcc, frame.size)?)?;
-        image.draw_pattern(stamp)?;
-        Ok(Drawn { image, shared, target })
+        let before = Pattern { stamp: stamp.wrapping_sub(1) }.picture(frame.fourcc, frame.size)?;
+        let buffer = self.publish(Guest::Gpu(gpu), shared)?;
+        self.cpu_writes(&buffer, &before)?;
+        self.mapped(&Guest::Gpu(gpu), &buffer, Access::Write, |_, _| Ok(image.draw_pattern(stamp)?))?;
+        let picture = Pattern { stamp }.picture(frame.fourcc, frame.size)?;
+        Ok(Drawn { image, buffer, target: Target { picture, before: Some(before) } })
     }
 
-    /// `gpu` imports `shared` and draws the pattern of `stamp` into it, over what the CPU seeded as in [`Self::draw`].
+    /// The exporter draws the pattern of `stamp` over what is in `drawn`.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn redraw(&mut self, gpu: &Gpu, drawn: &mut Drawn, stamp: u32) -> Result<(), Trouble> {
+        let Drawn { image, buffer, target } = drawn;
+        self.mapped(&Guest::Gpu(gpu), buffer, Access::Write, |_, _| Ok(image.draw_pattern(stamp)?))?;
+        let picture = Pattern { stamp }.picture(image.fourcc(), image.size())?;
+        target.before = Some(std::mem::replace(&mut target.picture, picture));
+        Ok(())
+    }
+
+    /// `gpu` imports `buffer` and draws the pattern of `stamp` into it, over what the CPU seeded as in [`Self::draw`].
     ///
     /// # Errors
     /// The import or the draw fails.
-    pub fn draw_into(&mut self, gpu: &Gpu, shared: &SharedFrame, stamp: u32) -> Result<Target> {
-        self.fact("buffer", shared);
+    pub fn draw_into(&mut self, gpu: &Gpu, buffer: &Buffer, stamp: u32) -> Result<Target, Trouble> {
         self.fact("drawn by", gpu.identity());
-        let target = Target::stamped(stamp, shared.frame.fourcc, shared.frame.size)?;
-        let image = gpu.import_image(shared, &ImportRequest::default())?;
+        let Wish { fourccs, size } = buffer.wish();
+        let target = Target::stamped(stamp, fourccs[0], *size)?;
         if let Some(before) = &target.before {
-            shared.write(before)?;
+            self.cpu_writes(buffer, before)?;
         }
-        image.draw_pattern(stamp)?;
+        self.import(gpu, buffer, &ImportRequest::default())?.draw_pattern(stamp)?;
         Ok(target)
     }
 
-    /// A LINEAR frame in a udmabuf, with a pitch that every driver takes.
+    /// The CPU writes `picture` into `buffer`.
     ///
     /// # Errors
-    /// This machine has no udmabuf, or the kernel refuses.
-    pub fn udmabuf(&self, fourcc: Fourcc, size: Size) -> Result<SharedFrame> {
-        let bytes = fourcc.pixel().map_or(1, |pixel| pixel.bytes);
-        let pitch = (u64::from(size.width) * u64::from(bytes)).next_multiple_of(256);
-        // Drivers may ask for whole pages after the last row.
-        udmabuf::for_frame(Frame::linear(fourcc, size, Plane { offset: 0, pitch }), 65536)
+    /// The buffer can't be mapped or addressed.
+    pub fn cpu_writes(&mut self, buffer: &Buffer, picture: &Picture) -> Result<(), Trouble> {
+        self.mapped(&Guest::Cpu, buffer, Access::Write, |_, shared| Ok(shared.write(picture)?))
+    }
+
+    /// A LINEAR frame in pages of nobody's, with a layout that all of `guests` take.
+    ///
+    /// # Errors
+    /// This machine has no udmabuf, or a device can't be asked for its constraints.
+    pub fn udmabuf(&mut self, fourcc: Fourcc, size: Size, guests: &[Guest<'_>]) -> Result<Buffer, Trouble> {
+        let heap = self.devices.heaps().of_kind(Kind::Udmabuf).map_err(Trouble::Skip)?;
+        self.share(fourcc, size, Heaps::new(heap), guests)
     }
 
     /// `reader` sees `actual`, and must see `target` to the bit.
@@ -392,18 +412,19 @@ impl Cx {
         if holds { self.case.agreed.push(what.to_string()) } else { self.case.disagreed.push(finding()) }
     }
 
-    /// The CPU looks at `shared` by its own addressing.
+    /// The CPU looks at `buffer` by its own addressing.
     ///
     /// # Errors
     /// The buffer can't be mapped or addressed.
-    pub fn cpu_sees(&mut self, shared: &SharedFrame, target: &Target) -> Result<()> {
-        let actual = shared.read_back()?;
-        let pitch = shared.frame.packed()?.pitch;
-        let suspects = Suspects { known: &[], pitch: Some(pitch) };
-        self.sees_within("cpu", target, &actual, &Tolerance::Exact, &suspects)
+    pub fn cpu_sees(&mut self, buffer: &Buffer, target: &Target) -> Result<(), Trouble> {
+        self.mapped(&Guest::Cpu, buffer, Access::Read, |cx, shared| {
+            let actual = shared.read_back()?;
+            let suspects = Suspects { known: &[], pitch: Some(shared.frame.packed()?.pitch) };
+            Ok(cx.sees_within("cpu", target, &actual, &Tolerance::Exact, &suspects)?)
+        })
     }
 
-    /// The GPU imports `shared` and copies it out.
+    /// The GPU imports `buffer` and copies it out.
     ///
     /// # Errors
     /// The import or the copy fails.
@@ -411,12 +432,12 @@ impl Cx {
         &mut self,
         reader: impl fmt::Display,
         gpu: &Gpu,
-        shared: &SharedFrame,
+        buffer: &Buffer,
         how: &ImportRequest,
         target: &Target,
-    ) -> Result<()> {
-        let actual = gpu.import_image(shared, how)?.read_back()?;
-        self.sees(reader, target, &actual)
+    ) -> Result<(), Trouble> {
+        let actual = self.import(gpu, buffer, how)?.read_back()?;
+        Ok(self.sees(reader, target, &actual)?)
     }
 
     /// The screen shows `layers`, the lowest first, and must show their targets: seen through writeback and CRC, as far as
@@ -424,10 +445,10 @@ impl Cx {
     ///
     /// # Errors
     /// The screen can't show them, or has neither writeback nor CRC.
-    pub fn screen_shows(&mut self, layers: &[(Layer<'_>, &Target)]) -> Result<(), Trouble> {
+    pub fn screen_shows(&mut self, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<(), Trouble> {
+        let plain: Vec<Layer<'_, Buffer>> = layers.iter().map(|(layer, _)| *layer).collect();
+        let shown = self.show(&plain)?;
         let screen = self.screen()?;
-        let plain: Vec<Layer<'_>> = layers.iter().map(|(layer, _)| *layer).collect();
-        let shown = screen.show(&plain, None)?;
         let size = screen.size();
         let is_vkms = screen.identity().driver == "vkms";
         let expected: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
@@ -441,7 +462,7 @@ impl Cx {
                 observed = true;
                 let mut exact = true;
                 for (layer, _) in layers {
-                    exact &= is_vkms || compose::tolerance(layer.frame.frame.fourcc, actual.fourcc)? == 0;
+                    exact &= is_vkms || compose::tolerance(layer.frame.wish().fourccs[0], actual.fourcc)? == 0;
                 }
                 let tolerance = if exact {
                     Tolerance::Exact
@@ -483,17 +504,16 @@ impl Cx {
     }
 
     /// The CRC of the targets shown from dumb buffers.
-    fn crc_of_cpu_written(&mut self, layers: &[(Layer<'_>, &Target)]) -> Result<Vec<u32>, Trouble> {
-        let screen = self.screen()?;
-        let mut frames = Vec::new();
+    fn crc_of_cpu_written(&mut self, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<Vec<u32>, Trouble> {
+        let mut buffers = Vec::new();
         for (_, target) in layers {
-            let dumb = screen.dumb(target.picture.fourcc, target.picture.size)?;
-            dumb.write(&target.picture)?;
-            frames.push(dumb);
+            let dumb = self.screen()?.dumb(target.picture.fourcc, target.picture.size)?;
+            let buffer = self.publish(Guest::Screen, dumb)?;
+            self.cpu_writes(&buffer, &target.picture)?;
+            buffers.push(buffer);
         }
-        let dumb: Vec<Layer<'_>> =
-            layers.iter().zip(&frames).map(|((layer, _), frame)| Layer { frame, ..*layer }).collect();
-        match screen.show(&dumb, None)?.crc {
+        let layers: Vec<_> = layers.iter().zip(&buffers).map(|((layer, _), buffer)| layer.with(buffer)).collect();
+        match self.show(&layers)?.crc {
             Ok(crc) => Ok(crc.values),
             Err(why) => Err(Trouble::Skip(why.to_string())),
         }
@@ -557,6 +577,7 @@ impl Bench for Cx {
     }
 
     fn begin(&mut self, start: CaseStart) {
+        self.observer().mark();
         let _ = vk::take_messages();
         self.case =
             Running { name: start.name, artifacts: start.artifacts, golden: start.golden, ..Running::default() };

@@ -90,6 +90,19 @@ impl Devices {
         self.screen.get(|| Screen::open(chosen(SCREEN).as_deref()))
     }
 
+    /// What verdicts call `gpu`, by the role in which it was opened.
+    pub fn name_of(&self, gpu: &Gpu) -> String {
+        let found = |slots: &BTreeMap<Role, Slot<Gpu>>| {
+            let mut open = slots.iter().filter(|(_, slot)| matches!(slot, Slot::Open(open) if open.is(gpu)));
+            open.next().map(|(role, _)| *role)
+        };
+        match (found(&self.gpus), found(&self.second_instances)) {
+            (Some(role), _) => role.to_string(),
+            (None, Some(role)) => format!("second instance of {role}"),
+            (None, None) => gpu.identity().to_string(),
+        }
+    }
+
     /// The heaps of this machine, looked for when they are first needed.
     pub fn heaps(&mut self) -> &Found {
         self.heaps.get_or_insert_with(Found::on_this_machine)

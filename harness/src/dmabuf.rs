@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::frame::Frame;
+use crate::frame::{Frame, Framed, Size};
 use crate::observed::Observed;
 use crate::picture::Picture;
 
@@ -161,6 +161,12 @@ impl SharedFrame {
         let rows = picture.bytes.chunks_exact((at.row as usize).max(1));
         let placed = (0u64..).zip(rows).map(|(y, row)| (at.offset + y * at.pitch, row));
         self.dmabuf.map()?.write_all(placed)
+    }
+}
+
+impl Framed for SharedFrame {
+    fn size(&self) -> Size {
+        self.frame.size
     }
 }
 

@@ -38,6 +38,12 @@ pub struct Plane {
     pub pitch: u64,
 }
 
+/// Something that holds a frame.
+pub trait Framed {
+    /// Width and height of the frame.
+    fn size(&self) -> Size;
+}
+
 /// A picture in a buffer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {

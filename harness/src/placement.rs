@@ -115,7 +115,19 @@ impl Segments {
     }
 }
 
+/// So many segments are kept in a report.
+const ABRIDGED: usize = 32;
+
 impl Placement {
+    /// With as much of the scatter list as a report keeps; the count stays that of all.
+    #[must_use]
+    pub fn abridged(mut self) -> Self {
+        if let Ok(segments) = &mut self.segments {
+            segments.list.truncate(ABRIDGED);
+        }
+        self
+    }
+
     /// With the heap that provided the buffer, and its memory type.
     #[must_use]
     pub fn known_as(self, heap: Option<&str>, memory: Option<&str>) -> Self {

@@ -4,7 +4,7 @@ pub use crate::case::Role::{self, Cpu, GpuA, GpuB, Screen};
 pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
 pub use crate::compare::Tolerance;
 pub use crate::compose::Rect;
-pub use crate::cx::{Cx, Drawn, NewFrame, Target};
+pub use crate::cx::{Cx, Drawn, Guest, NewFrame, Target};
 pub use crate::dmabuf::SharedFrame;
 pub use crate::error::Result;
 pub use crate::finding::Finding;
@@ -15,6 +15,8 @@ pub use crate::pattern::Pattern;
 pub use crate::picture::Picture;
 pub use crate::scene::{self, Scene};
 pub use crate::share::agreement::Agreement;
+pub use crate::share::buffer::Buffer;
+pub use crate::share::core::Access;
 pub use crate::share::heap::{Heap, Storage};
 pub use crate::share::heaps::Kind;
 pub use crate::vk::{

@@ -12,15 +12,15 @@ use crate::compose::{self, Rect};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
-use crate::frame::Size;
+use crate::frame::{Framed, Size};
 use crate::observed::{NotObservable, Observed};
 use crate::picture::Picture;
 
 /// A frame on the screen.
-#[derive(Clone, Copy, Debug)]
-pub struct Layer<'a> {
+#[derive(Debug)]
+pub struct Layer<'a, F = SharedFrame> {
     /// The frame.
-    pub frame: &'a SharedFrame,
+    pub frame: &'a F,
     /// The part of it that is shown, in pixels.
     pub crop: Rect,
     /// Where the crop's top left pixel goes, in pixels from the screen's top left.
@@ -29,10 +29,29 @@ pub struct Layer<'a> {
     pub fence: Option<BorrowedFd<'a>>,
 }
 
-impl<'a> Layer<'a> {
+impl<F> Clone for Layer<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Layer<'_, F> {}
+
+impl<'a, F> Layer<'a, F> {
     /// All of `frame` at the screen's top left.
-    pub fn whole(frame: &'a SharedFrame) -> Self {
-        Self { frame, crop: Rect::whole(frame.frame.size), at: (0, 0), fence: None }
+    pub fn whole(frame: &'a F) -> Self
+    where
+        F: Framed,
+    {
+        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None }
+    }
+
+    /// Another frame in the same place.
+    pub fn with<'b, G>(&self, frame: &'b G) -> Layer<'b, G>
+    where
+        'a: 'b,
+    {
+        Layer { frame, crop: self.crop, at: self.at, fence: self.fence }
     }
 
     /// The same layer for [`compose::compose`], of the pixels that the frame should hold.

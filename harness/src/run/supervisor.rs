@@ -324,7 +324,7 @@ mod tests {
 
     const HELLO: &str = r#"echo '{"is":"hello","kernel":"7.3","no_kernel_log":null}'"#;
     const ANSWERS: &str = r#"echo '{"is":"began"}'
-        echo '{"is":"done","verdict":"pass","text":"","duration_ms":1,"kernel_log":[],"record":{"blessed":[],"figures":{}}}'"#;
+        echo '{"is":"done","verdict":"pass","text":"","duration_ms":1,"kernel_log":[],"record":{"blessed":[],"mappings":[],"figures":{}}}'"#;
 
     fn case() -> CaseInfo {
         CaseInfo {

@@ -15,6 +15,7 @@ use super::heap::{Heaps, Offer, Storage};
 use super::refused::ShareError;
 use crate::dmabuf::SharedFrame;
 use crate::error::Error;
+use crate::frame::{Framed, Size};
 
 /// How long calls of this module wait unless they are told otherwise: a frame at 1 Hz and then some.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -110,6 +111,11 @@ impl Buffer {
         self.core.storage()
     }
 
+    /// What it holds, or is to hold.
+    pub fn wish(&self) -> &Wish {
+        &self.core.backing().wish
+    }
+
     /// Who takes part.
     pub fn parties(&self) -> Vec<Party> {
         self.core.parties()
@@ -123,6 +129,12 @@ impl Buffer {
     /// Every move so far.
     pub fn moves(&self) -> Vec<Moved> {
         self.core.moves()
+    }
+}
+
+impl Framed for Buffer {
+    fn size(&self) -> Size {
+        self.wish().size
     }
 }
 
@@ -230,6 +242,12 @@ impl RealBacking {
     }
 
     fn agreements(&self, parties: &[Party], now: Option<&Storage>) -> Result<Vec<Agreement>, ShareError> {
+        if let (Some(now), true) = (now, self.heaps.is_empty()) {
+            // Whoever it suits already is no reason.
+            for party in parties {
+                self.suits(now, party).map_err(|why| ShareError::Unsuited { who: party.name.clone(), why })?;
+            }
+        }
         // Contents can be moved, but not converted.
         let fourccs = now.map_or_else(|| self.wish.fourccs.clone(), |now| vec![now.shared.frame.fourcc]);
         Ok(agree(&Wish { fourccs, ..self.wish }, parties, &self.heaps.offers())?)
@@ -256,11 +274,15 @@ impl Backing for RealBacking {
         Err(ShareError::NoStorage(tried))
     }
 
-    fn suits(&self, storage: &Storage, party: &Party) -> bool {
+    fn suits(&self, storage: &Storage, party: &Party) -> Result<(), String> {
         let SharedFrame { dmabuf, frame } = &storage.shared;
         let agreement = Agreement { heap: storage.heap.clone(), frame: frame.clone(), bytes: dmabuf.size };
         let heap = self.heaps.get(&storage.heap).map(|heap| heap.offer());
-        heap.or(self.exporter.as_ref()).is_some_and(|offer| suits(&agreement, offer, party).is_ok())
+        let offer = heap.or(self.exporter.as_ref());
+        offer.map_or_else(
+            || Err(format!("{} is not a heap any more", storage.heap)),
+            |offer| suits(&agreement, offer, party),
+        )
     }
 
     fn relocate(&self, from: &Storage, to: &Storage) -> Result<(), ShareError> {

@@ -33,8 +33,11 @@ pub trait Backing: Send + Sync {
     /// Nothing suits them all, or what would suit them can't be had. Nothing stays allocated then.
     fn allocate(&self, parties: &[Party], now: Option<&Self::Storage>) -> Result<Self::Storage, ShareError>;
 
-    /// Whether `party` can work with `storage` as it is.
-    fn suits(&self, storage: &Self::Storage, party: &Party) -> bool;
+    /// Whether `party` can work with `storage` as it is; quick, since it is asked under the lock.
+    ///
+    /// # Errors
+    /// The constraint that it breaks.
+    fn suits(&self, storage: &Self::Storage, party: &Party) -> Result<(), String>;
 
     /// Copies the contents of `from` to `to`, and lets everything that shows `from` for good show `to`. Nobody maps `from`.
     ///
@@ -221,7 +224,7 @@ impl<B: Backing> Core<B> {
         party.constraints.check().map_err(|why| ShareError::Invalid { who: party.name.clone(), why })?;
         let deadline = after(patience);
         let (state, _) = self.settled(deadline)?;
-        let moves = state.storage.as_ref().is_some_and(|storage| !self.backing.suits(storage, &party));
+        let moves = state.storage.as_ref().is_some_and(|storage| self.backing.suits(storage, &party).is_err());
         let (_retired, mut state) = if moves { self.change(state, Some(&party), deadline)? } else { (None, state) };
         Ok(state.join(party))
     }
@@ -238,7 +241,7 @@ impl<B: Backing> Core<B> {
         if !state.is_mapped(id) {
             return Err(ShareError::NotAttached(id));
         }
-        if state.storage.as_ref().is_none_or(|storage| !self.backing.suits(storage, &party)) {
+        if state.storage.as_ref().is_none_or(|storage| self.backing.suits(storage, &party).is_err()) {
             return Err(ShareError::Busy(Busy { holders: state.overstayed() }));
         }
         if let Some(member) = state.members.get_mut(&id) {

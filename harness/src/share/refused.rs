@@ -22,6 +22,14 @@ pub enum ShareError {
     /// No storage suits everybody.
     #[error("nothing suits everybody: {0}")]
     Refused(#[from] Refusal),
+    /// There is storage, it does not suit a device, and there is no heap that it could move to.
+    #[error("{who} can't work with the memory as it is, and it can't move: {why}")]
+    Unsuited {
+        /// The device.
+        who: String,
+        /// The constraint that it breaks.
+        why: String,
+    },
     /// Storage can't move, since it is mapped.
     #[error("busy: {0}")]
     Busy(Busy),

@@ -74,6 +74,11 @@ impl Gpu {
         &self.0.device.identity
     }
 
+    /// Whether `other` is a clone of this one, and not the same device opened once more.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether a submission missed its deadline, after which nothing of this device is ever destroyed.
     pub fn is_abandoned(&self) -> bool {
         self.0.device.is_abandoned()

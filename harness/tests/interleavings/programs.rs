@@ -49,8 +49,9 @@ impl Backing for Model {
         Ok(Cells { contiguous: parties.iter().any(|party| party.constraints.memory.contiguous), ..Cells::default() })
     }
 
-    fn suits(&self, storage: &Cells, party: &Party) -> bool {
-        storage.contiguous || !party.constraints.memory.contiguous
+    fn suits(&self, storage: &Cells, party: &Party) -> Result<(), String> {
+        let suits = storage.contiguous || !party.constraints.memory.contiguous;
+        if suits { Ok(()) } else { Err("not contiguous".to_owned()) }
     }
 
     fn relocate(&self, from: &Cells, to: &Cells) -> Result<(), ShareError> {

@@ -1,0 +1,241 @@
+//! How frames reach devices: every access is a mapping of the sharing core, and every mapping is observed.
+//!
+//! A case names who looks; that it attaches, maps, is watched by the kernel's own events and held against its constraints
+//! follows from here, so no case can forget it.
+
+use std::ops::Deref;
+use std::os::fd::AsFd;
+
+use super::Cx;
+use crate::case::{MappingRecord, Role, Trouble};
+use crate::dmabuf::SharedFrame;
+use crate::error::Result;
+use crate::finding::Finding;
+use crate::format::{Fourcc, Modifier};
+use crate::frame::Size;
+use crate::kms::{Layer, Shown};
+use crate::placement::{self, Checked, check};
+use crate::share::agreement::Wish;
+use crate::share::buffer::{Attachment, Buffer, Mapping};
+use crate::share::constraints::{Bytes, Constraints, FormatModifier, Party};
+use crate::share::core::Access;
+use crate::share::heap::{Heaps, Offer, Storage};
+use crate::share::refused::ShareError;
+use crate::vk::{Gpu, Image, ImportRequest};
+
+/// Who takes part in sharing a buffer.
+#[derive(Clone, Copy, Debug)]
+pub enum Guest<'g> {
+    /// The CPU of this process.
+    Cpu,
+    /// A GPU of this process.
+    Gpu(&'g Gpu),
+    /// The screen.
+    Screen,
+    /// Another process that plays a role.
+    Peer(Role),
+}
+
+/// An image of a GPU in memory that came from elsewhere. Dropping it ends the mapping.
+pub struct Imported {
+    // In this order: the driver lets go before the core hears of it.
+    image: Image,
+    _mapping: Mapping,
+    _attachment: Attachment,
+}
+
+impl Deref for Imported {
+    type Target = Image;
+
+    fn deref(&self) -> &Image {
+        &self.image
+    }
+}
+
+impl From<ShareError> for Trouble {
+    fn from(error: ShareError) -> Self {
+        match error {
+            // What no devices here could do together is nothing that a case can show false.
+            ShareError::Refused(_) | ShareError::Unsuited { .. } => Self::Skip(error.to_string()),
+            ShareError::Failed(error) => error.into(),
+            other => Self::Fail(Finding::new(other.to_string())),
+        }
+    }
+}
+
+impl Cx {
+    /// A buffer for a frame that all of `guests` take part in, in the cheapest memory of `heaps` that suits them. Nothing is
+    /// allocated before the first of them maps it.
+    ///
+    /// # Errors
+    /// A device can't be asked for its constraints.
+    pub fn share(&mut self, fourcc: Fourcc, size: Size, heaps: Heaps, guests: &[Guest<'_>]) -> Result<Buffer, Trouble> {
+        let wish = Wish { fourccs: vec![fourcc], size };
+        let buffer = Buffer::export(wish, heaps);
+        for guest in guests {
+            let (party, _) = self.party(guest, buffer.wish())?;
+            self.case.attached.push(buffer.attach(party)?);
+        }
+        Ok(buffer)
+    }
+
+    /// A buffer of memory that `exporter` made, which stays as it lies: a device that can't work with it is refused.
+    ///
+    /// # Errors
+    /// The exporter can't be asked for its constraints, or its own memory does not suit it.
+    pub fn publish(&mut self, exporter: Guest<'_>, shared: SharedFrame) -> Result<Buffer, Trouble> {
+        let heap = format!("memory of {}", self.name_of(&exporter));
+        let offer = Offer {
+            heap: heap.clone(),
+            cost: 0,
+            contiguous: false,
+            address_bits: 64,
+            granule: 1,
+            largest: shared.dmabuf.size,
+            // Whether it can be mapped is for the exporter to say when somebody does.
+            cpu: true,
+        };
+        self.fact("buffer", &shared);
+        let buffer = Buffer::of_storage(Storage::new(heap, shared), offer, Heaps::default());
+        let (party, _) = self.party(&exporter, buffer.wish())?;
+        self.case.attached.push(buffer.attach(party)?);
+        Ok(buffer)
+    }
+
+    /// `guest` maps `buffer` while `work` runs; where the buffer was meanwhile is observed and checked.
+    ///
+    /// # Errors
+    /// Those of attaching, mapping and `work`.
+    pub fn mapped<R>(
+        &mut self,
+        guest: &Guest<'_>,
+        buffer: &Buffer,
+        access: Access,
+        work: impl FnOnce(&mut Self, &SharedFrame) -> Result<R, Trouble>,
+    ) -> Result<R, Trouble> {
+        let (party, device) = self.party(guest, buffer.wish())?;
+        let constraints = party.constraints.clone();
+        let attachment = buffer.attach(party)?;
+        let mapping = attachment.map(access)?;
+        let done = work(self, mapping.shared());
+        // A failure needs to know even more where the buffer was.
+        self.observe(&device, &constraints, &mapping, access)?;
+        done
+    }
+
+    /// `gpu` imports `buffer`, and maps it for as long as the result lives.
+    ///
+    /// # Errors
+    /// Those of attaching and mapping, and of the import.
+    pub fn import(&mut self, gpu: &Gpu, buffer: &Buffer, how: &ImportRequest) -> Result<Imported, Trouble> {
+        let (party, device) = self.party(&Guest::Gpu(gpu), buffer.wish())?;
+        let constraints = party.constraints.clone();
+        let attachment = buffer.attach(party)?;
+        let mapping = attachment.map(Access::Write)?;
+        let image = gpu.import_image(mapping.shared(), how);
+        self.observe(&device, &constraints, &mapping, Access::Write)?;
+        Ok(Imported { image: image?, _mapping: mapping, _attachment: attachment })
+    }
+
+    /// The screen shows `layers`, the lowest first, and keeps them mapped until it shows others.
+    ///
+    /// # Errors
+    /// Those of attaching, mapping and showing.
+    pub fn show(&mut self, layers: &[Layer<'_, Buffer>]) -> Result<Shown, Trouble> {
+        let mut mapped = Vec::new();
+        for layer in layers {
+            let (party, device) = self.party(&Guest::Screen, layer.frame.wish())?;
+            let constraints = party.constraints.clone();
+            let attachment = layer.frame.attach(party)?;
+            mapped.push((attachment.map(Access::Read)?, device, constraints));
+        }
+        let frames: Vec<Layer<'_>> =
+            layers.iter().zip(&mapped).map(|(layer, (mapping, ..))| layer.with(mapping.shared())).collect();
+        let shown = self.screen()?.show(&frames, None);
+        for (mapping, device, constraints) in &mapped {
+            self.observe(device, constraints, mapping, Access::Read)?;
+        }
+        let shown = shown?;
+        // Only now is the screen done with what it showed before.
+        self.on_screen = mapped.into_iter().map(|(mapping, ..)| mapping).collect();
+        Ok(shown)
+    }
+
+    /// What verdicts call `guest`.
+    fn name_of(&self, guest: &Guest<'_>) -> String {
+        match guest {
+            Guest::Cpu => Role::Cpu.to_string(),
+            Guest::Screen => Role::Screen.to_string(),
+            Guest::Gpu(gpu) => self.devices.name_of(gpu),
+            Guest::Peer(role) => format!("a process with {role}"),
+        }
+    }
+
+    /// `guest` with its constraints for such a frame, and by the name that the kernel has for it.
+    fn party(&mut self, guest: &Guest<'_>, wish: &Wish) -> Result<(Party, placement::Device), Trouble> {
+        let name = self.name_of(guest);
+        let (constraints, device) = match guest {
+            Guest::Cpu => (Constraints::cpu(&wish.fourccs), placement::Device::of_cpu(name.clone())),
+            Guest::Gpu(gpu) => (gpu_constraints(gpu, &wish.fourccs)?, placement::Device::of_cpu(name.clone())),
+            Guest::Screen => {
+                let screen = self.screen()?;
+                let device = placement::Device::of_node(name.clone(), &screen.identity().node);
+                (screen_constraints(screen, &wish.fourccs), device)
+            }
+            // The same device as here: it tells the same.
+            Guest::Peer(role) => {
+                let gpu = self.gpu(*role)?;
+                (gpu_constraints(&gpu, &wish.fourccs)?, placement::Device::of_cpu(name.clone()))
+            }
+        };
+        Ok((Party { name, constraints }, device))
+    }
+
+    /// Holds where the buffer is against what its device needs; what is broken is a finding of this case.
+    fn observe(
+        &mut self,
+        device: &placement::Device,
+        constraints: &Constraints,
+        mapping: &Mapping,
+        access: Access,
+    ) -> Result<()> {
+        let storage = mapping.storage();
+        let pages = storage.pages.as_ref().map(AsFd::as_fd);
+        let placement = self.observer().placement_of(device, &storage.shared, pages)?;
+        let placement = placement.known_as(Some(&storage.heap), None);
+        let Checked { violations, unchecked } = check(&placement, constraints);
+        self.fact("placement", &placement);
+        for violation in &violations {
+            let finding =
+                Finding::new(format!("{} got memory that breaks its constraints: {}", device.name, violation.text));
+            self.case.disagreed.push(finding.row("about", violation.about).row("mapped", placement.to_string()));
+        }
+        self.case.record.mappings.push(MappingRecord {
+            device: device.name.clone(),
+            access: access.to_string(),
+            generation: mapping.generation(),
+            stalled_ms: mapping.stalled().as_secs_f64() * 1e3,
+            placement: placement.abridged(),
+            unchecked: unchecked.iter().map(|one| format!("{}: {}", one.about, one.why)).collect(),
+        });
+        Ok(())
+    }
+}
+
+fn gpu_constraints(gpu: &Gpu, fourccs: &[Fourcc]) -> Result<Constraints> {
+    let mut formats = Vec::new();
+    for &fourcc in fourccs {
+        for support in gpu.modifiers(fourcc)? {
+            formats.push(FormatModifier { fourcc, modifier: support.modifier, planes: support.planes });
+        }
+    }
+    Ok(Constraints { pitch: Bytes::aligned(16), padding: 65536, ..Constraints::of(formats) })
+}
+
+fn screen_constraints(screen: &crate::kms::Screen, fourccs: &[Fourcc]) -> Constraints {
+    let plane = screen.planes().next();
+    let listed = |fourcc: &&Fourcc| plane.is_some_and(|plane| plane.lists(**fourcc, Modifier::LINEAR));
+    let formats = fourccs.iter().filter(listed);
+    let formats = formats.map(|&fourcc| FormatModifier { fourcc, modifier: Modifier::LINEAR, planes: 1 });
+    Constraints::of(formats.collect())
+}
