@@ -7,6 +7,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+mod planes;
+
+pub use planes::PlaneShape;
+
 /// A DRM fourcc code, known to this file or not.
 ///
 /// Unknown codes are values, so that a driver may list what we have never heard of.

@@ -6,10 +6,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::constraints::Party;
+use self::layout::{Demand, Rows, Together, demands, demands_of_heap, shapes};
+use super::constraints::{FormatModifier, Party};
 use super::heap::Offer;
-use crate::format::Fourcc;
-use crate::frame::{Frame, Size};
+use crate::format::{Fourcc, Modifier};
+use crate::frame::{Frame, Plane, Size};
+
+mod layout;
+mod memory;
+mod refusal;
+#[cfg(test)]
+mod tests;
 
 /// What a buffer is to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,20 +73,153 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Everything that suits all `parties`, the cheapest first; never empty.
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frame { size, fourcc, modifier, planes } = &self.frame;
+        write!(f, "heap {}, {fourcc} {modifier}, {size}, pitch ", self.heap)?;
+        for (n, plane) in planes.iter().enumerate() {
+            write!(f, "{}{} B", if n == 0 { "" } else { " and " }, plane.pitch)?;
+        }
+        write!(f, ", {} B in all", self.bytes)
+    }
+}
+
+/// The best layout on each heap that suits all `parties`, the cheapest heap first; never empty.
+///
+/// Heaps of one cost are in the order of their names. On each heap it is the first format of the wish that suits; of
+/// several modifiers the one that the parties like best, which is the one with the smallest sum of its places in their
+/// lists, and the smallest code if that is equal. Nothing depends on the order of `parties`
+/// or `offers`.
 ///
 /// # Errors
 /// Nothing does: which constraints collide, and what would work.
 pub fn agree(wish: &Wish, parties: &[Party], offers: &[Offer]) -> Result<Vec<Agreement>, Refusal> {
-    let _ = (wish, parties, offers);
-    Err(Refusal { collisions: Vec::new(), nearest: None })
+    let all: Vec<&Party> = parties.iter().collect();
+    let ranked = ranked(common(Some(&wish.fourccs), &all), wish.size, &all, &ordered(offers));
+    if ranked.is_empty() { Err(refusal::explain(wish, parties, offers)) } else { Ok(ranked) }
 }
 
 /// Whether storage that lies as `agreement` says suits `party` as well; `Err` says what does not.
 ///
 /// # Errors
-/// The constraint of `party` that the storage breaks.
+/// The constraints of `party` that the storage breaks.
 pub fn suits(agreement: &Agreement, offer: &Offer, party: &Party) -> Result<(), String> {
-    let _ = (agreement, offer, party);
-    Ok(())
+    let constraints = &party.constraints;
+    constraints.check().map_err(|why| format!("its constraints contradict themselves: {why}"))?;
+    let Agreement { frame, bytes, .. } = agreement;
+    let mut broken = Vec::new();
+    let pair = FormatModifier { fourcc: frame.fourcc, modifier: frame.modifier, planes: frame.planes.len() as u32 };
+    if !constraints.formats.contains(&pair) {
+        broken.push(format!("does not take {pair} in {} planes", pair.planes));
+    }
+    let (size, smallest, largest) = (frame.size, constraints.smallest, constraints.largest);
+    if !within(size, smallest, largest) {
+        broken.push(format!("takes {smallest} to {largest}, the frame has {size}"));
+    }
+    for (n, plane) in frame.planes.iter().enumerate() {
+        if !constraints.pitch.allow(plane.pitch) {
+            broken.push(format!("takes {} as pitch, plane {n} has {} B", constraints.pitch, plane.pitch));
+        }
+        if !plane.offset.is_multiple_of(constraints.offset_alignment) {
+            let alignment = constraints.offset_alignment;
+            broken.push(format!("takes multiples of {alignment} B as offset, plane {n} has {} B", plane.offset));
+        }
+    }
+    match shapes(&pair) {
+        Some(shapes) => {
+            let Rows(rows) = Rows::of(shapes, size);
+            let ends = frame
+                .planes
+                .iter()
+                .zip(&rows)
+                .map(|(plane, (_, count))| u128::from(plane.offset) + u128::from(plane.pitch) * u128::from(*count));
+            let behind = i128::from(*bytes) - ends.max().unwrap_or(0) as i128;
+            if behind < constraints.padding.into() {
+                let padding = constraints.padding;
+                broken.push(format!("touches {padding} B behind the last plane, where there are {behind} B"));
+            }
+        }
+        // Only who made such storage knows where its planes end.
+        None if constraints.padding > 0 => {
+            broken.push(format!("touches {} B behind the last plane, whose end is not known", constraints.padding));
+        }
+        None => {}
+    }
+    if !constraints.size.allow(*bytes) {
+        broken.push(format!("takes {} as size, the buffer has {bytes} B", constraints.size));
+    }
+    for objection in memory::objections(&constraints.memory, offer, (*bytes).into()) {
+        broken.push(format!("{}, heap {} {}", objection.needs, offer.heap, objection.provides));
+    }
+    if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
+}
+
+fn within(size: Size, smallest: Size, largest: Size) -> bool {
+    (smallest.width..=largest.width).contains(&size.width) && (smallest.height..=largest.height).contains(&size.height)
+}
+
+/// `offers`, the cheapest first.
+fn ordered(offers: &[Offer]) -> Vec<&Offer> {
+    let mut ordered: Vec<&Offer> = offers.iter().collect();
+    ordered.sort_by_key(|offer| {
+        // Names are unique; where they are not, the rest still makes the order of the list unimportant.
+        let Offer { heap, cost, contiguous, address_bits, granule, largest, cpu } = *offer;
+        (*cost, heap, *contiguous, *address_bits, *granule, *largest, *cpu)
+    });
+    ordered
+}
+
+/// The pairs that all `parties` take, of the formats `fourccs` if these are given, the best one first.
+fn common(fourccs: Option<&[Fourcc]>, parties: &[&Party]) -> Vec<FormatModifier> {
+    let wished = |pair: &FormatModifier| match fourccs {
+        Some(fourccs) => fourccs.iter().position(|fourcc| *fourcc == pair.fourcc),
+        None => Some(0),
+    };
+    let Some(shortest) = parties.iter().min_by_key(|party| party.constraints.formats.len()) else {
+        let linear = |fourcc: &Fourcc| {
+            let planes = fourcc.planes()?.len() as u32;
+            Some(FormatModifier { fourcc: *fourcc, modifier: Modifier::LINEAR, planes })
+        };
+        return fourccs.unwrap_or_default().iter().filter_map(linear).collect();
+    };
+    let rank = |pair: &FormatModifier| {
+        let place = |party: &Party| party.constraints.formats.iter().position(|other| other == pair);
+        let places = parties.iter().try_fold(0, |sum, party| Some(sum + place(party)?))?;
+        Some((wished(pair)?, places, pair.modifier, pair.fourcc, pair.planes))
+    };
+    let mut pairs: Vec<_> = shortest.constraints.formats.iter().filter_map(rank).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs.into_iter().map(|(_, _, modifier, fourcc, planes)| FormatModifier { fourcc, modifier, planes }).collect()
+}
+
+/// On each of `offers` the first of `pairs` that suits all `parties`.
+fn ranked(pairs: Vec<FormatModifier>, size: Size, parties: &[&Party], offers: &[&Offer]) -> Vec<Agreement> {
+    let suitable = |party: &&Party| {
+        let constraints = &party.constraints;
+        constraints.check().is_ok() && within(size, constraints.smallest, constraints.largest)
+    };
+    if size.width == 0 || size.height == 0 || !parties.iter().all(suitable) {
+        return Vec::new();
+    }
+    let everybody = Together::of(parties.iter().flat_map(|party| demands(&party.constraints))).with([Demand::Frame]);
+    let frames: Vec<(FormatModifier, Rows)> =
+        pairs.into_iter().filter_map(|pair| Some((pair, Rows::of(shapes(&pair)?, size)))).collect();
+    let on = |offer: &&Offer| {
+        let together = everybody.with(demands_of_heap(offer));
+        frames.iter().find_map(|(pair, rows)| {
+            let laid = together.lay_out(rows);
+            let fits = together.pitch_fits(&laid) && together.size_fits(&laid);
+            let meets = |party: &&Party| memory::meets(&party.constraints.memory, offer, laid.bytes);
+            if !fits || !parties.iter().all(meets) {
+                return None;
+            }
+            // What fits, fits in 64 bits.
+            let plane = |(offset, pitch): &(u128, u128)| Plane { offset: *offset as u64, pitch: *pitch as u64 };
+            let planes = laid.planes.iter().map(plane).collect();
+            let frame = Frame { size, fourcc: pair.fourcc, modifier: pair.modifier, planes };
+            Some(Agreement { heap: offer.heap.clone(), frame, bytes: laid.bytes as u64 })
+        })
+    };
+    offers.iter().filter_map(on).collect()
 }

@@ -162,8 +162,7 @@ impl Constraints {
             }
             let first = bytes.min.max(1).checked_next_multiple_of(bytes.alignment);
             if first.is_none_or(|first| first > bytes.max) {
-                let value = format!("multiples of {} B from {} B to {} B", bytes.alignment, bytes.min, bytes.max);
-                return wrong(field, value, "a range with a multiple of the alignment in it");
+                return wrong(field, bytes.to_string(), "a range with a multiple of the alignment in it");
             }
         }
         if !self.offset_alignment.is_power_of_two() {
@@ -204,6 +203,12 @@ pub struct Contradiction {
     pub value: String,
     /// What it could say.
     pub valid: &'static str,
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "multiples of {} B from {} B to {} B", self.alignment, self.min, self.max)
+    }
 }
 
 impl fmt::Display for FormatModifier {

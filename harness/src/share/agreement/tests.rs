@@ -1,0 +1,393 @@
+//! Is every agreement one, is it the best one, and is every refusal true?
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::*;
+use crate::frame::px;
+use crate::share::constraints::{Bytes, Constraints, MemoryNeeds};
+
+const NV12: Fourcc = Fourcc::new(b"NV12");
+const TILED: Modifier = Modifier(0x0100_0000_0000_0001);
+
+fn pair(fourcc: Fourcc, modifier: Modifier) -> FormatModifier {
+    FormatModifier { fourcc, modifier, planes: if fourcc == NV12 { 2 } else { 1 } }
+}
+
+fn linear(fourccs: &[Fourcc]) -> Constraints {
+    Constraints::of(fourccs.iter().map(|fourcc| pair(*fourcc, Modifier::LINEAR)).collect())
+}
+
+fn party(name: &str, constraints: Constraints) -> Party {
+    Party { name: name.into(), constraints }
+}
+
+/// Row length in bytes and rows of each plane, written down once more.
+fn rows(fourcc: Fourcc, size: Size) -> Vec<(u64, u64)> {
+    let (width, height) = (u64::from(size.width), u64::from(size.height));
+    match fourcc {
+        Fourcc::R8 => vec![(width, height)],
+        Fourcc::RG16 => vec![(2 * width, height)],
+        Fourcc::XR24 | Fourcc::AR24 => vec![(4 * width, height)],
+        NV12 => vec![(width, height), ((width + 1) / 2 * 2, (height + 1) / 2)],
+        _ => panic!("no test has {fourcc}"),
+    }
+}
+
+/// The segments of the worst that `offer` may provide, one by one.
+fn worst_segments(bytes: u64, offer: &Offer, longest: Option<u64>) -> u64 {
+    let longest = longest.unwrap_or(u64::MAX);
+    let run = if offer.contiguous { bytes } else { offer.granule.max(1) };
+    let (mut left, mut count) = (bytes, 0);
+    while left > 0 {
+        let mut of_run = run.min(left);
+        left -= of_run;
+        while of_run > 0 {
+            of_run -= longest.min(of_run);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Whether `memory` can be that of a buffer of `bytes` from `offer`.
+fn memory_does(memory: &MemoryNeeds, bytes: u64, offer: &Offer) -> bool {
+    memory.heaps.as_ref().is_none_or(|heaps| heaps.iter().any(|heap| *heap == offer.heap))
+        && (!memory.contiguous || offer.contiguous || offer.granule >= bytes)
+        && memory.address_bits >= offer.address_bits
+        && memory.segments.is_none_or(|most| worst_segments(bytes, offer, memory.segment_size) <= u64::from(most))
+        && (!memory.cpu || offer.cpu)
+}
+
+/// Whether `bytes` are within `bounds`.
+fn bytes_do(bounds: &Bytes, bytes: u64) -> bool {
+    bytes % bounds.alignment == 0 && bytes >= bounds.min && bytes <= bounds.max
+}
+
+/// Whether everybody can work with `agreement`: what the solver has to see to, said in another way.
+fn works(agreement: &Agreement, wish: &Wish, parties: &[Party], offers: &[Offer]) -> bool {
+    let Agreement { heap, frame, bytes } = agreement;
+    let mut end = 0;
+    for (plane, (row, count)) in frame.planes.iter().zip(rows(frame.fourcc, frame.size)) {
+        if plane.pitch < row || plane.offset < end {
+            return false;
+        }
+        end = plane.offset + plane.pitch * count;
+    }
+    let planes = frame.planes.len();
+    let does = |party: &Party| {
+        let Constraints { formats, smallest, largest, pitch, offset_alignment, padding, size, memory } =
+            &party.constraints;
+        formats
+            .iter()
+            .any(|pair| (pair.fourcc, pair.modifier, pair.planes as usize) == (frame.fourcc, frame.modifier, planes))
+            && frame.size.width >= smallest.width
+            && frame.size.height >= smallest.height
+            && frame.size.width <= largest.width
+            && frame.size.height <= largest.height
+            && frame.planes.iter().all(|plane| bytes_do(pitch, plane.pitch) && plane.offset % offset_alignment == 0)
+            && end + padding <= *bytes
+            && bytes_do(size, *bytes)
+            && offers.iter().any(|offer| offer.heap == *heap && memory_does(memory, *bytes, offer))
+    };
+    frame.size == wish.size
+        && frame.modifier == Modifier::LINEAR
+        && wish.fourccs.contains(&frame.fourcc)
+        && planes == rows(frame.fourcc, frame.size).len()
+        && end <= *bytes
+        && offers.iter().any(|o| o.heap == *heap && bytes.is_multiple_of(o.granule.max(1)) && *bytes <= o.largest)
+        && parties.iter().all(does)
+}
+
+/// The smallest buffer of `offer` that holds a frame of `fourcc` and suits everybody, by trying all there are.
+fn smallest_by_trial(fourcc: Fourcc, wish: &Wish, parties: &[Party], offer: &Offer) -> Option<u64> {
+    const MOST: u64 = 120;
+    let rows = rows(fourcc, wish.size);
+    let pitches: Vec<u64> =
+        (1..=16).filter(|bytes| parties.iter().all(|party| bytes_do(&party.constraints.pitch, *bytes))).collect();
+    let sizes: Vec<u64> = (1..=MOST)
+        .filter(|bytes| parties.iter().all(|party| bytes_do(&party.constraints.size, *bytes)))
+        .filter(|bytes| bytes.is_multiple_of(offer.granule) && *bytes <= offer.largest)
+        .collect();
+    let last = if rows.len() == 1 { vec![0] } else { (0..MOST).collect() };
+    let mut best = None;
+    for bytes in sizes {
+        for second in &last {
+            for first in &pitches {
+                for other in if rows.len() == 1 { &pitches[..1] } else { &pitches[..] } {
+                    let planes = [Plane { offset: 0, pitch: *first }, Plane { offset: *second, pitch: *other }];
+                    let planes = planes[..rows.len()].to_vec();
+                    let frame = Frame { size: wish.size, fourcc, modifier: Modifier::LINEAR, planes };
+                    let tried = Agreement { heap: offer.heap.clone(), frame, bytes };
+                    if best.is_none() && works(&tried, wish, parties, std::slice::from_ref(offer)) {
+                        best = Some(bytes);
+                    }
+                }
+            }
+        }
+        if best.is_some() {
+            break;
+        }
+    }
+    best
+}
+
+fn small_bytes() -> impl Strategy<Value = Bytes> {
+    let bounded = (select(vec![1, 2, 4, 8]), 0..10u64, prop_oneof![3 => Just(u64::MAX), 2 => 8..60u64]);
+    prop_oneof![2 => Just(Bytes::ANY), 3 => bounded.prop_map(|(alignment, min, max)| Bytes { alignment, min, max })]
+        .prop_filter("no contradiction", |bytes| {
+            bytes.min.max(1).next_multiple_of(bytes.alignment) <= bytes.max && bytes.min <= bytes.max
+        })
+}
+
+fn small_memory() -> impl Strategy<Value = MemoryNeeds> {
+    let heaps = prop_oneof![
+        4 => Just(None),
+        1 => subsequence(vec!["a", "b", "c"], 1..=2)
+            .prop_map(|heaps| Some(heaps.into_iter().map(str::to_owned).collect())),
+    ];
+    let segments = prop_oneof![3 => Just(None), 1 => (1..6u32).prop_map(Some)];
+    let segment_size = prop_oneof![3 => Just(None), 1 => (1..20u64).prop_map(Some)];
+    let rarely = prop::bool::weighted(0.2);
+    (heaps, rarely, select(vec![64, 64, 64, 32]), segments, segment_size, rarely).prop_map(
+        |(heaps, contiguous, address_bits, segments, segment_size, cpu)| MemoryNeeds {
+            heaps,
+            contiguous,
+            address_bits,
+            segments,
+            segment_size,
+            cpu,
+        },
+    )
+}
+
+fn small_formats() -> impl Strategy<Value = Vec<FormatModifier>> {
+    let all = vec![
+        pair(Fourcc::R8, Modifier::LINEAR),
+        pair(Fourcc::RG16, Modifier::LINEAR),
+        pair(NV12, Modifier::LINEAR),
+        pair(Fourcc::R8, TILED),
+        FormatModifier { planes: 3, ..pair(NV12, Modifier::LINEAR) },
+    ];
+    subsequence(all, 1..=5).prop_shuffle()
+}
+
+fn small_party() -> impl Strategy<Value = Constraints> {
+    let bounds = (1..3u32, 1..3u32, 2..6u32, 2..6u32);
+    let rest = (select(vec![1, 1, 2, 4, 8]), 0..6u64);
+    (small_formats(), bounds, small_bytes(), rest, small_bytes(), small_memory()).prop_map(
+        |(formats, (w, h, wider, higher), pitch, (offset_alignment, padding), size, memory)| Constraints {
+            formats,
+            smallest: px(w, h),
+            largest: px(wider, higher),
+            pitch,
+            offset_alignment,
+            padding,
+            size,
+            memory,
+        },
+    )
+}
+
+fn small_offer() -> impl Strategy<Value = Offer> {
+    let kind = (0..3u32, any::<bool>(), select(vec![32, 64]), select(vec![1, 3, 4, 8, 16]), 8..90u64, any::<bool>());
+    kind.prop_map(|(cost, contiguous, address_bits, granule, largest, cpu)| Offer {
+        heap: String::new(),
+        cost,
+        contiguous,
+        address_bits,
+        granule,
+        largest,
+        cpu,
+    })
+}
+
+fn small_wish() -> impl Strategy<Value = Wish> {
+    let fourccs = subsequence(vec![Fourcc::R8, Fourcc::RG16, NV12], 1..=3).prop_shuffle();
+    (fourccs, 1..5u32, 1..4u32).prop_map(|(fourccs, width, height)| Wish { fourccs, size: px(width, height) })
+}
+
+/// A wish, and parties and offers of different names.
+fn small(most: usize) -> impl Strategy<Value = (Wish, Vec<Party>, Vec<Offer>)> {
+    let parties = prop::collection::vec(small_party(), 0..=most).prop_map(|all| {
+        all.into_iter().zip(["p", "q", "r", "s"]).map(|(constraints, name)| party(name, constraints)).collect()
+    });
+    let offers = prop::collection::vec(small_offer(), 0..=3).prop_map(|all| {
+        all.into_iter().zip(["a", "b", "c"]).map(|(offer, heap)| Offer { heap: heap.into(), ..offer }).collect()
+    });
+    (small_wish(), parties, offers)
+}
+
+/// Anything, with a liking for edges.
+fn any_bytes() -> impl Strategy<Value = u64> {
+    prop_oneof![select(vec![0, 1, 2, 64, 4096, 1 << 32, 1 << 63, u64::MAX - 1, u64::MAX]), any::<u64>()]
+}
+
+fn any_size() -> impl Strategy<Value = Size> {
+    let side = || prop_oneof![select(vec![0, 1, 2, 4096, u32::MAX]), any::<u32>()];
+    (side(), side()).prop_map(|(width, height)| px(width, height))
+}
+
+fn any_bounds() -> impl Strategy<Value = Bytes> {
+    (any_bytes(), any_bytes(), any_bytes()).prop_map(|(alignment, min, max)| Bytes { alignment, min, max })
+}
+
+/// Constraints of any kind: in most of them something makes no sense.
+fn any_party() -> impl Strategy<Value = Party> {
+    let pairs = (select(vec![Fourcc::XR24, NV12, Fourcc(7)]), select(vec![Modifier::LINEAR, TILED]), 0..6u32)
+        .prop_map(|(fourcc, modifier, planes)| FormatModifier { fourcc, modifier, planes });
+    let usual = pair(Fourcc::XR24, Modifier::LINEAR);
+    let formats = (prop::collection::vec(pairs, 0..4), any::<bool>())
+        .prop_map(move |(pairs, more)| pairs.into_iter().chain(more.then_some(usual)).collect::<Vec<_>>());
+    let layout = (any_bounds(), any_bytes(), any_bytes(), any_bounds());
+    // One thing at a time is out of the ordinary, or everything.
+    (formats, any_size(), any_size(), layout, small_memory(), any::<[bool; 6]>(), select(vec!["p", "q", "heap a"]))
+        .prop_map(|(formats, smallest, largest, (pitch, offset_alignment, padding, size), memory, odd, name)| {
+            let valid = linear(&[Fourcc::XR24, NV12]);
+            let constraints = Constraints {
+                formats: if odd[0] { formats } else { valid.formats },
+                smallest: if odd[1] { smallest } else { valid.smallest },
+                largest: if odd[1] { largest } else { valid.largest },
+                pitch: if odd[2] { pitch } else { valid.pitch },
+                offset_alignment: if odd[3] { offset_alignment } else { valid.offset_alignment },
+                padding: if odd[4] { padding } else { valid.padding },
+                size: if odd[5] { size } else { valid.size },
+                memory,
+            };
+            party(name, constraints)
+        })
+}
+
+fn any_offer() -> impl Strategy<Value = Offer> {
+    let kind = (select(vec!["a", "b"]), any::<u32>(), any::<bool>(), any::<u32>());
+    (kind, any_bytes(), any_bytes(), any::<bool>()).prop_map(
+        |((heap, cost, contiguous, address_bits), granule, largest, cpu)| Offer {
+            heap: heap.into(),
+            cost,
+            contiguous,
+            address_bits,
+            granule,
+            largest,
+            cpu,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Agreements are those that trying everything finds: on each heap the first format, in the smallest buffer.
+    #[test]
+    fn an_agreement_is_what_trying_everything_finds((wish, parties, offers) in small(3)) {
+        let mut target: Vec<(u32, &str, Fourcc, u64)> = offers
+            .iter()
+            .filter_map(|offer| {
+                wish.fourccs.iter().find_map(|fourcc| {
+                    let bytes = smallest_by_trial(*fourcc, &wish, &parties, offer)?;
+                    Some((offer.cost, offer.heap.as_str(), *fourcc, bytes))
+                })
+            })
+            .collect();
+        target.sort();
+        let agreed = agree(&wish, &parties, &offers).unwrap_or_default();
+        for agreement in &agreed {
+            prop_assert!(works(agreement, &wish, &parties, &offers), "{}", agreement);
+        }
+        let actual: Vec<_> = agreed.iter().map(|a| (a.heap.as_str(), a.frame.fourcc, a.bytes)).collect();
+        prop_assert_eq!(actual, target.iter().map(|(_, heap, fourcc, bytes)| (*heap, *fourcc, *bytes)).collect::<Vec<_>>());
+    }
+
+    /// Storage that was agreed on suits another device exactly if it breaks none of its constraints.
+    #[test]
+    fn storage_suits_whom_it_breaks_nothing_of((wish, parties, offers) in small(2), other in small_party()) {
+        let other = party("other", other);
+        for agreement in agree(&wish, &parties, &offers).unwrap_or_default() {
+            let offer = offers.iter().find(|offer| offer.heap == agreement.heap).expect("of this heap");
+            let all: Vec<Party> = parties.iter().chain([&other]).cloned().collect();
+            let does = works(&agreement, &wish, &all, &offers);
+            prop_assert_eq!(suits(&agreement, offer, &other).is_ok(), does, "{}", agreement);
+            for party in &parties {
+                prop_assert_eq!(suits(&agreement, offer, party), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_parties_and_offers_changes_nothing(
+        ((wish, parties, offers), (others, heaps)) in small(4).prop_flat_map(|all| {
+            let shuffled = (Just(all.1.clone()).prop_shuffle(), Just(all.2.clone()).prop_shuffle());
+            (Just(all), shuffled)
+        }),
+    ) {
+        prop_assert_eq!(agree(&wish, &parties, &offers), agree(&wish, &others, &heaps));
+    }
+
+    #[test]
+    fn nonsense_is_refused_without_a_panic(
+        fourccs in prop::collection::vec(select(vec![Fourcc::XR24, NV12, Fourcc(7)]), 0..3),
+        size in any_size(),
+        parties in prop::collection::vec(any_party(), 0..4),
+        offers in prop::collection::vec(any_offer(), 0..3),
+    ) {
+        let wish = Wish { fourccs, size };
+        match agree(&wish, &parties, &offers) {
+            Ok(agreed) => {
+                for agreement in &agreed {
+                    let offer = offers.iter().find(|offer| offer.heap == agreement.heap);
+                    for party in &parties {
+                        // Two offers of one name: that of the agreement is not known.
+                        if offers.iter().filter(|offer| offer.heap == agreement.heap).count() == 1 {
+                            prop_assert_eq!(suits(agreement, offer.expect("named"), party), Ok(()));
+                        }
+                    }
+                }
+                prop_assert!(!agreed.is_empty());
+            }
+            Err(refusal) => {
+                prop_assert!(!refusal.collisions.is_empty());
+                prop_assert!(refusal.collisions.iter().all(|collision| !collision.sides.is_empty()));
+            }
+        }
+        for party in &parties {
+            for offer in &offers {
+                let frame = Frame::linear(Fourcc::XR24, size, Plane { offset: u64::MAX, pitch: u64::MAX });
+                let _ = suits(&Agreement { heap: offer.heap.clone(), frame, bytes: 1 }, offer, party);
+            }
+        }
+    }
+
+    /// The sides of a collision collide, and do not without any one of them.
+    #[test]
+    fn every_side_of_a_collision_is_needed((mut wish, parties, offers) in small(4)) {
+        wish.fourccs.truncate(1);
+        let Err(refusal) = agree(&wish, &parties, &offers) else { return Ok(()) };
+        for collision in &refusal.collisions {
+            let names: Vec<&str> = collision.sides.iter().map(|(who, _)| who.as_str()).collect();
+            let alone = match collision.about.as_str() {
+                "heap" => offers.is_empty(),
+                // Not one multiple of its granule.
+                "size" => offers.iter().any(|offer| offer.granule > offer.largest),
+                _ => false,
+            };
+            prop_assert!(names.len() > 1 || alone, "{}", refusal);
+            let named: Vec<Party> = parties.iter().filter(|party| names.contains(&party.name.as_str())).cloned().collect();
+            let heaps: Vec<Offer> =
+                offers.iter().filter(|offer| names.contains(&format!("heap {}", offer.heap).as_str())).cloned().collect();
+            let about_layout = ["format and modifier", "frame size", "pitch", "size"].contains(&collision.about.as_str());
+            let heaps = if heaps.is_empty() { offers.clone() } else { heaps };
+            if about_layout {
+                let enough = agree(&wish, &named, &heaps).expect_err("these collide");
+                prop_assert!(enough.collisions.contains(collision), "{}\nwithout others: {}", refusal, enough);
+            }
+            for left_out in &named {
+                let others: Vec<Party> = named.iter().filter(|party| party.name != left_out.name).cloned().collect();
+                if let Err(rest) = agree(&wish, &others, &heaps) {
+                    let still = rest.collisions.iter().any(|other| {
+                        other.about == collision.about && other.sides.iter().all(|side| collision.sides.contains(side))
+                    });
+                    prop_assert!(!still, "{}\nwithout {}: {}", refusal, left_out.name, rest);
+                }
+            }
+        }
+    }
+}
