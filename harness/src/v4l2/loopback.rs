@@ -2,8 +2,10 @@
 //!
 //! For that both sides have the same format and size, neither crops nor scales, capture writes no text over the picture,
 //! and a control says that the capture's input is connected to the output. Rows are then copied as bytes, so every bit of a
-//! format arrives, alpha and padding bits too. vivid copies pixels in pairs: the width must be even. It does so 60 times a
-//! second with whichever frame its output holds, and the output holds on to its last.
+//! format arrives, alpha and padding bits too, whatever the pitch. It does so 60 times a second with whichever frame its
+//! output holds, and the output holds on to its last.
+//!
+//! vivid copies pixels in pairs and has rectangles of even sizes only, from 16x16 px to that of its display, 1280x720 px.
 //!
 //! Source: `vivid-kthread-cap.c`, `vivid_copy_buffer`, and "Video Looping" in the kernel's vivid documentation.
 
@@ -14,6 +16,7 @@ use super::controls::Rectangle;
 use super::{Device, Direction, Memory, Queue};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
+use crate::frame::Size;
 use crate::picture::Picture;
 
 /// Driver of the devices that have such a loop.
@@ -80,7 +83,7 @@ impl Loopback {
     /// What capture sees, in memory of its own, of `shared` given to output.
     ///
     /// # Errors
-    /// The device can't take the frame: see [`Queue::import`]; the width is odd; or nothing arrives within 2 s.
+    /// The device can't take the frame: see [`Queue::import`]; width or height is odd; or nothing arrives within 2 s.
     pub fn seen_of(&self, shared: &SharedFrame) -> Result<Picture> {
         let _output = self.sending(shared)?;
         let mut capture = Queue::open(&self.capture, Direction::Capture)?;
@@ -116,8 +119,9 @@ impl Loopback {
 
     /// The output queue, with `shared` as its last and only frame.
     fn sending(&self, shared: &SharedFrame) -> Result<Queue> {
-        if !shared.frame.size.width.is_multiple_of(2) {
-            let why = "vivid copies pixels in pairs; an even width would be valid";
+        let Size { width, height } = shared.frame.size;
+        if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+            let why = "vivid loops even sizes only; an even width and height would be valid";
             return Err(Error::input("a video loop", format!("{}, {shared}", self.output), why));
         }
         let mut output = Queue::open(&self.output, Direction::Output)?;
