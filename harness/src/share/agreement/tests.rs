@@ -146,11 +146,14 @@ fn small_memory() -> impl Strategy<Value = MemoryNeeds> {
         1 => subsequence(vec!["a", "b", "c"], 1..=2)
             .prop_map(|heaps| Some(heaps.into_iter().map(str::to_owned).collect())),
     ];
-    let segments = prop_oneof![3 => Just(None), 1 => (1..6u32).prop_map(Some)];
-    let segment_size = prop_oneof![3 => Just(None), 1 => (1..20u64).prop_map(Some)];
+    let segments = prop_oneof![
+        3 => Just((None, None)),
+        1 => (1..9u32).prop_map(|most| (Some(most), None)),
+        2 => (1..16u32, 1..16u64).prop_map(|(most, size)| (Some(most), Some(size))),
+    ];
     let rarely = prop::bool::weighted(0.2);
-    (heaps, rarely, select(vec![64, 64, 64, 32]), segments, segment_size, rarely).prop_map(
-        |(heaps, contiguous, address_bits, segments, segment_size, cpu)| MemoryNeeds {
+    (heaps, rarely, select(vec![64, 64, 64, 32]), segments, rarely).prop_map(
+        |(heaps, contiguous, address_bits, (segments, segment_size), cpu)| MemoryNeeds {
             heaps,
             contiguous,
             address_bits,
