@@ -581,3 +581,13 @@ fn the_order_of_modifiers_is_that_of_all_lists() {
     let all: Vec<&Party> = parties.iter().collect();
     assert_eq!(common(Some(&[Fourcc::XR24]), &all), [seven, eight, nine]);
 }
+
+/// A run that is longer than a segment may be is cut, and what is left of it is not joined with the next run.
+#[test]
+fn segments_are_counted_as_they_may_come_at_worst() {
+    let needs = |most| MemoryNeeds { segments: Some(most), segment_size: Some(60 << 10), ..MemoryNeeds::ANY };
+    let offer = Offer { granule: 64 << 10, ..heaps()[0].clone() };
+    assert!(memory::meets(&needs(8), &offer, 256 << 10));
+    assert!(!memory::meets(&needs(7), &offer, 256 << 10));
+    assert!(memory::meets(&needs(5), &Offer { contiguous: true, ..offer }, 256 << 10));
+}
