@@ -110,7 +110,11 @@ pub fn suits(agreement: &Agreement, offer: &Offer, party: &Party) -> Result<(), 
     let mut broken = Vec::new();
     let pair = FormatModifier { fourcc: frame.fourcc, modifier: frame.modifier, planes: frame.planes.len() as u32 };
     if !constraints.formats.contains(&pair) {
-        broken.push(format!("does not take {pair} in {} planes", pair.planes));
+        let same = |other: &&FormatModifier| (other.fourcc, other.modifier) == (pair.fourcc, pair.modifier);
+        broken.push(match constraints.formats.iter().find(same) {
+            Some(other) => format!("takes {pair} in {} planes only, the frame has {}", other.planes, pair.planes),
+            None => format!("takes no {pair}"),
+        });
     }
     let (size, smallest, largest) = (frame.size, constraints.smallest, constraints.largest);
     if !within(size, smallest, largest) {

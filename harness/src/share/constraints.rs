@@ -207,7 +207,14 @@ pub struct Contradiction {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "multiples of {} B from {} B to {} B", self.alignment, self.min, self.max)
+        let Self { alignment, min, max } = *self;
+        let parts = [
+            (alignment > 1).then(|| format!("multiples of {alignment} B")),
+            (min > 0).then(|| format!("at least {min} B")),
+            (max < u64::MAX).then(|| format!("at most {max} B")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { f.write_str("any number of bytes") } else { f.write_str(&parts.join(", ")) }
     }
 }
 
@@ -236,7 +243,7 @@ mod tests {
             (Constraints { size: Bytes { min: 2, max: 1, ..Bytes::ANY }, ..valid() }, "size: at least 2 B and at most"),
             (
                 Constraints { pitch: Bytes { alignment: 64, min: 65, max: 127 }, ..valid() },
-                "pitch: multiples of 64 B from 65 B to 127 B",
+                "pitch: multiples of 64 B, at least 65 B, at most 127 B",
             ),
             (Constraints { offset_alignment: 0, ..valid() }, "offset_alignment: 0; a power of two"),
             (Constraints { largest: Size { width: 0, height: 1 }, ..valid() }, "largest: at least 1x1 px"),

@@ -30,7 +30,7 @@ pub(super) fn objections(needs: &MemoryNeeds, offer: &Offer, bytes: u128) -> Vec
         let names: Vec<&str> = heaps.iter().map(String::as_str).collect();
         object("heap", format!("imports memory of {} only", names.join(", ")), "is not among these".to_owned());
     }
-    let runs = format!("promises runs of {} B for {bytes} B", offer.granule.max(1));
+    let runs = format!("may provide {bytes} B in runs of {} B", offer.granule.max(1));
     if !whole(needs, offer, bytes) {
         object("contiguity", "needs contiguous memory".to_owned(), runs.clone());
     }
@@ -41,11 +41,11 @@ pub(super) fn objections(needs: &MemoryNeeds, offer: &Offer, bytes: u128) -> Vec
     let count = segments(needs, offer, bytes);
     if let Some(most) = needs.segments.filter(|most| count > (*most).into()) {
         let long = needs.segment_size.map(|most| format!(" of at most {most} B")).unwrap_or_default();
-        let provides = if offer.contiguous { format!("provides a run of {bytes} B") } else { runs };
+        let provides = if offer.contiguous { format!("provides one run of {bytes} B") } else { runs };
         object(
             "segments",
             format!("takes at most {most} segments{long}"),
-            format!("{provides}: up to {count} segments"),
+            format!("{provides}, which is {count} segments"),
         );
     }
     if needs.cpu && !offer.cpu {

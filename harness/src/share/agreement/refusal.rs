@@ -122,7 +122,8 @@ fn of_formats(wish: &Wish, parties: &[&Party]) -> Vec<Collision> {
     };
     smallest_collisions(takers, |taker| matches!(taker, Taker::Party(_)), possible)
         .iter()
-        .map(|takers| collision("format and modifier", takers.iter().map(side)))
+        // What is wished is said first.
+        .map(|takers| collision("format and modifier", takers.iter().rev().map(side)))
         .collect()
 }
 
@@ -198,7 +199,8 @@ fn of_layout(
         for demands in collisions {
             let mut sides: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for (who, demand) in demands.iter().filter(|(_, demand)| *demand != Demand::Frame) {
-                sides.entry(who).or_default().push(words(demand));
+                let verb = if Some(*who) == heap.as_deref() { "provides" } else { "takes" };
+                sides.entry(who).or_default().push(words(demand, verb));
             }
             let frame = demands.iter().any(|(_, demand)| *demand == Demand::Frame);
             let frame = frame.then(|| (FRAME.to_owned(), frame_words(about, pair, rows, size)));
@@ -227,17 +229,17 @@ fn strictness(demand: &Demand) -> (u8, u64) {
 }
 
 /// What who makes `demand` says.
-fn words(demand: &Demand) -> String {
+fn words(demand: &Demand, takes: &str) -> String {
     match demand {
         Demand::Frame => "has to fit".to_owned(),
-        Demand::PitchAlignment(bytes) => format!("takes multiples of {bytes} B as pitch"),
-        Demand::PitchMin(bytes) => format!("takes at least {bytes} B as pitch"),
-        Demand::PitchMax(bytes) => format!("takes at most {bytes} B as pitch"),
-        Demand::OffsetAlignment(bytes) => format!("takes multiples of {bytes} B as offset of a plane"),
+        Demand::PitchAlignment(bytes) => format!("{takes} multiples of {bytes} B as pitch"),
+        Demand::PitchMin(bytes) => format!("{takes} at least {bytes} B as pitch"),
+        Demand::PitchMax(bytes) => format!("{takes} at most {bytes} B as pitch"),
+        Demand::OffsetAlignment(bytes) => format!("{takes} multiples of {bytes} B as offset of a plane"),
         Demand::Padding(bytes) => format!("touches {bytes} B behind the last plane"),
-        Demand::SizeAlignment(bytes) => format!("takes multiples of {bytes} B as size"),
-        Demand::SizeMin(bytes) => format!("takes at least {bytes} B as size"),
-        Demand::SizeMax(bytes) => format!("takes at most {bytes} B as size"),
+        Demand::SizeAlignment(bytes) => format!("{takes} multiples of {bytes} B as size"),
+        Demand::SizeMin(bytes) => format!("{takes} at least {bytes} B as size"),
+        Demand::SizeMax(bytes) => format!("{takes} at most {bytes} B as size"),
     }
 }
 
@@ -347,7 +349,7 @@ fn nearest(wish: &Wish, parties: &[&Party], offers: &[&Offer]) -> Option<String>
                 of_heap(&pair, &rows, wish.size, parties, offer).into_iter().map(|found| found.about).collect();
             abouts.dedup();
             let [about] = &abouts[..] else { return None };
-            Some(format!("heap {} would do but for its {about}", offer.heap))
+            Some(format!("heap {} would do but for {about}", offer.heap))
         });
         if lacking.is_some() {
             return lacking;
