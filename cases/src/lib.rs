@@ -12,6 +12,7 @@ mod queries;
 mod render;
 mod scanout;
 mod screen;
+mod sharing;
 mod vulkan;
 mod writeback;
 
@@ -25,4 +26,5 @@ pub fn register(cases: &mut Cases<Cx>) {
     heaps::register(cases);
     render::register(cases);
     writeback::register(cases);
+    sharing::register(cases);
 }

@@ -24,7 +24,7 @@ use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::peer::Peer;
 use crate::picture::Picture;
-use crate::placement::Observer;
+use crate::placement::{Observer, bufinfo};
 use crate::png;
 use crate::share::agreement::Wish;
 use crate::share::buffer::{Attachment, Buffer, Mapping};
@@ -209,11 +209,25 @@ impl Cx {
     /// # Errors
     /// A skip if it shows no list.
     pub fn is_listed(&self, buffer: &Identity) -> Result<bool, Trouble> {
-        const LIST: &str = "/sys/kernel/debug/dma_buf/bufinfo";
-        let text = std::fs::read_to_string(LIST).map_err(|error| Trouble::Skip(format!("{LIST}: {error}")))?;
-        // size, flags, mode, count, exporter, inode, name.
-        let inode = |line: &str| line.split('\t').nth(5)?.trim().parse::<u64>().ok();
-        Ok(text.lines().any(|line| inode(line) == Some(buffer.inode)))
+        Ok(listed()?.iter().any(|entry| entry.buffer.inode == buffer.inode))
+    }
+
+    /// How many dma-bufs there are, of whatever process.
+    ///
+    /// # Errors
+    /// A skip if the kernel shows no list.
+    pub fn dmabufs(&self) -> Result<usize, Trouble> {
+        Ok(listed()?.len())
+    }
+
+    /// By how much more than usual is tried where there is no end to what could be tried: `HANDOVER_EFFORT`, 1 unless set.
+    pub fn effort(&self) -> u32 {
+        std::env::var("HANDOVER_EFFORT").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+    }
+
+    /// Keeps a figure for the report, by name with its unit: `cx.figure("stall_ms", 3.2)`.
+    pub fn figure(&mut self, name: &str, value: f64) {
+        self.case.record.figures.insert(name.to_owned(), value);
     }
 
     /// What looks at the kernel; opened by the first case.
@@ -222,8 +236,13 @@ impl Cx {
     }
 
     /// States a fact that every finding of this case will show: `cx.fact("buffer", &shared)`.
+    ///
+    /// What was stated before is not stated again.
     pub fn fact(&mut self, label: &'static str, text: impl fmt::Display) {
-        self.case.facts.push((label, text.to_string()));
+        let fact = (label, text.to_string());
+        if !self.case.facts.contains(&fact) {
+            self.case.facts.push(fact);
+        }
     }
 
     /// `gpu` makes a frame, exports it, and draws the pattern of `stamp` over what the CPU seeded: the pattern of the stamp
@@ -596,6 +615,11 @@ impl Bench for Cx {
             record: case.record,
         }
     }
+}
+
+/// The kernel's list of dma-bufs.
+fn listed() -> Result<Vec<bufinfo::Entry>, Trouble> {
+    bufinfo::list().map_err(|why| Trouble::Skip(why.to_string()))
 }
 
 /// CRC values, as the kernel's interface prints them.

@@ -4,7 +4,7 @@
 //! and whether they are right is for the process that asked to say.
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Size};
 use crate::pattern::Pattern;
 use crate::picture::Picture;
+use crate::share::constraints::Party;
+use crate::share::core::Access;
+use crate::share::remote::{RemoteBuffer, RemoteMapping};
 use crate::vk::{HandleType, ImageRequest, ImportRequest, Layout, Room};
 
 /// Within this time a peer must answer; opening its devices is part of the first answer.
@@ -35,6 +38,22 @@ enum Ask {
     Read { frame: Frame, dedicated: bool },
     /// Take in the frame that comes along, and draw the pattern of `stamp` into it.
     DrawInto { frame: Frame, stamp: u32 },
+    /// Attach to the buffer that is served on the socket that comes along, and go on as `part` says.
+    TakePart { party: Party, part: Part },
+    /// Unmap, detach, and close that socket.
+    LetGo,
+}
+
+/// How far a peer goes with a buffer of another process; it stays there until it is told to let go, or dies.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Part {
+    /// It attaches.
+    Attach,
+    /// It maps.
+    Map,
+    /// It draws the pattern of `stamp`.
+    Draw { stamp: u32 },
 }
 
 /// What a peer answers.
@@ -45,8 +64,8 @@ enum Answer {
     Drawn { frame: Frame },
     /// The pixels, as the bytes of the memfd that comes along.
     Read { fourcc: Fourcc, size: Size },
-    /// The pattern is in the frame.
-    DrawnInto,
+    /// What was asked for is done.
+    Done,
     /// It could not be done.
     Refused { why: String },
 }
@@ -105,7 +124,7 @@ impl Peer {
     /// # Errors
     /// As [`Self::draw`].
     pub fn read(&mut self, shared: &SharedFrame, dedicated: bool) -> Result<Picture> {
-        let (answer, fd) = self.ask(&Ask::Read { frame: shared.frame.clone(), dedicated }, Some(shared))?;
+        let (answer, fd) = self.ask(&Ask::Read { frame: shared.frame.clone(), dedicated }, Some(shared.dmabuf.fd.as_fd()))?;
         match (answer, fd) {
             (Answer::Read { fourcc, size }, Some(fd)) => {
                 let mut bytes = Vec::new();
@@ -124,10 +143,53 @@ impl Peer {
     /// # Errors
     /// As [`Self::draw`].
     pub fn draw_into(&mut self, shared: &SharedFrame, stamp: u32) -> Result<()> {
-        match self.ask(&Ask::DrawInto { frame: shared.frame.clone(), stamp }, Some(shared))?.0 {
-            Answer::DrawnInto => Ok(()),
+        match self.ask(&Ask::DrawInto { frame: shared.frame.clone(), stamp }, Some(shared.dmabuf.fd.as_fd()))?.0 {
+            Answer::Done => Ok(()),
             answer => Err(self.unexpected(&answer)),
         }
+    }
+
+    /// Has the peer attach as `party` to the buffer that is served on `socket`.
+    ///
+    /// # Errors
+    /// As [`Self::draw`]; also if the service refuses.
+    pub fn attach_only(&mut self, socket: OwnedFd, party: &Party) -> Result<()> {
+        self.take(socket, party, Part::Attach)
+    }
+
+    /// Has the peer attach as `party` to the buffer that is served on `socket`, map it, draw the pattern of `stamp` if there
+    /// is one, and keep the mapping.
+    ///
+    /// # Errors
+    /// As [`Self::attach_only`].
+    pub fn take_part(&mut self, socket: OwnedFd, party: &Party, stamp: Option<u32>) -> Result<()> {
+        self.take(socket, party, stamp.map_or(Part::Map, |stamp| Part::Draw { stamp }))
+    }
+
+    fn take(&mut self, socket: OwnedFd, party: &Party, part: Part) -> Result<()> {
+        match self.ask(&Ask::TakePart { party: party.clone(), part }, Some(socket.as_fd()))?.0 {
+            Answer::Done => Ok(()),
+            answer => Err(self.unexpected(&answer)),
+        }
+    }
+
+    /// Has the peer end what it began with [`Self::take_part`].
+    ///
+    /// # Errors
+    /// As [`Self::draw`].
+    pub fn let_go(&mut self) -> Result<()> {
+        match self.ask(&Ask::LetGo, None)?.0 {
+            Answer::Done => Ok(()),
+            answer => Err(self.unexpected(&answer)),
+        }
+    }
+
+    /// Kills the process, as an out-of-memory killer would.
+    pub fn kill(&mut self) {
+        self.broken = true;
+        // It fails only if the process is gone, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// What its validation layer has objected to since this was last asked.
@@ -140,11 +202,10 @@ impl Peer {
         self.broken
     }
 
-    fn ask(&mut self, ask: &Ask, with: Option<&SharedFrame>) -> Result<(Answer, Option<OwnedFd>)> {
+    fn ask(&mut self, ask: &Ask, with: Option<BorrowedFd<'_>>) -> Result<(Answer, Option<OwnedFd>)> {
         // Until there is an answer.
         self.broken = true;
-        let fds: Vec<_> = with.iter().map(|shared| shared.dmabuf.fd.as_fd()).collect();
-        self.channel.send(ask, &fds)?;
+        self.channel.send(ask, &Vec::from_iter(with))?;
         let Some(Received { message, fds }) = self.channel.recv(DEADLINE)? else {
             let how = self.ended();
             return Err(Error::missing(
@@ -182,10 +243,15 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Either may fail only because the process is gone, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+/// A buffer of another process that this one takes part in.
+struct Taken {
+    buffer: RemoteBuffer,
+    attachment: u64,
+    mapping: Option<RemoteMapping>,
 }
 
 /// Serves as a peer on the socket that is this process's standard input, until it closes.
@@ -197,12 +263,13 @@ pub fn serve(role: Role) -> Result<()> {
         .map_err(|errno| Error::new("fcntl(F_DUPFD_CLOEXEC)", "standard input", errno))?;
     let channel = Channel::on(socket, "the process that started this peer");
     let mut devices = Devices::default();
+    let mut taken = Vec::new();
     loop {
         // Who started us may take its time; a closed socket ends the wait.
         let Some(Received { message, fds }) = channel.recv(Duration::from_secs(24 * 3600))? else {
             return Ok(());
         };
-        let (answer, fd) = match answer(&mut devices, role, message, fds) {
+        let (answer, fd) = match answer(&mut devices, &mut taken, role, message, fds) {
             Ok(done) => done,
             Err(error) => (Answer::Refused { why: error.to_string() }, None),
         };
@@ -223,13 +290,19 @@ fn what_fits(mut objections: Vec<String>) -> Vec<String> {
     objections
 }
 
-fn answer(devices: &mut Devices, role: Role, ask: Ask, fds: Vec<OwnedFd>) -> Result<(Answer, Option<OwnedFd>)> {
+fn answer(
+    devices: &mut Devices,
+    taken: &mut Vec<Taken>,
+    role: Role,
+    ask: Ask,
+    fds: Vec<OwnedFd>,
+) -> Result<(Answer, Option<OwnedFd>)> {
     let gpu = devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why))?;
-    let given = |frame| {
+    let fd = || {
         let fd = fds.into_iter().next();
-        let fd = fd.ok_or_else(|| Error::input("importing", role.to_string(), "no dma-buf came with the request"))?;
-        Ok::<_, Error>(SharedFrame { dmabuf: Dmabuf::from_fd(fd)?, frame })
+        fd.ok_or_else(|| Error::input("taking part", role.to_string(), "no fd came with the request"))
     };
+    let given = |frame| Ok::<_, Error>(SharedFrame { dmabuf: Dmabuf::from_fd(fd()?)?, frame });
     match ask {
         Ask::Draw { fourcc, size, stamp } => {
             let image = gpu.create_image(&ImageRequest {
@@ -256,7 +329,30 @@ fn answer(devices: &mut Devices, role: Role, ask: Ask, fds: Vec<OwnedFd>) -> Res
         }
         Ask::DrawInto { frame, stamp } => {
             gpu.import_image(&given(frame)?, &ImportRequest::default())?.draw_pattern(stamp)?;
-            Ok((Answer::DrawnInto, None))
+            Ok((Answer::Done, None))
+        }
+        Ask::TakePart { party, part } => {
+            let buffer = RemoteBuffer::on(Channel::on(fd()?, "the process that has the buffer"));
+            let attachment = buffer.attach(&party)?;
+            let access = if matches!(part, Part::Draw { .. }) { Access::Write } else { Access::Read };
+            let mapping = match part {
+                Part::Attach => None,
+                Part::Map | Part::Draw { .. } => Some(buffer.map(attachment, access, DEADLINE)?),
+            };
+            if let (Part::Draw { stamp }, Some(mapping)) = (part, &mapping) {
+                gpu.import_image(&mapping.shared, &ImportRequest::default())?.draw_pattern(stamp)?;
+            }
+            taken.push(Taken { buffer, attachment, mapping });
+            Ok((Answer::Done, None))
+        }
+        Ask::LetGo => {
+            for Taken { buffer, attachment, mapping } in taken.drain(..) {
+                if let Some(mapping) = mapping {
+                    buffer.unmap(mapping.number)?;
+                }
+                buffer.detach(attachment)?;
+            }
+            Ok((Answer::Done, None))
         }
     }
 }

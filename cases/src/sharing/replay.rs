@@ -15,9 +15,13 @@ use handover::share::constraints::{Bytes, Constraints, MemoryNeeds, Party};
 use handover::share::core::Access;
 use handover::share::cpu::CpuMapping;
 use handover::share::heap::Heaps;
+use handover::share::heaps::Kind as HeapKind;
 use handover::share::refused::ShareError;
 use handover::share::remote::{RemoteBuffer, RemoteMapping};
 use handover::share::serve::{Limits, Service};
+
+use proptest::prelude::{Just, Strategy, prop, prop_oneof};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use super::model::{Kind, Model, NATURAL_PITCH, Op, Outcome, PIXELS, WIDE_PITCH, nth};
 
@@ -143,7 +147,6 @@ impl Real {
             }
             Op::Map(n) => {
                 let Some(number) = nth(self.members.keys().copied(), n) else { return Ok(Outcome::Nothing) };
-                let fresh = self.buffer.generation() == 0;
                 let held = match &self.members[&number] {
                     Joined::Local(attachment) => match attachment.map(Access::Write) {
                         Ok(mapping) => Held::Local(mapping),
@@ -157,7 +160,6 @@ impl Real {
                         }
                     }
                 };
-                let _ = fresh;
                 let mapping = self.number();
                 self.mappings.insert(mapping, (number, held));
                 Outcome::Done
@@ -324,3 +326,73 @@ pub(super) fn as_case(ops: &[Op]) -> String {
 }
 
 const _: () = assert!(NATURAL_PITCH == SIZE.width as u64 * 4);
+
+/// Sequences that one case tries, and steps that one has at most.
+const SEQUENCES: u32 = 100;
+const STEPS: usize = 24;
+
+/// Any step, the common ones more often.
+fn steps() -> impl Strategy<Value = Op> {
+    let kind = prop_oneof![
+        4 => Just(Kind::Plain),
+        2 => Just(Kind::Contiguous),
+        2 => Just(Kind::WidePitch),
+        2 => Just(Kind::PlainHeapOnly),
+        1 => Just(Kind::Contradictory),
+    ];
+    let (any, pixel) = (0..8_usize, 0..PIXELS);
+    prop_oneof![
+        4 => (kind, prop::bool::weighted(0.3)).prop_map(|(kind, remote)| Op::Attach { kind, remote }),
+        2 => any.clone().prop_map(Op::Detach),
+        4 => any.clone().prop_map(Op::Map),
+        4 => any.clone().prop_map(Op::Unmap),
+        1 => Just(Op::Relocate),
+        1 => Just(Op::Mmap),
+        1 => any.clone().prop_map(Op::Munmap),
+        3 => (any.clone(), pixel.clone(), any_value()).prop_map(|(n, pixel, value)| Op::Write(n, pixel, value)),
+        3 => (any.clone(), pixel.clone()).prop_map(|(n, pixel)| Op::Read(n, pixel)),
+        2 => (any, pixel, any_value()).prop_map(|(n, pixel, value)| Op::Store(n, pixel, value)),
+        1 => Just(Op::Kill),
+    ]
+}
+
+fn any_value() -> impl Strategy<Value = u32> {
+    1..u32::MAX
+}
+
+/// The core does on real memory what the model does, whatever the sequence. A sequence on which they differ is made as
+/// short as it can be, and printed as a case.
+pub(super) fn agrees(cx: &mut Cx, seed: u8) -> Outcome {
+    let (plain, contiguous) = (super::heap(cx, HeapKind::Udmabuf)?, super::heap(cx, HeapKind::ContiguousExpbuf)?);
+    let names = (super::name_of(&plain), super::name_of(&contiguous));
+    let heaps = super::heaps(cx, HeapKind::Udmabuf, HeapKind::ContiguousExpbuf)?;
+    let before = (cx.open_files()?, cx.dmabufs()?);
+    let config = Config { cases: SEQUENCES * cx.effort(), failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
+    let result = runner.run(&prop::collection::vec(steps(), 1..STEPS), |ops| {
+        match replay(&ops, &heaps, (&names.0, &names.1)) {
+            Ok(None) => Ok(()),
+            Ok(Some(Differs { step, what, model, real })) => {
+                Err(TestCaseError::fail(format!("{what} after step {step}\n{model}\n{real}")))
+            }
+            Err(error) => Err(TestCaseError::fail(format!("{error}\n\n"))),
+        }
+    });
+    match result {
+        Ok(()) => cx.claim("sequences", true, || Finding::new("")),
+        Err(TestError::Fail(reason, ops)) => {
+            let reason = reason.message().to_owned();
+            let mut lines = reason.lines();
+            let mut next = || lines.next().unwrap_or_default().to_owned();
+            return Err(Finding::new(format!("the core differs from the model: {}", next()))
+                .row("target", next())
+                .row("actual", next())
+                .verbatim("sequence", as_case(&ops))
+                .into());
+        }
+        Err(TestError::Abort(reason)) => return Err(Finding::new(format!("proptest gave up: {reason}")).into()),
+    }
+    cx.figure("sequences", f64::from(SEQUENCES * cx.effort()));
+    cx.equals("files and dma-bufs afterwards", super::Counts(before), super::Counts((cx.open_files()?, cx.dmabufs()?)));
+    cx.agree()
+}

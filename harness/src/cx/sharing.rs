@@ -161,6 +161,14 @@ impl Cx {
         Ok(shown)
     }
 
+    /// `guest` as a party of `buffer`: what it needs of such a frame.
+    ///
+    /// # Errors
+    /// The device can't be asked.
+    pub fn party_of(&mut self, guest: &Guest<'_>, buffer: &Buffer) -> Result<Party, Trouble> {
+        Ok(self.party(guest, buffer.wish())?.0)
+    }
+
     /// What verdicts call `guest`.
     fn name_of(&self, guest: &Guest<'_>) -> String {
         match guest {
@@ -229,7 +237,7 @@ fn gpu_constraints(gpu: &Gpu, fourccs: &[Fourcc]) -> Result<Constraints> {
             formats.push(FormatModifier { fourcc, modifier: support.modifier, planes: support.planes });
         }
     }
-    Ok(Constraints { pitch: Bytes::aligned(16), padding: 65536, ..Constraints::of(formats) })
+    Ok(Constraints { pitch: Bytes::aligned(16), ..Constraints::of(formats) })
 }
 
 fn screen_constraints(screen: &crate::kms::Screen, fourccs: &[Fourcc]) -> Constraints {

@@ -1,0 +1,492 @@
+//! The rules of the sharing core, S1 to S8, on real memory and real devices. Each claim is a rule's, by name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use handover::prelude::*;
+use handover::share::agreement::Wish;
+use handover::share::constraints::{Bytes, Constraints, FormatModifier, MemoryNeeds, Party};
+use handover::share::heap::Heaps;
+use handover::share::heaps::Kind;
+use handover::share::refused::ShareError;
+
+mod model;
+mod peers;
+mod replay;
+
+/// No multiple of a page in any direction.
+const SIZE: Size = px(250, 130);
+
+const FOURCC: Fourcc = Fourcc::XR24;
+
+/// Patience with a mapping that will not end.
+const SHORTLY: Duration = Duration::from_millis(20);
+
+/// Every kind of memory that frames are put into.
+const KINDS: [Kind; 6] =
+    [Kind::Udmabuf, Kind::DmaHeap, Kind::Dumb, Kind::Gbm, Kind::Vulkan, Kind::ContiguousExpbuf];
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    cases.add("sharing::export_allocates_nothing", export_allocates_nothing);
+    cases.add("sharing::attaching_allocates_nothing", attaching_allocates_nothing).from(GpuA).to(Screen);
+    for kind in KINDS {
+        for gpu in [GpuA, GpuB] {
+            cases
+                .add(format!("sharing::a_frame_arrives_through::{kind}::{gpu}_to_screen"), move |cx| {
+                    arrives_through(cx, kind, gpu)
+                })
+                .from(gpu)
+                .to(Screen)
+                .needs(Need::Writeback);
+        }
+        cases.add(format!("sharing::eager_memory_is_there_at_once::{kind}"), move |cx| is_there_at_once(cx, kind));
+        for to in KINDS.into_iter().filter(|to| *to != kind) {
+            cases
+                .add(format!("sharing::contents_survive_a_move::{kind}_to_{to}"), move |cx| survives(cx, kind, to))
+                .from(GpuA)
+                .to(GpuA);
+        }
+        if kind != Kind::Udmabuf {
+            cases.add(format!("sharing::a_cpu_mmap_follows_a_move::udmabuf_to_{kind}"), move |cx| mmap_follows(cx, kind));
+        }
+    }
+    cases.add("sharing::the_cheapest_memory_is_taken", the_cheapest_is_taken);
+    cases.add("sharing::a_layout_suits_every_device", a_layout_suits_everybody).from(GpuA).to(Screen);
+    for (name, collision) in COLLISIONS {
+        cases.add(format!("sharing::a_refusal_names_who_collides::{name}"), move |cx| names_who_collides(cx, *collision));
+    }
+    cases.add("sharing::a_refusal_changes_nothing", refusal_changes_nothing);
+    cases.add("sharing::who_overstays_is_named", who_overstays_is_named);
+    cases.add("sharing::others_go_on_when_storage_can_not_move", others_go_on);
+    cases.add("sharing::a_map_waits_for_a_move_and_sees_new_storage", a_map_waits);
+    cases.add("sharing::a_cpu_mmap_is_never_stale", mmap_is_never_stale);
+    cases.add("sharing::a_cpu_mmap_keeps_its_layout", mmap_keeps_its_layout);
+    peers::register(cases);
+    for seed in 0..4 {
+        cases.add(format!("sharing::core_and_model_agree::seed_{seed}"), move |cx| replay::agrees(cx, seed));
+    }
+}
+
+/// One heap of `kind`.
+fn heap(cx: &mut Cx, kind: Kind) -> Result<Heaps, Trouble> {
+    Ok(Heaps::new(cx.heaps(kind)?.into_iter().take(1)))
+}
+
+/// The heaps of two kinds.
+fn heaps(cx: &mut Cx, one: Kind, other: Kind) -> Result<Heaps, Trouble> {
+    let (one, other) = (cx.heaps(one)?, cx.heaps(other)?);
+    Ok(Heaps::new(one.into_iter().take(1).chain(other.into_iter().take(1))))
+}
+
+fn name_of(heaps: &Heaps) -> String {
+    heaps.offers().first().map_or_else(String::new, |offer| offer.heap.clone())
+}
+
+/// A party that is content with anything that a CPU can work with, in the memory of one heap.
+fn only(heap: &str) -> Party {
+    let any = Constraints::cpu(&[FOURCC]);
+    let memory = MemoryNeeds { heaps: Some([heap.to_owned()].into()), ..any.memory.clone() };
+    Party { name: format!("a device that only takes {heap}"), constraints: Constraints { memory, ..any } }
+}
+
+fn easy(name: &str) -> Party {
+    Party { name: name.to_owned(), constraints: Constraints::cpu(&[FOURCC]) }
+}
+
+fn wish() -> Wish {
+    Wish { fourccs: vec![FOURCC], size: SIZE }
+}
+
+fn stamped(stamp: u32) -> Result<Picture> {
+    Pattern { stamp }.picture(FOURCC, SIZE)
+}
+
+/// S1: a buffer of any size is published without a file or a page.
+fn export_allocates_nothing(cx: &mut Cx) -> Outcome {
+    let heaps = heap(cx, Kind::Udmabuf)?;
+    let before = (cx.open_files()?, cx.dmabufs()?);
+    let huge = Wish { fourccs: vec![FOURCC], size: px(30_000, 30_000) };
+    let buffers: Vec<Buffer> = (0..50).map(|_| Buffer::export(huge.clone(), heaps.clone())).collect();
+    cx.equals("files and dma-bufs after 50 exports", Counts(before), Counts((cx.open_files()?, cx.dmabufs()?)));
+    // The claim would hold of a buffer that never has storage, too.
+    let small = Buffer::export(wish(), heaps);
+    let attachment = small.attach(easy("cpu"))?;
+    let mapping = attachment.map(Access::Read)?;
+    cx.equals("dma-bufs after a map", before.1 + 1, cx.dmabufs()?);
+    drop((mapping, buffers));
+    cx.agree()
+}
+
+/// S2: devices take part before anything is allocated, and the storage suits them when it comes.
+fn attaching_allocates_nothing(cx: &mut Cx) -> Outcome {
+    let heaps = heap(cx, Kind::Udmabuf)?;
+    let gpu = cx.gpu(GpuA)?;
+    cx.screen()?;
+    let before = cx.dmabufs()?;
+    let buffer = cx.share(FOURCC, SIZE, heaps, &[Guest::Gpu(&gpu), Guest::Screen, Guest::Cpu])?;
+    cx.equals("parties", 3, buffer.parties().len());
+    cx.equals("dma-bufs", before, cx.dmabufs()?);
+    cx.equals("storages", 0, buffer.generation());
+    cx.cpu_writes(&buffer, &stamped(1)?)?;
+    cx.equals("storages after the first map", 1, buffer.generation());
+    cx.agree()
+}
+
+/// S3, S4: memory of each kind carries a frame from a GPU to a screen, and all readers see it.
+fn arrives_through(cx: &mut Cx, kind: Kind, gpu: Role) -> Outcome {
+    let heaps = heap(cx, kind)?;
+    let gpu = cx.gpu(gpu)?;
+    let buffer = cx.share(FOURCC, SIZE, heaps, &[Guest::Gpu(&gpu), Guest::Screen, Guest::Cpu])?;
+    let target = cx.draw_into(&gpu, &buffer, 7)?;
+    cx.cpu_sees(&buffer, &target)?;
+    cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
+    cx.agree()
+}
+
+/// S6: a device that only takes the other memory attaches; the frame is in that memory afterwards, to the last pixel.
+fn survives(cx: &mut Cx, from: Kind, to: Kind) -> Outcome {
+    let (here, there) = (name_of(&heap(cx, from)?), name_of(&heap(cx, to)?));
+    let heaps = heaps(cx, from, to)?;
+    let gpu = cx.gpu(GpuA)?;
+    let buffer = cx.share(FOURCC, SIZE, heaps, &[Guest::Gpu(&gpu)])?;
+    // Whichever of the two is cheaper: it begins where it is wanted.
+    let keeper = buffer.attach(only(&here))?;
+    let target = cx.draw_into(&gpu, &buffer, 7)?;
+    drop(keeper);
+    let heap_of = |buffer: &Buffer| buffer.storage().map_or_else(String::new, |storage| storage.heap.clone());
+    cx.equals("the heap before", here.clone(), heap_of(&buffer));
+    let strict = buffer.attach(only(&there))?;
+    cx.equals("the heap afterwards", there, heap_of(&buffer));
+    cx.equals("moves", 1, buffer.moves().len());
+    cx.cpu_sees(&buffer, &target)?;
+    cx.gpu_sees(GpuA, &gpu, &buffer, &Default::default(), &target)?;
+    drop(strict);
+    if let Some(moved) = buffer.moves().first() {
+        cx.figure("stall_ms", moved.stall().as_secs_f64() * 1e3);
+    }
+    cx.agree()
+}
+
+/// S7: with allocate-now the storage is there before anybody maps, and it is what the first map shows.
+fn is_there_at_once(cx: &mut Cx, kind: Kind) -> Outcome {
+    let buffer = Buffer::export(wish(), heap(cx, kind)?);
+    let attachment = buffer.attach(easy("cpu"))?;
+    buffer.allocate()?;
+    cx.equals("storages", 1, buffer.generation());
+    let inode = |buffer: &Buffer| Ok::<_, Trouble>(match buffer.storage() {
+        Some(storage) => storage.shared.dmabuf.identity()?.inode,
+        None => 0,
+    });
+    let before = inode(&buffer)?;
+    let mapping = attachment.map(Access::Read)?;
+    cx.equals("the dma-buf that the first map shows", before, mapping.shared().dmabuf.identity()?.inode);
+    // Memory that is not there is said at once, too.
+    let huge = Buffer::export(Wish { size: px(1 << 20, 1 << 20), ..wish() }, heap(cx, kind)?);
+    let said = huge.allocate();
+    cx.claim("a buffer of 4 TiB is refused", said.is_err(), || Finding::new("a buffer of 4 TiB was allocated"));
+    cx.agree()
+}
+
+/// S8: what the CPU has mapped shows the new storage at the same address, and reads and writes go there.
+fn mmap_follows(cx: &mut Cx, to: Kind) -> Outcome {
+    let there = name_of(&heap(cx, to)?);
+    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, to)?);
+    let mmap = buffer.mmap("cpu mmap")?;
+    let target = Target::from(stamped(5)?);
+    cx.cpu_writes(&buffer, &target.picture)?;
+    let _strict = buffer.attach(only(&there))?;
+    let mut bytes = vec![0; mmap.length() as usize];
+    mmap.peek(0, &mut bytes)?;
+    cx.sees("the CPU mmap after the move", &target, &Picture::of_frame(mmap.frame(), &bytes)?)?;
+    // A word written through the old address arrives in the new storage, and the other way round.
+    mmap.access(Access::Write)?.write(4, &0xdead_beef_u32.to_ne_bytes())?;
+    let attachment = buffer.attach(easy("cpu"))?;
+    let mapping = attachment.map(Access::Read)?;
+    let mut word = [0; 4];
+    mapping.shared().dmabuf.map()?.read_into(4, &mut word)?;
+    cx.equals("the word that the CPU mmap wrote", Hex(0xdead_beef), Hex(u32::from_ne_bytes(word)));
+    mapping.shared().dmabuf.map()?.write(8, &0xfeed_cafe_u32.to_ne_bytes())?;
+    mmap.peek(8, &mut word)?;
+    cx.equals("the word that the CPU mmap shows", Hex(0xfeed_cafe), Hex(u32::from_ne_bytes(word)));
+    cx.agree()
+}
+
+/// S3: among heaps that all would do, the cheapest is taken, whatever their order.
+fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
+    let mut all = Vec::new();
+    for kind in [Kind::ContiguousExpbuf, Kind::Dumb, Kind::DmaHeap, Kind::Udmabuf] {
+        all.extend(cx.heaps(kind)?);
+    }
+    for _ in 0..all.len() {
+        all.rotate_left(1);
+        let heaps = Heaps::new(all.clone());
+        let cheapest = heaps.offers().into_iter().min_by_key(|offer| offer.cost).map(|offer| offer.heap);
+        let buffer = Buffer::export(wish(), heaps.clone());
+        let attachment = buffer.attach(easy("cpu"))?;
+        let mapping = attachment.map(Access::Read)?;
+        cx.equals("the heap", cheapest.unwrap_or_default(), mapping.storage().heap.clone());
+        // A device that needs contiguous memory costs more, and gets it.
+        let contiguous = heaps.offers().into_iter().find(|offer| offer.contiguous).map(|offer| offer.heap);
+        let buffer = Buffer::export(wish(), heaps);
+        let strict = Constraints { memory: MemoryNeeds { contiguous: true, ..MemoryNeeds::ANY }, ..Constraints::cpu(&[FOURCC]) };
+        let attachment = buffer.attach(Party { name: "strict".to_owned(), constraints: strict })?;
+        let mapping = attachment.map(Access::Read)?;
+        cx.equals("the heap of a strict device", contiguous.unwrap_or_default(), mapping.storage().heap.clone());
+    }
+    cx.agree()
+}
+
+/// S3: pitch and padding are those that every device takes.
+fn a_layout_suits_everybody(cx: &mut Cx) -> Outcome {
+    let heaps = heap(cx, Kind::Udmabuf)?;
+    let gpu = cx.gpu(GpuA)?;
+    let buffer = cx.share(FOURCC, SIZE, heaps, &[Guest::Gpu(&gpu), Guest::Screen])?;
+    let wide = Constraints { pitch: Bytes::aligned(2048), padding: 100_000, ..Constraints::cpu(&[FOURCC]) };
+    let _wide = buffer.attach(Party { name: "wide".to_owned(), constraints: wide })?;
+    buffer.allocate()?;
+    if let Some(storage) = buffer.storage() {
+        let pitch = storage.shared.frame.planes[0].pitch;
+        cx.equals("the pitch in bytes", 2048, pitch);
+        let behind = storage.shared.dmabuf.size.saturating_sub(storage.shared.frame.packed()?.end);
+        cx.claim("padding", behind >= 100_000, || Finding::new(format!("{behind} B lie behind the frame, of 100000 B")));
+    }
+    let target = cx.draw_into(&gpu, &buffer, 3)?;
+    cx.cpu_sees(&buffer, &target)?;
+    cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
+    cx.agree()
+}
+
+/// Two devices that can't share, and what they quarrel about.
+#[derive(Clone, Copy)]
+enum Collision {
+    Format,
+    Pitch,
+    Heap,
+    Contiguity,
+    Size,
+}
+
+const COLLISIONS: &[(&str, Collision)] = &[
+    ("format", Collision::Format),
+    ("pitch", Collision::Pitch),
+    ("heap", Collision::Heap),
+    ("contiguity", Collision::Contiguity),
+    ("size", Collision::Size),
+];
+
+/// S3: nothing suits both; the refusal names both, and what would work.
+fn names_who_collides(cx: &mut Cx, collision: Collision) -> Outcome {
+    let heaps = heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?;
+    let any = Constraints::cpu(&[FOURCC]);
+    let tiled = FormatModifier { fourcc: FOURCC, modifier: Modifier(0x0100_0000_0000_0001), planes: 1 };
+    let contiguous = MemoryNeeds { contiguous: true, ..MemoryNeeds::ANY };
+    let (one, other) = match collision {
+        Collision::Format => (any.clone(), Constraints::of(vec![tiled])),
+        Collision::Pitch => (
+            Constraints { pitch: Bytes { alignment: 1, min: 0, max: 1023 }, ..any.clone() },
+            Constraints { pitch: Bytes::aligned(1024), ..any.clone() },
+        ),
+        Collision::Heap => (only("udmabuf").constraints, only("system").constraints),
+        Collision::Contiguity => (any.clone(), Constraints { memory: contiguous, ..any.clone() }),
+        Collision::Size => (
+            Constraints { size: Bytes { max: 131_072, ..Bytes::ANY }, ..any.clone() },
+            Constraints { padding: 65_536, ..any },
+        ),
+    };
+    let buffer = Buffer::export(wish(), heaps);
+    let first = buffer.attach(Party { name: "device one".to_owned(), constraints: one })?;
+    let second = buffer.attach(Party { name: "device two".to_owned(), constraints: other })?;
+    let said = match first.map(Access::Read) {
+        Err(ShareError::Refused(refusal)) => refusal,
+        Err(other) => return Err(Finding::new(format!("it is refused for another reason: {other}")).into()),
+        Ok(_) => return Err(Finding::new("two devices that can't share got memory").into()),
+    };
+    let text = said.to_string();
+    // Of contiguity one device and the heaps quarrel, of everything else two devices.
+    let named = text.contains("device two") && (matches!(collision, Collision::Contiguity) || text.contains("device one"));
+    cx.claim("the refusal names who collides", named, || Finding::new("a refusal does not name who collides").row("said", text.clone()));
+    cx.claim("the refusal says what would work", said.nearest.is_some(), || {
+        Finding::new("a refusal does not say what would work").row("said", text.clone())
+    });
+    // Without the second one there is nothing in the way.
+    drop(second);
+    if !matches!(collision, Collision::Contiguity) {
+        cx.equals("the map of the first one alone", true, first.map(Access::Read).is_ok());
+    }
+    cx.agree()
+}
+
+/// S3, S6: an attach that is refused leaves parties, storage and contents as they were.
+fn refusal_changes_nothing(cx: &mut Cx) -> Outcome {
+    let buffer = Buffer::export(wish(), heap(cx, Kind::Udmabuf)?);
+    let target = Target::from(stamped(2)?);
+    cx.cpu_writes(&buffer, &target.picture)?;
+    let before = (buffer.generation(), buffer.parties().len());
+    for refused in [only("a heap that is not there"), contradictory()] {
+        let said = buffer.attach(refused).err();
+        cx.claim("the attach", said.is_some(), || Finding::new("an attach that nothing can satisfy was granted"));
+    }
+    cx.equals("storage and parties", Counts(before), Counts((buffer.generation(), buffer.parties().len())));
+    cx.cpu_sees(&buffer, &target)?;
+    cx.agree()
+}
+
+fn contradictory() -> Party {
+    let constraints = Constraints { pitch: Bytes { alignment: 1, min: 2, max: 1 }, ..Constraints::cpu(&[FOURCC]) };
+    Party { name: "contradictory".to_owned(), constraints }
+}
+
+/// S5: who holds a mapping for longer than it said is named, with the place where it mapped.
+fn who_overstays_is_named(cx: &mut Cx) -> Outcome {
+    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let slow = buffer.attach(easy("the slow one"))?;
+    let quick = buffer.attach(easy("the quick one"))?;
+    let _held = slow.map_within(Access::Write, Duration::ZERO, SHORTLY)?;
+    let _also = quick.map(Access::Read)?;
+    let began = Instant::now();
+    let busy = match buffer.attach_within(only("system"), SHORTLY) {
+        Err(ShareError::Busy(busy)) => busy,
+        Err(other) => return Err(Finding::new(format!("a mapped buffer is not busy: {other}")).into()),
+        Ok(_) => return Err(Finding::new("storage moved under a mapping").into()),
+    };
+    cx.claim("the wait had an end", began.elapsed() < SHORTLY * 50, || Finding::new("the wait did not end in time"));
+    let first = busy.holders.first();
+    let named = first.is_some_and(|one| one.who == "the slow one" && one.late.is_some() && one.place.contains("sharing.rs"));
+    cx.claim("who overstays", named, || Finding::new("who overstays is not named first").row("said", busy.to_string()));
+    let innocent = busy.holders.get(1).is_some_and(|one| one.who == "the quick one" && one.late.is_none());
+    cx.claim("who does not", innocent, || Finding::new("who is in time is blamed").row("said", busy.to_string()));
+    cx.agree()
+}
+
+/// S6: where storage can't move, the newcomer is told so, and everybody else goes on with what they had.
+fn others_go_on(cx: &mut Cx) -> Outcome {
+    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let target = Target::from(stamped(9)?);
+    cx.cpu_writes(&buffer, &target.picture)?;
+    let holder = buffer.attach(easy("holder"))?;
+    let held = holder.map(Access::Read)?;
+    let refused = buffer.attach_within(only("system"), SHORTLY);
+    cx.claim("busy", matches!(refused, Err(ShareError::Busy(_))), || Finding::new("storage moved under a mapping"));
+    cx.equals("storages", 1, buffer.generation());
+    cx.cpu_sees(&buffer, &target)?;
+    drop(held);
+    let granted = buffer.attach(only("system"));
+    cx.equals("the attach when the mapping has ended", true, granted.is_ok());
+    cx.equals("storages afterwards", 2, buffer.generation());
+    cx.cpu_sees(&buffer, &target)?;
+    cx.agree()
+}
+
+/// S6: a map that comes while storage moves stalls, and then shows the new storage with the contents of the old.
+fn a_map_waits(cx: &mut Cx) -> Outcome {
+    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let target = Target::from(stamped(4)?);
+    cx.cpu_writes(&buffer, &target.picture)?;
+    let holder = buffer.attach(easy("holder"))?;
+    let late = buffer.attach(easy("latecomer"))?;
+    let held = holder.map(Access::Read)?;
+    let (stalled, heap, generation) = std::thread::scope(|scope| {
+        let mover = scope.spawn(|| buffer.attach(only("system")));
+        // The mover marks the buffer as moving before it waits.
+        std::thread::sleep(SHORTLY);
+        let waiter = scope.spawn(|| late.map(Access::Read).map(|mapping| {
+            (mapping.stalled(), mapping.storage().heap.clone(), mapping.generation())
+        }));
+        std::thread::sleep(SHORTLY);
+        drop(held);
+        let moved = mover.join().map_err(|_| Finding::new("the mover panicked"))?;
+        let _strict = moved?;
+        let waited = waiter.join().map_err(|_| Finding::new("the latecomer panicked"))?;
+        Ok::<_, Trouble>(waited?)
+    })?;
+    cx.equals("the heap that the latecomer sees", "system".to_owned(), heap);
+    cx.equals("the storage that the latecomer sees", 2, generation);
+    cx.claim("the latecomer stalled", stalled > Duration::ZERO, || Finding::new("a map did not wait for a move"));
+    cx.figure("stall_ms", stalled.as_secs_f64() * 1e3);
+    cx.cpu_sees(&buffer, &target)?;
+    cx.agree()
+}
+
+/// S8: a reader that never stops looking at a CPU mmap sees each value that was there, and none that was there before.
+fn mmap_is_never_stale(cx: &mut Cx) -> Outcome {
+    let (one, other) = (name_of(&heap(cx, Kind::Udmabuf)?), name_of(&heap(cx, Kind::DmaHeap)?));
+    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let mmap = buffer.mmap("cpu mmap")?;
+    mmap.access(Access::Write)?.write(0, &0_u32.to_ne_bytes())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (looks, stale) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut looks, mut last, mut stale) = (0_u64, 0, None);
+            while !stop.load(Ordering::Relaxed) {
+                let mut word = [0; 4];
+                mmap.peek(0, &mut word)?;
+                let seen = u32::from_ne_bytes(word);
+                if seen < last {
+                    stale = Some((last, seen));
+                }
+                last = seen;
+                looks += 1;
+                std::thread::yield_now();
+            }
+            Ok::<_, Trouble>((looks, stale))
+        });
+        let moved = (1..40_u32).try_for_each(|value| {
+            mmap.access(Access::Write)?.write(0, &value.to_ne_bytes())?;
+            let strict = buffer.attach(only(if value % 2 == 0 { &one } else { &other }))?;
+            drop(strict);
+            Ok::<_, Trouble>(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        let looked = reader.join().map_err(|_| Finding::new("the reader panicked"))?;
+        moved?;
+        looked
+    })?;
+    cx.equals("moves", 39, buffer.moves().len());
+    cx.claim("looks", looks > 39, || Finding::new(format!("the reader looked {looks} times, so it may have missed every move")));
+    cx.claim("no stale page", stale.is_none(), || {
+        Finding::new("a CPU mmap showed a value that had been replaced").row("seen", format!("after and then: {stale:?}"))
+    });
+    cx.agree()
+}
+
+/// S8: a device that needs another pitch is refused while the CPU has the buffer mapped, and gets it afterwards.
+fn mmap_keeps_its_layout(cx: &mut Cx) -> Outcome {
+    let buffer = Buffer::export(wish(), heap(cx, Kind::Udmabuf)?);
+    let mmap = buffer.mmap("cpu mmap")?;
+    let wide = || Party {
+        name: "wide".to_owned(),
+        constraints: Constraints { pitch: Bytes::aligned(4096), ..Constraints::cpu(&[FOURCC]) },
+    };
+    let said = match buffer.attach(wide()) {
+        Err(ShareError::Refused(refusal)) => refusal.to_string(),
+        Err(other) => other.to_string(),
+        Ok(_) => return Err(Finding::new("the layout changed under a CPU mmap").into()),
+    };
+    let named = said.contains("cpu mmap") && said.contains("wide");
+    cx.claim("the refusal", named, || Finding::new("the refusal does not name both").row("said", said.clone()));
+    drop(mmap);
+    let granted = buffer.attach(wide());
+    cx.equals("the attach afterwards", true, granted.is_ok());
+    cx.agree()
+}
+
+/// Two numbers that belong together.
+#[derive(PartialEq)]
+struct Counts<A, B>((A, B));
+
+impl<A: std::fmt::Display, B: std::fmt::Display> std::fmt::Display for Counts<A, B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} and {}", self.0.0, self.0.1)
+    }
+}
+
+/// A word as a debugger shows it.
+#[derive(PartialEq)]
+struct Hex(u32);
+
+impl std::fmt::Display for Hex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#010x}", self.0)
+    }
+}
