@@ -72,7 +72,9 @@ impl Storage {
     /// There is no such memfd, or `range` reaches outside.
     pub fn read_pages(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
-        self.memfd()?.read_exact_at(&mut bytes, range.start).map_err(|error| Error::new("read", self.to_string(), error))?;
+        self.memfd()?
+            .read_exact_at(&mut bytes, range.start)
+            .map_err(|error| Error::new("read", self.to_string(), error))?;
         Ok(bytes)
     }
 
