@@ -89,14 +89,21 @@ impl Device {
         let fd = rustix::fs::open(node, flags, Mode::empty()).map_err(|errno| Error::new("open", object(), errno))?;
         let mut cap = uapi::Capability::default();
         ioctl::QUERYCAP.ask(&fd, &mut cap).map_err(|errno| Error::new(ioctl::QUERYCAP.name, object(), errno))?;
-        let name = kernel_name(node).unwrap_or_else(|| uapi::text(&cap.bus_info));
+        let bus = uapi::text(&cap.bus_info);
+        let name = bus.strip_prefix("platform:").unwrap_or(&bus).to_owned();
         let driver = uapi::text(&cap.driver);
         Ok(Arc::new(Self { fd, node: node.to_owned(), name, driver, caps: cap.of_node() }))
     }
 
-    /// The kernel's name of the device behind the node, as trace events have it: `vivid.0`. Several nodes can share one.
+    /// Where the device sits, as its driver says: `vivid-001`. The nodes of one device share it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The kernel's name of the device that does the DMA, as trace events have it: `vivid.0`, which both vivids share.
+    pub fn kernel_name(&self) -> Option<String> {
+        let device = std::fs::read_link(sysfs(&self.node).join("device")).ok()?;
+        Some(device.file_name()?.to_string_lossy().into_owned())
     }
 
     /// The device node.
@@ -127,9 +134,4 @@ fn base_name(node: &Path) -> String {
 /// The node in sysfs.
 fn sysfs(node: &Path) -> PathBuf {
     Path::new("/sys/class/video4linux").join(base_name(node))
-}
-
-fn kernel_name(node: &Path) -> Option<String> {
-    let device = std::fs::read_link(sysfs(node).join("device")).ok()?;
-    Some(device.file_name()?.to_string_lossy().into_owned())
 }

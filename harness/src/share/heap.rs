@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// What a heap can provide, as far as it can be said before anything is allocated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// The heap's name: `system`, `udmabuf`, `vgem dumb`, `vivid.1 expbuf`. No two heaps of a machine share one.
+    /// The heap's name: `system`, `udmabuf`, `vgem dumb`, `vivid-001 expbuf`. No two heaps of a machine share one.
     pub heap: String,
     /// Which is taken when several would do: the one with the lowest cost.
     pub cost: u32,

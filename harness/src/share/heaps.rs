@@ -44,10 +44,8 @@ pub enum Kind {
     Gbm,
     /// Memory of a Vulkan device.
     Vulkan,
-    /// A buffer of a V4L2 queue, in any pages.
+    /// A buffer of a V4L2 queue.
     Expbuf,
-    /// A buffer of a V4L2 queue, in one run of addresses.
-    ContiguousExpbuf,
 }
 
 impl Kind {
@@ -60,7 +58,6 @@ impl Kind {
             Self::Gbm => "gbm",
             Self::Vulkan => "vulkan",
             Self::Expbuf => "expbuf",
-            Self::ContiguousExpbuf => "contiguous_expbuf",
         }
     }
 
@@ -71,7 +68,7 @@ impl Kind {
             Self::Dumb => 30,
             Self::Gbm => 40,
             Self::Vulkan => 50,
-            Self::Expbuf | Self::ContiguousExpbuf => 60,
+            Self::Expbuf => 60,
         }
     }
 }
@@ -241,9 +238,44 @@ fn machine_memory() -> u64 {
     (info.totalram as u64).saturating_mul(info.mem_unit.into())
 }
 
+/// The longest run of addresses that the kernel could give, in bytes: of its page allocator, which warns in its log when it
+/// is asked for more, or of memory that it keeps for that (CMA).
+fn largest_run() -> u64 {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let page = rustix::param::page_size() as u64;
+    let order = orders(&read("/proc/buddyinfo")).saturating_sub(1);
+    let run = page.checked_shl(order).unwrap_or(page);
+    run.max(cma_total(&read("/proc/meminfo")))
+}
+
+/// How many sizes of runs the page allocator has: the columns of `/proc/buddyinfo` behind the zone's name.
+fn orders(buddyinfo: &str) -> u32 {
+    let columns =
+        |line: &str| line.split_once("zone").map_or(0, |(_, zone)| zone.split_whitespace().count().saturating_sub(1));
+    buddyinfo.lines().map(columns).max().unwrap_or_default() as u32
+}
+
+/// `CmaTotal` of `/proc/meminfo`, in bytes; 0 without CMA.
+fn cma_total(meminfo: &str) -> u64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("CmaTotal:"));
+    let kib: u64 = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok()).unwrap_or_default();
+    kib.saturating_mul(1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_tells_how_long_a_run_can_be() {
+        let buddyinfo =
+            "Node 0, zone   Normal     12      7      3      1      0      0      1      2      0      1    925\n";
+        assert_eq!(orders(buddyinfo), 11);
+        assert_eq!(orders("Node 0, zone"), 0);
+        assert_eq!(orders(""), 0);
+        assert_eq!(cma_total("MemTotal: 4 kB\nCmaTotal:          65536 kB\nCmaFree: 1 kB\n"), 64 << 20);
+        assert_eq!(cma_total("MemTotal: 4 kB\n"), 0);
+    }
 
     /// A source that can be seen to be asked, in memory that is no dma-buf: nothing may get that far.
     struct Never;

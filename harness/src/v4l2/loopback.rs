@@ -33,7 +33,7 @@ pub struct Loopback {
 }
 
 impl Loopback {
-    /// The loop of the device called `name` (`vivid.1`): connects its capture to its output.
+    /// The loop of the device called `name` (`vivid-001`): connects its capture to its output.
     ///
     /// # Errors
     /// There is no such device, or it has no such loop.

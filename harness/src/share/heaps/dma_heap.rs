@@ -22,7 +22,8 @@ pub(super) fn find(found: &mut Found) {
         Ok(names) => {
             for name in names {
                 let contiguous = CONTIGUOUS.contains(&name.as_str());
-                let about = About { name: name.clone(), contiguous, largest: super::machine_memory() };
+                let largest = if contiguous { super::largest_run() } else { super::machine_memory() };
+                let about = About { name: name.clone(), contiguous, largest };
                 found.add(Kind::DmaHeap, DmaHeap(name), about);
             }
         }

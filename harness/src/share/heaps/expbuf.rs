@@ -1,4 +1,4 @@
-//! The heaps `vivid.0 expbuf`, `vivid.1 expbuf`: buffers of a V4L2 queue, exported.
+//! The heaps `vivid-000 expbuf`, `vivid-001 expbuf`: buffers of a V4L2 queue, exported.
 //!
 //! V4L2 is eager: memory is there as soon as the queue has the buffer. Once exported, the buffer is freed from the queue and
 //! lives on as a dma-buf (`V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS`), so the queue is ours for a moment only. Where the driver
@@ -20,7 +20,7 @@ const CONTIGUOUS: &str = "videobuf2_dma_contig";
 /// The queues of one device; they all take their memory from the same allocator.
 struct Expbuf {
     name: String,
-    /// In the order in which they are tried: a queue that streams is busy.
+    /// In the order in which they are tried: one that has buffers is busy.
     queues: Vec<(PathBuf, Direction)>,
 }
 
@@ -48,9 +48,9 @@ impl Source for Expbuf {
 fn exported(node: &std::path::Path, direction: Direction, bytes: u32) -> Result<Allocated> {
     let mut queue = Queue::open(&Device::open(node)?, direction)?;
     let before = queue.format().clone();
-    // The smallest picture, since a buffer must hold at least one.
-    let pixel = PixelFormat::new(b"GREY");
-    queue.set_format(&QueueFormat::new(pixel, px(1, 1), 0))?;
+    // The smallest picture, since a buffer must hold at least one; it may be more than we want.
+    let smallest = queue.set_format(&QueueFormat::new(PixelFormat::new(b"GREY"), px(1, 1), 0))?;
+    let bytes = smallest.planes.iter().map(|plane| plane.bytes).fold(bytes, u32::max);
     let index = queue.create(bytes)?;
     let dmabuf = queue.export(index)?;
     if !queue.keeps_exported()? {
@@ -67,10 +67,10 @@ pub(super) fn find(found: &mut Found) {
         Err(why) => return found.absent(Kind::Expbuf, why),
     };
     let mut devices: BTreeMap<String, Expbuf> = BTreeMap::new();
-    for node in nodes {
-        // A codec has buffers for each open file, and as good as those of any other device.
-        let Ok(device) = Device::open(&node) else { continue };
-        for direction in [Direction::Capture, Direction::Output] {
+    // Output first: its smallest picture is the smaller one, as no camera's sizes limit it.
+    for direction in [Direction::Output, Direction::Capture] {
+        for node in &nodes {
+            let Ok(device) = Device::open(node) else { continue };
             if Queue::open(&device, direction).is_ok() {
                 let name = device.name().to_owned();
                 let expbuf = devices.entry(name.clone()).or_insert(Expbuf { name, queues: Vec::new() });
@@ -85,9 +85,9 @@ pub(super) fn find(found: &mut Found) {
             Err(why) => found.absent(Kind::Expbuf, why),
             Ok(identity) => {
                 let contiguous = identity.exporter.as_deref() == Some(CONTIGUOUS) && !behind_iommu;
-                let kind = if contiguous { Kind::ContiguousExpbuf } else { Kind::Expbuf };
-                let about = About { name: format!("{name} expbuf"), contiguous, largest: u32::MAX.into() };
-                found.add(kind, expbuf, about);
+                let largest = if contiguous { super::largest_run() } else { u32::MAX.into() };
+                let about = About { name: format!("{name} expbuf"), contiguous, largest };
+                found.add(Kind::Expbuf, expbuf, about);
             }
         }
     }
