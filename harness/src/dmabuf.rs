@@ -14,11 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::observed::Observed;
 use crate::picture::Picture;
 
+mod fdinfo;
 mod guards;
 mod mapping;
 
+pub use fdinfo::Fdinfo;
 pub use guards::{Damage, Region};
 pub use mapping::{Mapping, Window};
 
@@ -69,6 +72,14 @@ impl Dmabuf {
         Ok(Identity { inode: status.st_ino, exporter: exporter(self.fd.as_fd()), size: self.size })
     }
 
+    /// What procfs tells of its fd.
+    ///
+    /// # Errors
+    /// procfs is not mounted, or does not tell.
+    pub fn fdinfo(&self) -> Observed<Fdinfo> {
+        Fdinfo::of(self.fd.as_fd())
+    }
+
     /// Another fd of the same buffer.
     ///
     /// # Errors
@@ -112,11 +123,9 @@ fn link(fd: BorrowedFd<'_>) -> String {
     }
 }
 
-/// The `exp_name` line of the fd's fdinfo.
+/// Who exported it, where procfs tells.
 fn exporter(fd: BorrowedFd<'_>) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
-    let name = text.lines().find_map(|line| line.strip_prefix("exp_name:"))?;
-    Some(name.trim().to_owned())
+    Fdinfo::of(fd).ok().map(|fdinfo| fdinfo.exporter)
 }
 
 /// A frame in a dma-buf: what an exporter hands out and an importer takes in.

@@ -19,13 +19,14 @@ pub use vulkan::{Vulkan, VulkanDevice};
 
 use probe::Probe;
 
-mod access;
+pub(crate) mod access;
 mod collect;
 pub mod drm_nodes;
 mod libraries;
 mod listed;
 mod memory;
 mod modifier;
+pub(crate) mod mounts;
 mod observation;
 mod probe;
 mod text;

@@ -17,6 +17,7 @@ use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Size, px};
+use crate::observed::{NotObservable, Observed};
 
 mod card;
 mod commit;
@@ -43,14 +44,6 @@ pub(crate) use formats::{in_formats, writeback_formats};
 pub use objects::{Plane, PlaneKind};
 pub use show::{Layer, Pending, Recoveries, Shown};
 pub use vkms::Race;
-
-/// An observation, or why this device or machine can't make it.
-pub type Observed<T> = Result<T, NotObservable>;
-
-/// Why something can't be observed here. Never a pass of the claim that needs it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not observable: {0}")]
-pub struct NotObservable(pub String);
 
 /// Which screen answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,6 @@
 //! 2. **Devices** play roles: [`devices`] opens who plays which, [`vk`] is a Vulkan device, [`kms`] a screen, [`udmabuf`]
 //!    memory of nobody's, [`peer`] a device in another process, reached over a [`channel`]. [`inventory`] lists what a
 //!    machine has, apart from any case.
-//! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`format`](mod@format) for what the bytes of a pixel mean.
 //! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`mod@format`] for what the bytes of a pixel mean.
 //! 4. It is **shared** as a [`dmabuf`], and drawn with what is known in advance: a stamped [`pattern`] whose every pixel can
 //!    be computed, or a [`scene`] that is rendered.
@@ -58,9 +57,11 @@ pub mod junit;
 pub mod kernel;
 pub mod kms;
 pub mod lane;
+pub mod observed;
 pub mod pattern;
 pub mod peer;
 pub mod picture;
+pub mod placement;
 pub mod png;
 pub mod prelude;
 pub mod report;

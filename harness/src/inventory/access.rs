@@ -12,7 +12,7 @@ use crate::error::Cause;
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Read,
     Write,
     ReadWrite,
@@ -23,7 +23,7 @@ pub(super) enum Mode {
 /// # Errors
 /// Why not, as one sentence that names the call, the errno and the way in. `absent` says what it means that the file
 /// is not there.
-pub(super) fn open(path: &Path, mode: Mode, absent: &str) -> Result<File, String> {
+pub(crate) fn open(path: &Path, mode: Mode, absent: &str) -> Result<File, String> {
     let mut options = OpenOptions::new();
     options.read(mode != Mode::Write).write(mode != Mode::Read);
     options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path, mode: Mode, absent: &str) -> Result<File, String
 }
 
 /// The failed call `op` on `path` as a reason.
-pub(super) fn refused(op: &str, path: &Path, error: &std::io::Error, absent: &str) -> String {
+pub(crate) fn refused(op: &str, path: &Path, error: &std::io::Error, absent: &str) -> String {
     let errno = Errno::from_io_error(error);
     let answer = format!("{op} {}: {}", path.display(), answer(error));
     match errno {
@@ -44,7 +44,7 @@ pub(super) fn refused(op: &str, path: &Path, error: &std::io::Error, absent: &st
 }
 
 /// `EACCES (Permission denied)`: an I/O error by its name.
-pub(super) fn answer(error: &std::io::Error) -> String {
+pub(crate) fn answer(error: &std::io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(errno) => Cause::from(errno).to_string(),
         None => error.to_string(),

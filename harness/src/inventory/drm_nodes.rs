@@ -18,6 +18,7 @@ use super::memory::nodes;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Size, px};
 use crate::kms::{self, Offer};
+use crate::placement::drm_memory;
 
 /// A DRM node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,9 +179,7 @@ fn parent(device: &str) -> Option<String> {
 /// The keys that speak of memory in the fdinfo of an open node; see the kernel's drm-usage-stats.rst.
 fn accounting(node: &File) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", node.as_raw_fd())).unwrap_or_default();
-    let keys = text.lines().filter_map(|line| Some(line.split_once(':')?.0));
-    let of_memory = ["drm-memory-", "drm-total-", "drm-shared-", "drm-resident-", "drm-active-", "drm-purgeable-"];
-    keys.filter(|key| of_memory.iter().any(|prefix| key.starts_with(prefix))).map(str::to_owned).collect()
+    drm_memory::keys(&text).map(str::to_owned).collect()
 }
 
 fn modeset(node: &Node) -> Listed<Modeset> {

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::access::{self, Mode};
 use super::drm_nodes::DrmNode;
 use super::listed::Listed;
+use super::mounts::{Mount, Mounts};
 use super::vulkan::Vulkan;
+use crate::placement::pagemap;
 
 /// Something that shows what the code under test really did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +47,8 @@ impl Facility {
 /// Every facility that the harness knows to use.
 pub(super) fn facilities(drm: &[Listed<DrmNode>], vulkan: &Vulkan) -> Vec<Facility> {
     let mounts = Mounts::read();
-    let tracefs = mounts.find("tracefs", "/sys/kernel/tracing", "CONFIG_TRACING");
-    let debugfs = mounts.find("debugfs", "/sys/kernel/debug", "CONFIG_DEBUG_FS");
+    let tracefs = mounts.tracefs();
+    let debugfs = mounts.debugfs();
     let in_tracefs = |name, file, mode, absent| below(name, &tracefs, file, mode, absent);
     let in_debugfs = |name, file, mode, absent| below(name, &debugfs, file, mode, absent);
     vec![
@@ -80,52 +81,6 @@ pub(super) fn facilities(drm: &[Listed<DrmNode>], vulkan: &Vulkan) -> Vec<Facili
     ]
 }
 
-/// What `/proc` says about file systems.
-struct Mounts {
-    /// Text of `/proc/self/mounts`.
-    mounts: String,
-    /// Text of `/proc/filesystems`.
-    known: String,
-}
-
-/// Where a file system of the kernel is mounted, or where it belongs and why it is not there.
-struct Mount {
-    point: PathBuf,
-    missing: Option<String>,
-}
-
-impl Mounts {
-    fn read() -> Self {
-        let text = |path| fs::read_to_string(path).unwrap_or_default();
-        Self { mounts: text("/proc/self/mounts"), known: text("/proc/filesystems") }
-    }
-
-    /// The mount point of `kind`, which belongs on `usual` and needs kernel option `config`.
-    fn find(&self, kind: &str, usual: &str, config: &str) -> Mount {
-        let mounted = self.mounts.lines().find_map(|line| {
-            let mut fields = line.split(' ');
-            let point = fields.nth(1)?;
-            (fields.next()? == kind).then(|| PathBuf::from(point))
-        });
-        if let Some(point) = mounted {
-            return Mount { point, missing: None };
-        }
-        let known = self.known.lines().any(|line| line.split_whitespace().last() == Some(kind));
-        let missing = if known {
-            format!("{kind} is not mounted: `mount -t {kind} {kind} {usual}` as root")
-        } else {
-            format!("{kind} is not in /proc/filesystems: kernel without {config}")
-        };
-        Mount { point: usual.into(), missing: Some(missing) }
-    }
-}
-
-impl Mount {
-    fn ready(&self) -> Result<&Path, String> {
-        self.missing.clone().map_or(Ok(&self.point), Err)
-    }
-}
-
 /// A facility that is one file below a mount point.
 fn below(name: &str, mount: &Mount, file: &str, mode: Mode, absent: &str) -> Facility {
     let path = mount.point.join(file);
@@ -140,23 +95,9 @@ fn fdinfo() -> Facility {
     Facility::new("fdinfo of dma-bufs", dir, found.map_err(|error| access::refused("read", dir, &error, absent)))
 }
 
-/// Physical addresses of a process's pages: the file alone is not enough, the kernel hides them from most readers.
+/// Physical addresses of a process's pages.
 fn pagemap() -> Facility {
-    let path = Path::new("/proc/self/pagemap");
-    let found = access::open(path, Mode::Read, "kernel without CONFIG_PROC_PAGE_MONITOR").and_then(|file| {
-        let page_size = rustix::param::page_size() as u64;
-        let probe = Box::new(1u8);
-        let address = std::ptr::from_ref(std::hint::black_box(&*probe)).addr() as u64;
-        let mut entry = [0; 8];
-        file.read_exact_at(&mut entry, address / page_size * 8)
-            .map_err(|error| access::refused("read", path, &error, "no entry for a page in use"))?;
-        // Bits 0 to 54 are the page frame number: Documentation/admin-guide/mm/pagemap.rst.
-        match u64::from_ne_bytes(entry) & ((1 << 55) - 1) {
-            0 => Err("the kernel hides physical addresses from this process: needs CAP_SYS_ADMIN, run as root".into()),
-            _ => Ok(None),
-        }
-    });
-    Facility::new("pagemap", path, found)
+    Facility::new("pagemap", pagemap::PATH, pagemap::readable().map(|()| None))
 }
 
 fn kernel_log() -> Facility {
@@ -265,19 +206,6 @@ fn validation(vulkan: &Vulkan) -> Facility {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mount_is_found_or_explained() {
-        let mounts = Mounts {
-            mounts: "proc /proc proc rw 0 0\nnone /debug debugfs rw 0 0\n".into(),
-            known: "nodev\tproc\nnodev\tdebugfs\nnodev\ttracefs\n".into(),
-        };
-        assert_eq!(mounts.find("debugfs", "/sys/kernel/debug", "CONFIG_DEBUG_FS").ready(), Ok(Path::new("/debug")));
-        let why = mounts.find("tracefs", "/sys/kernel/tracing", "CONFIG_TRACING").ready().map(Path::to_owned);
-        assert_eq!(why, Err("tracefs is not mounted: `mount -t tracefs tracefs /sys/kernel/tracing` as root".into()));
-        let why = mounts.find("nofs", "/no", "CONFIG_NO").ready().map(Path::to_owned);
-        assert_eq!(why, Err("nofs is not in /proc/filesystems: kernel without CONFIG_NO".into()));
-    }
 
     #[test]
     fn a_machine_with_nothing_has_a_reason_for_everything() {

@@ -7,12 +7,13 @@ use super::card::Framebuffer;
 use super::commit::{Commit, Sent};
 use super::crc::{Capture, Crc};
 use super::writeback::Target;
-use super::{DEADLINE, NotObservable, Observed, Screen, vkms, wait};
+use super::{DEADLINE, Screen, vkms, wait};
 use crate::compose::{self, Rect};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::Size;
+use crate::observed::{NotObservable, Observed};
 use crate::picture::Picture;
 
 /// A frame on the screen.

@@ -1,0 +1,182 @@
+//! Where is the storage behind a buffer really, as the kernel shows it, and does that suit the device that maps it?
+//!
+//! [`Placement`] is what was seen of one buffer in the hands of one device; [`check()`](check::check) holds it against that
+//! device's constraints. Both are pure. An [`Observer`] does the looking, and keeps looking over many cases: what the kernel
+//! traces of each dma-buf ([`trace`], [`parse`], [`history`]), its list of them ([`bufinfo`]), the pages of our own memory
+//! files ([`pagemap`]), and what DRM clients hold ([`drm_memory`]).
+//!
+//! Nothing here takes the word of the code under test. What can't be seen is [`NotObservable`], with the reason, and that is
+//! never a pass.
+//!
+//! Sources: `include/trace/events/dma_buf.h`, `include/trace/events/dma.h` and `drivers/dma-buf/dma-buf.c` of the kernel.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dmabuf;
+use crate::frame::Frame;
+use crate::observed::{NotObservable, Observed};
+
+pub mod bufinfo;
+pub mod check;
+pub mod drm_memory;
+pub mod history;
+mod observer;
+pub mod pagemap;
+pub mod parse;
+pub mod trace;
+
+pub use check::{Checked, Unchecked, Violation, check, violations};
+pub use observer::{Device, Mark, Observer};
+
+/// A run of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Segment {
+    /// The first address, in bytes.
+    pub address: u64,
+    /// Length in bytes.
+    pub length: u64,
+}
+
+/// By what segments were seen, which is also whose addresses they have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The scatter list that the kernel mapped for this device (`dma_map_sg`): addresses as that device sees them.
+    ScatterList {
+        /// The device, by the kernel's name.
+        device: String,
+    },
+    /// `/proc/self/pagemap` of the memory file behind the buffer: physical addresses.
+    Pagemap,
+}
+
+/// The runs of addresses that storage lies in, in the order of the buffer's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segments {
+    /// By what they were seen.
+    pub source: Source,
+    /// Those that were seen: the first ones, if the kernel cut the list short.
+    pub list: Vec<Segment>,
+    /// How many there are, seen or not. The kernel prints 128 of a scatter list (`DMA_TRACE_MAX_ENTRIES`).
+    pub count: u64,
+}
+
+/// Where one buffer lies, as seen while one device had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Which device it is that maps the buffer, as verdicts name it: `gpu_a`, `screen`, `vivid.1 (video6)`.
+    pub device: String,
+    /// Its name in the kernel, if it has one.
+    pub kernel_device: Option<String>,
+    /// Which buffer.
+    pub buffer: dmabuf::Identity,
+    /// Where the pixels lie in it.
+    pub frame: Frame,
+    /// The heap that provided it, if that is known.
+    pub heap: Option<String>,
+    /// The memory type that its exporter or importer gave it, if that is known: `type 0, DEVICE_LOCAL | HOST_VISIBLE`.
+    pub memory: Option<String>,
+    /// Where it lies.
+    pub segments: Observed<Segments>,
+    /// Whether a process was seen to map it for the CPU.
+    pub mapped_by_cpu: bool,
+}
+
+impl Segment {
+    /// The address behind the last byte.
+    pub fn end(&self) -> u64 {
+        self.address.saturating_add(self.length)
+    }
+}
+
+impl Segments {
+    /// Whether all of them were seen.
+    pub fn complete(&self) -> bool {
+        self.count == self.list.len() as u64
+    }
+
+    /// The same addresses in as few runs as possible: neighbours become one.
+    pub fn runs(&self) -> Vec<Segment> {
+        let mut runs: Vec<Segment> = Vec::new();
+        for segment in &self.list {
+            match runs.last_mut() {
+                Some(last) if last.end() == segment.address => last.length += segment.length,
+                _ => runs.push(*segment),
+            }
+        }
+        runs
+    }
+
+    /// Bytes that were seen.
+    pub fn bytes(&self) -> u64 {
+        self.list.iter().map(|segment| segment.length).sum()
+    }
+}
+
+impl Placement {
+    /// With the heap that provided the buffer, and its memory type.
+    #[must_use]
+    pub fn known_as(self, heap: Option<&str>, memory: Option<&str>) -> Self {
+        Self { heap: heap.map(str::to_owned), memory: memory.map(str::to_owned), ..self }
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} B at {:#x}", self.length, self.address)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ScatterList { device } => write!(f, "scatter list of {device}"),
+            Self::Pagemap => write!(f, "pagemap of the memory file"),
+        }
+    }
+}
+
+impl fmt::Display for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lengths = self.list.iter().map(|segment| segment.length);
+        match (self.count, &self.list[..]) {
+            (1, [one]) => write!(f, "1 segment of {one}")?,
+            (count, []) => write!(f, "{count} segments, none of them printed")?,
+            (count, [first, ..]) => {
+                let (shortest, longest) = (lengths.clone().min().unwrap_or(0), lengths.max().unwrap_or(0));
+                let address = first.address;
+                match shortest == longest {
+                    true => write!(f, "{count} segments of {shortest} B from {address:#x}")?,
+                    false => write!(f, "{count} segments of {shortest} B to {longest} B from {address:#x}")?,
+                }
+                let runs = self.runs().len();
+                match (self.complete(), runs == self.list.len()) {
+                    (true, true) => {}
+                    (true, false) => write!(f, " in {runs} run{}", if runs == 1 { "" } else { "s" })?,
+                    (false, _) => write!(f, ", the kernel printed {} of them", self.list.len())?,
+                }
+            }
+        }
+        write!(f, " ({})", self.source)
+    }
+}
+
+/// `screen: udmabuf of 135168 B, inode 5, heap udmabuf, 1 segment of 135168 B at 0x2971000 (pagemap of the memory file)`.
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exporter = self.buffer.exporter.as_deref().unwrap_or("dma-buf");
+        write!(f, "{}: {exporter} of {} B, inode {}", self.device, self.buffer.size, self.buffer.inode)?;
+        if let Some(heap) = &self.heap {
+            write!(f, ", heap {heap}")?;
+        }
+        if let Some(memory) = &self.memory {
+            write!(f, ", memory {memory}")?;
+        }
+        match &self.segments {
+            Ok(segments) => write!(f, ", {segments}"),
+            Err(NotObservable(why)) => write!(f, ", addresses not observable: {why}"),
+        }
+    }
+}

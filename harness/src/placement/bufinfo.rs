@@ -1,0 +1,111 @@
+//! Which dma-bufs are there, who is attached to each, and which fences wait on it, as the kernel lists them?
+//!
+//! The list is that of the whole machine, with buffers of other processes.
+//!
+//! Source: `dma_buf_debug_show` in `drivers/dma-buf/dma-buf.c` and `dma_resv_describe` in `drivers/dma-buf/dma-resv.c`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::dmabuf::Identity;
+use crate::inventory::access;
+use crate::inventory::mounts::Mounts;
+use crate::observed::{NotObservable, Observed};
+
+/// One dma-buf of the kernel's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which buffer.
+    pub buffer: Identity,
+    /// References to its file: fds, mmaps, importers.
+    pub references: u64,
+    /// The attached devices, by the kernel's names.
+    pub attached: Vec<String>,
+    /// What its reservation holds, a line for each fence.
+    pub fences: Vec<String>,
+}
+
+/// Every dma-buf of this machine.
+///
+/// # Errors
+/// debugfs or its file is missing, or closed to us.
+pub fn list() -> Observed<Vec<Entry>> {
+    let read = || {
+        let debugfs = Mounts::read().debugfs();
+        let path = debugfs.ready()?.join("dma_buf/bufinfo");
+        read(&path)
+    };
+    read().map_err(NotObservable)
+}
+
+fn read(path: &Path) -> Result<Vec<Entry>, String> {
+    let absent = "kernel without CONFIG_DEBUG_FS or CONFIG_DMA_SHARED_BUFFER";
+    let text = fs::read_to_string(path).map_err(|error| access::refused("read", path, &error, absent))?;
+    parse(&text).map_err(|line| format!("{} has a line that is not known here: `{line}`", path.display()))
+}
+
+/// Reads the list.
+///
+/// # Errors
+/// The first line that is not understood.
+pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut devices = false;
+    for line in text.lines() {
+        let last = entries.last_mut();
+        match (line, last) {
+            ("\tAttached Devices:", _) => devices = true,
+            (line, Some(last)) if line.starts_with('\t') => {
+                let into = if devices { &mut last.attached } else { &mut last.fences };
+                into.push(line.trim().to_owned());
+            }
+            (line, _) if line.is_empty() || line.starts_with("Total ") || line.starts_with("Dma-buf Objects:") => {}
+            (line, _) if line.starts_with("size") => {}
+            (line, _) => {
+                devices = false;
+                entries.push(entry(line).ok_or_else(|| line.to_owned())?);
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// `00135168	00000002	00080007	00000003	udmabuf	00000005	<none>`: size, flags, mode, count, exp_name, ino, name.
+fn entry(line: &str) -> Option<Entry> {
+    let mut fields = line.split('\t').map(str::trim);
+    let size = fields.next()?.parse().ok()?;
+    let references = fields.nth(2)?.parse().ok()?;
+    let exporter = Some(fields.next()?.to_owned());
+    let inode = fields.next()?.parse().ok()?;
+    Some(Entry { buffer: Identity { inode, exporter, size }, references, attached: Vec::new(), fences: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the sandbox's kernel prints it, with a fence as `dma_resv_describe` writes one.
+    #[test]
+    fn buffers_with_their_devices_and_fences() {
+        let text = "\nDma-buf Objects:\nsize    \tflags   \tmode    \tcount   \texp_name\tino     \tname\n\
+                    00135168\t00000002\t00080007\t00000003\tudmabuf\t00000005\t<none>\n\
+                    \twrite fence:vgem unbound 3:1 unsignalled\n\
+                    \tAttached Devices:\n\tvkms\n\tvivid.1\nTotal 2 devices attached\n\n\
+                    00004096\t00000002\t00080007\t00000001\tsystem\t00000006\tcamera\n\
+                    \tAttached Devices:\nTotal 0 devices attached\n\n\
+                    \nTotal 2 objects, 139264 bytes\n";
+        let entries = parse(text).expect("known lines");
+        let udmabuf = Identity { inode: 5, exporter: Some("udmabuf".into()), size: 135_168 };
+        assert_eq!(
+            entries[0],
+            Entry {
+                buffer: udmabuf,
+                references: 3,
+                attached: vec!["vkms".into(), "vivid.1".into()],
+                fences: vec!["write fence:vgem unbound 3:1 unsignalled".into()],
+            }
+        );
+        assert_eq!((entries[1].references, entries[1].attached.len(), entries.len()), (1, 0, 2));
+        assert_eq!(parse("nonsense\n"), Err("nonsense".into()));
+    }
+}

@@ -1,0 +1,260 @@
+//! Does a placement satisfy the constraints of the device that maps it?
+//!
+//! Pure. Each constraint that the placement breaks is a [`Violation`], a sentence with numbers; each that could not be held
+//! against anything is [`Unchecked`], with the reason. What is in neither list was seen to hold.
+
+use std::fmt;
+
+use super::{Placement, Segments, Source};
+use crate::compare::counted;
+use crate::observed::NotObservable;
+use crate::share::constraints::{Bytes, Constraints, MemoryNeeds};
+
+/// A constraint that a placement breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// What it is about: `contiguity`, `pitch`.
+    pub about: &'static str,
+    /// What the device needs and what it got, as a sentence with numbers and units.
+    pub text: String,
+}
+
+/// A constraint that could not be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchecked {
+    /// What it is about.
+    pub about: &'static str,
+    /// Why not.
+    pub why: NotObservable,
+}
+
+/// What became of the constraints of one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Those that are broken.
+    pub violations: Vec<Violation>,
+    /// Those that could not be checked; never a pass.
+    pub unchecked: Vec<Unchecked>,
+}
+
+/// The constraints that `placement` breaks: [`check`] without what could not be checked.
+pub fn violations(placement: &Placement, constraints: &Constraints) -> Vec<Violation> {
+    check(placement, constraints).violations
+}
+
+/// Holds `placement` against what its device needs.
+pub fn check(placement: &Placement, constraints: &Constraints) -> Checked {
+    let mut checked = Checked::default();
+    layout(placement, constraints, &mut checked);
+    bytes(placement, constraints, &mut checked);
+    provenance(placement, &constraints.memory, &mut checked);
+    addresses(placement, &constraints.memory, &mut checked);
+    checked
+}
+
+impl Checked {
+    fn breaks(&mut self, about: &'static str, text: String) {
+        self.violations.push(Violation { about, text });
+    }
+
+    fn unseen(&mut self, about: &'static str, why: impl Into<String>) {
+        self.unchecked.push(Unchecked { about, why: NotObservable(why.into()) });
+    }
+}
+
+/// Format, size, pitches and offsets.
+fn layout(placement: &Placement, constraints: &Constraints, checked: &mut Checked) {
+    let (device, frame) = (&placement.device, &placement.frame);
+    let pair = constraints.formats.iter().find(|pair| (pair.fourcc, pair.modifier) == (frame.fourcc, frame.modifier));
+    match pair {
+        None => {
+            let listed: Vec<String> = constraints.formats.iter().map(ToString::to_string).collect();
+            let pair = format!("{} {}", frame.fourcc, frame.modifier);
+            checked.breaks("format", format!("the frame is {pair}; {device} takes {}", listed.join(", ")));
+        }
+        Some(pair) if pair.planes as usize != frame.planes.len() => {
+            let planes = counted(frame.planes.len() as u64, "plane");
+            checked.breaks("planes", format!("the frame has {planes}; {device} takes {pair} with {}", pair.planes));
+        }
+        Some(_) => {}
+    }
+    let (smallest, largest) = (constraints.smallest, constraints.largest);
+    let inside = (smallest.width..=largest.width).contains(&frame.size.width)
+        && (smallest.height..=largest.height).contains(&frame.size.height);
+    if !inside {
+        let up_to = if largest.width == u32::MAX { "or more".to_owned() } else { format!("to {largest}") };
+        let text = format!("the frame is {}; {device} takes {smallest} {up_to}", frame.size);
+        checked.breaks("frame size", text);
+    }
+    for (n, plane) in frame.planes.iter().enumerate() {
+        if !constraints.pitch.allow(plane.pitch) {
+            let pitch = plane.pitch;
+            let text = format!("plane {n} has a pitch of {pitch} B; {device} takes {}", valid(&constraints.pitch));
+            checked.breaks("pitch", text);
+        }
+        let alignment = constraints.offset_alignment;
+        if !plane.offset.is_multiple_of(alignment) {
+            let text = format!("plane {n} begins at {} B; {device} takes multiples of {alignment} B", plane.offset);
+            checked.breaks("offset", text);
+        }
+    }
+}
+
+/// Size of the buffer, and what is left of it behind the frame.
+fn bytes(placement: &Placement, constraints: &Constraints, checked: &mut Checked) {
+    let (device, size) = (&placement.device, placement.buffer.size);
+    if !constraints.size.allow(size) {
+        checked.breaks("size", format!("the buffer has {size} B; {device} takes {}", valid(&constraints.size)));
+    }
+    match placement.frame.packed() {
+        Ok(packed) if packed.end > size => {
+            checked.breaks("size", format!("the frame ends at {} B; the buffer has {size} B", packed.end));
+        }
+        Ok(packed) if size - packed.end < constraints.padding => {
+            let (behind, padding) = (size - packed.end, constraints.padding);
+            checked.breaks("padding", format!("{behind} B lie behind the frame; {device} may touch {padding} B there"));
+        }
+        Ok(_) => {}
+        Err(_) if constraints.padding == 0 => {}
+        Err(error) => checked.unseen("padding", format!("where the last plane ends is not known: {}", error.cause)),
+    }
+}
+
+/// Which heap it came from, and whether the CPU reaches it.
+fn provenance(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked) {
+    let device = &placement.device;
+    match (&memory.heaps, &placement.heap) {
+        (Some(heaps), Some(heap)) if !heaps.contains(heap) => {
+            let heaps: Vec<&str> = heaps.iter().map(String::as_str).collect();
+            checked.breaks("heap", format!("the memory is of heap {heap}; {device} imports {}", heaps.join(", ")));
+        }
+        (Some(_), None) => checked.unseen("heap", "nobody said which heap provided the buffer"),
+        (None, _) | (Some(_), Some(_)) => {}
+    }
+    if memory.cpu && !placement.mapped_by_cpu {
+        checked.unseen("cpu access", "no process was seen to map the buffer for the CPU");
+    }
+}
+
+/// Contiguity, reach, number and length of segments.
+fn addresses(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked) {
+    let MemoryNeeds { contiguous, address_bits, segments: most, segment_size: longest, .. } = *memory;
+    let segments = match &placement.segments {
+        Ok(segments) => segments,
+        Err(NotObservable(why)) => {
+            for (about, asked) in [
+                ("contiguity", contiguous),
+                ("address", address_bits < 64),
+                ("segment count", most.is_some()),
+                ("segment size", longest.is_some()),
+            ] {
+                if asked {
+                    checked.unseen(about, why.clone());
+                }
+            }
+            return;
+        }
+    };
+    let mut found = Checked::default();
+    let device = &placement.device;
+    let runs = segments.runs();
+    let cut = || format!("the kernel printed {} of {} segments", segments.list.len(), segments.count);
+    if contiguous {
+        if runs.len() > 1 {
+            let longest = runs.iter().map(|run| run.length).max().unwrap_or(0);
+            let text = format!(
+                "{device} needs one run of addresses; the buffer lies in {}{}, the longest has {longest} B of {} B",
+                if segments.complete() { "" } else { "at least " },
+                counted(runs.len() as u64, "run"),
+                placement.buffer.size
+            );
+            found.breaks("contiguity", text);
+        } else if !segments.complete() {
+            found.unseen("contiguity", cut());
+        }
+    }
+    if address_bits < 64 {
+        let end = runs.iter().map(super::Segment::end).max().unwrap_or(0);
+        if end > 1 << address_bits {
+            let last = end - 1;
+            let text = format!("the buffer reaches to address {last:#x}; {device} drives {address_bits} address bits");
+            found.breaks("address", text);
+        } else if !segments.complete() {
+            found.unseen("address", cut());
+        }
+    }
+    if let Some(most) = most {
+        let pieces = |run: u64| longest.map_or(1, |longest| run.div_ceil(longest.max(1)));
+        let fewest: u64 = runs.iter().map(|run| pieces(run.length)).sum();
+        if fewest > u64::from(most) {
+            let at_least = if segments.complete() { "" } else { "at least " };
+            let text = format!("the buffer lies in {at_least}{fewest} segments; {device} takes {most}");
+            found.breaks("segment count", text);
+        } else if !segments.complete() {
+            found.unseen("segment count", cut());
+        }
+    }
+    if let Some(longest) = longest.filter(|_| is_own(segments, placement)) {
+        let actual = segments.list.iter().map(|segment| segment.length).max().unwrap_or(0);
+        if actual > longest {
+            found.breaks("segment size", format!("a segment has {actual} B; {device} takes up to {longest} B"));
+        } else if !segments.complete() {
+            found.unseen("segment size", cut());
+        }
+    } else if longest.is_some() {
+        found.unseen("segment size", others(segments, placement));
+    }
+    if is_own(segments, placement) {
+        checked.violations.append(&mut found.violations);
+    } else {
+        // An IOMMU may show the device other addresses, in fewer runs: what suits it as it lies suits it in any case, and of
+        // what does not suit it so nothing follows.
+        let open = found.violations.drain(..);
+        let open =
+            open.map(|violation| (violation.about, format!("{}; {}", others(segments, placement), violation.text)));
+        checked.unchecked.extend(open.map(|(about, why)| Unchecked { about, why: NotObservable(why) }));
+    }
+    checked.unchecked.append(&mut found.unchecked);
+}
+
+/// Whether the addresses are those that the device itself was given.
+fn is_own(segments: &Segments, placement: &Placement) -> bool {
+    match &segments.source {
+        Source::ScatterList { device } => placement.kernel_device.as_ref() == Some(device),
+        Source::Pagemap => false,
+    }
+}
+
+fn others(segments: &Segments, placement: &Placement) -> String {
+    format!("seen by {}, not in a scatter list of {}", segments.source, placement.device)
+}
+
+/// `64 B to 16384 B in steps of 64 B`.
+fn valid(bytes: &Bytes) -> String {
+    let Bytes { alignment, min, max } = *bytes;
+    let range = match (min, max) {
+        (0, u64::MAX) => String::new(),
+        (min, u64::MAX) => format!("{min} B or more"),
+        (min, max) => format!("{min} B to {max} B"),
+    };
+    match (range.is_empty(), alignment) {
+        (true, alignment) => format!("multiples of {alignment} B"),
+        (false, 1) => range,
+        (false, alignment) => format!("{range} in steps of {alignment} B"),
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.about, self.text)
+    }
+}
+
+impl fmt::Display for Unchecked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.about, self.why)
+    }
+}
+
+#[cfg(test)]
+mod tests;
