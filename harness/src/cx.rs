@@ -12,7 +12,7 @@ use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need,
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
 use crate::devices::Devices;
-use crate::dmabuf::{Dmabuf, Identity, SharedFrame};
+use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
@@ -31,6 +31,9 @@ use crate::udmabuf;
 use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
 
 mod needs;
+mod watch;
+
+pub use watch::Deed;
 
 /// What a reader must see.
 #[derive(Clone, Debug)]
@@ -205,18 +208,6 @@ impl Cx {
         const LIST: &str = "/proc/self/fd";
         let entries = std::fs::read_dir(LIST).map_err(|error| Error::new("read", LIST, error))?;
         Ok(entries.count())
-    }
-
-    /// Whether the kernel lists the dma-buf, of whatever process.
-    ///
-    /// # Errors
-    /// A skip if it shows no list.
-    pub fn is_listed(&self, buffer: &Identity) -> Result<bool, Trouble> {
-        const LIST: &str = "/sys/kernel/debug/dma_buf/bufinfo";
-        let text = std::fs::read_to_string(LIST).map_err(|error| Trouble::Skip(format!("{LIST}: {error}")))?;
-        // size, flags, mode, count, exporter, inode, name.
-        let inode = |line: &str| line.split('\t').nth(5)?.trim().parse::<u64>().ok();
-        Ok(text.lines().any(|line| inode(line) == Some(buffer.inode)))
     }
 
     /// States a fact that every finding of this case will show: `cx.fact("buffer", &shared)`.
