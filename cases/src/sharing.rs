@@ -23,38 +23,63 @@ const FOURCC: Fourcc = Fourcc::XR24;
 /// Patience with a mapping that will not end.
 const SHORTLY: Duration = Duration::from_millis(20);
 
-/// Every kind of memory that frames are put into.
-const KINDS: [Kind; 6] =
-    [Kind::Udmabuf, Kind::DmaHeap, Kind::Dumb, Kind::Gbm, Kind::Vulkan, Kind::ContiguousExpbuf];
+/// Memory that frames are put into.
+#[derive(Clone, Copy, PartialEq)]
+enum Memory {
+    /// Of a heap of this kind that promises no contiguity.
+    Of(Kind),
+    /// Of a heap that promises contiguity, of whatever kind.
+    Contiguous,
+}
+
+use Memory::{Contiguous, Of};
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Of(kind) => kind.fmt(f),
+            Contiguous => f.write_str("contiguous"),
+        }
+    }
+}
+
+const UDMABUF: Memory = Of(Kind::Udmabuf);
+const SYSTEM: Memory = Of(Kind::DmaHeap);
+
+const MEMORIES: [Memory; 6] = [UDMABUF, SYSTEM, Of(Kind::Dumb), Of(Kind::Expbuf), Of(Kind::Gbm), Contiguous];
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::export_allocates_nothing", export_allocates_nothing);
     cases.add("sharing::attaching_allocates_nothing", attaching_allocates_nothing).from(GpuA).to(Screen);
-    for kind in KINDS {
+    for memory in MEMORIES {
         for gpu in [GpuA, GpuB] {
             cases
-                .add(format!("sharing::a_frame_arrives_through::{kind}::{gpu}_to_screen"), move |cx| {
-                    arrives_through(cx, kind, gpu)
+                .add(format!("sharing::a_frame_arrives_through::{memory}::{gpu}_to_screen"), move |cx| {
+                    arrives_through(cx, memory, gpu)
                 })
                 .from(gpu)
                 .to(Screen)
                 .needs(Need::Writeback);
         }
-        cases.add(format!("sharing::eager_memory_is_there_at_once::{kind}"), move |cx| is_there_at_once(cx, kind));
-        for to in KINDS.into_iter().filter(|to| *to != kind) {
+        cases.add(format!("sharing::eager_memory_is_there_at_once::{memory}"), move |cx| is_there_at_once(cx, memory));
+        for to in MEMORIES.into_iter().filter(|to| *to != memory) {
             cases
-                .add(format!("sharing::contents_survive_a_move::{kind}_to_{to}"), move |cx| survives(cx, kind, to))
+                .add(format!("sharing::contents_survive_a_move::{memory}_to_{to}"), move |cx| survives(cx, memory, to))
                 .from(GpuA)
                 .to(GpuA);
         }
-        if kind != Kind::Udmabuf {
-            cases.add(format!("sharing::a_cpu_mmap_follows_a_move::udmabuf_to_{kind}"), move |cx| mmap_follows(cx, kind));
+        if memory != UDMABUF {
+            cases.add(format!("sharing::a_cpu_mmap_follows_a_move::udmabuf_to_{memory}"), move |cx| {
+                mmap_follows(cx, memory)
+            });
         }
     }
     cases.add("sharing::the_cheapest_memory_is_taken", the_cheapest_is_taken);
     cases.add("sharing::a_layout_suits_every_device", a_layout_suits_everybody).from(GpuA).to(Screen);
     for (name, collision) in COLLISIONS {
-        cases.add(format!("sharing::a_refusal_names_who_collides::{name}"), move |cx| names_who_collides(cx, *collision));
+        cases.add(format!("sharing::a_refusal_names_who_collides::{name}"), move |cx| {
+            names_who_collides(cx, *collision)
+        });
     }
     cases.add("sharing::a_refusal_changes_nothing", refusal_changes_nothing);
     cases.add("sharing::who_overstays_is_named", who_overstays_is_named);
@@ -68,15 +93,25 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
 }
 
-/// One heap of `kind`.
-fn heap(cx: &mut Cx, kind: Kind) -> Result<Heaps, Trouble> {
-    Ok(Heaps::new(cx.heaps(kind)?.into_iter().take(1)))
+/// One heap with such memory.
+fn heap(cx: &mut Cx, memory: Memory) -> Result<Heaps, Trouble> {
+    let mut found = match memory {
+        Of(kind) => cx.heaps(kind)?,
+        Contiguous => {
+            let kinds = [Kind::Expbuf, Kind::DmaHeap];
+            kinds.into_iter().filter_map(|kind| cx.heaps(kind).ok()).flatten().collect()
+        }
+    };
+    found.retain(|heap| heap.offer().contiguous == (memory == Contiguous));
+    match found.is_empty() {
+        true => Err(Trouble::Skip(format!("no heap of this machine has {memory} memory"))),
+        false => Ok(Heaps::new(found.into_iter().take(1))),
+    }
 }
 
-/// The heaps of two kinds.
-fn heaps(cx: &mut Cx, one: Kind, other: Kind) -> Result<Heaps, Trouble> {
-    let (one, other) = (cx.heaps(one)?, cx.heaps(other)?);
-    Ok(Heaps::new(one.into_iter().take(1).chain(other.into_iter().take(1))))
+/// One heap with memory of the one sort, and one of the other.
+fn heaps(cx: &mut Cx, one: Memory, other: Memory) -> Result<Heaps, Trouble> {
+    Ok(heap(cx, one)?.and(&heap(cx, other)?))
 }
 
 fn name_of(heaps: &Heaps) -> String {
@@ -104,7 +139,7 @@ fn stamped(stamp: u32) -> Result<Picture> {
 
 /// S1: a buffer of any size is published without a file or a page.
 fn export_allocates_nothing(cx: &mut Cx) -> Outcome {
-    let heaps = heap(cx, Kind::Udmabuf)?;
+    let heaps = heap(cx, UDMABUF)?;
     let before = (cx.open_files()?, cx.dmabufs()?);
     let huge = Wish { fourccs: vec![FOURCC], size: px(30_000, 30_000) };
     let buffers: Vec<Buffer> = (0..50).map(|_| Buffer::export(huge.clone(), heaps.clone())).collect();
@@ -120,7 +155,7 @@ fn export_allocates_nothing(cx: &mut Cx) -> Outcome {
 
 /// S2: devices take part before anything is allocated, and the storage suits them when it comes.
 fn attaching_allocates_nothing(cx: &mut Cx) -> Outcome {
-    let heaps = heap(cx, Kind::Udmabuf)?;
+    let heaps = heap(cx, UDMABUF)?;
     let gpu = cx.gpu(GpuA)?;
     cx.screen()?;
     let before = cx.dmabufs()?;
@@ -134,8 +169,8 @@ fn attaching_allocates_nothing(cx: &mut Cx) -> Outcome {
 }
 
 /// S3, S4: memory of each kind carries a frame from a GPU to a screen, and all readers see it.
-fn arrives_through(cx: &mut Cx, kind: Kind, gpu: Role) -> Outcome {
-    let heaps = heap(cx, kind)?;
+fn arrives_through(cx: &mut Cx, memory: Memory, gpu: Role) -> Outcome {
+    let heaps = heap(cx, memory)?;
     let gpu = cx.gpu(gpu)?;
     let buffer = cx.share(FOURCC, SIZE, heaps, &[Guest::Gpu(&gpu), Guest::Screen, Guest::Cpu])?;
     let target = cx.draw_into(&gpu, &buffer, 7)?;
@@ -145,7 +180,7 @@ fn arrives_through(cx: &mut Cx, kind: Kind, gpu: Role) -> Outcome {
 }
 
 /// S6: a device that only takes the other memory attaches; the frame is in that memory afterwards, to the last pixel.
-fn survives(cx: &mut Cx, from: Kind, to: Kind) -> Outcome {
+fn survives(cx: &mut Cx, from: Memory, to: Memory) -> Outcome {
     let (here, there) = (name_of(&heap(cx, from)?), name_of(&heap(cx, to)?));
     let heaps = heaps(cx, from, to)?;
     let gpu = cx.gpu(GpuA)?;
@@ -169,29 +204,31 @@ fn survives(cx: &mut Cx, from: Kind, to: Kind) -> Outcome {
 }
 
 /// S7: with allocate-now the storage is there before anybody maps, and it is what the first map shows.
-fn is_there_at_once(cx: &mut Cx, kind: Kind) -> Outcome {
-    let buffer = Buffer::export(wish(), heap(cx, kind)?);
+fn is_there_at_once(cx: &mut Cx, memory: Memory) -> Outcome {
+    let buffer = Buffer::export(wish(), heap(cx, memory)?);
     let attachment = buffer.attach(easy("cpu"))?;
     buffer.allocate()?;
     cx.equals("storages", 1, buffer.generation());
-    let inode = |buffer: &Buffer| Ok::<_, Trouble>(match buffer.storage() {
-        Some(storage) => storage.shared.dmabuf.identity()?.inode,
-        None => 0,
-    });
+    let inode = |buffer: &Buffer| {
+        Ok::<_, Trouble>(match buffer.storage() {
+            Some(storage) => storage.shared.dmabuf.identity()?.inode,
+            None => 0,
+        })
+    };
     let before = inode(&buffer)?;
     let mapping = attachment.map(Access::Read)?;
     cx.equals("the dma-buf that the first map shows", before, mapping.shared().dmabuf.identity()?.inode);
     // Memory that is not there is said at once, too.
-    let huge = Buffer::export(Wish { size: px(1 << 20, 1 << 20), ..wish() }, heap(cx, kind)?);
+    let huge = Buffer::export(Wish { size: px(1 << 20, 1 << 20), ..wish() }, heap(cx, memory)?);
     let said = huge.allocate();
     cx.claim("a buffer of 4 TiB is refused", said.is_err(), || Finding::new("a buffer of 4 TiB was allocated"));
     cx.agree()
 }
 
 /// S8: what the CPU has mapped shows the new storage at the same address, and reads and writes go there.
-fn mmap_follows(cx: &mut Cx, to: Kind) -> Outcome {
+fn mmap_follows(cx: &mut Cx, to: Memory) -> Outcome {
     let there = name_of(&heap(cx, to)?);
-    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, to)?);
+    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, to)?);
     let mmap = buffer.mmap("cpu mmap")?;
     let target = Target::from(stamped(5)?);
     cx.cpu_writes(&buffer, &target.picture)?;
@@ -215,7 +252,7 @@ fn mmap_follows(cx: &mut Cx, to: Kind) -> Outcome {
 /// S3: among heaps that all would do, the cheapest is taken, whatever their order.
 fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
     let mut all = Vec::new();
-    for kind in [Kind::ContiguousExpbuf, Kind::Dumb, Kind::DmaHeap, Kind::Udmabuf] {
+    for kind in [Kind::Expbuf, Kind::Dumb, Kind::DmaHeap, Kind::Udmabuf] {
         all.extend(cx.heaps(kind)?);
     }
     for _ in 0..all.len() {
@@ -229,7 +266,8 @@ fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
         // A device that needs contiguous memory costs more, and gets it.
         let contiguous = heaps.offers().into_iter().find(|offer| offer.contiguous).map(|offer| offer.heap);
         let buffer = Buffer::export(wish(), heaps);
-        let strict = Constraints { memory: MemoryNeeds { contiguous: true, ..MemoryNeeds::ANY }, ..Constraints::cpu(&[FOURCC]) };
+        let strict =
+            Constraints { memory: MemoryNeeds { contiguous: true, ..MemoryNeeds::ANY }, ..Constraints::cpu(&[FOURCC]) };
         let attachment = buffer.attach(Party { name: "strict".to_owned(), constraints: strict })?;
         let mapping = attachment.map(Access::Read)?;
         cx.equals("the heap of a strict device", contiguous.unwrap_or_default(), mapping.storage().heap.clone());
@@ -239,7 +277,7 @@ fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
 
 /// S3: pitch and padding are those that every device takes.
 fn a_layout_suits_everybody(cx: &mut Cx) -> Outcome {
-    let heaps = heap(cx, Kind::Udmabuf)?;
+    let heaps = heap(cx, UDMABUF)?;
     let gpu = cx.gpu(GpuA)?;
     let buffer = cx.share(FOURCC, SIZE, heaps, &[Guest::Gpu(&gpu), Guest::Screen])?;
     let wide = Constraints { pitch: Bytes::aligned(2048), padding: 100_000, ..Constraints::cpu(&[FOURCC]) };
@@ -249,7 +287,9 @@ fn a_layout_suits_everybody(cx: &mut Cx) -> Outcome {
         let pitch = storage.shared.frame.planes[0].pitch;
         cx.equals("the pitch in bytes", 2048, pitch);
         let behind = storage.shared.dmabuf.size.saturating_sub(storage.shared.frame.packed()?.end);
-        cx.claim("padding", behind >= 100_000, || Finding::new(format!("{behind} B lie behind the frame, of 100000 B")));
+        cx.claim("padding", behind >= 100_000, || {
+            Finding::new(format!("{behind} B lie behind the frame, of 100000 B"))
+        });
     }
     let target = cx.draw_into(&gpu, &buffer, 3)?;
     cx.cpu_sees(&buffer, &target)?;
@@ -277,7 +317,7 @@ const COLLISIONS: &[(&str, Collision)] = &[
 
 /// S3: nothing suits both; the refusal names both, and what would work.
 fn names_who_collides(cx: &mut Cx, collision: Collision) -> Outcome {
-    let heaps = heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?;
+    let heaps = heaps(cx, UDMABUF, SYSTEM)?;
     let any = Constraints::cpu(&[FOURCC]);
     let tiled = FormatModifier { fourcc: FOURCC, modifier: Modifier(0x0100_0000_0000_0001), planes: 1 };
     let contiguous = MemoryNeeds { contiguous: true, ..MemoryNeeds::ANY };
@@ -304,8 +344,11 @@ fn names_who_collides(cx: &mut Cx, collision: Collision) -> Outcome {
     };
     let text = said.to_string();
     // Of contiguity one device and the heaps quarrel, of everything else two devices.
-    let named = text.contains("device two") && (matches!(collision, Collision::Contiguity) || text.contains("device one"));
-    cx.claim("the refusal names who collides", named, || Finding::new("a refusal does not name who collides").row("said", text.clone()));
+    let named =
+        text.contains("device two") && (matches!(collision, Collision::Contiguity) || text.contains("device one"));
+    cx.claim("the refusal names who collides", named, || {
+        Finding::new("a refusal does not name who collides").row("said", text.clone())
+    });
     cx.claim("the refusal says what would work", said.nearest.is_some(), || {
         Finding::new("a refusal does not say what would work").row("said", text.clone())
     });
@@ -319,7 +362,7 @@ fn names_who_collides(cx: &mut Cx, collision: Collision) -> Outcome {
 
 /// S3, S6: an attach that is refused leaves parties, storage and contents as they were.
 fn refusal_changes_nothing(cx: &mut Cx) -> Outcome {
-    let buffer = Buffer::export(wish(), heap(cx, Kind::Udmabuf)?);
+    let buffer = Buffer::export(wish(), heap(cx, UDMABUF)?);
     let target = Target::from(stamped(2)?);
     cx.cpu_writes(&buffer, &target.picture)?;
     let before = (buffer.generation(), buffer.parties().len());
@@ -339,7 +382,7 @@ fn contradictory() -> Party {
 
 /// S5: who holds a mapping for longer than it said is named, with the place where it mapped.
 fn who_overstays_is_named(cx: &mut Cx) -> Outcome {
-    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
     let slow = buffer.attach(easy("the slow one"))?;
     let quick = buffer.attach(easy("the quick one"))?;
     let _held = slow.map_within(Access::Write, Duration::ZERO, SHORTLY)?;
@@ -352,7 +395,8 @@ fn who_overstays_is_named(cx: &mut Cx) -> Outcome {
     };
     cx.claim("the wait had an end", began.elapsed() < SHORTLY * 50, || Finding::new("the wait did not end in time"));
     let first = busy.holders.first();
-    let named = first.is_some_and(|one| one.who == "the slow one" && one.late.is_some() && one.place.contains("sharing.rs"));
+    let named =
+        first.is_some_and(|one| one.who == "the slow one" && one.late.is_some() && one.place.contains("sharing.rs"));
     cx.claim("who overstays", named, || Finding::new("who overstays is not named first").row("said", busy.to_string()));
     let innocent = busy.holders.get(1).is_some_and(|one| one.who == "the quick one" && one.late.is_none());
     cx.claim("who does not", innocent, || Finding::new("who is in time is blamed").row("said", busy.to_string()));
@@ -361,7 +405,7 @@ fn who_overstays_is_named(cx: &mut Cx) -> Outcome {
 
 /// S6: where storage can't move, the newcomer is told so, and everybody else goes on with what they had.
 fn others_go_on(cx: &mut Cx) -> Outcome {
-    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
     let target = Target::from(stamped(9)?);
     cx.cpu_writes(&buffer, &target.picture)?;
     let holder = buffer.attach(easy("holder"))?;
@@ -380,7 +424,7 @@ fn others_go_on(cx: &mut Cx) -> Outcome {
 
 /// S6: a map that comes while storage moves stalls, and then shows the new storage with the contents of the old.
 fn a_map_waits(cx: &mut Cx) -> Outcome {
-    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
     let target = Target::from(stamped(4)?);
     cx.cpu_writes(&buffer, &target.picture)?;
     let holder = buffer.attach(easy("holder"))?;
@@ -390,9 +434,10 @@ fn a_map_waits(cx: &mut Cx) -> Outcome {
         let mover = scope.spawn(|| buffer.attach(only("system")));
         // The mover marks the buffer as moving before it waits.
         std::thread::sleep(SHORTLY);
-        let waiter = scope.spawn(|| late.map(Access::Read).map(|mapping| {
-            (mapping.stalled(), mapping.storage().heap.clone(), mapping.generation())
-        }));
+        let waiter = scope.spawn(|| {
+            late.map(Access::Read)
+                .map(|mapping| (mapping.stalled(), mapping.storage().heap.clone(), mapping.generation()))
+        });
         std::thread::sleep(SHORTLY);
         drop(held);
         let moved = mover.join().map_err(|_| Finding::new("the mover panicked"))?;
@@ -410,8 +455,8 @@ fn a_map_waits(cx: &mut Cx) -> Outcome {
 
 /// S8: a reader that never stops looking at a CPU mmap sees each value that was there, and none that was there before.
 fn mmap_is_never_stale(cx: &mut Cx) -> Outcome {
-    let (one, other) = (name_of(&heap(cx, Kind::Udmabuf)?), name_of(&heap(cx, Kind::DmaHeap)?));
-    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let (one, other) = (name_of(&heap(cx, UDMABUF)?), name_of(&heap(cx, SYSTEM)?));
+    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
     let mmap = buffer.mmap("cpu mmap")?;
     mmap.access(Access::Write)?.write(0, &0_u32.to_ne_bytes())?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -443,16 +488,19 @@ fn mmap_is_never_stale(cx: &mut Cx) -> Outcome {
         looked
     })?;
     cx.equals("moves", 39, buffer.moves().len());
-    cx.claim("looks", looks > 39, || Finding::new(format!("the reader looked {looks} times, so it may have missed every move")));
+    cx.claim("looks", looks > 39, || {
+        Finding::new(format!("the reader looked {looks} times, so it may have missed every move"))
+    });
     cx.claim("no stale page", stale.is_none(), || {
-        Finding::new("a CPU mmap showed a value that had been replaced").row("seen", format!("after and then: {stale:?}"))
+        Finding::new("a CPU mmap showed a value that had been replaced")
+            .row("seen", format!("after and then: {stale:?}"))
     });
     cx.agree()
 }
 
 /// S8: a device that needs another pitch is refused while the CPU has the buffer mapped, and gets it afterwards.
 fn mmap_keeps_its_layout(cx: &mut Cx) -> Outcome {
-    let buffer = Buffer::export(wish(), heap(cx, Kind::Udmabuf)?);
+    let buffer = Buffer::export(wish(), heap(cx, UDMABUF)?);
     let mmap = buffer.mmap("cpu mmap")?;
     let wide = || Party {
         name: "wide".to_owned(),

@@ -3,12 +3,16 @@
 //! A role that nobody can play stays unplayed, with the reason; whether that is allowed is for the lane to say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::case::{DeviceIdentity, Role};
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::kms::Screen;
+use crate::observed::Observed;
 use crate::peer::Peer;
+use crate::placement::Observer;
+use crate::placement::probe::Importer;
 use crate::share::heaps::Found;
 use crate::vk::{self, Gpu, Message, Severity, Validation};
 
@@ -55,6 +59,8 @@ pub struct Devices {
     peers: BTreeMap<Role, Slot<Peer>>,
     screen: Slot<Screen>,
     heaps: Option<Found>,
+    observer: Option<Observer>,
+    importers: Option<Observed<Vec<Arc<Importer>>>>,
 }
 
 impl Devices {
@@ -106,6 +112,21 @@ impl Devices {
     /// The heaps of this machine, looked for when they are first needed.
     pub fn heaps(&mut self) -> &Found {
         self.heaps.get_or_insert_with(Found::on_this_machine)
+    }
+
+    /// Who looks at the kernel, from the first time that somebody asks.
+    pub fn observer(&mut self) -> &mut Observer {
+        self.observer.get_or_insert_with(Observer::open)
+    }
+
+    /// Who takes dma-bufs, looked for when they are first needed.
+    ///
+    /// # Errors
+    /// They can't be told from each other here.
+    pub fn importers(&mut self) -> Observed<Vec<Arc<Importer>>> {
+        let observer = self.observer.get_or_insert_with(Observer::open);
+        let find = || Importer::find(observer).map(|found| found.into_iter().map(Arc::new).collect());
+        self.importers.get_or_insert_with(find).clone()
     }
 
     /// Who plays `role`.

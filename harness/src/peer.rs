@@ -124,7 +124,8 @@ impl Peer {
     /// # Errors
     /// As [`Self::draw`].
     pub fn read(&mut self, shared: &SharedFrame, dedicated: bool) -> Result<Picture> {
-        let (answer, fd) = self.ask(&Ask::Read { frame: shared.frame.clone(), dedicated }, Some(shared.dmabuf.fd.as_fd()))?;
+        let (answer, fd) =
+            self.ask(&Ask::Read { frame: shared.frame.clone(), dedicated }, Some(shared.dmabuf.fd.as_fd()))?;
         match (answer, fd) {
             (Answer::Read { fourcc, size }, Some(fd)) => {
                 let mut bytes = Vec::new();
@@ -290,6 +291,11 @@ fn what_fits(mut objections: Vec<String>) -> Vec<String> {
     objections
 }
 
+/// The frame in the dma-buf that came along.
+fn given(fd: OwnedFd, frame: Frame) -> Result<SharedFrame> {
+    Ok(SharedFrame { dmabuf: Dmabuf::from_fd(fd)?, frame })
+}
+
 fn answer(
     devices: &mut Devices,
     taken: &mut Vec<Taken>,
@@ -298,11 +304,8 @@ fn answer(
     fds: Vec<OwnedFd>,
 ) -> Result<(Answer, Option<OwnedFd>)> {
     let gpu = devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why))?;
-    let fd = || {
-        let fd = fds.into_iter().next();
-        fd.ok_or_else(|| Error::input("taking part", role.to_string(), "no fd came with the request"))
-    };
-    let given = |frame| Ok::<_, Error>(SharedFrame { dmabuf: Dmabuf::from_fd(fd()?)?, frame });
+    let fd = fds.into_iter().next();
+    let fd = || fd.ok_or_else(|| Error::input("taking part", role.to_string(), "no fd came with the request"));
     match ask {
         Ask::Draw { fourcc, size, stamp } => {
             let image = gpu.create_image(&ImageRequest {
@@ -320,7 +323,7 @@ fn answer(
         }
         Ask::Read { frame, dedicated } => {
             let how = ImportRequest { dedicated, ..ImportRequest::default() };
-            let picture = gpu.import_image(&given(frame)?, &how)?.read_back()?;
+            let picture = gpu.import_image(&given(fd()?, frame)?, &how)?.read_back()?;
             let failed = |error: std::io::Error| Error::new("writing pixels", "a memfd", error);
             let memfd = memfd_create("pixels", MemfdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
             let mut file = std::fs::File::from(memfd);
@@ -328,7 +331,7 @@ fn answer(
             Ok((Answer::Read { fourcc: picture.fourcc, size: picture.size }, Some(file.into())))
         }
         Ask::DrawInto { frame, stamp } => {
-            gpu.import_image(&given(frame)?, &ImportRequest::default())?.draw_pattern(stamp)?;
+            gpu.import_image(&given(fd()?, frame)?, &ImportRequest::default())?.draw_pattern(stamp)?;
             Ok((Answer::Done, None))
         }
         Ask::TakePart { party, part } => {

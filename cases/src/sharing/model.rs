@@ -32,7 +32,10 @@ pub(super) enum Kind {
 /// One step. Numbers choose among what there is, and do nothing if there is nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
-    Attach { kind: Kind, remote: bool },
+    Attach {
+        kind: Kind,
+        remote: bool,
+    },
     Detach(usize),
     Map(usize),
     Unmap(usize),

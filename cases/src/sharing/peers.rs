@@ -5,12 +5,11 @@ use std::time::Duration;
 use handover::channel::Channel;
 use handover::prelude::*;
 use handover::share::buffer::Buffer;
-use handover::share::heaps::Kind;
 use handover::share::message::{Answer, Request};
 use handover::share::remote::RemoteBuffer;
 use handover::share::serve::{Left, Limits, Service};
 
-use super::{FOURCC, SHORTLY, SIZE, easy, heaps, only, stamped, wish};
+use super::{FOURCC, SHORTLY, SIZE, SYSTEM, UDMABUF, easy, heaps, only, stamped, wish};
 
 /// Within this time a peer is noticed to have gone.
 const GONE: Duration = Duration::from_secs(5);
@@ -64,7 +63,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
 /// A process with a GPU of its own attaches by message, maps and draws; this process sees it.
 fn peer_draws(cx: &mut Cx) -> Outcome {
     let gpu = cx.gpu(GpuA)?;
-    let heaps = heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?;
+    let heaps = heaps(cx, UDMABUF, SYSTEM)?;
     let buffer = cx.share(FOURCC, SIZE, heaps, &[Guest::Cpu])?;
     cx.cpu_writes(&buffer, &stamped(6)?)?;
     let (service, socket) = Service::start(&buffer, "a process with gpu_a", Limits::default())?;
@@ -80,7 +79,7 @@ fn peer_draws(cx: &mut Cx) -> Outcome {
 
 /// Storage moves while a peer is attached: its next map brings the new dma-buf, with the contents.
 fn peer_sees_new_storage(cx: &mut Cx) -> Outcome {
-    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
     let target = Target::from(stamped(3)?);
     cx.cpu_writes(&buffer, &target.picture)?;
     let (_service, socket) = Service::start(&buffer, "peer", Limits::default())?;
@@ -103,7 +102,7 @@ fn peer_sees_new_storage(cx: &mut Cx) -> Outcome {
 /// A process is killed, and what it held is free: the storage can move.
 fn killed(cx: &mut Cx, when: When) -> Outcome {
     let gpu = cx.gpu(GpuA)?;
-    let heaps = heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?;
+    let heaps = heaps(cx, UDMABUF, SYSTEM)?;
     let buffer = cx.share(FOURCC, SIZE, heaps, &[Guest::Cpu])?;
     let target = Target::from(stamped(6)?);
     cx.cpu_writes(&buffer, &target.picture)?;
@@ -134,7 +133,7 @@ fn killed(cx: &mut Cx, when: When) -> Outcome {
 
 /// Whatever one peer says, it is told so, and another one and this process go on as if nothing were.
 fn lies(cx: &mut Cx, lie: Lie) -> Outcome {
-    let buffer = Buffer::export(wish(), heaps(cx, Kind::Udmabuf, Kind::DmaHeap)?);
+    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
     let target = Target::from(stamped(3)?);
     cx.cpu_writes(&buffer, &target.picture)?;
     let files = cx.open_files()?;
@@ -192,7 +191,8 @@ fn tells(liar: &Channel, lie: Lie, of_others: (u64, u64)) -> Result<bool> {
                 && refused(ask(&map(attachment))?)
         }
         Lie::TalksGarbage => {
-            let (reader, writer) = std::io::pipe().map_err(|error| handover::error::Error::new("pipe", "a liar", error))?;
+            let (reader, writer) =
+                std::io::pipe().map_err(|error| handover::error::Error::new("pipe", "a liar", error))?;
             let mut all = true;
             for garbage in ["", "attach", &"x".repeat(20_000)] {
                 liar.send(&garbage, &[std::os::fd::AsFd::as_fd(&writer)])?;

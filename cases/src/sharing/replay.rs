@@ -15,7 +15,6 @@ use handover::share::constraints::{Bytes, Constraints, MemoryNeeds, Party};
 use handover::share::core::Access;
 use handover::share::cpu::CpuMapping;
 use handover::share::heap::Heaps;
-use handover::share::heaps::Kind as HeapKind;
 use handover::share::refused::ShareError;
 use handover::share::remote::{RemoteBuffer, RemoteMapping};
 use handover::share::serve::{Limits, Service};
@@ -23,6 +22,8 @@ use handover::share::serve::{Limits, Service};
 use proptest::prelude::{Just, Strategy, prop, prop_oneof};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+use super::Memory::Contiguous;
+use super::UDMABUF;
 use super::model::{Kind, Model, NATURAL_PITCH, Op, Outcome, PIXELS, WIDE_PITCH, nth};
 
 /// With 4 bytes a pixel, a row of [`NATURAL_PITCH`].
@@ -236,9 +237,10 @@ impl Real {
             let (service, socket) = Service::start(&self.buffer, "peer", limits)?;
             self.peer = Some((service, RemoteBuffer::on(Channel::on(socket, "the buffer's process"))));
         }
-        self.peer.as_ref().map(|(_, remote)| remote).ok_or_else(|| {
-            handover::error::Error::answer("starting a peer", "a shared buffer", "there is none")
-        })
+        self.peer
+            .as_ref()
+            .map(|(_, remote)| remote)
+            .ok_or_else(|| handover::error::Error::answer("starting a peer", "a shared buffer", "there is none"))
     }
 }
 
@@ -270,12 +272,7 @@ pub(super) fn replay(ops: &[Op], heaps: &Heaps, (plain, contiguous): (&str, &str
     for (step, &op) in ops.iter().enumerate() {
         let expected = model.step(op);
         let differs = |what: &str, model: &dyn std::fmt::Debug, real: &dyn std::fmt::Debug| {
-            Ok(Some(Differs {
-                step,
-                what: what.to_owned(),
-                model: format!("{model:?}"),
-                real: format!("{real:?}"),
-            }))
+            Ok(Some(Differs { step, what: what.to_owned(), model: format!("{model:?}"), real: format!("{real:?}") }))
         };
         let seen = match real.step(op, plain) {
             Ok(seen) => seen,
@@ -307,7 +304,11 @@ pub(super) fn replay(ops: &[Op], heaps: &Heaps, (plain, contiguous): (&str, &str
                 mmap.peek(plane.offset + pixel as u64 * plane.pitch + pixel as u64 * 4, &mut bytes)?;
                 let seen = u32::from_ne_bytes(bytes);
                 if model.pixels[pixel].is_some_and(|value| value != seen) {
-                    return differs(&format!("pixel {pixel} as a CPU mmap shows it"), &model.pixels[pixel], &Some(seen));
+                    return differs(
+                        &format!("pixel {pixel} as a CPU mmap shows it"),
+                        &model.pixels[pixel],
+                        &Some(seen),
+                    );
                 }
             }
         }
@@ -362,22 +363,21 @@ fn any_value() -> impl Strategy<Value = u32> {
 
 /// The core does on real memory what the model does, whatever the sequence. A sequence on which they differ is made as
 /// short as it can be, and printed as a case.
-pub(super) fn agrees(cx: &mut Cx, seed: u8) -> Outcome {
-    let (plain, contiguous) = (super::heap(cx, HeapKind::Udmabuf)?, super::heap(cx, HeapKind::ContiguousExpbuf)?);
+pub(super) fn agrees(cx: &mut Cx, seed: u8) -> Result<(), Trouble> {
+    let (plain, contiguous) = (super::heap(cx, UDMABUF)?, super::heap(cx, Contiguous)?);
     let names = (super::name_of(&plain), super::name_of(&contiguous));
-    let heaps = super::heaps(cx, HeapKind::Udmabuf, HeapKind::ContiguousExpbuf)?;
+    let heaps = super::heaps(cx, UDMABUF, Contiguous)?;
     let before = (cx.open_files()?, cx.dmabufs()?);
     let config = Config { cases: SEQUENCES * cx.effort(), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
-    let result = runner.run(&prop::collection::vec(steps(), 1..STEPS), |ops| {
-        match replay(&ops, &heaps, (&names.0, &names.1)) {
+    let result =
+        runner.run(&prop::collection::vec(steps(), 1..STEPS), |ops| match replay(&ops, &heaps, (&names.0, &names.1)) {
             Ok(None) => Ok(()),
             Ok(Some(Differs { step, what, model, real })) => {
                 Err(TestCaseError::fail(format!("{what} after step {step}\n{model}\n{real}")))
             }
             Err(error) => Err(TestCaseError::fail(format!("{error}\n\n"))),
-        }
-    });
+        });
     match result {
         Ok(()) => cx.claim("sequences", true, || Finding::new("")),
         Err(TestError::Fail(reason, ops)) => {

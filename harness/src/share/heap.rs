@@ -123,6 +123,12 @@ impl Heaps {
         self.heaps.iter().map(|heap| heap.offer().clone()).collect()
     }
 
+    /// These and those of `others`.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        Self { heaps: self.heaps.iter().chain(&others.heaps).cloned().collect() }
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.heaps.is_empty()
