@@ -8,6 +8,7 @@ use handover::case::Cases;
 use handover::cx::Cx;
 
 mod heaps;
+mod kernel;
 mod queries;
 mod render;
 mod scanout;
@@ -24,6 +25,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     vulkan::register(cases);
     queries::register(cases);
     heaps::register(cases);
+    kernel::register(cases);
     render::register(cases);
     writeback::register(cases);
     sharing::register(cases);

@@ -12,7 +12,7 @@ use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need,
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
 use crate::devices::Devices;
-use crate::dmabuf::{Dmabuf, Identity};
+use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
@@ -24,7 +24,8 @@ use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::peer::Peer;
 use crate::picture::Picture;
-use crate::placement::{Observer, bufinfo};
+use crate::placement::Observer;
+use crate::placement::probe::Importer;
 use crate::png;
 use crate::share::agreement::Wish;
 use crate::share::buffer::{Attachment, Buffer, Mapping};
@@ -35,8 +36,10 @@ use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layou
 
 mod needs;
 mod sharing;
+mod watch;
 
 pub use sharing::{Guest, Imported};
+pub use watch::Deed;
 
 /// What a reader must see.
 #[derive(Clone, Debug)]
@@ -133,6 +136,8 @@ pub struct Drawn {
 pub struct Cx {
     devices: Devices,
     observer: Option<Observer>,
+    /// Who takes dma-bufs, found by trial when they are first needed.
+    importers: Option<Observed<Vec<Arc<Importer>>>>,
     /// What the screen shows, for as long as it does.
     on_screen: Vec<Mapping>,
     case: Running,
@@ -204,22 +209,6 @@ impl Cx {
         Ok(entries.count())
     }
 
-    /// Whether the kernel lists the dma-buf, of whatever process.
-    ///
-    /// # Errors
-    /// A skip if it shows no list.
-    pub fn is_listed(&self, buffer: &Identity) -> Result<bool, Trouble> {
-        Ok(listed()?.iter().any(|entry| entry.buffer.inode == buffer.inode))
-    }
-
-    /// How many dma-bufs there are, of whatever process.
-    ///
-    /// # Errors
-    /// A skip if the kernel shows no list.
-    pub fn dmabufs(&self) -> Result<usize, Trouble> {
-        Ok(listed()?.len())
-    }
-
     /// By how much more than usual is tried where there is no end to what could be tried: `HANDOVER_EFFORT`, 1 unless set.
     pub fn effort(&self) -> u32 {
         std::env::var("HANDOVER_EFFORT").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
@@ -228,11 +217,6 @@ impl Cx {
     /// Keeps a figure for the report, by name with its unit: `cx.figure("stall_ms", 3.2)`.
     pub fn figure(&mut self, name: &str, value: f64) {
         self.case.record.figures.insert(name.to_owned(), value);
-    }
-
-    /// What looks at the kernel; opened by the first case.
-    fn observer(&mut self) -> &mut Observer {
-        self.observer.get_or_insert_with(Observer::open)
     }
 
     /// States a fact that every finding of this case will show: `cx.fact("buffer", &shared)`.
@@ -615,11 +599,6 @@ impl Bench for Cx {
             record: case.record,
         }
     }
-}
-
-/// The kernel's list of dma-bufs.
-fn listed() -> Result<Vec<bufinfo::Entry>, Trouble> {
-    bufinfo::list().map_err(|why| Trouble::Skip(why.to_string()))
 }
 
 /// CRC values, as the kernel's interface prints them.

@@ -27,6 +27,7 @@ mod find;
 mod formats;
 mod mode;
 mod objects;
+mod prime;
 mod show;
 mod vkms;
 mod wait;
@@ -42,6 +43,7 @@ pub(crate) use dumb::DumbBuffers;
 pub use formats::Offer;
 pub(crate) use formats::{in_formats, writeback_formats};
 pub use objects::{Plane, PlaneKind};
+pub(crate) use prime::Prime;
 pub use show::{Layer, Pending, Recoveries, Shown};
 pub use vkms::Race;
 

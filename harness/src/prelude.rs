@@ -4,7 +4,7 @@ pub use crate::case::Role::{self, Cpu, GpuA, GpuB, Screen};
 pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
 pub use crate::compare::Tolerance;
 pub use crate::compose::Rect;
-pub use crate::cx::{Cx, Drawn, Guest, NewFrame, Target};
+pub use crate::cx::{Cx, Deed, Drawn, Guest, NewFrame, Target};
 pub use crate::dmabuf::SharedFrame;
 pub use crate::error::Result;
 pub use crate::finding::Finding;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drm::control::Device as _;
+use rustix::fs::{Mode, OFlags};
 
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
@@ -55,6 +56,17 @@ impl Card {
         Ok(card)
     }
 
+    /// Opens `node` without staying its master.
+    pub(super) fn open(node: &Path) -> Result<Self> {
+        let fd = rustix::fs::open(node, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::new("open", node.display().to_string(), errno))?;
+        let card = Self::new(fd, node)?;
+        // Whoever opens a card first is its master, which is the screen's to be. If somebody else is, there is nothing to
+        // give back, and the answer says so.
+        let _ = drm::Device::release_master_lock(&card);
+        Ok(card)
+    }
+
     /// An error of `op` on this card.
     pub(super) fn error(&self, op: &'static str, error: std::io::Error) -> Error {
         Error::new(op, self.to_string(), error)
@@ -92,13 +104,13 @@ impl Card {
 
 /// A GEM handle of an imported dma-buf.
 #[derive(Debug)]
-struct Gem {
+pub(super) struct Gem {
     card: Arc<Card>,
     handle: u32,
 }
 
 impl Gem {
-    fn import(card: &Arc<Card>, buffer: &Dmabuf) -> Result<Self> {
+    pub(super) fn import(card: &Arc<Card>, buffer: &Dmabuf) -> Result<Self> {
         // Held over the call: a close by another thread between import and count would end our handle.
         let mut gems = card.gems.lock().unwrap_or_else(PoisonError::into_inner);
         let imported = drm_ffi::gem::fd_to_handle(card.as_fd(), buffer.fd.as_fd())

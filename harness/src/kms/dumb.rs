@@ -2,9 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use drm::Device as _;
-use rustix::fs::{Mode, OFlags};
-
 use super::card::Card;
 use super::find;
 use crate::dmabuf::Dmabuf;
@@ -32,14 +29,7 @@ impl DumbBuffers {
     /// We may not, or it is no card. Whether it has dumb buffers shows when one is made: cards without a display, such as
     /// vgem's, have some and do not say so (`DRM_CAP_DUMB_BUFFER`).
     pub(crate) fn open(node: &Path) -> Result<Self> {
-        let name = || node.display().to_string();
-        let fd = rustix::fs::open(node, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::new("open", name(), errno))?;
-        let card = Card::new(fd, node)?;
-        // Whoever opens a card first is its master, which is the screen's to be. If somebody else is, there is nothing to
-        // give back, and the answer says so.
-        let _ = card.release_master_lock();
-        Ok(Self(card))
+        Card::open(node).map(Self)
     }
 
     /// Kernel driver.

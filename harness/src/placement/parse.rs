@@ -6,6 +6,7 @@
 //! Source: the formats are those of `include/trace/events/dma_buf.h`, `include/trace/events/dma.h` and
 //! `include/trace/events/kmem.h`; the columns before them `kernel/trace/trace_output.c`.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::{Segment, Segments, Source};
@@ -126,6 +127,28 @@ impl What {
     }
 }
 
+/// `export`, `attach vkms`, `map for vivid.1: 1 segment of …`.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Export(_) => f.write_str("export"),
+            Self::Fd(_) => f.write_str("fd"),
+            Self::Get(_) => f.write_str("get"),
+            Self::Put(_) => f.write_str("put"),
+            Self::Mmap(_) => f.write_str("mmap"),
+            Self::Attach { device, .. } => write!(f, "attach {device}"),
+            Self::Detach { device, .. } => write!(f, "detach {device}"),
+            Self::Map { segments, .. } => write!(f, "map {segments}"),
+            Self::MapFailed { device, errno } => write!(f, "map for {device} failed with errno {}", errno.abs()),
+            Self::Unmap { device, .. } => write!(f, "unmap for {device}"),
+            Self::Alloc { device, memory } => write!(f, "allocation for {device} of {memory}"),
+            Self::Free { device, memory } => write!(f, "free for {device} of {memory}"),
+            Self::Pages(pages) => write!(f, "pages of {pages}"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
 /// Reads one line, without its line end; `None` for one without words.
 pub fn line(text: &str) -> Option<Line> {
     let words = text.trim();
@@ -233,6 +256,8 @@ fn memory(fields: &str) -> Option<Segment> {
 fn pages(fields: &str) -> Option<What> {
     let page = rustix::param::page_size() as u64;
     let (pfn, order) = (hex(field(fields, "pfn")?)?, field(fields, "order")?.parse().ok()?);
+    // The kernel had none to give, and says so with a 0.
+    let pfn: u64 = Some(pfn).filter(|pfn| *pfn != 0)?;
     Some(What::Pages(Segment { address: pfn.checked_mul(page)?, length: page.checked_shl(order)? }))
 }
 

@@ -1,0 +1,115 @@
+//! What did the kernel do while a case took one step?
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Cx;
+use crate::case::Trouble;
+use crate::compare::{counted, grouped};
+use crate::dmabuf::{Identity, SharedFrame};
+use crate::observed::NotObservable;
+use crate::placement::parse::{Event, What};
+use crate::placement::probe::{Importer, Way};
+use crate::placement::{Device, Observer, Segment, Segments, bufinfo};
+
+/// What the kernel did during one step, and its evidence.
+#[derive(Clone, Debug)]
+pub struct Deed {
+    /// The events, in their order.
+    pub events: Vec<Event>,
+}
+
+impl Cx {
+    /// Who looks at the kernel.
+    pub fn observer(&mut self) -> &mut Observer {
+        self.devices.observer()
+    }
+
+    /// Takes `step`, and sees what the kernel does meanwhile, down to the pages that it allocates.
+    ///
+    /// # Errors
+    /// A skip if that can't be seen here.
+    pub fn watch<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> Result<(T, Deed), Trouble> {
+        let mark = self.observer().mark();
+        self.observer().watch_pages(true).map_err(unseen)?;
+        let result = step(self);
+        let events = self.observer().since(mark);
+        self.observer().watch_pages(false).map_err(unseen)?;
+        Ok((result, Deed { events: events.map_err(unseen)? }))
+    }
+
+    /// Every importer that reaches storage by `way`.
+    ///
+    /// # Errors
+    /// A skip that says why there is none.
+    pub fn importers(&mut self, way: Way) -> Result<Vec<Arc<Importer>>, Trouble> {
+        let importers = self.devices.importers().map_err(unseen)?;
+        let found: Vec<_> = importers.iter().filter(|importer| importer.way == way).cloned().collect();
+        match found.is_empty() {
+            false => Ok(found),
+            true => Err(Trouble::Skip(format!("no importer of this machine {way}"))),
+        }
+    }
+
+    /// Where `shared` lies for `device`.
+    ///
+    /// # Errors
+    /// A skip if that can't be seen here.
+    pub fn segments(&mut self, device: &Device, shared: &SharedFrame) -> Result<Segments, Trouble> {
+        let placement = self.observer().placement_of(device, shared, None)?;
+        placement.segments.map_err(unseen)
+    }
+
+    /// The kernel's entry for `buffer` in its list of dma-bufs.
+    ///
+    /// # Errors
+    /// A skip if it shows no list.
+    pub fn listed(&self, buffer: &Identity) -> Result<Option<bufinfo::Entry>, Trouble> {
+        let list = bufinfo::list().map_err(unseen)?;
+        Ok(list.into_iter().find(|entry| entry.buffer.inode == buffer.inode))
+    }
+
+    /// Whether the kernel lists the dma-buf, of whatever process.
+    ///
+    /// # Errors
+    /// As [`Self::listed`].
+    pub fn is_listed(&self, buffer: &Identity) -> Result<bool, Trouble> {
+        Ok(self.listed(buffer)?.is_some())
+    }
+}
+
+fn unseen(why: NotObservable) -> Trouble {
+    Trouble::Skip(why.to_string())
+}
+
+impl Deed {
+    /// How many bytes of `storage` the kernel took from its page allocator meanwhile.
+    pub fn provided(&self, storage: &Segments) -> u64 {
+        let pages = self.pages();
+        let within =
+            |page: &Segment, part: &Segment| page.end().min(part.end()).saturating_sub(page.address.max(part.address));
+        storage.list.iter().flat_map(|part| pages.iter().map(move |page| within(page, part))).sum()
+    }
+
+    /// The pages that left the page allocator.
+    fn pages(&self) -> Vec<Segment> {
+        let pages = self.events.iter().filter_map(|event| match event.what {
+            What::Pages(pages) => Some(pages),
+            _ => None,
+        });
+        pages.collect()
+    }
+}
+
+/// `exported, fd handed out, 302 allocations of 1,236,992 B`: the kernel's own evidence, in its order.
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let deeds = self.events.iter().filter(|event| !matches!(event.what, What::Pages(_)));
+        let mut texts: Vec<String> = deeds.map(|event| event.what.to_string()).collect();
+        texts.dedup();
+        let pages = self.pages();
+        let bytes: u64 = pages.iter().map(|page| page.length).sum();
+        texts.push(format!("{} of {} B in all", counted(pages.len() as u64, "page allocation"), grouped(bytes)));
+        f.write_str(&texts.join(", "))
+    }
+}
