@@ -8,9 +8,10 @@ use crate::case::Trouble;
 use crate::compare::{counted, grouped};
 use crate::dmabuf::{Identity, SharedFrame};
 use crate::observed::NotObservable;
+use crate::placement::bufinfo::Entry;
 use crate::placement::parse::{Event, What};
 use crate::placement::probe::{Importer, Way};
-use crate::placement::{Device, Observer, Segment, Segments, bufinfo};
+use crate::placement::{Device, Observer, Segment, Segments};
 
 /// What the kernel did during one step, and its evidence.
 #[derive(Clone, Debug)]
@@ -64,8 +65,8 @@ impl Cx {
     ///
     /// # Errors
     /// A skip if it shows no list.
-    pub fn listed(&self, buffer: &Identity) -> Result<Option<bufinfo::Entry>, Trouble> {
-        let list = bufinfo::list().map_err(unseen)?;
+    pub fn listed(&mut self, buffer: &Identity) -> Result<Option<Entry>, Trouble> {
+        let list = self.observer().list().map_err(unseen)?;
         Ok(list.into_iter().find(|entry| entry.buffer.inode == buffer.inode))
     }
 
@@ -73,7 +74,7 @@ impl Cx {
     ///
     /// # Errors
     /// As [`Self::listed`].
-    pub fn is_listed(&self, buffer: &Identity) -> Result<bool, Trouble> {
+    pub fn is_listed(&mut self, buffer: &Identity) -> Result<bool, Trouble> {
         Ok(self.listed(buffer)?.is_some())
     }
 }
