@@ -204,8 +204,8 @@ impl Backing for Counted {
         Ok(())
     }
 
-    fn suits(&self, (): &(), _: &Party) -> bool {
-        true
+    fn suits(&self, (): &(), _: &Party) -> Result<(), String> {
+        Ok(())
     }
 
     fn relocate(&self, (): &(), (): &()) -> Result<(), ShareError> {
@@ -370,7 +370,7 @@ fn knows_every_device(cx: &mut Cx, exporter: Exporter) -> Outcome {
     let exported = exporter.export(cx)?;
     cx.fact("buffer", &exported.shared);
     let buffer = exported.shared.dmabuf.identity()?;
-    let attached = |cx: &mut Cx| Ok::<_, Trouble>(cx.listed(&buffer)?.map_or_else(Vec::new, |entry| entry.attached));
+    let attached = |cx: &Cx| Ok::<_, Trouble>(cx.listed(&buffer)?.map_or_else(Vec::new, |entry| entry.attached));
     let before = attached(cx)?;
     let answer = card.take(&exported.shared);
     let name = card.device.kernel.clone().map_err(|why| Trouble::Skip(why.to_string()))?;

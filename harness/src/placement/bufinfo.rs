@@ -25,7 +25,7 @@ pub struct Entry {
     pub fences: Vec<String>,
 }
 
-/// The kernel's list.
+/// The kernel's list, for those who read it often.
 #[derive(Clone, Debug)]
 pub struct Bufinfo {
     path: PathBuf,
@@ -53,6 +53,14 @@ impl Bufinfo {
         let unknown = |line: String| format!("{} has a line that is not known here: `{line}`", self.path.display());
         parse(&text).map_err(|line| NotObservable(unknown(line)))
     }
+}
+
+/// Every dma-buf of this machine.
+///
+/// # Errors
+/// debugfs is not mounted, or the list is missing or closed to us.
+pub fn list() -> Observed<Vec<Entry>> {
+    Bufinfo::find()?.entries()
 }
 
 /// Reads the list.

@@ -25,7 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::bufinfo::{Bufinfo, Entry};
+use super::bufinfo::Bufinfo;
 use super::history::History;
 use super::parse::{Event, Line};
 use super::trace::Trace;
@@ -123,7 +123,7 @@ impl Observer {
     pub fn mark(&mut self) -> Mark {
         self.look();
         // Otherwise a buffer that nobody has any more could be mistaken for a later one of its size.
-        if let Ok(list) = self.list() {
+        if let Ok(list) = self.bufinfo.as_ref().map_err(Clone::clone).and_then(Bufinfo::entries) {
             let live: BTreeSet<u64> = list.into_iter().map(|entry| entry.buffer.inode).collect();
             self.history.keep(|inode| live.contains(&inode));
         }
@@ -153,14 +153,6 @@ impl Observer {
     /// Events can't be seen, or the kernel has none for this.
     pub fn watch_pages(&self, on: bool) -> Observed<()> {
         self.trace.as_ref().map_err(Clone::clone)?.pages(on)
-    }
-
-    /// Every dma-buf of this machine, with who is attached to it.
-    ///
-    /// # Errors
-    /// The kernel's list is missing, or closed to us.
-    pub fn list(&self) -> Observed<Vec<Entry>> {
-        self.bufinfo.as_ref().map_err(Clone::clone)?.entries()
     }
 
     /// Where `shared` lies, as `device` sees it if that was seen, else as somebody does.
