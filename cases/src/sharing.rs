@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use handover::prelude::*;
 use handover::share::agreement::Wish;
-use handover::share::constraints::{Bytes, Constraints, FormatModifier, MemoryNeeds, Party};
+use handover::share::constraints::{Bytes, Constraints, MemoryNeeds, Party};
 use handover::share::heap::Heaps;
 use handover::share::heaps::Kind;
 use handover::share::refused::ShareError;
@@ -319,10 +319,9 @@ const COLLISIONS: &[(&str, Collision)] = &[
 fn names_who_collides(cx: &mut Cx, collision: Collision) -> Outcome {
     let heaps = heaps(cx, UDMABUF, SYSTEM)?;
     let any = Constraints::cpu(&[FOURCC]);
-    let tiled = FormatModifier { fourcc: FOURCC, modifier: Modifier(0x0100_0000_0000_0001), planes: 1 };
     let contiguous = MemoryNeeds { contiguous: true, ..MemoryNeeds::ANY };
     let (one, other) = match collision {
-        Collision::Format => (any.clone(), Constraints::of(vec![tiled])),
+        Collision::Format => (any.clone(), Constraints::cpu(&[Fourcc::AR24])),
         Collision::Pitch => (
             Constraints { pitch: Bytes { alignment: 1, min: 0, max: 1023 }, ..any.clone() },
             Constraints { pitch: Bytes::aligned(1024), ..any.clone() },
@@ -334,7 +333,7 @@ fn names_who_collides(cx: &mut Cx, collision: Collision) -> Outcome {
             Constraints { padding: 65_536, ..any },
         ),
     };
-    let buffer = Buffer::export(wish(), heaps);
+    let buffer = Buffer::export(Wish { fourccs: vec![FOURCC, Fourcc::AR24], ..wish() }, heaps);
     let first = buffer.attach(Party { name: "device one".to_owned(), constraints: one })?;
     let second = buffer.attach(Party { name: "device two".to_owned(), constraints: other })?;
     let said = match first.map(Access::Read) {

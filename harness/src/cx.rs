@@ -24,6 +24,8 @@ use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::peer::Peer;
 use crate::picture::Picture;
+use crate::placement::Observer;
+use crate::placement::probe::Importer;
 use crate::png;
 use crate::share::agreement::Wish;
 use crate::share::buffer::{Attachment, Buffer, Mapping};
@@ -133,6 +135,9 @@ pub struct Drawn {
 #[derive(Default)]
 pub struct Cx {
     devices: Devices,
+    observer: Option<Observer>,
+    /// Who takes dma-bufs, found by trial when they are first needed.
+    importers: Option<Observed<Vec<Arc<Importer>>>>,
     /// What the screen shows, for as long as it does.
     on_screen: Vec<Mapping>,
     case: Running,

@@ -8,9 +8,10 @@ use crate::case::Trouble;
 use crate::compare::{counted, grouped};
 use crate::dmabuf::{Identity, SharedFrame};
 use crate::observed::NotObservable;
+use crate::placement::bufinfo::{self, Entry};
 use crate::placement::parse::{Event, What};
 use crate::placement::probe::{Importer, Way};
-use crate::placement::{Device, Observer, Segment, Segments, bufinfo};
+use crate::placement::{Device, Observer, Segment, Segments};
 
 /// What the kernel did during one step, and its evidence.
 #[derive(Clone, Debug)]
@@ -20,9 +21,9 @@ pub struct Deed {
 }
 
 impl Cx {
-    /// Who looks at the kernel.
+    /// Who looks at the kernel; opened by the first case.
     pub fn observer(&mut self) -> &mut Observer {
-        self.devices.observer()
+        self.observer.get_or_insert_with(Observer::open)
     }
 
     /// Takes `step`, and sees what the kernel does meanwhile, down to the pages that it allocates.
@@ -43,7 +44,9 @@ impl Cx {
     /// # Errors
     /// A skip that says why there is none.
     pub fn importers(&mut self, way: Way) -> Result<Vec<Arc<Importer>>, Trouble> {
-        let importers = self.devices.importers().map_err(unseen)?;
+        let observer = self.observer.get_or_insert_with(Observer::open);
+        let find = || Importer::find(observer).map(|found| found.into_iter().map(Arc::new).collect::<Vec<_>>());
+        let importers = self.importers.get_or_insert_with(find).as_ref().map_err(|why| unseen(why.clone()))?;
         let found: Vec<_> = importers.iter().filter(|importer| importer.way == way).cloned().collect();
         match found.is_empty() {
             false => Ok(found),
@@ -64,17 +67,9 @@ impl Cx {
     ///
     /// # Errors
     /// A skip if it shows no list.
-    pub fn listed(&self, buffer: &Identity) -> Result<Option<bufinfo::Entry>, Trouble> {
+    pub fn listed(&self, buffer: &Identity) -> Result<Option<Entry>, Trouble> {
         let list = bufinfo::list().map_err(unseen)?;
         Ok(list.into_iter().find(|entry| entry.buffer.inode == buffer.inode))
-    }
-
-    /// How many dma-bufs there are, of whatever process.
-    ///
-    /// # Errors
-    /// As [`Self::listed`].
-    pub fn dmabufs(&self) -> Result<usize, Trouble> {
-        Ok(bufinfo::list().map_err(unseen)?.len())
     }
 
     /// Whether the kernel lists the dma-buf, of whatever process.
@@ -83,6 +78,14 @@ impl Cx {
     /// As [`Self::listed`].
     pub fn is_listed(&self, buffer: &Identity) -> Result<bool, Trouble> {
         Ok(self.listed(buffer)?.is_some())
+    }
+
+    /// How many dma-bufs there are, of whatever process.
+    ///
+    /// # Errors
+    /// As [`Self::listed`].
+    pub fn dmabufs(&self) -> Result<usize, Trouble> {
+        Ok(bufinfo::list().map_err(unseen)?.len())
     }
 }
 

@@ -5,7 +5,7 @@
 //! Source: `dma_buf_debug_show` in `drivers/dma-buf/dma-buf.c` and `dma_resv_describe` in `drivers/dma-buf/dma-resv.c`.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::dmabuf::Identity;
 use crate::inventory::access;
@@ -25,23 +25,42 @@ pub struct Entry {
     pub fences: Vec<String>,
 }
 
+/// The kernel's list, for those who read it often.
+#[derive(Clone, Debug)]
+pub struct Bufinfo {
+    path: PathBuf,
+}
+
+impl Bufinfo {
+    /// Where the list is.
+    ///
+    /// # Errors
+    /// debugfs is not mounted.
+    pub fn find() -> Observed<Self> {
+        let debugfs = Mounts::read().debugfs();
+        let path = debugfs.ready().map(|point| point.join("dma_buf/bufinfo"));
+        path.map(|path| Self { path }).map_err(NotObservable)
+    }
+
+    /// Every dma-buf of this machine.
+    ///
+    /// # Errors
+    /// The list is missing, or closed to us.
+    pub fn entries(&self) -> Observed<Vec<Entry>> {
+        let absent = "kernel without CONFIG_DEBUG_FS or CONFIG_DMA_SHARED_BUFFER";
+        let text = fs::read_to_string(&self.path)
+            .map_err(|error| NotObservable(access::refused("read", &self.path, &error, absent)))?;
+        let unknown = |line: String| format!("{} has a line that is not known here: `{line}`", self.path.display());
+        parse(&text).map_err(|line| NotObservable(unknown(line)))
+    }
+}
+
 /// Every dma-buf of this machine.
 ///
 /// # Errors
-/// debugfs or its file is missing, or closed to us.
+/// debugfs is not mounted, or the list is missing or closed to us.
 pub fn list() -> Observed<Vec<Entry>> {
-    let read = || {
-        let debugfs = Mounts::read().debugfs();
-        let path = debugfs.ready()?.join("dma_buf/bufinfo");
-        read(&path)
-    };
-    read().map_err(NotObservable)
-}
-
-fn read(path: &Path) -> Result<Vec<Entry>, String> {
-    let absent = "kernel without CONFIG_DEBUG_FS or CONFIG_DMA_SHARED_BUFFER";
-    let text = fs::read_to_string(path).map_err(|error| access::refused("read", path, &error, absent))?;
-    parse(&text).map_err(|line| format!("{} has a line that is not known here: `{line}`", path.display()))
+    Bufinfo::find()?.entries()
 }
 
 /// Reads the list.
