@@ -7,8 +7,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use image::codecs::png::{PngDecoder, PngEncoder};
-use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder};
+use png::{BitDepth, ColorType, Compression};
 
 use crate::compare::comparable;
 use crate::error::{Error, Result};
@@ -17,14 +16,11 @@ use crate::frame::Size;
 use crate::pattern::LONGEST_SIDE;
 use crate::picture::Picture;
 
-/// Where the first chunk after IHDR starts: 8 bytes of signature, 25 of IHDR.
-const AFTER_IHDR: usize = 33;
-
-/// Keyword of the chunk that holds the fourcc.
-const KEYWORD: &[u8] = b"fourcc";
+/// Keyword of the `tEXt` chunk that holds the fourcc.
+const KEYWORD: &str = "fourcc";
 
 /// Memory that decoding a file may take, in bytes: the pixels of an 8192x8192 picture of 16 bits per channel.
-const MOST_MEMORY: u64 = 8192 * 8192 * 8;
+const MOST_MEMORY: usize = 8192 * 8192 * 8;
 
 /// The picture as the bytes of a PNG file.
 ///
@@ -34,15 +30,13 @@ const MOST_MEMORY: u64 = 8192 * 8192 * 8;
 /// The format is not packed RGB, or the picture has no pixel.
 pub fn encode(picture: &Picture) -> Result<Vec<u8>> {
     let layout = comparable(picture, picture)?;
-    let (samples, color) = if is_wide(layout) {
-        let samples = rgba(picture, layout, 65535).flat_map(|v| (v as u16).to_ne_bytes()).collect::<Vec<u8>>();
-        (samples, ExtendedColorType::Rgba16)
+    let (samples, depth) = if is_wide(layout) {
+        let samples = rgba(picture, layout, 65535).flat_map(|v| (v as u16).to_be_bytes()).collect::<Vec<u8>>();
+        (samples, BitDepth::Sixteen)
     } else {
-        (rgba(picture, layout, 255).map(|v| v as u8).collect(), ExtendedColorType::Rgba8)
+        (rgba(picture, layout, 255).map(|v| v as u8).collect(), BitDepth::Eight)
     };
-    let mut file = encode_samples(&samples, picture.size, color)?;
-    file.splice(AFTER_IHDR..AFTER_IHDR, text_chunk(picture.fourcc));
-    Ok(file)
+    encode_samples(&samples, picture.size, depth, Some(picture.fourcc))
 }
 
 /// The picture in the bytes of a PNG file that [`encode`] wrote; `name` is for the error's text. Padding bits are ones.
@@ -51,34 +45,38 @@ pub fn encode(picture: &Picture) -> Result<Vec<u8>> {
 /// The bytes are no PNG, are damaged, hold no or an unknown fourcc, or a half float format, which a PNG rounds.
 pub fn decode(file: &[u8], name: &str) -> Result<Picture> {
     let refuse = |why: String| Error::input("reading a PNG file", name, why);
-    let mut limits = image::Limits::no_limits();
-    (limits.max_image_width, limits.max_image_height) = (Some(LONGEST_SIDE), Some(LONGEST_SIDE));
-    limits.max_alloc = Some(MOST_MEMORY);
-    let decoder =
-        PngDecoder::with_limits(Cursor::new(file), limits).map_err(|e| refuse(format!("corrupt or no PNG: {e}")))?;
+    let limits = png::Limits { bytes: MOST_MEMORY };
+    let mut reader = png::Decoder::new_with_limits(Cursor::new(file), limits)
+        .read_info()
+        .map_err(|e| refuse(format!("corrupt or no PNG: {e}")))?;
 
-    let fourcc = fourcc_of(file).map_err(refuse)?;
+    let info = reader.info();
+    let fourcc = fourcc_of(info).map_err(refuse)?;
     let Some(layout) = fourcc.pixel() else {
         return Err(refuse(format!("its fourcc {fourcc} is not a packed RGB format known here")));
     };
     if layout.numeric == Numeric::Float16 {
         return Err(refuse(format!("{fourcc} pixels are rounded in a PNG; AR24 or AB48 would be exact")));
     }
-    let wanted = if is_wide(layout) { ColorType::Rgba16 } else { ColorType::Rgba8 };
-    let found = decoder.color_type();
+    let depth = if is_wide(layout) { BitDepth::Sixteen } else { BitDepth::Eight };
+    let (found, wanted) = ((info.color_type, info.bit_depth), (ColorType::Rgba, depth));
     if found != wanted {
-        return Err(refuse(format!("its samples are {found:?}; {wanted:?} would be valid for {fourcc}")));
+        return Err(refuse(format!(
+            "its samples are {}; {} would be valid for {fourcc}",
+            samples_of(found),
+            samples_of(wanted)
+        )));
     }
-    let (width, height) = decoder.dimensions();
-    let bytes = decoder.total_bytes();
-    if bytes > MOST_MEMORY {
-        return Err(refuse(format!("{width}x{height} px need {bytes} B; up to {MOST_MEMORY} B would be valid")));
-    }
-    let mut samples = vec![0; bytes as usize];
-    decoder.read_image(&mut samples).map_err(|e| refuse(format!("corrupt: {e}")))?;
+    let size = Size { width: info.width, height: info.height };
+    let bytes = reader.output_buffer_size().filter(|bytes| *bytes <= MOST_MEMORY);
+    let Some(bytes) = bytes.filter(|_| size.width.max(size.height) <= LONGEST_SIDE) else {
+        return Err(refuse(format!("{size} px; up to {LONGEST_SIDE} px a side and {MOST_MEMORY} B would be valid")));
+    };
+    let mut samples = vec![0; bytes];
+    reader.next_frame(&mut samples).and_then(|_| reader.finish()).map_err(|e| refuse(format!("corrupt: {e}")))?;
 
-    let samples: Vec<u32> = match wanted {
-        ColorType::Rgba16 => samples.chunks_exact(2).map(|b| u32::from(u16::from_ne_bytes([b[0], b[1]]))).collect(),
+    let samples: Vec<u32> = match depth {
+        BitDepth::Sixteen => samples.chunks_exact(2).map(|b| u32::from(u16::from_be_bytes([b[0], b[1]]))).collect(),
         _ => samples.into_iter().map(u32::from).collect(),
     };
     let bytes = samples.chunks_exact(4).flat_map(|rgba| {
@@ -91,7 +89,7 @@ pub fn decode(file: &[u8], name: &str) -> Result<Picture> {
         });
         word.to_le_bytes().into_iter().take(layout.bytes as usize)
     });
-    Ok(Picture { size: Size { width, height }, fourcc, bytes: bytes.collect() })
+    Ok(Picture { size, fourcc, bytes: bytes.collect() })
 }
 
 /// Writes the picture to `path`; folders are made.
@@ -156,7 +154,7 @@ pub fn encode_difference(target: &Picture, actual: &Picture) -> Result<Vec<u8>> 
         };
         samples.extend(pixel.map(|v| v as u8));
     }
-    encode_samples(&samples, target.size, ExtendedColorType::Rgba8)
+    encode_samples(&samples, target.size, BitDepth::Eight, None)
 }
 
 /// The picture as 8 bits each of R, G and B, for comparisons by eye.
@@ -230,38 +228,37 @@ fn rescale(value: u32, from: u32, to: u32) -> u32 {
     (value * to + from / 2) / from
 }
 
-/// A PNG file of samples in the order of `color`, 16-bit ones in the byte order of this machine.
-fn encode_samples(samples: &[u8], size: Size, color: ExtendedColorType) -> Result<Vec<u8>> {
+/// A PNG file of samples R, G, B, A, 16-bit ones with the high byte first.
+fn encode_samples(samples: &[u8], size: Size, depth: BitDepth, fourcc: Option<Fourcc>) -> Result<Vec<u8>> {
     let mut file = Vec::new();
-    PngEncoder::new(&mut file)
-        .write_image(samples, size.width, size.height, color)
-        .map_err(|e| Error::input("encoding a PNG file", size.to_string(), e.to_string()))?;
+    let write = |file| {
+        let mut encoder = png::Encoder::new(file, size.width, size.height);
+        encoder.set_color(ColorType::Rgba);
+        encoder.set_depth(depth);
+        encoder.set_compression(Compression::Fast);
+        if let Some(fourcc) = fourcc {
+            encoder.add_text_chunk(KEYWORD.to_owned(), fourcc.to_string())?;
+        }
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(samples)?;
+        writer.finish()
+    };
+    write(&mut file).map_err(|e| Error::input("encoding a PNG file", size.to_string(), e.to_string()))?;
     Ok(file)
 }
 
-/// A `tEXt` chunk (PNG specification, 11.3.3.3) that holds the fourcc.
-fn text_chunk(fourcc: Fourcc) -> Vec<u8> {
-    let data = [b"tEXt", KEYWORD, b"\0", fourcc.to_string().as_bytes()].concat();
-    let length = (data.len() - 4) as u32;
-    [&length.to_be_bytes()[..], &data, &crc32fast::hash(&data).to_be_bytes()].concat()
+/// The fourcc in the `tEXt` chunk of a PNG file, or what is wrong with it.
+fn fourcc_of(info: &png::Info<'_>) -> Result<Fourcc, String> {
+    let chunk = info.uncompressed_latin1_text.iter().find(|chunk| chunk.keyword == KEYWORD);
+    let Some(chunk) = chunk else {
+        return Err("it has no tEXt chunk `fourcc`, so nobody knows what its pixels were".to_owned());
+    };
+    chunk.text.parse().map_err(|e| format!("its fourcc is unknown: {e}"))
 }
 
-/// The fourcc in the `tEXt` chunk of a PNG file, or what is wrong with it.
-fn fourcc_of(file: &[u8]) -> Result<Fourcc, String> {
-    let mut rest = file.get(AFTER_IHDR..).unwrap_or_default();
-    while let Some((header, after)) = rest.split_first_chunk::<8>() {
-        let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
-        let Some(data) = after.get(..length) else { break };
-        if let Some(text) = data.strip_prefix(KEYWORD).and_then(|data| data.strip_prefix(b"\0"))
-            && header[4..] == *b"tEXt"
-        {
-            let text = String::from_utf8_lossy(text);
-            return text.parse().map_err(|e| format!("its fourcc is unknown: {e}"));
-        }
-        // A checksum of 4 bytes follows the data; the decoder has an eye on it.
-        rest = after.get(length + 4..).unwrap_or_default();
-    }
-    Err("it has no tEXt chunk `fourcc`, so nobody knows what its pixels were".to_owned())
+/// As `Rgba8`.
+fn samples_of((color, depth): (ColorType, BitDepth)) -> String {
+    format!("{color:?}{}", depth as u8)
 }
 
 #[cfg(test)]
@@ -312,11 +309,12 @@ mod tests {
         assert_eq!(paths.len(), 3);
         assert_eq!(load(&paths[0]).expect("loaded"), target);
         assert_eq!(load(&paths[1]).expect("loaded"), actual);
-        let diff = image::open(&paths[2]).expect("a PNG").into_rgba8();
-        assert_eq!(diff.get_pixel(0, 0).0, [128, 0, 0, 255], "red differs by the least");
-        assert_eq!(diff.get_pixel(1, 0).0, [255, 0, 255, 255], "only alpha differs");
-        let [r, g, b, _] = diff.get_pixel(2, 0).0;
-        assert!(r == g && g == b, "equal pixels are grey");
+        let mut diff = png::Decoder::new(Cursor::new(fs::read(&paths[2]).expect("a file"))).read_info().expect("a PNG");
+        let mut pixels = vec![0; diff.output_buffer_size().expect("a small picture")];
+        diff.next_frame(&mut pixels).expect("pixels");
+        assert_eq!(pixels[0..4], [128, 0, 0, 255], "red differs by the least");
+        assert_eq!(pixels[4..8], [255, 0, 255, 255], "only alpha differs");
+        assert!(pixels[8] == pixels[9] && pixels[9] == pixels[10], "equal pixels are grey");
         let left: Vec<_> = fs::read_dir(paths[0].parent().expect("folder")).expect("readable").collect();
         assert_eq!(left.len(), 3, "no temporary file is left");
     }
@@ -332,18 +330,13 @@ mod tests {
     #[test]
     fn wrong_files_are_refused_by_name() {
         let good = encode(&pattern(Fourcc::XR24, 3)).expect("encodable");
-        let mut no_fourcc = good.clone();
-        no_fourcc.drain(AFTER_IHDR..AFTER_IHDR + text_chunk(Fourcc::XR24).len());
-        let with = |fourcc: &[u8; 4]| {
-            let mut file = no_fourcc.clone();
-            file.splice(AFTER_IHDR..AFTER_IHDR, text_chunk(Fourcc::new(fourcc)));
-            file
-        };
+        let of = |fourcc| encode_samples(&[7; 4], px(1, 1), BitDepth::Eight, fourcc).expect("encodable");
+        let with = |fourcc: &[u8; 4]| of(Some(Fourcc::new(fourcc)));
         let files: [(&str, Vec<u8>); 6] = [
             ("empty.png", Vec::new()),
             ("text.png", b"version https://git-lfs.example".to_vec()),
             ("half.png", good[..good.len() / 2].to_vec()),
-            ("bare.png", no_fourcc.clone()),
+            ("bare.png", of(None)),
             ("planar.png", with(b"NV12")),
             ("wide.png", with(b"AB48")),
         ];

@@ -124,7 +124,8 @@ impl Constraints {
     /// # Errors
     /// The field, its value, and what would be valid.
     pub fn check(&self) -> Result<(), Contradiction> {
-        let wrong = |field: &'static str, value: String, valid: &'static str| Err(Contradiction { field, value, valid });
+        let wrong =
+            |field: &'static str, value: String, valid: &'static str| Err(Contradiction { field, value, valid });
         if self.formats.is_empty() {
             return wrong("formats", "an empty list".into(), "at least one pair of format and modifier");
         }
