@@ -25,10 +25,6 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 type Reports = Arc<Mutex<Vec<CaseReport>>>;
 
 fn main() -> ExitCode {
-    // The sandbox starts the program that asked for it as the first process of its guest.
-    if let Some(code) = handover::sandbox::guest_main() {
-        return code;
-    }
     // The sandbox starts this program again as the init of its kernel.
     if let Some(code) = handover::sandbox::guest_main() {
         return code;

@@ -26,6 +26,11 @@ pub trait Kernel: Send + Sync {
     /// What this is, for the report.
     fn describe(&self) -> KernelInfo;
 
+    /// What had to be made before anything could run here, each with the time that it took.
+    fn set_up(&self) -> &[(&'static str, Duration)] {
+        &[]
+    }
+
     /// Starts `command` and returns once it runs. The three streams are pipes.
     ///
     /// # Errors

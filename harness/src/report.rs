@@ -71,6 +71,9 @@ pub struct Timings {
     pub start_to_first_verdict_ms: Option<u64>,
     /// Workers that were started, replacements included.
     pub workers_started: usize,
+    /// What was made for this run before it began, by what it is; empty if everything was there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_up_ms: BTreeMap<String, u64>,
 }
 
 /// How many cases got which verdict.

@@ -14,6 +14,7 @@ pub mod supervisor;
 pub mod text;
 pub mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -66,6 +67,7 @@ pub struct Session {
     none_is_red: bool,
     report: ReportDir,
     machine: Machine,
+    set_up_ms: BTreeMap<String, u64>,
     stop: Stop,
     began: Instant,
 }
@@ -75,6 +77,8 @@ impl Session {
     pub fn open(plan: Plan, stop: Stop) -> Session {
         let began = Instant::now();
         let place = plan.kernel.describe();
+        let set_up = plan.kernel.set_up().iter().map(|(what, took)| ((*what).to_owned(), whole_millis(*took)));
+        let set_up_ms = set_up.collect();
         let machine = Machine {
             on: place.name,
             kernel: None,
@@ -115,6 +119,7 @@ impl Session {
             none_is_red: plan.none_is_red,
             report: plan.report,
             machine,
+            set_up_ms,
             stop,
             began,
         }
@@ -197,6 +202,7 @@ impl Session {
             timings: Timings {
                 start_to_first_verdict_ms: seen.to_first_verdict.map(whole_millis),
                 workers_started: seen.workers_started,
+                set_up_ms: self.set_up_ms.clone(),
             },
             summary: Summary::of(&cases, names.len()),
             interrupted,

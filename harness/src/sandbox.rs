@@ -27,6 +27,8 @@ mod wire;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use cli::{Parts, SandboxArgs, SetupArgs, command, setup};
 pub use guest::guest_main;
@@ -51,6 +53,7 @@ pub struct Sandbox {
     kernel_args: Vec<String>,
     shares: Vec<PathBuf>,
     init: Option<PathBuf>,
+    set_up: Vec<(&'static str, Duration)>,
 }
 
 impl Sandbox {
@@ -69,7 +72,7 @@ impl Sandbox {
         let kernel = cache.get(&kernel_build::name())?;
         let root = cache.get(&rootfs::name())?;
         let (kernel, record) = kernel_build::open(&kernel).ok()?;
-        Some(Self::of(kernel, Some(record), root))
+        Some(Self::of(kernel, Some(record), root, Vec::new()))
     }
 
     /// A sandbox with a kernel or a root filesystem of the user's own; only the others are built.
@@ -84,23 +87,39 @@ impl Sandbox {
         if std::env::consts::ARCH != "x86_64" {
             return Err(SetupError::Processor { arch: std::env::consts::ARCH });
         }
-        let root = match root {
-            Some(root) => root,
-            None => entry("root filesystem", &rootfs::name(), ROOT_MIB, rootfs::build, progress)?,
+        let mut beside = progress.beside();
+        let root_entry = || match root {
+            Some(root) => Ok((root, None)),
+            None => entry("root filesystem", &rootfs::name(), ROOT_MIB, rootfs::build, &mut *beside),
         };
-        let (kernel, record) = match kernel {
-            Some(kernel) => (kernel, None),
+        let kernel_entry = |progress: &mut dyn Progress| match kernel {
+            Some(kernel) => Ok((kernel, None, None)),
             None => {
                 let name = kernel_build::name();
-                let entry = entry("kernel", &name, KERNEL_MIB, kernel_build::build, progress)?;
+                let (entry, took) = entry("kernel", &name, KERNEL_MIB, kernel_build::build, progress)?;
                 let (kernel, record) = kernel_build::open(&entry)?;
-                (kernel, Some(record))
+                Ok((kernel, Some(record), took))
             }
         };
-        Ok(Self::of(kernel, record, root))
+        // Each waits for archives and for tools that use one processor; together they wait once.
+        let (root, kernel) = thread::scope(|scope| {
+            let root = scope.spawn(root_entry);
+            let kernel = kernel_entry(progress);
+            (root.join(), kernel)
+        });
+        let (root, root_took) = root.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (kernel, record, kernel_took) = kernel?;
+        let set_up = [("kernel", kernel_took), ("root filesystem", root_took)];
+        let set_up = set_up.into_iter().filter_map(|(what, took)| Some((what, took?))).collect();
+        Ok(Self::of(kernel, record, root, set_up))
     }
 
-    fn of(kernel: PathBuf, kernel_record: Option<kernel_build::Record>, root: PathBuf) -> Self {
+    fn of(
+        kernel: PathBuf,
+        kernel_record: Option<kernel_build::Record>,
+        root: PathBuf,
+        set_up: Vec<(&'static str, Duration)>,
+    ) -> Self {
         Self {
             kernel,
             kernel_record,
@@ -109,6 +128,7 @@ impl Sandbox {
             kernel_args: Vec::new(),
             shares: Vec::new(),
             init: None,
+            set_up,
         }
     }
 
@@ -157,29 +177,34 @@ impl Sandbox {
         if !self.root.is_dir() {
             return refuse("--root", &self.root, "no such directory; give the top of a root filesystem");
         }
+        if !["usr", "bin"].iter().any(|dir| self.root.join(dir).is_dir()) {
+            let why = "no root filesystem: it has neither usr nor bin; give the top of one, as debootstrap makes it";
+            return refuse("--root", &self.root, why);
+        }
         Ok(())
     }
 }
 
-/// An entry of the user's cache, built if it is not there.
+/// An entry of the user's cache, built if it is not there; then with the time that took.
 fn entry(
     what: &'static str,
     name: &str,
     need_mib: u64,
     build: impl FnOnce(&Path, &mut dyn Progress) -> Result<(), SetupError>,
     progress: &mut dyn Progress,
-) -> Result<PathBuf, SetupError> {
+) -> Result<(PathBuf, Option<Duration>), SetupError> {
     let cache = Cache::of_user()?;
     if let Some(ready) = cache.get(name) {
-        return Ok(ready);
+        return Ok((ready, None));
     }
+    let began = Instant::now();
     let packages = host_packages::missing();
     if !packages.is_empty() {
         let command = host_packages::install_command(&packages);
         return Err(SetupError::Packages { packages, command });
     }
     let no_room = |have_mib| SetupError::NoRoom { what, dir: cache.dir().to_owned(), have_mib, need_mib };
-    cache.get_or_build(name, progress, |dir, progress| {
+    let built = cache.get_or_build(name, progress, |dir, progress| {
         match free_mib(dir) {
             Some(have_mib) if have_mib < need_mib => return Err(no_room(have_mib)),
             _ => {}
@@ -188,7 +213,8 @@ fn entry(
             Some(have_mib) if error.is_full_disk() => no_room(have_mib),
             _ => error,
         })
-    })
+    });
+    Ok((built?, Some(began.elapsed())))
 }
 
 fn free_mib(dir: &Path) -> Option<u64> {
@@ -207,6 +233,10 @@ impl Kernel for Sandbox {
             .iter()
             .flat_map(|record| [&record.gpu_a, &record.gpu_b].map(|driver| driver.package.clone()));
         KernelInfo { name: "sandbox".into(), release, kernel, mesa: mesa.collect() }
+    }
+
+    fn set_up(&self) -> &[(&'static str, Duration)] {
+        &self.set_up
     }
 
     fn spawn(&self, command: &Command) -> Result<Running, Error> {

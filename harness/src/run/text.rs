@@ -236,9 +236,14 @@ fn totals(text: &mut String, report: &Report) {
         .timings
         .start_to_first_verdict_ms
         .map_or_else(String::new, |ms| format!("; first verdict {ms} ms after the first worker's start"));
+    let set_up = report.timings.set_up_ms.iter().map(|(what, ms)| format!("{what} {} s", ms.div_ceil(1000)));
+    let set_up = match set_up.collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        parts => format!("; set-up before it, side by side: {}", parts.join(", ")),
+    };
     let _ = writeln!(
         text,
-        "{style}{word}{style:#}: {} of {} cases: {}{lane}\n{DIM}{} ms{first}{DIM:#}",
+        "{style}{word}{style:#}: {} of {} cases: {}{lane}\n{DIM}{} ms{first}{set_up}{DIM:#}",
         report.cases.len(),
         summary.selected,
         parts.join(", "),

@@ -36,6 +36,7 @@ pub(super) fn compose(
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("XDG_RUNTIME_DIR", RUNTIME_DIR),
         ("LANG", "C.UTF-8"),
+        // Fresh memory is often zero by chance, and a case would pass on nothing.
         ("LVP_POISON_MEMORY", "true"),
         ("MESA_SHADER_CACHE_DISABLE", "true"),
         ("LIBGL_ALWAYS_SOFTWARE", "true"),

@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Takes what a set-up has to say about itself.
 pub trait Progress {
@@ -17,6 +17,8 @@ pub trait Progress {
     fn alive(&mut self);
     /// Something to know that stays on the screen.
     fn note(&mut self, what: &str);
+    /// Another one, for work that goes on at the same time.
+    fn beside(&self) -> Box<dyn Progress + Send>;
 }
 
 /// Says nothing.
@@ -28,11 +30,16 @@ impl Progress for Silent {
     fn count(&mut self, _: u64, _: u64) {}
     fn alive(&mut self) {}
     fn note(&mut self, _: &str) {}
+    fn beside(&self) -> Box<dyn Progress + Send> {
+        Box::new(Self)
+    }
 }
 
 /// Says it on standard error: with a bar if that is a terminal, in lines if not.
 #[derive(Debug)]
 pub struct Shown {
+    bars: Option<MultiProgress>,
+    /// Until the first step there is nothing to show.
     bar: Option<ProgressBar>,
     step: String,
     step_started: Instant,
@@ -45,17 +52,17 @@ const QUIET: Duration = Duration::from_secs(15);
 
 impl Default for Shown {
     fn default() -> Self {
-        let now = Instant::now();
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(Duration::from_millis(250));
-            bar
-        });
-        Self { bar, step: String::new(), step_started: now, counted: None, last_line: now }
+        // It draws to standard error.
+        Self::on(io::stderr().is_terminal().then(MultiProgress::new))
     }
 }
 
 impl Shown {
+    fn on(bars: Option<MultiProgress>) -> Self {
+        let now = Instant::now();
+        Self { bars, bar: None, step: String::new(), step_started: now, counted: None, last_line: now }
+    }
+
     fn line(&mut self, text: &str) {
         self.last_line = Instant::now();
         // Nobody to tell is no reason to stop.
@@ -68,9 +75,14 @@ impl Progress for Shown {
         self.step = what.to_owned();
         self.step_started = Instant::now();
         self.counted = None;
-        let Some(bar) = &self.bar else {
+        let Some(bars) = &self.bars else {
             return self.line(what);
         };
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = bars.add(ProgressBar::no_length());
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
         bar.set_length(0);
         bar.set_position(0);
         bar.set_style(style("{spinner} {msg} ({elapsed})"));
@@ -93,7 +105,7 @@ impl Progress for Shown {
     }
 
     fn alive(&mut self) {
-        if self.bar.is_some() || self.last_line.elapsed() < QUIET {
+        if self.bars.is_some() || self.last_line.elapsed() < QUIET {
             return;
         }
         let seconds = self.step_started.elapsed().as_secs();
@@ -102,12 +114,16 @@ impl Progress for Shown {
     }
 
     fn note(&mut self, what: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| {
                 let _ = writeln!(anstream::stderr(), "handover: {what}");
             }),
             None => self.line(what),
         }
+    }
+
+    fn beside(&self) -> Box<dyn Progress + Send> {
+        Box::new(Self::on(self.bars.clone()))
     }
 }
 
