@@ -28,10 +28,10 @@ use handover::share::constraints::{Constraints, FormatModifier, Party};
 use handover::share::core::{Access, Backing, Core};
 use handover::share::refused::ShareError;
 
-/// A frame that video devices have, in 300 pages.
-const SIZE: Size = px(640, 480);
-const PITCH: u64 = 2560;
-const BYTES: u64 = PITCH * 480;
+/// A frame that video devices have. In 57 pages, so that no list of them is cut: the kernel prints 128 segments.
+const SIZE: Size = px(320, 180);
+const PITCH: u64 = 1280;
+const BYTES: u64 = PITCH * 180;
 
 /// Who exports.
 #[derive(Clone, Copy)]
@@ -400,6 +400,9 @@ fn strict_importer(cx: &mut Cx, exporter: Exporter) -> Outcome {
 fn strictly(cx: &mut Cx, importer: &Importer, shared: &SharedFrame) -> Result<bool, Trouble> {
     let answer = importer.take(shared);
     let segments = cx.segments(&importer.device, shared)?;
+    if !segments.complete() {
+        return Err(Trouble::Skip(format!("how long the first run is can't be seen: {segments}")));
+    }
     let first = segments.runs().first().map_or(0, |run| run.length);
     let suits = first >= answer.needs;
     let target = if suits { "taken".to_owned() } else { "EFAULT (Bad address)".to_owned() };
@@ -413,7 +416,7 @@ fn strictly(cx: &mut Cx, importer: &Importer, shared: &SharedFrame) -> Result<bo
     Ok(suits)
 }
 
-/// Memory of the system heap comes in pieces of up to 1 MiB. A strict importer is told so, and a contiguous heap's is taken.
+/// Memory of the system heap comes in pieces of 1 MiB, 64 KiB and 4 KiB. A strict importer is told so, and a contiguous heap's is taken.
 fn told_efault(cx: &mut Cx) -> Outcome {
     let importers = cx.importers(Way::ScatterList)?;
     let mut suits = Vec::new();
@@ -438,7 +441,10 @@ fn cpu_importer(cx: &mut Cx, exporter: Exporter) -> Outcome {
     let importers = cx.importers(Way::Cpu)?;
     let exported = exporter.export(cx)?;
     cx.fact("buffer", &exported.shared);
-    let importer = &importers[0];
+    // A codec's smallest picture may be larger than the buffer.
+    let room = exported.shared.dmabuf.size;
+    let importer = importers.iter().find(|importer| importer.take(&exported.shared).needs <= room);
+    let importer = importer.ok_or_else(|| Trouble::Skip(format!("no importer on the CPU works with {room} B")))?;
     let (answer, deed) = cx.watch(|_| importer.take(&exported.shared))?;
     cx.equals(format!("{importer} is offered the buffer"), "taken".to_owned(), answer.said());
     let devices = |deed: &Deed| deed.events.iter().filter_map(|event| event.what.device()).count();

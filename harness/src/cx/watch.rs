@@ -124,3 +124,25 @@ impl fmt::Display for Deed {
         f.write_str(&texts.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::placement::Source;
+
+    #[test]
+    fn what_a_step_provided_is_what_it_allocated_of_the_storage() {
+        let segment = |address, length| Segment { address, length };
+        let event = |what| Event { thread: 1, at: Duration::ZERO, what };
+        let identity = Identity { inode: 1, exporter: None, size: 0x3000 };
+        let pages = [segment(0x1000, 0x1000), segment(0x8000, 0x4000), segment(0xf000, 0x1000)];
+        let events = pages.into_iter().map(What::Pages).chain([What::Export(identity)]).map(event).collect();
+        let deed = Deed { events };
+        let list = vec![segment(0x1000, 0x2000), segment(0x9000, 0x1000)];
+        let storage = Segments { source: Source::Pagemap, count: 2, list };
+        assert_eq!(deed.provided(&storage), 0x2000, "a page of the first segment, and one within a larger allocation");
+        assert_eq!(deed.to_string(), "export, 3 page allocations of 24,576 B in all");
+    }
+}
