@@ -89,7 +89,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-/// `00135168	00000002	00080007	00000003	udmabuf	00000005	<none>`: size, flags, mode, count, exp_name, ino, name.
+/// Between tabs: size, flags, mode, count, exp_name, ino, name.
 fn entry(line: &str) -> Option<Entry> {
     let mut fields = line.split('\t').map(str::trim);
     let size = fields.next()?.parse().ok()?;

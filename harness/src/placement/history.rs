@@ -176,7 +176,7 @@ impl History {
             if let Some(mapped) = &mut seen.mapped {
                 // Both lists may be cut.
                 let same = mapped.physical.iter().zip(physical).all(|(one, other)| one == other);
-                mapped.live &= !(same && !physical.is_empty());
+                mapped.live &= !same || physical.is_empty();
             }
         }
     }
