@@ -105,13 +105,14 @@ const EXCLUDED: [(&str, &[&str]); 5] = [
             "watchdog",
         ],
     ),
+    ("", &["sound"]),
     ("drivers/gpu/drm", &["amd", "bridge", "i915", "msm", "nouveau", "panel", "radeon", "xe"]),
     ("drivers/media", &["dvb-frontends", "i2c", "pci", "platform", "tuners", "usb"]),
     ("fs", &["btrfs", "ext4", "f2fs", "nfs", "ocfs2", "smb", "xfs"]),
 ];
 
-/// Left out whole.
-const EXCLUDED_TREES: [&str; 3] = ["sound", "tools/perf", "tools/testing"];
+/// Left out whole: nothing there is named by the Kconfig of what is built.
+const EXCLUDED_TREES: [&str; 2] = ["tools/perf", "tools/testing"];
 
 /// The same by the ends of names: device trees and documentation.
 const EXCLUDED_EVERYWHERE: [&str; 6] = ["*.dts", "*.dtsi", "*.rst", "*.svg", "*.yaml", "*.json"];
@@ -196,7 +197,11 @@ fn unpack(deb: &Path, tree: &Path, progress: &mut dyn Progress) -> Result<(), Se
     let mut command = Command::new("bash");
     command.args(["-c", PIPE, "bash"]).arg(deb).arg(tree);
     for (dir, inside) in EXCLUDED {
-        command.args(inside.iter().map(|name| format!("--exclude=linux-source-*/{dir}/{name}/*.[chS]")));
+        let inside_of = |name: &&str| match *dir {
+            "" => format!("--exclude=linux-source-*/{name}/*.[chS]"),
+            dir => format!("--exclude=linux-source-*/{dir}/{name}/*.[chS]"),
+        };
+        command.args(inside.iter().map(inside_of));
     }
     command.args(EXCLUDED_TREES.map(|tree| format!("--exclude=linux-source-*/{tree}")));
     command.args(EXCLUDED_EVERYWHERE.map(|pattern| format!("--exclude={pattern}")));
