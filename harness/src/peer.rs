@@ -224,7 +224,8 @@ fn what_fits(mut objections: Vec<String>) -> Vec<String> {
 }
 
 fn answer(devices: &mut Devices, role: Role, ask: Ask, fds: Vec<OwnedFd>) -> Result<(Answer, Option<OwnedFd>)> {
-    let gpu = devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why))?;
+    let gpu =
+        devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why.to_string()))?;
     let given = |frame| {
         let fd = fds.into_iter().next();
         let fd = fd.ok_or_else(|| Error::input("importing", role.to_string(), "no dma-buf came with the request"))?;

@@ -48,7 +48,7 @@ pub fn decode(file: &[u8], name: &str) -> Result<Picture> {
     let limits = png::Limits { bytes: MOST_MEMORY };
     let mut reader = png::Decoder::new_with_limits(Cursor::new(file), limits)
         .read_info()
-        .map_err(|e| refuse(format!("corrupt or no PNG: {e}")))?;
+        .map_err(|e| refuse(format!("corrupt or no PNG: {}", e.to_string().trim_end_matches('.'))))?;
 
     let info = reader.info();
     let fourcc = fourcc_of(info).map_err(refuse)?;

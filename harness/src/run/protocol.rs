@@ -64,4 +64,7 @@ pub struct Done {
     pub kernel_log: Vec<String>,
     /// Golden images that were written.
     pub blessed: Vec<String>,
+    /// What was objected to between the case before and this one.
+    #[serde(default)]
+    pub before: Vec<String>,
 }
