@@ -17,7 +17,7 @@ use handover::kernel::Command;
 use handover::report::{CaseReport, ReportDir};
 use handover::run::choice::Choice;
 use handover::run::stop::Stop;
-use handover::run::{Plan, Session, text};
+use handover::run::{Plan, Session, select, text};
 use handover::sandbox::Parts;
 use handover::verdict::Verdict;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -38,6 +38,13 @@ fn main() -> ExitCode {
 fn run(mut arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let cases: Vec<CaseInfo> = Cases::collect(handover_cases::register)?.into_iter().map(|case| case.info).collect();
     if arguments.list {
+        if let (true, Some(name)) = (arguments.exact, &arguments.filter) {
+            let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+            // Not an error: the same arguments go to every test of the workspace.
+            if let Err(unknown) = select::select(&names, std::slice::from_ref(name), true) {
+                say(&format!("note: {unknown}\n"));
+            }
+        }
         let trials = cases.into_iter().map(|case| Trial::test(case.name, || Ok::<(), Failed>(())));
         return Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code());
     }

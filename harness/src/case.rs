@@ -165,6 +165,8 @@ pub struct CaseNotes {
     pub findings: Vec<String>,
     /// What is kept of it.
     pub record: Record,
+    /// Objections that were raised between the case before and this one, and are no fault of this one.
+    pub before: Vec<String>,
 }
 
 /// What a case leaves for the report, beside its verdict.
@@ -202,7 +204,10 @@ pub trait Bench {
     /// Which device plays `role`, if one does. Opens it when it was not open.
     fn identify(&mut self, role: Role) -> Option<DeviceIdentity>;
     /// What the machine has instead of `need`, or `None` when the need is met.
-    fn missing(&mut self, need: &Need) -> Option<String>;
+    ///
+    /// # Errors
+    /// That can't be said, because a device that may be there fails.
+    fn missing(&mut self, need: &Need) -> Result<Option<String>, Trouble>;
     /// A case begins: everything that is recorded per case starts afresh.
     fn begin(&mut self, start: CaseStart);
     /// The case ended, with its claim shown to hold or not; called after a panic of its body too.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Trouble};
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
-use crate::devices::Devices;
+use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -32,7 +32,7 @@ use crate::share::buffer::{Attachment, Buffer, Mapping};
 use crate::share::core::Access;
 use crate::share::heap::{Heap, Heaps};
 use crate::share::heaps::Kind;
-use crate::vk::{self, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
+use crate::vk::{Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
 
 mod needs;
 mod sharing;
@@ -155,6 +155,7 @@ struct Running {
     record: Record,
     /// Devices that take part in a buffer until the case ends.
     attached: Vec<Attachment>,
+    said_before: Vec<String>,
     concluded: bool,
 }
 
@@ -162,9 +163,10 @@ impl Cx {
     /// The GPU that plays `role`.
     ///
     /// # Errors
-    /// A skip that says why there is none; a case that names the role has been skipped before.
+    /// A skip that says why there is none; a case that names the role has been skipped before. A finding if there may be
+    /// one that does not open.
     pub fn gpu(&mut self, role: Role) -> Result<Gpu, Trouble> {
-        self.devices.gpu(role).map_err(Trouble::Skip)
+        Ok(self.devices.gpu(role)?)
     }
 
     /// The device of [`Self::gpu`] once more, through an instance of its own.
@@ -172,7 +174,7 @@ impl Cx {
     /// # Errors
     /// A finding: the device is there, so it must open twice.
     pub fn second_instance(&mut self, role: Role) -> Result<Gpu, Trouble> {
-        self.devices.second_instance(role).map_err(|why| Finding::new(why).into())
+        self.devices.second_instance(role).map_err(|why| Finding::new(why.to_string()).into())
     }
 
     /// Another process that plays `role`.
@@ -180,7 +182,7 @@ impl Cx {
     /// # Errors
     /// A finding: no machine lacks what it takes to start a process.
     pub fn peer(&mut self, role: Role) -> Result<&mut Peer, Trouble> {
-        self.devices.peer(role).map_err(|why| Finding::new(why).into())
+        self.devices.peer(role).map_err(|why| Finding::new(why.to_string()).into())
     }
 
     /// The screen.
@@ -188,7 +190,7 @@ impl Cx {
     /// # Errors
     /// As [`Self::gpu`].
     pub fn screen(&mut self) -> Result<&mut Screen, Trouble> {
-        self.devices.screen().map_err(Trouble::Skip)
+        Ok(self.devices.screen()?)
     }
 
     /// Every heap of `kind`.
@@ -575,15 +577,23 @@ impl Bench for Cx {
         self.devices.identify(role)
     }
 
-    fn missing(&mut self, need: &Need) -> Option<String> {
-        self.lacks(need)
+    fn missing(&mut self, need: &Need) -> Result<Option<String>, Trouble> {
+        match self.lacks(need) {
+            Err(Unplayed::Absent(why)) => Ok(Some(why)),
+            Err(broken) => Err(broken.into()),
+            Ok(lack) => Ok(lack),
+        }
     }
 
     fn begin(&mut self, start: CaseStart) {
         self.observer().mark();
-        let _ = vk::take_messages();
-        self.case =
-            Running { name: start.name, artifacts: start.artifacts, golden: start.golden, ..Running::default() };
+        self.case = Running {
+            name: start.name,
+            artifacts: start.artifacts,
+            golden: start.golden,
+            said_before: self.devices.objections(),
+            ..Running::default()
+        };
     }
 
     fn end(&mut self, held: bool) -> CaseNotes {
@@ -597,6 +607,7 @@ impl Bench for Cx {
         CaseNotes {
             findings: unconcluded.into_iter().chain(unreported).chain(objections).collect(),
             record: case.record,
+            before: case.said_before,
         }
     }
 }

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::case::{DeviceIdentity, Role};
-use crate::error::{Error, Result};
+use crate::case::{DeviceIdentity, Role, Trouble};
+use crate::error::{Cause, Error, Result};
+use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::kms::Screen;
 use crate::observed::Observed;
@@ -31,22 +32,46 @@ enum Slot<T> {
     Untried,
     /// Open.
     Open(T),
-    /// Not to be had, and why.
-    Missing(String),
+    /// This machine has none, and why that is known.
+    Absent(String),
 }
 
 impl<T> Slot<T> {
-    fn get(&mut self, open: impl FnOnce() -> Result<T>) -> Result<&mut T, String> {
+    fn get(&mut self, open: impl FnOnce() -> Result<T>) -> Result<&mut T, Unplayed> {
         if let Self::Untried = self {
             *self = match open() {
                 Ok(device) => Self::Open(device),
-                Err(error) => Self::Missing(error.to_string()),
+                Err(Error { cause: Cause::Missing(why), op, object }) => {
+                    Self::Absent(Error::missing(op, object, why).to_string())
+                }
+                // Not kept: what was in the way may be gone when the next case asks.
+                Err(error) => return Err(Unplayed::Broken(error)),
             };
         }
         match self {
             Self::Open(device) => Ok(device),
-            Self::Missing(why) => Err(why.clone()),
-            Self::Untried => Err("not opened".to_owned()),
+            Self::Absent(why) => Err(Unplayed::Absent(why.clone())),
+            Self::Untried => Err(Unplayed::Absent("not opened".to_owned())),
+        }
+    }
+}
+
+/// Why nobody plays a role.
+#[derive(Debug, thiserror::Error)]
+pub enum Unplayed {
+    /// This machine has no such device: a reason to skip.
+    #[error("{0}")]
+    Absent(String),
+    /// It may have one, and opening it fails: a finding.
+    #[error(transparent)]
+    Broken(Error),
+}
+
+impl From<Unplayed> for Trouble {
+    fn from(unplayed: Unplayed) -> Self {
+        match unplayed {
+            Unplayed::Absent(why) => Self::Skip(why),
+            Unplayed::Broken(error) => Self::Fail(Finding::from_error(&error)),
         }
     }
 }
@@ -68,7 +93,7 @@ impl Devices {
     ///
     /// # Errors
     /// Why none does.
-    pub fn gpu(&mut self, role: Role) -> Result<Gpu, String> {
+    pub fn gpu(&mut self, role: Role) -> Result<Gpu, Unplayed> {
         self.gpus.entry(role).or_default().get(|| open_gpu(role)).cloned()
     }
 
@@ -76,7 +101,7 @@ impl Devices {
     ///
     /// # Errors
     /// As [`Self::gpu`].
-    pub fn second_instance(&mut self, role: Role) -> Result<Gpu, String> {
+    pub fn second_instance(&mut self, role: Role) -> Result<Gpu, Unplayed> {
         self.second_instances.entry(role).or_default().get(|| open_gpu(role)).cloned()
     }
 
@@ -84,7 +109,7 @@ impl Devices {
     ///
     /// # Errors
     /// It can't be started.
-    pub fn peer(&mut self, role: Role) -> Result<&mut Peer, String> {
+    pub fn peer(&mut self, role: Role) -> Result<&mut Peer, Unplayed> {
         self.peers.entry(role).or_default().get(|| Peer::start(role))
     }
 
@@ -92,7 +117,7 @@ impl Devices {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn screen(&mut self) -> Result<&mut Screen, String> {
+    pub fn screen(&mut self) -> Result<&mut Screen, Unplayed> {
         self.screen.get(|| Screen::open(chosen(SCREEN).as_deref()))
     }
 
@@ -174,11 +199,11 @@ impl Devices {
         const FEATURES: [&str; 2] =
             ["VUID-VkImageViewCreateInfo-None-02273", "VUID-vkCmdCopyImageToBuffer-srcImage-01998"];
         let misinforms = |slot: &Slot<Gpu>| match slot {
-            Slot::Open(gpu) => {
+            Slot::Open(gpu) if gpu.heard(message) => {
                 let list2 = gpu.modifiers_by_list2(Fourcc::XR24).unwrap_or_default();
                 list2.is_empty() && gpu.modifiers(Fourcc::XR24).is_ok_and(|list| !list.is_empty())
             }
-            Slot::Untried | Slot::Missing(_) => false,
+            Slot::Open(_) | Slot::Untried | Slot::Absent(_) => false,
         };
         FEATURES.contains(&message.vuid.as_str())
             && self.gpus.values().chain(self.second_instances.values()).any(misinforms)
@@ -236,5 +261,26 @@ fn open_other_gpu(first: Option<&str>, wanted: Option<&str>, validation: Validat
             };
             Err(Error::missing("opening a GPU", object, why))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_is_absent_stays_so_and_what_fails_is_tried_again() {
+        let mut slot = Slot::<u32>::default();
+        let full = || Err(Error::new("open", "/dev/dri/card0", Errno::MFILE));
+        let trouble = Trouble::from(slot.get(full).unwrap_err());
+        assert!(matches!(&trouble, Trouble::Fail(finding) if finding.to_string().contains("EMFILE")), "{trouble:?}");
+        assert_eq!(*slot.get(|| Ok(7)).unwrap(), 7);
+
+        let mut slot = Slot::<u32>::default();
+        let none = || Err(Error::missing("opening a screen", "any driver", "/dev/dri has no card node"));
+        assert!(matches!(Trouble::from(slot.get(none).unwrap_err()), Trouble::Skip(_)));
+        assert!(matches!(slot.get(|| Ok(7)), Err(Unplayed::Absent(why)) if why.ends_with("has no card node")));
     }
 }

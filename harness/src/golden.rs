@@ -141,6 +141,7 @@ impl Goldens {
         let name = path.display().to_string();
         let refuse = |why: String| Err(Error::input("checking against the golden", name.clone(), why));
         let bless = format!("look at the actual picture, then on the reference lane: handover bless {case}");
+        let restore = format!("restore it with git, or {bless}");
         let length = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -149,9 +150,12 @@ impl Goldens {
             Err(error) => return Err(Error::new("checking against the golden", name, error)),
         };
         if length > LARGEST_FILE {
-            return refuse(format!("the file has {length} B; up to {LARGEST_FILE} B would be valid"));
+            return refuse(format!("the file has {length} B; up to {LARGEST_FILE} B would be valid; {restore}"));
         }
-        let target = png::load(&path)?;
+        let target = match png::load(&path) {
+            Ok(target) => target,
+            Err(error) => return refuse(format!("{}; {restore}", error.cause)),
+        };
         if (target.size, target.fourcc) != (actual.size, actual.fourcc) {
             let (is, was) =
                 (format!("{} {}", actual.fourcc, actual.size), format!("{} {}", target.fourcc, target.size));
@@ -258,8 +262,10 @@ impl Goldens {
         let path = self.root.join(ORIGIN);
         let name = path.display().to_string();
         match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|e| Error::input("reading the origins of the goldens", name, e.to_string().trim_end())),
+            Ok(text) => toml::from_str(&text).map_err(|error| {
+                let why = format!("{}; restore the file with git", error.to_string().trim_end());
+                Error::input("reading the origins of the goldens", name, why)
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(error) => Err(Error::new("reading the origins of the goldens", name, error)),
         }

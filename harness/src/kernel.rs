@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use group::{Group, wait_readable};
@@ -219,6 +220,19 @@ impl Running {
 
     fn last_moment(&self) -> Option<Instant> {
         self.deadline.map(|deadline| self.started + deadline)
+    }
+}
+
+/// Open files that a kernel's process, its streams and the report may take.
+const OPEN_FILES: u64 = 128;
+
+/// Says in time what would else be a failure in the middle of something; `who` needs the files.
+pub(crate) fn check_open_files(who: &str) -> Result<(), Error> {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < OPEN_FILES => Err(Error::Refused(format!(
+            "the limit of open files is {limit}, and {who} needs {OPEN_FILES}: run `ulimit -n 1024` first"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -303,7 +303,8 @@ fn answer(
     ask: Ask,
     fds: Vec<OwnedFd>,
 ) -> Result<(Answer, Option<OwnedFd>)> {
-    let gpu = devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why))?;
+    let gpu =
+        devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why.to_string()))?;
     let fd = fds.into_iter().next();
     let fd = || fd.ok_or_else(|| Error::input("taking part", role.to_string(), "no fd came with the request"));
     match ask {

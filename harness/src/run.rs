@@ -194,6 +194,7 @@ impl Session {
         if seen.broken.is_none() && !interrupted {
             problems = self.problems(&machine, names, &cases);
         }
+        problems.extend(seen.problems);
         Report {
             schema: SCHEMA,
             machine,

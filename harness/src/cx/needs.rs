@@ -4,50 +4,47 @@
 
 use super::Cx;
 use crate::case::{Need, Role};
+use crate::devices::Unplayed;
 use crate::error::Result;
 use crate::format::{Fourcc, Modifier};
 use crate::vk::{self, Gpu, HandleType, Tiling};
 
 impl Cx {
     /// What the machine has instead of `need`, or `None` when the need is met.
-    pub(super) fn lacks(&mut self, need: &Need) -> Option<String> {
+    ///
+    /// # Errors
+    /// Nobody plays a role of it.
+    pub(super) fn lacks(&mut self, need: &Need) -> Result<Option<String>, Unplayed> {
         let parsed = |format: &str| format.split(' ').next().unwrap_or_default().parse::<Fourcc>();
-        match need {
-            Need::Device(role @ (Role::GpuA | Role::GpuB)) => self.devices.gpu(*role).err(),
-            Need::Device(Role::Screen) => self.devices.screen().err(),
+        Ok(match need {
+            Need::Device(role @ (Role::GpuA | Role::GpuB)) => self.devices.gpu(*role).map(|_| None)?,
+            Need::Device(Role::Screen) => self.devices.screen().map(|_| None)?,
             Need::Device(Role::Cpu) => None,
             Need::Exports { role, format } | Need::Imports { role, format } => match parsed(format) {
-                Ok(fourcc) => self.lacks_format(*role, fourcc, matches!(need, Need::Exports { .. })),
+                Ok(fourcc) => self.lacks_format(*role, fourcc, matches!(need, Need::Exports { .. }))?,
                 Err(error) => Some(error.to_string()),
             },
-            Need::Writeback => match self.devices.screen() {
-                Ok(screen) if screen.writeback_formats().is_empty() => Some("it has no writeback connector".to_owned()),
-                Ok(_) => None,
-                Err(why) => Some(why),
-            },
-            Need::Crc => match self.devices.screen() {
-                Ok(screen) => screen.crc_missing(),
-                Err(why) => Some(why),
-            },
-        }
+            Need::Writeback => {
+                let none = self.devices.screen()?.writeback_formats().is_empty();
+                none.then(|| "it has no writeback connector".to_owned())
+            }
+            Need::Crc => self.devices.screen()?.crc_missing(),
+        })
     }
 
     /// What the device in `role` lacks to export or import LINEAR frames of `fourcc`; `None` if nothing.
-    fn lacks_format(&mut self, role: Role, fourcc: Fourcc, exports: bool) -> Option<String> {
-        match role {
-            Role::GpuA | Role::GpuB => match self.devices.gpu(role) {
-                Err(why) => Some(why),
-                Ok(gpu) => gpu_lacks(&gpu, fourcc, exports).unwrap_or_else(|error| Some(error.to_string())),
-            },
-            Role::Screen => match self.devices.screen() {
-                Err(why) => Some(why),
-                Ok(screen) => {
-                    let listed = screen.planes().next().is_some_and(|plane| plane.lists(fourcc, Modifier::LINEAR));
-                    (!listed && !exports).then(|| format!("its lowest plane does not list {fourcc} LINEAR"))
-                }
-            },
+    fn lacks_format(&mut self, role: Role, fourcc: Fourcc, exports: bool) -> Result<Option<String>, Unplayed> {
+        Ok(match role {
+            Role::GpuA | Role::GpuB => {
+                gpu_lacks(&self.devices.gpu(role)?, fourcc, exports).map_err(Unplayed::Broken)?
+            }
+            Role::Screen => {
+                let lowest = self.devices.screen()?.planes().next();
+                let listed = lowest.is_some_and(|plane| plane.lists(fourcc, Modifier::LINEAR));
+                (!listed && !exports).then(|| format!("its lowest plane does not list {fourcc} LINEAR"))
+            }
             Role::Cpu => None,
-        }
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{self, Stdio};
 use std::time::Instant;
 
-use super::{Command, Error, Exit, Group, Kernel, KernelInfo, Process, Running};
+use super::{Command, Error, Exit, Group, Kernel, KernelInfo, Process, Running, check_open_files};
 
 /// The kernel of this machine, with its devices and its drivers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +39,7 @@ impl Kernel for Host {
     }
 
     fn spawn(&self, command: &Command) -> Result<Running, Error> {
+        check_open_files("a run on the host")?;
         let mut plain = process::Command::new(&command.program);
         plain
             .args(&command.args)

@@ -22,13 +22,18 @@ pub(super) fn card(select: Option<&str>) -> Result<(Card, Pipe)> {
     };
     let driver = select.filter(|select| !select.contains('/'));
     let mut why = Vec::new();
+    let mut is_lack = true;
     for node in &nodes {
         match open(node, driver) {
             Ok(found) => return Ok(found),
-            Err(error) => why.push(format!("{}: {error}", node.display())),
+            Err(error) => {
+                is_lack &= matches!(error.cause, Cause::Missing(_) | Cause::Errno(Errno::NOENT | Errno::NODEV));
+                why.push(format!("{}: {error}", node.display()));
+            }
         }
     }
-    Err(Error::missing(OP, object(), why.join("; ")))
+    let why = why.join("; ");
+    Err(Error::new(OP, object(), if is_lack { Cause::Missing(why) } else { Cause::Code(why) }))
 }
 
 /// `/dev/dri/card*` in the order of their numbers.

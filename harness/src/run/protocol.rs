@@ -64,4 +64,7 @@ pub struct Done {
     pub kernel_log: Vec<String>,
     /// What else it leaves for the report.
     pub record: Record,
+    /// What was objected to between the case before and this one.
+    #[serde(default)]
+    pub before: Vec<String>,
 }

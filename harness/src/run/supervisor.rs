@@ -65,6 +65,8 @@ pub struct Seen {
     pub devices: BTreeMap<Role, BTreeSet<DeviceIdentity>>,
     /// Oddities that belong to no case.
     pub notes: Vec<String>,
+    /// What makes the run red and is no case's fault.
+    pub problems: Vec<String>,
     /// Why the run cannot go on.
     pub broken: Option<String>,
 }
@@ -196,6 +198,9 @@ impl Supervisor {
             Ending::NeverBegan(how) => return Tried::NeverBegan(how),
             Ending::Done(done) => {
                 self.saw(&link.devices);
+                let after = ran_before.last().map_or("the start of the worker", String::as_str);
+                let objections = done.before.iter().map(|said| format!("between {after} and {}: {said}", case.name));
+                self.seen().problems.extend(objections);
                 let attempt = Attempt {
                     tried: Try { verdict: done.verdict, text: done.text, duration_ms: done.duration_ms, ran_before },
                     devices: std::mem::take(&mut link.devices),

@@ -113,7 +113,7 @@ fn run_case<B: Bench>(
     let body = caught(|| {
         bench.begin(start);
         tell(devices(case, bench)).map_err(|error| Finding::new(format!("the supervisor does not listen: {error}")))?;
-        if let Some(reason) = missing(case, bench) {
+        if let Some(reason) = missing(case, bench)? {
             return Err(Trouble::Skip(reason));
         }
         (case.body)(bench)
@@ -141,15 +141,17 @@ fn run_case<B: Bench>(
         // A case that skips and leaves something behind, or makes the kernel warn, has a finding all the same.
         (false, _) => (Verdict::Fail, findings.join(NEXT_FINDING)),
     };
-    Done { verdict, text, duration_ms: millis(began.elapsed()), kernel_log, record: notes.record }
+    Done { verdict, text, duration_ms: millis(began.elapsed()), kernel_log, record: notes.record, before: notes.before }
 }
 
 /// The first need that is not met, as the reason of a skip.
-fn missing<B: Bench>(case: &Case<B>, bench: &mut B) -> Option<String> {
-    case.info.needs.iter().find_map(|need| {
-        let instead = bench.missing(need)?;
-        Some(format!("needs {need}; {instead}"))
-    })
+fn missing<B: Bench>(case: &Case<B>, bench: &mut B) -> Result<Option<String>, Trouble> {
+    for need in &case.info.needs {
+        if let Some(instead) = bench.missing(need)? {
+            return Ok(Some(format!("needs {need}; {instead}")));
+        }
+    }
+    Ok(None)
 }
 
 /// The devices that answered for the roles of the case.

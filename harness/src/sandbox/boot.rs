@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Signal, getrlimit};
+use rustix::process::Signal;
 
 use super::cmdline::{self, Fds, Plan};
 use super::control::Control;
 use super::log::CappedLog;
 use super::wire::{self, Job, Report};
-use crate::kernel::{Error, Exit, Group, Process, Running, wait_readable};
+use crate::kernel::{Error, Exit, Group, Process, Running, check_open_files, wait_readable};
 
 /// From the start of the kernel to the start of the command, at most. It takes 0.3 s on two cores.
 const BOOT_DEADLINE: Duration = Duration::from_secs(30);
@@ -37,9 +37,6 @@ const LOG_LIMIT: usize = 2 * 1024 * 1024;
 
 /// Lines of the kernel log in an error message.
 const LOG_LINES: usize = 20;
-
-/// Open files that a sandbox's kernel and its streams may take.
-const OPEN_FILES: u64 = 128;
 
 /// A kernel that runs, and the host's ends of its terminals.
 struct Guest {
@@ -63,7 +60,7 @@ pub(super) fn boot(
     deadline: Option<Duration>,
 ) -> Result<Running, Error> {
     let started = Instant::now();
-    check_open_files()?;
+    check_open_files("the sandbox")?;
     let memory_mib = cmdline::memory_mib(extra).map_err(Error::Refused)?;
     let memory_dir = cmdline::memory_dir(&memory_candidates(), memory_mib, room_mib).map_err(Error::Refused)?;
     let control = Control::new(job, init)?;
@@ -151,15 +148,6 @@ fn inherit<const N: usize>(command: &mut process::Command, fds: [OwnedFd; N]) {
     // SAFETY: between fork and exec the closure makes only `fcntl` system calls on descriptors that
     // it owns; it neither allocates nor locks, so it is safe in a forked child of a threaded process.
     unsafe { command.pre_exec(clear) };
-}
-
-fn check_open_files() -> Result<(), Error> {
-    match getrlimit(Resource::Nofile).current {
-        Some(limit) if limit < OPEN_FILES => Err(Error::Refused(format!(
-            "the limit of open files is {limit}, and the sandbox needs {OPEN_FILES}: run `ulimit -n 1024` first"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 fn memory_candidates() -> Vec<PathBuf> {

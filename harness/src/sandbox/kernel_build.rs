@@ -45,7 +45,7 @@ const RECORD: &str = "kernel.json";
 
 /// Whose C files are left out of the source tree: most of it, none of which this build reads. The
 /// Kconfig files stay, since each is included from another.
-const EXCLUDED: [(&str, &[&str]); 5] = [
+const EXCLUDED: [(&str, &[&str]); 6] = [
     (
         "arch",
         &[
@@ -197,7 +197,7 @@ fn unpack(deb: &Path, tree: &Path, progress: &mut dyn Progress) -> Result<(), Se
     let mut command = Command::new("bash");
     command.args(["-c", PIPE, "bash"]).arg(deb).arg(tree);
     for (dir, inside) in EXCLUDED {
-        let inside_of = |name: &&str| match *dir {
+        let inside_of = |name: &&str| match dir {
             "" => format!("--exclude=linux-source-*/{name}/*.[chS]"),
             dir => format!("--exclude=linux-source-*/{dir}/{name}/*.[chS]"),
         };

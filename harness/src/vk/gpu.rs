@@ -14,8 +14,9 @@ use super::error::failed;
 use super::extensions::required_extensions;
 use super::identity::DriverIdentity;
 use super::instance::{Instance, VERSION, Validation, names as device_names};
+use super::messages::Message;
 use super::pipeline::Pipelines;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 
 /// A Vulkan device, opened; clones are the same device.
 ///
@@ -64,7 +65,9 @@ impl Gpu {
             buffer_device_address: false,
             allocation_sizes: Default::default(),
         })
-        .map_err(|error| Error::missing("creating the staging allocator", identity.to_string(), error.to_string()))?;
+        .map_err(|error| {
+            Error::new("creating the staging allocator", identity.to_string(), Cause::Code(error.to_string()))
+        })?;
         let allocator = Mutex::new(ManuallyDrop::new(allocator));
         Ok(Self(Arc::new(Inner { pipelines: Pipelines::default(), allocator, device })))
     }
@@ -82,6 +85,11 @@ impl Gpu {
     /// Whether a submission missed its deadline, after which nothing of this device is ever destroyed.
     pub fn is_abandoned(&self) -> bool {
         self.0.device.is_abandoned()
+    }
+
+    /// Whether `message` was said of this device's instance.
+    pub fn heard(&self, message: &Message) -> bool {
+        self.0.device.instance.token() == message.token
     }
 
     pub(super) fn device(&self) -> &Arc<Device> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::ffi::CStr;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ash::{ext, vk};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::error::failed;
 use super::identity::DriverIdentity;
 use super::messages::messenger;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 
 /// How much of the validation layer is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,8 @@ pub(super) struct Instance {
     raw: ash::Instance,
     messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
     validation: Validation,
+    /// Stands on every message that this instance's messenger hears.
+    token: usize,
     /// Keeps the loader's library open.
     _entry: ash::Entry,
 }
@@ -82,13 +85,15 @@ impl Instance {
         const OP: &str = "vkCreateInstance";
         // SAFETY: libvulkan is the system's loader, whose initialisers have no preconditions; `entry` lives as long
         // as everything made from it.
-        let entry = unsafe { ash::Entry::load() }
-            .map_err(|error| Error::missing("loading the Vulkan loader", "libvulkan.so.1", error.to_string()))?;
+        let entry = unsafe { ash::Entry::load() }.map_err(|error| no_loader(&error.to_string()))?;
         check_loader_version(&entry)?;
         let validation = available_validation(&entry, wanted)?;
 
         let application = vk::ApplicationInfo::default().application_name(c"handover").api_version(VERSION);
-        let mut messenger_info = messenger();
+        // 0 is nobody's.
+        static TOKENS: AtomicUsize = AtomicUsize::new(1);
+        let token = TOKENS.fetch_add(1, Ordering::Relaxed);
+        let mut messenger_info = messenger(token);
         let sync_checks = [vk::ValidationFeatureEnableEXT::SYNCHRONIZATION_VALIDATION];
         let mut features = vk::ValidationFeaturesEXT::default().enabled_validation_features(&sync_checks);
         let layers = [LAYER.as_ptr()];
@@ -104,12 +109,10 @@ impl Instance {
         }
         // SAFETY: `info` and all that it points to live until the call returns.
         let raw = unsafe { entry.create_instance(&info, None) }.map_err(|code| match code {
-            vk::Result::ERROR_INCOMPATIBLE_DRIVER => {
-                Error::missing(OP, "the Vulkan loader", "no Vulkan driver is installed, or VK_DRIVER_FILES names none")
-            }
+            vk::Result::ERROR_INCOMPATIBLE_DRIVER => no_driver(OP),
             _ => failed(OP, "the Vulkan loader", code),
         })?;
-        let mut instance = Self { raw, messenger: None, validation, _entry: entry };
+        let mut instance = Self { raw, messenger: None, validation, token, _entry: entry };
         if validation != Validation::Off {
             instance.listen()?;
         }
@@ -120,10 +123,15 @@ impl Instance {
     fn listen(&mut self) -> Result<()> {
         let functions = ext::debug_utils::Instance::new(&self._entry, &self.raw);
         // SAFETY: the extension is enabled, and the instance is live.
-        let messenger = unsafe { functions.create_debug_utils_messenger(&messenger(), None) }
+        let messenger = unsafe { functions.create_debug_utils_messenger(&messenger(self.token), None) }
             .map_err(|code| failed("vkCreateDebugUtilsMessengerEXT", "the Vulkan instance", code))?;
         self.messenger = Some((functions, messenger));
         Ok(())
+    }
+
+    /// What stands on its messages.
+    pub(super) fn token(&self) -> usize {
+        self.token
     }
 
     /// The functions; valid as long as `self`.
@@ -151,6 +159,29 @@ impl Drop for Instance {
         }
         // SAFETY: every device holds an `Arc` of this instance, so none is left.
         unsafe { self.raw.destroy_instance(None) };
+    }
+}
+
+/// No loader is installed, or there is one that does not load; `why` is the dynamic linker's.
+fn no_loader(why: &str) -> Error {
+    const OP: &str = "loading the Vulkan loader";
+    const OBJECT: &str = "libvulkan.so.1";
+    match why.contains("No such file") {
+        true => Error::missing(OP, OBJECT, why),
+        false => Error::new(OP, OBJECT, Cause::Code(why.to_owned())),
+    }
+}
+
+/// No driver is installed, or those that somebody named do not load: the loader's answer is one and the same.
+fn no_driver(op: &'static str) -> Error {
+    const OBJECT: &str = "the Vulkan loader";
+    let named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].iter().find(|name| named(name)) {
+        None => Error::missing(op, OBJECT, "no Vulkan driver is installed"),
+        Some(name) => {
+            let why = format!("VK_ERROR_INCOMPATIBLE_DRIVER: none of the drivers that {name} names can be loaded");
+            Error::new(op, OBJECT, Cause::Code(why))
+        }
     }
 }
 

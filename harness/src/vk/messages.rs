@@ -29,6 +29,8 @@ pub struct Message {
     pub vuid: String,
     /// The text as sent.
     pub text: String,
+    /// Which of this process's instances it is about; see [`Gpu::heard`](super::Gpu::heard).
+    pub(super) token: usize,
 }
 
 impl fmt::Display for Message {
@@ -54,13 +56,15 @@ pub fn take_messages() -> Vec<Message> {
     std::mem::take(&mut *KEPT.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// The create info of a messenger whose messages [`take_messages`] returns.
-pub(super) fn messenger() -> vk::DebugUtilsMessengerCreateInfoEXT<'static> {
+/// The create info of a messenger whose messages [`take_messages`] returns, each with `token` on it.
+pub(super) fn messenger(token: usize) -> vk::DebugUtilsMessengerCreateInfoEXT<'static> {
     use vk::{DebugUtilsMessageSeverityFlagsEXT as Severity, DebugUtilsMessageTypeFlagsEXT as Type};
     vk::DebugUtilsMessengerCreateInfoEXT::default()
         .message_severity(Severity::WARNING | Severity::ERROR)
         .message_type(Type::VALIDATION | Type::PERFORMANCE)
         .pfn_user_callback(Some(receive))
+        // Never followed: only the number comes back.
+        .user_data(std::ptr::without_provenance_mut(token))
 }
 
 /// `PFN_vkDebugUtilsMessengerCallbackEXT`; always lets the call go on.
@@ -68,7 +72,7 @@ unsafe extern "system" fn receive(
     severity: vk::DebugUtilsMessageSeverityFlagsEXT,
     _kinds: vk::DebugUtilsMessageTypeFlagsEXT,
     data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
-    _user: *mut c_void,
+    user: *mut c_void,
 ) -> vk::Bool32 {
     // SAFETY: the callback's contract: a valid struct for the time of the call.
     let data = unsafe { data.as_ref() };
@@ -84,7 +88,7 @@ unsafe extern "system" fn receive(
         let text = unsafe { text(data.p_message) }.unwrap_or_default();
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MOST_KEPT {
-            kept.push(Message { severity, vuid, text });
+            kept.push(Message { severity, vuid, text, token: user.addr() });
         }
     }
     vk::FALSE

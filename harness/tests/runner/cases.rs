@@ -33,8 +33,8 @@ impl Bench for Desk {
         (role == Role::Cpu).then(|| DeviceIdentity { name: "this processor".into(), driver: String::new() })
     }
 
-    fn missing(&mut self, need: &Need) -> Option<String> {
-        (*need != Need::Device(Role::Cpu)).then(|| "this machine has a processor and nothing else".into())
+    fn missing(&mut self, need: &Need) -> Result<Option<String>, Trouble> {
+        Ok((*need != Need::Device(Role::Cpu)).then(|| "this machine has a processor and nothing else".into()))
     }
 
     fn begin(&mut self, start: CaseStart) {
@@ -47,7 +47,7 @@ impl Bench for Desk {
             true => vec!["1 dma-buf was left open".to_owned()],
             false => vec![],
         };
-        CaseNotes { findings, record: Default::default() }
+        CaseNotes { findings, ..CaseNotes::default() }
     }
 }
 
