@@ -26,6 +26,7 @@ mod error;
 mod extensions;
 mod format;
 mod gpu;
+mod heap;
 mod identity;
 mod image;
 mod import;

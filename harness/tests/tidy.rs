@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const UNSAFE: &[&str] = &[
     "dma_heap.rs",
     "dmabuf/mapping.rs",
+    "gbm.rs",
     "inventory/libraries.rs",
     "inventory/vulkan.rs",
     "inventory/vulkan/formats.rs",
