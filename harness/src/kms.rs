@@ -40,7 +40,6 @@ use writeback::Target;
 
 pub use crc::Crc;
 pub(crate) use dumb::DumbBuffers;
-pub(crate) use find::cards;
 pub use formats::Offer;
 pub(crate) use formats::{in_formats, writeback_formats};
 pub use objects::{Plane, PlaneKind};

@@ -1,8 +1,9 @@
 //! Dumb buffers of a card that nobody has to be master of.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::card::Card;
+use super::find;
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
 
@@ -16,6 +17,11 @@ impl DumbBuffers {
 
     /// Bytes in a row of what we ask for: a page, which every driver's alignment divides or is a multiple of.
     const ROW: u64 = 4096;
+
+    /// The card nodes of this machine.
+    pub(crate) fn nodes() -> Result<Vec<PathBuf>> {
+        find::nodes().map_err(|why| Error::missing("listing cards", "dumb buffers", why))
+    }
 
     /// Opens `node`.
     ///

@@ -31,16 +31,8 @@ pub(super) fn card(select: Option<&str>) -> Result<(Card, Pipe)> {
     Err(Error::missing(OP, object(), why.join("; ")))
 }
 
-/// The card nodes of this machine.
-///
-/// # Errors
-/// There is none.
-pub(crate) fn cards() -> Result<Vec<PathBuf>> {
-    nodes().map_err(|why| Error::missing("listing cards", "any driver", why))
-}
-
 /// `/dev/dri/card*` in the order of their numbers.
-fn nodes() -> Result<Vec<PathBuf>, String> {
+pub(super) fn nodes() -> Result<Vec<PathBuf>, String> {
     const DIRECTORY: &str = "/dev/dri";
     let entries = std::fs::read_dir(DIRECTORY).map_err(|error| {
         format!("{DIRECTORY}: {error}; no kernel graphics driver is loaded, or /dev is not mounted")

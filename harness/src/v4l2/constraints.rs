@@ -54,7 +54,8 @@ impl Queue {
             let why = format!("{} memory planes for {}; 1 would be valid", given.planes.len(), given.pixel);
             return Err(Error::answer("VIDIOC_TRY_FMT", format!("{self}, {given}"), why));
         };
-        let extreme = |edge: u32| Ok::<_, Error>(self.try_format(&QueueFormat::new(given.pixel, px(edge, edge), 0))?.size);
+        let extreme =
+            |edge: u32| Ok::<_, Error>(self.try_format(&QueueFormat::new(given.pixel, px(edge, edge), 0))?.size);
         let format = FormatModifier { fourcc, modifier: Modifier::LINEAR, planes: 1 };
         Ok(Constraints {
             smallest: extreme(1)?,

@@ -2,7 +2,7 @@
 
 use super::{About, Allocated, Kind, Looked, Source};
 use crate::error::Result;
-use crate::kms::{self, DumbBuffers};
+use crate::kms::DumbBuffers;
 
 impl Source for DumbBuffers {
     fn allocate(&self, bytes: u64) -> Result<Allocated> {
@@ -11,7 +11,7 @@ impl Source for DumbBuffers {
 }
 
 pub(super) fn find() -> Looked {
-    let nodes = match kms::cards() {
+    let nodes = match DumbBuffers::nodes() {
         Ok(nodes) => nodes,
         Err(why) => return Looked::none(why),
     };
