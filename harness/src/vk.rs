@@ -19,6 +19,7 @@
 mod buffer;
 mod check;
 mod commands;
+mod constraints;
 mod copy;
 mod descriptors;
 mod draw;

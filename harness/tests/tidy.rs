@@ -23,6 +23,7 @@ const UNSAFE: &[&str] = &[
     "v4l2/ioctl.rs",
     "vk/buffer.rs",
     "vk/commands.rs",
+    "vk/constraints.rs",
     "vk/copy.rs",
     "vk/descriptors.rs",
     "vk/draw.rs",
