@@ -4,7 +4,7 @@
 use handover::prelude::*;
 
 /// Kinds of heaps; a case looks at every heap of its kind.
-const KINDS: &[Kind] = &[Kind::Udmabuf, Kind::DmaHeap, Kind::Dumb, Kind::Expbuf];
+const KINDS: &[Kind] = &Kind::ALL;
 
 /// One byte, a page, a page and a byte, and a frame whose rows end within pages.
 const SIZES: &[u64] = &[1, 4096, 4097, 1088 * 130];

@@ -198,7 +198,7 @@ impl Cx {
     /// # Errors
     /// A skip that says why there is none.
     pub fn heaps(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, Trouble> {
-        self.devices.heaps().of_kind(kind).map_err(Trouble::Skip)
+        self.devices.heaps(kind).map_err(Trouble::Skip)
     }
 
     /// How many files this process has open.
@@ -288,7 +288,7 @@ impl Cx {
     /// # Errors
     /// This machine has no udmabuf, or a device can't be asked for its constraints.
     pub fn udmabuf(&mut self, fourcc: Fourcc, size: Size, guests: &[Guest<'_>]) -> Result<Buffer, Trouble> {
-        let heap = self.devices.heaps().of_kind(Kind::Udmabuf).map_err(Trouble::Skip)?;
+        let heap = self.devices.heaps(Kind::Udmabuf).map_err(Trouble::Skip)?;
         self.share(fourcc, size, Heaps::new(heap), guests)
     }
 

@@ -14,7 +14,8 @@ use crate::observed::Observed;
 use crate::peer::Peer;
 use crate::placement::Observer;
 use crate::placement::probe::Importer;
-use crate::share::heaps::Found;
+use crate::share::heap::Heap;
+use crate::share::heaps::{Found, Kind};
 use crate::vk::{self, Gpu, Message, Severity, Validation};
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
@@ -83,7 +84,7 @@ pub struct Devices {
     second_instances: BTreeMap<Role, Slot<Gpu>>,
     peers: BTreeMap<Role, Slot<Peer>>,
     screen: Slot<Screen>,
-    heaps: Option<Found>,
+    heaps: Found,
     observer: Option<Observer>,
     importers: Option<Observed<Vec<Arc<Importer>>>>,
 }
@@ -134,9 +135,23 @@ impl Devices {
         }
     }
 
-    /// The heaps of this machine, looked for when they are first needed.
-    pub fn heaps(&mut self) -> &Found {
-        self.heaps.get_or_insert_with(Found::on_this_machine)
+    /// Every heap of `kind`, looked for when it is first needed.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn heaps(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
+        if kind == Kind::Vulkan {
+            let (a, b) = (self.gpu(Role::GpuA), self.gpu(Role::GpuB));
+            if let (Err(why), Err(_)) = (&a, &b) {
+                return Err(why.clone());
+            }
+            for (role, gpu) in [(Role::GpuA, a), (Role::GpuB, b)] {
+                if let Ok(gpu) = gpu {
+                    self.heaps.add_gpu(role, &gpu);
+                }
+            }
+        }
+        self.heaps.of_kind(kind)
     }
 
     /// Who looks at the kernel, from the first time that somebody asks.

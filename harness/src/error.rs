@@ -68,6 +68,11 @@ impl Error {
         Self::new(op, object, Cause::Answer(why.into()))
     }
 
+    /// Whether the answer was this errno.
+    pub fn is_errno(&self, errno: rustix::io::Errno) -> bool {
+        matches!(self.cause, Cause::Errno(answered) if answered == errno)
+    }
+
     /// No answer came within `deadline`.
     pub fn deadline(op: impl Into<Cow<'static, str>>, object: impl Into<String>, deadline: Duration) -> Self {
         Self::new(op, object, Cause::Deadline(deadline))

@@ -21,6 +21,7 @@ use crate::observed::{NotObservable, Observed};
 
 mod card;
 mod commit;
+mod constraints;
 mod crc;
 mod dumb;
 mod find;

@@ -50,6 +50,7 @@ pub mod error;
 pub mod finding;
 pub mod format;
 pub mod frame;
+mod gbm;
 pub mod golden;
 pub mod guess;
 pub mod inventory;

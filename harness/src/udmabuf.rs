@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "UDMABUF_CREATE answers with an fd as its return value")]
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -25,22 +26,55 @@ const NODE: &str = "/dev/udmabuf";
 /// kernel refuses (its limit is 64 MiB unless `udmabuf.size_limit_mb` says otherwise).
 pub fn create(size: u64) -> Result<(Dmabuf, OwnedFd)> {
     let object = || format!("{NODE} ({size} B)");
+    let memfd = sealed(size, object)?;
+    let create = Create { memfd: memfd.as_raw_fd() as u32, flags: UDMABUF_FLAGS_CLOEXEC, offset: 0, size };
+    let fd = device()?.make(CREATE, create).map_err(|errno| Error::new("UDMABUF_CREATE", object(), errno))?;
+    Ok((Dmabuf::from_fd(fd)?, memfd))
+}
+
+/// A dma-buf of `size` bytes whose second half is its first half again: no device sees it as one run of addresses, however
+/// its pages lie, unless something between the two maps addresses anew. For trying whether a device minds.
+///
+/// # Errors
+/// As [`create`], with half of `size`.
+pub fn folded(size: u64) -> Result<Dmabuf> {
+    let object = || format!("{NODE} ({size} B, folded)");
+    let half = size / 2;
+    let memfd = sealed(half, object)?;
+    let part = Part { memfd: memfd.as_raw_fd() as u32, padding: 0, offset: 0, size: half };
+    let list = CreateList { flags: UDMABUF_FLAGS_CLOEXEC, count: 2, list: [part, part] };
+    let fd = device()?.make(CREATE_LIST, list).map_err(|errno| Error::new("UDMABUF_CREATE_LIST", object(), errno))?;
+    Dmabuf::from_fd(fd)
+}
+
+/// A memfd of `size` bytes that the driver takes: it takes only memory that can't shrink under it.
+fn sealed(size: u64, object: impl Fn() -> String) -> Result<OwnedFd> {
     let page = rustix::param::page_size() as u64;
     if size == 0 || !size.is_multiple_of(page) {
         return Err(Error::input("UDMABUF_CREATE", object(), format!("size must be a positive multiple of {page} B")));
     }
-    let device = rustix::fs::open(NODE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Error::new("open", NODE, errno))?;
     let memfd = rustix::fs::memfd_create("handover", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
         .map_err(|errno| Error::new("memfd_create", object(), errno))?;
     rustix::fs::ftruncate(&memfd, size).map_err(|errno| Error::new("ftruncate", object(), errno))?;
-    // The driver takes only memory that can't shrink under it.
     rustix::fs::fcntl_add_seals(&memfd, SealFlags::SHRINK)
         .map_err(|errno| Error::new("fcntl(F_ADD_SEALS)", object(), errno))?;
-    let request = Create { memfd: memfd.as_raw_fd() as u32, flags: UDMABUF_FLAGS_CLOEXEC, offset: 0, size };
-    // SAFETY: `Create` is `struct udmabuf_create` and lives until the call returns, and `memfd` is open meanwhile.
-    let fd = unsafe { ioctl(&device, request) }.map_err(|errno| Error::new("UDMABUF_CREATE", object(), errno))?;
-    Ok((Dmabuf::from_fd(fd)?, memfd))
+    Ok(memfd)
+}
+
+/// `/dev/udmabuf`, open.
+struct Device(OwnedFd);
+
+fn device() -> Result<Device> {
+    let device = rustix::fs::open(NODE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    device.map(Device).map_err(|errno| Error::new("open", NODE, errno))
+}
+
+impl Device {
+    fn make<T>(&self, call: Call<T>, argument: T) -> rustix::io::Result<OwnedFd> {
+        // SAFETY: only the constants below make a `Call`, each with the structure of its number; the argument lives until
+        // the call returns, and the memfds that it names are open meanwhile.
+        unsafe { ioctl(&self.0, Make { call, argument }) }
+    }
 }
 
 /// A udmabuf just large enough for `frame` and `slack` bytes after it, rounded up to whole pages.
@@ -58,6 +92,18 @@ pub fn for_frame(frame: Frame, slack: u64) -> Result<SharedFrame> {
 
 const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
 
+/// `UDMABUF_CREATE`.
+const CREATE: Call<Create> = Call { opcode: opcode::write::<Create>(b'u', 0x42), argument: PhantomData };
+
+/// `UDMABUF_CREATE_LIST`, whose number has the size of the structure without its list.
+const CREATE_LIST: Call<CreateList> = Call { opcode: opcode::write::<[u32; 2]>(b'u', 0x43), argument: PhantomData };
+
+/// A call that reads a `T` and returns a new fd.
+struct Call<T> {
+    opcode: Opcode,
+    argument: PhantomData<fn(T)>,
+}
+
 /// `struct udmabuf_create`.
 #[repr(C)]
 struct Create {
@@ -67,18 +113,42 @@ struct Create {
     size: u64,
 }
 
-// SAFETY: UDMABUF_CREATE is _IOW('u', 0x42, struct udmabuf_create); it reads the struct and returns a new fd.
-unsafe impl Ioctl for Create {
+/// `struct udmabuf_create_list` with two items.
+#[repr(C)]
+struct CreateList {
+    flags: u32,
+    count: u32,
+    list: [Part; 2],
+}
+
+/// `struct udmabuf_create_item`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Part {
+    memfd: u32,
+    padding: u32,
+    offset: u64,
+    size: u64,
+}
+
+/// What rustix is to call.
+struct Make<T> {
+    call: Call<T>,
+    argument: T,
+}
+
+// SAFETY: both calls are _IOW: they read the structure, and what they return is a new fd.
+unsafe impl<T> Ioctl for Make<T> {
     type Output = OwnedFd;
 
     const IS_MUTATING: bool = false;
 
     fn opcode(&self) -> Opcode {
-        opcode::write::<Self>(b'u', 0x42)
+        self.call.opcode
     }
 
     fn as_ptr(&mut self) -> *mut c_void {
-        std::ptr::from_mut(self).cast()
+        std::ptr::from_mut(&mut self.argument).cast()
     }
 
     unsafe fn output_from_ptr(fd: IoctlOutput, _: *mut c_void) -> rustix::io::Result<OwnedFd> {

@@ -23,6 +23,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
 
+mod constraints;
 mod controls;
 mod format;
 pub(crate) mod ioctl;

@@ -19,6 +19,7 @@
 mod buffer;
 mod check;
 mod commands;
+mod constraints;
 mod copy;
 mod descriptors;
 mod draw;
@@ -26,6 +27,7 @@ mod error;
 mod extensions;
 mod format;
 mod gpu;
+mod heap;
 mod identity;
 mod image;
 mod import;

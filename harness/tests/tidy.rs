@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const UNSAFE: &[&str] = &[
     "dma_heap.rs",
     "dmabuf/mapping.rs",
+    "gbm.rs",
     "inventory/libraries.rs",
     "inventory/vulkan.rs",
     "inventory/vulkan/formats.rs",
@@ -22,6 +23,7 @@ const UNSAFE: &[&str] = &[
     "v4l2/ioctl.rs",
     "vk/buffer.rs",
     "vk/commands.rs",
+    "vk/constraints.rs",
     "vk/copy.rs",
     "vk/descriptors.rs",
     "vk/draw.rs",

@@ -42,11 +42,18 @@ impl DumbBuffers {
     /// # Errors
     /// The driver refuses.
     pub(crate) fn of_bytes(&self, bytes: u64) -> Result<Dmabuf> {
-        let Self(card) = self;
-        let object = || format!("{} ({}), {bytes} B", card.path.display(), card.driver);
+        self.0.dumb_of_bytes(bytes)
+    }
+}
+
+impl Card {
+    /// A dumb buffer of at least `bytes` bytes, exported.
+    pub(super) fn dumb_of_bytes(&self, bytes: u64) -> Result<Dmabuf> {
+        const ROW: u64 = DumbBuffers::ROW;
+        let object = || format!("{} ({}), {bytes} B", self.path.display(), self.driver);
         // 32 bits per pixel is what every driver has.
-        let height = u32::try_from(bytes.div_ceil(Self::ROW))
+        let height = u32::try_from(bytes.div_ceil(ROW))
             .map_err(|_| Error::input("DRM_IOCTL_MODE_CREATE_DUMB", object(), "more rows than fit in 32 bits"))?;
-        card.create_dumb((Self::ROW / 4) as u32, height, 32, object).map(|(dmabuf, _)| dmabuf)
+        self.create_dumb((ROW / 4) as u32, height, 32, object).map(|(dmabuf, _)| dmabuf)
     }
 }

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::agreement::Agreement;
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
+use crate::format::Fourcc;
+use crate::frame::{Frame, Plane, px};
 
 /// What a heap can provide, as far as it can be said before anything is allocated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +139,19 @@ impl Heaps {
     /// The heap called `name`.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Heap>> {
         self.heaps.iter().find(|heap| heap.offer().heap == name)
+    }
+
+    /// A small buffer of each, by the name of the heap: for trying which of them a device takes.
+    ///
+    /// # Errors
+    /// A heap does not give one.
+    pub fn probes(&self) -> Result<Vec<Storage>> {
+        let small = |heap: &Arc<dyn Heap>| {
+            let name = heap.offer().heap.clone();
+            let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
+            heap.allocate(&Agreement { heap: name, frame, bytes: 1 })
+        };
+        self.heaps.iter().map(small).collect()
     }
 
     /// Only the heaps called one of `names`.

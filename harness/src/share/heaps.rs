@@ -1,8 +1,8 @@
 //! Which heaps does this machine have, and why not the others?
 //!
 //! Each kind of heap is a file of its own. A heap is listed if it has given a page: what it says of itself was tried, and a
-//! heap that can't be had is absent with the reason. The memory of a GPU comes from an open [`Gpu`](crate::vk::Gpu), so
-//! whoever has one adds it.
+//! heap that can't be had is absent with the reason. A kind is looked for when it is first asked for, since GBM loads
+//! drivers. The memory of a GPU comes from an open [`Gpu`], so whoever has one adds it.
 //!
 //! Costs, lowest first. They order what is scarce behind what is not, and say nothing of speed:
 //!
@@ -16,20 +16,25 @@
 //! | 60 | V4L2 | the queue of a device is ours for a moment |
 //! | +100 | contiguous | scarce, and lost to fragmentation |
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::agreement::Agreement;
 use super::heap::{Heap, Heaps, Offer, Storage};
+use crate::case::Role;
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, px};
+use crate::vk::Gpu;
 
 mod dma_heap;
 mod dumb;
 mod expbuf;
+mod gbm;
 mod udmabuf;
+mod vulkan;
 
 /// What sort of heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +54,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, the cheapest first.
+    pub const ALL: [Self; 6] = [Self::Udmabuf, Self::DmaHeap, Self::Dumb, Self::Gbm, Self::Vulkan, Self::Expbuf];
+
     /// The kind as it is written in names of cases.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -82,73 +90,69 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A heap that is there.
-#[derive(Clone)]
-pub struct Present {
-    /// What sort.
-    pub kind: Kind,
-    /// The heap.
-    pub heap: Arc<dyn Heap>,
-}
-
-/// A heap, or every heap of a kind, that can't be had.
-#[derive(Debug)]
-pub struct Absent {
-    /// What sort.
-    pub kind: Kind,
-    /// Why not.
-    pub why: Error,
-}
-
-/// The heaps of a machine.
+/// What became of looking for a kind of heap.
 #[derive(Default)]
-pub struct Found {
+struct Looked {
     /// Those that are there.
-    pub present: Vec<Present>,
-    /// Those that are not.
-    pub absent: Vec<Absent>,
+    present: Vec<Arc<dyn Heap>>,
+    /// Why others are not.
+    absent: Vec<Error>,
 }
 
-impl Found {
-    /// Looks for every kind but Vulkan; each heap that is listed has given a page.
-    pub fn on_this_machine() -> Self {
-        let mut found = Self::default();
-        udmabuf::find(&mut found);
-        dma_heap::find(&mut found);
-        dumb::find(&mut found);
-        expbuf::find(&mut found);
-        found
-    }
-
-    /// All that are there.
-    pub fn heaps(&self) -> Heaps {
-        Heaps::new(self.present.iter().map(|present| Arc::clone(&present.heap)))
-    }
-
-    /// All of `kind`.
-    ///
-    /// # Errors
-    /// There is none, and why not.
-    pub fn of_kind(&self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
-        let found: Vec<_> =
-            self.present.iter().filter(|one| one.kind == kind).map(|one| Arc::clone(&one.heap)).collect();
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        let why: Vec<_> = self.absent.iter().filter(|one| one.kind == kind).map(|one| one.why.to_string()).collect();
-        Err(if why.is_empty() { format!("nothing here is a {kind} heap") } else { why.join("; ") })
-    }
-
+impl Looked {
     /// Adds a heap if it gives a page.
     fn add(&mut self, kind: Kind, source: impl Source + 'static, about: About) {
         match Bytes::open(kind, source, about) {
-            Ok(heap) => self.present.push(Present { kind, heap: Arc::new(heap) }),
-            Err(why) => self.absent.push(Absent { kind, why }),
+            Ok(heap) => self.present.push(Arc::new(heap)),
+            Err(why) => self.absent.push(why),
         }
     }
 
-    fn absent(&mut self, kind: Kind, why: Error) {
-        self.absent.push(Absent { kind, why });
+    /// There is none at all.
+    fn none(why: Error) -> Self {
+        Self { present: Vec::new(), absent: vec![why] }
+    }
+}
+
+/// The heaps of this machine, as far as they were looked for.
+#[derive(Default)]
+pub struct Found {
+    looked: BTreeMap<Kind, Looked>,
+}
+
+impl Found {
+    /// Every heap of `kind`; each has given a page.
+    ///
+    /// # Errors
+    /// There is none, and why not.
+    pub fn of_kind(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
+        let looked = self.looked.entry(kind).or_insert_with(|| match kind {
+            Kind::Udmabuf => udmabuf::find(),
+            Kind::DmaHeap => dma_heap::find(),
+            Kind::Dumb => dumb::find(),
+            Kind::Gbm => gbm::find(),
+            Kind::Vulkan => Looked::none(Error::missing("listing heaps", kind.as_str(), "no GPU is open")),
+            Kind::Expbuf => expbuf::find(),
+        });
+        if !looked.present.is_empty() {
+            return Ok(looked.present.clone());
+        }
+        let why: Vec<_> = looked.absent.iter().map(Error::to_string).collect();
+        Err(if why.is_empty() { format!("nothing here is a {kind} heap") } else { why.join("; ") })
+    }
+
+    /// Adds the memory of `gpu`, which plays `role`, as the heap `gpu_a memory` or the like; once for each role.
+    pub fn add_gpu(&mut self, role: Role, gpu: &Gpu) {
+        let name = format!("{role} memory");
+        let looked = self.looked.entry(Kind::Vulkan).or_default();
+        if looked.present.iter().all(|heap| heap.offer().heap != name) {
+            vulkan::add(looked, name, gpu);
+        }
+    }
+
+    /// Every heap of `kinds` that is there.
+    pub fn heaps(&mut self, kinds: &[Kind]) -> Heaps {
+        Heaps::new(kinds.iter().flat_map(|&kind| self.of_kind(kind).unwrap_or_default()))
     }
 }
 
@@ -204,6 +208,9 @@ impl<S: Source> Bytes<S> {
         let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
         let probe = heap.allocate(&Agreement { heap: heap.offer.heap.clone(), frame, bytes: 1 })?;
         heap.offer.cpu = probe.shared.dmabuf.map().is_ok();
+        // Some give more than a page, since they think in pictures.
+        heap.offer.granule = probe.shared.dmabuf.size.next_multiple_of(page);
+        heap.offer.largest -= heap.offer.largest % heap.offer.granule;
         Ok(heap)
     }
 }

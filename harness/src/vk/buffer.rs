@@ -165,6 +165,16 @@ impl Gpu {
         Ok(())
     }
 
+    /// What a buffer of `size` bytes that is exported as `export` needs of memory that is not dedicated to it.
+    pub(super) fn exportable_buffer(&self, size: u64, export: &[HandleType]) -> Result<Requirements> {
+        let object = || self.device().object(format!("buffer of {size} B"));
+        for &handle in export {
+            self.check_buffer_support(handle, false, vk::ExternalMemoryFeatureFlags::EXPORTABLE, object)?;
+        }
+        let raw = self.raw_buffer(size, export)?;
+        self.buffer_requirements(&raw, false, object)
+    }
+
     fn raw_buffer(&self, size: u64, handles: &[HandleType]) -> Result<Owned<vk::Buffer>> {
         const OP: &str = "vkCreateBuffer";
         let object = || self.device().object(format!("buffer of {size} B"));

@@ -1,6 +1,6 @@
 //! The heaps of `/dev/dma_heap`, by their names: `system`, and those that a machine has besides.
 
-use super::{About, Allocated, Found, Kind, Source};
+use super::{About, Allocated, Kind, Looked, Source};
 use crate::dma_heap;
 use crate::error::Result;
 
@@ -16,16 +16,16 @@ impl Source for DmaHeap {
     }
 }
 
-pub(super) fn find(found: &mut Found) {
-    match dma_heap::names() {
-        Err(why) => found.absent(Kind::DmaHeap, why),
-        Ok(names) => {
-            for name in names {
-                let contiguous = CONTIGUOUS.contains(&name.as_str());
-                let largest = if contiguous { super::largest_run() } else { super::machine_memory() };
-                let about = About { name: name.clone(), contiguous, largest };
-                found.add(Kind::DmaHeap, DmaHeap(name), about);
-            }
-        }
+pub(super) fn find() -> Looked {
+    let names = match dma_heap::names() {
+        Ok(names) => names,
+        Err(why) => return Looked::none(why),
+    };
+    let mut looked = Looked::default();
+    for name in names {
+        let contiguous = CONTIGUOUS.contains(&name.as_str());
+        let largest = if contiguous { super::largest_run() } else { super::machine_memory() };
+        looked.add(Kind::DmaHeap, DmaHeap(name.clone()), About { name, contiguous, largest });
     }
+    looked
 }

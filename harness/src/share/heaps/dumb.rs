@@ -1,6 +1,6 @@
 //! The heaps `vkms dumb`, `vgem dumb`: dumb buffers of a card, whose memory is made for being scanned out.
 
-use super::{About, Allocated, Found, Kind, Source};
+use super::{About, Allocated, Kind, Looked, Source};
 use crate::error::Result;
 use crate::kms::DumbBuffers;
 
@@ -10,23 +10,25 @@ impl Source for DumbBuffers {
     }
 }
 
-pub(super) fn find(found: &mut Found) {
+pub(super) fn find() -> Looked {
     let nodes = match DumbBuffers::nodes() {
         Ok(nodes) => nodes,
-        Err(why) => return found.absent(Kind::Dumb, why),
+        Err(why) => return Looked::none(why),
     };
+    let mut looked = Looked::default();
     let mut names = Vec::new();
     for node in nodes {
         match DumbBuffers::open(&node) {
-            Err(why) => found.absent(Kind::Dumb, why),
+            Err(why) => looked.absent.push(why),
             Ok(card) => {
                 let mut name = format!("{} dumb", card.driver());
                 if names.contains(&name) {
                     name = format!("{name} ({})", node.file_name().unwrap_or_default().to_string_lossy());
                 }
                 names.push(name.clone());
-                found.add(Kind::Dumb, card, About { name, contiguous: false, largest: DumbBuffers::LARGEST });
+                looked.add(Kind::Dumb, card, About { name, contiguous: false, largest: DumbBuffers::LARGEST });
             }
         }
     }
+    looked
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::{About, Allocated, Found, Kind, Source};
+use super::{About, Allocated, Kind, Looked, Source};
 use crate::error::{Cause, Error, Result};
 use crate::frame::px;
 use crate::v4l2::{Device, Direction, PixelFormat, Queue, QueueFormat};
@@ -61,11 +61,12 @@ fn exported(node: &std::path::Path, direction: Direction, bytes: u32) -> Result<
     Ok(dmabuf.into())
 }
 
-pub(super) fn find(found: &mut Found) {
+pub(super) fn find() -> Looked {
     let nodes = match Device::nodes() {
         Ok(nodes) => nodes,
-        Err(why) => return found.absent(Kind::Expbuf, why),
+        Err(why) => return Looked::none(why),
     };
+    let mut looked = Looked::default();
     let mut devices: BTreeMap<String, Expbuf> = BTreeMap::new();
     // Output first: its smallest picture is the smaller one, as no camera's sizes limit it.
     for direction in [Direction::Output, Direction::Capture] {
@@ -82,13 +83,14 @@ pub(super) fn find(found: &mut Found) {
         let probe = expbuf.allocate(rustix::param::page_size() as u64).and_then(|probe| probe.dmabuf.identity());
         let behind_iommu = expbuf.queues.iter().any(|(node, _)| Device::open(node).is_ok_and(|d| d.behind_iommu()));
         match probe {
-            Err(why) => found.absent(Kind::Expbuf, why),
+            Err(why) => looked.absent.push(why),
             Ok(identity) => {
                 let contiguous = identity.exporter.as_deref() == Some(CONTIGUOUS) && !behind_iommu;
                 let largest = if contiguous { super::largest_run() } else { u32::MAX.into() };
                 let about = About { name: format!("{name} expbuf"), contiguous, largest };
-                found.add(Kind::Expbuf, expbuf, about);
+                looked.add(Kind::Expbuf, expbuf, about);
             }
         }
     }
+    looked
 }

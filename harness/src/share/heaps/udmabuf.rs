@@ -1,6 +1,6 @@
 //! The heap `udmabuf`: pages of a memfd, which stays with the storage so that they can be looked at.
 
-use super::{About, Allocated, Found, Kind, Source};
+use super::{About, Allocated, Kind, Looked, Source};
 use crate::error::Result;
 use crate::udmabuf;
 
@@ -16,9 +16,11 @@ impl Source for Udmabuf {
     }
 }
 
-pub(super) fn find(found: &mut Found) {
+pub(super) fn find() -> Looked {
+    let mut looked = Looked::default();
     let limit = std::fs::read_to_string("/sys/module/udmabuf/parameters/size_limit_mb");
     let limit = limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(LIMIT_MIB);
     let largest = limit.saturating_mul(1 << 20).min(super::machine_memory());
-    found.add(Kind::Udmabuf, Udmabuf, About { name: "udmabuf".to_owned(), contiguous: false, largest });
+    looked.add(Kind::Udmabuf, Udmabuf, About { name: "udmabuf".to_owned(), contiguous: false, largest });
+    looked
 }

@@ -1,0 +1,189 @@
+#![expect(unsafe_code, reason = "asks images without memory where their rows lie")]
+//! What does a Vulkan device need of a buffer that it imports? It tells of formats and sizes; pitches and memory are tried.
+//!
+//! Trials create images without memory, and import nothing. They cost some 20 calls for each format, well below 1 ms each, and
+//! what they found is kept for as long as the device is open.
+
+use ash::vk;
+
+use super::format::vk_format;
+use super::gpu::Gpu;
+use super::image::Layout;
+use super::memory::{HandleType, importable_types};
+use super::owned::Owned;
+use super::support::Tiling;
+use super::wanted::Wanted;
+use crate::error::{Error, Result};
+use crate::format::{Fourcc, Modifier, PlaneShape};
+use crate::frame::{Plane, Size};
+use crate::share::constraints::{Bytes, Constraints, FormatModifier, MemoryNeeds};
+use crate::share::heap::Storage;
+
+/// The largest alignment of a pitch that is looked for, in bytes.
+const LARGEST_ALIGNMENT: u64 = 4096;
+
+/// A driver that says less than it needs.
+struct Rule {
+    /// Part of the device's name.
+    device: &'static str,
+    /// A pitch must be a multiple of it, in bytes, though the driver takes others.
+    pitch: u64,
+    /// It works in blocks of so many rows, though the driver asks for memory up to the last row only.
+    rows: u32,
+}
+
+/// llvmpipe crashes when it draws with a pitch that is no multiple of 16 bytes
+/// (`cases/findings/llvmpipe-unaligned-pitch.md`), and rasterises blocks of 4x4 px, whole ones at the edge.
+const RULES: &[Rule] = &[Rule { device: "llvmpipe", pitch: 16, rows: 4 }];
+
+impl Gpu {
+    /// What the device needs of a frame of one of `fourccs` in `size`, in memory like that of `probes`: small buffers, one
+    /// for each heap in question.
+    ///
+    /// The pitch that it needs is asked for the LINEAR layout; of others only the driver knows where rows lie.
+    ///
+    /// # Errors
+    /// It imports none of them in this size, or the driver fails, or answers what no driver may answer.
+    pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[Storage]) -> Result<Constraints> {
+        let object = || self.device().object(format!("{fourccs:?} {size}"));
+        let rule = RULES.iter().find(|rule| self.identity().device_name.contains(rule.device));
+        let mut found = Constraints::of(Vec::new());
+        let mut types = u32::MAX;
+        for &fourcc in fourccs.iter().filter(|fourcc| vk_format(**fourcc).is_some()) {
+            for support in self.modifiers(fourcc)? {
+                let tiling = Tiling::Modifier(support.modifier);
+                let Some(image) = self.image_support(fourcc, tiling, support.features, HandleType::DmaBuf)? else {
+                    continue;
+                };
+                if !image.importable || size.width > image.largest.width || size.height > image.largest.height {
+                    continue;
+                }
+                let format = FormatModifier { fourcc, modifier: support.modifier, planes: support.planes };
+                found.formats.push(format);
+                found.largest.width = found.largest.width.min(image.largest.width);
+                found.largest.height = found.largest.height.min(image.largest.height);
+                if support.modifier != Modifier::LINEAR {
+                    continue;
+                }
+                let Some([shape]) = fourcc.planes() else { continue };
+                let linear = Linear { gpu: self, fourcc, size, shape };
+                let mut pitch = linear.pitches()?;
+                pitch.alignment = pitch.alignment.max(rule.map_or(1, |rule| rule.pitch));
+                let needs = linear.needs(&pitch, rule.map_or(1, |rule| rule.rows))?;
+                found.pitch.alignment = found.pitch.alignment.max(pitch.alignment);
+                found.pitch.min = found.pitch.min.max(pitch.min);
+                found.pitch.max = found.pitch.max.min(pitch.max);
+                found.offset_alignment = found.offset_alignment.max(needs.offset_alignment);
+                found.padding = found.padding.max(needs.padding);
+                types &= needs.types;
+            }
+        }
+        if found.formats.is_empty() {
+            let why = "it imports none of these as dma-buf in this size";
+            return Err(Error::missing("gathering constraints", object(), why));
+        }
+        found.memory = self.memory_needs(types, probes);
+        Ok(found)
+    }
+
+    /// Which heaps' memory the device takes for an image that needs one of the memory types `types`.
+    fn memory_needs(&self, types: u32, probes: &[Storage]) -> MemoryNeeds {
+        let takes = |probe: &&Storage| {
+            let offered = importable_types(self.device(), &probe.shared.dmabuf);
+            offered.is_ok_and(|offered| offered & types != 0)
+        };
+        let taken: Vec<&Storage> = probes.iter().filter(takes).collect();
+        let all = taken.len() == probes.len();
+        // A device that is the CPU reaches memory as the CPU does.
+        let cpu = self.identity().device_type == "cpu";
+        let heaps = (!all).then(|| taken.iter().map(|probe| probe.heap.clone()).collect());
+        MemoryNeeds { heaps, cpu, ..MemoryNeeds::ANY }
+    }
+}
+
+/// A LINEAR image to be, of one plane.
+struct Linear<'g> {
+    gpu: &'g Gpu,
+    fourcc: Fourcc,
+    size: Size,
+    shape: &'g PlaneShape,
+}
+
+/// What such an image needs, in bytes.
+struct Needs {
+    offset_alignment: u64,
+    padding: u64,
+    /// Mask of memory types.
+    types: u32,
+}
+
+impl Linear<'_> {
+    /// An image of `layout` without memory; `None` if the driver says that it can't have this layout.
+    fn image(&self, layout: &Layout) -> Result<Option<Owned<vk::Image>>> {
+        let handles = [HandleType::DmaBuf];
+        let wanted = Wanted { size: self.size, fourcc: self.fourcc, layout, handles: &handles };
+        let features = self.gpu.features(self.fourcc, Tiling::Modifier(Modifier::LINEAR))?;
+        match self.gpu.raw_image(&wanted, features) {
+            Ok(image) => Ok(Some(image)),
+            Err(Error { cause: crate::error::Cause::Code(code), .. })
+                if code.contains("INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT") =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn with_pitch(&self, pitch: u64) -> Result<Option<Owned<vk::Image>>> {
+        self.image(&Layout::Explicit(Modifier::LINEAR, vec![Plane { offset: 0, pitch }]))
+    }
+
+    /// The pitches that the driver takes: multiples of the smallest power of two of which it takes one that is a multiple of
+    /// nothing larger; or its own only, if it takes no other.
+    fn pitches(&self) -> Result<Bytes> {
+        // Behind a multiple of all alignments, so that each is tried alone.
+        let base = self.shape.row(self.size.width).next_multiple_of(2 * LARGEST_ALIGNMENT);
+        let mut alignment = 1;
+        while alignment <= LARGEST_ALIGNMENT {
+            if self.with_pitch(base + alignment)?.is_some() {
+                return Ok(Bytes::aligned(alignment));
+            }
+            alignment *= 2;
+        }
+        let own = self.own_pitch()?;
+        Ok(Bytes { alignment: 1, min: own, max: own })
+    }
+
+    /// The pitch that the driver chooses.
+    fn own_pitch(&self) -> Result<u64> {
+        const OP: &str = "vkGetImageSubresourceLayout";
+        let object = || self.gpu.device().object(format!("{} LINEAR {}", self.fourcc, self.size));
+        let image = self.image(&Layout::Modifiers(vec![Modifier::LINEAR]))?;
+        let image =
+            image.ok_or_else(|| Error::answer("vkCreateImage", object(), "no LINEAR layout, though it lists it"))?;
+        let plane = vk::ImageSubresource::default().aspect_mask(vk::ImageAspectFlags::MEMORY_PLANE_0_EXT);
+        // SAFETY: the image is live, has modifier tiling, and every such image has a first plane.
+        let layout = unsafe { self.gpu.device().get_image_subresource_layout(image.raw(), plane) };
+        let row = self.shape.row(self.size.width);
+        if layout.row_pitch < row {
+            return Err(Error::answer(OP, object(), format!("pitch {} B; a row has {row} B", layout.row_pitch)));
+        }
+        Ok(layout.row_pitch)
+    }
+
+    /// What the image needs with the largest pitch that an agreement is likely to come to: a page's multiple, in case that
+    /// another device wants so much. It is enough for smaller ones.
+    fn needs(&self, pitches: &Bytes, rows: u32) -> Result<Needs> {
+        let object = || self.gpu.device().object(format!("{} LINEAR {}", self.fourcc, self.size));
+        let (row, height) = (self.shape.row(self.size.width), self.shape.rows(self.size.height));
+        let pitch = row.next_multiple_of(LARGEST_ALIGNMENT.max(pitches.alignment)).min(pitches.max);
+        let image = self.with_pitch(pitch)?.ok_or_else(|| {
+            let why = format!("pitch {pitch} B is refused; it keeps to what the driver took before");
+            Error::answer("vkCreateImage", object(), why)
+        })?;
+        let needs = self.gpu.image_requirements(&image, true, object)?;
+        let behind = needs.size.saturating_sub(pitch * u64::from(height));
+        let block = u64::from(height.next_multiple_of(rows) - height) * pitch;
+        Ok(Needs { offset_alignment: needs.alignment, padding: behind.max(block), types: needs.types })
+    }
+}
