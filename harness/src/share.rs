@@ -12,7 +12,9 @@
 //! - **S6** A stricter device may attach later: new maps stall, outstanding mappings drain, the contents move.
 //! - **S7** Storage can be made at once, for exporters that are eager.
 //! - **S8** CPU mmaps belong to the buffer, and show the new storage at the same address after a move.
-//! - **S9** to **S11** are those of a pool of buffers.
+//! - **S9** Frames are passed on by pull and by push, on one [`pool`].
+//! - **S10** Of its buffers one is current; nobody draws into one that is still looked at.
+//! - **S11** It grows on demand, waits where it can't grow, and shrinks when idle.
 //!
 //! [`core`] is the state machine, and knows neither fds nor layouts; [`agreement`] and [`constraints`] are pure.
 
@@ -25,6 +27,9 @@ pub mod cpu;
 pub mod heap;
 pub mod heaps;
 pub mod message;
+pub mod pool;
+#[cfg(test)]
+mod pool_tests;
 pub mod refused;
 pub mod remote;
 pub mod serve;

@@ -6,5 +6,6 @@
 
 pub use handover::error;
 
+mod pool;
 mod programs;
 mod share;

@@ -13,7 +13,7 @@ use crate::share::refused::ShareError;
 use crate::share::sync::DEADLINES;
 
 /// Not used by the programs' clock, which is chance.
-const SOON: Duration = Duration::from_secs(1);
+pub(crate) const SOON: Duration = Duration::from_secs(1);
 
 /// Storage that notices when it is used after it was left, or left while it is used.
 #[derive(Default)]
@@ -90,7 +90,7 @@ fn with_mapping(core: &Core<Model>, id: AttachmentId, work: impl FnOnce(&mut u64
 }
 
 /// Explores `program` without and with deadlines.
-fn explore(program: impl Fn() + Copy + Send + Sync + 'static) {
+pub(crate) fn explore(program: impl Fn() + Copy + Send + Sync + 'static) {
     for deadlines in [false, true] {
         let program = move || {
             DEADLINES.set(deadlines);

@@ -5,6 +5,8 @@ pub use handover::share::{agreement, constraints};
 
 #[path = "../../src/share/core.rs"]
 pub mod core;
+#[path = "../../src/share/pool.rs"]
+pub mod pool;
 #[path = "../../src/share/refused.rs"]
 pub mod refused;
 

@@ -29,7 +29,7 @@ fn rows(fourcc: Fourcc, size: Size) -> Vec<(u64, u64)> {
         Fourcc::R8 => vec![(width, height)],
         Fourcc::RG16 => vec![(2 * width, height)],
         Fourcc::XR24 | Fourcc::AR24 => vec![(4 * width, height)],
-        NV12 => vec![(width, height), ((width + 1) / 2 * 2, (height + 1) / 2)],
+        NV12 => vec![(width, height), (width.div_ceil(2) * 2, height.div_ceil(2))],
         _ => panic!("no test has {fourcc}"),
     }
 }
@@ -61,7 +61,7 @@ fn memory_does(memory: &MemoryNeeds, bytes: u64, offer: &Offer) -> bool {
 
 /// Whether `bytes` are within `bounds`.
 fn bytes_do(bounds: &Bytes, bytes: u64) -> bool {
-    bytes % bounds.alignment == 0 && bytes >= bounds.min && bytes <= bounds.max
+    bytes.is_multiple_of(bounds.alignment) && bytes >= bounds.min && bytes <= bounds.max
 }
 
 /// Whether everybody can work with `agreement`: what the solver has to see to, said in another way.
@@ -85,7 +85,10 @@ fn works(agreement: &Agreement, wish: &Wish, parties: &[Party], offers: &[Offer]
             && frame.size.height >= smallest.height
             && frame.size.width <= largest.width
             && frame.size.height <= largest.height
-            && frame.planes.iter().all(|plane| bytes_do(pitch, plane.pitch) && plane.offset % offset_alignment == 0)
+            && frame
+                .planes
+                .iter()
+                .all(|plane| bytes_do(pitch, plane.pitch) && plane.offset.is_multiple_of(*offset_alignment))
             && end + padding <= *bytes
             && bytes_do(size, *bytes)
             && offers.iter().any(|offer| offer.heap == *heap && memory_does(memory, *bytes, offer))
