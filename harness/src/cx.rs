@@ -4,6 +4,7 @@
 //! with the target on its own, so the finding can say who disagrees with whom. What the validation layer said, and
 //! who was open, is added here to every case; no case has to ask.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,8 +30,9 @@ use crate::placement::probe::Importer;
 use crate::png;
 use crate::share::agreement::Wish;
 use crate::share::buffer::{Attachment, Buffer, Mapping};
+use crate::share::constraints::Constraints;
 use crate::share::core::Access;
-use crate::share::heap::{Heap, Heaps};
+use crate::share::heap::{Heap, Heaps, Storage};
 use crate::share::heaps::Kind;
 use crate::vk::{Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
 
@@ -138,6 +140,10 @@ pub struct Cx {
     observer: Option<Observer>,
     /// Who takes dma-bufs, found by trial when they are first needed.
     importers: Option<Observed<Vec<Arc<Importer>>>>,
+    /// What devices told of their constraints, and what was found by trial.
+    told: BTreeMap<String, Constraints>,
+    /// A small buffer of each heap that was asked about, by the heap's name.
+    probes: BTreeMap<String, Storage>,
     /// What the screen shows, for as long as it does.
     on_screen: Vec<Mapping>,
     case: Running,

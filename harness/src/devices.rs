@@ -143,7 +143,7 @@ impl Devices {
         if kind == Kind::Vulkan {
             let (a, b) = (self.gpu(Role::GpuA), self.gpu(Role::GpuB));
             if let (Err(why), Err(_)) = (&a, &b) {
-                return Err(why.clone());
+                return Err(why.to_string());
             }
             for (role, gpu) in [(Role::GpuA, a), (Role::GpuB, b)] {
                 if let Ok(gpu) = gpu {

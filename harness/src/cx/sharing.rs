@@ -11,13 +11,13 @@ use crate::case::{MappingRecord, Role, Trouble};
 use crate::dmabuf::SharedFrame;
 use crate::error::Result;
 use crate::finding::Finding;
-use crate::format::{Fourcc, Modifier};
-use crate::frame::Size;
+use crate::format::Fourcc;
+use crate::frame::{Frame, Plane, Size, px};
 use crate::kms::{Layer, Shown};
 use crate::placement::{self, Checked, check};
-use crate::share::agreement::Wish;
+use crate::share::agreement::{Agreement, Wish};
 use crate::share::buffer::{Attachment, Buffer, Mapping};
-use crate::share::constraints::{Bytes, Constraints, FormatModifier, Party};
+use crate::share::constraints::{Constraints, Party};
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
@@ -73,7 +73,7 @@ impl Cx {
         let wish = Wish { fourccs: vec![fourcc], size };
         let buffer = Buffer::export(wish, heaps);
         for guest in guests {
-            let (party, _) = self.party(guest, buffer.wish())?;
+            let (party, _) = self.party(guest, &buffer)?;
             self.case.attached.push(buffer.attach(party)?);
         }
         Ok(buffer)
@@ -97,7 +97,7 @@ impl Cx {
         };
         self.fact("buffer", &shared);
         let buffer = Buffer::of_storage(Storage::new(heap, shared), offer, Heaps::default());
-        let (party, _) = self.party(&exporter, buffer.wish())?;
+        let (party, _) = self.party(&exporter, &buffer)?;
         self.case.attached.push(buffer.attach(party)?);
         Ok(buffer)
     }
@@ -113,7 +113,7 @@ impl Cx {
         access: Access,
         work: impl FnOnce(&mut Self, &SharedFrame) -> Result<R, Trouble>,
     ) -> Result<R, Trouble> {
-        let (party, device) = self.party(guest, buffer.wish())?;
+        let (party, device) = self.party(guest, buffer)?;
         let constraints = party.constraints.clone();
         let attachment = buffer.attach(party)?;
         let mapping = attachment.map(access)?;
@@ -128,7 +128,7 @@ impl Cx {
     /// # Errors
     /// Those of attaching and mapping, and of the import.
     pub fn import(&mut self, gpu: &Gpu, buffer: &Buffer, how: &ImportRequest) -> Result<Imported, Trouble> {
-        let (party, device) = self.party(&Guest::Gpu(gpu), buffer.wish())?;
+        let (party, device) = self.party(&Guest::Gpu(gpu), buffer)?;
         let constraints = party.constraints.clone();
         let attachment = buffer.attach(party)?;
         let mapping = attachment.map(Access::Write)?;
@@ -144,7 +144,7 @@ impl Cx {
     pub fn show(&mut self, layers: &[Layer<'_, Buffer>]) -> Result<Shown, Trouble> {
         let mut mapped = Vec::new();
         for layer in layers {
-            let (party, device) = self.party(&Guest::Screen, layer.frame.wish())?;
+            let (party, device) = self.party(&Guest::Screen, layer.frame)?;
             let constraints = party.constraints.clone();
             let attachment = layer.frame.attach(party)?;
             mapped.push((attachment.map(Access::Read)?, device, constraints));
@@ -166,7 +166,7 @@ impl Cx {
     /// # Errors
     /// The device can't be asked.
     pub fn party_of(&mut self, guest: &Guest<'_>, buffer: &Buffer) -> Result<Party, Trouble> {
-        Ok(self.party(guest, buffer.wish())?.0)
+        Ok(self.party(guest, buffer)?.0)
     }
 
     /// What verdicts call `guest`.
@@ -180,23 +180,53 @@ impl Cx {
     }
 
     /// `guest` with its constraints for such a frame, and by the name that the kernel has for it.
-    fn party(&mut self, guest: &Guest<'_>, wish: &Wish) -> Result<(Party, placement::Device), Trouble> {
+    fn party(&mut self, guest: &Guest<'_>, buffer: &Buffer) -> Result<(Party, placement::Device), Trouble> {
         let name = self.name_of(guest);
-        let (constraints, device) = match guest {
-            Guest::Cpu => (Constraints::cpu(&wish.fourccs), placement::Device::of_cpu(name.clone())),
-            Guest::Gpu(gpu) => (gpu_constraints(gpu, &wish.fourccs)?, placement::Device::of_cpu(name.clone())),
-            Guest::Screen => {
-                let screen = self.screen()?;
-                let device = placement::Device::of_node(name.clone(), &screen.identity().node);
-                (screen_constraints(screen, &wish.fourccs), device)
-            }
+        let Wish { fourccs, size } = buffer.wish();
+        let gpu = match guest {
+            Guest::Gpu(gpu) => Some((*gpu).clone()),
             // The same device as here: it tells the same.
-            Guest::Peer(role) => {
-                let gpu = self.gpu(*role)?;
-                (gpu_constraints(&gpu, &wish.fourccs)?, placement::Device::of_cpu(name.clone()))
-            }
+            Guest::Peer(role) => Some(self.gpu(*role)?),
+            Guest::Cpu | Guest::Screen => None,
         };
-        Ok((Party { name, constraints }, device))
+        let device = match (guest, &gpu) {
+            (Guest::Screen, _) => placement::Device::of_node(name.clone(), self.screen()?.identity().node),
+            (_, Some(gpu)) => gpu.kernel_device(name.clone()),
+            _ => placement::Device::of_cpu(name.clone()),
+        };
+        if matches!(guest, Guest::Cpu) {
+            return Ok((Party { constraints: Constraints::cpu(fourccs), name }, device));
+        }
+        let heaps: Vec<String> = buffer.heaps().offers().into_iter().map(|offer| offer.heap).collect();
+        // What a device tells, and what is found by trial, does not change from case to case.
+        let key = format!("{name}, {fourccs:?}, {size}, {heaps:?}");
+        if let Some(constraints) = self.told.get(&key) {
+            return Ok((Party { constraints: constraints.clone(), name }, device));
+        }
+        self.probe(buffer.heaps());
+        let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
+        let constraints = match gpu {
+            Some(gpu) => gpu.constraints(fourccs, *size, &probes)?,
+            None => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
+        };
+        self.told.insert(key, constraints.clone());
+        Ok((Party { constraints, name }, device))
+    }
+
+    /// Has a small buffer of each of `heaps` at hand.
+    fn probe(&mut self, heaps: &Heaps) {
+        let page = rustix::param::page_size() as u64;
+        for offer in heaps.offers() {
+            if self.probes.contains_key(&offer.heap) {
+                continue;
+            }
+            let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
+            let agreement = Agreement { heap: offer.heap.clone(), frame, bytes: page };
+            // A heap that has nothing now says so again when it is needed.
+            if let Some(Ok(storage)) = heaps.get(&offer.heap).map(|heap| heap.allocate(&agreement)) {
+                self.probes.insert(offer.heap, storage);
+            }
+        }
     }
 
     /// Holds where the buffer is against what its device needs; what is broken is a finding of this case.
@@ -228,22 +258,4 @@ impl Cx {
         });
         Ok(())
     }
-}
-
-fn gpu_constraints(gpu: &Gpu, fourccs: &[Fourcc]) -> Result<Constraints> {
-    let mut formats = Vec::new();
-    for &fourcc in fourccs {
-        for support in gpu.modifiers(fourcc)? {
-            formats.push(FormatModifier { fourcc, modifier: support.modifier, planes: support.planes });
-        }
-    }
-    Ok(Constraints { pitch: Bytes::aligned(16), ..Constraints::of(formats) })
-}
-
-fn screen_constraints(screen: &crate::kms::Screen, fourccs: &[Fourcc]) -> Constraints {
-    let plane = screen.planes().next();
-    let listed = |fourcc: &&Fourcc| plane.is_some_and(|plane| plane.lists(**fourcc, Modifier::LINEAR));
-    let formats = fourccs.iter().filter(listed);
-    let formats = formats.map(|&fourcc| FormatModifier { fourcc, modifier: Modifier::LINEAR, planes: 1 });
-    Constraints::of(formats.collect())
 }

@@ -26,7 +26,7 @@ impl Screen {
     ///
     /// # Errors
     /// The lowest plane lists none of them, or the driver refuses a framebuffer however its rows lie.
-    pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[Storage]) -> Result<Constraints> {
+    pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[&Storage]) -> Result<Constraints> {
         const OP: &str = "gathering constraints";
         let object = || format!("{}, {fourccs:?} {size}", self.card);
         let (smallest, largest) = self.frame_sizes();
@@ -65,9 +65,9 @@ impl Screen {
         Ok(found)
     }
 
-    fn memory_needs(&self, probes: &[Storage]) -> Result<MemoryNeeds> {
+    fn memory_needs(&self, probes: &[&Storage]) -> Result<MemoryNeeds> {
         let imports = |dmabuf: &Dmabuf| Gem::import(&self.card, dmabuf).is_ok();
-        let taken: Vec<&Storage> = probes.iter().filter(|probe| imports(&probe.shared.dmabuf)).collect();
+        let taken: Vec<&&Storage> = probes.iter().filter(|probe| imports(&probe.shared.dmabuf)).collect();
         let all = taken.len() == probes.len();
         let heaps = (!all).then(|| taken.iter().map(|probe| probe.heap.clone()).collect());
         let page = rustix::param::page_size() as u64;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::{Placement, Segments, Source};
 use crate::compare::counted;
+use crate::frame::Packed;
 use crate::observed::NotObservable;
 use crate::share::constraints::{Bytes, Constraints, MemoryNeeds};
 
@@ -110,14 +111,23 @@ fn bytes(placement: &Placement, constraints: &Constraints, checked: &mut Checked
         Ok(packed) if packed.end > size => {
             checked.breaks("size", format!("the frame ends at {} B; the buffer has {size} B", packed.end));
         }
-        Ok(packed) if size - packed.end < constraints.padding => {
-            let (behind, padding) = (size - packed.end, constraints.padding);
+        Ok(packed) if size - packed.end < touched(&packed, constraints) => {
+            let (behind, padding) = (size - packed.end, touched(&packed, constraints));
             checked.breaks("padding", format!("{behind} B lie behind the frame; {device} may touch {padding} B there"));
         }
         Ok(_) => {}
-        Err(_) if constraints.padding == 0 => {}
+        Err(_) if constraints.padding == 0 && constraints.rows_behind == 0 => {}
         Err(error) => checked.unseen("padding", format!("where the last plane ends is not known: {}", error.cause)),
     }
+}
+
+/// Bytes behind the last pixel that a device of `constraints` may touch.
+fn touched(packed: &Packed, constraints: &Constraints) -> u64 {
+    let rows = match constraints.rows_behind {
+        0 => 0,
+        rows => (packed.pitch - packed.row).saturating_add(packed.pitch.saturating_mul(rows.into())),
+    };
+    rows.saturating_add(constraints.padding)
 }
 
 /// Which heap it came from, and whether the CPU reaches it.

@@ -138,14 +138,15 @@ pub fn suits(agreement: &Agreement, offer: &Offer, party: &Party) -> Result<(), 
                 .zip(&rows)
                 .map(|(plane, (_, count))| u128::from(plane.offset) + u128::from(plane.pitch) * u128::from(*count));
             let behind = i128::from(*bytes) - ends.max().unwrap_or(0) as i128;
-            if behind < constraints.padding.into() {
-                let padding = constraints.padding;
+            let pitch = frame.planes.last().map_or(0, |plane| plane.pitch);
+            let padding = i128::from(constraints.padding) + i128::from(pitch) * i128::from(constraints.rows_behind);
+            if behind < padding {
                 broken.push(format!("touches {padding} B behind the last plane, where there are {behind} B"));
             }
         }
         // Only who made such storage knows where its planes end.
-        None if constraints.padding > 0 => {
-            broken.push(format!("touches {} B behind the last plane, whose end is not known", constraints.padding));
+        None if constraints.padding > 0 || constraints.rows_behind > 0 => {
+            broken.push("touches bytes behind the last plane, whose end is not known".to_owned());
         }
         None => {}
     }

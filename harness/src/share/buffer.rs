@@ -116,6 +116,11 @@ impl Buffer {
         &self.core.backing().wish
     }
 
+    /// Where its storage can come from.
+    pub fn heaps(&self) -> &Heaps {
+        &self.core.backing().heaps
+    }
+
     /// Who takes part.
     pub fn parties(&self) -> Vec<Party> {
         self.core.parties()

@@ -60,6 +60,8 @@ pub struct Constraints {
     pub offset_alignment: u64,
     /// Bytes that it may touch behind the end of the last plane.
     pub padding: u64,
+    /// Whole rows that it may touch behind the last row of the last plane, before [`Self::padding`].
+    pub rows_behind: u32,
     /// Size of the whole buffer, in bytes.
     pub size: Bytes,
     /// Where the memory may lie.
@@ -114,6 +116,7 @@ impl Constraints {
             pitch: Bytes::ANY,
             offset_alignment: 1,
             padding: 0,
+            rows_behind: 0,
             size: Bytes::ANY,
             memory: MemoryNeeds::ANY,
         }

@@ -44,7 +44,7 @@ impl Gpu {
     ///
     /// # Errors
     /// It imports none of them in this size, or the driver fails, or answers what no driver may answer.
-    pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[Storage]) -> Result<Constraints> {
+    pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[&Storage]) -> Result<Constraints> {
         let object = || self.device().object(format!("{fourccs:?} {size}"));
         let rule = RULES.iter().find(|rule| self.identity().device_name.contains(rule.device));
         let mut found = Constraints::of(Vec::new());
@@ -75,6 +75,7 @@ impl Gpu {
                 found.pitch.max = found.pitch.max.min(pitch.max);
                 found.offset_alignment = found.offset_alignment.max(needs.offset_alignment);
                 found.padding = found.padding.max(needs.padding);
+                found.rows_behind = found.rows_behind.max(needs.rows_behind);
                 types &= needs.types;
             }
         }
@@ -87,12 +88,12 @@ impl Gpu {
     }
 
     /// Which heaps' memory the device takes for an image that needs one of the memory types `types`.
-    fn memory_needs(&self, types: u32, probes: &[Storage]) -> MemoryNeeds {
-        let takes = |probe: &&Storage| {
+    fn memory_needs(&self, types: u32, probes: &[&Storage]) -> MemoryNeeds {
+        let takes = |probe: &&&Storage| {
             let offered = importable_types(self.device(), &probe.shared.dmabuf);
             offered.is_ok_and(|offered| offered & types != 0)
         };
-        let taken: Vec<&Storage> = probes.iter().filter(takes).collect();
+        let taken: Vec<&&Storage> = probes.iter().filter(takes).collect();
         let all = taken.len() == probes.len();
         // A device that is the CPU reaches memory as the CPU does.
         let cpu = self.identity().device_type == "cpu";
@@ -113,6 +114,7 @@ struct Linear<'g> {
 struct Needs {
     offset_alignment: u64,
     padding: u64,
+    rows_behind: u32,
     /// Mask of memory types.
     types: u32,
 }
@@ -183,7 +185,8 @@ impl Linear<'_> {
         })?;
         let needs = self.gpu.image_requirements(&image, true, object)?;
         let behind = needs.size.saturating_sub(pitch * u64::from(height));
-        let block = u64::from(height.next_multiple_of(rows) - height) * pitch;
-        Ok(Needs { offset_alignment: needs.alignment, padding: behind.max(block), types: needs.types })
+        let block = height.next_multiple_of(rows) - height;
+        let rows_behind = block.max(u32::try_from(behind / pitch.max(1)).unwrap_or(u32::MAX));
+        Ok(Needs { offset_alignment: needs.alignment, padding: behind % pitch.max(1), rows_behind, types: needs.types })
     }
 }

@@ -17,6 +17,8 @@ use super::instance::{Instance, VERSION, Validation, names as device_names};
 use super::messages::Message;
 use super::pipeline::Pipelines;
 use crate::error::{Cause, Error, Result};
+use crate::observed::NotObservable;
+use crate::placement;
 
 /// A Vulkan device, opened; clones are the same device.
 ///
@@ -75,6 +77,15 @@ impl Gpu {
     /// Which driver and device this is.
     pub fn identity(&self) -> &DriverIdentity {
         &self.0.device.identity
+    }
+
+    /// The device as the kernel's events name it, for what verdicts call `name`.
+    pub fn kernel_device(&self, name: String) -> placement::Device {
+        if self.identity().device_type == "cpu" {
+            return placement::Device::of_cpu(name);
+        }
+        let why = NotObservable(format!("Vulkan was not asked which device of the kernel {name} is"));
+        placement::Device { name, kernel: Err(why) }
     }
 
     /// Whether `other` is a clone of this one, and not the same device opened once more.

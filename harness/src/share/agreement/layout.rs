@@ -25,6 +25,8 @@ pub(super) enum Demand {
     OffsetAlignment(u64),
     /// So much is behind the end of the last plane.
     Padding(u64),
+    /// So many rows of the last plane's pitch are behind its end.
+    RowsBehind(u32),
     /// The size of the buffer is a multiple of this.
     SizeAlignment(u64),
     /// The size of the buffer is not less.
@@ -34,7 +36,7 @@ pub(super) enum Demand {
 }
 
 /// What `constraints` demand, without the frame.
-pub(super) fn demands(constraints: &Constraints) -> [Demand; 8] {
+pub(super) fn demands(constraints: &Constraints) -> [Demand; 9] {
     let Constraints { pitch, size, .. } = constraints;
     [
         Demand::PitchAlignment(pitch.alignment),
@@ -42,6 +44,7 @@ pub(super) fn demands(constraints: &Constraints) -> [Demand; 8] {
         Demand::PitchMax(pitch.max),
         Demand::OffsetAlignment(constraints.offset_alignment),
         Demand::Padding(constraints.padding),
+        Demand::RowsBehind(constraints.rows_behind),
         Demand::SizeAlignment(size.alignment),
         Demand::SizeMin(size.min),
         Demand::SizeMax(size.max),
@@ -60,6 +63,7 @@ pub(super) struct Together {
     pitch: Bytes,
     offset_alignment: u64,
     padding: u64,
+    rows_behind: u32,
     size_alignment: u128,
     size_min: u64,
     size_max: u64,
@@ -73,6 +77,7 @@ impl Together {
             pitch: Bytes::ANY,
             offset_alignment: 1,
             padding: 0,
+            rows_behind: 0,
             size_alignment: 1,
             size_min: 0,
             size_max: u64::MAX,
@@ -90,6 +95,7 @@ impl Together {
                 Demand::PitchMax(bytes) => self.pitch.max = self.pitch.max.min(bytes),
                 Demand::OffsetAlignment(bytes) => self.offset_alignment = self.offset_alignment.max(bytes),
                 Demand::Padding(bytes) => self.padding = self.padding.max(bytes),
+                Demand::RowsBehind(rows) => self.rows_behind = self.rows_behind.max(rows),
                 Demand::SizeAlignment(bytes) => self.size_alignment = common_multiple(self.size_alignment, bytes),
                 Demand::SizeMin(bytes) => self.size_min = self.size_min.max(bytes),
                 Demand::SizeMax(bytes) => self.size_max = self.size_max.min(bytes),
@@ -111,6 +117,8 @@ impl Together {
             end = offset + pitch * u128::from(*count);
             planes.push((offset, pitch));
         }
+        let last = planes.last().map_or(0, |(_, pitch)| *pitch);
+        end += last * u128::from(self.rows_behind);
         let bytes = round_up((end + u128::from(self.padding)).max(self.size_min.into()), self.size_alignment);
         Laid { planes, bytes }
     }

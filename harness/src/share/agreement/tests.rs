@@ -76,7 +76,7 @@ fn works(agreement: &Agreement, wish: &Wish, parties: &[Party], offers: &[Offer]
     }
     let planes = frame.planes.len();
     let does = |party: &Party| {
-        let Constraints { formats, smallest, largest, pitch, offset_alignment, padding, size, memory } =
+        let Constraints { formats, smallest, largest, pitch, offset_alignment, padding, rows_behind, size, memory } =
             &party.constraints;
         formats
             .iter()
@@ -89,7 +89,7 @@ fn works(agreement: &Agreement, wish: &Wish, parties: &[Party], offers: &[Offer]
                 .planes
                 .iter()
                 .all(|plane| bytes_do(pitch, plane.pitch) && plane.offset.is_multiple_of(*offset_alignment))
-            && end + padding <= *bytes
+            && end + padding + u64::from(*rows_behind) * frame.planes.last().map_or(0, |plane| plane.pitch) <= *bytes
             && bytes_do(size, *bytes)
             && offers.iter().any(|offer| offer.heap == *heap && memory_does(memory, *bytes, offer))
     };
@@ -180,15 +180,16 @@ fn small_formats() -> impl Strategy<Value = Vec<FormatModifier>> {
 
 fn small_party() -> impl Strategy<Value = Constraints> {
     let bounds = (1..3u32, 1..3u32, 2..6u32, 2..6u32);
-    let rest = (select(vec![1, 1, 2, 4, 8]), 0..6u64);
+    let rest = (select(vec![1, 1, 2, 4, 8]), 0..6u64, 0..2u32);
     (small_formats(), bounds, small_bytes(), rest, small_bytes(), small_memory()).prop_map(
-        |(formats, (w, h, wider, higher), pitch, (offset_alignment, padding), size, memory)| Constraints {
+        |(formats, (w, h, wider, higher), pitch, (offset_alignment, padding, rows_behind), size, memory)| Constraints {
             formats,
             smallest: px(w, h),
             largest: px(wider, higher),
             pitch,
             offset_alignment,
             padding,
+            rows_behind,
             size,
             memory,
         },
@@ -257,6 +258,7 @@ fn any_party() -> impl Strategy<Value = Party> {
                 pitch: if odd[2] { pitch } else { valid.pitch },
                 offset_alignment: if odd[3] { offset_alignment } else { valid.offset_alignment },
                 padding: if odd[4] { padding } else { valid.padding },
+                rows_behind: if odd[4] { padding as u32 } else { valid.rows_behind },
                 size: if odd[5] { size } else { valid.size },
                 memory,
             };
