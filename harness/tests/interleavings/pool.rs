@@ -107,16 +107,16 @@ fn watch(mut reader: Reader<Canvas>, last: u64, check: impl Fn(&Looking<Canvas>)
     }
 }
 
-/// One draws, two watch, and two buffers have to do.
+/// One draws and two watch; each sees the frames that were shown, whole, in their order, and the last one.
 fn one_draws_and_two_watch(limits: Limits, memory: usize) {
     explore(move || {
         let (pool, live) = pool(limits, memory);
-        let readers: Vec<_> = ["one", "two"]
-            .map(|who| {
-                let reader = pool.reader(who);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let reader = pool.reader("watcher");
                 thread::spawn(move || watch(reader, 3, |looking| assert_eq!(looking.look(), looking.frame())))
             })
-            .into();
+            .collect();
         let mut own = pool.reader("drawer");
         for picture in 1..=3 {
             assert_eq!(draw_and_show(&pool, picture), picture);
@@ -156,7 +156,18 @@ fn giving_up_buffers_takes_none_from_anybody() {
 /// What one gives up is memory for another, who may have been refused it just before.
 #[test]
 fn memory_that_was_given_up_is_there_for_the_next() {
-    one_draws_and_two_watch(Limits::on_demand(3, std::time::Duration::ZERO), 2);
+    let limits = Limits::on_demand(3, std::time::Duration::ZERO);
+    one_draws_and_two_watch(limits, 2);
+    // One who looks once, so that nothing but its memory is heard of it afterwards.
+    explore(move || {
+        let (pool, _) = pool(limits, 2);
+        let mut reader = pool.reader("passer-by");
+        let passer_by = thread::spawn(move || in_time(reader.next(SOON)).map(|looking| looking.look()));
+        for picture in 1..=3 {
+            assert_eq!(draw_and_show(&pool, picture), picture);
+        }
+        passer_by.join().unwrap();
+    });
 }
 
 #[test]
