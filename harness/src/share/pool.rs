@@ -181,7 +181,7 @@ impl<T> State<T> {
         self.report.needed = self.report.needed.max(used);
     }
 
-    /// Takes out the buffers that were free for long. They are dropped by the caller, without the lock.
+    /// Takes out the buffers that were free for long. [`Shared::give_up`] is for the caller to do, without the lock.
     fn idle(&mut self, limits: &Limits) -> Vec<Arc<T>> {
         let mut out = Vec::new();
         while self.slots.len() > limits.least {
@@ -189,7 +189,6 @@ impl<T> State<T> {
             let Some(number) = self.slots.iter().find(|(_, slot)| old(slot)).map(|(number, _)| *number) else { break };
             out.extend(self.slots.remove(&number).map(|slot| slot.buffer));
         }
-        self.report.left += out.len();
         out
     }
 
@@ -267,6 +266,7 @@ impl<T> Pool<T> {
                 return Ok(self.drawing(state, slot, buffer, wait));
             }
             if wait.may_grow(&state, &self.shared.limits) {
+                let left = state.report.left;
                 let made;
                 (state, made) = self.shared.make(state);
                 match made {
@@ -278,7 +278,7 @@ impl<T> Pool<T> {
                     // Without any buffer none could come back.
                     Err(error) if no_memory(&error) && !state.slots.is_empty() => {
                         state.report.refused += 1;
-                        wait.refused = Some((state.slots.len(), error));
+                        wait.refused = Some((left, error));
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -305,15 +305,13 @@ impl<T> Pool<T> {
                 break state.join(buffer.clone());
             }
             if let Some((slot, _)) = state.freshest() {
-                replaced = state.slots.remove(&slot);
-                state.report.left += 1;
+                replaced = state.slots.remove(&slot).map(|slot| slot.buffer);
                 break state.join(buffer.clone());
             }
             state = self.shared.wait(state, &mut wait)?;
         };
         let drawing = self.drawing(state, slot, buffer, wait);
-        // Without the lock: giving up memory takes time.
-        drop(replaced);
+        self.shared.give_up(replaced.into_iter().collect());
         Ok(drawing)
     }
 
@@ -329,9 +327,7 @@ impl<T> Pool<T> {
     pub fn trim(&self) -> usize {
         let idle = self.shared.lock().idle(&self.shared.limits);
         let count = idle.len();
-        if count > 0 {
-            self.shared.changed.notify_all();
-        }
+        self.shared.give_up(idle);
         count
     }
 
@@ -350,8 +346,8 @@ impl<T> Pool<T> {
         wait.count(&mut state.report);
         let idle = state.idle(&self.shared.limits);
         drop(state);
-        drop(idle);
-        Drawing { pool: self.clone(), slot, buffer, shown: false }
+        self.shared.give_up(idle);
+        Drawing { buffer, lease: DrawingLease { pool: self.clone(), slot, shown: false } }
     }
 }
 
@@ -402,7 +398,17 @@ impl<T> Shared<T> {
         let idle = state.idle(&self.limits);
         drop(state);
         self.changed.notify_all();
-        drop(idle);
+        self.give_up(idle);
+    }
+
+    /// Drops `buffers` without the lock, since that takes time. Whoever was refused memory before may have it now.
+    fn give_up(&self, buffers: Vec<Arc<T>>) {
+        let count = buffers.len();
+        if count > 0 {
+            drop(buffers);
+            self.lock().report.left += count;
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -424,7 +430,7 @@ struct Wait<'w> {
     patience: Duration,
     deadline: Instant,
     waited: bool,
-    /// There was no memory for one more than so many.
+    /// There was no memory for one more when so many had left.
     refused: Option<(usize, ShareError)>,
 }
 
@@ -436,7 +442,7 @@ impl<'w> Wait<'w> {
 
     /// Whether another buffer may be made now. Where there was no memory for it, only once one has left.
     fn may_grow<T>(&self, state: &State<T>, limits: &Limits) -> bool {
-        let hopeless = self.refused.as_ref().is_some_and(|(live, _)| state.slots.len() >= *live);
+        let hopeless = self.refused.as_ref().is_some_and(|(left, _)| state.report.left == *left);
         !state.making && state.slots.len() < limits.most && !hopeless
     }
 
@@ -489,9 +495,14 @@ impl<T> fmt::Debug for Pool<T> {
 /// A buffer that its holder alone draws into. Dropped, it is free again, and nothing was drawn.
 #[must_use = "a buffer that is not drawn into is free again"]
 pub struct Drawing<T> {
+    // Let go of before the lease ends, so that a buffer that leaves the pool then is gone.
+    buffer: Arc<T>,
+    lease: DrawingLease<T>,
+}
+
+struct DrawingLease<T> {
     pool: Pool<T>,
     slot: usize,
-    buffer: Arc<T>,
     /// It was shown, and the slot may be anybody's by now.
     shown: bool,
 }
@@ -499,15 +510,15 @@ pub struct Drawing<T> {
 impl<T> Drawing<T> {
     /// What was drawn is the current frame from now on; says its number, which counts from 1.
     pub fn show(mut self) -> u64 {
-        self.shown = true;
-        let shared = &self.pool.shared;
+        self.lease.shown = true;
+        let shared = &self.lease.pool.shared;
         let mut state = shared.lock();
         state.report.shown += 1;
         let frame = state.report.shown;
-        if let Some(slot) = state.slots.get_mut(&self.slot) {
+        if let Some(slot) = state.slots.get_mut(&self.lease.slot) {
             slot.used = Use::Shown(Shown { frame, seen: false, readers: BTreeMap::new() });
         }
-        if let Some(before) = state.current.replace(self.slot)
+        if let Some(before) = state.current.replace(self.lease.slot)
             && let Some(Slot { used: Use::Shown(shown), .. }) = state.slots.get(&before)
         {
             let (seen, looked_at) = (shown.seen, !shown.readers.is_empty());
@@ -516,7 +527,7 @@ impl<T> Drawing<T> {
                 state.free(before);
             }
         }
-        // Those who wait for the frame and those who wait for the buffer of the last one are told as the guard goes.
+        // Those who wait for the frame and those who wait for the buffer of the last one are told as the lease ends.
         drop(state);
         frame
     }
@@ -530,7 +541,7 @@ impl<T> Deref for Drawing<T> {
     }
 }
 
-impl<T> Drop for Drawing<T> {
+impl<T> Drop for DrawingLease<T> {
     fn drop(&mut self) {
         self.pool.shared.give_back(self.slot, |_| !self.shown);
     }
@@ -538,7 +549,7 @@ impl<T> Drop for Drawing<T> {
 
 impl<T> fmt::Debug for Drawing<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drawing").field("slot", &self.slot).finish_non_exhaustive()
+        f.debug_struct("Drawing").field("slot", &self.lease.slot).finish_non_exhaustive()
     }
 }
 
@@ -603,18 +614,23 @@ impl<T> Reader<T> {
         let (frame, buffer) = (shown.frame, buffer.clone());
         self.skipped += frame.saturating_sub(self.seen + 1);
         self.seen = frame;
-        Some(Looking { pool: self.pool.clone(), slot, lease, frame, buffer })
+        Some(Looking { frame, buffer, lease: LookingLease { pool: self.pool.clone(), slot, lease } })
     }
 }
 
 /// A frame that its holder looks at: until it is dropped, nobody draws into the buffer.
 #[must_use = "who does not look at a frame need not hold it"]
 pub struct Looking<T> {
+    frame: u64,
+    // Let go of before the lease ends, so that a buffer that leaves the pool then is gone.
+    buffer: Arc<T>,
+    lease: LookingLease<T>,
+}
+
+struct LookingLease<T> {
     pool: Pool<T>,
     slot: usize,
     lease: usize,
-    frame: u64,
-    buffer: Arc<T>,
 }
 
 impl<T> Looking<T> {
@@ -632,7 +648,7 @@ impl<T> Deref for Looking<T> {
     }
 }
 
-impl<T> Drop for Looking<T> {
+impl<T> Drop for LookingLease<T> {
     fn drop(&mut self) {
         let (slot, lease) = (self.slot, self.lease);
         self.pool.shared.give_back(slot, |state| {
@@ -646,6 +662,6 @@ impl<T> Drop for Looking<T> {
 
 impl<T> fmt::Debug for Looking<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Looking").field("frame", &self.frame).field("slot", &self.slot).finish_non_exhaustive()
+        f.debug_struct("Looking").field("frame", &self.frame).field("slot", &self.lease.slot).finish_non_exhaustive()
     }
 }

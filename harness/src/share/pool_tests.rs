@@ -80,7 +80,10 @@ fn where_there_is_no_memory_the_next_buffer_is_the_one_that_comes_back() {
         }
         let waiting = std::thread::scope(|scope| {
             let waiting = scope.spawn(|| pool.draw("gpu_b", LATE).map(|drawing| *drawing));
-            std::thread::sleep(SOON);
+            let asked = Instant::now();
+            while pool.report().refused < 2 && asked.elapsed() < LATE {
+                std::thread::yield_now();
+            }
             drop(second);
             waiting.join().expect("no panic")
         });
@@ -88,7 +91,7 @@ fn where_there_is_no_memory_the_next_buffer_is_the_one_that_comes_back() {
         drop(first);
         let report = pool.report();
         assert_eq!((report.live, report.needed, report.refused, report.waits), (2, 2, 2, 2), "{report}");
-        assert!(report.waited >= SOON, "{report}");
+        assert!((SOON..LATE).contains(&report.waited), "{report}");
     }
 }
 
@@ -132,7 +135,6 @@ fn what_is_not_needed_for_long_is_given_up_and_what_is_used_stays() {
     let (pool, live) = pool(Limits { least: 1, most: 4, idle: SOON }, 4).expect("memory for four");
     let burst: Vec<_> = (0..4).map(|_| pool.draw("gpu_a", SOON).expect("four")).collect();
     drop(burst);
-    assert_eq!((pool.trim(), live.load(SeqCst)), (0, 4), "given up at once");
     std::thread::sleep(SOON * 2);
     // One is in use, and what else there is has been free for too long.
     let drawing = pool.draw("gpu_a", SOON).expect("four");

@@ -107,16 +107,16 @@ fn watch(mut reader: Reader<Canvas>, last: u64, check: impl Fn(&Looking<Canvas>)
     }
 }
 
-/// One draws, two watch, and two buffers have to do.
+/// One draws and two watch; each sees the frames that were shown, whole, in their order, and the last one.
 fn one_draws_and_two_watch(limits: Limits, memory: usize) {
     explore(move || {
         let (pool, live) = pool(limits, memory);
-        let readers: Vec<_> = ["one", "two"]
-            .map(|who| {
-                let reader = pool.reader(who);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let reader = pool.reader("watcher");
                 thread::spawn(move || watch(reader, 3, |looking| assert_eq!(looking.look(), looking.frame())))
             })
-            .into();
+            .collect();
         let mut own = pool.reader("drawer");
         for picture in 1..=3 {
             assert_eq!(draw_and_show(&pool, picture), picture);
@@ -153,6 +153,23 @@ fn giving_up_buffers_takes_none_from_anybody() {
     one_draws_and_two_watch(Limits::on_demand(3, std::time::Duration::ZERO), 8);
 }
 
+/// What one gives up is memory for another, who may have been refused it just before.
+#[test]
+fn memory_that_was_given_up_is_there_for_the_next() {
+    let limits = Limits::on_demand(3, std::time::Duration::ZERO);
+    one_draws_and_two_watch(limits, 2);
+    // One who looks once, so that nothing but its memory is heard of it afterwards.
+    explore(move || {
+        let (pool, _) = pool(limits, 2);
+        let mut reader = pool.reader("passer-by");
+        let passer_by = thread::spawn(move || in_time(reader.next(SOON)).map(|looking| looking.look()));
+        for picture in 1..=3 {
+            assert_eq!(draw_and_show(&pool, picture), picture);
+        }
+        passer_by.join().unwrap();
+    });
+}
+
 #[test]
 fn several_that_draw_wait_for_each_other() {
     explore(|| {
@@ -177,11 +194,10 @@ fn several_that_draw_wait_for_each_other() {
     });
 }
 
-/// One buffer goes round: whoever gives it back without having shown it wakes the next.
-#[test]
-fn a_buffer_that_was_not_shown_comes_back() {
-    explore(|| {
-        let (pool, _) = pool(Limits::fixed(1), 1);
+/// One buffer goes round, made before or by the first who asks: whoever gives it back, not shown, wakes the next.
+fn one_buffer_for_three(limits: Limits) {
+    explore(move || {
+        let (pool, _) = pool(limits, 8);
         let drawers: Vec<_> = (1..=3)
             .map(|picture| {
                 let pool = pool.clone();
@@ -193,8 +209,19 @@ fn a_buffer_that_was_not_shown_comes_back() {
             })
             .collect();
         drawers.into_iter().for_each(|drawer| drawer.join().unwrap());
-        assert_eq!((pool.report().live, pool.report().shown), (1, 0));
+        let report = pool.report();
+        assert_eq!((report.live, report.needed, report.shown), (1, 1, 0), "{report}");
     });
+}
+
+#[test]
+fn a_buffer_that_was_not_shown_comes_back() {
+    one_buffer_for_three(Limits::fixed(1));
+}
+
+#[test]
+fn who_asks_at_once_makes_no_buffer_too_many() {
+    one_buffer_for_three(Limits::on_demand(1, FOR_EVER));
 }
 
 #[test]
