@@ -3,7 +3,7 @@
 //! Nothing here opens a device or runs a body. Names are a function of the source alone, so that listing
 //! cases touches no device and a name means the same claim on every machine.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -83,6 +83,31 @@ impl fmt::Display for Need {
         }
     }
 }
+
+/// A way in which the harness sees what a device did, in addition to the readers that a case asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observer {
+    /// Vulkan's validation layer.
+    Validation,
+    /// The screen's writeback.
+    Writeback,
+    /// The screen's CRC.
+    Crc,
+}
+
+impl fmt::Display for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Observer::Validation => "validation",
+            Observer::Writeback => "writeback",
+            Observer::Crc => "crc",
+        })
+    }
+}
+
+/// Who did not see a case, and why not.
+pub type Unobserved = BTreeMap<Observer, String>;
 
 /// A defect that is known of one device, and how it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +191,8 @@ pub struct CaseNotes {
     pub blessed: Vec<String>,
     /// Objections that were raised between the case before and this one, and are no fault of this one.
     pub before: Vec<String>,
+    /// Who could not see what the case did, and why.
+    pub unobserved: Unobserved,
 }
 
 /// The devices and facilities that bodies work with; one per worker process, kept over many cases.

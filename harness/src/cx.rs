@@ -7,7 +7,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Role, Trouble};
+use crate::case::{
+    Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Observer, Outcome, Role, Trouble, Unobserved,
+};
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
 use crate::devices::{Devices, Unplayed};
@@ -24,7 +26,7 @@ use crate::peer::Peer;
 use crate::picture::Picture;
 use crate::png;
 use crate::udmabuf;
-use crate::vk::{Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
+use crate::vk::{Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span, Validation};
 
 mod needs;
 
@@ -150,6 +152,7 @@ struct Running {
     disagreed: Vec<Finding>,
     blessed: Vec<String>,
     said_before: Vec<String>,
+    unobserved: Unobserved,
     concluded: bool,
 }
 
@@ -160,7 +163,11 @@ impl Cx {
     /// A skip that says why there is none; a case that names the role has been skipped before. A finding if there may be
     /// one that does not open.
     pub fn gpu(&mut self, role: Role) -> Result<Gpu, Trouble> {
-        Ok(self.devices.gpu(role)?)
+        let gpu = self.devices.gpu(role)?;
+        if gpu.identity().validation == Validation::Off {
+            self.case.unobserved.insert(Observer::Validation, Validation::why_off().to_owned());
+        }
+        Ok(gpu)
     }
 
     /// The device of [`Self::gpu`] once more, through an instance of its own.
@@ -416,7 +423,7 @@ impl Cx {
                 let target = Target { picture: expected.to(actual.fourcc)?, before };
                 self.sees_within("screen (writeback)", &target, &actual, &tolerance, &Suspects::default())?;
             }
-            Err(why) => self.fact("writeback", why),
+            Err(why) => self.unobserved(Observer::Writeback, why),
         }
         match shown.crc {
             Ok(crc) => {
@@ -426,7 +433,7 @@ impl Cx {
                 let target = if is_vkms { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(layers)? };
                 self.equals("screen (CRC)", Values(target), Values(crc.values));
             }
-            Err(why) => self.fact("CRC", why),
+            Err(why) => self.unobserved(Observer::Crc, why),
         }
         let Recoveries { woken, repeated } = shown.recoveries;
         if woken + repeated > 0 {
@@ -440,6 +447,11 @@ impl Cx {
         } else {
             Err(Trouble::Skip("the screen has neither writeback nor CRC: nobody can see what it shows".to_owned()))
         }
+    }
+
+    fn unobserved(&mut self, observer: Observer, why: NotObservable) {
+        self.case.unobserved.insert(observer, why.to_string());
+        self.fact("not observed", format!("{observer}: {why}"));
     }
 
     /// The CRC of the targets shown from dumb buffers.
@@ -542,6 +554,7 @@ impl Bench for Cx {
             findings: unconcluded.into_iter().chain(unreported).chain(objections).collect(),
             blessed: case.blessed,
             before: case.said_before,
+            unobserved: case.unobserved,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{DeviceIdentity, Role};
+use crate::case::{DeviceIdentity, Role, Unobserved};
 use crate::verdict::{Try, Verdict};
 
 /// The version of the schema below. It grows by one when a field changes its meaning or goes; a new field keeps it.
@@ -157,6 +157,9 @@ pub struct CaseReport {
     pub allowed: Option<bool>,
     /// Golden images that the case wrote.
     pub blessed: Vec<String>,
+    /// Who could not see what the case did, and why; the verdict is that of the others.
+    #[serde(default, skip_serializing_if = "Unobserved::is_empty")]
+    pub unobserved: Unobserved,
     /// The command that runs this case alone.
     pub again: String,
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{DeviceIdentity, GoldenMode, Role};
+use crate::case::{DeviceIdentity, GoldenMode, Role, Unobserved};
 use crate::verdict::Verdict;
 
 /// The longest answer that the supervisor reads, in bytes; a longer line is no answer.
@@ -67,4 +67,7 @@ pub struct Done {
     /// What was objected to between the case before and this one.
     #[serde(default)]
     pub before: Vec<String>,
+    /// Who could not see it.
+    #[serde(default)]
+    pub unobserved: Unobserved,
 }

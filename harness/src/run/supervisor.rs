@@ -13,7 +13,7 @@ use super::link::{Ending, Link};
 use super::millis;
 use super::protocol::Hello;
 use super::stop::Stop;
-use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Role};
+use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Role, Unobserved};
 use crate::kernel::{Command, Kernel};
 use crate::report::{CaseReport, ReportDir, Side};
 use crate::verdict::{self, Try, Verdict};
@@ -86,6 +86,7 @@ struct Attempt {
     kernel_log: Vec<String>,
     output: String,
     blessed: Vec<String>,
+    unobserved: Unobserved,
 }
 
 impl Supervisor {
@@ -207,6 +208,7 @@ impl Supervisor {
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
                     blessed: done.blessed,
+                    unobserved: done.unobserved,
                 };
                 return Tried::Ended(Some(link), Box::new(attempt));
             }
@@ -228,6 +230,7 @@ impl Supervisor {
                 kernel_log,
                 output: link.output_text(),
                 blessed: Vec::new(),
+                unobserved: Unobserved::new(),
             }),
         )
     }
@@ -276,6 +279,7 @@ impl Supervisor {
                 .collect(),
             allowed: None,
             blessed: first.blessed,
+            unobserved: first.unobserved,
             again: format!("{} {}", self.settings.again, case.name),
         }
     }
@@ -305,6 +309,7 @@ fn died_at_the_start(how: &str) -> Attempt {
         kernel_log: Vec::new(),
         output: String::new(),
         blessed: Vec::new(),
+        unobserved: Unobserved::new(),
     }
 }
 

@@ -148,6 +148,7 @@ fn run_case<B: Bench>(
         kernel_log,
         blessed: notes.blessed,
         before: notes.before,
+        unobserved: notes.unobserved,
     }
 }
 
