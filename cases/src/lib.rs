@@ -7,6 +7,7 @@
 use handover::case::Cases;
 use handover::cx::Cx;
 
+mod bounds;
 mod queries;
 mod render;
 mod scanout;
@@ -20,6 +21,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     screen::register(cases);
     scanout::register(cases);
     vulkan::register(cases);
+    bounds::register(cases);
     queries::register(cases);
     render::register(cases);
     writeback::register(cases);
