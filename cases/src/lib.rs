@@ -7,6 +7,7 @@
 use handover::case::Cases;
 use handover::cx::Cx;
 
+mod bounds;
 mod heaps;
 mod kernel;
 mod queries;
@@ -23,6 +24,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     screen::register(cases);
     scanout::register(cases);
     vulkan::register(cases);
+    bounds::register(cases);
     queries::register(cases);
     heaps::register(cases);
     kernel::register(cases);

@@ -85,6 +85,31 @@ impl fmt::Display for Need {
     }
 }
 
+/// A way in which the harness sees what a device did, in addition to the readers that a case asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witness {
+    /// Vulkan's validation layer.
+    Validation,
+    /// The screen's writeback.
+    Writeback,
+    /// The screen's CRC.
+    Crc,
+}
+
+impl fmt::Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Witness::Validation => "validation",
+            Witness::Writeback => "writeback",
+            Witness::Crc => "crc",
+        })
+    }
+}
+
+/// Who did not see a case, and why not.
+pub type Unobserved = BTreeMap<Witness, String>;
+
 /// A defect that is known of one device, and how it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -176,6 +201,9 @@ pub struct Record {
     pub blessed: Vec<String>,
     /// Every mapping, as the kernel showed it, in the order in which they ended.
     pub mappings: Vec<MappingRecord>,
+    /// Who could not see what the case did, and why; the verdict is that of the others.
+    #[serde(default, skip_serializing_if = "Unobserved::is_empty")]
+    pub unobserved: Unobserved,
     /// What was measured, by name with its unit: `stall_ms`.
     pub figures: BTreeMap<String, f64>,
 }

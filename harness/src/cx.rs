@@ -9,7 +9,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::case::{Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Trouble};
+use crate::case::{
+    Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Trouble, Witness,
+};
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
 use crate::devices::{Devices, Unplayed};
@@ -34,7 +36,7 @@ use crate::share::constraints::Constraints;
 use crate::share::core::Access;
 use crate::share::heap::{Heap, Heaps, Storage};
 use crate::share::heaps::Kind;
-use crate::vk::{Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span};
+use crate::vk::{Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span, Validation};
 
 mod needs;
 mod sharing;
@@ -172,7 +174,11 @@ impl Cx {
     /// A skip that says why there is none; a case that names the role has been skipped before. A finding if there may be
     /// one that does not open.
     pub fn gpu(&mut self, role: Role) -> Result<Gpu, Trouble> {
-        Ok(self.devices.gpu(role)?)
+        let gpu = self.devices.gpu(role)?;
+        if gpu.identity().validation == Validation::Off {
+            self.case.record.unobserved.insert(Witness::Validation, Validation::why_off().to_owned());
+        }
+        Ok(gpu)
     }
 
     /// The device of [`Self::gpu`] once more, through an instance of its own.
@@ -488,7 +494,7 @@ impl Cx {
                 let target = Target { picture: expected.to(actual.fourcc)?, before };
                 self.sees_within("screen (writeback)", &target, &actual, &tolerance, &Suspects::default())?;
             }
-            Err(why) => self.fact("writeback", why),
+            Err(why) => self.unobserved(Witness::Writeback, why),
         }
         match shown.crc {
             Ok(crc) => {
@@ -498,7 +504,7 @@ impl Cx {
                 let target = if is_vkms { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(layers)? };
                 self.equals("screen (CRC)", Values(target), Values(crc.values));
             }
-            Err(why) => self.fact("CRC", why),
+            Err(why) => self.unobserved(Witness::Crc, why),
         }
         let Recoveries { woken, repeated } = shown.recoveries;
         if woken + repeated > 0 {
@@ -512,6 +518,11 @@ impl Cx {
         } else {
             Err(Trouble::Skip("the screen has neither writeback nor CRC: nobody can see what it shows".to_owned()))
         }
+    }
+
+    fn unobserved(&mut self, witness: Witness, why: NotObservable) {
+        self.case.record.unobserved.insert(witness, why.to_string());
+        self.fact("not observed", format!("{witness}: {why}"));
     }
 
     /// The CRC of the targets shown from dumb buffers.

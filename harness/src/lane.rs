@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::case::Role;
+use crate::case::{Role, Witness};
 use crate::report::{CaseReport, Machine};
 use crate::verdict::Verdict;
 
@@ -56,6 +56,9 @@ pub struct Lane {
     /// Cases that must get a verdict other than skip; `*` stands for any text.
     #[serde(default)]
     pub must_run: Vec<String>,
+    /// Who must have seen every case that passes and in which it can have a part.
+    #[serde(default)]
+    pub must_observe: Vec<Witness>,
     /// Skips that are no finding.
     #[serde(default)]
     pub may_skip: Vec<MaySkip>,
@@ -248,6 +251,7 @@ mod tests {
             ("on = \"host\"\nmust_runn = []", "expected one of"),
             ("on = \"moon\"", "`sandbox`"),
             ("on = \"host\"\n[devices]\ngpu_c = \"x\"", "`gpu_b`"),
+            ("on = \"host\"\nmust_observe = [\"x\"]", "`writeback`"),
             ("on = \"host\"\njobs = 0", "at least 1"),
             ("on = \"host\"\n[[may_skip]]\ncase = \"*\"\nreason = \"\"\nbecause = \"\"", "empty `reason`"),
         ] {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::case::{CaseInfo, GoldenMode};
+use crate::case::{CaseInfo, GoldenMode, Witness};
 use crate::golden::Goldens;
 use crate::junit;
 use crate::kernel::{Command, Kernel};
@@ -190,9 +190,19 @@ impl Session {
         let seen = self.supervisor.finish();
         let interrupted = self.stop.is_stopped();
         let machine = self.machine_of(&seen);
+        let mut notes = seen.notes;
         let mut problems = Vec::new();
+        for ((observer, why), names) in unobserved(&cases) {
+            let said = format!("{observer} saw nothing of {} cases that did not fail: {why}", names.len());
+            match &self.lane {
+                Some(lane) if lane.must_observe.contains(&observer) => {
+                    problems.push(format!("{said}; lane {} demands it; the first is {}", lane.name, names[0]));
+                }
+                _ => notes.push(said),
+            }
+        }
         if seen.broken.is_none() && !interrupted {
-            problems = self.problems(&machine, names, &cases);
+            problems.extend(self.problems(&machine, names, &cases));
         }
         problems.extend(seen.problems);
         Report {
@@ -209,7 +219,7 @@ impl Session {
             interrupted,
             error: seen.broken,
             problems,
-            notes: seen.notes,
+            notes,
             cases,
         }
     }
@@ -262,6 +272,17 @@ impl Session {
         }
         problems
     }
+}
+
+/// The cases that did not fail but that one of the harness's observers could not see, by observer and reason.
+fn unobserved(cases: &[CaseReport]) -> BTreeMap<(Witness, &str), Vec<&str>> {
+    let mut by_reason: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for case in cases.iter().filter(|case| matches!(case.verdict, Verdict::Pass | Verdict::Known)) {
+        for (observer, why) in &case.record.unobserved {
+            by_reason.entry((*observer, why.as_str())).or_default().push(&case.name);
+        }
+    }
+    by_reason
 }
 
 /// How many processors this process may use.

@@ -50,6 +50,16 @@ impl Validation {
     }
 }
 
+impl Validation {
+    /// Why no layer is on, where none is.
+    pub fn why_off() -> &'static str {
+        match Self::from_environment() {
+            Ok(Self::Off) => "HANDOVER_VALIDATION is 0",
+            _ => "VK_LAYER_KHRONOS_validation is not installed",
+        }
+    }
+}
+
 impl fmt::Display for Validation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
