@@ -10,6 +10,8 @@ use handover::cx::Cx;
 mod bounds;
 mod heaps;
 mod kernel;
+mod pipe;
+mod pool;
 mod queries;
 mod render;
 mod scanout;
@@ -31,4 +33,6 @@ pub fn register(cases: &mut Cases<Cx>) {
     render::register(cases);
     writeback::register(cases);
     sharing::register(cases);
+    pool::register(cases);
+    pipe::register(cases);
 }

@@ -10,6 +10,7 @@ use handover::share::constraints::{Bytes, Constraints, MemoryNeeds, Party};
 use handover::share::heap::Heaps;
 use handover::share::heaps::Kind;
 use handover::share::refused::ShareError;
+use handover::share::serve::{Limits as ServiceLimits, Service};
 
 mod model;
 mod peers;
@@ -86,6 +87,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::others_go_on_when_storage_can_not_move", others_go_on);
     cases.add("sharing::a_map_waits_for_a_move_and_sees_new_storage", a_map_waits);
     cases.add("sharing::a_cpu_mmap_is_never_stale", mmap_is_never_stale);
+    cases.add("sharing::every_step_survives_a_lack_of_files", survives_lack_of_files);
     cases.add("sharing::a_cpu_mmap_keeps_its_layout", mmap_keeps_its_layout);
     peers::register(cases);
     for seed in 0..4 {
@@ -515,6 +517,43 @@ fn mmap_keeps_its_layout(cx: &mut Cx) -> Outcome {
     drop(mmap);
     let granted = buffer.attach(wide());
     cx.equals("the attach afterwards", true, granted.is_ok());
+    cx.agree()
+}
+
+/// With 0, 1, 2 … files left, whichever step fails says so, and leaves nothing behind; with enough, none fails.
+fn survives_lack_of_files(cx: &mut Cx) -> Outcome {
+    let heaps = heaps(cx, UDMABUF, SYSTEM)?;
+    let before = (cx.open_files()?, cx.dmabufs()?);
+    let steps = |heaps: Heaps| -> Result<(), ShareError> {
+        let buffer = Buffer::export(wish(), heaps);
+        let mmap = buffer.mmap("cpu mmap")?;
+        mmap.access(Access::Write)?.write(0, &[1, 2, 3, 4])?;
+        let strict = buffer.attach(only("system"))?;
+        let mapping = strict.map(Access::Read)?;
+        let mut bytes = [0; 4];
+        mapping.shared().dmabuf.map()?.read_into(0, &mut bytes)?;
+        let (service, socket) = Service::start(&buffer, "peer", ServiceLimits::default())?;
+        drop((socket, service));
+        if bytes == [1, 2, 3, 4] { Ok(()) } else { Err(ShareError::StillMapped(format!("{bytes:?} came back"))) }
+    };
+    let mut failures = 0;
+    for left in 0..40 {
+        let done = cx.with_files_left(left, |_| steps(heaps.clone()))?;
+        let after = (cx.open_files()?, cx.dmabufs()?);
+        cx.equals(format!("files and dma-bufs with {left} files left"), Counts(before), Counts(after));
+        match done {
+            Ok(()) => break,
+            Err(error) => {
+                failures += 1;
+                let clear = error.to_string().contains("EMFILE");
+                cx.claim("the error", clear, || Finding::new(format!("with {left} files left it says: {error}")));
+            }
+        }
+    }
+    cx.claim("steps that failed", (4..39).contains(&failures), || {
+        Finding::new(format!("{failures} numbers of files were too few; each of some steps needs one"))
+    });
+    cx.figure("walked", f64::from(failures));
     cx.agree()
 }
 

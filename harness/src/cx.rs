@@ -38,6 +38,7 @@ use crate::share::heap::{Heap, Heaps, Storage};
 use crate::share::heaps::Kind;
 use crate::vk::{Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span, Validation};
 
+mod limits;
 mod needs;
 mod sharing;
 mod watch;
@@ -572,6 +573,17 @@ impl Cx {
     /// Saves target, actual and their difference among the case's artifacts.
     fn save(&self, reader: &str, target: &Picture, actual: &Picture) -> Result<()> {
         png::save_difference(target, actual, &self.folder_for(reader)?).map(drop)
+    }
+
+    /// Saves `text` among the case's artifacts as `name`.
+    ///
+    /// # Errors
+    /// The directory can't be written.
+    pub fn save_text(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.case.artifacts.join(name);
+        std::fs::create_dir_all(&self.case.artifacts)
+            .and_then(|()| std::fs::write(&path, text))
+            .map_err(|error| Error::new("writing an artifact", path.display().to_string(), error))
     }
 
     /// The folder for the images of `reader`.

@@ -63,6 +63,7 @@ pub mod pattern;
 pub mod peer;
 pub mod picture;
 pub mod placement;
+pub mod plot;
 pub mod png;
 pub mod prelude;
 pub mod report;

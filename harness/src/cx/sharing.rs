@@ -21,6 +21,7 @@ use crate::share::constraints::{Constraints, Party};
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
+use crate::v4l2::{Direction, Loopback, Queue};
 use crate::vk::{Gpu, Image, ImportRequest};
 
 /// Who takes part in sharing a buffer.
@@ -34,6 +35,8 @@ pub enum Guest<'g> {
     Screen,
     /// Another process that plays a role.
     Peer(Role),
+    /// A video device that sees what it is given.
+    Video(&'g Loopback),
 }
 
 /// An image of a GPU in memory that came from elsewhere. Dropping it ends the mapping.
@@ -169,6 +172,25 @@ impl Cx {
         Ok(self.party(guest, buffer)?.0)
     }
 
+    /// A video device that sees what it is given, and takes contiguous memory only.
+    ///
+    /// # Errors
+    /// A skip that says why there is none.
+    pub fn video_with_contiguous_memory(&mut self) -> Result<Loopback, Trouble> {
+        // Of the two that the sandbox has, the second one has videobuf2's contiguous allocator.
+        Loopback::of("vivid-001").map_err(|why| Trouble::Skip(why.to_string()))
+    }
+
+    /// Takes everything off the screen, and lets go of it.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn black_screen(&mut self) -> Result<(), Trouble> {
+        self.screen()?.off()?;
+        self.on_screen.clear();
+        Ok(())
+    }
+
     /// What verdicts call `guest`.
     fn name_of(&self, guest: &Guest<'_>) -> String {
         match guest {
@@ -176,6 +198,7 @@ impl Cx {
             Guest::Screen => Role::Screen.to_string(),
             Guest::Gpu(gpu) => self.devices.name_of(gpu),
             Guest::Peer(role) => format!("a process with {role}"),
+            Guest::Video(video) => video.output().to_string(),
         }
     }
 
@@ -187,10 +210,11 @@ impl Cx {
             Guest::Gpu(gpu) => Some((*gpu).clone()),
             // The same device as here: it tells the same.
             Guest::Peer(role) => Some(self.gpu(*role)?),
-            Guest::Cpu | Guest::Screen => None,
+            Guest::Cpu | Guest::Screen | Guest::Video(_) => None,
         };
         let device = match (guest, &gpu) {
             (Guest::Screen, _) => placement::Device::of_node(name.clone(), self.screen()?.identity().node),
+            (Guest::Video(video), _) => placement::Device::of_node(name.clone(), video.output().node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
             _ => placement::Device::of_cpu(name.clone()),
         };
@@ -205,9 +229,10 @@ impl Cx {
         }
         self.probe(buffer.heaps());
         let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
-        let constraints = match gpu {
-            Some(gpu) => gpu.constraints(fourccs, *size, &probes)?,
-            None => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
+        let constraints = match (guest, gpu) {
+            (Guest::Video(video), _) => Queue::open(video.output(), Direction::Output)?.constraints(fourccs, *size)?,
+            (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,
+            (_, None) => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
         };
         self.told.insert(key, constraints.clone());
         Ok((Party { constraints, name }, device))

@@ -1,0 +1,292 @@
+//! Frames are passed on in a pool of buffers: the rules S9 to S11, on real memory.
+
+use std::time::{Duration, Instant};
+
+use handover::prelude::*;
+use handover::share::agreement::Wish;
+use handover::share::buffer::Attachment;
+use handover::share::constraints::{Constraints, Party};
+use handover::share::heap::Heaps;
+use handover::share::heaps::Kind;
+use handover::share::pool::{Limits, Pool};
+
+const FOURCC: Fourcc = Fourcc::XR24;
+const SIZE: Size = px(64, 16);
+const PATIENCE: Duration = Duration::from_secs(2);
+const SHORTLY: Duration = Duration::from_millis(20);
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    cases.add("pool::pull_gives_a_buffer_that_nobody_looks_at", pull);
+    cases.add("pool::push_makes_the_last_frame_current", push);
+    for readers in 1..=4 {
+        cases.add(format!("pool::grows_to_what_is_needed::{readers}_readers"), move |cx| grows(cx, readers));
+    }
+    cases.add("pool::waits_at_its_cap_until_a_buffer_comes_back", waits_at_cap);
+    cases.add("pool::waits_when_no_file_is_left_until_a_buffer_comes_back", waits_without_files);
+    cases.add("pool::shrinks_when_idle", shrinks);
+    for (name, kind, contiguous) in [("udmabuf", Kind::Udmabuf, false), ("contiguous", Kind::Expbuf, true)] {
+        cases.add(format!("pool::a_fixed_set_is_there_at_once::{name}"), move |cx| fixed(cx, kind, contiguous));
+    }
+    cases.add("pool::who_drops_its_frame_gives_it_back", dropped);
+    cases.add("pool::no_frame_is_seen_torn_by_three_readers", not_torn);
+}
+
+/// A buffer with its storage made, and the CPU attached.
+struct Slot {
+    buffer: Buffer,
+    cpu: Attachment,
+}
+
+impl Slot {
+    fn write(&self, value: u32) -> Result<(), Trouble> {
+        let mapping = self.cpu.map(Access::Write)?;
+        let words = value.to_ne_bytes().repeat((SIZE.width * SIZE.height) as usize);
+        Ok(mapping.shared().dmabuf.map()?.write(0, &words)?)
+    }
+
+    /// The one value that all pixels have, or none.
+    fn read(&self) -> Result<Option<u32>, Trouble> {
+        let mapping = self.cpu.map(Access::Read)?;
+        let bytes = mapping.shared().dmabuf.map()?.read(0..u64::from(SIZE.width * SIZE.height) * 4)?;
+        let words: Vec<u32> = bytes.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+        Ok(words.iter().all(|word| *word == words[0]).then_some(words[0]))
+    }
+}
+
+fn pool(cx: &mut Cx, kind: Kind, contiguous: bool, limits: Limits) -> Result<Pool<Slot>, Trouble> {
+    let heaps = cx.heaps(kind)?.into_iter().filter(|heap| heap.offer().contiguous == contiguous);
+    let heaps = Heaps::new(heaps.take(1));
+    if heaps.is_empty() {
+        return Err(Trouble::Skip(format!("no {kind} heap here is what this needs")));
+    }
+    Ok(Pool::new(limits, move |_| {
+        let buffer = Buffer::export(Wish { fourccs: vec![FOURCC], size: SIZE }, heaps.clone());
+        let cpu = buffer.attach(Party { name: "cpu".to_owned(), constraints: Constraints::cpu(&[FOURCC]) })?;
+        buffer.allocate()?;
+        Ok(Slot { buffer, cpu })
+    })?)
+}
+
+fn on_demand(cx: &mut Cx, most: usize) -> Result<Pool<Slot>, Trouble> {
+    pool(cx, Kind::Udmabuf, false, Limits::on_demand(most, Duration::from_secs(60)))
+}
+
+/// S9, S10: who asks for a buffer never gets the one that is current, nor one that a reader has.
+fn pull(cx: &mut Cx) -> Outcome {
+    let pool = on_demand(cx, 8)?;
+    let mut reader = pool.reader("reader");
+    let mut held = Vec::new();
+    for value in 1..=6 {
+        let drawing = pool.draw("drawer", PATIENCE)?;
+        drawing.write(value)?;
+        let inode = |slot: &Slot| {
+            Ok::<_, Trouble>(match slot.buffer.storage() {
+                Some(storage) => storage.shared.dmabuf.identity()?.inode,
+                None => 0,
+            })
+        };
+        let here = inode(&drawing)?;
+        for (value, looking) in &held {
+            let looking: &handover::share::pool::Looking<Slot> = looking;
+            let other = inode(looking)?;
+            cx.claim("another buffer", here != other, || {
+                Finding::new(format!("the buffer of frame {value} is drawn into while it is looked at"))
+            });
+        }
+        drawing.show();
+        held.push((value, reader.next(PATIENCE)?));
+        if held.len() > 3 {
+            drop(held.remove(0));
+        }
+        for (value, looking) in &held {
+            cx.equals(format!("frame {value}"), Seen(Some(*value)), Seen(looking.read()?));
+        }
+    }
+    cx.agree()
+}
+
+/// S9: the frame that was pushed last is the one that a reader sees; those that it missed are counted.
+fn push(cx: &mut Cx) -> Outcome {
+    let pool = on_demand(cx, 4)?;
+    let mut reader = pool.reader("reader");
+    for value in 1..=5 {
+        let drawing = pool.draw("drawer", PATIENCE)?;
+        drawing.write(value)?;
+        drawing.show();
+    }
+    let looking = reader.next(PATIENCE)?;
+    cx.equals("the frame", 5, looking.frame());
+    cx.equals("its contents", Seen(Some(5)), Seen(looking.read()?));
+    cx.equals("frames that the reader missed", 4, reader.skipped());
+    cx.equals("frames that nobody saw", 4, pool.report().lost);
+    cx.agree()
+}
+
+/// S11: as many buffers are made as are in use at once, and no more.
+fn grows(cx: &mut Cx, readers: usize) -> Outcome {
+    let pool = on_demand(cx, 16)?;
+    let mut held = std::collections::VecDeque::new();
+    let mut reader = pool.reader("reader");
+    for value in 1..=20 {
+        let drawing = pool.draw("drawer", PATIENCE)?;
+        drawing.write(value)?;
+        drawing.show();
+        held.push_back(reader.next(PATIENCE)?);
+        while held.len() > readers {
+            held.pop_front();
+        }
+    }
+    // One is drawn into while the readers have theirs.
+    cx.equals("buffers that were made", readers + 1, pool.report().joined);
+    cx.equals("buffers that were needed", readers + 1, pool.report().needed);
+    cx.equals("the worst case", 16, pool.report().worst);
+    cx.agree()
+}
+
+/// S11: at its cap the pool waits, has an end to its waiting, names who holds what, and goes on when one comes back.
+fn waits_at_cap(cx: &mut Cx) -> Outcome {
+    let pool = on_demand(cx, 2)?;
+    let one = pool.draw("the first", PATIENCE)?;
+    let two = pool.draw("the second", PATIENCE)?;
+    let began = Instant::now();
+    let said = pool.draw("the third", SHORTLY).err().map(|error| error.to_string()).unwrap_or_default();
+    let named = said.contains("the first") && said.contains("the second") && said.contains("the third");
+    cx.claim("who holds the buffers", named, || Finding::new("a wait in vain does not say for whom").row("said", said));
+    cx.claim("an end", began.elapsed() >= SHORTLY, || Finding::new("the wait ended before its deadline"));
+    let granted = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| pool.draw("the third", PATIENCE).is_ok());
+        std::thread::sleep(SHORTLY);
+        drop(one);
+        waiter.join().unwrap_or(false)
+    });
+    cx.equals("the buffer that came back", true, granted);
+    drop(two);
+    cx.agree()
+}
+
+/// S11: so does a pool that can't grow for want of file descriptors, and nothing is left over of the attempt.
+fn waits_without_files(cx: &mut Cx) -> Outcome {
+    let pool = on_demand(cx, 8)?;
+    let one = pool.draw("the first", PATIENCE)?;
+    let before = cx.open_files()?;
+    let (refused, granted) = cx.with_files_left(1, |_| {
+        let refused = pool.draw("the second", SHORTLY).err().map(|error| error.to_string());
+        drop(one);
+        (refused, pool.draw("the second", PATIENCE).is_ok())
+    })?;
+    let said = refused.unwrap_or_default();
+    cx.claim("EMFILE", said.contains("EMFILE"), || {
+        Finding::new("growing did not fail for want of files").row("said", said)
+    });
+    cx.equals("the buffer that came back", true, granted);
+    cx.equals("open files", before, cx.open_files()?);
+    cx.claim("refusals", pool.report().refused > 0, || Finding::new("the pool does not report that it could not grow"));
+    cx.agree()
+}
+
+/// S11: buffers that were free for long are given up, and the kernel has them back.
+fn shrinks(cx: &mut Cx) -> Outcome {
+    let pool = pool(cx, Kind::Udmabuf, false, Limits::on_demand(8, SHORTLY))?;
+    let before = cx.dmabufs()?;
+    let all = (0..5).map(|_| pool.draw("drawer", PATIENCE)).collect::<Result<Vec<_>, _>>()?;
+    cx.equals("dma-bufs while five are drawn into", before + 5, cx.dmabufs()?);
+    drop(all);
+    std::thread::sleep(SHORTLY * 2);
+    pool.trim();
+    cx.equals("buffers that are left", 0, pool.report().live);
+    cx.equals("dma-bufs afterwards", before, cx.dmabufs()?);
+    cx.agree()
+}
+
+/// S7, S11: a fixed set, as VIDIOC_REQBUFS makes it, is there before the first frame and neither grows nor shrinks.
+fn fixed(cx: &mut Cx, kind: Kind, contiguous: bool) -> Outcome {
+    cx.heaps(kind)?;
+    let before = cx.dmabufs()?;
+    let pool = pool(cx, kind, contiguous, Limits::fixed(3))?;
+    cx.equals("dma-bufs", before + 3, cx.dmabufs()?);
+    let all = (0..3).map(|_| pool.draw("drawer", PATIENCE)).collect::<Result<Vec<_>, _>>()?;
+    cx.equals("a fourth one", true, pool.draw("drawer", SHORTLY).is_err());
+    drop(all);
+    pool.trim();
+    cx.equals("buffers that are left", 3, pool.report().live);
+    drop(pool);
+    cx.equals("dma-bufs afterwards", before, cx.dmabufs()?);
+    cx.agree()
+}
+
+/// S10: who is gone, with a frame that it drew or looked at, holds nothing.
+fn dropped(cx: &mut Cx) -> Outcome {
+    let pool = on_demand(cx, 2)?;
+    for value in 1..=10 {
+        let mut reader = pool.reader("a reader that dies");
+        let drawing = pool.draw("drawer", PATIENCE)?;
+        drawing.write(value)?;
+        drawing.show();
+        let looking = reader.next(PATIENCE)?;
+        let died = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let _held = (looking, reader);
+            });
+            // Half way through drawing.
+            drop(pool.draw("a drawer that dies", PATIENCE)?);
+            Ok::<_, Trouble>(())
+        });
+        died?;
+    }
+    cx.equals("buffers that were made", 2, pool.report().joined);
+    cx.agree()
+}
+
+/// S10: while one draws as fast as it can, three others look: each frame that one of them sees is whole, and newer than the
+/// one before.
+fn not_torn(cx: &mut Cx) -> Outcome {
+    let pool = on_demand(cx, 6)?;
+    let frames = 60 * cx.effort();
+    let seen = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|n| {
+                let mut reader = pool.reader(format!("reader {n}"));
+                scope.spawn(move || {
+                    let (mut last, mut looks) = (0, 0_u32);
+                    while last < u64::from(frames) {
+                        let looking = reader.next(PATIENCE)?;
+                        let value = looking.read()?;
+                        if value != u32::try_from(looking.frame()).ok() || looking.frame() <= last {
+                            let text = format!("frame {} holds {value:?}, after frame {last}", looking.frame());
+                            return Err(Finding::new(format!("a reader saw a torn or stale frame: {text}")).into());
+                        }
+                        last = looking.frame();
+                        looks += 1;
+                    }
+                    Ok::<_, Trouble>(looks)
+                })
+            })
+            .collect();
+        for value in 1..=frames {
+            let drawing = pool.draw("drawer", PATIENCE)?;
+            drawing.write(value)?;
+            drawing.show();
+            std::thread::yield_now();
+        }
+        readers
+            .into_iter()
+            .map(|reader| reader.join().map_err(|_| Finding::new("a reader panicked"))?)
+            .collect::<Result<Vec<u32>, Trouble>>()
+    })?;
+    cx.claim("looks", seen.iter().all(|looks| *looks > 0), || Finding::new("a reader saw nothing"));
+    cx.figure("looks", seen.iter().sum::<u32>().into());
+    cx.agree()
+}
+
+/// What all pixels hold.
+#[derive(PartialEq)]
+struct Seen(Option<u32>);
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(value) => write!(f, "{value} in every pixel"),
+            None => f.write_str("different values"),
+        }
+    }
+}
