@@ -127,11 +127,12 @@ fn run(cx: &mut Cx, pool: &Stages, gpu: &Gpu, video: &Loopback, before: u32, aft
         let began = Instant::now();
         let drawing = pool.draw("gpu_a", PATIENCE)?;
         draw(cx, gpu, &mut open(&drawing), stamp)?;
+        let frame = drawing.show();
         if stamp == before + 1 {
+            // Its first frame is the current one.
             encoder = Some(pool.reader("encoder"));
             ran.moments.push(Moment { frame: stamp as usize, what: "the video device attaches".into() });
         }
-        let frame = drawing.show();
         cx.equals(format!("number of frame {stamp}"), u64::from(stamp), frame);
         let shown = screen.next(PATIENCE)?;
         cx.equals(format!("frame on the screen at {stamp}"), frame, shown.frame());

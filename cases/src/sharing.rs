@@ -260,13 +260,14 @@ fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
     for _ in 0..all.len() {
         all.rotate_left(1);
         let heaps = Heaps::new(all.clone());
-        let cheapest = heaps.offers().into_iter().min_by_key(|offer| offer.cost).map(|offer| offer.heap);
+        let cheapest = heaps.offers().into_iter().min_by_key(|offer| (offer.cost, offer.heap.clone())).map(|offer| offer.heap);
         let buffer = Buffer::export(wish(), heaps.clone());
         let attachment = buffer.attach(easy("cpu"))?;
         let mapping = attachment.map(Access::Read)?;
         cx.equals("the heap", cheapest.unwrap_or_default(), mapping.storage().heap.clone());
         // A device that needs contiguous memory costs more, and gets it.
-        let contiguous = heaps.offers().into_iter().find(|offer| offer.contiguous).map(|offer| offer.heap);
+        let contiguous = heaps.offers().into_iter().filter(|offer| offer.contiguous);
+        let contiguous = contiguous.min_by_key(|offer| (offer.cost, offer.heap.clone())).map(|offer| offer.heap);
         let buffer = Buffer::export(wish(), heaps);
         let strict =
             Constraints { memory: MemoryNeeds { contiguous: true, ..MemoryNeeds::ANY }, ..Constraints::cpu(&[FOURCC]) };

@@ -38,102 +38,20 @@ use crate::share::heap::{Heap, Heaps, Storage};
 use crate::share::heaps::Kind;
 use crate::vk::{Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, Room, Span, Validation};
 
+mod frames;
 mod limits;
 mod needs;
 mod sharing;
 mod watch;
 
+pub use frames::{Drawn, NewFrame, Target};
 pub use sharing::{Guest, Imported};
 pub use watch::Deed;
-
-/// What a reader must see.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The pixels.
-    pub picture: Picture,
-    /// What was in the buffer before, if that is known: tells a stale picture from a wrong one.
-    pub before: Option<Picture>,
-}
-
-impl Target {
-    /// The pattern of frame `stamp`, in a buffer that held frame `stamp - 1`.
-    ///
-    /// # Errors
-    /// The pattern has no such format or size.
-    pub fn stamped(stamp: u32, fourcc: Fourcc, size: Size) -> Result<Self> {
-        let picture = Pattern { stamp }.picture(fourcc, size)?;
-        let before = Pattern { stamp: stamp.wrapping_sub(1) }.picture(fourcc, size)?;
-        Ok(Self { picture, before: Some(before) })
-    }
-}
-
-impl From<Picture> for Target {
-    fn from(picture: Picture) -> Self {
-        Self { picture, before: None }
-    }
-}
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         Self::Fail(Finding::from_error(&error))
     }
-}
-
-/// A frame that a GPU is to make: format, size, and where it lies.
-#[derive(Clone, Debug)]
-pub struct NewFrame {
-    /// Pixel format.
-    pub fourcc: Fourcc,
-    /// Width and height.
-    pub size: Size,
-    /// Bytes between the end of a row and the start of the next, if the layout is to be explicit.
-    pub padding: Option<u64>,
-    /// Place in memory.
-    pub room: Room,
-}
-
-impl NewFrame {
-    /// A LINEAR frame in memory of its own, with the driver's pitch.
-    pub fn of(fourcc: Fourcc, size: Size) -> Self {
-        Self { fourcc, size, padding: None, room: Room::Dedicated }
-    }
-
-    /// With a pitch of a row and `padding` bytes, by explicit layout.
-    #[must_use]
-    pub fn padded(self, padding: u64) -> Self {
-        Self { padding: Some(padding), ..self }
-    }
-
-    /// At this place in memory.
-    #[must_use]
-    pub fn in_room(self, room: Room) -> Self {
-        Self { room, ..self }
-    }
-
-    fn request(&self) -> Result<ImageRequest> {
-        let layout = match self.padding {
-            None => Layout::Modifiers(vec![Modifier::LINEAR]),
-            Some(padding) => {
-                let bytes = self.fourcc.pixel().map(|pixel| pixel.bytes);
-                let bytes =
-                    bytes.ok_or_else(|| Error::input("making a frame", self.fourcc.to_string(), "not packed RGB"))?;
-                let pitch = u64::from(self.size.width) * u64::from(bytes) + padding;
-                Layout::Explicit(Modifier::LINEAR, vec![Plane { offset: 0, pitch }])
-            }
-        };
-        let export = vec![HandleType::DmaBuf];
-        Ok(ImageRequest { size: self.size, fourcc: self.fourcc, layout, room: self.room, export })
-    }
-}
-
-/// A frame that a GPU made, drew, and handed out.
-pub struct Drawn {
-    /// The exporter's image.
-    pub image: Image,
-    /// What was handed out.
-    pub buffer: Buffer,
-    /// What every reader must see in it.
-    pub target: Target,
 }
 
 /// The bench that cases run on.

@@ -42,11 +42,15 @@ impl Gpu {
     ///
     /// The pitch that it needs is asked for the LINEAR layout; of others only the driver knows where rows lie.
     ///
+    /// Without probes nothing is to be chosen, since memory and layout are there: then only what the driver itself says
+    /// counts, and not what is known of it besides.
+    ///
     /// # Errors
     /// It imports none of them in this size, or the driver fails, or answers what no driver may answer.
     pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[&Storage]) -> Result<Constraints> {
         let object = || self.device().object(format!("{fourccs:?} {size}"));
         let rule = RULES.iter().find(|rule| self.identity().device_name.contains(rule.device));
+        let rule = rule.filter(|_| !probes.is_empty());
         let mut found = Constraints::of(Vec::new());
         let mut types = u32::MAX;
         for &fourcc in fourccs.iter().filter(|fourcc| vk_format(**fourcc).is_some()) {
