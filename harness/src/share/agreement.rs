@@ -211,7 +211,7 @@ fn ranked(pairs: Vec<FormatModifier>, size: Size, parties: &[&Party], offers: &[
     let frames: Vec<(FormatModifier, Rows)> =
         pairs.into_iter().filter_map(|pair| Some((pair, Rows::of(shapes(&pair)?, size)))).collect();
     let on = |offer: &&Offer| {
-        let together = everybody.with(demands_of_heap(offer));
+        let together = everybody.clone().with(demands_of_heap(offer));
         frames.iter().find_map(|(pair, rows)| {
             let laid = together.lay_out(rows);
             let fits = together.pitch_fits(&laid) && together.size_fits(&laid);

@@ -179,6 +179,14 @@ impl Constraints {
         if self.largest.width == 0 || self.largest.height == 0 {
             return wrong("largest", self.largest.to_string(), "at least 1x1 px");
         }
+        // The first plane of every format has as many rows as the frame.
+        let pitch = u128::from(self.pitch.min.max(1).next_multiple_of(self.pitch.alignment));
+        let rows = u128::from(height.max(1)) + u128::from(self.rows_behind);
+        let least = (pitch * rows + u128::from(self.padding)).next_multiple_of(self.size.alignment.into());
+        if least > self.size.max.into() {
+            let value = format!("at most {} B, where the smallest frame needs {least} B", self.size.max);
+            return wrong("size", value, "room for the smallest frame");
+        }
         let memory = &self.memory;
         if memory.heaps.as_ref().is_some_and(BTreeSet::is_empty) {
             return wrong("heaps", "an empty list".into(), "the name of a heap, or no list at all");
@@ -249,6 +257,16 @@ mod tests {
                 "pitch: multiples of 64 B, at least 65 B, at most 127 B",
             ),
             (Constraints { offset_alignment: 0, ..valid() }, "offset_alignment: 0; a power of two"),
+            (
+                Constraints {
+                    pitch: Bytes::aligned(64),
+                    padding: 1,
+                    rows_behind: 1,
+                    size: Bytes { max: 128, ..Bytes::ANY },
+                    ..valid()
+                },
+                "size: at most 128 B, where the smallest frame needs 129 B; room for the smallest frame",
+            ),
             (Constraints { largest: Size { width: 0, height: 1 }, ..valid() }, "largest: at least 1x1 px"),
             (
                 Constraints { memory: MemoryNeeds { address_bits: 0, ..memory.clone() }, ..valid() },

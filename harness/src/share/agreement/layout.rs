@@ -23,10 +23,8 @@ pub(super) enum Demand {
     PitchMax(u64),
     /// Offsets of planes are multiples of this.
     OffsetAlignment(u64),
-    /// So much is behind the end of the last plane.
-    Padding(u64),
-    /// So many rows of the last plane's pitch are behind its end.
-    RowsBehind(u32),
+    /// So much is behind the end of the last plane: rows of its pitch, and bytes behind these.
+    Behind { rows: u32, bytes: u64 },
     /// The size of the buffer is a multiple of this.
     SizeAlignment(u64),
     /// The size of the buffer is not less.
@@ -36,15 +34,14 @@ pub(super) enum Demand {
 }
 
 /// What `constraints` demand, without the frame.
-pub(super) fn demands(constraints: &Constraints) -> [Demand; 9] {
+pub(super) fn demands(constraints: &Constraints) -> [Demand; 8] {
     let Constraints { pitch, size, .. } = constraints;
     [
         Demand::PitchAlignment(pitch.alignment),
         Demand::PitchMin(pitch.min),
         Demand::PitchMax(pitch.max),
         Demand::OffsetAlignment(constraints.offset_alignment),
-        Demand::Padding(constraints.padding),
-        Demand::RowsBehind(constraints.rows_behind),
+        Demand::Behind { rows: constraints.rows_behind, bytes: constraints.padding },
         Demand::SizeAlignment(size.alignment),
         Demand::SizeMin(size.min),
         Demand::SizeMax(size.max),
@@ -57,13 +54,13 @@ pub(super) fn demands_of_heap(offer: &Offer) -> [Demand; 2] {
 }
 
 /// Demands, taken together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Together {
     frame: bool,
     pitch: Bytes,
     offset_alignment: u64,
-    padding: u64,
-    rows_behind: u32,
+    /// Which one is the most, depends on the pitch.
+    behind: Vec<(u32, u64)>,
     size_alignment: u128,
     size_min: u64,
     size_max: u64,
@@ -76,8 +73,7 @@ impl Together {
             frame: false,
             pitch: Bytes::ANY,
             offset_alignment: 1,
-            padding: 0,
-            rows_behind: 0,
+            behind: Vec::new(),
             size_alignment: 1,
             size_min: 0,
             size_max: u64::MAX,
@@ -94,8 +90,7 @@ impl Together {
                 Demand::PitchMin(bytes) => self.pitch.min = self.pitch.min.max(bytes),
                 Demand::PitchMax(bytes) => self.pitch.max = self.pitch.max.min(bytes),
                 Demand::OffsetAlignment(bytes) => self.offset_alignment = self.offset_alignment.max(bytes),
-                Demand::Padding(bytes) => self.padding = self.padding.max(bytes),
-                Demand::RowsBehind(rows) => self.rows_behind = self.rows_behind.max(rows),
+                Demand::Behind { rows, bytes } => self.behind.push((rows, bytes)),
                 Demand::SizeAlignment(bytes) => self.size_alignment = common_multiple(self.size_alignment, bytes),
                 Demand::SizeMin(bytes) => self.size_min = self.size_min.max(bytes),
                 Demand::SizeMax(bytes) => self.size_max = self.size_max.min(bytes),
@@ -118,8 +113,9 @@ impl Together {
             planes.push((offset, pitch));
         }
         let last = planes.last().map_or(0, |(_, pitch)| *pitch);
-        end += last * u128::from(self.rows_behind);
-        let bytes = round_up((end + u128::from(self.padding)).max(self.size_min.into()), self.size_alignment);
+        let behind = self.behind.iter().map(|(rows, bytes)| last * u128::from(*rows) + u128::from(*bytes));
+        end += behind.max().unwrap_or(0);
+        let bytes = round_up(end.max(self.size_min.into()), self.size_alignment);
         Laid { planes, bytes }
     }
 
