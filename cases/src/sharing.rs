@@ -260,7 +260,8 @@ fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
     for _ in 0..all.len() {
         all.rotate_left(1);
         let heaps = Heaps::new(all.clone());
-        let cheapest = heaps.offers().into_iter().min_by_key(|offer| (offer.cost, offer.heap.clone())).map(|offer| offer.heap);
+        let cheapest =
+            heaps.offers().into_iter().min_by_key(|offer| (offer.cost, offer.heap.clone())).map(|offer| offer.heap);
         let buffer = Buffer::export(wish(), heaps.clone());
         let attachment = buffer.attach(easy("cpu"))?;
         let mapping = attachment.map(Access::Read)?;
