@@ -208,9 +208,7 @@ impl<S: Source> Bytes<S> {
         let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
         let probe = heap.allocate(&Agreement { heap: heap.offer.heap.clone(), frame, bytes: 1 })?;
         heap.offer.cpu = probe.shared.dmabuf.map().is_ok();
-        // Some give more than a page, since they think in pictures.
-        heap.offer.granule = probe.shared.dmabuf.size.next_multiple_of(page);
-        heap.offer.largest -= heap.offer.largest % heap.offer.granule;
+        // Some give more than a page, since they think in pictures; their runs are no longer for that.
         Ok(heap)
     }
 }

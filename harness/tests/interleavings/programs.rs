@@ -96,8 +96,8 @@ pub(crate) fn explore(program: impl Fn() + Copy + Send + Sync + 'static) {
             DEADLINES.set(deadlines);
             program();
         };
-        shuttle::check_random(program, 3_000);
-        shuttle::check_pct(program, 3_000, 3);
+        shuttle::check_random(program, 1_000);
+        shuttle::check_pct(program, 1_000, 3);
     }
 }
 
