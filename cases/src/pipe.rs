@@ -152,6 +152,8 @@ fn run(cx: &mut Cx, pool: &Stages, gpu: &Gpu, video: &Loopback, before: u32, aft
         }
         ran.times_ms.push(began.elapsed().as_secs_f64() * 1e3);
     }
+    // What the screen shows stays where it is.
+    cx.black_screen()?;
     for looking in encoding {
         encode(cx, video, &looking)?;
     }
