@@ -1,7 +1,7 @@
 //! How does the set-up run the tools of the machine it is on?
 //!
 //! Each ends with this process whatever happens, has a deadline, and if it fails the error carries
-//! the end of what it printed.
+//! the end of what it complained of, or else of what it printed.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -54,17 +54,19 @@ pub(super) fn run(
     }
     drop(sender);
 
-    let mut kept = CappedLog::new(KEPT);
+    let (mut said, mut complained) = (CappedLog::new(KEPT), CappedLog::new(KEPT));
     let mut output = Vec::new();
-    let failure = |how: String, kept: &CappedLog| SetupError::Tool {
+    let failure = |how: String, said: &CappedLog, complained: &CappedLog| SetupError::Tool {
         what: what.to_owned(),
         program: program.clone(),
         how,
-        output: kept.last_lines(LINES),
+        // With many at work, what is printed last is rarely what went wrong.
+        output: if complained.text().trim().is_empty() { said } else { complained }.last_lines(LINES),
     };
     loop {
         match lines.recv_timeout(Duration::from_secs(1)) {
             Ok((is_output, line)) => {
+                let kept = if is_output { &mut said } else { &mut complained };
                 kept.push(line.as_bytes());
                 kept.push(b"\n");
                 if is_output {
@@ -77,14 +79,14 @@ pub(super) fn run(
         }
         if Instant::now() >= until {
             let how = format!("took longer than {} s", limit.as_secs());
-            return Err(failure(how, &kept));
+            return Err(failure(how, &said, &complained));
         }
     }
     let ended = group.wait(Some(until)).map_err(SetupError::io(format!("waiting for {program}")))?;
     match ended {
         Some(status) if status.success() => Ok(output),
-        Some(status) => Err(failure(format!("ended with {status}"), &kept)),
-        None => Err(failure("closed its output and went on".into(), &kept)),
+        Some(status) => Err(failure(format!("ended with {status}"), &said, &complained)),
+        None => Err(failure("closed its output and went on".into(), &said, &complained)),
     }
 }
 
