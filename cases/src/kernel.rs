@@ -172,7 +172,8 @@ impl Made {
     fn of(bytes: u64, storage: &Segments) -> Self {
         match (bytes, storage.bytes()) {
             (0, _) => Self::Nothing,
-            (bytes, all) if bytes == all => Self::All,
+            // A page can leave the allocator, come back and leave it again within a step.
+            (bytes, all) if bytes >= all => Self::All,
             (bytes, of) => Self::Some { bytes, of },
         }
     }
