@@ -174,7 +174,7 @@ impl Supervisor {
         match self.try_in(link, case) {
             Tried::Ended(link, attempt) => return Ok((link, *attempt)),
             Tried::Stopped => return Err(Halt::Interrupted),
-            Tried::NeverBegan(how) => {
+            Tried::NeverBegan(how, _) => {
                 self.seen().notes.push(format!("a worker died between two cases and was replaced: it {how}"));
             }
         }
@@ -183,7 +183,10 @@ impl Supervisor {
             Tried::Stopped => Err(Halt::Interrupted),
             // What a worker says last is lost when its kernel panics, so this case may have begun twice. It is the one that
             // was asked for both times.
-            Tried::NeverBegan(how) => Ok((None, died_at_the_start(&how))),
+            Tried::NeverBegan(_, attempt) => {
+                self.saw(&attempt.devices);
+                Ok((None, *attempt))
+            }
         }
     }
 
@@ -193,9 +196,15 @@ impl Supervisor {
         let began = Instant::now();
         let within = settings.case_within;
         let ending = link.run(&case.name, &settings.report.of_case(&case.name), settings.golden, within, &self.stop);
-        let (verdict, mut text) = match ending {
+        let (verdict, text) = match ending {
             Ending::Stopped => return Tried::Stopped,
-            Ending::NeverBegan(how) => return Tried::NeverBegan(how),
+            Ending::NeverBegan(how) => {
+                let text = format!(
+                    "the worker {how}; two in a row died when this case was asked for, before they could say that it began"
+                );
+                let attempt = Self::broken(&link, Verdict::Crash, text, began.elapsed(), ran_before);
+                return Tried::NeverBegan(how, Box::new(attempt));
+            }
             Ending::Done(done) => {
                 self.saw(&link.devices);
                 let after = ran_before.last().map_or("the start of the worker", String::as_str);
@@ -216,20 +225,22 @@ impl Supervisor {
             }
         };
         self.saw(&link.devices);
+        Tried::Ended(None, Box::new(Self::broken(&link, verdict, text, began.elapsed(), ran_before)))
+    }
+
+    /// An attempt that ended with its worker: what that one printed and its kernel logged is all that is left of it.
+    fn broken(link: &Link, verdict: Verdict, mut text: String, took: Duration, ran_before: Vec<String>) -> Attempt {
         let kernel_log = link.kernel_log();
         if let Some(finding) = kernel_log::finding(&kernel_log) {
             text = format!("{text}\n\n{finding}");
         }
-        Tried::Ended(
-            None,
-            Box::new(Attempt {
-                tried: Try { verdict, text, duration_ms: millis(began.elapsed()), ran_before },
-                devices: std::mem::take(&mut link.devices),
-                kernel_log,
-                output: link.output_text(),
-                record: Record::default(),
-            }),
-        )
+        Attempt {
+            tried: Try { verdict, text, duration_ms: millis(took), ran_before },
+            devices: link.devices.clone(),
+            kernel_log,
+            output: link.output_text(),
+            record: Record::default(),
+        }
     }
 
     /// Notes the devices of a case that ended, and when the first one did.
@@ -294,20 +305,6 @@ fn known_here<'c>(case: &'c CaseInfo, attempt: &Attempt) -> Option<&'c Known> {
     case.known.iter().find(|known| attempt.devices.values().any(|device| device.to_string().contains(&known.on)))
 }
 
-/// The attempt of a case at whose start two workers died.
-fn died_at_the_start(how: &str) -> Attempt {
-    let text = format!(
-        "the worker {how}; two in a row died when this case was asked for, before they could say that it began"
-    );
-    Attempt {
-        tried: Try { verdict: Verdict::Crash, text, duration_ms: 0.0, ran_before: Vec::new() },
-        devices: BTreeMap::new(),
-        kernel_log: Vec::new(),
-        output: String::new(),
-        record: Record::default(),
-    }
-}
-
 /// What ran before matters to a failure alone; with every pass it would fill the report.
 fn without_a_needless_sequence(mut tried: Try) -> Try {
     if !tried.verdict.is_red() {
@@ -318,7 +315,8 @@ fn without_a_needless_sequence(mut tried: Try) -> Try {
 
 enum Tried {
     Ended(Option<Link>, Box<Attempt>),
-    NeverBegan(String),
+    /// How the worker ended, and what is to be said of the case if that is not the first time.
+    NeverBegan(String, Box<Attempt>),
     Stopped,
 }
 
