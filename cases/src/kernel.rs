@@ -172,8 +172,7 @@ impl Made {
     fn of(bytes: u64, storage: &Segments) -> Self {
         match (bytes, storage.bytes()) {
             (0, _) => Self::Nothing,
-            // A page can leave the allocator, come back and leave it again within a step.
-            (bytes, all) if bytes >= all => Self::All,
+            (bytes, all) if bytes == all => Self::All,
             (bytes, of) => Self::Some { bytes, of },
         }
     }
@@ -255,10 +254,16 @@ fn mapped(cx: &mut Cx, shared: &SharedFrame) -> Result<(Segments, Deed), Trouble
 }
 
 /// Holds what the kernel made in each step against the model.
-fn compare(cx: &mut Cx, eager: bool, deeds: &[(Step, &Deed)], storage: &Segments) -> Result<(), Trouble> {
-    let steps: Vec<Step> = deeds.iter().map(|(step, _)| *step).collect();
-    for ((n, (step, deed)), model) in deeds.iter().enumerate().zip(predicted(eager, &steps)?) {
-        let kernel = Made::of(deed.provided(storage), storage);
+fn compare<const STEPS: usize>(
+    cx: &mut Cx,
+    eager: bool,
+    deeds: [(Step, &Deed); STEPS],
+    storage: &Segments,
+) -> Result<(), Trouble> {
+    let provided = Deed::provided(deeds.map(|(_, deed)| deed), storage);
+    let predicted = predicted(eager, &deeds.map(|(step, _)| step))?;
+    for (n, (((step, deed), bytes), model)) in deeds.into_iter().zip(provided).zip(predicted).enumerate() {
+        let kernel = Made::of(bytes, storage);
         cx.claim(format!("step {n}, {step:?}"), kernel == model, || {
             Finding::new(format!("in step {n}, {step:?}, the kernel makes {kernel}, and the model {model}"))
                 .row("kernel", deed.to_string())
@@ -273,7 +278,7 @@ fn allocates_at_export(cx: &mut Cx, exporter: Exporter) -> Outcome {
     let (exported, export) = exporter.fresh(cx)?;
     cx.fact("buffer", &exported.shared);
     let (storage, map) = mapped(cx, &exported.shared)?;
-    compare(cx, exporter.eager, &[(Step::Export, &export), (Step::Map, &map)], &storage)?;
+    compare(cx, exporter.eager, [(Step::Export, &export), (Step::Map, &map)], &storage)?;
     cx.agree()
 }
 
@@ -284,8 +289,9 @@ fn attach_allocates_nothing(cx: &mut Cx, exporter: Exporter) -> Outcome {
     cx.fact("buffer", &exported.shared);
     let (answer, attach) = cx.watch(|_| card.take(&exported.shared))?;
     cx.equals(format!("{card} is offered the buffer"), "taken".to_owned(), answer.said());
-    let (storage, _) = mapped(cx, &exported.shared)?;
-    compare(cx, exporter.eager, &[(Step::Export, &export), (Step::Attach, &attach)], &storage)?;
+    let (storage, map) = mapped(cx, &exported.shared)?;
+    let deeds = [(Step::Export, &export), (Step::Attach, &attach), (Step::Map, &map)];
+    compare(cx, exporter.eager, deeds, &storage)?;
     cx.agree()
 }
 
@@ -298,7 +304,7 @@ fn allocates_at_the_first_map(cx: &mut Cx, exporter: Exporter) -> Outcome {
     let (other, second) = cx.watch(|_| dmabuf.map())?;
     let (storage, third) = mapped(cx, &exported.shared)?;
     let deeds = [(Step::Export, &export), (Step::Map, &first), (Step::Map, &second), (Step::Map, &third)];
-    compare(cx, exporter.eager, &deeds, &storage)?;
+    compare(cx, exporter.eager, deeds, &storage)?;
     drop((one?, other?));
     cx.agree()
 }
@@ -315,10 +321,11 @@ fn attach_allocates_all(cx: &mut Cx, exporter: Exporter) -> Outcome {
     let model = predicted(exporter.eager, &[Step::Export, Step::Attach, Step::Map])?;
     cx.fact("model", format!("export: {}, attach: {}, map: {}", model[0], model[1], model[2]));
     cx.fact("kernel", format!("export: {export}\nattach: {attach}\nmap: {map}"));
-    for (step, made, deed) in
-        [("export", Made::Nothing, &export), ("attach", Made::All, &attach), ("map", Made::Nothing, &map)]
+    let provided = Deed::provided([&export, &attach, &map], &storage);
+    for ((step, made), bytes) in
+        [("export", Made::Nothing), ("attach", Made::All), ("map", Made::Nothing)].into_iter().zip(provided)
     {
-        cx.equals(format!("what {step} makes"), made, Made::of(deed.provided(&storage), &storage));
+        cx.equals(format!("what {step} makes"), made, Made::of(bytes, &storage));
     }
     cx.agree()
 }
@@ -355,13 +362,14 @@ fn stays_where_it_is(cx: &mut Cx, exporter: Exporter) -> Outcome {
     let exported = exporter.export(cx)?;
     cx.fact("buffer", &exported.shared);
     let (first, _) = mapped(cx, &exported.shared)?;
-    let (second, deed) = mapped(cx, &exported.shared)?;
+    let (second, map) = mapped(cx, &exported.shared)?;
     cx.claim("addresses", first.runs() == second.runs(), || {
         Finding::new("between two maps the storage moved")
             .row("target", first.to_string())
             .row("actual", second.to_string())
     });
-    cx.equals("storage that the second map makes", Made::Nothing, Made::of(deed.provided(&second), &second));
+    let [provided] = Deed::provided([&map], &second);
+    cx.equals("storage that the second map makes", Made::Nothing, Made::of(provided, &second));
     cx.agree()
 }
 

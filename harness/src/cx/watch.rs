@@ -1,5 +1,6 @@
 //! What did the kernel do while a case took one step?
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -94,12 +95,21 @@ fn unseen(why: NotObservable) -> Trouble {
 }
 
 impl Deed {
-    /// How many bytes of `storage` the kernel took from its page allocator meanwhile.
-    pub fn provided(&self, storage: &Segments) -> u64 {
-        let pages = self.pages();
-        let within =
-            |page: &Segment, part: &Segment| page.end().min(part.end()).saturating_sub(page.address.max(part.address));
-        storage.list.iter().flat_map(|part| pages.iter().map(move |page| within(page, part))).sum()
+    /// How many bytes of `storage` the kernel took from its page allocator in each of some steps, in bytes; the steps in their
+    /// order, the last of them the one that found the storage. A page that left the allocator more than once (it may have been
+    /// other memory in between) was provided by the last of them.
+    pub fn provided<const STEPS: usize>(deeds: [&Self; STEPS], storage: &Segments) -> [u64; STEPS] {
+        let page = rustix::param::page_size() as u64;
+        let of = |segment: &Segment| (segment.address / page)..segment.end().div_ceil(page);
+        let mut providers = HashMap::new();
+        for (step, deed) in deeds.iter().enumerate() {
+            providers.extend(deed.pages().iter().flat_map(of).map(|page| (page, step)));
+        }
+        let mut provided = [0; STEPS];
+        for step in storage.list.iter().flat_map(of).filter_map(|page| providers.get(&page)) {
+            provided[*step] += page;
+        }
+        provided
     }
 
     /// The pages that left the page allocator.
@@ -142,7 +152,9 @@ mod tests {
         let deed = Deed { events };
         let list = vec![segment(0x1000, 0x2000), segment(0x9000, 0x1000)];
         let storage = Segments { source: Source::Pagemap, count: 2, list };
-        assert_eq!(deed.provided(&storage), 0x2000, "a page of the first segment, and one within a larger allocation");
+        assert_eq!(Deed::provided([&deed], &storage), [0x2000], "a page of the first, and one of a larger allocation");
+        let again = Deed { events: vec![event(What::Pages(segment(0x8000, 0x2000)))] };
+        assert_eq!(Deed::provided([&deed, &again], &storage), [0x1000, 0x1000], "who takes a page last provides it");
         assert_eq!(deed.to_string(), "export, 3 page allocations of 24,576 B in all");
     }
 }
