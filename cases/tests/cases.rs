@@ -16,9 +16,9 @@ use handover::case::{CaseInfo, Cases, GoldenMode};
 use handover::kernel::Command;
 use handover::report::{CaseReport, ReportDir};
 use handover::run::choice::Choice;
+use handover::run::choice::Parts;
 use handover::run::stop::Stop;
 use handover::run::{Plan, Session, select, text};
-use handover::sandbox::Parts;
 use handover::verdict::Verdict;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 

@@ -2,6 +2,8 @@
 //!
 //! Only this file prints. What a subcommand does is in the module of its noun.
 
+mod sandbox;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,11 +17,10 @@ use crate::kernel::Command;
 use crate::lane::On;
 use crate::peer;
 use crate::report::{Report, ReportDir};
-use crate::run::choice::{Choice, Refusal};
+use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::progress::Progress;
 use crate::run::stop::Stop;
 use crate::run::{Plan, Session, select, text, worker};
-use crate::sandbox;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -106,7 +107,7 @@ struct RunArgs {
     #[arg(long, env = "HANDOVER_LANE", value_name = "FILE")]
     lane: Option<PathBuf>,
     #[command(flatten)]
-    sandbox: sandbox::Parts,
+    sandbox: Parts,
 }
 
 #[derive(Args)]
@@ -143,7 +144,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 ///
 /// The sandbox starts the same program again as the init of its kernel, which is why that is looked at first.
 pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
-    if let Some(code) = sandbox::guest_main() {
+    if let Some(code) = crate::sandbox::guest_main() {
         return code;
     }
     let asked = Handover::parse();
@@ -255,7 +256,7 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
         jobs: None,
         timeout: None,
         lane: args.lane,
-        sandbox: sandbox::Parts::default(),
+        sandbox: Parts::default(),
     };
     match Choice::new(args.on, args.lane.as_deref())?.lane {
         Some(lane) if lane.reference => run(args, cases, GoldenMode::Bless),

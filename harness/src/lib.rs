@@ -5,21 +5,24 @@
 //! The modules, in the order in which a case meets them.
 //!
 //! 1. A **case** is a claim as data, with a body: [`case`]. It works with [`cx`]; what it may name is in [`prelude`].
-//! 2. **Devices** play roles: [`devices`] opens who plays which, [`vk`] is a Vulkan device, [`kms`] a screen, [`udmabuf`]
-//!    memory of nobody's, [`peer`] a device in another process, reached over a [`channel`]. [`inventory`] lists what a
-//!    machine has, apart from any case.
+//! 2. **Devices** play roles: [`devices`] opens who plays which, [`vk`] is a Vulkan device, [`kms`] a screen, [`v4l2`] a
+//!    video device, [`udmabuf`] and [`dma_heap`] memory of nobody's, [`peer`] a device in another process, reached over a
+//!    [`channel`]. [`inventory`] lists what a machine has, apart from any case.
 //! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`mod@format`] for what the bytes of a pixel mean.
-//! 4. It is **shared** as a [`dmabuf`], and drawn with what is known in advance: a stamped [`pattern`] whose every pixel can
-//!    be computed, or a [`scene`] that is rendered.
+//! 4. It is **shared** as a [`dmabuf`], whose storage is agreed on by everybody who takes part, and moves when they change:
+//!    [`share`]. It is drawn with what is known in advance: a stamped [`pattern`] whose every pixel can be computed, or a
+//!    [`scene`] that is rendered.
 //! 5. It is **observed** by readers that share no code with each other: a device's own read-back, the CPU by its own
-//!    addressing ([`picture`]), a screen by writeback and CRC, whose target [`compose`] computes.
+//!    addressing ([`picture`]), a screen by writeback and CRC, whose target [`compose`] computes. Where its storage lies is
+//!    observed, too: [`placement`] asks the kernel at every mapping, and holds the answer against the device's constraints.
 //! 6. It is **compared**: [`compare`] says what differs, [`golden`] what was rendered before, [`guess`] what the difference
-//!    looks like, [`png`] shows it to a person.
+//!    looks like, [`png`] shows it to a person, [`plot`] shows times.
 //! 7. A **verdict** follows: [`error`](mod@error) and [`finding`] are the words, [`verdict`] weighs them, [`report`] keeps
 //!    them, [`junit`] is a view of it, a [`lane`] says what must hold beyond them.
 //!
 //! Around all that, [`run`] gives each case a worker and a deadline, [`kernel`] is where a command runs, [`sandbox`] the
-//! user-mode kernel that this can be, and [`cli`] the command.
+//! user-mode kernel that this can be (both are a crate of their own, `handover-sandbox`, which knows nothing of the rest), and
+//! [`cli`] the command.
 //!
 //! # What always holds
 //!
@@ -30,12 +33,14 @@
 //! - `unsafe` is denied, and opened per file with a reason. `tests/tidy.rs` holds the list of those files.
 //! - What a driver answers is checked before it is used, never unwrapped. Every wait has a deadline.
 //! - Fds are `OwnedFd` and `BorrowedFd`. What a device makes is closed when its owner is dropped.
-//! - Only [`cli`] prints, and the commands it hands over to: those of [`sandbox`] and [`inventory`].
+//! - Only [`cli`] prints, and the commands it hands over to: those of [`inventory`].
 //! - Nothing in the repository is written but goldens, and those only by `handover bless`.
 //! - A skip says what is missing. A lane that does not allow it makes the run red.
 //!
 //! What of this shows in the text of the source is held by `tests/tidy.rs`, the rest by the lints in `Cargo.toml` and by
 //! review.
+
+pub use handover_sandbox::{self as sandbox, kernel};
 
 pub mod case;
 pub mod channel;
@@ -55,7 +60,6 @@ pub mod golden;
 pub mod guess;
 pub mod inventory;
 pub mod junit;
-pub mod kernel;
 pub mod kms;
 pub mod lane;
 pub mod observed;
@@ -68,7 +72,6 @@ pub mod png;
 pub mod prelude;
 pub mod report;
 pub mod run;
-pub mod sandbox;
 pub mod scene;
 pub mod share;
 pub mod udmabuf;

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+
 use super::processors;
 use crate::kernel::{Host, Kernel};
 use crate::lane::{Lane, LaneError, On};
-use crate::sandbox::{Parts, SetupError, Shown};
+use crate::sandbox::{self, Sandbox, SetupError, Shown};
 
 /// Why a command ends without having done what it was asked.
 #[derive(Debug)]
@@ -29,6 +31,46 @@ impl std::error::Error for Refusal {}
 impl From<LaneError> for Refusal {
     fn from(error: LaneError) -> Refusal {
         Refusal::Usage(error.to_string())
+    }
+}
+
+/// What a sandbox is made of, where it is not the usual one.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Parts {
+    /// A user-mode Linux binary to run instead of the one that Handover builds
+    #[arg(long, value_name = "PATH")]
+    kernel: Option<PathBuf>,
+    /// A parameter for the sandbox's kernel, such as vkms.enable_cursor=1 (may be repeated)
+    #[arg(long, value_name = "ARG")]
+    kernel_arg: Vec<String>,
+    /// A root filesystem to use instead of the one that Handover makes; it is not written to
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// A directory that the sandbox shall see at the same path, writable (may be repeated)
+    #[arg(long, value_name = "DIR")]
+    share: Vec<PathBuf>,
+}
+
+impl Parts {
+    /// An option that was given, if any was.
+    #[must_use]
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.kernel.is_some(), "--kernel"),
+            (!self.kernel_arg.is_empty(), "--kernel-arg"),
+            (self.root.is_some(), "--root"),
+            (!self.share.is_empty(), "--share"),
+        ];
+        given.iter().find(|(given, _)| *given).map(|(_, option)| *option)
+    }
+
+    /// The sandbox of these parts; what is missing of it is built.
+    ///
+    /// # Errors
+    /// As [`Sandbox::ensure`].
+    pub fn sandbox(&self, progress: &mut dyn sandbox::Progress) -> Result<Sandbox, SetupError> {
+        let sandbox = Sandbox::with_parts(self.kernel.clone(), self.root.clone(), progress)?;
+        Ok(sandbox.kernel_args(self.kernel_arg.iter().cloned()).shares(self.share.iter().cloned()))
     }
 }
 

@@ -10,12 +10,12 @@
 mod apt;
 mod boot;
 mod cache;
-mod cli;
 mod cmdline;
 mod control;
 mod environment;
 mod guest;
-mod host_packages;
+pub mod host_packages;
+pub mod kernel;
 mod kernel_build;
 mod log;
 mod progress;
@@ -30,7 +30,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use cli::{Parts, SandboxArgs, SetupArgs, command, setup};
 pub use guest::guest_main;
 pub use progress::{Progress, Shown, Silent};
 pub use setup_error::SetupError;

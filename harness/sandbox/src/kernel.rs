@@ -1,7 +1,7 @@
 //! In which kernel does a command run, and how did it end there?
 //!
 //! One small interface, "run this command in that kernel", with two implementations: [`Host`], and
-//! the [sandbox](crate::sandbox). A third (a virtual machine, a board on a desk) implements
+//! the [sandbox](crate). A third (a virtual machine, a board on a desk) implements
 //! [`Kernel`] and nothing else changes. This file starts and ends commands; it knows nothing of
 //! devices or cases.
 
@@ -283,7 +283,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: what was being done when the system refused.
-    pub(crate) fn system<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+    pub fn system<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
         move |source| Self::System { doing, source: source.into() }
     }

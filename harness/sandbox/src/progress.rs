@@ -66,7 +66,7 @@ impl Shown {
     fn line(&mut self, text: &str) {
         self.last_line = Instant::now();
         // Nobody to tell is no reason to stop.
-        let _ = writeln!(anstream::stderr(), "handover: {text}");
+        let _ = writeln!(io::stderr(), "handover: {text}");
     }
 }
 
@@ -116,7 +116,7 @@ impl Progress for Shown {
     fn note(&mut self, what: &str) {
         match &self.bars {
             Some(bars) => bars.suspend(|| {
-                let _ = writeln!(anstream::stderr(), "handover: {what}");
+                let _ = writeln!(io::stderr(), "handover: {what}");
             }),
             None => self.line(what),
         }

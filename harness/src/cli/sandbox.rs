@@ -1,8 +1,7 @@
 //! What do `handover sandbox` and `handover setup` do?
 //!
-//! The options that choose a kernel, and the two commands that are about nothing else. What runs
-//! inside has standard output and standard error for itself; Handover's own words go to standard
-//! error, only when there is something to say.
+//! What runs inside has standard output and standard error for itself; Handover's own words go to
+//! standard error, only when there is something to say.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,9 +18,9 @@ use std::time::Duration;
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::progress::Shown;
-use super::{Progress, Sandbox, SetupError, host_packages};
 use crate::kernel::{Command, Error, Exit, Kernel, Running};
+use crate::run::choice::Parts;
+use crate::sandbox::{Sandbox, Shown, host_packages};
 
 /// Exit code when the deadline passed, as `timeout` has it.
 const DEADLINE: u8 = 124;
@@ -32,49 +31,9 @@ const OWN_FAILURE: u8 = 125;
 /// How often a signal to this process is looked for.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// What a sandbox is made of, where it is not the usual one.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Parts {
-    /// A user-mode Linux binary to run instead of the one that Handover builds
-    #[arg(long, value_name = "PATH")]
-    kernel: Option<PathBuf>,
-    /// A parameter for the sandbox's kernel, such as vkms.enable_cursor=1 (may be repeated)
-    #[arg(long, value_name = "ARG")]
-    kernel_arg: Vec<String>,
-    /// A root filesystem to use instead of the one that Handover makes; it is not written to
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// A directory that the sandbox shall see at the same path, writable (may be repeated)
-    #[arg(long, value_name = "DIR")]
-    share: Vec<PathBuf>,
-}
-
-impl Parts {
-    /// An option that was given, if any was.
-    #[must_use]
-    pub fn given(&self) -> Option<&'static str> {
-        let given = [
-            (self.kernel.is_some(), "--kernel"),
-            (!self.kernel_arg.is_empty(), "--kernel-arg"),
-            (self.root.is_some(), "--root"),
-            (!self.share.is_empty(), "--share"),
-        ];
-        given.iter().find(|(given, _)| *given).map(|(_, option)| *option)
-    }
-
-    /// The sandbox of these parts; what is missing of it is built.
-    ///
-    /// # Errors
-    /// As [`Sandbox::ensure`].
-    pub fn sandbox(&self, progress: &mut dyn Progress) -> Result<Sandbox, SetupError> {
-        let sandbox = Sandbox::with_parts(self.kernel.clone(), self.root.clone(), progress)?;
-        Ok(sandbox.kernel_args(self.kernel_arg.iter().cloned()).shares(self.share.iter().cloned()))
-    }
-}
-
 /// Options of `handover sandbox`.
 #[derive(Args, Clone, Debug)]
-pub struct SandboxArgs {
+pub(super) struct SandboxArgs {
     #[command(flatten)]
     parts: Parts,
     /// End the command, and everything it started, after so many seconds
@@ -93,7 +52,7 @@ pub struct SandboxArgs {
 
 /// Options of `handover setup`.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct SetupArgs {
+pub(super) struct SetupArgs {
     /// Only print the Debian packages that building the sandbox needs, one per line
     #[arg(long)]
     print_packages: bool,
@@ -109,7 +68,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// `handover setup`: builds what is missing and says what is there.
 #[must_use]
-pub fn setup(args: SetupArgs) -> ExitCode {
+pub(super) fn setup(args: SetupArgs) -> ExitCode {
     if args.print_packages {
         let lines = host_packages::all().join("\n");
         return match writeln!(io::stdout(), "{lines}") {
@@ -129,7 +88,7 @@ pub fn setup(args: SetupArgs) -> ExitCode {
 
 /// `handover sandbox`: runs a command in the user-mode kernel; its exit code is the command's.
 #[must_use]
-pub fn command(args: &SandboxArgs) -> ExitCode {
+pub(super) fn command(args: &SandboxArgs) -> ExitCode {
     let sandbox = match args.parts.sandbox(&mut Shown::default()) {
         Ok(sandbox) => sandbox,
         Err(error) => return fail(error),

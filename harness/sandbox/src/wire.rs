@@ -15,25 +15,25 @@ pub(super) const GUEST_INIT: &str = "guest-init";
 /// The guest's terminals, by their part. Each is a pipe on the host's side.
 pub(super) mod terminal {
     /// Kernel log and `/dev/console`.
-    pub(in crate::sandbox) const CONSOLE: u32 = 0;
+    pub(crate) const CONSOLE: u32 = 0;
     /// Standard input in frames one way, [`super::Report`]s the other.
-    pub(in crate::sandbox) const CONTROL: u32 = 1;
+    pub(crate) const CONTROL: u32 = 1;
     /// Standard output.
-    pub(in crate::sandbox) const STDOUT: u32 = 2;
+    pub(crate) const STDOUT: u32 = 2;
     /// Standard error.
-    pub(in crate::sandbox) const STDERR: u32 = 3;
+    pub(crate) const STDERR: u32 = 3;
 }
 
 /// Files in the directory that both sides see.
 pub(super) mod file {
     /// The [`super::Job`], as JSON.
-    pub(in crate::sandbox) const JOB: &str = "job.json";
+    pub(crate) const JOB: &str = "job.json";
     /// Where the guest puts its root filesystem.
-    pub(in crate::sandbox) const ROOT: &str = "root";
+    pub(crate) const ROOT: &str = "root";
     /// Where the guest keeps what is written over the root filesystem.
-    pub(in crate::sandbox) const SCRATCH: &str = "scratch";
+    pub(crate) const SCRATCH: &str = "scratch";
     /// The program that is the guest's init.
-    pub(in crate::sandbox) const INIT: &str = "init";
+    pub(crate) const INIT: &str = "init";
 }
 
 /// What the guest is to do. Paths are the host's.

@@ -47,7 +47,7 @@ fn missing_of(list: &str, debian: bool, there: impl Fn(&str) -> bool) -> Vec<Str
 }
 
 /// Every package on the list that this machine's distribution needs.
-pub(super) fn all() -> Vec<String> {
+pub fn all() -> Vec<String> {
     missing_of(LIST, is_debian(), |_| false)
 }
 
