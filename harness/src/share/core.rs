@@ -222,7 +222,7 @@ impl<B: Backing> Core<B> {
     /// end within `patience`, or the new storage can't be had. Nothing has changed then.
     pub fn attach(&self, party: Party, patience: Duration) -> Result<AttachmentId, ShareError> {
         party.constraints.check().map_err(|why| ShareError::Invalid { who: party.name.clone(), why })?;
-        let deadline = after(patience);
+        let deadline = after(Instant::now(), patience);
         let (state, _) = self.settled(deadline)?;
         let moves = state.storage.as_ref().is_some_and(|storage| self.backing.suits(storage, &party).is_err());
         let (_retired, mut state) = if moves { self.change(state, Some(&party), deadline)? } else { (None, state) };
@@ -288,8 +288,10 @@ impl<B: Backing> Core<B> {
         patience: Duration,
     ) -> Result<Granted<B::Storage>, ShareError> {
         let place = Location::caller();
+        // Where nobody waits this is the only time that is asked for: in some kernels that is a system call, and in the
+        // sandbox it costs more than all the rest.
         let asked = Instant::now();
-        let deadline = after(patience);
+        let deadline = after(asked, patience);
         // At once, and not after a wait for a move that may wait for the caller.
         self.lock().party(id)?;
         let (mut state, waited) = self.settled(deadline)?;
@@ -302,9 +304,9 @@ impl<B: Backing> Core<B> {
         }
         let Some(storage) = state.storage.clone() else { return Err(ShareError::NotAttached(id)) };
         let mapping = MappingId(state.number());
-        let since = Instant::now();
-        state.mappings.insert(mapping, Held { attachment: id, access, place, since, until: after(hold) });
-        let stalled = if waited || made { since - asked } else { Duration::ZERO };
+        let since = if waited || made { Instant::now() } else { asked };
+        state.mappings.insert(mapping, Held { attachment: id, access, place, since, until: after(since, hold) });
+        let stalled = since - asked;
         Ok(Granted { id: mapping, storage, generation: state.generation, stalled })
     }
 
@@ -333,7 +335,7 @@ impl<B: Backing> Core<B> {
     /// # Errors
     /// As [`Self::map`].
     pub fn allocate(&self, patience: Duration) -> Result<(), ShareError> {
-        let deadline = after(patience);
+        let deadline = after(Instant::now(), patience);
         let (state, _) = self.settled(deadline)?;
         if state.storage.is_none() {
             let (_retired, _state) = self.change(state, None, deadline)?;
@@ -346,7 +348,7 @@ impl<B: Backing> Core<B> {
     /// # Errors
     /// As [`Self::attach`].
     pub fn relocate(&self, patience: Duration) -> Result<(), ShareError> {
-        let deadline = after(patience);
+        let deadline = after(Instant::now(), patience);
         let (state, _) = self.settled(deadline)?;
         if state.storage.is_some() {
             let (_retired, _state) = self.change(state, None, deadline)?;
@@ -446,9 +448,9 @@ impl<B: Backing> Core<B> {
     }
 }
 
-/// The moment `wait` from now; a wait without end is one of a year.
-fn after(wait: Duration) -> Instant {
-    Instant::now() + wait.min(Duration::from_secs(365 * 24 * 3600))
+/// The moment `wait` from `start`; a wait without end is one of a year.
+fn after(start: Instant, wait: Duration) -> Instant {
+    start + wait.min(Duration::from_secs(365 * 24 * 3600))
 }
 
 /// While it lives, storage is being made or moved.
