@@ -199,7 +199,7 @@ pub struct CaseNotes {
 pub struct Record {
     /// Golden images that were written, relative to the repository.
     pub blessed: Vec<String>,
-    /// Every mapping, as the kernel showed it, in the order in which they ended.
+    /// Every mapping, as the kernel showed it, in the order in which they ended; those that were alike are one.
     pub mappings: Vec<MappingRecord>,
     /// Who could not see what the case did, and why; the verdict is that of the others.
     #[serde(default, skip_serializing_if = "Unobserved::is_empty")]
@@ -208,7 +208,7 @@ pub struct Record {
     pub figures: BTreeMap<String, f64>,
 }
 
-/// One access of one device to a buffer.
+/// Accesses of one device to a buffer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MappingRecord {
     /// Who.
@@ -217,12 +217,26 @@ pub struct MappingRecord {
     pub access: String,
     /// Which storage of its buffer it was, counted from 1.
     pub generation: u64,
-    /// How long mapping waited for storage to be made or moved, in ms.
+    /// How often it was mapped just so.
+    pub times: u64,
+    /// How long mapping waited for storage to be made or moved, in ms; the longest of all times.
     pub stalled_ms: f64,
     /// Where the buffer was.
     pub placement: Placement,
     /// The constraints of the device that could not be checked, and why not; never a pass.
     pub unchecked: Vec<String>,
+}
+
+impl MappingRecord {
+    /// Takes `other` in if it differs in nothing but how long it waited, and says whether it did.
+    pub fn takes_in(&mut self, other: &Self) -> bool {
+        let alike = Self { times: self.times, stalled_ms: self.stalled_ms, ..other.clone() } == *self;
+        if alike {
+            self.times += other.times;
+            self.stalled_ms = self.stalled_ms.max(other.stalled_ms);
+        }
+        alike
+    }
 }
 
 /// The devices and facilities that bodies work with; one per worker process, kept over many cases.

@@ -37,14 +37,18 @@ use crate::share::core::Access;
 use crate::share::heap::{Heap, Heaps, Storage};
 use crate::share::heaps::Kind;
 use crate::vk::{Gpu, ImportRequest, Span, Validation};
+use agreed::Agreed;
 
+mod agreed;
 mod frames;
+mod ledger;
 mod limits;
 mod needs;
 mod sharing;
 mod watch;
 
 pub use frames::{Drawn, NewFrame, Target};
+pub use ledger::Ledger;
 pub use sharing::{Guest, Imported};
 pub use watch::Deed;
 
@@ -77,7 +81,7 @@ struct Running {
     artifacts: PathBuf,
     golden: GoldenMode,
     facts: Vec<(&'static str, String)>,
-    agreed: Vec<String>,
+    agreed: Agreed,
     disagreed: Vec<Finding>,
     record: Record,
     /// Devices that take part in a buffer until the case ends.
@@ -348,6 +352,11 @@ impl Cx {
         if holds { self.case.agreed.push(what.to_string()) } else { self.case.disagreed.push(finding()) }
     }
 
+    /// Whether a reader has disagreed: then there is something to report, and not much more to learn.
+    pub fn disagrees(&self) -> bool {
+        !self.case.disagreed.is_empty()
+    }
+
     /// The CPU looks at `buffer` by its own addressing.
     ///
     /// # Errors
@@ -476,11 +485,7 @@ impl Cx {
         for other in disagreed {
             finding = finding.row("also", other.summary);
         }
-        let agreed = match &self.case.agreed[..] {
-            [] => "nobody".to_owned(),
-            readers => readers.join(", "),
-        };
-        finding = finding.row("agree", agreed);
+        finding = finding.row("agree", self.case.agreed.to_string());
         Err(Trouble::Fail(self.with_facts(finding)))
     }
 

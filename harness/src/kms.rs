@@ -87,6 +87,14 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const SMALL: Size = px(288, 160);
 
 impl Screen {
+    /// How many GEM handles and framebuffers its file has.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn holds(&self) -> Result<(usize, usize)> {
+        self.card.holds()
+    }
+
     /// Opens the display of driver `select` (`vkms`) or at the node `select` (`/dev/dri/card0`), any that works without
     /// it, and becomes its master. The CRTC stays as it is until the first [`Self::show`].
     ///

@@ -273,14 +273,19 @@ impl Cx {
                 Finding::new(format!("{} got memory that breaks its constraints: {}", device.name, violation.text));
             self.case.disagreed.push(finding.row("about", violation.about).row("mapped", placement.to_string()));
         }
-        self.case.record.mappings.push(MappingRecord {
+        let record = MappingRecord {
             device: device.name.clone(),
             access: access.to_string(),
             generation: mapping.generation(),
+            times: 1,
             stalled_ms: mapping.stalled().as_secs_f64() * 1e3,
             placement: placement.abridged(),
             unchecked: unchecked.iter().map(|one| format!("{}: {}", one.about, one.why)).collect(),
-        });
+        };
+        let records = &mut self.case.record.mappings;
+        if !records.iter_mut().any(|before| before.takes_in(&record)) {
+            records.push(record);
+        }
         Ok(())
     }
 }

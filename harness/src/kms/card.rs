@@ -102,6 +102,32 @@ impl Card {
     }
 }
 
+/// So many handles are made to see which numbers are taken.
+const TRIED: u32 = 8;
+
+impl Card {
+    /// How many GEM handles and framebuffers of this file there are, by what the kernel answers and not by our own count.
+    ///
+    /// A file's handles are numbered from 1, and a new one gets the lowest number that is free: the gaps between those
+    /// that new ones get are taken.
+    pub(super) fn holds(&self) -> Result<(usize, usize)> {
+        let mut made = Vec::new();
+        let tried = (0..TRIED).try_for_each(|_| {
+            let dumb = drm_ffi::mode::dumbbuffer::create(self.as_fd(), 1, 1, 32, 0);
+            made.push(dumb.map_err(|error| self.error("DRM_IOCTL_MODE_CREATE_DUMB", error))?.handle);
+            Ok(())
+        });
+        let highest = made.iter().copied().max().unwrap_or_default() as usize;
+        for handle in &made {
+            drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), *handle)
+                .map_err(|error| self.error("DRM_IOCTL_MODE_DESTROY_DUMB", error))?;
+        }
+        tried?;
+        let resources = self.resource_handles().map_err(|error| self.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
+        Ok((highest - made.len(), resources.framebuffers().len()))
+    }
+}
+
 /// A GEM handle of an imported dma-buf.
 #[derive(Debug)]
 pub(super) struct Gem {

@@ -1,0 +1,110 @@
+//! What is held at a moment: files, dma-bufs, mappings, GEM handles, framebuffers, pages.
+//!
+//! The kernel is asked for each, and not the code that should have let go of it.
+
+use std::fs;
+use std::path::Path;
+
+use super::Cx;
+use crate::case::Trouble;
+use crate::error::{Error, Result};
+use crate::finding::Finding;
+
+/// Memory that the kernel moves to and fro by itself between two moments, in KiB: its caches, and heaps of libraries. A
+/// page that leaks with each frame is more than this after some thousand frames.
+const NOISE_KIB: u64 = 8 << 10;
+
+/// What is held at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// Files that this process has open.
+    files: usize,
+    /// dma-bufs, of whatever process.
+    dmabufs: usize,
+    /// Mappings of this process that show dma-bufs, memory files or devices.
+    mappings: usize,
+    /// GEM handles and framebuffers of the screen's file.
+    gems: usize,
+    framebuffers: usize,
+    /// Memory of the whole machine, in KiB: in memory files and GEM objects, and all that is not to be had.
+    pages: Observed,
+}
+
+/// Pages in KiB, where nobody else runs who takes some and gives some back.
+type Observed = Option<(u64, u64)>;
+
+impl Cx {
+    /// What is held now.
+    ///
+    /// # Errors
+    /// A skip if the kernel shows no list of dma-bufs; a finding if the screen does not answer.
+    pub fn ledger(&mut self) -> Result<Ledger, Trouble> {
+        let maps = read("/proc/self/maps")?;
+        let shared = |line: &&str| ["/dmabuf", "/memfd:", "/dev/"].iter().any(|path| line.contains(path));
+        let (gems, framebuffers) = self.screen()?.holds()?;
+        let pages = if alone() { Some(pages(&read("/proc/meminfo")?)) } else { None };
+        let mappings = maps.lines().filter(shared).count();
+        Ok(Ledger { files: self.open_files()?, dmabufs: self.dmabufs()?, mappings, gems, framebuffers, pages })
+    }
+
+    /// Claims that no more is held at the end than at the start.
+    pub fn nothing_more(&mut self, start: &Ledger, end: &Ledger) {
+        self.equals("open files", start.files, end.files);
+        self.equals("dma-bufs", start.dmabufs, end.dmabufs);
+        self.equals("mappings of shared memory", start.mappings, end.mappings);
+        self.equals("GEM handles", start.gems, end.gems);
+        self.equals("framebuffers", start.framebuffers, end.framebuffers);
+        let (Some((shmem, used)), Some((shmem_then, used_then))) = (start.pages, end.pages) else {
+            self.fact("not observed", "pages: other processes run on this machine");
+            return;
+        };
+        self.equals("KiB in memory files and GEM objects", shmem, shmem_then);
+        self.figure("memory_growth_kib", used_then as f64 - used as f64);
+        self.claim("memory in use", used_then < used + NOISE_KIB, || {
+            let most = format!("{used} KiB, and {NOISE_KIB} KiB of noise");
+            Finding::new("memory leaks").row("target", most).row("actual", format!("{used_then} KiB"))
+        });
+    }
+}
+
+fn read(path: &'static str) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| Error::new("read", path, error))
+}
+
+/// `Shmem`, and what is not available, in KiB.
+fn pages(meminfo: &str) -> (u64, u64) {
+    let of = |key: &str| -> u64 {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok()).unwrap_or_default()
+    };
+    (of("Shmem"), of("MemTotal").saturating_sub(of("MemAvailable")))
+}
+
+/// Whether no process runs but the first one, this one and those that it started: so it is in a kernel of our own.
+fn alone() -> bool {
+    let us = std::process::id();
+    let Ok(entries) = fs::read_dir("/proc") else { return false };
+    let others = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter(|pid| {
+        let of = |name: &str| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name));
+        // The kernel's own threads have no command line, and who is gone by now has none either.
+        let is_process = of("cmdline").is_ok_and(|line| !line.is_empty());
+        is_process && *pid != 1 && *pid != us && of("status").ok().and_then(|status| parent(&status)) != Some(us)
+    });
+    others.count() == 0
+}
+
+fn parent(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_parents_are_read_as_the_kernel_writes_them() {
+        let text = "MemTotal:        4124308 kB\nMemFree: 1 kB\nMemAvailable:    4090640 kB\nShmem:   12 kB\nShmemHugePages: 7 kB\n";
+        assert_eq!(pages(text), (12, 33_668));
+        assert_eq!(parent("Name:\tinit\nPid:\t7\nPPid:\t3\n"), Some(3));
+    }
+}
