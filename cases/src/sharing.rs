@@ -15,6 +15,7 @@ use handover::share::serve::{Limits as ServiceLimits, Service};
 mod model;
 mod peers;
 mod replay;
+mod shortage;
 
 /// No multiple of a page in any direction.
 const SIZE: Size = px(250, 130);
@@ -90,6 +91,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::every_step_survives_a_lack_of_files", survives_lack_of_files);
     cases.add("sharing::a_cpu_mmap_keeps_its_layout", mmap_keeps_its_layout);
     peers::register(cases);
+    shortage::register(cases);
     for seed in 0..4 {
         cases.add(format!("sharing::core_and_model_agree::seed_{seed}"), move |cx| replay::agrees(cx, seed));
     }

@@ -71,6 +71,8 @@ pub enum Need {
     Writeback,
     /// The screen reports a CRC of what it scans out.
     Crc,
+    /// The kernel can be told to have no memory.
+    FailingAllocations,
 }
 
 impl fmt::Display for Need {
@@ -81,6 +83,7 @@ impl fmt::Display for Need {
             Need::Imports { role, format } => write!(f, "{role} that imports {format}"),
             Need::Writeback => write!(f, "{} with writeback", Role::Screen),
             Need::Crc => write!(f, "{} with a CRC", Role::Screen),
+            Need::FailingAllocations => f.write_str("a kernel whose allocations can be made to fail"),
         }
     }
 }
@@ -279,10 +282,12 @@ pub struct CaseInfo {
 impl CaseInfo {
     /// Every role that the case names, each once.
     pub fn roles(&self) -> Vec<Role> {
-        let named = self.exporter.into_iter().chain(self.importer).chain(self.needs.iter().map(|need| match need {
-            Need::Device(role) | Need::Exports { role, .. } | Need::Imports { role, .. } => *role,
-            Need::Writeback | Need::Crc => Role::Screen,
-        }));
+        let needed = self.needs.iter().filter_map(|need| match need {
+            Need::Device(role) | Need::Exports { role, .. } | Need::Imports { role, .. } => Some(*role),
+            Need::Writeback | Need::Crc => Some(Role::Screen),
+            Need::FailingAllocations => None,
+        });
+        let named = self.exporter.into_iter().chain(self.importer).chain(needed);
         let mut roles: Vec<Role> = named.collect();
         roles.sort();
         roles.dedup();

@@ -118,6 +118,7 @@ const KNOWN_ERRNO: &[(rustix::io::Errno, &str)] = {
         (E::IO, "EIO"),
         (E::MFILE, "EMFILE"),
         (E::NFILE, "ENFILE"),
+        (E::NOBUFS, "ENOBUFS"),
         (E::NODEV, "ENODEV"),
         (E::NOENT, "ENOENT"),
         (E::NOMEM, "ENOMEM"),

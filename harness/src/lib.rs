@@ -52,6 +52,7 @@ pub mod devices;
 pub mod dma_heap;
 pub mod dmabuf;
 pub mod error;
+pub mod faults;
 pub mod finding;
 pub mod format;
 pub mod frame;

@@ -6,6 +6,7 @@ use super::Cx;
 use crate::case::{Need, Role};
 use crate::devices::Unplayed;
 use crate::error::Result;
+use crate::faults::Faults;
 use crate::format::{Fourcc, Modifier};
 use crate::vk::{self, Gpu, HandleType, Tiling};
 
@@ -29,6 +30,7 @@ impl Cx {
                 none.then(|| "it has no writeback connector".to_owned())
             }
             Need::Crc => self.devices.screen()?.crc_missing(),
+            Need::FailingAllocations => Faults::missing(),
         })
     }
 

@@ -1,0 +1,182 @@
+//! What if the kernel has no memory left, just now? Its n-th allocation in a thread fails, by its own fault injection.
+//!
+//! Whoever counts n from 1 until no fault was met has had each allocation of a step fail once. It is for root, and a kernel
+//! that was built for it; the sandbox's is.
+//!
+//! Source: "Fault injection capabilities infrastructure" in the kernel's documentation.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use crate::error::{Error, Result};
+use crate::inventory::access::{self, Mode};
+use crate::inventory::mounts::Mounts;
+
+const OP: &str = "making allocations of the kernel fail";
+
+/// What is set while faults are made: every allocation is one that can fail, also one that may wait for memory and one of a
+/// single page, and the kernel does not print a stack for each.
+const KNOBS: &[(&str, &str)] = &[
+    ("failslab/ignore-gfp-wait", "N"),
+    ("failslab/cache-filter", "N"),
+    ("failslab/verbose", "0"),
+    ("fail_page_alloc/ignore-gfp-wait", "N"),
+    ("fail_page_alloc/ignore-gfp-highmem", "N"),
+    ("fail_page_alloc/min-order", "0"),
+    ("fail_page_alloc/verbose", "0"),
+];
+
+/// So long it may take until another process that makes faults is done.
+const TURN: Duration = Duration::from_secs(10);
+
+/// The kernel, ready to fail. What was set for that is put back when it is dropped.
+#[derive(Debug)]
+pub struct Faults {
+    before: Vec<(PathBuf, String)>,
+    /// Locked, so that two processes do not put back each other's settings.
+    _turn: File,
+}
+
+/// A thread of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread(PathBuf);
+
+impl Thread {
+    /// This one.
+    pub fn current() -> Self {
+        Self("/proc/thread-self".into())
+    }
+
+    /// The one called `name`, of which the kernel keeps 15 bytes.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn named(name: &str) -> Result<Self> {
+        const LIST: &str = "/proc/self/task";
+        let known = &name[..name.len().min(15)];
+        let entries = fs::read_dir(LIST).map_err(|error| Error::new("read", LIST, error))?;
+        let mut paths = entries.flatten().map(|entry| entry.path());
+        let found = paths.find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == known));
+        found.map(Self).ok_or_else(|| Error::missing("finding a thread", LIST, format!("none is called {known}")))
+    }
+}
+
+impl Faults {
+    /// What this machine lacks for it, if anything.
+    pub fn missing() -> Option<String> {
+        let fail_nth = Path::new("/proc/thread-self/fail-nth");
+        let absent = "kernel without CONFIG_FAULT_INJECTION";
+        access::open(fail_nth, Mode::ReadWrite, absent).err().or_else(|| {
+            let knobs = Self::knobs().and_then(|knobs| {
+                let absent =
+                    "kernel without CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC or CONFIG_FAULT_INJECTION_DEBUG_FS";
+                knobs.iter().try_for_each(|(path, _)| access::open(path, Mode::ReadWrite, absent).map(drop))
+            });
+            knobs.err()
+        })
+    }
+
+    /// Makes the kernel ready to fail. Nothing fails before [`Self::nth`].
+    ///
+    /// # Errors
+    /// See [`Self::missing`]; or another process has made faults for 10 s.
+    pub fn open() -> Result<Self> {
+        let missing = |why: String| Error::missing(OP, "this kernel", why);
+        if let Some(why) = Self::missing() {
+            return Err(missing(why));
+        }
+        let knobs = Self::knobs().map_err(missing)?;
+        let failed = |path: &Path, error: io::Error| Error::new(OP, path.display().to_string(), error);
+        let first = &knobs[0].0;
+        let turn = File::open(first).map_err(|error| failed(first, error))?;
+        let began = Instant::now();
+        while let Err(errno) = rustix::fs::flock(&turn, FlockOperation::NonBlockingLockExclusive) {
+            if began.elapsed() >= TURN {
+                return Err(Error::new(OP, first.display().to_string(), errno));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut faults = Self { before: Vec::new(), _turn: turn };
+        for (path, value) in knobs {
+            let before = fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+            fs::write(&path, value).map_err(|error| failed(&path, error))?;
+            faults.before.push((path, before));
+        }
+        Ok(faults)
+    }
+
+    /// Does `work` while the `n`-th allocation, counted from 1, that the kernel makes for `thread` fails; also says whether
+    /// there were so many.
+    ///
+    /// # Errors
+    /// The kernel refuses; `work` was not done, or it can't be said whether an allocation failed.
+    pub fn nth<T>(&self, thread: &Thread, n: u32, work: impl FnOnce() -> T) -> Result<(T, bool)> {
+        let path = thread.0.join("fail-nth");
+        let failed = |error| Error::new(OP, path.display().to_string(), error);
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        (&file).write_all(n.to_string().as_bytes()).map_err(failed)?;
+        let armed = Armed(file);
+        let done = work();
+        let mut left = [0; 16];
+        let length = armed.0.read_at(&mut left, 0).map_err(failed)?;
+        // What is left to count; 0 once it failed.
+        Ok((done, left[..length].trim_ascii() == b"0"))
+    }
+
+    fn knobs() -> Result<Vec<(PathBuf, &'static str)>, String> {
+        let debugfs = Mounts::read().debugfs();
+        let point = debugfs.ready()?;
+        Ok(KNOBS.iter().map(|(knob, value)| (point.join(knob), *value)).collect())
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        for (path, value) in &self.before {
+            if let Err(error) = fs::write(path, value) {
+                tracing::error!(knob = %path.display(), %error, "fault injection stays as it was set");
+            }
+        }
+    }
+}
+
+/// While it lives, an allocation may fail.
+struct Armed(File);
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.write_all(b"0") {
+            tracing::error!(%error, "an allocation of the kernel will still fail");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the sandbox; elsewhere it is said what is missing.
+    #[test]
+    fn an_allocation_fails_once_and_settings_are_put_back() {
+        let faults = match Faults::open() {
+            Ok(faults) => faults,
+            Err(error) => return assert!(error.to_string().contains("fail-nth"), "{error}"),
+        };
+        let before = faults.before.clone();
+        let thread = Thread::current();
+        let (opened, failed) = faults.nth(&thread, 1, || File::open("/proc/self/status")).expect("armed");
+        assert!(failed);
+        assert_eq!(opened.expect_err("no memory").kind(), io::ErrorKind::OutOfMemory);
+        let (opened, failed) = faults.nth(&thread, 1_000_000, || File::open("/proc/self/status")).expect("armed");
+        assert!(opened.is_ok() && !failed);
+        drop(faults);
+        for (path, value) in before {
+            assert_eq!(fs::read_to_string(&path).expect("readable"), value, "{}", path.display());
+        }
+    }
+}
