@@ -97,8 +97,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
 }
 
-/// One heap with such memory.
-fn heap(cx: &mut Cx, memory: Memory) -> Result<Heaps, Trouble> {
+/// Every heap with such memory; there is at least one.
+fn all_heaps(cx: &mut Cx, memory: Memory) -> Result<Vec<Arc<dyn Heap>>, Trouble> {
     let mut found = match memory {
         Of(kind) => cx.heaps(kind)?,
         Contiguous => {
@@ -109,8 +109,13 @@ fn heap(cx: &mut Cx, memory: Memory) -> Result<Heaps, Trouble> {
     found.retain(|heap| heap.offer().contiguous == (memory == Contiguous));
     match found.is_empty() {
         true => Err(Trouble::Skip(format!("no heap of this machine has {memory} memory"))),
-        false => Ok(Heaps::new(found.into_iter().take(1))),
+        false => Ok(found),
     }
+}
+
+/// One heap with such memory.
+fn heap(cx: &mut Cx, memory: Memory) -> Result<Heaps, Trouble> {
+    Ok(Heaps::new(all_heaps(cx, memory)?.into_iter().take(1)))
 }
 
 /// One heap with memory of the one sort, and one of the other.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::inventory::access::{self, Mode};
@@ -111,7 +112,7 @@ impl Faults {
     }
 
     /// Does `work` while the `n`-th allocation, counted from 1, that the kernel makes for `thread` fails; also says whether
-    /// there were so many.
+    /// there were so many. A thread that has ended by then can't be asked, and counts as one that met its fault.
     ///
     /// # Errors
     /// The kernel refuses; `work` was not done, or it can't be said whether an allocation failed.
@@ -123,9 +124,12 @@ impl Faults {
         let armed = Armed(file);
         let done = work();
         let mut left = [0; 16];
-        let length = armed.0.read_at(&mut left, 0).map_err(failed)?;
-        // What is left to count; 0 once it failed.
-        Ok((done, left[..length].trim_ascii() == b"0"))
+        match armed.0.read_at(&mut left, 0) {
+            // What is left to count; 0 once it failed.
+            Ok(length) => Ok((done, left[..length].trim_ascii() == b"0")),
+            Err(error) if ended(&error) => Ok((done, true)),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     fn knobs() -> Result<Vec<(PathBuf, &'static str)>, String> {
@@ -150,10 +154,17 @@ struct Armed(File);
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        if let Err(error) = self.0.write_all(b"0") {
+        if let Err(error) = self.0.write_all(b"0")
+            && !ended(&error)
+        {
             tracing::error!(%error, "an allocation of the kernel will still fail");
         }
     }
+}
+
+/// Whether a thread could not be asked because it is no more.
+fn ended(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::SRCH)
 }
 
 #[cfg(test)]

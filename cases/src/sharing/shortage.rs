@@ -12,7 +12,7 @@ use handover::share::refused::ShareError;
 use handover::share::remote::RemoteBuffer;
 use handover::share::serve::{Limits, Service};
 
-use super::{FOURCC, SYSTEM, UDMABUF, Wish, easy, heaps, name_of, only};
+use super::{Contiguous, FOURCC, Memory, Of, SYSTEM, UDMABUF, Wish, all_heaps, easy, heaps, name_of, only};
 
 /// Two pages: enough for a list of them, and few enough that nothing has to grow for them in this process.
 const SMALL: Size = px(64, 32);
@@ -24,7 +24,7 @@ const MOST: u32 = 3000;
 const SETTLED: Duration = Duration::from_millis(200);
 
 /// The heaps; memory of a GPU comes from a driver in this process, whose own memory can't be told from the buffer's.
-const KINDS: [Kind; 5] = [Kind::Udmabuf, Kind::DmaHeap, Kind::Dumb, Kind::Gbm, Kind::Expbuf];
+const MEMORIES: [Memory; 6] = [UDMABUF, SYSTEM, Of(Kind::Dumb), Of(Kind::Gbm), Of(Kind::Expbuf), Contiguous];
 
 /// What is said, by whom, where it is not `ENOMEM`.
 const OTHER_WORDS: &[(&str, &str)] = &[
@@ -50,25 +50,29 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     add("moving".to_owned(), moves);
     add("taking_part_as_a_peer".to_owned(), takes_part);
     add("serving_a_peer".to_owned(), serves);
-    for kind in KINDS {
-        cases
-            .add(format!("sharing::survives_a_lack_of_memory::allocating_from::{kind}"), move |cx| {
-                allocates(cx, kind, OTHER_WORDS)
-            })
-            .needs(Need::FailingAllocations);
+    for memory in MEMORIES {
+        let case = cases.add(format!("sharing::survives_a_lack_of_memory::allocating_from::{memory}"), move |cx| {
+            allocates(cx, memory, OTHER_WORDS)
+        });
+        case.needs(Need::FailingAllocations);
+        if memory == Contiguous {
+            known(case, "expbuf-warning", "vb2_dc_get_dmabuf");
+        }
     }
-    for (kind, finding, call) in [
-        (Kind::Udmabuf, "shmem-enospc", "memfd_create"),
-        (Kind::Dumb, "shmem-enospc", "DRM_IOCTL_MODE_CREATE_DUMB"),
-        (Kind::Expbuf, "expbuf-einval", "VIDIOC_EXPBUF"),
+    for (memory, finding, call) in [
+        (UDMABUF, "shmem-enospc", "memfd_create"),
+        (Of(Kind::Dumb), "shmem-enospc", "DRM_IOCTL_MODE_CREATE_DUMB"),
+        (Of(Kind::Expbuf), "expbuf-einval", "VIDIOC_EXPBUF"),
     ] {
-        cases
-            .add(format!("sharing::a_lack_of_memory_is_called_so::{kind}"), move |cx| allocates(cx, kind, &[]))
-            .needs(Need::FailingAllocations)
-            // Whose driver's version is the kernel's.
-            .needs(Need::Device(Screen))
-            .known("Linux", &format!("cases/findings/{finding}.md"), call);
+        let name = format!("sharing::a_lack_of_memory_is_called_so::{memory}");
+        let case = cases.add(name, move |cx| allocates(cx, memory, &[]));
+        known(case.needs(Need::FailingAllocations), finding, call);
     }
+}
+
+/// Lists a defect of the kernel; the screen's driver has its version.
+fn known(case: &mut Case<Cx>, finding: &str, matching: &str) {
+    case.needs(Need::Device(Screen)).known("Linux", &format!("cases/findings/{finding}.md"), matching);
 }
 
 fn small() -> Wish {
@@ -137,8 +141,13 @@ fn walk(
     Ok(())
 }
 
-fn allocates(cx: &mut Cx, kind: Kind, other_words: &[(&str, &str)]) -> Outcome {
-    for heap in cx.heaps(kind)? {
+fn allocates(cx: &mut Cx, memory: Memory, other_words: &[(&str, &str)]) -> Outcome {
+    let mut heaps = all_heaps(cx, memory)?;
+    if memory == Of(Kind::Gbm) {
+        // Which takes long, and is the same library for every card.
+        heaps.truncate(1);
+    }
+    for heap in heaps {
         let name = heap.offer().heap.clone();
         let step = || {
             let buffer = Buffer::export(small(), Heaps::new([heap.clone()]));
@@ -242,8 +251,11 @@ fn takes_part(cx: &mut Cx) -> Outcome {
 fn serves(cx: &mut Cx) -> Outcome {
     let buffer = Buffer::export(small(), super::heap(cx, UDMABUF)?);
     buffer.allocate()?;
+    let started = std::cell::Cell::new(0);
     let start = || -> Result<(Service, RemoteBuffer), Trouble> {
-        let (service, socket) = Service::start(&buffer, "a peer", Limits::default())?;
+        // A name of its own, since the thread of the one before may not be quite gone.
+        started.set(started.get() + 1);
+        let (service, socket) = Service::start(&buffer, &started.get().to_string(), Limits::default())?;
         let remote = RemoteBuffer::on(Channel::on(socket, "the owner"));
         // Once it has answered, its thread has its name.
         look_as_a_peer(&remote)?;
@@ -255,7 +267,7 @@ fn serves(cx: &mut Cx) -> Outcome {
         if served.is_none() {
             *served = Some(start()?);
         }
-        Ok(Thread::named("serves a peer")?)
+        Ok(Thread::named(&format!("serves {}", started.get()))?)
     };
     let step = || match &*served.borrow() {
         Some((_, remote)) => look_as_a_peer(remote),
