@@ -18,6 +18,7 @@
 //!   of a move are. `memcpy_warm` copies to where it has copied before: that is faster by what the first write to each page
 //!   costs, which in the sandbox, where a page fault takes 20 to 40 µs, is nearly all of it.
 #![expect(clippy::unwrap_used, reason = "what is measured is given what can be agreed on")]
+#![expect(clippy::print_stderr, reason = "criterion prints no figure of ours, nor what could not be measured")]
 
 use std::hint::black_box;
 use std::sync::Arc;
