@@ -56,13 +56,13 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         });
         case.needs(Need::FailingAllocations);
         if memory == Contiguous {
-            known(case, "expbuf-warning", "vb2_dc_get_dmabuf");
+            known(case, "cases/findings/expbuf-warning.md", "vb2_dc_get_dmabuf");
         }
     }
     for (memory, finding, call) in [
-        (UDMABUF, "shmem-enospc", "memfd_create"),
-        (Of(Kind::Dumb), "shmem-enospc", "DRM_IOCTL_MODE_CREATE_DUMB"),
-        (Of(Kind::Expbuf), "expbuf-einval", "VIDIOC_EXPBUF"),
+        (UDMABUF, "cases/findings/shmem-enospc.md", "memfd_create"),
+        (Of(Kind::Dumb), "cases/findings/shmem-enospc.md", "DRM_IOCTL_MODE_CREATE_DUMB"),
+        (Of(Kind::Expbuf), "cases/findings/expbuf-einval.md", "VIDIOC_EXPBUF"),
     ] {
         let name = format!("sharing::a_lack_of_memory_is_called_so::{memory}");
         let case = cases.add(name, move |cx| allocates(cx, memory, &[]));
@@ -72,7 +72,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
 
 /// Lists a defect of the kernel; the screen's driver has its version.
 fn known(case: &mut Case<Cx>, finding: &str, matching: &str) {
-    case.needs(Need::Device(Screen)).known("Linux", &format!("cases/findings/{finding}.md"), matching);
+    case.needs(Need::Device(Screen)).known("Linux", finding, matching);
 }
 
 fn small() -> Wish {
