@@ -5,6 +5,7 @@
 
 use std::ops::Deref;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::Cx;
 use crate::case::{MappingRecord, Role, Trouble};
@@ -21,7 +22,7 @@ use crate::share::constraints::{Constraints, Party};
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
-use crate::v4l2::{Direction, Loopback, Queue};
+use crate::v4l2::{self, Converter, Direction, Loopback, Queue};
 use crate::vk::{Gpu, Image, ImportRequest};
 
 /// Who takes part in sharing a buffer.
@@ -35,8 +36,8 @@ pub enum Guest<'g> {
     Screen,
     /// Another process that plays a role.
     Peer(Role),
-    /// A video device that sees what it is given.
-    Video(&'g Loopback),
+    /// A video device that is given frames.
+    Video(&'g Arc<v4l2::Device>),
 }
 
 /// An image of a GPU in memory that came from elsewhere. Dropping it ends the mapping.
@@ -181,6 +182,14 @@ impl Cx {
         Loopback::of("vivid-001").map_err(|why| Trouble::Skip(why.to_string()))
     }
 
+    /// A video device that makes another frame of each that it is given, from memory to memory.
+    ///
+    /// # Errors
+    /// A skip that says why there is none.
+    pub fn video_converter(&mut self) -> Result<Converter, Trouble> {
+        Converter::find().map_err(|why| Trouble::Skip(why.to_string()))
+    }
+
     /// Takes everything off the screen, and lets go of it.
     ///
     /// # Errors
@@ -198,7 +207,7 @@ impl Cx {
             Guest::Screen => Role::Screen.to_string(),
             Guest::Gpu(gpu) => self.devices.name_of(gpu),
             Guest::Peer(role) => format!("a process with {role}"),
-            Guest::Video(video) => video.output().to_string(),
+            Guest::Video(video) => video.to_string(),
         }
     }
 
@@ -214,7 +223,7 @@ impl Cx {
         };
         let device = match (guest, &gpu) {
             (Guest::Screen, _) => placement::Device::of_node(name.clone(), self.screen()?.identity().node),
-            (Guest::Video(video), _) => placement::Device::of_node(name.clone(), video.output().node()),
+            (Guest::Video(video), _) => placement::Device::of_node(name.clone(), video.node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
             _ => placement::Device::of_cpu(name.clone()),
         };
@@ -230,7 +239,7 @@ impl Cx {
         self.probe(buffer.heaps());
         let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
         let constraints = match (guest, gpu) {
-            (Guest::Video(video), _) => Queue::open(video.output(), Direction::Output)?.constraints(fourccs, *size)?,
+            (Guest::Video(video), _) => Queue::open(video, Direction::Output)?.constraints(fourccs, *size)?,
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,
             (_, None) => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
         };
