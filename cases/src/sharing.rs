@@ -376,6 +376,18 @@ fn refusal_changes_nothing(cx: &mut Cx) -> Outcome {
         cx.claim("the attach", said.is_some(), || Finding::new("an attach that nothing can satisfy was granted"));
     }
     cx.equals("storage and parties", Counts(before), Counts((buffer.generation(), buffer.parties().len())));
+    // Nobody is made to wait for what can't be: it is said before a mapping has to end, and others map meanwhile.
+    let holder = buffer.attach(easy("holder"))?;
+    let held = holder.map(Access::Read)?;
+    let began = Instant::now();
+    let said = buffer.attach_within(only("a heap that is not there"), SHORTLY * 50).err();
+    cx.claim("the refusal of a mapped buffer", matches!(said, Some(ShareError::Refused(_))), || {
+        Finding::new(format!("what nothing can satisfy is not refused as such: {said:?}"))
+    });
+    cx.claim("the wait for it", began.elapsed() < SHORTLY * 25, || {
+        Finding::new(format!("a refusal waited {} ms for a mapping to end", began.elapsed().as_millis()))
+    });
+    drop(held);
     cx.cpu_sees(&buffer, &target)?;
     cx.agree()
 }

@@ -123,7 +123,7 @@ impl Cx {
         let mapping = attachment.map(access)?;
         let done = work(self, mapping.shared());
         // A failure needs to know even more where the buffer was.
-        self.observe(&device, &constraints, &mapping, access)?;
+        self.observe(guest, &device, &constraints, &mapping, access)?;
         done
     }
 
@@ -137,7 +137,7 @@ impl Cx {
         let attachment = buffer.attach(party)?;
         let mapping = attachment.map(Access::Write)?;
         let image = gpu.import_image(mapping.shared(), how);
-        self.observe(&device, &constraints, &mapping, Access::Write)?;
+        self.observe(&Guest::Gpu(gpu), &device, &constraints, &mapping, Access::Write)?;
         Ok(Imported { image: image?, _mapping: mapping, _attachment: attachment })
     }
 
@@ -157,7 +157,7 @@ impl Cx {
             layers.iter().zip(&mapped).map(|(layer, (mapping, ..))| layer.with(mapping.shared())).collect();
         let shown = self.screen()?.show(&frames, None);
         for (mapping, device, constraints) in &mapped {
-            self.observe(device, constraints, mapping, Access::Read)?;
+            self.observe(&Guest::Screen, device, constraints, mapping, Access::Read)?;
         }
         let shown = shown?;
         // Only now is the screen done with what it showed before.
@@ -266,6 +266,7 @@ impl Cx {
     /// Holds where the buffer is against what its device needs; what is broken is a finding of this case.
     fn observe(
         &mut self,
+        guest: &Guest<'_>,
         device: &placement::Device,
         constraints: &Constraints,
         mapping: &Mapping,
@@ -274,7 +275,11 @@ impl Cx {
         let storage = mapping.storage();
         let pages = storage.pages.as_ref().map(AsFd::as_fd);
         let placement = self.observer().placement_of(device, &storage.shared, pages)?;
-        let placement = placement.known_as(Some(&storage.heap), None);
+        let memory = match guest {
+            Guest::Gpu(gpu) => Some(gpu.memory_types(&storage.shared.dmabuf)),
+            Guest::Cpu | Guest::Screen | Guest::Peer(_) | Guest::Video(_) => None,
+        };
+        let placement = placement.known_as(Some(&storage.heap), memory);
         let Checked { violations, unchecked } = check(&placement, constraints);
         self.fact("placement", &placement);
         for violation in &violations {

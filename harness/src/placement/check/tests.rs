@@ -26,7 +26,7 @@ fn placement() -> Placement {
         buffer: Identity { inode: 5, exporter: Some("system".into()), size: SIZE },
         frame: Frame::linear(Fourcc::XR24, px(100, 100), Plane { offset: 4096, pitch: 512 }),
         heap: Some("system".into()),
-        memory: None,
+        memory: Some(Ok(MemoryTypes { bits: 0b10, types: vec!["1 HOST_VISIBLE".into()] })),
         segments: Ok(segments(
             "vivid.1",
             &[(0x1_0000, 0x4000), (0x1_4000, 0x4000), (0x5_0000, 0x4000), (0x9_0000, 0x4000)],
@@ -54,6 +54,7 @@ fn what_suits_a_device_breaks_nothing() {
         size: Bytes { alignment: 4096, min: SIZE, max: SIZE },
         memory: MemoryNeeds {
             heaps: Some(BTreeSet::from(["system".into()])),
+            types: Some(0b11),
             contiguous: false,
             address_bits: 20,
             segments: Some(3),
@@ -79,6 +80,7 @@ fn each_constraint_that_is_broken_reads_as_a_sentence() {
         Constraints { padding: 65536, ..anything() },
         Constraints { size: Bytes { max: 4096, ..Bytes::ANY }, ..anything() },
         memory(MemoryNeeds { heaps: Some(BTreeSet::from(["udmabuf".into(), "vgem dumb".into()])), ..any.clone() }),
+        memory(MemoryNeeds { types: Some(0b101), ..any.clone() }),
         memory(MemoryNeeds { contiguous: true, ..any.clone() }),
         memory(MemoryNeeds { address_bits: 19, ..any.clone() }),
         memory(MemoryNeeds { segments: Some(2), ..any.clone() }),
