@@ -12,10 +12,11 @@ use handover::plot::{self, Moment};
 use handover::prelude::*;
 use handover::share::agreement::Wish;
 use handover::share::buffer::Attachment;
-use handover::share::constraints::Party;
+use handover::share::constraints::{Bytes, Constraints, Party};
 use handover::share::heap::Heaps;
 use handover::share::heaps::Kind;
 use handover::share::pool::{Limits, Looking, Pool, Report};
+use handover::share::refused::ShareError;
 use handover::v4l2::{Converter, Loopback};
 
 /// Even, as vivid wants it, no multiple of a page, and with rows of RG16 that lie as close as the converter takes them.
@@ -47,6 +48,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
+    cases.add("pipe::a_converter_takes_scattered_memory_but_one_pitch", takes_one_pitch);
     cases.add("pipe::leaves_nothing_behind", leaves_nothing_behind).from(GpuA).to(Screen).needs(Need::Writeback);
 }
 
@@ -289,5 +291,36 @@ fn leaves_nothing_behind(cx: &mut Cx) -> Outcome {
     }
     cx.equals("open files", counts[0].0, counts[1].0);
     cx.equals("dma-bufs", counts[0].1, counts[1].1);
+    cx.agree()
+}
+
+/// What is gathered of a converter is what it can do: the rows must touch, and the memory may be anything.
+fn takes_one_pitch(cx: &mut Cx) -> Outcome {
+    let video = Video::open(cx, Late::Converter)?;
+    let (guest, heaps) = (video.guest(), Heaps::new(cx.heaps(Kind::Udmabuf)?));
+    let wish = Wish { fourccs: vec![Fourcc::RG16], size: SIZE };
+    let buffer = Buffer::export(wish.clone(), heaps.clone());
+    let party = cx.party_of(&guest, &buffer)?;
+    cx.equals("whether it needs contiguous memory", false, party.constraints.memory.contiguous);
+    cx.equals("the least pitch in bytes", 496, party.constraints.pitch.min);
+    cx.equals("the largest pitch in bytes", 496, party.constraints.pitch.max);
+    let target = Target::stamped(3, Fourcc::RG16, SIZE)?;
+    let _attached = buffer.attach(party.clone())?;
+    cx.cpu_writes(&buffer, &target.picture)?;
+    let seen = cx.mapped(&guest, &buffer, Access::Read, |_, shared| Ok(video.seen_of(shared)?))?;
+    cx.sees("video", &video.target(target)?, &seen)?;
+    // A device with a wider pitch can't have the same buffer.
+    let buffer = Buffer::export(wish, heaps);
+    let pitch = Bytes::aligned(512);
+    let wide =
+        Party { name: "wide".to_owned(), constraints: Constraints { pitch, ..Constraints::cpu(&[Fourcc::RG16]) } };
+    let (_wide, attached) = (buffer.attach(wide)?, buffer.attach(party)?);
+    let said = match attached.map(Access::Read) {
+        Err(ShareError::Refused(refusal)) => refusal.to_string(),
+        Err(other) => return Err(Finding::new(format!("it is refused for another reason: {other}")).into()),
+        Ok(_) => return Err(Finding::new("a converter got a pitch that it does not take").into()),
+    };
+    let named = said.contains("pitch") && said.contains("wide") && said.contains(attached.name());
+    cx.claim("the refusal", named, || Finding::new("the refusal does not name who collides").row("said", said.clone()));
     cx.agree()
 }

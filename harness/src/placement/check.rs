@@ -145,7 +145,8 @@ fn provenance(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked
         (None, _) => {}
         (Some(needed), Some(Ok(offered))) if offered.bits & needed == 0 => {
             let offered = offered.types.join(" or ");
-            checked.breaks("memory type", format!("the memory is of type {offered}; {device} needs one of {needed:#b}"));
+            checked
+                .breaks("memory type", format!("the memory is of type {offered}; {device} needs one of {needed:#b}"));
         }
         (Some(_), Some(Ok(_))) => {}
         (Some(_), Some(Err(NotObservable(why)))) => checked.unseen("memory type", why.clone()),

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn bits_that_are_missing_are_ones() {
-        let words: [u16; 4] = [0, 0xffff, 0xf800, 0b00001_000010_00011];
+        let words: [u16; 4] = [0, 0xffff, 0xf800, 1 << 11 | 2 << 5 | 3];
         let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let picture = Picture { size: px(2, 2), fourcc: Fourcc::RG16, bytes };
         let target = Converter::target(&picture).expect("RG16");

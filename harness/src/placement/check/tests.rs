@@ -8,7 +8,7 @@ use super::*;
 use crate::dmabuf::Identity;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size, px};
-use crate::placement::Segment;
+use crate::placement::{MemoryTypes, Segment};
 use crate::share::constraints::FormatModifier;
 
 const SIZE: u64 = 64 * 1024;
@@ -107,6 +107,7 @@ fn a_frame_that_does_not_fit_its_buffer_breaks_its_size() {
 fn what_was_not_seen_is_never_a_pass() {
     let strict = memory(MemoryNeeds {
         heaps: Some(BTreeSet::from(["system".into()])),
+        types: Some(1),
         contiguous: true,
         address_bits: 32,
         segments: Some(1),
@@ -114,13 +115,18 @@ fn what_was_not_seen_is_never_a_pass() {
         cpu: true,
     });
     let why = "vkms was attached, but no scatter list was mapped for it: it reads through the CPU";
-    let unseen =
-        Placement { heap: None, segments: Err(NotObservable(why.into())), mapped_by_cpu: false, ..placement() };
+    let unseen = Placement {
+        heap: None,
+        memory: None,
+        segments: Err(NotObservable(why.into())),
+        mapped_by_cpu: false,
+        ..placement()
+    };
     let checked = check(&unseen, &strict);
     assert_eq!(checked.violations, []);
     let about: Vec<&str> = checked.unchecked.iter().map(|unchecked| unchecked.about).collect();
-    assert_eq!(about, ["heap", "cpu access", "contiguity", "address", "segment count", "segment size"]);
-    assert_eq!(checked.unchecked[2].to_string(), format!("contiguity: not observable: {why}"));
+    assert_eq!(about, ["heap", "memory type", "cpu access", "contiguity", "address", "segment count", "segment size"]);
+    assert_eq!(checked.unchecked[3].to_string(), format!("contiguity: not observable: {why}"));
     // A device that asks for nothing of that is not told what could not be seen.
     assert_eq!(check(&unseen, &anything()), Checked::default());
 }
