@@ -92,8 +92,8 @@ fn is_never_stale(cx: &mut Cx) -> Outcome {
 /// S8: while contents are copied, a store through a CPU mmap would be lost; so there is a moment in a move when the kernel
 /// lets nobody store, and none afterwards.
 fn is_read_only_while_it_moves(cx: &mut Cx) -> Outcome {
-    // Large enough for the copy to take some ms, in which the watcher has its turn.
-    let large = Wish { size: px(1500, 1400), ..wish() };
+    // Large enough for the copy to take many ms, in which the watcher has its turn.
+    let large = Wish { size: px(700, 700), ..wish() };
     let buffer = Buffer::export(large, heaps(cx, UDMABUF, SYSTEM)?);
     let mmap = buffer.mmap("cpu mmap")?;
     mmap.access(Access::Write)?.write(0, &[1, 2, 3, 4])?;
