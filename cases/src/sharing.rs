@@ -1,11 +1,13 @@
 //! The rules of the sharing core, S1 to S8, on real memory and real devices. Each claim is a rule's, by name.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use handover::error::Error;
 use handover::prelude::*;
 use handover::share::agreement::Wish;
 use handover::share::constraints::{Bytes, Constraints, MemoryNeeds, Party};
-use handover::share::heap::Heaps;
+use handover::share::heap::{Heaps, Offer};
 use handover::share::heaps::Kind;
 use handover::share::refused::ShareError;
 use handover::share::serve::{Limits as ServiceLimits, Service};
@@ -70,6 +72,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         }
     }
     cases.add("sharing::the_cheapest_memory_is_taken", the_cheapest_is_taken);
+    cases.add("sharing::a_heap_that_fails_is_passed_over", failing_heap_is_passed_over);
     cases.add("sharing::a_layout_suits_every_device", a_layout_suits_everybody).from(GpuA).to(Screen);
     for (name, collision) in COLLISIONS {
         cases.add(format!("sharing::a_refusal_names_who_collides::{name}"), move |cx| {
@@ -246,6 +249,39 @@ fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
         let attachment = buffer.attach(Party { name: "strict".to_owned(), constraints: strict })?;
         let mapping = attachment.map(Access::Read)?;
         cx.equals("the heap of a strict device", contiguous.unwrap_or_default(), mapping.storage().heap.clone());
+    }
+    cx.agree()
+}
+
+/// A heap that offers much and has nothing.
+struct Empty(Offer);
+
+impl Heap for Empty {
+    fn offer(&self) -> &Offer {
+        &self.0
+    }
+
+    fn allocate(&self, _: &Agreement) -> Result<Storage> {
+        Err(Error::missing("allocating from a heap", "the empty heap", "it has nothing left"))
+    }
+}
+
+/// S3: where the cheapest heap has nothing left, the next one provides; where no other is, the error names it, and the
+/// buffer can be mapped once there is memory.
+fn failing_heap_is_passed_over(cx: &mut Cx) -> Outcome {
+    let good = cx.heaps(Kind::Udmabuf)?;
+    let offer = Offer { heap: "empty".to_owned(), cost: 0, ..good[0].offer().clone() };
+    let empty: Arc<dyn Heap> = Arc::new(Empty(offer));
+    let buffer = Buffer::export(wish(), Heaps::new([empty.clone(), good[0].clone()]));
+    let attachment = buffer.attach(easy("cpu"))?;
+    cx.equals("the heap", "udmabuf".to_owned(), attachment.map(Access::Read)?.storage().heap.clone());
+    let buffer = Buffer::export(wish(), Heaps::new([empty]));
+    let attachment = buffer.attach(easy("cpu"))?;
+    for _ in 0..2 {
+        let said = attachment.map(Access::Read).err().map(|error| error.to_string()).unwrap_or_default();
+        let clear = said.contains("empty: ") && said.contains("nothing left");
+        cx.claim("the error", clear, || Finding::new("a heap that has nothing is not named").row("said", said));
+        cx.equals("storages", 0, buffer.generation());
     }
     cx.agree()
 }
@@ -447,7 +483,10 @@ fn survives_lack_of_files(cx: &mut Cx) -> Outcome {
         let buffer = Buffer::export(wish(), heaps);
         let mmap = buffer.mmap("cpu mmap")?;
         mmap.access(Access::Write)?.write(0, &[1, 2, 3, 4])?;
-        let strict = buffer.attach(only("system"))?;
+        let strict = buffer.attach(only("system")).inspect_err(|_| {
+            // It did not move, so the CPU mmap can be written as before; were it still read-only, this would be a SIGSEGV.
+            drop(mmap.access(Access::Write).map(|mut access| access.write(0, &[1, 2, 3, 4])));
+        })?;
         let mapping = strict.map(Access::Read)?;
         let mut bytes = [0; 4];
         mapping.shared().dmabuf.map()?.read_into(0, &mut bytes)?;
