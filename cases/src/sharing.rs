@@ -1,17 +1,18 @@
 //! The rules of the sharing core, S1 to S8, on real memory and real devices. Each claim is a rule's, by name.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use handover::error::Error;
 use handover::prelude::*;
 use handover::share::agreement::Wish;
 use handover::share::constraints::{Bytes, Constraints, MemoryNeeds, Party};
-use handover::share::heap::Heaps;
+use handover::share::heap::{Heaps, Offer};
 use handover::share::heaps::Kind;
 use handover::share::refused::ShareError;
 use handover::share::serve::{Limits as ServiceLimits, Service};
 
+mod mmaps;
 mod model;
 mod peers;
 mod replay;
@@ -70,13 +71,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 .from(GpuA)
                 .to(GpuA);
         }
-        if memory != UDMABUF {
-            cases.add(format!("sharing::a_cpu_mmap_follows_a_move::udmabuf_to_{memory}"), move |cx| {
-                mmap_follows(cx, memory)
-            });
-        }
     }
     cases.add("sharing::the_cheapest_memory_is_taken", the_cheapest_is_taken);
+    cases.add("sharing::a_heap_that_fails_is_passed_over", failing_heap_is_passed_over);
     cases.add("sharing::a_layout_suits_every_device", a_layout_suits_everybody).from(GpuA).to(Screen);
     for (name, collision) in COLLISIONS {
         cases.add(format!("sharing::a_refusal_names_who_collides::{name}"), move |cx| {
@@ -87,9 +84,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::who_overstays_is_named", who_overstays_is_named);
     cases.add("sharing::others_go_on_when_storage_can_not_move", others_go_on);
     cases.add("sharing::a_map_waits_for_a_move_and_sees_new_storage", a_map_waits);
-    cases.add("sharing::a_cpu_mmap_is_never_stale", mmap_is_never_stale);
     cases.add("sharing::every_step_survives_a_lack_of_files", survives_lack_of_files);
-    cases.add("sharing::a_cpu_mmap_keeps_its_layout", mmap_keeps_its_layout);
+    mmaps::register(cases);
     peers::register(cases);
     shortage::register(cases);
     for seed in 0..4 {
@@ -236,30 +232,6 @@ fn is_there_at_once(cx: &mut Cx, memory: Memory) -> Outcome {
     cx.agree()
 }
 
-/// S8: what the CPU has mapped shows the new storage at the same address, and reads and writes go there.
-fn mmap_follows(cx: &mut Cx, to: Memory) -> Outcome {
-    let there = name_of(&heap(cx, to)?);
-    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, to)?);
-    let mmap = buffer.mmap("cpu mmap")?;
-    let target = Target::from(stamped(5)?);
-    cx.cpu_writes(&buffer, &target.picture)?;
-    let _strict = buffer.attach(only(&there))?;
-    let mut bytes = vec![0; mmap.length() as usize];
-    mmap.peek(0, &mut bytes)?;
-    cx.sees("the CPU mmap after the move", &target, &Picture::of_frame(mmap.frame(), &bytes)?)?;
-    // A word written through the old address arrives in the new storage, and the other way round.
-    mmap.access(Access::Write)?.write(4, &0xdead_beef_u32.to_ne_bytes())?;
-    let attachment = buffer.attach(easy("cpu"))?;
-    let mapping = attachment.map(Access::Read)?;
-    let mut word = [0; 4];
-    mapping.shared().dmabuf.map()?.read_into(4, &mut word)?;
-    cx.equals("the word that the CPU mmap wrote", Hex(0xdead_beef), Hex(u32::from_ne_bytes(word)));
-    mapping.shared().dmabuf.map()?.write(8, &0xfeed_cafe_u32.to_ne_bytes())?;
-    mmap.peek(8, &mut word)?;
-    cx.equals("the word that the CPU mmap shows", Hex(0xfeed_cafe), Hex(u32::from_ne_bytes(word)));
-    cx.agree()
-}
-
 /// S3: among heaps that all would do, the cheapest is taken, whatever their order.
 fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
     let mut all = Vec::new();
@@ -284,6 +256,39 @@ fn the_cheapest_is_taken(cx: &mut Cx) -> Outcome {
         let attachment = buffer.attach(Party { name: "strict".to_owned(), constraints: strict })?;
         let mapping = attachment.map(Access::Read)?;
         cx.equals("the heap of a strict device", contiguous.unwrap_or_default(), mapping.storage().heap.clone());
+    }
+    cx.agree()
+}
+
+/// A heap that offers much and has nothing.
+struct Empty(Offer);
+
+impl Heap for Empty {
+    fn offer(&self) -> &Offer {
+        &self.0
+    }
+
+    fn allocate(&self, _: &Agreement) -> Result<Storage> {
+        Err(Error::missing("allocating from a heap", "the empty heap", "it has nothing left"))
+    }
+}
+
+/// S3: where the cheapest heap has nothing left, the next one provides; where no other is, the error names it, and the
+/// buffer can be mapped once there is memory.
+fn failing_heap_is_passed_over(cx: &mut Cx) -> Outcome {
+    let good = cx.heaps(Kind::Udmabuf)?;
+    let offer = Offer { heap: "empty".to_owned(), cost: 0, ..good[0].offer().clone() };
+    let empty: Arc<dyn Heap> = Arc::new(Empty(offer));
+    let buffer = Buffer::export(wish(), Heaps::new([empty.clone(), good[0].clone()]));
+    let attachment = buffer.attach(easy("cpu"))?;
+    cx.equals("the heap", "udmabuf".to_owned(), attachment.map(Access::Read)?.storage().heap.clone());
+    let buffer = Buffer::export(wish(), Heaps::new([empty]));
+    let attachment = buffer.attach(easy("cpu"))?;
+    for _ in 0..2 {
+        let said = attachment.map(Access::Read).err().map(|error| error.to_string()).unwrap_or_default();
+        let clear = said.contains("empty: ") && said.contains("nothing left");
+        cx.claim("the error", clear, || Finding::new("a heap that has nothing is not named").row("said", said));
+        cx.equals("storages", 0, buffer.generation());
     }
     cx.agree()
 }
@@ -383,6 +388,18 @@ fn refusal_changes_nothing(cx: &mut Cx) -> Outcome {
         cx.claim("the attach", said.is_some(), || Finding::new("an attach that nothing can satisfy was granted"));
     }
     cx.equals("storage and parties", Counts(before), Counts((buffer.generation(), buffer.parties().len())));
+    // Nobody is made to wait for what can't be: it is said before a mapping has to end, and others map meanwhile.
+    let holder = buffer.attach(easy("holder"))?;
+    let held = holder.map(Access::Read)?;
+    let began = Instant::now();
+    let said = buffer.attach_within(only("a heap that is not there"), SHORTLY * 50).err();
+    cx.claim("the refusal of a mapped buffer", matches!(said, Some(ShareError::Refused(_))), || {
+        Finding::new(format!("what nothing can satisfy is not refused as such: {said:?}"))
+    });
+    cx.claim("the wait for it", began.elapsed() < SHORTLY * 25, || {
+        Finding::new(format!("a refusal waited {} ms for a mapping to end", began.elapsed().as_millis()))
+    });
+    drop(held);
     cx.cpu_sees(&buffer, &target)?;
     cx.agree()
 }
@@ -465,72 +482,6 @@ fn a_map_waits(cx: &mut Cx) -> Outcome {
     cx.agree()
 }
 
-/// S8: a reader that never stops looking at a CPU mmap sees each value that was there, and none that was there before.
-fn mmap_is_never_stale(cx: &mut Cx) -> Outcome {
-    let (one, other) = (name_of(&heap(cx, UDMABUF)?), name_of(&heap(cx, SYSTEM)?));
-    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
-    let mmap = buffer.mmap("cpu mmap")?;
-    mmap.access(Access::Write)?.write(0, &0_u32.to_ne_bytes())?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let (looks, stale) = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut looks, mut last, mut stale) = (0_u64, 0, None);
-            while !stop.load(Ordering::Relaxed) {
-                let mut word = [0; 4];
-                mmap.peek(0, &mut word)?;
-                let seen = u32::from_ne_bytes(word);
-                if seen < last {
-                    stale = Some((last, seen));
-                }
-                last = seen;
-                looks += 1;
-                std::thread::yield_now();
-            }
-            Ok::<_, Trouble>((looks, stale))
-        });
-        let moved = (1..40_u32).try_for_each(|value| {
-            mmap.access(Access::Write)?.write(0, &value.to_ne_bytes())?;
-            let strict = buffer.attach(only(if value % 2 == 0 { &one } else { &other }))?;
-            drop(strict);
-            Ok::<_, Trouble>(())
-        });
-        stop.store(true, Ordering::Relaxed);
-        let looked = reader.join().map_err(|_| Finding::new("the reader panicked"))?;
-        moved?;
-        looked
-    })?;
-    cx.equals("moves", 39, buffer.moves().len());
-    cx.claim("looks", looks > 39, || {
-        Finding::new(format!("the reader looked {looks} times, so it may have missed every move"))
-    });
-    cx.claim("no stale page", stale.is_none(), || {
-        Finding::new("a CPU mmap showed a value that had been replaced")
-            .row("seen", format!("after and then: {stale:?}"))
-    });
-    cx.agree()
-}
-
-/// S8: a device that needs another pitch is refused while the CPU has the buffer mapped, and gets it afterwards.
-fn mmap_keeps_its_layout(cx: &mut Cx) -> Outcome {
-    let buffer = Buffer::export(wish(), heap(cx, UDMABUF)?);
-    let mmap = buffer.mmap("cpu mmap")?;
-    let wide = || Party {
-        name: "wide".to_owned(),
-        constraints: Constraints { pitch: Bytes::aligned(4096), ..Constraints::cpu(&[FOURCC]) },
-    };
-    let said = match buffer.attach(wide()) {
-        Err(ShareError::Refused(refusal)) => refusal.to_string(),
-        Err(other) => other.to_string(),
-        Ok(_) => return Err(Finding::new("the layout changed under a CPU mmap").into()),
-    };
-    let named = said.contains("cpu mmap") && said.contains("wide");
-    cx.claim("the refusal", named, || Finding::new("the refusal does not name both").row("said", said.clone()));
-    drop(mmap);
-    let granted = buffer.attach(wide());
-    cx.equals("the attach afterwards", true, granted.is_ok());
-    cx.agree()
-}
-
 /// With 0, 1, 2 … files left, whichever step fails says so, and leaves nothing behind; with enough, none fails.
 fn survives_lack_of_files(cx: &mut Cx) -> Outcome {
     let heaps = heaps(cx, UDMABUF, SYSTEM)?;
@@ -539,7 +490,10 @@ fn survives_lack_of_files(cx: &mut Cx) -> Outcome {
         let buffer = Buffer::export(wish(), heaps);
         let mmap = buffer.mmap("cpu mmap")?;
         mmap.access(Access::Write)?.write(0, &[1, 2, 3, 4])?;
-        let strict = buffer.attach(only("system"))?;
+        let strict = buffer.attach(only("system")).inspect_err(|_| {
+            // It did not move, so the CPU mmap can be written as before; were it still read-only, this would be a SIGSEGV.
+            drop(mmap.access(Access::Write).map(|mut access| access.write(0, &[1, 2, 3, 4])));
+        })?;
         let mapping = strict.map(Access::Read)?;
         let mut bytes = [0; 4];
         mapping.shared().dmabuf.map()?.read_into(0, &mut bytes)?;
@@ -575,15 +529,5 @@ struct Counts<A, B>((A, B));
 impl<A: std::fmt::Display, B: std::fmt::Display> std::fmt::Display for Counts<A, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} and {}", self.0.0, self.0.1)
-    }
-}
-
-/// A word as a debugger shows it.
-#[derive(PartialEq)]
-struct Hex(u32);
-
-impl std::fmt::Display for Hex {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#010x}", self.0)
     }
 }

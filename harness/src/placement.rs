@@ -2,9 +2,8 @@
 //!
 //! [`Placement`] is what was seen of one buffer in the hands of one device; [`check()`](check::check) holds it against that
 //! device's constraints. Both are pure. An [`Observer`] does the looking, and keeps looking over many cases: what the kernel
-//! traces of each dma-buf ([`trace`], [`parse`], [`history`]), its list of them ([`bufinfo`]), the pages of our own memory
-//! files ([`pagemap`]), and what DRM clients hold ([`drm_memory`]). A [`probe`] is somebody
-//! who takes any buffer, so that there is something to see.
+//! traces of each dma-buf ([`trace`], [`parse`], [`history`]), its list of them ([`bufinfo`]), and the pages of our own
+//! memory files ([`pagemap`]). A [`probe`] is somebody who takes any buffer, so that there is something to see.
 //!
 //! Nothing here takes the word of the code under test. What can't be seen is [`NotObservable`], with the reason, and that is
 //! never a pass.
@@ -21,7 +20,6 @@ use crate::observed::{NotObservable, Observed};
 
 pub mod bufinfo;
 pub mod check;
-pub mod drm_memory;
 pub mod history;
 mod observer;
 pub mod pagemap;
@@ -30,6 +28,7 @@ pub mod probe;
 pub mod trace;
 
 pub use check::{Checked, Unchecked, Violation, check, violations};
+pub(crate) use observer::name_of_number;
 pub use observer::{Device, Mark, Observer};
 
 /// A run of addresses.
@@ -78,12 +77,21 @@ pub struct Placement {
     pub frame: Frame,
     /// The heap that provided it, if that is known.
     pub heap: Option<String>,
-    /// The memory type that its exporter or importer gave it, if that is known: `type 0, DEVICE_LOCAL | HOST_VISIBLE`.
-    pub memory: Option<String>,
+    /// As what memory types a Vulkan device can import it, if that is who maps it.
+    pub memory: Option<Observed<MemoryTypes>>,
     /// Where it lies.
     pub segments: Observed<Segments>,
     /// Whether a process was seen to map it for the CPU.
     pub mapped_by_cpu: bool,
+}
+
+/// Memory types of a Vulkan device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryTypes {
+    /// A bit for each type (`memoryTypeBits`).
+    pub bits: u32,
+    /// Each by its number and properties: `0 DEVICE_LOCAL | HOST_VISIBLE`.
+    pub types: Vec<String>,
 }
 
 impl Segment {
@@ -130,10 +138,10 @@ impl Placement {
         self
     }
 
-    /// With the heap that provided the buffer, and its memory type.
+    /// With the heap that provided the buffer, and what Vulkan says of its memory types.
     #[must_use]
-    pub fn known_as(self, heap: Option<&str>, memory: Option<&str>) -> Self {
-        Self { heap: heap.map(str::to_owned), memory: memory.map(str::to_owned), ..self }
+    pub fn known_as(self, heap: Option<&str>, memory: Option<Observed<MemoryTypes>>) -> Self {
+        Self { heap: heap.map(str::to_owned), memory, ..self }
     }
 }
 
@@ -185,8 +193,10 @@ impl fmt::Display for Placement {
         if let Some(heap) = &self.heap {
             write!(f, ", heap {heap}")?;
         }
-        if let Some(memory) = &self.memory {
-            write!(f, ", memory {memory}")?;
+        match &self.memory {
+            None => {}
+            Some(Ok(memory)) => write!(f, ", memory type {}", memory.types.join(" or "))?,
+            Some(Err(NotObservable(why))) => write!(f, ", memory type not observable: {why}")?,
         }
         match &self.segments {
             Ok(segments) => write!(f, ", {segments}"),

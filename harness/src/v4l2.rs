@@ -2,7 +2,7 @@
 //!
 //! [`Device`] is an open node, [`Queue`] one of its queues. A dma-buf that is handed to a queue stays the caller's: the
 //! kernel holds on to it by itself. [`Loopback`] is what vivid offers beyond the interface: what its output takes is what
-//! its capture sees.
+//! its capture sees. [`Converter`] is vim2m, which makes another frame of the one that it is given.
 //!
 //! What videobuf2, which every driver here uses, makes of a dma-buf was read in its source and seen in the sandbox:
 //!
@@ -25,12 +25,14 @@ use crate::error::{Error, Result};
 
 mod constraints;
 mod controls;
+mod converter;
 mod format;
 pub(crate) mod ioctl;
 mod loopback;
 mod queue;
 pub(crate) mod uapi;
 
+pub use converter::Converter;
 pub use format::PixelFormat;
 pub use loopback::Loopback;
 pub use queue::{Direction, Done, Memory, PlaneFormat, Queue, QueueFormat};

@@ -32,6 +32,7 @@ mod identity;
 mod image;
 mod import;
 mod instance;
+mod kernel_device;
 mod memory;
 mod messages;
 mod owned;

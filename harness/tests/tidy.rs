@@ -31,6 +31,7 @@ const UNSAFE: &[&str] = &[
     "vk/identity.rs",
     "vk/image.rs",
     "vk/instance.rs",
+    "vk/kernel_device.rs",
     "vk/memory.rs",
     "vk/messages.rs",
     "vk/owned.rs",

@@ -5,6 +5,7 @@
 
 use std::ops::Deref;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::Cx;
 use crate::case::{MappingRecord, Role, Trouble};
@@ -21,7 +22,7 @@ use crate::share::constraints::{Constraints, Party};
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
-use crate::v4l2::{Direction, Loopback, Queue};
+use crate::v4l2::{self, Converter, Direction, Loopback, Queue};
 use crate::vk::{Gpu, Image, ImportRequest};
 
 /// Who takes part in sharing a buffer.
@@ -35,8 +36,8 @@ pub enum Guest<'g> {
     Screen,
     /// Another process that plays a role.
     Peer(Role),
-    /// A video device that sees what it is given.
-    Video(&'g Loopback),
+    /// A video device that is given frames.
+    Video(&'g Arc<v4l2::Device>),
 }
 
 /// An image of a GPU in memory that came from elsewhere. Dropping it ends the mapping.
@@ -122,7 +123,7 @@ impl Cx {
         let mapping = attachment.map(access)?;
         let done = work(self, mapping.shared());
         // A failure needs to know even more where the buffer was.
-        self.observe(&device, &constraints, &mapping, access)?;
+        self.observe(guest, &device, &constraints, &mapping, access)?;
         done
     }
 
@@ -136,7 +137,7 @@ impl Cx {
         let attachment = buffer.attach(party)?;
         let mapping = attachment.map(Access::Write)?;
         let image = gpu.import_image(mapping.shared(), how);
-        self.observe(&device, &constraints, &mapping, Access::Write)?;
+        self.observe(&Guest::Gpu(gpu), &device, &constraints, &mapping, Access::Write)?;
         Ok(Imported { image: image?, _mapping: mapping, _attachment: attachment })
     }
 
@@ -156,7 +157,7 @@ impl Cx {
             layers.iter().zip(&mapped).map(|(layer, (mapping, ..))| layer.with(mapping.shared())).collect();
         let shown = self.screen()?.show(&frames, None);
         for (mapping, device, constraints) in &mapped {
-            self.observe(device, constraints, mapping, Access::Read)?;
+            self.observe(&Guest::Screen, device, constraints, mapping, Access::Read)?;
         }
         let shown = shown?;
         // Only now is the screen done with what it showed before.
@@ -181,6 +182,14 @@ impl Cx {
         Loopback::of("vivid-001").map_err(|why| Trouble::Skip(why.to_string()))
     }
 
+    /// A video device that makes another frame of each that it is given, from memory to memory.
+    ///
+    /// # Errors
+    /// A skip that says why there is none.
+    pub fn video_converter(&mut self) -> Result<Converter, Trouble> {
+        Converter::find().map_err(|why| Trouble::Skip(why.to_string()))
+    }
+
     /// Takes everything off the screen, and lets go of it.
     ///
     /// # Errors
@@ -198,7 +207,7 @@ impl Cx {
             Guest::Screen => Role::Screen.to_string(),
             Guest::Gpu(gpu) => self.devices.name_of(gpu),
             Guest::Peer(role) => format!("a process with {role}"),
-            Guest::Video(video) => video.output().to_string(),
+            Guest::Video(video) => video.to_string(),
         }
     }
 
@@ -214,7 +223,7 @@ impl Cx {
         };
         let device = match (guest, &gpu) {
             (Guest::Screen, _) => placement::Device::of_node(name.clone(), self.screen()?.identity().node),
-            (Guest::Video(video), _) => placement::Device::of_node(name.clone(), video.output().node()),
+            (Guest::Video(video), _) => placement::Device::of_node(name.clone(), video.node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
             _ => placement::Device::of_cpu(name.clone()),
         };
@@ -230,7 +239,7 @@ impl Cx {
         self.probe(buffer.heaps());
         let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
         let constraints = match (guest, gpu) {
-            (Guest::Video(video), _) => Queue::open(video.output(), Direction::Output)?.constraints(fourccs, *size)?,
+            (Guest::Video(video), _) => Queue::open(video, Direction::Output)?.constraints(fourccs, *size)?,
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,
             (_, None) => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
         };
@@ -257,6 +266,7 @@ impl Cx {
     /// Holds where the buffer is against what its device needs; what is broken is a finding of this case.
     fn observe(
         &mut self,
+        guest: &Guest<'_>,
         device: &placement::Device,
         constraints: &Constraints,
         mapping: &Mapping,
@@ -265,7 +275,11 @@ impl Cx {
         let storage = mapping.storage();
         let pages = storage.pages.as_ref().map(AsFd::as_fd);
         let placement = self.observer().placement_of(device, &storage.shared, pages)?;
-        let placement = placement.known_as(Some(&storage.heap), None);
+        let memory = match guest {
+            Guest::Gpu(gpu) => Some(gpu.memory_types(&storage.shared.dmabuf)),
+            Guest::Cpu | Guest::Screen | Guest::Peer(_) | Guest::Video(_) => None,
+        };
+        let placement = placement.known_as(Some(&storage.heap), memory);
         let Checked { violations, unchecked } = check(&placement, constraints);
         self.fact("placement", &placement);
         for violation in &violations {

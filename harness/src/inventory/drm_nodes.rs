@@ -18,7 +18,6 @@ use super::memory::nodes;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Size, px};
 use crate::kms::{self, Offer};
-use crate::placement::drm_memory;
 
 /// A DRM node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,8 +178,23 @@ fn parent(device: &str) -> Option<String> {
 /// The keys that speak of memory in the fdinfo of an open node; see the kernel's drm-usage-stats.rst.
 fn accounting(node: &File) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", node.as_raw_fd())).unwrap_or_default();
-    drm_memory::keys(&text).map(str::to_owned).collect()
+    memory_keys(&text).map(str::to_owned).collect()
 }
+
+/// The keys of a DRM fdinfo that speak of memory. They are sums over all buffers of a client, so they do not tell where one
+/// buffer lies.
+fn memory_keys(text: &str) -> impl Iterator<Item = &str> {
+    let keys = text.lines().filter_map(|line| Some(line.split_once(':')?.0));
+    let of_memory = |key: &str| {
+        let name = MEMORY_KINDS.iter().find_map(|kind| key.strip_prefix(kind));
+        // `drm-total-cycles-rcs` counts an engine's time.
+        name.is_some_and(|name| !name.starts_with("cycles-"))
+    };
+    keys.filter(move |key| key.strip_prefix("drm-").is_some_and(of_memory))
+}
+
+/// What a driver counts; `memory-` is the older name of `resident-`.
+const MEMORY_KINDS: [&str; 6] = ["memory-", "total-", "shared-", "resident-", "active-", "purgeable-"];
 
 fn modeset(node: &Node) -> Listed<Modeset> {
     // Order matters: writeback connectors are granted to atomic clients only.
@@ -319,3 +333,15 @@ const CLIENT_CAPS: &[(&str, ClientCapability)] = &[
     ("ATOMIC", ClientCapability::Atomic),
     ("WRITEBACK_CONNECTORS", ClientCapability::WritebackConnectors),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_speak_of_memory_are_told_from_those_of_engines() {
+        let text = "drm-driver:\tamdgpu\ndrm-total-vram:\t1024 KiB\ndrm-memory-gtt: 4 KiB\n\
+                    drm-total-cycles-rcs: 5\ndrm-engine-rcs: 1\n";
+        assert_eq!(memory_keys(text).collect::<Vec<_>>(), ["drm-total-vram", "drm-memory-gtt"]);
+    }
+}

@@ -130,7 +130,7 @@ fn touched(packed: &Packed, constraints: &Constraints) -> u64 {
     rows.saturating_add(constraints.padding)
 }
 
-/// Which heap it came from, and whether the CPU reaches it.
+/// Which heap it came from, which memory types it can have, and whether the CPU reaches it.
 fn provenance(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked) {
     let device = &placement.device;
     match (&memory.heaps, &placement.heap) {
@@ -140,6 +140,17 @@ fn provenance(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked
         }
         (Some(_), None) => checked.unseen("heap", "nobody said which heap provided the buffer"),
         (None, _) | (Some(_), Some(_)) => {}
+    }
+    match (memory.types, &placement.memory) {
+        (None, _) => {}
+        (Some(needed), Some(Ok(offered))) if offered.bits & needed == 0 => {
+            let offered = offered.types.join(" or ");
+            checked
+                .breaks("memory type", format!("the memory is of type {offered}; {device} needs one of {needed:#b}"));
+        }
+        (Some(_), Some(Ok(_))) => {}
+        (Some(_), Some(Err(NotObservable(why)))) => checked.unseen("memory type", why.clone()),
+        (Some(_), None) => checked.unseen("memory type", "nobody asked as what type the buffer can be imported"),
     }
     if memory.cpu && !placement.mapped_by_cpu {
         checked.unseen("cpu access", "no process was seen to map the buffer for the CPU");

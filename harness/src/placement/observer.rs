@@ -86,9 +86,14 @@ impl Device {
 /// The name of the device that drives `node`, as `dev_name` of the kernel's driver model says it.
 fn kernel_name(node: &Path) -> std::result::Result<String, String> {
     let rdev = fs::metadata(node).map_err(|error| format!("{}: {error}", node.display()))?.rdev();
-    let link = format!("/sys/dev/char/{}:{}/device", rustix::fs::major(rdev), rustix::fs::minor(rdev));
-    let device =
-        fs::canonicalize(&link).map_err(|error| format!("{} has no device: {link}: {error}", node.display()))?;
+    let (major, minor) = (rustix::fs::major(rdev), rustix::fs::minor(rdev));
+    name_of_number(Path::new("/sys"), major.into(), minor.into()).map_err(|why| format!("{} {why}", node.display()))
+}
+
+/// The name of the device that drives the character device of this number, by what `sysfs` shows.
+pub(crate) fn name_of_number(sysfs: &Path, major: i64, minor: i64) -> std::result::Result<String, String> {
+    let link = sysfs.join(format!("dev/char/{major}:{minor}/device"));
+    let device = fs::canonicalize(&link).map_err(|error| format!("has no device: {}: {error}", link.display()))?;
     Ok(device.file_name().unwrap_or_default().to_string_lossy().into_owned())
 }
 

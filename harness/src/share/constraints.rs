@@ -73,6 +73,9 @@ pub struct Constraints {
 pub struct MemoryNeeds {
     /// The heaps whose memory it imports, by name, if not every heap's will do.
     pub heaps: Option<BTreeSet<String>>,
+    /// The Vulkan memory types (`memoryTypeBits`) one of which it must have, if the device has such. [`Self::heaps`] are those
+    /// that provide one; this is what each mapping is held against.
+    pub types: Option<u32>,
     /// Whether the memory must be one run of addresses, as the device sees them.
     pub contiguous: bool,
     /// How many low bits of an address it can drive; 64 reaches everything.
@@ -102,8 +105,15 @@ impl Bytes {
 
 impl MemoryNeeds {
     /// Memory of any kind.
-    pub const ANY: Self =
-        Self { heaps: None, contiguous: false, address_bits: 64, segments: None, segment_size: None, cpu: false };
+    pub const ANY: Self = Self {
+        heaps: None,
+        types: None,
+        contiguous: false,
+        address_bits: 64,
+        segments: None,
+        segment_size: None,
+        cpu: false,
+    };
 }
 
 impl Constraints {

@@ -13,9 +13,12 @@ use super::memory::{HandleType, importable_types};
 use super::owned::Owned;
 use super::support::Tiling;
 use super::wanted::Wanted;
+use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier, PlaneShape};
 use crate::frame::{Plane, Size};
+use crate::observed::{NotObservable, Observed};
+use crate::placement::MemoryTypes;
 use crate::share::constraints::{Bytes, Constraints, FormatModifier, MemoryNeeds};
 use crate::share::heap::Storage;
 
@@ -91,6 +94,17 @@ impl Gpu {
         Ok(found)
     }
 
+    /// As what memory types the device can import `dmabuf`.
+    ///
+    /// # Errors
+    /// The driver does not say.
+    pub fn memory_types(&self, dmabuf: &Dmabuf) -> Observed<MemoryTypes> {
+        let device = self.device();
+        let bits = importable_types(device, dmabuf).map_err(|error| NotObservable(error.to_string()))?;
+        let known = (0..).zip(device.memory.memory_types_as_slice()).filter(|(n, _)| bits & (1_u32 << n) != 0);
+        Ok(MemoryTypes { bits, types: known.map(|(n, one)| format!("{n} {:?}", one.property_flags)).collect() })
+    }
+
     /// Which heaps' memory the device takes for an image that needs one of the memory types `types`.
     fn memory_needs(&self, types: u32, probes: &[&Storage]) -> MemoryNeeds {
         let takes = |probe: &&&Storage| {
@@ -102,7 +116,7 @@ impl Gpu {
         // A device that is the CPU reaches memory as the CPU does.
         let cpu = self.identity().device_type == "cpu";
         let heaps = (!all).then(|| taken.iter().map(|probe| probe.heap.clone()).collect());
-        MemoryNeeds { heaps, cpu, ..MemoryNeeds::ANY }
+        MemoryNeeds { heaps, types: (types != u32::MAX).then_some(types), cpu, ..MemoryNeeds::ANY }
     }
 }
 

@@ -14,10 +14,11 @@ use super::error::failed;
 use super::extensions::required_extensions;
 use super::identity::DriverIdentity;
 use super::instance::{Instance, VERSION, Validation, names as device_names};
+use super::kernel_device;
 use super::messages::Message;
 use super::pipeline::Pipelines;
 use crate::error::{Cause, Error, Result};
-use crate::observed::NotObservable;
+use crate::observed::Observed;
 use crate::placement;
 
 /// A Vulkan device, opened; clones are the same device.
@@ -84,8 +85,7 @@ impl Gpu {
         if self.identity().device_type == "cpu" {
             return placement::Device::of_cpu(name);
         }
-        let why = NotObservable(format!("Vulkan was not asked which device of the kernel {name} is"));
-        placement::Device { name, kernel: Err(why) }
+        placement::Device { name, kernel: self.0.device.kernel.clone() }
     }
 
     /// Whether `other` is a clone of this one, and not the same device opened once more.
@@ -154,6 +154,8 @@ pub(super) struct Device {
     pub(super) queue: Mutex<vk::Queue>,
     /// Who answered.
     pub(super) identity: DriverIdentity,
+    /// What the kernel calls it.
+    kernel: Observed<String>,
     abandoned: AtomicBool,
     /// Dropped last.
     pub(super) instance: Arc<Instance>,
@@ -193,6 +195,7 @@ impl Device {
             semaphore_fd: khr::external_semaphore_fd::Device::new(instance.raw(), &raw),
             modifier: ext::image_drm_format_modifier::Device::new(instance.raw(), &raw),
             raw,
+            kernel: kernel_device::of(instance.raw(), physical),
             physical,
             // SAFETY: `physical` belongs to the live instance.
             memory: unsafe { instance.raw().get_physical_device_memory_properties(physical) },

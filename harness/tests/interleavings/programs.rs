@@ -101,6 +101,35 @@ pub(crate) fn explore(program: impl Fn() + Copy + Send + Sync + 'static) {
     }
 }
 
+/// One thread is enough here: what a number stood for is gone once it has ended, and is said to be.
+#[test]
+fn what_has_ended_does_not_end_again() {
+    shuttle::check_random(
+        || {
+            DEADLINES.set(false);
+            let core = Core::new(Model::default());
+            let [one, other] = ["one", "other"].map(|name| core.attach(party(name, false), SOON).unwrap());
+            let is_unknown = |id| matches!(core.map(id, Access::Read, SOON, SOON), Err(ShareError::NotAttached(_)));
+            let granted = core.map(one, Access::Read, SOON, SOON).unwrap();
+            assert!(matches!(core.detach(one), Err(ShareError::StillMapped(_))));
+            core.unmap(granted.id).unwrap();
+            assert!(matches!(core.unmap(granted.id), Err(ShareError::NotMapped(_))));
+            core.detach(one).unwrap();
+            assert_eq!(core.parties().len(), 1);
+            assert!(matches!(core.detach(one), Err(ShareError::NotAttached(_))));
+            assert!(is_unknown(one));
+            // Who leaves while it has a mapping takes part no more, and keeps what it maps.
+            let granted = core.map(other, Access::Read, SOON, SOON).unwrap();
+            core.leave(other);
+            assert_eq!((core.parties().len(), core.mappings()), (0, 1));
+            assert!(is_unknown(other));
+            core.unmap(granted.id).unwrap();
+            assert_eq!(core.mappings(), 0);
+        },
+        1,
+    );
+}
+
 #[test]
 fn storage_is_made_once_however_many_map_first() {
     explore(|| {

@@ -8,7 +8,7 @@ use super::*;
 use crate::dmabuf::Identity;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size, px};
-use crate::placement::Segment;
+use crate::placement::{MemoryTypes, Segment};
 use crate::share::constraints::FormatModifier;
 
 const SIZE: u64 = 64 * 1024;
@@ -26,7 +26,7 @@ fn placement() -> Placement {
         buffer: Identity { inode: 5, exporter: Some("system".into()), size: SIZE },
         frame: Frame::linear(Fourcc::XR24, px(100, 100), Plane { offset: 4096, pitch: 512 }),
         heap: Some("system".into()),
-        memory: None,
+        memory: Some(Ok(MemoryTypes { bits: 0b10, types: vec!["1 HOST_VISIBLE".into()] })),
         segments: Ok(segments(
             "vivid.1",
             &[(0x1_0000, 0x4000), (0x1_4000, 0x4000), (0x5_0000, 0x4000), (0x9_0000, 0x4000)],
@@ -54,6 +54,7 @@ fn what_suits_a_device_breaks_nothing() {
         size: Bytes { alignment: 4096, min: SIZE, max: SIZE },
         memory: MemoryNeeds {
             heaps: Some(BTreeSet::from(["system".into()])),
+            types: Some(0b11),
             contiguous: false,
             address_bits: 20,
             segments: Some(3),
@@ -79,6 +80,7 @@ fn each_constraint_that_is_broken_reads_as_a_sentence() {
         Constraints { padding: 65536, ..anything() },
         Constraints { size: Bytes { max: 4096, ..Bytes::ANY }, ..anything() },
         memory(MemoryNeeds { heaps: Some(BTreeSet::from(["udmabuf".into(), "vgem dumb".into()])), ..any.clone() }),
+        memory(MemoryNeeds { types: Some(0b101), ..any.clone() }),
         memory(MemoryNeeds { contiguous: true, ..any.clone() }),
         memory(MemoryNeeds { address_bits: 19, ..any.clone() }),
         memory(MemoryNeeds { segments: Some(2), ..any.clone() }),
@@ -105,6 +107,7 @@ fn a_frame_that_does_not_fit_its_buffer_breaks_its_size() {
 fn what_was_not_seen_is_never_a_pass() {
     let strict = memory(MemoryNeeds {
         heaps: Some(BTreeSet::from(["system".into()])),
+        types: Some(1),
         contiguous: true,
         address_bits: 32,
         segments: Some(1),
@@ -112,13 +115,18 @@ fn what_was_not_seen_is_never_a_pass() {
         cpu: true,
     });
     let why = "vkms was attached, but no scatter list was mapped for it: it reads through the CPU";
-    let unseen =
-        Placement { heap: None, segments: Err(NotObservable(why.into())), mapped_by_cpu: false, ..placement() };
+    let unseen = Placement {
+        heap: None,
+        memory: None,
+        segments: Err(NotObservable(why.into())),
+        mapped_by_cpu: false,
+        ..placement()
+    };
     let checked = check(&unseen, &strict);
     assert_eq!(checked.violations, []);
     let about: Vec<&str> = checked.unchecked.iter().map(|unchecked| unchecked.about).collect();
-    assert_eq!(about, ["heap", "cpu access", "contiguity", "address", "segment count", "segment size"]);
-    assert_eq!(checked.unchecked[2].to_string(), format!("contiguity: not observable: {why}"));
+    assert_eq!(about, ["heap", "memory type", "cpu access", "contiguity", "address", "segment count", "segment size"]);
+    assert_eq!(checked.unchecked[3].to_string(), format!("contiguity: not observable: {why}"));
     // A device that asks for nothing of that is not told what could not be seen.
     assert_eq!(check(&unseen, &anything()), Checked::default());
 }

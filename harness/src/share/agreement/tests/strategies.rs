@@ -33,6 +33,7 @@ fn small_memory() -> impl Strategy<Value = MemoryNeeds> {
     (heaps, rarely, select(vec![64, 64, 64, 32]), segments, rarely).prop_map(
         |(heaps, contiguous, address_bits, (segments, segment_size), cpu)| MemoryNeeds {
             heaps,
+            types: None,
             contiguous,
             address_bits,
             segments,
