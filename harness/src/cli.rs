@@ -1,6 +1,6 @@
 //! The `handover` command: what a user can ask for, and what is printed and returned.
 //!
-//! Only this file prints. What a subcommand does is in the module of its noun.
+//! Only this file and the one below it print. What a subcommand does is in the module of its noun.
 
 mod sandbox;
 

@@ -22,7 +22,7 @@
 //!
 //! Around all that, [`run`] gives each case a worker and a deadline, [`kernel`] is where a command runs, [`sandbox`] the
 //! user-mode kernel that this can be (both are a crate of their own, `handover-sandbox`, which knows nothing of the rest), and
-//! [`cli`] the command.
+//! [`cli`] the command. [`faults`] has the kernel run out of memory where a case wants that.
 //!
 //! # What always holds
 //!
@@ -33,7 +33,8 @@
 //! - `unsafe` is denied, and opened per file with a reason. `tests/tidy.rs` holds the list of those files.
 //! - What a driver answers is checked before it is used, never unwrapped. Every wait has a deadline.
 //! - Fds are `OwnedFd` and `BorrowedFd`. What a device makes is closed when its owner is dropped.
-//! - Only [`cli`] prints, and the commands it hands over to: those of [`inventory`].
+//! - Only [`cli`] prints, and the commands it hands over to: those of [`inventory`], and the set-up of the
+//!   [`sandbox`], which takes minutes.
 //! - Nothing in the repository is written but goldens, and those only by `handover bless`.
 //! - A skip says what is missing. A lane that does not allow it makes the run red.
 //!

@@ -168,18 +168,8 @@ fn maps(cx: &mut Cx) -> Outcome {
             mmap.access(Access::Write)?.write(0, &[1, 2, 3, 4])?;
             Ok(mmap.access(Access::Read)?.read_into(0, &mut [0; 4])?)
         };
-        walk(
-            cx,
-            &memory.to_string(),
-            OTHER_WORDS,
-            || Ok(Thread::current()),
-            step,
-            |cx| {
-                cx.equals("parties", 0, buffer.parties().len());
-                cx.equals("mappings", 0, buffer.mappings());
-                Ok(())
-            },
-        )?;
+        let what = memory.to_string();
+        walk(cx, &what, OTHER_WORDS, || Ok(Thread::current()), step, |cx| nobody_takes_part(cx, &buffer))?;
     }
     cx.agree()
 }
@@ -213,6 +203,13 @@ fn moves(cx: &mut Cx) -> Outcome {
     cx.agree()
 }
 
+/// A step that has ended, well or not, has left.
+fn nobody_takes_part(cx: &mut Cx, buffer: &Buffer) -> Outcome {
+    cx.equals("parties", 0, buffer.parties().len());
+    cx.equals("mappings", 0, buffer.mappings());
+    Ok(())
+}
+
 fn look_as_a_peer(remote: &RemoteBuffer) -> Result<(), ShareError> {
     let attachment = remote.attach(&easy("a peer"))?;
     let mapping = remote.map(attachment, Access::Read, Duration::from_secs(1))?;
@@ -232,18 +229,7 @@ fn takes_part(cx: &mut Cx) -> Outcome {
         drop((remote, service));
         looked
     };
-    walk(
-        cx,
-        "a peer",
-        OTHER_WORDS,
-        || Ok(Thread::current()),
-        step,
-        |cx| {
-            cx.equals("parties", 0, buffer.parties().len());
-            cx.equals("mappings", 0, buffer.mappings());
-            Ok(())
-        },
-    )?;
+    walk(cx, "a peer", OTHER_WORDS, || Ok(Thread::current()), step, |cx| nobody_takes_part(cx, &buffer))?;
     cx.agree()
 }
 
@@ -275,9 +261,7 @@ fn serves(cx: &mut Cx) -> Outcome {
     };
     walk(cx, "a service", OTHER_WORDS, thread, step, |cx| {
         drop(served.borrow_mut().take());
-        cx.equals("parties", 0, buffer.parties().len());
-        cx.equals("mappings", 0, buffer.mappings());
-        Ok(())
+        nobody_takes_part(cx, &buffer)
     })?;
     cx.agree()
 }
