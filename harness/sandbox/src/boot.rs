@@ -26,6 +26,7 @@ use rustix::process::Signal;
 use super::cmdline::{self, Fds, Plan};
 use super::control::Control;
 use super::log::CappedLog;
+use super::processor::Processor;
 use super::wire::{self, Job, Report};
 use crate::kernel::{Error, Exit, Group, Process, Running, check_open_files, wait_readable};
 
@@ -49,6 +50,8 @@ struct Guest {
     /// A terminal whose input ends is hung up, and the guest's reports go over the same one.
     _frames: OwnedFd,
     _control: Control,
+    /// Its own for as long as it runs.
+    _processor: Option<Processor>,
 }
 
 /// Starts `kernel` with `job` and returns once the command runs.
@@ -98,6 +101,10 @@ pub(super) fn boot(
         .stdout(early_copy)
         .stderr(early);
     inherit(&mut command, [control_in, control_out, stdout, stderr, console]);
+    let processor = Processor::claim();
+    if let Some(processor) = &processor {
+        stay_on(&mut command, processor);
+    }
     let group = Group::spawn(&mut command).map_err(|source| Error::Boot {
         kernel: kernel.to_owned(),
         why: format!("it cannot be executed: {source}"),
@@ -124,6 +131,7 @@ pub(super) fn boot(
         ended: None,
         _frames: frames.try_clone().map_err(Error::system(doing))?,
         _control: control,
+        _processor: processor,
     };
     guest.wait_for_start(job)?;
     thread::spawn(move || feed(stdin_read, frames, &credits));
@@ -148,6 +156,13 @@ fn inherit<const N: usize>(command: &mut process::Command, fds: [OwnedFd; N]) {
     // SAFETY: between fork and exec the closure makes only `fcntl` system calls on descriptors that
     // it owns; it neither allocates nor locks, so it is safe in a forked child of a threaded process.
     unsafe { command.pre_exec(clear) };
+}
+
+/// Keeps `command`, and every process that it starts, on `processor`.
+fn stay_on(command: &mut process::Command, processor: &Processor) {
+    // SAFETY: between fork and exec the closure makes only one `sched_setaffinity` system call with a set that it
+    // owns; it neither allocates nor locks, so it is safe in a forked child of a threaded process.
+    unsafe { command.pre_exec(processor.hold()) };
 }
 
 fn memory_candidates() -> Vec<PathBuf> {

@@ -18,6 +18,7 @@ pub mod host_packages;
 pub mod kernel;
 mod kernel_build;
 mod log;
+mod processor;
 mod progress;
 mod rootfs;
 mod setup_error;

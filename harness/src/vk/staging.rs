@@ -61,7 +61,9 @@ impl Staging {
             requirements,
             location,
             linear: true,
-            allocation_scheme: AllocationScheme::GpuAllocatorManaged,
+            // A block to share would be 64 MiB, and a driver that fills new memory with poison takes seconds for that
+            // where pages are dear.
+            allocation_scheme: AllocationScheme::DedicatedBuffer(buffer.raw()),
         };
         let allocation = gpu
             .allocator()
