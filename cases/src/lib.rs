@@ -10,6 +10,7 @@ use handover::cx::Cx;
 mod bounds;
 mod heaps;
 mod kernel;
+mod matrix;
 mod pipe;
 mod pool;
 mod queries;
@@ -26,6 +27,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     screen::register(cases);
     scanout::register(cases);
     vulkan::register(cases);
+    matrix::register(cases);
     bounds::register(cases);
     queries::register(cases);
     heaps::register(cases);

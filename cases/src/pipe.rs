@@ -78,8 +78,8 @@ enum Video {
 impl Video {
     fn open(cx: &mut Cx, late: Late) -> Result<Self, Trouble> {
         Ok(match late {
-            Late::Contiguous => Self::Loop(cx.video_with_contiguous_memory()?),
-            Late::Converter => Self::Converter(cx.video_converter()?),
+            Late::Contiguous => Self::Loop(cx.video_loop(VideoContiguous)?),
+            Late::Converter => Self::Converter(cx.converter()?),
         })
     }
 

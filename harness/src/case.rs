@@ -21,22 +21,59 @@ pub enum Role {
     GpuA,
     /// The second GPU: another driver or another device, never the same one twice.
     GpuB,
+    /// OpenGL ES through EGL.
+    Gles,
     /// A KMS card with its planes and its writeback or CRC.
     Screen,
+    /// A video device that shows what it is given, in memory that may be scattered.
+    Video,
+    /// A video device that shows what it is given, and needs contiguous memory.
+    VideoContiguous,
+    /// A video device that makes another frame of each that it is given.
+    Converter,
+    /// A DRM device without hardware: vgem.
+    Vgem,
+    /// A DRM device through libgbm.
+    Gbm,
+    /// Pages of a memfd.
+    Udmabuf,
+    /// Pages of a heap of `/dev/dma_heap`.
+    DmaHeap,
     /// The processor, through `mmap` of the buffer.
     Cpu,
 }
 
 impl Role {
     /// Every role, in the order in which reports name them.
-    pub const ALL: [Role; 4] = [Role::GpuA, Role::GpuB, Role::Screen, Role::Cpu];
+    pub const ALL: [Role; 12] = [
+        Role::GpuA,
+        Role::GpuB,
+        Role::Gles,
+        Role::Screen,
+        Role::Video,
+        Role::VideoContiguous,
+        Role::Converter,
+        Role::Vgem,
+        Role::Gbm,
+        Role::Udmabuf,
+        Role::DmaHeap,
+        Role::Cpu,
+    ];
 
     /// The role as it is written in names, lane files and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::GpuA => "gpu_a",
             Role::GpuB => "gpu_b",
+            Role::Gles => "gles",
             Role::Screen => "screen",
+            Role::Video => "video",
+            Role::VideoContiguous => "video_contiguous",
+            Role::Converter => "converter",
+            Role::Vgem => "vgem",
+            Role::Gbm => "gbm",
+            Role::Udmabuf => "udmabuf",
+            Role::DmaHeap => "dma_heap",
             Role::Cpu => "cpu",
         }
     }

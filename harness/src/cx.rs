@@ -20,9 +20,10 @@ use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::frame::Size;
+use crate::gles::Gles;
 use crate::golden::{self, Blessing, Goldens, Origin};
 use crate::guess::{Known, Suspects, guess};
-use crate::kms::{Layer, Recoveries, Screen};
+use crate::kms::{DumbBuffers, Layer, Recoveries, Screen};
 use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::peer::Peer;
@@ -36,7 +37,8 @@ use crate::share::constraints::Constraints;
 use crate::share::core::Access;
 use crate::share::heap::{Heap, Heaps, Storage};
 use crate::share::heaps::Kind;
-use crate::vk::{Gpu, ImportRequest, Span, Validation};
+use crate::v4l2::{Converter, Loopback};
+use crate::vk::{Gpu, Image, ImportRequest, Span, Validation};
 use agreed::Agreed;
 
 mod agreed;
@@ -49,7 +51,7 @@ mod watch;
 
 pub use frames::{Drawn, NewFrame, Target};
 pub use ledger::Ledger;
-pub use sharing::{Guest, Imported};
+pub use sharing::{Guest, Held};
 pub use watch::Deed;
 
 impl From<Error> for Trouble {
@@ -120,6 +122,54 @@ impl Cx {
         self.devices.peer(role).map_err(|why| Finding::new(why.to_string()).into())
     }
 
+    /// The OpenGL ES device.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn gles(&mut self) -> Result<Gles, Trouble> {
+        Ok(self.devices.gles()?)
+    }
+
+    /// The video device that shows what it is given, and plays `role`: `video`, or `video_contiguous`.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn video_loop(&mut self, role: Role) -> Result<Loopback, Trouble> {
+        Ok(self.devices.video_loop(role)?)
+    }
+
+    /// The video device that makes another frame of each that it is given, from memory to memory.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn converter(&mut self) -> Result<Converter, Trouble> {
+        Ok(self.devices.converter()?)
+    }
+
+    /// The dumb buffers of vgem.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub(crate) fn vgem(&mut self) -> Result<&mut DumbBuffers, Trouble> {
+        Ok(self.devices.vgem()?)
+    }
+
+    /// What this machine lacks of `need`; `None` if nothing.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub(crate) fn lack_of(&mut self, need: &Need) -> Result<Option<String>, Trouble> {
+        Ok(self.lacks(need)?)
+    }
+
+    /// The heap that plays `role`.
+    ///
+    /// # Errors
+    /// A skip that says why there is none.
+    pub fn heap(&mut self, role: Role) -> Result<Arc<dyn Heap>, Trouble> {
+        self.devices.heap(role).map_err(Trouble::Skip)
+    }
+
     /// The screen.
     ///
     /// # Errors
@@ -172,15 +222,24 @@ impl Cx {
     /// # Errors
     /// The driver fails.
     pub fn draw(&mut self, gpu: &Gpu, frame: &NewFrame, stamp: u32) -> Result<Drawn, Trouble> {
-        let image = gpu.create_image(&frame.request()?)?;
-        let shared = image.export_dmabuf()?;
+        let (image, buffer) = self.make(gpu, frame)?;
         self.fact("drawn by", gpu.identity());
         let before = Pattern { stamp: stamp.wrapping_sub(1) }.picture(frame.fourcc, frame.size)?;
-        let buffer = self.publish(Guest::Gpu(gpu), shared)?;
         self.cpu_writes(&buffer, &before)?;
         self.mapped(&Guest::Gpu(gpu), &buffer, Access::Write, |_, _| Ok(image.draw_pattern(stamp)?))?;
         let picture = Pattern { stamp }.picture(frame.fourcc, frame.size)?;
         Ok(Drawn { image, buffer, target: Target { picture, before: Some(before) } })
+    }
+
+    /// `gpu` makes a frame and exports it; nobody draws.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn make(&mut self, gpu: &Gpu, frame: &NewFrame) -> Result<(Image, Buffer), Trouble> {
+        let image = gpu.create_image(&frame.request()?)?;
+        let shared = image.export_dmabuf()?;
+        let buffer = self.publish(Guest::Gpu(gpu), shared)?;
+        Ok((image, buffer))
     }
 
     /// The exporter draws the pattern of `stamp` over what is in `drawn`.

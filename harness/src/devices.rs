@@ -9,13 +9,15 @@ use crate::case::{DeviceIdentity, Role, Trouble};
 use crate::error::{Cause, Error, Result};
 use crate::finding::Finding;
 use crate::format::Fourcc;
-use crate::kms::Screen;
+use crate::gles::Gles;
+use crate::kms::{DumbBuffers, Screen};
 use crate::observed::Observed;
 use crate::peer::Peer;
 use crate::placement::Observer;
 use crate::placement::probe::Importer;
 use crate::share::heap::Heap;
 use crate::share::heaps::{Found, Kind};
+use crate::v4l2::{Converter, Loopback};
 use crate::vk::{self, Gpu, Message, Severity, Validation};
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
@@ -83,7 +85,11 @@ pub struct Devices {
     gpus: BTreeMap<Role, Slot<Gpu>>,
     second_instances: BTreeMap<Role, Slot<Gpu>>,
     peers: BTreeMap<Role, Slot<Peer>>,
+    gles: Slot<Gles>,
+    vgem: Slot<DumbBuffers>,
     screen: Slot<Screen>,
+    video_loops: BTreeMap<Role, Slot<Loopback>>,
+    converter: Slot<Converter>,
     heaps: Found,
     observer: Option<Observer>,
     importers: Option<Observed<Vec<Arc<Importer>>>>,
@@ -120,6 +126,65 @@ impl Devices {
     /// Why there is none.
     pub fn screen(&mut self) -> Result<&mut Screen, Unplayed> {
         self.screen.get(|| Screen::open(chosen(SCREEN).as_deref()))
+    }
+
+    /// The OpenGL ES device.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn gles(&mut self) -> Result<Gles, Unplayed> {
+        self.gles.get(Gles::open).cloned()
+    }
+
+    /// The video device that shows what it is given, and plays `role`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn video_loop(&mut self, role: Role) -> Result<Loopback, Unplayed> {
+        let open = || match role {
+            // Of the two that the sandbox has, the second one has videobuf2's contiguous allocator.
+            Role::Video => Loopback::of("vivid-000"),
+            Role::VideoContiguous => Loopback::of("vivid-001"),
+            _ => Err(Error::input(
+                "opening a video loop",
+                role.to_string(),
+                "only `video` and `video_contiguous` are such",
+            )),
+        };
+        self.video_loops.entry(role).or_default().get(open).cloned()
+    }
+
+    /// The video device that makes another frame of each that it is given.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn converter(&mut self) -> Result<Converter, Unplayed> {
+        self.converter.get(Converter::find).cloned()
+    }
+
+    /// The dumb buffers of vgem.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(crate) fn vgem(&mut self) -> Result<&mut DumbBuffers, Unplayed> {
+        self.vgem.get(|| DumbBuffers::of_driver("vgem"))
+    }
+
+    /// The heap that plays `role`: its memory stands for the device.
+    ///
+    /// # Errors
+    /// Why there is none, or why no heap can play that.
+    pub fn heap(&mut self, role: Role) -> Result<Arc<dyn Heap>, String> {
+        let (kind, driver) = match role {
+            Role::Udmabuf => (Kind::Udmabuf, ""),
+            Role::DmaHeap => (Kind::DmaHeap, ""),
+            Role::Video => (Kind::Expbuf, "vivid-000"),
+            Role::VideoContiguous => (Kind::Expbuf, "vivid-001"),
+            Role::Gbm => (Kind::Gbm, ""),
+            _ => return Err(format!("{role} is no heap")),
+        };
+        let found = self.heaps(kind)?.into_iter().find(|heap| heap.offer().heap.starts_with(driver));
+        found.ok_or_else(|| format!("no {kind} heap of this machine is {driver}'s"))
     }
 
     /// What verdicts call `gpu`, by the role in which it was opened.
@@ -171,24 +236,31 @@ impl Devices {
 
     /// Who plays `role`.
     pub fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
-        match role {
-            Role::GpuA | Role::GpuB => self.gpu(role).ok().map(|gpu| {
+        let linux = || format!("Linux {}", rustix::system::uname().release().to_string_lossy());
+        let (name, driver) = match role {
+            Role::GpuA | Role::GpuB => {
+                let gpu = self.gpu(role).ok()?;
                 let identity = gpu.identity();
-                DeviceIdentity {
-                    name: identity.device_name.clone(),
-                    // A run without the validation layer must not look like one with it.
-                    driver: format!("{}, validation {:?}", identity.driver_info, identity.validation),
-                }
-            }),
-            Role::Screen => self.screen().ok().map(|screen| {
-                let identity = screen.identity();
-                DeviceIdentity {
-                    name: format!("{} {}", identity.driver, identity.connector),
-                    driver: format!("Linux {}", identity.kernel),
-                }
-            }),
-            Role::Cpu => Some(DeviceIdentity { name: std::env::consts::ARCH.to_owned(), driver: String::new() }),
-        }
+                // A run without the validation layer must not look like one with it.
+                let driver = format!("{}, validation {:?}", identity.driver_info, identity.validation);
+                (identity.device_name.clone(), driver)
+            }
+            Role::Gles => {
+                let gles = self.gles().ok()?;
+                let identity = gles.identity();
+                (identity.renderer.clone(), format!("{}, EGL {}", identity.version, identity.egl))
+            }
+            Role::Screen => {
+                let identity = self.screen().ok()?.identity();
+                (format!("{} {}", identity.driver, identity.connector), format!("Linux {}", identity.kernel))
+            }
+            Role::Video | Role::VideoContiguous => (self.video_loop(role).ok()?.output().to_string(), linux()),
+            Role::Converter => (self.converter().ok()?.device().to_string(), linux()),
+            Role::Vgem => (self.vgem().ok()?.driver().to_owned(), linux()),
+            Role::Gbm | Role::Udmabuf | Role::DmaHeap => (self.heap(role).ok()?.offer().heap.clone(), linux()),
+            Role::Cpu => (std::env::consts::ARCH.to_owned(), String::new()),
+        };
+        Some(DeviceIdentity { name, driver })
     }
 
     /// What the validation layers of this process and of its peers have objected to since they were last asked.
@@ -244,9 +316,7 @@ fn open_gpu(role: Role) -> Result<Gpu> {
     match role {
         Role::GpuA => Gpu::open(chosen(GPU_A).as_deref(), validation),
         Role::GpuB => open_other_gpu(chosen(GPU_A).as_deref(), chosen(GPU_B).as_deref(), validation),
-        Role::Screen | Role::Cpu => {
-            Err(Error::input("opening a GPU", role.to_string(), "only gpu_a and gpu_b are GPUs"))
-        }
+        _ => Err(Error::input("opening a GPU", role.to_string(), "only gpu_a and gpu_b are Vulkan devices")),
     }
 }
 

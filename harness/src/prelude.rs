@@ -1,6 +1,8 @@
 //! Everything that a file of cases uses.
 
-pub use crate::case::Role::{self, Cpu, GpuA, GpuB, Screen};
+pub use crate::case::Role::{
+    self, Converter, Cpu, DmaHeap, Gbm, Gles, GpuA, GpuB, Screen, Udmabuf, Vgem, Video, VideoContiguous,
+};
 pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
 pub use crate::compare::Tolerance;
 pub use crate::compose::Rect;

@@ -43,7 +43,6 @@ mod render;
 mod room;
 mod staging;
 mod support;
-mod texel;
 mod wanted;
 mod words;
 

@@ -60,6 +60,13 @@ impl NewFrame {
         Self { padding: Some(padding), ..self }
     }
 
+    /// With a pitch of `bytes`, by explicit layout.
+    #[must_use]
+    pub fn pitched(self, bytes: u64) -> Self {
+        let row = self.fourcc.pixel().map_or(0, |pixel| u64::from(self.size.width) * u64::from(pixel.bytes));
+        self.padded(bytes.saturating_sub(row))
+    }
+
     /// At this place in memory.
     #[must_use]
     pub fn in_room(self, room: Room) -> Self {

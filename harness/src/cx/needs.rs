@@ -20,6 +20,13 @@ impl Cx {
         Ok(match need {
             Need::Device(role @ (Role::GpuA | Role::GpuB)) => self.devices.gpu(*role).map(|_| None)?,
             Need::Device(Role::Screen) => self.devices.screen().map(|_| None)?,
+            Need::Device(Role::Gles) => self.devices.gles().map(|_| None)?,
+            Need::Device(role @ (Role::Video | Role::VideoContiguous)) => {
+                self.devices.video_loop(*role).map(|_| None)?
+            }
+            Need::Device(Role::Converter) => self.devices.converter().map(|_| None)?,
+            Need::Device(Role::Vgem) => self.devices.vgem().map(|_| None)?,
+            Need::Device(role @ (Role::Gbm | Role::Udmabuf | Role::DmaHeap)) => self.devices.heap(*role).err(),
             Need::Device(Role::Cpu) => None,
             Need::Exports { role, format } | Need::Imports { role, format } => match parsed(format) {
                 Ok(fourcc) => self.lacks_format(*role, fourcc, matches!(need, Need::Exports { .. }))?,
@@ -45,7 +52,12 @@ impl Cx {
                 let listed = lowest.is_some_and(|plane| plane.lists(fourcc, Modifier::LINEAR));
                 (!listed && !exports).then(|| format!("its lowest plane does not list {fourcc} LINEAR"))
             }
-            Role::Cpu => None,
+            Role::Gles => {
+                let listed = exports || self.devices.gles()?.formats().map_err(Unplayed::Broken)?.contains(&fourcc);
+                (!listed).then(|| format!("it does not list {fourcc} for import"))
+            }
+            // What they take is the CPU's business or the core's, which asks them.
+            _ => None,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! A case names who looks; that it attaches, maps, is watched by the kernel's own events and held against its constraints
 //! follows from here, so no case can forget it.
 
+use std::fmt;
 use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,7 +15,9 @@ use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, Size, px};
+use crate::gles::Gles;
 use crate::kms::{Layer, Shown};
+use crate::observed::NotObservable;
 use crate::placement::{self, Checked, check};
 use crate::share::agreement::{Agreement, Wish};
 use crate::share::buffer::{Attachment, Buffer, Mapping};
@@ -22,7 +25,7 @@ use crate::share::constraints::{Constraints, Party};
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
-use crate::v4l2::{self, Converter, Direction, Loopback, Queue};
+use crate::v4l2::{self, Direction, Queue};
 use crate::vk::{Gpu, Image, ImportRequest};
 
 /// Who takes part in sharing a buffer.
@@ -32,6 +35,8 @@ pub enum Guest<'g> {
     Cpu,
     /// A GPU of this process.
     Gpu(&'g Gpu),
+    /// OpenGL ES.
+    Gles(&'g Gles),
     /// The screen.
     Screen,
     /// Another process that plays a role.
@@ -40,19 +45,19 @@ pub enum Guest<'g> {
     Video(&'g Arc<v4l2::Device>),
 }
 
-/// An image of a GPU in memory that came from elsewhere. Dropping it ends the mapping.
-pub struct Imported {
+/// What a device made of memory that came from elsewhere, such as an image. Dropping it ends the mapping.
+pub struct Held<T> {
     // In this order: the driver lets go before the core hears of it.
-    image: Image,
+    what: T,
     _mapping: Mapping,
     _attachment: Attachment,
 }
 
-impl Deref for Imported {
-    type Target = Image;
+impl<T> Deref for Held<T> {
+    type Target = T;
 
-    fn deref(&self) -> &Image {
-        &self.image
+    fn deref(&self) -> &T {
+        &self.what
     }
 }
 
@@ -77,8 +82,7 @@ impl Cx {
         let wish = Wish { fourccs: vec![fourcc], size };
         let buffer = Buffer::export(wish, heaps);
         for guest in guests {
-            let (party, _) = self.party(guest, &buffer)?;
-            self.case.attached.push(buffer.attach(party)?);
+            self.attach(guest, &buffer)?;
         }
         Ok(buffer)
     }
@@ -88,7 +92,14 @@ impl Cx {
     /// # Errors
     /// The exporter can't be asked for its constraints, or its own memory does not suit it.
     pub fn publish(&mut self, exporter: Guest<'_>, shared: SharedFrame) -> Result<Buffer, Trouble> {
-        let heap = format!("memory of {}", self.name_of(&exporter));
+        let buffer = self.publish_memory(self.name_of(&exporter), shared);
+        self.attach(&exporter, &buffer)?;
+        Ok(buffer)
+    }
+
+    /// [`Self::publish`] for memory of `owner`, who only has it and does nothing with it.
+    pub fn publish_memory(&mut self, owner: impl fmt::Display, shared: SharedFrame) -> Buffer {
+        let heap = format!("memory of {owner}");
         let offer = Offer {
             heap: heap.clone(),
             cost: 0,
@@ -99,11 +110,13 @@ impl Cx {
             // Whether it can be mapped is for the exporter to say when somebody does.
             cpu: true,
         };
-        self.fact("buffer", &shared);
-        let buffer = Buffer::of_storage(Storage::new(heap, shared), offer, Heaps::default());
-        let (party, _) = self.party(&exporter, &buffer)?;
-        self.case.attached.push(buffer.attach(party)?);
-        Ok(buffer)
+        self.lend(Storage::new(heap, shared), offer)
+    }
+
+    /// A buffer of `storage`, which stays as it lies; its heap offered it as `offer`.
+    pub fn lend(&mut self, storage: Storage, offer: Offer) -> Buffer {
+        self.fact("buffer", &storage.shared);
+        Buffer::of_storage(storage, offer, Heaps::default())
     }
 
     /// `guest` maps `buffer` while `work` runs; where the buffer was meanwhile is observed and checked.
@@ -131,14 +144,39 @@ impl Cx {
     ///
     /// # Errors
     /// Those of attaching and mapping, and of the import.
-    pub fn import(&mut self, gpu: &Gpu, buffer: &Buffer, how: &ImportRequest) -> Result<Imported, Trouble> {
-        let (party, device) = self.party(&Guest::Gpu(gpu), buffer)?;
+    pub fn import(&mut self, gpu: &Gpu, buffer: &Buffer, how: &ImportRequest) -> Result<Held<Image>, Trouble> {
+        self.hold(&Guest::Gpu(gpu), buffer, Access::Write, |shared| gpu.import_image(shared, how))
+    }
+
+    /// `guest` takes `buffer` in with `take`, and maps it for as long as the result lives.
+    ///
+    /// # Errors
+    /// Those of attaching, mapping and `take`.
+    pub fn hold<T>(
+        &mut self,
+        guest: &Guest<'_>,
+        buffer: &Buffer,
+        access: Access,
+        take: impl FnOnce(&SharedFrame) -> Result<T>,
+    ) -> Result<Held<T>, Trouble> {
+        let (party, device) = self.party(guest, buffer)?;
         let constraints = party.constraints.clone();
         let attachment = buffer.attach(party)?;
-        let mapping = attachment.map(Access::Write)?;
-        let image = gpu.import_image(mapping.shared(), how);
-        self.observe(&Guest::Gpu(gpu), &device, &constraints, &mapping, Access::Write)?;
-        Ok(Imported { image: image?, _mapping: mapping, _attachment: attachment })
+        let mapping = attachment.map(access)?;
+        let what = take(mapping.shared());
+        // A failure needs to know even more where the buffer was.
+        self.observe(guest, &device, &constraints, &mapping, access)?;
+        Ok(Held { what: what?, _mapping: mapping, _attachment: attachment })
+    }
+
+    /// `guest` takes part in `buffer` until the case ends, so that storage is chosen with its needs in mind.
+    ///
+    /// # Errors
+    /// The device can't be asked for its constraints, or nothing suits everybody.
+    pub fn attach(&mut self, guest: &Guest<'_>, buffer: &Buffer) -> Result<(), Trouble> {
+        let (party, _) = self.party(guest, buffer)?;
+        self.case.attached.push(buffer.attach(party)?);
+        Ok(())
     }
 
     /// The screen shows `layers`, the lowest first, and keeps them mapped until it shows others.
@@ -173,23 +211,6 @@ impl Cx {
         Ok(self.party(guest, buffer)?.0)
     }
 
-    /// A video device that sees what it is given, and takes contiguous memory only.
-    ///
-    /// # Errors
-    /// A skip that says why there is none.
-    pub fn video_with_contiguous_memory(&mut self) -> Result<Loopback, Trouble> {
-        // Of the two that the sandbox has, the second one has videobuf2's contiguous allocator.
-        Loopback::of("vivid-001").map_err(|why| Trouble::Skip(why.to_string()))
-    }
-
-    /// A video device that makes another frame of each that it is given, from memory to memory.
-    ///
-    /// # Errors
-    /// A skip that says why there is none.
-    pub fn video_converter(&mut self) -> Result<Converter, Trouble> {
-        Converter::find().map_err(|why| Trouble::Skip(why.to_string()))
-    }
-
     /// Takes everything off the screen, and lets go of it.
     ///
     /// # Errors
@@ -201,11 +222,12 @@ impl Cx {
     }
 
     /// What verdicts call `guest`.
-    fn name_of(&self, guest: &Guest<'_>) -> String {
+    pub fn name_of(&self, guest: &Guest<'_>) -> String {
         match guest {
             Guest::Cpu => Role::Cpu.to_string(),
             Guest::Screen => Role::Screen.to_string(),
             Guest::Gpu(gpu) => self.devices.name_of(gpu),
+            Guest::Gles(_) => Role::Gles.to_string(),
             Guest::Peer(role) => format!("a process with {role}"),
             Guest::Video(video) => video.to_string(),
         }
@@ -219,12 +241,17 @@ impl Cx {
             Guest::Gpu(gpu) => Some((*gpu).clone()),
             // The same device as here: it tells the same.
             Guest::Peer(role) => Some(self.gpu(*role)?),
-            Guest::Cpu | Guest::Screen | Guest::Video(_) => None,
+            Guest::Cpu | Guest::Gles(_) | Guest::Screen | Guest::Video(_) => None,
         };
         let device = match (guest, &gpu) {
             (Guest::Screen, _) => placement::Device::of_node(name.clone(), self.screen()?.identity().node),
             (Guest::Video(video), _) => placement::Device::of_node(name.clone(), video.node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
+            // EGL tells of no node: a driver in software is the CPU, and of others nothing is known.
+            (Guest::Gles(gles), _) if !gles.is_software() => placement::Device {
+                name: name.clone(),
+                kernel: Err(NotObservable("EGL does not tell which kernel device it drives".to_owned())),
+            },
             _ => placement::Device::of_cpu(name.clone()),
         };
         if matches!(guest, Guest::Cpu) {
@@ -239,6 +266,7 @@ impl Cx {
         self.probe(buffer.heaps());
         let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
         let constraints = match (guest, gpu) {
+            (Guest::Gles(gles), _) => gles.constraints(fourccs)?,
             (Guest::Video(video), _) => Queue::open(video, Direction::Output)?.constraints(fourccs, *size)?,
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,
             (_, None) => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
@@ -277,7 +305,7 @@ impl Cx {
         let placement = self.observer().placement_of(device, &storage.shared, pages)?;
         let memory = match guest {
             Guest::Gpu(gpu) => Some(gpu.memory_types(&storage.shared.dmabuf)),
-            Guest::Cpu | Guest::Screen | Guest::Peer(_) | Guest::Video(_) => None,
+            Guest::Cpu | Guest::Gles(_) | Guest::Screen | Guest::Peer(_) | Guest::Video(_) => None,
         };
         let placement = placement.known_as(Some(&storage.heap), memory);
         let Checked { violations, unchecked } = check(&placement, constraints);

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::card::Card;
 use super::find;
-use crate::dmabuf::Dmabuf;
+use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
+use crate::format::Fourcc;
+use crate::frame::Size;
 
 /// A card that makes dumb buffers, exported as dma-bufs.
 #[derive(Debug)]
@@ -32,9 +34,35 @@ impl DumbBuffers {
         Card::open(node).map(Self)
     }
 
+    /// Opens the first card of `driver`.
+    ///
+    /// # Errors
+    /// There is none, or we may not open it.
+    pub(crate) fn of_driver(driver: &str) -> Result<Self> {
+        let mut refused = None;
+        for node in Self::nodes()? {
+            match Self::open(&node) {
+                Ok(card) if card.driver() == driver => return Ok(card),
+                Ok(_) => {}
+                Err(why) => refused = Some(why),
+            }
+        }
+        // A card that does not open may have been the one.
+        let none = || Error::missing("listing cards", driver, "no card has this driver");
+        Err(refused.unwrap_or_else(none))
+    }
+
     /// Kernel driver.
     pub(crate) fn driver(&self) -> &str {
         &self.0.driver
+    }
+
+    /// A buffer for a frame, as the driver lays it.
+    ///
+    /// # Errors
+    /// The format is not packed RGB, or the driver refuses.
+    pub(crate) fn frame(&self, fourcc: Fourcc, size: Size) -> Result<SharedFrame> {
+        self.0.dumb(fourcc, size)
     }
 
     /// A buffer of at least `bytes` bytes.

@@ -239,7 +239,7 @@ fn totals(text: &mut String, report: &Report) {
     let set_up = report.timings.set_up_ms.iter().map(|(what, ms)| format!("{what} {} s", ms.div_ceil(1000)));
     let set_up = match set_up.collect::<Vec<_>>().as_slice() {
         [] => String::new(),
-        parts => format!("; set-up before it, side by side: {}", parts.join(", ")),
+        parts => format!("; set-up before it: {}", parts.join(", ")),
     };
     let _ = writeln!(
         text,

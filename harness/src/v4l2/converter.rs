@@ -31,7 +31,7 @@ const TO: Fourcc = Fourcc::BG24;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A memory-to-memory device that widens RG16 to BG24.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Converter {
     device: Arc<Device>,
 }

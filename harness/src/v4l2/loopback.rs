@@ -29,7 +29,7 @@ const NO_TEXT: &str = "None";
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A device whose capture sees what its output takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loopback {
     capture: Arc<Device>,
     output: Arc<Device>,

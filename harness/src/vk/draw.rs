@@ -7,7 +7,6 @@ use ash::vk;
 
 use super::commands::{Order, Submission};
 use super::descriptors::{Resource, Through};
-use super::format::component_bits;
 use super::image::Image;
 use super::owned::Owned;
 use super::ownership::{COMPUTE_TO, DRAW_TO, SAMPLE_IN_COMPUTE};
@@ -18,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::Numeric;
 use crate::frame::Size;
 use crate::picture::Picture;
+use crate::texel;
 
 /// What a draw begins with.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ impl Image {
         };
         let pipeline = self.gpu().pipeline(Work::Pattern, known_format(self.gpu().device(), self.fourcc())?)?;
         let is_float16 = pixel.numeric == Numeric::Float16;
-        Ok(PatternDraw { pipeline, size: self.size(), is_float16, bits: component_bits(self.fourcc()) })
+        Ok(PatternDraw { pipeline, size: self.size(), is_float16, bits: texel::widths(pixel) })
     }
 
     /// As [`Self::submit_draw`], and waits.
@@ -186,9 +186,7 @@ impl Image {
         };
         // SAFETY: a dispatch on live objects of this device, which samples this image in this layout.
         unsafe { self.acquired_for(SAMPLE_IN_COMPUTE, OP, record) }?;
-        let float = |bytes: &[u8]| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        let texel = |bytes: &[u8]| [float(bytes), float(&bytes[4..]), float(&bytes[8..]), float(&bytes[12..])];
-        Ok(staging.bytes()?.chunks_exact(16).map(texel).collect())
+        Ok(texel::colours(staging.bytes()?))
     }
 
     /// What a sampler shows, as pixels of the image's own format; padding is all ones.
@@ -196,12 +194,6 @@ impl Image {
     /// # Errors
     /// As [`Self::sample`]; also if the format is not packed RGB.
     pub fn sampled_picture(&self) -> Result<Picture> {
-        let Some(layout) = self.fourcc().pixel() else {
-            let why = format!("{} is not a packed RGB format known here", self.fourcc());
-            return Err(Error::input("sampling", self.object(), why));
-        };
-        let texels = self.sample()?;
-        let bytes = texels.iter().flat_map(|texel| super::texel::pack(*texel, layout)).collect();
-        Ok(Picture { size: self.size(), fourcc: self.fourcc(), bytes })
+        texel::picture(&self.sample()?, self.fourcc(), self.size())
     }
 }

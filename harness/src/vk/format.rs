@@ -41,15 +41,6 @@ pub(super) fn has_padding(fourcc: Fourcc) -> bool {
     fourcc.pixel().is_some_and(|pixel| pixel.components.iter().any(|c| c.channel == Channel::X))
 }
 
-/// Width of R, G, B, A in bits; 8 for components that the format lacks, whose value goes nowhere.
-pub(super) fn component_bits(fourcc: Fourcc) -> [u32; 4] {
-    let width = |wanted| {
-        let components = fourcc.pixel().map_or(&[][..], |pixel| pixel.components);
-        components.iter().find(|c| c.channel == wanted).map_or(8, |c| c.bits)
-    };
-    [width(Channel::R), width(Channel::G), width(Channel::B), width(Channel::A)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

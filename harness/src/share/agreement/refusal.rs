@@ -21,7 +21,8 @@ const FRAME: &str = "the frame";
 pub(super) fn explain(wish: &Wish, parties: &[Party], offers: &[Offer]) -> Refusal {
     let mut parties: Vec<&Party> = parties.iter().collect();
     // Devices of one name are told apart by what they say.
-    parties.sort_by_cached_key(|party| (party.name.clone(), format!("{:?}", party.constraints)));
+    let what = |party: &Party| format!("{:?}", party.constraints);
+    parties.sort_by(|one, other| one.name.cmp(&other.name).then_with(|| what(one).cmp(&what(other))));
     let offers = ordered(offers);
     let mut collisions = collisions(wish, &parties, &offers);
     for collision in &mut collisions {

@@ -1,10 +1,42 @@
 //! How colours become the bits of a pixel: the conversion of the Vulkan specification, "Conversion From Floating-Point
-//! to Normalized Fixed-Point", done by the CPU.
+//! to Normalized Fixed-Point", which is that of OpenGL ES as well, done by the CPU.
 
-use crate::format::{Channel, Numeric, PixelLayout};
+use crate::error::{Error, Result};
+use crate::format::{Channel, Fourcc, Numeric, PixelLayout};
+use crate::frame::Size;
+use crate::picture::Picture;
 
-/// The bytes of the pixel nearest to the colour `[R, G, B, A]`; padding takes the alpha.
-pub(super) fn pack(colour: [f32; 4], layout: &PixelLayout) -> impl Iterator<Item = u8> {
+/// A colour as shaders have it: R, G, B, A.
+pub(crate) type Colour = [f32; 4];
+
+/// The colours that a device wrote as four floats each.
+pub(crate) fn colours(bytes: &[u8]) -> Vec<Colour> {
+    let (floats, _) = bytes.as_chunks::<4>();
+    let (colours, _) = floats.as_chunks::<4>();
+    colours.iter().map(|colour| colour.map(f32::from_ne_bytes)).collect()
+}
+
+/// `colours` as pixels of `fourcc`; padding takes the alpha.
+///
+/// # Errors
+/// The format is not packed RGB.
+pub(crate) fn picture(colours: &[Colour], fourcc: Fourcc, size: Size) -> Result<Picture> {
+    let Some(layout) = fourcc.pixel() else {
+        let why = format!("{fourcc} is not a packed RGB format known here");
+        return Err(Error::input("packing colours", size.to_string(), why));
+    };
+    let bytes = colours.iter().flat_map(|colour| pack(*colour, layout)).collect();
+    Ok(Picture { size, fourcc, bytes })
+}
+
+/// Width of R, G, B, A in bits; 8 where there is none, so that a shader has something to divide by.
+pub(crate) fn widths(layout: &PixelLayout) -> [u32; 4] {
+    [Channel::R, Channel::G, Channel::B, Channel::A]
+        .map(|wanted| layout.components.iter().find(|c| c.channel == wanted).map_or(8, |c| c.bits))
+}
+
+/// The bytes of the pixel nearest to `colour`; padding takes the alpha.
+fn pack(colour: Colour, layout: &PixelLayout) -> impl Iterator<Item = u8> {
     let word = layout.components.iter().fold(0u64, |word, component| {
         let value = match component.channel {
             Channel::R => colour[0],
@@ -27,7 +59,6 @@ pub(super) fn pack(colour: [f32; 4], layout: &PixelLayout) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Fourcc;
     use crate::frame::px;
     use crate::pattern::Pattern;
 

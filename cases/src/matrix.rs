@@ -1,0 +1,118 @@
+//! Every device's frames to every other device: the claims about a handover, for every pair of ends.
+//!
+//! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): every two of
+//! these together are tried, for every pair. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all there are.
+
+use handover::covering::covering;
+use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, importers};
+use handover::prelude::*;
+
+/// From one byte to eight, with and without alpha and padding, and both orders of channels.
+const FOURCCS: [Fourcc; 8] =
+    [Fourcc::XR24, Fourcc::AB24, Fourcc::AR24, Fourcc::RG16, Fourcc::R8, Fourcc::XR30, Fourcc::AB48, Fourcc::AB4H];
+
+/// What every device takes; rows that are no multiple of anything; odd both ways.
+const SIZES: [Size; 3] = [px(64, 64), px(250, 130), px(33, 17)];
+
+const ROWS: [Rows; 3] = [Rows::Agreed, Rows::Padded, Rows::Pages];
+
+const STARTS: [Start; 2] = [Start::First, Start::Behind];
+
+/// The number of the first frame; the one before is what the buffer holds when it crosses.
+const FIRST: u32 = 7;
+
+/// A claim about every handover.
+type Claim = fn(&mut Cx, &'static dyn Exporter, &'static dyn Importer, Parcel) -> Outcome;
+
+/// By name, with how many things at once are varied.
+const CLAIMS: [(&str, usize, Claim); 3] =
+    [("arrives", 2, arrives), ("stays_fresh", 1, stays_fresh), ("comes_back", 1, comes_back)];
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for (claim, strength, body) in CLAIMS {
+        for from in exporters() {
+            for to in importers() {
+                if claim == "comes_back" && !DRAW.contains(&to.role()) {
+                    continue;
+                }
+                for parcel in parcels(from, to, strength) {
+                    let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
+                    cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
+                }
+            }
+        }
+    }
+}
+
+/// Importers that draw.
+const DRAW: [Role; 4] = [GpuA, GpuB, Gles, Cpu];
+
+/// What crosses from `from` to `to`.
+fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<Parcel> {
+    let parcel = |row: &[usize]| Parcel {
+        fourcc: FOURCCS[row[0]],
+        size: SIZES[row[1]],
+        rows: ROWS[row[2]],
+        start: STARTS[row[3]],
+    };
+    let possible = |row: &[usize]| from.can(&parcel(row)) && to.can(&parcel(row));
+    let levels = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
+    covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
+}
+
+/// Skips what the devices of this machine can't do, in their own words.
+fn check(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -> Outcome {
+    if let Some(why) = from.lacks(cx, parcel)? {
+        return Err(Trouble::Skip(format!("{} can't hand it out: {why}", from.role())));
+    }
+    match to.lacks(cx, parcel)? {
+        Some(why) => Err(Trouble::Skip(format!("{} can't take it in: {why}", to.role()))),
+        None => Ok(()),
+    }
+}
+
+/// What the exporter drew is what the importer sees, and the CPU.
+fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
+    check(cx, from, to, &parcel)?;
+    let mut exported = from.export(cx, &parcel, to)?;
+    let target = Target::stamped(FIRST, parcel.fourcc, parcel.size)?;
+    if let Some(before) = &target.before {
+        cx.cpu_writes(exported.buffer(), before)?;
+    }
+    exported.draw(cx, FIRST)?;
+    cx.cpu_sees(exported.buffer(), &target)?;
+    to.import(cx, exported.buffer())?.sees(cx, &target)?;
+    cx.agree()
+}
+
+/// What is drawn after the import is seen, too, without another import.
+fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
+    check(cx, from, to, &parcel)?;
+    let mut exported = from.export(cx, &parcel, to)?;
+    exported.draw(cx, FIRST)?;
+    let mut imported = to.import(cx, exported.buffer())?;
+    imported.sees(cx, &Target::stamped(FIRST, parcel.fourcc, parcel.size)?)?;
+    for stamp in [FIRST + 1, FIRST + 2] {
+        exported.draw(cx, stamp)?;
+        imported.sees(cx, &Target::stamped(stamp, parcel.fourcc, parcel.size)?)?;
+    }
+    cx.agree()
+}
+
+/// What the importer draws is what the exporter sees, and the CPU.
+fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
+    check(cx, from, to, &parcel)?;
+    let mut exported = from.export(cx, &parcel, to)?;
+    exported.draw(cx, FIRST)?;
+    let mut imported = to.import(cx, exported.buffer())?;
+    if !imported.draw(cx, FIRST + 1)? {
+        return Err(
+            Finding::new(format!("{} does not draw, though it is listed among those that do", to.role())).into()
+        );
+    }
+    let target = Target::stamped(FIRST + 1, parcel.fourcc, parcel.size)?;
+    cx.cpu_sees(exported.buffer(), &target)?;
+    exported.sees(cx, &target)?;
+    imported.sees(cx, &target)?;
+    cx.agree()
+}

@@ -1,0 +1,93 @@
+//! Which combinations of several choices are tried, where all of them would be too many?
+//!
+//! A covering set of strength `t`: whichever `t` factors one looks at, every combination of their levels that is possible at
+//! all is in some row. Faults that need one or two things at once, which are nearly all that were ever found in this
+//! field, are so met by a few rows. Pure, and the same rows each time.
+
+use std::collections::BTreeSet;
+
+/// One choice for each factor, as the number of its level.
+pub type Row = Vec<usize>;
+
+/// Rows over factors of so many `levels` each, all of them `possible`, that cover with strength `strength`; as few as a
+/// greedy search finds. With as much strength as there are factors it is every possible row.
+///
+/// It goes through the whole product for each row that it adds, so that should be thousands and not millions.
+pub fn covering(levels: &[usize], strength: usize, possible: impl Fn(&[usize]) -> bool) -> Vec<Row> {
+    let all: Vec<Row> = product(levels).into_iter().filter(|row| possible(row)).collect();
+    let strength = strength.clamp(1, levels.len().max(1));
+    if strength >= levels.len() {
+        return all;
+    }
+    let factors = subsets(levels.len(), strength);
+    // A combination: which factors, and their levels.
+    let parts = |row: &Row| -> Vec<(usize, Vec<usize>)> {
+        factors.iter().enumerate().map(|(n, of)| (n, of.iter().map(|&factor| row[factor]).collect())).collect()
+    };
+    let mut open: BTreeSet<(usize, Vec<usize>)> = all.iter().flat_map(parts).collect();
+    let mut rows = Vec::new();
+    while !open.is_empty() {
+        let gain = |row: &&Row| parts(row).iter().filter(|part| open.contains(*part)).count();
+        // Of equals the first, so that nothing depends on chance.
+        let Some(best) = all.iter().rev().max_by_key(gain) else { break };
+        for part in parts(best) {
+            open.remove(&part);
+        }
+        rows.push(best.clone());
+    }
+    rows
+}
+
+/// Every combination of levels, the last factor turning fastest.
+fn product(levels: &[usize]) -> Vec<Row> {
+    levels.iter().fold(vec![Row::new()], |rows, &count| {
+        let longer = |row: Row| (0..count).map(move |level| [&row[..], &[level]].concat());
+        rows.into_iter().flat_map(longer).collect()
+    })
+}
+
+/// Every choice of `size` of the first `count` numbers, in order.
+fn subsets(count: usize, size: usize) -> Vec<Vec<usize>> {
+    if size == 0 {
+        return vec![Vec::new()];
+    }
+    let with_last = |last: usize| subsets(last, size - 1).into_iter().map(move |some| [&some[..], &[last]].concat());
+    (0..count).flat_map(with_last).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn pairs_take_about_as_many_rows_as_the_two_largest_factors_have() {
+        let rows = covering(&[8, 3, 3, 2], 2, |_| true);
+        assert!((24..=30).contains(&rows.len()), "{} rows", rows.len());
+        assert_eq!(covering(&[8, 3, 3, 2], 1, |_| true).len(), 8);
+        assert_eq!(covering(&[8, 3, 3, 2], 4, |_| true).len(), 8 * 3 * 3 * 2);
+        assert_eq!(covering(&[2, 2], 2, |_| false), Vec::<Row>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_possible_is_covered_by_rows_that_are_possible(
+            levels in prop::collection::vec(1_usize..4, 1..5),
+            strength in 1_usize..4,
+            banned in 0_usize..7,
+        ) {
+            let possible = |row: &[usize]| row.iter().enumerate().map(|(n, level)| (n + 1) * level).sum::<usize>() % 7 != banned;
+            let rows = covering(&levels, strength, possible);
+            prop_assert_eq!(&rows, &covering(&levels, strength, possible));
+            prop_assert!(rows.iter().all(|row| possible(row)));
+            let strength = strength.min(levels.len());
+            for row in product(&levels).iter().filter(|row| possible(row)) {
+                for of in subsets(levels.len(), strength) {
+                    let same = |other: &Row| of.iter().all(|&factor| other[factor] == row[factor]);
+                    prop_assert!(rows.iter().any(same), "{row:?} at {of:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The two ends of a handover: every device as one that hands frames out, and as one that takes them in.
+//!
+//! A claim about a handover is written once, and holds for every pair. Adding a device is one file here, and a line in
+//! [`exporters`] or [`importers`]. What a device can do at all, by its interface, is told without touching it, so that the
+//! names of cases depend on the source alone; what the one of this machine lacks is told by [`Exporter::lacks`] and
+//! [`Importer::lacks`], in the driver's words.
+
+use std::fmt;
+
+use crate::case::{Role, Trouble};
+use crate::cx::{Cx, Target};
+use crate::format::Fourcc;
+use crate::frame::{Frame, Plane, Size};
+use crate::share::buffer::Buffer;
+
+mod card;
+mod cpu;
+mod gles;
+mod gpu;
+mod memory;
+mod screen;
+mod video;
+
+/// Where the rows of a frame lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// As the exporter lays them, or as both agree where the exporter only has bytes.
+    Agreed,
+    /// With padding behind each row, and the next one on a multiple of 64 bytes.
+    Padded,
+    /// Each on a page of its own, and after it another one.
+    Pages,
+}
+
+/// Where a frame begins in its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// With the first byte.
+    First,
+    /// After 64 KiB that are somebody else's.
+    Behind,
+}
+
+impl Start {
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::First => 0,
+            Self::Behind => 65536,
+        }
+    }
+}
+
+/// A frame that is to cross.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Parcel {
+    /// Pixel format.
+    pub fourcc: Fourcc,
+    /// Width and height.
+    pub size: Size,
+    /// Where its rows lie.
+    pub rows: Rows,
+    /// Where it begins.
+    pub start: Start,
+}
+
+/// Rows behind a frame that a device may touch: llvmpipe works in blocks of four.
+const ROWS_BEHIND: u64 = 4;
+
+impl Parcel {
+    /// Bytes of a row of pixels.
+    fn row(&self) -> u64 {
+        u64::from(self.size.width) * self.fourcc.pixel().map_or(1, |pixel| u64::from(pixel.bytes))
+    }
+
+    /// From one row to the next in bytes, if that is told.
+    pub fn pitch(&self) -> Option<u64> {
+        match self.rows {
+            Rows::Agreed => None,
+            Rows::Padded => Some((self.row() + 1).next_multiple_of(64)),
+            Rows::Pages => Some((self.row() + 4096).next_multiple_of(4096)),
+        }
+    }
+
+    /// The frame as it is told to lie, and bytes enough for it; `None` if that is to be agreed on.
+    pub fn told(&self) -> Option<(Frame, u64)> {
+        let (offset, pitch) = (self.start.bytes(), self.pitch()?);
+        let bytes = offset + pitch * (u64::from(self.size.height) + ROWS_BEHIND);
+        Some((Frame::linear(self.fourcc, self.size, Plane { offset, pitch }), bytes))
+    }
+}
+
+impl fmt::Display for Parcel {
+    /// As it stands in the names of cases: `XR24_250x130_padded_behind`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Size { width, height } = self.size;
+        write!(f, "{}_{width}x{height}", self.fourcc)?;
+        f.write_str(match self.rows {
+            Rows::Agreed => "",
+            Rows::Padded => "_padded",
+            Rows::Pages => "_pages",
+        })?;
+        f.write_str(match self.start {
+            Start::First => "",
+            Start::Behind => "_behind",
+        })
+    }
+}
+
+/// A device that hands frames out.
+pub trait Exporter: Sync {
+    /// The part it plays.
+    fn role(&self) -> Role;
+
+    /// Whether devices of this kind could hand out `parcel`, as far as their interface goes. Touches no device.
+    fn can(&self, parcel: &Parcel) -> bool;
+
+    /// What the one of this machine lacks for that, in its driver's words; `None` if nothing.
+    ///
+    /// # Errors
+    /// There is none, or it does not say.
+    fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble>;
+
+    /// Makes the frame, which nobody has drawn yet, for `to`.
+    ///
+    /// # Errors
+    /// The driver fails.
+    fn export(&self, cx: &mut Cx, parcel: &Parcel, to: &dyn Importer) -> Result<Box<dyn Exported>, Trouble>;
+}
+
+/// A frame in the hands of its exporter.
+pub trait Exported {
+    /// What was handed out.
+    fn buffer(&self) -> &Buffer;
+
+    /// Draws the pattern of `stamp`: by the exporter itself where it draws, by the CPU where it only has memory.
+    ///
+    /// # Errors
+    /// The driver fails.
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<(), Trouble>;
+
+    /// The exporter looks at its own frame, and must see `target`; `false` if it can't look.
+    ///
+    /// # Errors
+    /// The driver fails.
+    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<bool, Trouble>;
+}
+
+/// A device that takes frames in.
+pub trait Importer: Sync {
+    /// The part it plays.
+    fn role(&self) -> Role;
+
+    /// Whether devices of this kind could take `parcel`, as far as their interface goes. Touches no device.
+    fn can(&self, parcel: &Parcel) -> bool;
+
+    /// What the one of this machine lacks for that, in its driver's words; `None` if nothing.
+    ///
+    /// # Errors
+    /// There is none, or it does not say.
+    fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble>;
+
+    /// Attaches to `buffer`, so that its storage is chosen with the needs of this device in mind.
+    ///
+    /// # Errors
+    /// The device can't be asked for its needs, or they can't be met.
+    fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble>;
+
+    /// Takes `buffer` in.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble>;
+}
+
+/// A frame in the hands of its importer.
+pub trait Imported {
+    /// The importer looks, and must see `target`.
+    ///
+    /// # Errors
+    /// The driver fails.
+    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble>;
+
+    /// Draws the pattern of `stamp`; `false` if it does not draw.
+    ///
+    /// # Errors
+    /// The driver fails.
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<bool, Trouble>;
+}
+
+/// Every device that hands frames out, in the order in which reports name them.
+pub fn exporters() -> Vec<&'static dyn Exporter> {
+    vec![
+        &gpu::A,
+        &gpu::B,
+        &gles::GLES,
+        &screen::SCREEN,
+        &memory::VIDEO,
+        &memory::VIDEO_CONTIGUOUS,
+        &card::VGEM,
+        &memory::GBM,
+        &memory::UDMABUF,
+        &memory::DMA_HEAP,
+    ]
+}
+
+/// Every device that takes frames in, in the order in which reports name them.
+pub fn importers() -> Vec<&'static dyn Importer> {
+    vec![
+        &gpu::A,
+        &gpu::B,
+        &gles::GLES,
+        &screen::SCREEN,
+        &video::SCATTERED,
+        &video::CONTIGUOUS,
+        &video::CONVERTER,
+        &cpu::CPU,
+    ]
+}

@@ -1,0 +1,199 @@
+#![expect(unsafe_code, reason = "loads the functions of OpenGL ES")]
+//! An OpenGL ES device through EGL: a third kind of driver that takes dma-bufs in and hands them out.
+//!
+//! Libraries are loaded when they are first needed, so that a machine without them can say so. A device belongs to the
+//! thread that opened it, as its context does.
+
+use std::fmt;
+use std::rc::Rc;
+
+use glow::HasContext as _;
+
+use crate::error::{Cause, Error, Result};
+use crate::format::{Fourcc, Modifier};
+use crate::share::constraints::{Constraints, FormatModifier, MemoryNeeds};
+
+mod egl;
+mod image;
+mod program;
+
+pub use egl::ListedModifier;
+pub use image::{GlImage, Through, can_create};
+
+use egl::Egl;
+use program::Programs;
+
+/// An OpenGL ES context; clones are the same one.
+#[derive(Clone)]
+pub struct Gles(Rc<Inner>);
+
+/// What a [`Gles`] owns. Fields are dropped in this order: users of the context before it.
+struct Inner {
+    programs: Programs,
+    gl: glow::Context,
+    egl: Rc<Egl>,
+    identity: GlesIdentity,
+}
+
+/// Which driver answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlesIdentity {
+    /// `GL_RENDERER`, such as `llvmpipe (LLVM 19.1.7, 256 bits)`.
+    pub renderer: String,
+    /// `GL_VERSION`, such as `OpenGL ES 3.2 Mesa 26.1.6`.
+    pub version: String,
+    /// `EGL_VENDOR` and `EGL_VERSION`.
+    pub egl: String,
+}
+
+impl fmt::Display for GlesIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.renderer, self.version)
+    }
+}
+
+impl Gles {
+    /// Opens EGL's surfaceless platform.
+    ///
+    /// # Errors
+    /// No EGL 1.5, no such platform, a driver without dma-buf import, or the driver fails.
+    pub fn open() -> Result<Self> {
+        let egl = Egl::open()?;
+        // SAFETY: the context is current, and every function is called with it current.
+        let gl = unsafe { glow::Context::from_loader_function_cstr(|name| egl.function(name)) };
+        let text = |name| {
+            // SAFETY: the context is current; the name is one that `glGetString` knows.
+            unsafe { gl.get_parameter_string(name) }
+        };
+        let identity = GlesIdentity {
+            renderer: text(glow::RENDERER),
+            version: text(glow::VERSION),
+            egl: format!("{} {}", egl.vendor, egl.version),
+        };
+        Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity })))
+    }
+
+    /// Which driver and device this is.
+    pub fn identity(&self) -> &GlesIdentity {
+        &self.0.identity
+    }
+
+    /// Whether the device is the CPU, which then touches memory as the CPU does.
+    pub fn is_software(&self) -> bool {
+        ["llvmpipe", "softpipe", "SwiftShader"].iter().any(|name| self.identity().renderer.contains(name))
+    }
+
+    /// Whether it can hand images out.
+    pub fn exports(&self) -> bool {
+        self.0.egl.exports()
+    }
+
+    /// The formats that it lists for import.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn formats(&self) -> Result<Vec<Fourcc>> {
+        self.0.egl.formats()
+    }
+
+    /// The modifiers that it lists for import of `fourcc`.
+    ///
+    /// # Errors
+    /// The driver fails; also if it does not list the format.
+    pub fn modifiers(&self, fourcc: Fourcc) -> Result<Vec<ListedModifier>> {
+        self.0.egl.modifiers(fourcc)
+    }
+
+    /// What it needs of a frame of one of `fourccs`: EGL tells formats and modifiers, and nothing else.
+    ///
+    /// A driver that lists no modifier of a format takes LINEAR frames of it, as the extension has it for drivers that
+    /// know no others.
+    ///
+    /// # Errors
+    /// It imports none of them, or the driver fails.
+    pub fn constraints(&self, fourccs: &[Fourcc]) -> Result<Constraints> {
+        let listed = self.formats()?;
+        let mut formats = Vec::new();
+        for &fourcc in fourccs.iter().filter(|fourcc| listed.contains(fourcc)) {
+            let planes = fourcc.planes().map_or(1, |planes| planes.len() as u32);
+            let mut modifiers: Vec<Modifier> =
+                self.modifiers(fourcc)?.into_iter().map(|listed| listed.modifier).collect();
+            if modifiers.is_empty() {
+                modifiers.push(Modifier::LINEAR);
+            }
+            formats.extend(modifiers.into_iter().map(|modifier| FormatModifier { fourcc, modifier, planes }));
+        }
+        if formats.is_empty() {
+            let object = self.object(format!("{fourccs:?}"));
+            return Err(Error::missing("gathering constraints", object, "it imports none of these as dma-buf"));
+        }
+        let memory = MemoryNeeds { cpu: self.is_software(), ..MemoryNeeds::ANY };
+        Ok(Constraints { memory, ..Constraints::of(formats) })
+    }
+
+    /// The functions, with the context current.
+    fn gl(&self) -> &glow::Context {
+        &self.0.gl
+    }
+
+    fn egl(&self) -> &Rc<Egl> {
+        &self.0.egl
+    }
+
+    fn programs(&self) -> &Programs {
+        &self.0.programs
+    }
+
+    /// The device's name and `what`, as the object of an error.
+    fn object(&self, what: impl fmt::Display) -> String {
+        format!("{}, {what}", self.identity())
+    }
+
+    /// Takes the context for this thread, and forgets errors that nobody asked about.
+    ///
+    /// # Errors
+    /// It can't be had.
+    fn begin(&self) -> Result<&glow::Context> {
+        self.0.egl.make_current()?;
+        // SAFETY: the context is current. A lost one answers the same error for ever.
+        for _ in 0..8 {
+            if unsafe { self.gl().get_error() } == glow::NO_ERROR {
+                break;
+            }
+        }
+        Ok(self.gl())
+    }
+
+    /// Fails if a call since [`Self::begin`] did.
+    ///
+    /// # Errors
+    /// The first error by its name.
+    fn check(&self, op: &'static str, object: impl fmt::Display) -> Result<()> {
+        // SAFETY: the context is current.
+        let name = match unsafe { self.gl().get_error() } {
+            glow::NO_ERROR => return Ok(()),
+            glow::INVALID_ENUM => "GL_INVALID_ENUM".to_owned(),
+            glow::INVALID_VALUE => "GL_INVALID_VALUE".to_owned(),
+            glow::INVALID_OPERATION => "GL_INVALID_OPERATION".to_owned(),
+            glow::INVALID_FRAMEBUFFER_OPERATION => "GL_INVALID_FRAMEBUFFER_OPERATION".to_owned(),
+            glow::OUT_OF_MEMORY => "GL_OUT_OF_MEMORY".to_owned(),
+            glow::CONTEXT_LOST => "GL_CONTEXT_LOST".to_owned(),
+            other => format!("GL error {other:#x}"),
+        };
+        Err(Error::new(op, self.object(object), Cause::Code(name)))
+    }
+}
+
+impl fmt::Debug for Gles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gles({})", self.identity())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.egl.make_current().is_ok() {
+            self.delete_programs();
+        }
+    }
+}

@@ -1,0 +1,375 @@
+#![expect(unsafe_code, reason = "calls EGL, and its extensions through pointers to their functions")]
+//! The EGL side of an OpenGL ES device: its display, its context, and how buffers get in and out.
+//!
+//! Sources: the EGL 1.5 specification, `EGL_EXT_image_dma_buf_import`, `EGL_EXT_image_dma_buf_import_modifiers`,
+//! `EGL_MESA_image_dma_buf_export`, `EGL_MESA_platform_surfaceless`, `EGL_KHR_no_config_context`.
+
+use std::ffi::{CStr, c_void};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use khronos_egl::{self as egl, Attrib, Int};
+
+use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::error::{Cause, Error, Result};
+use crate::format::{Fourcc, Modifier};
+use crate::frame::{Frame, Plane, Size};
+
+type Api = egl::DynamicInstance<egl::EGL1_5>;
+
+const LIBRARY: &str = "libEGL.so.1";
+
+const PLATFORM_SURFACELESS: egl::Enum = 0x31DD;
+const LINUX_DMA_BUF: egl::Enum = 0x3270;
+const LINUX_DRM_FOURCC: Attrib = 0x3271;
+const GL_TEXTURE_2D: egl::Enum = 0x30B1;
+/// fd, offset, pitch, low and high half of the modifier, of each plane that EGL knows.
+const PLANES: [[Attrib; 5]; 4] = [
+    [0x3272, 0x3273, 0x3274, 0x3443, 0x3444],
+    [0x3275, 0x3276, 0x3277, 0x3445, 0x3446],
+    [0x3278, 0x3279, 0x327A, 0x3447, 0x3448],
+    [0x3440, 0x3441, 0x3442, 0x3449, 0x344A],
+];
+
+/// What a display must be able to do, and what for.
+const REQUIRED: &[(&str, &str)] = &[
+    ("EGL_EXT_image_dma_buf_import", "to import dma-bufs"),
+    ("EGL_EXT_image_dma_buf_import_modifiers", "to say how an imported dma-buf lies"),
+    ("EGL_KHR_no_config_context", "to draw to images alone"),
+    ("EGL_KHR_surfaceless_context", "to draw without a window"),
+];
+
+/// Extension functions of EGL, as their specifications declare them.
+struct Functions {
+    query_formats: unsafe extern "system" fn(egl::EGLDisplay, Int, *mut Int, *mut Int) -> egl::Boolean,
+    query_modifiers: QueryModifiers,
+    /// `EGL_MESA_image_dma_buf_export`, where the driver has it.
+    export: Option<Export>,
+}
+
+type QueryModifiers =
+    unsafe extern "system" fn(egl::EGLDisplay, Int, Int, *mut u64, *mut egl::Boolean, *mut Int) -> egl::Boolean;
+
+#[derive(Clone, Copy)]
+struct Export {
+    query: unsafe extern "system" fn(egl::EGLDisplay, egl::EGLImage, *mut Int, *mut Int, *mut u64) -> egl::Boolean,
+    export: unsafe extern "system" fn(egl::EGLDisplay, egl::EGLImage, *mut Int, *mut Int, *mut Int) -> egl::Boolean,
+}
+
+/// A modifier of a format, as a display lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedModifier {
+    /// The modifier.
+    pub modifier: Modifier,
+    /// Whether images of it can only be sampled as `GL_TEXTURE_EXTERNAL_OES`, and not drawn to.
+    pub external_only: bool,
+}
+
+/// An initialised display with a context. It belongs to the thread that opened it.
+pub(super) struct Egl {
+    api: &'static Api,
+    display: egl::Display,
+    context: egl::Context,
+    functions: Functions,
+    pub(super) vendor: String,
+    pub(super) version: String,
+}
+
+/// An EGLImage.
+pub(super) struct EglImage {
+    raw: egl::Image,
+    egl: Rc<Egl>,
+}
+
+/// The library, loaded once: drivers do not expect to be unloaded.
+fn api() -> Result<&'static Api> {
+    static LOADED: OnceLock<Result<Api, String>> = OnceLock::new();
+    // SAFETY: a system library whose initialisers are made to run in any process that links it.
+    let load = || unsafe { Api::load_required_from_filename(LIBRARY) }.map_err(|error| format!("{error:?}"));
+    LOADED.get_or_init(load).as_ref().map_err(|why| {
+        let install = "install EGL 1.5 (Debian libegl1, Fedora libglvnd-egl, Arch libglvnd)";
+        Error::missing("loading a library", LIBRARY, format!("{why}; {install}"))
+    })
+}
+
+/// `EGL_BAD_MATCH` and the like.
+fn code(error: egl::Error) -> Cause {
+    Cause::Code(format!("{error:?} (EGL error {:#x})", error.native()))
+}
+
+impl Egl {
+    /// Opens the surfaceless platform, with a context of OpenGL ES 3.1 or later that is current to this thread.
+    pub(super) fn open() -> Result<Rc<Self>> {
+        const PLATFORM: &str = "EGL surfaceless platform";
+        let api = api()?;
+        let none = [egl::ATTRIB_NONE];
+        // SAFETY: this platform has no native display; `EGL_DEFAULT_DISPLAY` is the only valid one.
+        let display = unsafe { api.get_platform_display(PLATFORM_SURFACELESS, std::ptr::null_mut(), &none) }
+            .map_err(|error| Error::missing("eglGetPlatformDisplay", PLATFORM, code(error).to_string()))?;
+        api.initialize(display).map_err(|error| Error::new("eglInitialize", PLATFORM, code(error)))?;
+        let text = |name| api.query_string(Some(display), name).map(|text| text.to_string_lossy().into_owned());
+        let vendor = text(egl::VENDOR).unwrap_or_default();
+        let version = text(egl::VERSION).unwrap_or_default();
+        let extensions = text(egl::EXTENSIONS).unwrap_or_default();
+        let has = |wanted: &str| extensions.split_whitespace().any(|extension| extension == wanted);
+        let lacks: Vec<String> = REQUIRED
+            .iter()
+            .filter(|(name, _)| !has(name))
+            .map(|(name, why)| format!("{name} is missing ({why})"))
+            .collect();
+        if !lacks.is_empty() {
+            let object = format!("{PLATFORM} ({vendor} {version})");
+            return Err(Error::missing("eglQueryString(EGL_EXTENSIONS)", object, lacks.join(", ")));
+        }
+        let functions = Functions::load(api, has("EGL_MESA_image_dma_buf_export"))?;
+        api.bind_api(egl::OPENGL_ES_API).map_err(|error| Error::new("eglBindAPI", PLATFORM, code(error)))?;
+        // SAFETY: `EGL_NO_CONFIG_KHR` is a null pointer by definition, and the extension is there.
+        let no_config = unsafe { egl::Config::from_ptr(std::ptr::null_mut()) };
+        let wanted = [egl::CONTEXT_MAJOR_VERSION, 3, egl::CONTEXT_MINOR_VERSION, 1, egl::NONE];
+        let context = api
+            .create_context(display, no_config, None, &wanted)
+            .map_err(|error| Error::new("eglCreateContext", format!("{PLATFORM}, OpenGL ES 3.1"), code(error)))?;
+        let egl = Rc::new(Self { api, display, context, functions, vendor, version });
+        egl.make_current()?;
+        Ok(egl)
+    }
+
+    /// Makes the context this thread's.
+    pub(super) fn make_current(&self) -> Result<()> {
+        self.api
+            .make_current(self.display, None, None, Some(self.context))
+            .map_err(|error| Error::new("eglMakeCurrent", self.object(""), code(error)))
+    }
+
+    /// The address of a function of OpenGL ES; null if there is none.
+    pub(super) fn function(&self, name: &CStr) -> *const c_void {
+        let found = name.to_str().ok().and_then(|name| self.api.get_proc_address(name));
+        found.map_or(std::ptr::null(), |function| function as *const c_void)
+    }
+
+    fn object(&self, what: impl std::fmt::Display) -> String {
+        format!("EGL ({}) {what}", self.vendor)
+    }
+
+    /// Whether `EGL_MESA_image_dma_buf_export` is there.
+    pub(super) fn exports(&self) -> bool {
+        self.functions.export.is_some()
+    }
+
+    /// Every format that can be imported.
+    ///
+    /// # Errors
+    /// The driver fails, or answers what no driver may answer.
+    pub(super) fn formats(&self) -> Result<Vec<Fourcc>> {
+        const OP: &str = "eglQueryDmaBufFormatsEXT";
+        let ask = |most, formats: *mut Int, count: &mut Int| {
+            // SAFETY: the display is live; `formats` has room for `most`, or both are nothing.
+            let done = unsafe { (self.functions.query_formats)(self.display.as_ptr(), most, formats, count) };
+            self.done(OP, "", done)
+        };
+        let mut count = 0;
+        ask(0, std::ptr::null_mut(), &mut count)?;
+        let mut formats = vec![0; self.length(OP, "", count)?];
+        ask(count, formats.as_mut_ptr(), &mut count)?;
+        formats.truncate(self.length(OP, "", count)?);
+        Ok(formats.into_iter().map(|code| Fourcc(code as u32)).collect())
+    }
+
+    /// Every modifier of `fourcc` that can be imported.
+    ///
+    /// # Errors
+    /// As [`Self::formats`]; also if `fourcc` is none of them.
+    pub(super) fn modifiers(&self, fourcc: Fourcc) -> Result<Vec<ListedModifier>> {
+        const OP: &str = "eglQueryDmaBufModifiersEXT";
+        let ask = |most, modifiers: *mut u64, external: *mut egl::Boolean, count: &mut Int| {
+            let (display, format) = (self.display.as_ptr(), fourcc.0 as Int);
+            // SAFETY: the display is live; both arrays have room for `most`, or all are nothing.
+            let done = unsafe { (self.functions.query_modifiers)(display, format, most, modifiers, external, count) };
+            self.done(OP, fourcc, done)
+        };
+        let mut count = 0;
+        ask(0, std::ptr::null_mut(), std::ptr::null_mut(), &mut count)?;
+        let length = self.length(OP, fourcc, count)?;
+        let (mut modifiers, mut external) = (vec![0; length], vec![egl::FALSE; length]);
+        ask(count, modifiers.as_mut_ptr(), external.as_mut_ptr(), &mut count)?;
+        let length = self.length(OP, fourcc, count)?;
+        let listed = modifiers.into_iter().zip(external).take(length);
+        Ok(listed
+            .map(|(code, external)| ListedModifier { modifier: Modifier(code), external_only: external != egl::FALSE })
+            .collect())
+    }
+
+    /// A count that a driver answered, as a length that one can allocate.
+    fn length(&self, op: &'static str, what: impl std::fmt::Display, count: Int) -> Result<usize> {
+        usize::try_from(count).ok().filter(|count| *count <= 4096).ok_or_else(|| {
+            Error::answer(op, self.object(what), format!("a count of {count}; 0 to 4096 would be believable"))
+        })
+    }
+
+    fn done(&self, op: &'static str, what: impl std::fmt::Display, done: egl::Boolean) -> Result<()> {
+        match done {
+            egl::FALSE => {
+                let cause = self.api.get_error().map_or_else(|| Cause::Code("no EGL error is set".into()), code);
+                Err(Error::new(op, self.object(what), cause))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in the frame of a dma-buf. EGL keeps no fd of the caller's.
+    ///
+    /// # Errors
+    /// A number does not fit into EGL's attributes, or the driver refuses.
+    pub(super) fn import(self: &Rc<Self>, shared: &SharedFrame) -> Result<EglImage> {
+        const OP: &str = "eglCreateImage(EGL_LINUX_DMA_BUF_EXT)";
+        let Frame { size, fourcc, modifier, planes } = &shared.frame;
+        let object = || self.object(shared);
+        if planes.is_empty() || planes.len() > PLANES.len() {
+            let why = format!("{} planes; 1 to {} would be valid", planes.len(), PLANES.len());
+            return Err(Error::input(OP, object(), why));
+        }
+        // EGL's attributes are as wide as a pointer, but Mesa reads what is behind them as `int`.
+        let number = |name: &str, value: u64| match i32::try_from(value) {
+            Ok(value) => Ok(value as Attrib),
+            Err(_) => Err(Error::input(OP, object(), format!("{name} of {value} B; at most {} B would fit", i32::MAX))),
+        };
+        let fd = shared.dmabuf.fd.as_fd().as_raw_fd() as Attrib;
+        let mut attributes = vec![
+            egl::WIDTH as Attrib,
+            size.width as Attrib,
+            egl::HEIGHT as Attrib,
+            size.height as Attrib,
+            LINUX_DRM_FOURCC,
+            fourcc.0 as Attrib,
+        ];
+        for (plane, [fd_name, offset, pitch, low, high]) in planes.iter().zip(PLANES) {
+            attributes.extend([fd_name, fd, offset, number("an offset", plane.offset)?]);
+            attributes.extend([pitch, number("a pitch", plane.pitch)?]);
+            attributes.extend([low, (modifier.0 & 0xffff_ffff) as Attrib, high, (modifier.0 >> 32) as Attrib]);
+        }
+        attributes.push(egl::ATTRIB_NONE);
+        // SAFETY: this target takes no context and no client buffer; both are null pointers by definition.
+        let (context, nothing) =
+            unsafe { (egl::Context::from_ptr(egl::NO_CONTEXT), egl::ClientBuffer::from_ptr(std::ptr::null_mut())) };
+        let raw = self
+            .api
+            .create_image(self.display, context, LINUX_DMA_BUF, nothing, &attributes)
+            .map_err(|error| Error::new(OP, object(), code(error)))?;
+        Ok(EglImage { raw, egl: Rc::clone(self) })
+    }
+
+    /// The image of a texture of this context.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub(super) fn of_texture(self: &Rc<Self>, texture: u32, what: &str) -> Result<EglImage> {
+        const OP: &str = "eglCreateImage(EGL_GL_TEXTURE_2D)";
+        // SAFETY: for this target the client buffer is the texture's name in the shape of a pointer, which EGL does
+        // not follow.
+        let buffer = unsafe { egl::ClientBuffer::from_ptr(texture as usize as *mut c_void) };
+        let raw = self
+            .api
+            .create_image(self.display, self.context, GL_TEXTURE_2D, buffer, &[egl::ATTRIB_NONE])
+            .map_err(|error| Error::new(OP, self.object(what), code(error)))?;
+        Ok(EglImage { raw, egl: Rc::clone(self) })
+    }
+}
+
+impl Functions {
+    fn load(api: &Api, exports: bool) -> Result<Self> {
+        let find = |name: &'static str| {
+            api.get_proc_address(name).ok_or_else(|| {
+                Error::answer("eglGetProcAddress", name, "nothing, though the display lists the extension that has it")
+            })
+        };
+        let query_formats = find("eglQueryDmaBufFormatsEXT")?;
+        let query_modifiers = find("eglQueryDmaBufModifiersEXT")?;
+        let export = match exports {
+            true => Some((find("eglExportDMABUFImageQueryMESA")?, find("eglExportDMABUFImageMESA")?)),
+            false => None,
+        };
+        // SAFETY: both functions have the type that their extension declares, here and below.
+        let export = export.map(|(query, export)| unsafe {
+            Export { query: std::mem::transmute_copy(&query), export: std::mem::transmute_copy(&export) }
+        });
+        Ok(Self {
+            // SAFETY: as above.
+            query_formats: unsafe { std::mem::transmute_copy(&query_formats) },
+            // SAFETY: as above.
+            query_modifiers: unsafe { std::mem::transmute_copy(&query_modifiers) },
+            export,
+        })
+    }
+}
+
+impl Drop for Egl {
+    fn drop(&mut self) {
+        // A display is one per process and platform, and others may use it: only the context is ours. What fails here
+        // would fail in the next case, where somebody reads it.
+        let _ = self.api.make_current(self.display, None, None, None);
+        let _ = self.api.destroy_context(self.display, self.context);
+    }
+}
+
+impl EglImage {
+    /// The handle; valid as long as `self`.
+    pub(super) fn raw(&self) -> *mut c_void {
+        self.raw.as_ptr()
+    }
+
+    /// Hands the image out as a dma-buf, with the layout that the driver chose.
+    ///
+    /// # Errors
+    /// The driver can't export, refuses, or answers what no driver may answer: no fd, no plane, a plane of another
+    /// buffer.
+    pub(super) fn export(&self, size: Size) -> Result<SharedFrame> {
+        const QUERY: &str = "eglExportDMABUFImageQueryMESA";
+        const EXPORT: &str = "eglExportDMABUFImageMESA";
+        let egl = &self.egl;
+        let Some(functions) = egl.functions.export else {
+            return Err(Error::missing(EXPORT, egl.object(size), "EGL_MESA_image_dma_buf_export is missing"));
+        };
+        let (mut fourcc, mut planes, mut modifier) = (0, 0, 0);
+        let (display, image) = (egl.display.as_ptr(), self.raw());
+        // SAFETY: display and image are live; each pointer has room for its one answer, and there is one modifier.
+        let done = unsafe { (functions.query)(display, image, &raw mut fourcc, &raw mut planes, &raw mut modifier) };
+        egl.done(QUERY, size, done)?;
+        let fourcc = Fourcc(fourcc as u32);
+        let count = usize::try_from(planes).ok().filter(|count| (1..=PLANES.len()).contains(count));
+        let Some(count) = count else {
+            let why = format!("{planes} planes; 1 to {} would be valid", PLANES.len());
+            return Err(Error::answer(QUERY, egl.object(format!("{fourcc} {size}")), why));
+        };
+        let (mut fds, mut pitches, mut offsets) = ([-1; 4], [0; 4], [0; 4]);
+        // SAFETY: as above, with room for as many planes as there can be.
+        let done =
+            unsafe { (functions.export)(display, image, fds.as_mut_ptr(), pitches.as_mut_ptr(), offsets.as_mut_ptr()) };
+        egl.done(EXPORT, format!("{fourcc} {size}"), done)?;
+        // SAFETY: each fd that the driver gives is new and ours; -1 stands for none.
+        let fds: Vec<OwnedFd> =
+            fds[..count].iter().filter(|fd| **fd >= 0).map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }).collect();
+        let object = || egl.object(format!("{fourcc} {size}, {count} planes"));
+        let Some(first) = fds.into_iter().next() else {
+            return Err(Error::answer(EXPORT, object(), "success, but no fd"));
+        };
+        let number = |name: &str, value: Int| {
+            u64::try_from(value)
+                .map_err(|_| Error::answer(EXPORT, object(), format!("{name} of {value} B; 0 or more would be valid")))
+        };
+        let planes = offsets[..count].iter().zip(&pitches).map(|(offset, pitch)| {
+            Ok(Plane { offset: number("an offset", *offset)?, pitch: number("a pitch", *pitch)? })
+        });
+        let planes = planes.collect::<Result<_>>()?;
+        let frame = Frame { size, fourcc, modifier: Modifier(modifier), planes };
+        Ok(SharedFrame { dmabuf: Dmabuf::from_fd(first)?, frame })
+    }
+}
+
+impl Drop for EglImage {
+    fn drop(&mut self) {
+        if let Err(error) = self.egl.api.destroy_image(self.egl.display, self.raw) {
+            tracing::warn!("an EGLImage was not destroyed: {error:?}");
+        }
+    }
+}
