@@ -5,7 +5,7 @@ struct Pattern {
     size: vec2u,
     stamp: u32,
     // 1: half floats, 0: unorm.
-    float16: u32,
+    half_floats: u32,
     // Width of R, G, B, A in bits.
     bits: vec4u,
 }
@@ -38,7 +38,7 @@ fn draw(@builtin(position) at: vec4f) -> @location(0) vec4f {
     );
     var value = (ramps + vec4u(turn)) % vec4u(RAMP) + (noises >> vec4u(18u));
     value.a = 16384u + value.a / 2u;
-    if pattern.float16 == 1u {
+    if pattern.half_floats == 1u {
         return vec4f(value >> vec4u(5u)) / 2048.0;
     }
     let bits = pattern.bits;

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::case::{Role, Trouble};
+use crate::case::{Outcome, Role, Trouble};
 use crate::cx::{Cx, Target};
 use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, Size};
@@ -51,6 +51,14 @@ impl Start {
     }
 }
 
+impl Start {
+    /// Bytes behind the frame that are somebody else's, too. As many as before it, so that vkms, which adds a frame's offset
+    /// twice, stays inside the buffer.
+    pub fn bytes_behind(self) -> u64 {
+        self.bytes()
+    }
+}
+
 /// A frame that is to cross.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Parcel {
@@ -69,7 +77,7 @@ const ROWS_BEHIND: u64 = 4;
 
 impl Parcel {
     /// Bytes of a row of pixels.
-    fn row(&self) -> u64 {
+    pub fn row(&self) -> u64 {
         u64::from(self.size.width) * self.fourcc.pixel().map_or(1, |pixel| u64::from(pixel.bytes))
     }
 
@@ -85,7 +93,7 @@ impl Parcel {
     /// The frame as it is told to lie, and bytes enough for it; `None` if that is to be agreed on.
     pub fn told(&self) -> Option<(Frame, u64)> {
         let (offset, pitch) = (self.start.bytes(), self.pitch()?);
-        let bytes = offset + pitch * (u64::from(self.size.height) + ROWS_BEHIND);
+        let bytes = offset + pitch * (u64::from(self.size.height) + ROWS_BEHIND) + self.start.bytes_behind();
         Some((Frame::linear(self.fourcc, self.size, Plane { offset, pitch }), bytes))
     }
 }
@@ -154,6 +162,11 @@ pub trait Importer: Sync {
     /// Whether devices of this kind could take `parcel`, as far as their interface goes. Touches no device.
     fn can(&self, parcel: &Parcel) -> bool;
 
+    /// Whether devices of this kind could draw into what they take in. Touches no device.
+    fn draws(&self) -> bool {
+        false
+    }
+
     /// What the one of this machine lacks for that, in its driver's words; `None` if nothing.
     ///
     /// # Errors
@@ -181,11 +194,13 @@ pub trait Imported {
     /// The driver fails.
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble>;
 
-    /// Draws the pattern of `stamp`; `false` if it does not draw.
+    /// Draws the pattern of `stamp`.
     ///
     /// # Errors
-    /// The driver fails.
-    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<bool, Trouble>;
+    /// A skip if the device does not draw to such frames; the driver fails.
+    fn draw(&mut self, _: &mut Cx, _stamp: u32) -> Outcome {
+        Err(Trouble::Skip("it does not draw".to_owned()))
+    }
 }
 
 /// Every device that hands frames out, in the order in which reports name them.

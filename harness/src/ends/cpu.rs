@@ -1,7 +1,7 @@
 //! The processor as an end: it looks through mmap, by its own addressing.
 
 use super::{Imported, Importer, Parcel};
-use crate::case::{Role, Trouble};
+use crate::case::{Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::pattern::Pattern;
 use crate::share::buffer::Buffer;
@@ -27,6 +27,10 @@ impl Importer for Cpu {
         Ok(None)
     }
 
+    fn draws(&self) -> bool {
+        true
+    }
+
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
         cx.attach(&Guest::Cpu, buffer)
     }
@@ -41,10 +45,9 @@ impl Imported for InHand {
         cx.cpu_sees(&self.0, target)
     }
 
-    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<bool, Trouble> {
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
         let wish = self.0.wish();
         let picture = Pattern { stamp }.picture(wish.fourccs[0], wish.size)?;
-        cx.cpu_writes(&self.0, &picture)?;
-        Ok(true)
+        cx.cpu_writes(&self.0, &picture)
     }
 }

@@ -1,7 +1,7 @@
 //! OpenGL ES as an end: it draws with a shader, and looks through a sampler.
 
 use super::{Exported, Exporter, Imported, Importer, Parcel, Rows, Start};
-use crate::case::{Need, Role, Trouble};
+use crate::case::{Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
 use crate::gles::{self, GlImage, Through};
 use crate::share::buffer::Buffer;
@@ -81,6 +81,10 @@ impl Importer for OpenGlEs {
         cx.lack_of(&Need::Imports { role: Role::Gles, format: parcel.fourcc.to_string() })
     }
 
+    fn draws(&self) -> bool {
+        true
+    }
+
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
         let gles = cx.gles()?;
         cx.attach(&Guest::Gles(&gles), buffer)
@@ -102,8 +106,10 @@ impl Imported for TakenIn {
         Ok(cx.sees("gles (external texture)", target, &self.0.external.sampled_picture()?)?)
     }
 
-    fn draw(&mut self, _: &mut Cx, stamp: u32) -> Result<bool, Trouble> {
-        self.0.plain.draw_pattern(stamp)?;
-        Ok(true)
+    fn draw(&mut self, _: &mut Cx, stamp: u32) -> Outcome {
+        if !self.0.plain.is_drawable()? {
+            return Err(Trouble::Skip("gles does not draw to textures of this format".to_owned()));
+        }
+        Ok(self.0.plain.draw_pattern(stamp)?)
     }
 }

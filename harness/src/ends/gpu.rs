@@ -1,7 +1,7 @@
 //! Vulkan devices as ends: they draw with a shader, and look by copying.
 
 use super::{Exported, Exporter, Imported, Importer, Parcel, Start};
-use crate::case::{Need, Role, Trouble};
+use crate::case::{Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
@@ -58,7 +58,9 @@ impl Exporter for Vulkan {
         // Behind a frame that is told to lie somewhere there is somebody else, who must not be hurt.
         let frame = match (parcel.start, parcel.pitch()) {
             (Start::First, None) => frame,
-            (start, _) => frame.in_room(Room::SubAllocated { before: start.bytes(), after: 65536 }),
+            (start, _) => {
+                frame.in_room(Room::SubAllocated { before: start.bytes(), after: 65536 + start.bytes_behind() })
+            }
         };
         let (image, buffer) = cx.make(&gpu, &frame)?;
         Ok(Box::new(Made { gpu, image, buffer }))
@@ -96,6 +98,10 @@ impl Importer for Vulkan {
         cx.lack_of(&Need::Imports { role: self.0, format: parcel.fourcc.to_string() })
     }
 
+    fn draws(&self) -> bool {
+        true
+    }
+
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
         let gpu = cx.gpu(self.0)?;
         cx.attach(&Guest::Gpu(&gpu), buffer)
@@ -114,9 +120,8 @@ impl Imported for TakenIn {
         Ok(cx.sees(self.role, target, &actual)?)
     }
 
-    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<bool, Trouble> {
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
         cx.fact("then drawn by", self.gpu.identity());
-        self.image.draw_pattern(stamp)?;
-        Ok(true)
+        Ok(self.image.draw_pattern(stamp)?)
     }
 }

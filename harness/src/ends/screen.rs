@@ -61,8 +61,4 @@ impl Imported for Showable {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
         cx.screen_shows(&[(Layer::whole(&self.0), target)])
     }
-
-    fn draw(&mut self, _: &mut Cx, _: u32) -> Result<bool, Trouble> {
-        Ok(false)
-    }
 }

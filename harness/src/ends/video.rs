@@ -70,10 +70,6 @@ impl Imported for Looped {
         })?;
         Ok(cx.sees(self.role, target, &actual)?)
     }
-
-    fn draw(&mut self, _: &mut Cx, _: u32) -> Result<bool, Trouble> {
-        Ok(false)
-    }
 }
 
 impl Importer for Converts {
@@ -109,9 +105,5 @@ impl Imported for Converted {
         let before = target.before.as_ref().map(Converter::target).transpose()?;
         let target = Target { picture: Converter::target(&target.picture)?, before };
         Ok(cx.sees(Role::Converter, &target, &actual)?)
-    }
-
-    fn draw(&mut self, _: &mut Cx, _: u32) -> Result<bool, Trouble> {
-        Ok(false)
     }
 }

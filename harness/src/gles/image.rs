@@ -177,16 +177,19 @@ impl<'g> Target<'g> {
         Ok(self)
     }
 
+    /// Whether it can be drawn to.
+    fn is_complete(&self) -> bool {
+        // SAFETY: the context is current, and the framebuffer bound.
+        let status = unsafe { self.gles.gl().check_framebuffer_status(glow::FRAMEBUFFER) };
+        status == glow::FRAMEBUFFER_COMPLETE
+    }
+
     /// Fails unless it can be drawn to.
     fn complete(&self, what: &str) -> Result<()> {
-        // SAFETY: the context is current, and the framebuffer bound.
-        match unsafe { self.gles.gl().check_framebuffer_status(glow::FRAMEBUFFER) } {
-            glow::FRAMEBUFFER_COMPLETE => Ok(()),
-            status => {
-                let why = format!("the driver does not draw to it (status {status:#x})");
-                Err(Error::missing("glCheckFramebufferStatus", self.gles.object(what), why))
-            }
+        if self.is_complete() {
+            return Ok(());
         }
+        Err(Error::missing("glCheckFramebufferStatus", self.gles.object(what), "the driver does not draw to it"))
     }
 }
 
@@ -221,6 +224,30 @@ impl GlImage {
         }
     }
 
+    /// Whether the driver draws to it.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn is_drawable(&self) -> Result<bool> {
+        Ok(self.through == Through::Texture2d && self.as_target()?.is_complete())
+    }
+
+    /// A framebuffer that draws to it.
+    fn as_target(&self) -> Result<Target<'_>> {
+        if self.through == Through::External {
+            return Err(Error::missing(
+                "glFramebufferTexture2D",
+                self.object(),
+                "an external texture can't be drawn to",
+            ));
+        }
+        let target = Target::new(&self.gles)?;
+        let (framebuffer, to) = (glow::FRAMEBUFFER, glow::COLOR_ATTACHMENT0);
+        // SAFETY: the context is current; framebuffer and texture are live.
+        unsafe { self.gles.gl().framebuffer_texture_2d(framebuffer, to, glow::TEXTURE_2D, Some(self.texture), 0) };
+        Ok(target)
+    }
+
     /// Draws the [pattern](crate::pattern) with a shader, exactly, and waits for the end.
     ///
     /// # Errors
@@ -231,16 +258,10 @@ impl GlImage {
             let why = format!("{} is not a packed RGB format known here", self.fourcc);
             return Err(Error::input(OP, self.object(), why));
         };
-        if self.through == Through::External {
-            return Err(Error::missing(OP, self.object(), "an external texture can't be drawn to"));
-        }
-        let target = Target::new(&self.gles)?;
+        let target = self.as_target()?;
+        target.complete(&format!("{} {}", self.fourcc, self.size))?;
         let program = self.gles.program(Work::Pattern)?;
         let gl = self.gles.gl();
-        let (framebuffer, to) = (glow::FRAMEBUFFER, glow::COLOR_ATTACHMENT0);
-        // SAFETY: the context is current; framebuffer and texture are live.
-        unsafe { gl.framebuffer_texture_2d(framebuffer, to, glow::TEXTURE_2D, Some(self.texture), 0) };
-        target.complete(&self.object())?;
         let Size { width, height } = self.size;
         let [r, g, b, a] = texel::widths(pixel);
         // SAFETY: as above; the program is live, and a name that it does not have gives no location, which GL ignores.
@@ -249,7 +270,7 @@ impl GlImage {
             let at = |name: &str| gl.get_uniform_location(program, &format!("_immediates_binding_fs.{name}"));
             gl.uniform_2_u32(at("size").as_ref(), width, height);
             gl.uniform_1_u32(at("stamp").as_ref(), stamp);
-            gl.uniform_1_u32(at("float16").as_ref(), u32::from(pixel.numeric == Numeric::Float16));
+            gl.uniform_1_u32(at("half_floats").as_ref(), u32::from(pixel.numeric == Numeric::Float16));
             gl.uniform_4_u32(at("bits").as_ref(), r, g, b, a);
             gl.disable(glow::DITHER);
             gl.viewport(0, 0, width as i32, height as i32);

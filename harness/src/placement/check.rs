@@ -49,7 +49,7 @@ pub fn check(placement: &Placement, constraints: &Constraints) -> Checked {
     layout(placement, constraints, &mut checked);
     bytes(placement, constraints, &mut checked);
     provenance(placement, &constraints.memory, &mut checked);
-    addresses(placement, &constraints.memory, &mut checked);
+    addresses(placement, constraints, &mut checked);
     checked
 }
 
@@ -130,6 +130,13 @@ fn touched(packed: &Packed, constraints: &Constraints) -> u64 {
     rows.saturating_add(constraints.padding)
 }
 
+/// Bytes from the start of the buffer that a device of `constraints` works with; all of them where only it knows.
+fn worked_with(placement: &Placement, constraints: &Constraints) -> u64 {
+    let size = placement.buffer.size;
+    let packed = placement.frame.packed();
+    packed.map_or(size, |packed| packed.end.saturating_add(touched(&packed, constraints)).min(size))
+}
+
 /// Which heap it came from, which memory types it can have, and whether the CPU reaches it.
 fn provenance(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked) {
     let device = &placement.device;
@@ -158,8 +165,8 @@ fn provenance(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked
 }
 
 /// Contiguity, reach, number and length of segments.
-fn addresses(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked) {
-    let MemoryNeeds { contiguous, address_bits, segments: most, segment_size: longest, .. } = *memory;
+fn addresses(placement: &Placement, constraints: &Constraints, checked: &mut Checked) {
+    let MemoryNeeds { contiguous, address_bits, segments: most, segment_size: longest, .. } = constraints.memory;
     let segments = match &placement.segments {
         Ok(segments) => segments,
         Err(NotObservable(why)) => {
@@ -181,16 +188,17 @@ fn addresses(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked)
     let runs = segments.runs();
     let cut = || format!("the kernel printed {} of {} segments", segments.list.len(), segments.count);
     if contiguous {
-        if runs.len() > 1 {
-            let longest = runs.iter().map(|run| run.length).max().unwrap_or(0);
+        // What lies behind its part of the buffer is not this device's business: the kernel compares the first run, too.
+        let needed = worked_with(placement, constraints);
+        let first = runs.first().map_or(0, |run| run.length);
+        if first < needed && runs.len() > 1 {
             let text = format!(
-                "{device} needs one run of addresses; the buffer lies in {}{}, the longest has {longest} B of {} B",
+                "{device} needs one run of addresses; the buffer lies in {}{}, the first has {first} B of {needed} B",
                 if segments.complete() { "" } else { "at least " },
                 counted(runs.len() as u64, "run"),
-                placement.buffer.size
             );
             found.breaks("contiguity", text);
-        } else if !segments.complete() {
+        } else if first < needed && !segments.complete() {
             found.unseen("contiguity", cut());
         }
     }
