@@ -8,6 +8,7 @@ use handover::case::Cases;
 use handover::cx::Cx;
 
 mod bounds;
+mod gles;
 mod heaps;
 mod kernel;
 mod matrix;
@@ -30,6 +31,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     matrix::register(cases);
     bounds::register(cases);
     queries::register(cases);
+    gles::register(cases);
     heaps::register(cases);
     kernel::register(cases);
     render::register(cases);

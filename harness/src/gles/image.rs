@@ -15,7 +15,7 @@ use super::program::Work;
 use crate::dmabuf::SharedFrame;
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Numeric};
-use crate::frame::Size;
+use crate::frame::{Size, px};
 use crate::picture::Picture;
 use crate::texel;
 
@@ -259,7 +259,7 @@ impl GlImage {
             return Err(Error::input(OP, self.object(), why));
         };
         let target = self.as_target()?;
-        target.complete(&format!("{} {}", self.fourcc, self.size))?;
+        target.complete(&self.description())?;
         let program = self.gles.program(Work::Pattern)?;
         let gl = self.gles.gl();
         let Size { width, height } = self.size;
@@ -277,7 +277,7 @@ impl GlImage {
             gl.draw_arrays(glow::TRIANGLES, 0, 3);
             gl.finish();
         }
-        self.gles.check(OP, self.object())
+        self.gles.check(OP, self.description())
     }
 
     /// Every pixel as a sampler shows it: R, G, B, A, rows from the top.
@@ -285,17 +285,27 @@ impl GlImage {
     /// # Errors
     /// The driver fails.
     pub fn sample(&self) -> Result<Vec<[f32; 4]>> {
-        const OP: &str = "sampling";
-        let target = Target::new(&self.gles)?.with_floats(self.size)?;
+        self.look(Work::Sample(self.through), "sampling", self.size)
+    }
+
+    /// The size that a shader is told of the texture (`textureSize`): width and height.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn told_size(&self) -> Result<(f32, f32)> {
+        let seen = self.look(Work::Measure(self.through), "asking a texture for its size", px(1, 1))?;
+        Ok(seen.first().map_or((0.0, 0.0), |&[width, height, ..]| (width, height)))
+    }
+
+    /// What `work` makes of the texture, `size` pixels of four floats.
+    fn look(&self, work: Work, op: &'static str, size: Size) -> Result<Vec<texel::Colour>> {
+        let target = Target::new(&self.gles)?.with_floats(size)?;
         target.complete("RGBA32F")?;
-        let program = self.gles.program(match self.through {
-            Through::Texture2d => Work::Sample,
-            Through::External => Work::SampleExternal,
-        })?;
+        let program = self.gles.program(work)?;
         let gl = self.gles.gl();
-        let (width, height) = (self.size.width as i32, self.size.height as i32);
+        let (width, height) = (size.width as i32, size.height as i32);
         // What a forgotten read leaves is no number.
-        let mut bytes = vec![0xff; self.size.width as usize * self.size.height as usize * 16];
+        let mut bytes = vec![0xff; size.width as usize * size.height as usize * 16];
         // SAFETY: the context is current; program and texture are live; `bytes` has room for every pixel.
         unsafe {
             gl.active_texture(glow::TEXTURE0);
@@ -303,13 +313,13 @@ impl GlImage {
             gl.use_program(Some(program));
             gl.uniform_1_i32(gl.get_uniform_location(program, "picture").as_ref(), 0);
             let at = gl.get_uniform_location(program, "size");
-            gl.uniform_2_f32(at.as_ref(), self.size.width as f32, self.size.height as f32);
+            gl.uniform_2_f32(at.as_ref(), width as f32, height as f32);
             gl.viewport(0, 0, width, height);
             gl.draw_arrays(glow::TRIANGLES, 0, 3);
             let into = glow::PixelPackData::Slice(Some(&mut bytes));
             gl.read_pixels(0, 0, width, height, glow::RGBA, glow::FLOAT, into);
         }
-        self.gles.check(OP, self.object())?;
+        self.gles.check(op, self.description())?;
         Ok(texel::colours(&bytes))
     }
 
@@ -321,9 +331,12 @@ impl GlImage {
         texel::picture(&self.sample()?, self.fourcc, self.size)
     }
 
-    /// The layout that the driver chose for it, or that it was imported with, for error texts.
+    fn description(&self) -> String {
+        format!("{} {} as {:?}", self.fourcc, self.size, self.through)
+    }
+
     fn object(&self) -> String {
-        self.gles.object(format!("{} {} as {:?}", self.fourcc, self.size, self.through))
+        self.gles.object(self.description())
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use glow::HasContext as _;
 
-use super::{Gles, Inner};
+use super::{Gles, Inner, Through};
 use crate::error::{Cause, Error, Result};
 
 /// What a program does.
@@ -18,10 +18,10 @@ use crate::error::{Cause, Error, Result};
 pub(super) enum Work {
     /// Draws the stamped pattern.
     Pattern,
-    /// Looks at every pixel of a `GL_TEXTURE_2D`.
-    Sample,
-    /// Looks at every pixel of a `GL_TEXTURE_EXTERNAL_OES`.
-    SampleExternal,
+    /// Looks at every pixel of a texture.
+    Sample(Through),
+    /// Asks a texture for its size.
+    Measure(Through),
 }
 
 /// The programs of a device.
@@ -44,17 +44,29 @@ void main() {
 }
 ";
 
+/// Asks as shaders do: `textureSize`, which `GL_OES_EGL_image_external_essl3` has for external ones, too.
+const MEASURE: &str = "
+precision highp float;
+precision highp int;
+uniform highp SAMPLER picture;
+layout(location = 0) out vec4 seen;
+void main() {
+    seen = vec4(vec2(textureSize(picture, 0)), 0.0, 1.0);
+}
+";
+
 impl Work {
     fn fragment(self) -> String {
-        let header =
-            |extension: &str, sampler| format!("#version 310 es\n{extension}\n{}", SAMPLE.replace("SAMPLER", sampler));
-        match self {
-            Self::Pattern => PATTERN.to_owned(),
-            Self::Sample => header("", "sampler2D"),
-            Self::SampleExternal => {
-                header("#extension GL_OES_EGL_image_external_essl3 : require", "samplerExternalOES")
-            }
-        }
+        let (source, through) = match self {
+            Self::Pattern => return PATTERN.to_owned(),
+            Self::Sample(through) => (SAMPLE, through),
+            Self::Measure(through) => (MEASURE, through),
+        };
+        let (extension, sampler) = match through {
+            Through::Texture2d => ("", "sampler2D"),
+            Through::External => ("#extension GL_OES_EGL_image_external_essl3 : require", "samplerExternalOES"),
+        };
+        format!("#version 310 es\n{extension}\n{}", source.replace("SAMPLER", sampler))
     }
 }
 
