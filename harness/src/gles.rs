@@ -155,8 +155,9 @@ impl Gles {
     /// It can't be had.
     fn begin(&self) -> Result<&glow::Context> {
         self.0.egl.make_current()?;
-        // SAFETY: the context is current. A lost one answers the same error for ever.
+        // A lost context answers the same error for ever.
         for _ in 0..8 {
+            // SAFETY: the context is current.
             if unsafe { self.gl().get_error() } == glow::NO_ERROR {
                 break;
             }

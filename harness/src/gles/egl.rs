@@ -249,9 +249,10 @@ impl Egl {
             attributes.extend([low, (modifier.0 & 0xffff_ffff) as Attrib, high, (modifier.0 >> 32) as Attrib]);
         }
         attributes.push(egl::ATTRIB_NONE);
-        // SAFETY: this target takes no context and no client buffer; both are null pointers by definition.
-        let (context, nothing) =
-            unsafe { (egl::Context::from_ptr(egl::NO_CONTEXT), egl::ClientBuffer::from_ptr(std::ptr::null_mut())) };
+        // SAFETY: this target takes no context, which is a null pointer by definition.
+        let context = unsafe { egl::Context::from_ptr(egl::NO_CONTEXT) };
+        // SAFETY: as above, for the client buffer.
+        let nothing = unsafe { egl::ClientBuffer::from_ptr(std::ptr::null_mut()) };
         let raw = self
             .api
             .create_image(self.display, context, LINUX_DMA_BUF, nothing, &attributes)
@@ -289,9 +290,11 @@ impl Functions {
             true => Some((find("eglExportDMABUFImageQueryMESA")?, find("eglExportDMABUFImageMESA")?)),
             false => None,
         };
-        // SAFETY: both functions have the type that their extension declares, here and below.
-        let export = export.map(|(query, export)| unsafe {
-            Export { query: std::mem::transmute_copy(&query), export: std::mem::transmute_copy(&export) }
+        let export = export.map(|(query, export)| Export {
+            // SAFETY: each function has the type that its extension declares, here and below.
+            query: unsafe { std::mem::transmute_copy(&query) },
+            // SAFETY: as above.
+            export: unsafe { std::mem::transmute_copy(&export) },
         });
         Ok(Self {
             // SAFETY: as above.
