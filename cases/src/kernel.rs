@@ -246,7 +246,7 @@ fn mapped(cx: &mut Cx, shared: &SharedFrame) -> Result<(Segments, Deed), Trouble
     let importer = &importers[0];
     let (_, deed) = cx.watch(|_| importer.take(shared))?;
     let segments = cx.segments(&importer.device, shared)?;
-    let own = matches!(&segments.source, Source::ScatterList { device } if Some(device) == importer.device.kernel.as_ref().ok());
+    let own = matches!(&segments.source, Source::ScatterList { device, .. } if Some(device) == importer.device.kernel.as_ref().ok());
     match own {
         true => Ok((segments, deed)),
         false => Err(Finding::new(format!("{importer} mapped no scatter list")).row("kernel", deed.to_string()).into()),

@@ -15,6 +15,7 @@ use handover::share::serve::{Limits as ServiceLimits, Service};
 mod mmaps;
 mod model;
 mod peers;
+mod promises;
 mod replay;
 mod shortage;
 
@@ -88,6 +89,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     mmaps::register(cases);
     peers::register(cases);
     shortage::register(cases);
+    replay::register(cases);
+    promises::register(cases);
     for seed in 0..4 {
         cases.add(format!("sharing::core_and_model_agree::seed_{seed}"), move |cx| replay::agrees(cx, seed));
     }

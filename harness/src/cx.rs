@@ -411,6 +411,11 @@ impl Cx {
         if holds { self.case.agreed.push(what.to_string()) } else { self.case.disagreed.push(finding()) }
     }
 
+    /// What was found wrong so far, taken off the case: for cases that provoke it.
+    pub fn provoked(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.case.disagreed)
+    }
+
     /// Whether a reader has disagreed: then there is something to report, and not much more to learn.
     pub fn disagrees(&self) -> bool {
         !self.case.disagreed.is_empty()

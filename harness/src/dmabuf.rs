@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::format::Modifier;
 use crate::frame::{Frame, Framed, Size};
 use crate::observed::Observed;
 use crate::picture::Picture;
@@ -107,6 +108,11 @@ impl fmt::Display for Dmabuf {
     }
 }
 
+/// Size of a page in bytes: what memory comes in.
+pub fn page_size() -> u64 {
+    rustix::param::page_size() as u64
+}
+
 /// `DMA_BUF_MAGIC` of `include/uapi/linux/magic.h`, what `fstatfs` says of every dma-buf.
 const DMA_BUF_MAGIC: u32 = 0x444d_4142;
 
@@ -138,6 +144,23 @@ pub struct SharedFrame {
 }
 
 impl SharedFrame {
+    /// Checks that the frame lies in the dma-buf, as far as anybody but its exporter can know: LINEAR ones of known formats.
+    ///
+    /// # Errors
+    /// It does not, or contradicts itself.
+    pub fn check(&self) -> Result<()> {
+        let Frame { fourcc, modifier, .. } = self.frame;
+        if modifier != Modifier::LINEAR || fourcc.planes().is_none() {
+            return Ok(());
+        }
+        let (end, size) = (self.frame.end()?, self.dmabuf.size);
+        if end > size {
+            let why = format!("the frame ends at byte {end}, the buffer has {size} bytes");
+            return Err(Error::input("sharing a frame", self.to_string(), why));
+        }
+        Ok(())
+    }
+
     /// The pixels as the CPU reads them from a fresh mapping.
     ///
     /// # Errors

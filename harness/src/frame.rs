@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::format::{Fourcc, Modifier};
+use crate::format::{Fourcc, Modifier, PlaneShape};
 
 /// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,6 +63,47 @@ impl Frame {
         Self { size, fourcc, modifier: Modifier::LINEAR, planes: vec![plane] }
     }
 
+    /// Where the rows of each plane of a LINEAR frame lie.
+    ///
+    /// # Errors
+    /// The format is not known, the modifier is not LINEAR, the frame has more or fewer planes than its format, a pitch is
+    /// shorter than a row, or a plane's end does not fit in 64 bits.
+    pub fn rows(&self) -> Result<Vec<Rows>> {
+        let refuse = |why: String| Error::input("addressing rows", self.to_string(), why);
+        if self.modifier != Modifier::LINEAR {
+            return Err(refuse(format!("only rows of LINEAR frames have addresses, this one is {}", self.modifier)));
+        }
+        let shapes =
+            self.fourcc.planes().ok_or_else(|| refuse(format!("the planes of {} are not known here", self.fourcc)))?;
+        if shapes.len() != self.planes.len() {
+            return Err(refuse(format!(
+                "{} has {} planes, this frame {}",
+                self.fourcc,
+                shapes.len(),
+                self.planes.len()
+            )));
+        }
+        let rows = |(shape, plane): (&PlaneShape, &Plane)| {
+            let (row, count) = (shape.row(self.size.width), u64::from(shape.rows(self.size.height)));
+            let Plane { offset, pitch } = *plane;
+            if pitch < row {
+                return Err(refuse(format!("pitch {pitch} B is shorter than a row of {row} B")));
+            }
+            let end = pitch.checked_mul(count.max(1) - 1).and_then(|n| n.checked_add(row)?.checked_add(offset));
+            let end = end.ok_or_else(|| refuse(format!("pitch {pitch} B x {count} rows does not fit in 64 bits")))?;
+            Ok(Rows { offset, pitch, row, count, end })
+        };
+        shapes.iter().zip(&self.planes).map(rows).collect()
+    }
+
+    /// One past the last byte of the last row of any plane of a LINEAR frame.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn end(&self) -> Result<u64> {
+        Ok(self.rows()?.iter().map(|rows| rows.end).max().unwrap_or(0))
+    }
+
     /// The one plane of a LINEAR frame in a packed RGB format, with the size of its pixel in bytes.
     ///
     /// # Errors
@@ -94,6 +135,21 @@ impl Frame {
             None => refuse(format!("pitch {} B x {} rows does not fit in 64 bits", plane.pitch, self.size.height)),
         }
     }
+}
+
+/// Addresses of one plane of a LINEAR frame; all but the count in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// First byte of the first row.
+    pub offset: u64,
+    /// From one row to the next.
+    pub pitch: u64,
+    /// Length of a row, without padding.
+    pub row: u64,
+    /// How many rows there are.
+    pub count: u64,
+    /// One past the last byte of the last row.
+    pub end: u64,
 }
 
 /// Addresses of a packed LINEAR frame; all in bytes.
@@ -130,6 +186,18 @@ mod tests {
         let frame = Frame::linear(Fourcc::XR24, px(250, 130), Plane { offset: 4096, pitch: 1088 });
         insta::assert_snapshot!(frame, @"XR24 LINEAR, 250x130 px, plane 0 offset 4096 B, pitch 1088 B");
         assert_eq!(frame.packed().expect("addressable").end, 4096 + 129 * 1088 + 1000);
+    }
+
+    #[test]
+    fn planes_end_where_their_last_row_does() {
+        let planes = vec![Plane { offset: 0, pitch: 256 }, Plane { offset: 65536, pitch: 512 }];
+        let frame = Frame { size: px(251, 131), fourcc: Fourcc::new(b"NV12"), modifier: Modifier::LINEAR, planes };
+        let rows = frame.rows().expect("known");
+        assert_eq!((rows[0].row, rows[0].count, rows[0].end), (251, 131, 130 * 256 + 251));
+        assert_eq!((rows[1].row, rows[1].count, rows[1].end), (252, 66, 65536 + 65 * 512 + 252));
+        assert_eq!(frame.end().expect("known"), rows[1].end);
+        let one = Frame { planes: frame.planes[..1].to_vec(), ..frame };
+        assert!(one.end().expect_err("a plane is missing").to_string().contains("NV12 has 2 planes, this frame 1"));
     }
 
     #[test]

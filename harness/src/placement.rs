@@ -48,6 +48,8 @@ pub enum Source {
     ScatterList {
         /// The device, by the kernel's name.
         device: String,
+        /// Whether its addresses are the physical ones, as far as they were seen: nothing translates them.
+        physical: bool,
     },
     /// `/proc/self/pagemap` of the memory file behind the buffer: physical addresses.
     Pagemap,
@@ -107,6 +109,11 @@ impl Segments {
         self.count == self.list.len() as u64
     }
 
+    /// Whether these are physical addresses.
+    pub fn are_physical(&self) -> bool {
+        matches!(self.source, Source::Pagemap | Source::ScatterList { physical: true, .. })
+    }
+
     /// The same addresses in as few runs as possible: neighbours become one.
     pub fn runs(&self) -> Vec<Segment> {
         let mut runs: Vec<Segment> = Vec::new();
@@ -154,7 +161,7 @@ impl fmt::Display for Segment {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ScatterList { device } => write!(f, "scatter list of {device}"),
+            Self::ScatterList { device, .. } => write!(f, "scatter list of {device}"),
             Self::Pagemap => write!(f, "pagemap of the memory file"),
         }
     }

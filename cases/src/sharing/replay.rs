@@ -327,13 +327,62 @@ pub(super) fn replay(ops: &[Op], heaps: &Heaps, (plain, contiguous): (&str, &str
 }
 
 /// `ops` as a case of their own.
-pub(super) fn as_case(ops: &[Op]) -> String {
-    let mut text = String::from("cases.add(\"sharing::replays::a_sequence\", |cx| replays(cx, &[\n");
+pub(super) fn as_case(name: &str, ops: &[Op]) -> String {
+    let mut text = format!("cases.add(\"sharing::replays::{name}\", |cx| {{\n    replays(\n        cx,\n        &[\n");
     for op in ops {
-        let _ = writeln!(text, "    Op::{op:?},");
+        let _ = writeln!(text, "            Op::{op:?},");
     }
-    text.push_str("]));");
+    text.push_str("        ],\n    )\n});");
     text.replace("kind: ", "kind: Kind::")
+}
+
+/// Sequences that stay cases of their own; one that was printed goes here as it stands.
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    cases.add("sharing::replays::every_kind_of_step", |cx| {
+        replays(
+            cx,
+            &[
+                Op::Attach { kind: Kind::Plain, remote: false },
+                Op::Map(0),
+                Op::Write(0, 3, 7),
+                Op::Mmap,
+                Op::Unmap(0),
+                Op::Store(0, 5, 9),
+                Op::Munmap(0),
+                Op::Attach { kind: Kind::Contiguous, remote: true },
+                Op::Map(1),
+                Op::Read(0, 3),
+                Op::Kill,
+                Op::Relocate,
+                Op::Detach(0),
+            ],
+        )
+    });
+}
+
+/// One sequence, on the model and on the real thing.
+fn replays(cx: &mut Cx, ops: &[Op]) -> Result<(), Trouble> {
+    let (plain, contiguous) = (super::heap(cx, UDMABUF)?, super::heap(cx, Contiguous)?);
+    let names = (super::name_of(&plain), super::name_of(&contiguous));
+    let differs = replay(ops, &plain.and(&contiguous), (&names.0, &names.1))?;
+    cx.claim(format!("{} steps", ops.len()), differs.is_none(), || {
+        Finding::new(format!("the core differs from the model: {differs:?}"))
+    });
+    cx.agree()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_pasted() {
+        let ops = [Op::Attach { kind: Kind::Plain, remote: false }, Op::Map(0), Op::Write(0, 3, 7), Op::Mmap];
+        let printed = as_case("every_kind_of_step", &ops);
+        let printed: Vec<&str> = printed.lines().map(str::trim).take(8).collect();
+        let source: Vec<&str> = include_str!("replay.rs").lines().map(str::trim).collect();
+        assert!(source.windows(8).any(|lines| lines == printed), "{printed:#?}");
+    }
 }
 
 const _: () = assert!(NATURAL_PITCH == SIZE.width as u64 * 4);
@@ -398,7 +447,7 @@ pub(super) fn agrees(cx: &mut Cx, seed: u8) -> Result<(), Trouble> {
             return Err(Finding::new(format!("the core differs from the model: {}", next()))
                 .row("target", next())
                 .row("actual", next())
-                .verbatim("sequence", as_case(&ops))
+                .verbatim("sequence", as_case("a_sequence", &ops))
                 .into());
         }
         Err(TestError::Abort(reason)) => return Err(Finding::new(format!("proptest gave up: {reason}")).into()),

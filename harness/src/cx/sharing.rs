@@ -1,7 +1,9 @@
 //! How frames reach devices: every access is a mapping of the sharing core, and every mapping is observed.
 //!
 //! A case names who looks; that it attaches, maps, is watched by the kernel's own events and held against its constraints
-//! follows from here, so no case can forget it.
+//! follows from here, so no case that goes this way can forget it. Two kinds of mapping go another way: those of cases about
+//! the core itself, whose parties are made up and have no device that the kernel could tell of, and those of memory without a
+//! frame (Vulkan buffers and opaque fds).
 
 use std::fmt;
 use std::ops::Deref;
@@ -92,13 +94,16 @@ impl Cx {
     /// # Errors
     /// The exporter can't be asked for its constraints, or its own memory does not suit it.
     pub fn publish(&mut self, exporter: Guest<'_>, shared: SharedFrame) -> Result<Buffer, Trouble> {
-        let buffer = self.publish_memory(self.name_of(&exporter), shared);
+        let buffer = self.publish_memory(self.name_of(&exporter), shared)?;
         self.attach(&exporter, &buffer)?;
         Ok(buffer)
     }
 
     /// [`Self::publish`] for memory of `owner`, who only has it and does nothing with it.
-    pub fn publish_memory(&mut self, owner: impl fmt::Display, shared: SharedFrame) -> Buffer {
+    ///
+    /// # Errors
+    /// The dma-buf is smaller than its frame.
+    pub fn publish_memory(&mut self, owner: impl fmt::Display, shared: SharedFrame) -> Result<Buffer, Trouble> {
         let heap = format!("memory of {owner}");
         let offer = Offer {
             heap: heap.clone(),
@@ -114,9 +119,12 @@ impl Cx {
     }
 
     /// A buffer of `storage`, which stays as it lies; its heap offered it as `offer`.
-    pub fn lend(&mut self, storage: Storage, offer: Offer) -> Buffer {
+    ///
+    /// # Errors
+    /// The dma-buf is smaller than its frame.
+    pub fn lend(&mut self, storage: Storage, offer: Offer) -> Result<Buffer, Trouble> {
         self.fact("buffer", &storage.shared);
-        Buffer::of_storage(storage, offer, Heaps::default())
+        Ok(Buffer::of_storage(storage, offer, Heaps::default())?)
     }
 
     /// `guest` maps `buffer` while `work` runs; where the buffer was meanwhile is observed and checked.

@@ -30,6 +30,6 @@ impl Exporter for Vgem {
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
         let shared = cx.vgem()?.frame(parcel.fourcc, parcel.size)?;
-        Ok(Box::new(Bytes(cx.publish_memory(Role::Vgem, shared))))
+        Ok(Box::new(Bytes(cx.publish_memory(Role::Vgem, shared)?)))
     }
 }

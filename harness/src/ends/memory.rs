@@ -48,7 +48,7 @@ impl Exporter for Memory {
         };
         let offer = heap.offer().clone();
         let storage = heap.allocate(&Agreement { heap: offer.heap.clone(), frame, bytes })?;
-        Ok(Box::new(Bytes(cx.lend(storage, offer))))
+        Ok(Box::new(Bytes(cx.lend(storage, offer)?)))
     }
 }
 

@@ -31,7 +31,7 @@ impl Exporter for Screen {
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
         let shared = cx.screen()?.dumb(parcel.fourcc, parcel.size)?;
-        Ok(Box::new(Bytes(cx.publish_memory(Role::Screen, shared))))
+        Ok(Box::new(Bytes(cx.publish_memory(Role::Screen, shared)?)))
     }
 }
 

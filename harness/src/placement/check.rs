@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{Placement, Segments, Source};
 use crate::compare::counted;
-use crate::frame::Packed;
+use crate::frame::Rows;
 use crate::observed::NotObservable;
 use crate::share::constraints::{Bytes, Constraints, MemoryNeeds};
 
@@ -107,34 +107,41 @@ fn bytes(placement: &Placement, constraints: &Constraints, checked: &mut Checked
     if !constraints.size.allow(size) {
         checked.breaks("size", format!("the buffer has {size} B; {device} takes {}", valid(&constraints.size)));
     }
-    match placement.frame.packed() {
-        Ok(packed) if packed.end > size => {
-            checked.breaks("size", format!("the frame ends at {} B; the buffer has {size} B", packed.end));
+    let rows = match placement.frame.rows() {
+        Ok(rows) => rows,
+        // Only who made such storage knows where its planes end.
+        Err(error) => {
+            return checked.unseen("padding", format!("where the last plane ends is not known: {}", error.cause));
         }
-        Ok(packed) if size - packed.end < touched(&packed, constraints) => {
-            let (behind, padding) = (size - packed.end, touched(&packed, constraints));
-            checked.breaks("padding", format!("{behind} B lie behind the frame; {device} may touch {padding} B there"));
-        }
-        Ok(_) => {}
-        Err(_) if constraints.padding == 0 && constraints.rows_behind == 0 => {}
-        Err(error) => checked.unseen("padding", format!("where the last plane ends is not known: {}", error.cause)),
+    };
+    let (end, padding) = (end(&rows), touched(&rows, constraints));
+    if end > size {
+        checked.breaks("size", format!("the frame ends at {end} B; the buffer has {size} B"));
+    } else if size - end < padding {
+        let behind = size - end;
+        checked.breaks("padding", format!("{behind} B lie behind the frame; {device} may touch {padding} B there"));
     }
 }
 
-/// Bytes behind the last pixel that a device of `constraints` may touch.
-fn touched(packed: &Packed, constraints: &Constraints) -> u64 {
-    let rows = match constraints.rows_behind {
-        0 => 0,
-        rows => (packed.pitch - packed.row).saturating_add(packed.pitch.saturating_mul(rows.into())),
+fn end(rows: &[Rows]) -> u64 {
+    rows.iter().map(|rows| rows.end).max().unwrap_or(0)
+}
+
+/// Bytes behind the last row that a device of `constraints` may touch.
+fn touched(rows: &[Rows], constraints: &Constraints) -> u64 {
+    let last = rows.iter().max_by_key(|rows| rows.end);
+    let whole = match (constraints.rows_behind, last) {
+        (0, _) | (_, None) => 0,
+        (behind, Some(last)) => (last.pitch - last.row).saturating_add(last.pitch.saturating_mul(behind.into())),
     };
-    rows.saturating_add(constraints.padding)
+    whole.saturating_add(constraints.padding)
 }
 
 /// Bytes from the start of the buffer that a device of `constraints` works with; all of them where only it knows.
 fn worked_with(placement: &Placement, constraints: &Constraints) -> u64 {
     let size = placement.buffer.size;
-    let packed = placement.frame.packed();
-    packed.map_or(size, |packed| packed.end.saturating_add(touched(&packed, constraints)).min(size))
+    let rows = placement.frame.rows();
+    rows.map_or(size, |rows| end(&rows).saturating_add(touched(&rows, constraints)).min(size))
 }
 
 /// Which heap it came from, which memory types it can have, and whether the CPU reaches it.
@@ -167,15 +174,16 @@ fn provenance(placement: &Placement, memory: &MemoryNeeds, checked: &mut Checked
 /// Contiguity, reach, number and length of segments.
 fn addresses(placement: &Placement, constraints: &Constraints, checked: &mut Checked) {
     let MemoryNeeds { contiguous, address_bits, segments: most, segment_size: longest, .. } = constraints.memory;
+    let asked = [
+        ("contiguity", contiguous),
+        ("address", address_bits < 64),
+        ("segment count", most.is_some()),
+        ("segment size", longest.is_some()),
+    ];
     let segments = match &placement.segments {
         Ok(segments) => segments,
         Err(NotObservable(why)) => {
-            for (about, asked) in [
-                ("contiguity", contiguous),
-                ("address", address_bits < 64),
-                ("segment count", most.is_some()),
-                ("segment size", longest.is_some()),
-            ] {
+            for (about, asked) in asked {
                 if asked {
                     checked.unseen(about, why.clone());
                 }
@@ -183,6 +191,15 @@ fn addresses(placement: &Placement, constraints: &Constraints, checked: &mut Che
             return;
         }
     };
+    if !is_own(segments, placement) && !segments.are_physical() {
+        let why = format!("{}, which shows that device's own addresses", others(segments, placement));
+        for (about, asked) in asked {
+            if asked {
+                checked.unseen(about, why.clone());
+            }
+        }
+        return;
+    }
     let mut found = Checked::default();
     let device = &placement.device;
     let runs = segments.runs();
@@ -236,8 +253,8 @@ fn addresses(placement: &Placement, constraints: &Constraints, checked: &mut Che
     if is_own(segments, placement) {
         checked.violations.append(&mut found.violations);
     } else {
-        // An IOMMU may show the device other addresses, in fewer runs: what suits it as it lies suits it in any case, and of
-        // what does not suit it so nothing follows.
+        // An IOMMU may show the device other addresses, in fewer runs: physical addresses that suit it as they lie suit it in
+        // any case, and of those that do not nothing follows.
         let open = found.violations.drain(..);
         let open =
             open.map(|violation| (violation.about, format!("{}; {}", others(segments, placement), violation.text)));
@@ -249,7 +266,7 @@ fn addresses(placement: &Placement, constraints: &Constraints, checked: &mut Che
 /// Whether the addresses are those that the device itself was given.
 fn is_own(segments: &Segments, placement: &Placement) -> bool {
     match &segments.source {
-        Source::ScatterList { device } => placement.kernel_device.as_ref() == Some(device),
+        Source::ScatterList { device, .. } => placement.kernel_device.as_ref() == Some(device),
         Source::Pagemap => false,
     }
 }

@@ -144,7 +144,7 @@ impl History {
     }
 
     fn map(&mut self, segments: &Segments, physical: &[u64]) {
-        let Source::ScatterList { device } = &segments.source else { return };
+        let Source::ScatterList { device, .. } = &segments.source else { return };
         let fits = |size: u64| match segments.complete() {
             true => segments.bytes() == size.next_multiple_of(rustix::param::page_size() as u64),
             false => segments.bytes() < size,
@@ -206,7 +206,7 @@ mod tests {
     }
 
     fn map(device: &str, address: u64, length: u64) -> What {
-        let source = Source::ScatterList { device: device.into() };
+        let source = Source::ScatterList { device: device.into(), physical: true };
         let segments = Segments { source, list: vec![Segment { address, length }], count: 1 };
         What::Map { segments, physical: vec![address] }
     }

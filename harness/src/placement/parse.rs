@@ -121,7 +121,7 @@ impl What {
             | Self::Unmap { device, .. }
             | Self::Alloc { device, .. }
             | Self::Free { device, .. } => Some(device),
-            Self::Map { segments: Segments { source: Source::ScatterList { device }, .. }, .. } => Some(device),
+            Self::Map { segments: Segments { source: Source::ScatterList { device, .. }, .. }, .. } => Some(device),
             _ => None,
         }
     }
@@ -237,14 +237,16 @@ fn hex(number: &str) -> Option<u64> {
 fn map(fields: &str) -> Option<What> {
     let addresses = array(fields, "dma_addrs")?;
     let lengths = array(fields, "sizes")?;
+    let physical = array(fields, "phys_addrs")?;
+    let same = addresses == physical;
     let list: Vec<Segment> =
         addresses.into_iter().zip(lengths).map(|(address, length)| Segment { address, length }).collect();
     let count = match field(fields, "ents") {
         Some(ents) => ents.split_once('/')?.1.parse().ok()?,
         None => list.len() as u64,
     };
-    let source = Source::ScatterList { device: device(fields)? };
-    Some(What::Map { segments: Segments { source, list, count }, physical: array(fields, "phys_addrs")? })
+    let source = Source::ScatterList { device: device(fields)?, physical: same };
+    Some(What::Map { segments: Segments { source, list, count }, physical })
 }
 
 /// `vivid.1 dir=BIDIRECTIONAL dma_addr=2a00000 size=921600 …`: this address has no prefix.
@@ -277,7 +279,7 @@ mod tests {
     }
 
     fn list(device: &str) -> Source {
-        Source::ScatterList { device: device.into() }
+        Source::ScatterList { device: device.into(), physical: true }
     }
 
     /// All lines of this test were printed by the sandbox's kernel, 7.3.4.

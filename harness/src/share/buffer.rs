@@ -37,11 +37,15 @@ impl Buffer {
 
     /// A buffer whose storage exists already, made by an eager exporter that offered it as `offer` (S7). It can move to
     /// `heaps` for a stricter device.
-    pub fn of_storage(storage: Storage, offer: Offer, heaps: Heaps) -> Self {
+    ///
+    /// # Errors
+    /// The dma-buf is smaller than the frame in it, as far as where that ends is known.
+    pub fn of_storage(storage: Storage, offer: Offer, heaps: Heaps) -> Result<Self, ShareError> {
+        storage.shared.check()?;
         let frame = &storage.shared.frame;
         let wish = Wish { fourccs: vec![frame.fourcc], size: frame.size };
         let backing = RealBacking { wish, heaps, exporter: Some(offer), mmaps: Mutex::default() };
-        Self { core: Arc::new(Core::with_storage(backing, storage)) }
+        Ok(Self { core: Arc::new(Core::with_storage(backing, storage)) })
     }
 
     /// `party` takes part (S2); storage that does not suit it moves first (S6).
@@ -272,7 +276,15 @@ impl Backing for RealBacking {
         for agreement in &agreements {
             let Some(heap) = self.heaps.get(&agreement.heap) else { continue };
             match heap.allocate(agreement) {
-                Ok(storage) => return Ok(storage),
+                // A heap may give more than it was asked for, and that may be too much.
+                Ok(storage) => match parties.iter().find_map(|party| Some((party, self.suits(&storage, party).err()?)))
+                {
+                    None => return Ok(storage),
+                    Some((party, why)) => {
+                        let error = Error::answer("allocating from a heap", storage.to_string(), why);
+                        tried.push((format!("{}, for {}", agreement.heap, party.name), error));
+                    }
+                },
                 Err(error) => tried.push((agreement.heap.clone(), error)),
             }
         }

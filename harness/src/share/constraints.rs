@@ -134,7 +134,9 @@ impl Constraints {
 
     /// Those of the CPU: a LINEAR layout of one of `fourccs`, in memory that can be mapped.
     pub fn cpu(fourccs: &[Fourcc]) -> Self {
-        let formats = fourccs.iter().map(|&fourcc| FormatModifier { fourcc, modifier: Modifier::LINEAR, planes: 1 });
+        let planes = |fourcc: Fourcc| fourcc.planes().map_or(1, |planes| planes.len() as u32);
+        let linear = |&fourcc| FormatModifier { fourcc, modifier: Modifier::LINEAR, planes: planes(fourcc) };
+        let formats = fourccs.iter().map(linear);
         let memory = MemoryNeeds { cpu: true, ..MemoryNeeds::ANY };
         Self { memory, ..Self::of(formats.collect()) }
     }
@@ -143,10 +145,11 @@ impl Constraints {
     pub fn pinned(frame: &Frame, length: u64) -> Self {
         let format =
             FormatModifier { fourcc: frame.fourcc, modifier: frame.modifier, planes: frame.planes.len() as u32 };
-        let pitch = frame.planes.first().map_or(0, |plane| plane.pitch);
+        let pitches = frame.planes.iter().map(|plane| plane.pitch);
+        let (min, max) = (pitches.clone().min().unwrap_or(0), pitches.max().unwrap_or(u64::MAX));
         Self {
             formats: vec![format],
-            pitch: Bytes { alignment: 1, min: pitch, max: pitch },
+            pitch: Bytes { alignment: 1, min, max },
             size: Bytes { min: length, ..Bytes::ANY },
             ..Self::cpu(&[frame.fourcc])
         }

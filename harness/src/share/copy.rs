@@ -15,7 +15,9 @@ pub(super) fn contents(from: &SharedFrame, to: &SharedFrame) -> Result<()> {
     if (from.frame.size, from.frame.fourcc) != (to.frame.size, to.frame.fourcc) {
         return Err(Error::input("moving contents", from.to_string(), format!("{} is another picture", to.frame)));
     }
-    let (at, new) = (from.frame.packed()?, to.frame.packed()?);
-    let rows = u64::from(from.frame.size.height);
-    target.copy_from(&source, (0..rows).map(|y| (at.offset + y * at.pitch, new.offset + y * new.pitch, at.row)))
+    let planes = from.frame.rows()?.into_iter().zip(to.frame.rows()?);
+    let rows = planes.flat_map(|(at, new)| {
+        (0..at.count).map(move |y| (at.offset + y * at.pitch, new.offset + y * new.pitch, at.row))
+    });
+    target.copy_from(&source, rows)
 }

@@ -469,7 +469,8 @@ fn after(start: Instant, wait: Duration) -> Instant {
 fn no_memory(error: &ShareError) -> bool {
     use rustix::io::Errno;
     let full = |error: &Error| match &error.cause {
-        Cause::Errno(errno) => [Errno::NOMEM, Errno::MFILE, Errno::NFILE].contains(errno),
+        // shmem says ENOSPC where it has no page (`cases/findings/shmem-enospc.md`).
+        Cause::Errno(errno) => [Errno::NOMEM, Errno::NOSPC, Errno::MFILE, Errno::NFILE].contains(errno),
         Cause::Code(code) => {
             ["VK_ERROR_OUT_OF_HOST_MEMORY", "VK_ERROR_OUT_OF_DEVICE_MEMORY", "VK_ERROR_TOO_MANY_OBJECTS"]
                 .contains(&code.as_str())

@@ -15,7 +15,7 @@ const SIZE: u64 = 64 * 1024;
 
 fn segments(device: &str, list: &[(u64, u64)]) -> Segments {
     let list: Vec<Segment> = list.iter().map(|&(address, length)| Segment { address, length }).collect();
-    Segments { source: Source::ScatterList { device: device.into() }, count: list.len() as u64, list }
+    Segments { source: Source::ScatterList { device: device.into(), physical: true }, count: list.len() as u64, list }
 }
 
 /// A 64 KiB buffer in four segments, two of them neighbours, as `vivid.1` was told.
@@ -165,6 +165,10 @@ fn the_addresses_of_another_device_prove_only_what_suits() {
     assert_eq!(scattered.violations, [], "an IOMMU may show it in one run");
     let why = scattered.unchecked[0].to_string();
     assert!(why.contains("seen by pagemap of the memory file, not in a scatter list of camera"), "{why}");
+    let translated = Source::ScatterList { device: "gpu".into(), physical: false };
+    let translated = seen_by(Segments { source: translated, ..segments("", &[(0x1000, SIZE)]) });
+    let why = translated.unchecked[0].to_string();
+    assert!(why.contains("which shows that device's own addresses"), "{why}");
 }
 
 proptest! {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::{About, Allocated, Kind, Looked, Source};
+use crate::dmabuf::Dmabuf;
 use crate::error::{Cause, Error, Result};
 use crate::frame::px;
 use crate::v4l2::{Device, Direction, PixelFormat, Queue, QueueFormat};
@@ -48,17 +49,28 @@ impl Source for Expbuf {
 fn exported(node: &std::path::Path, direction: Direction, bytes: u32) -> Result<Allocated> {
     let mut queue = Queue::open(&Device::open(node)?, direction)?;
     let before = queue.format().clone();
+    match export_from(&mut queue, bytes).and_then(|dmabuf| Ok((dmabuf, queue.keeps_exported()?))) {
+        Ok((dmabuf, false)) => Ok(Allocated { dmabuf, pages: None, keep: Some(Box::new(queue)) }),
+        Ok((dmabuf, true)) => {
+            queue.release()?;
+            queue.set_format(&before)?;
+            Ok(dmabuf.into())
+        }
+        Err(error) => {
+            // The device is left as it was found; why it can't be is less than why it failed.
+            let _ = queue.release();
+            let _ = queue.set_format(&before);
+            Err(error)
+        }
+    }
+}
+
+fn export_from(queue: &mut Queue, bytes: u32) -> Result<Dmabuf> {
     // The smallest picture, since a buffer must hold at least one; it may be more than we want.
     let smallest = queue.set_format(&QueueFormat::new(PixelFormat::new(b"GREY"), px(1, 1), 0))?;
     let bytes = smallest.planes.iter().map(|plane| plane.bytes).fold(bytes, u32::max);
     let index = queue.create(bytes)?;
-    let dmabuf = queue.export(index)?;
-    if !queue.keeps_exported()? {
-        return Ok(Allocated { dmabuf, pages: None, keep: Some(Box::new(queue)) });
-    }
-    queue.release()?;
-    queue.set_format(&before)?;
-    Ok(dmabuf.into())
+    queue.export(index)
 }
 
 pub(super) fn find() -> Looked {
