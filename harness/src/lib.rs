@@ -5,9 +5,10 @@
 //! The modules, in the order in which a case meets them.
 //!
 //! 1. A **case** is a claim as data, with a body: [`case`]. It works with [`cx`]; what it may name is in [`prelude`].
-//! 2. **Devices** play roles: [`devices`] opens who plays which, [`vk`] is a Vulkan device, [`kms`] a screen, [`v4l2`] a
-//!    video device, [`udmabuf`] and [`dma_heap`] memory of nobody's, [`peer`] a device in another process, reached over a
-//!    [`channel`]. [`inventory`] lists what a machine has, apart from any case.
+//! 2. **Devices** play roles: [`devices`] opens who plays which, [`vk`] is a Vulkan device, [`gles`] one of OpenGL ES, [`kms`] a
+//!    screen, [`v4l2`] a video device, [`udmabuf`] and [`dma_heap`] memory of nobody's, [`peer`] a device in another process, reached over a
+//!    [`channel`]. [`inventory`] lists what a machine has, apart from any case. For claims about every handover all of
+//!    them are [`ends`], alike as exporters and importers; [`covering`] says which combinations are tried.
 //! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`mod@format`] for what the bytes of a pixel mean.
 //! 4. It is **shared** as a [`dmabuf`], whose storage is agreed on by everybody who takes part, and moves when they change:
 //!    [`share`]. It is drawn with what is known in advance: a stamped [`pattern`] whose every pixel can be computed, or a

@@ -19,6 +19,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::memory_that_breaks_its_promise_is_found_out", broken_promise).to(VideoContiguous);
     cases.add("sharing::a_buffer_that_is_too_small_is_refused", too_small_is_refused);
     cases.add("sharing::a_heap_that_gives_too_much_is_passed_over", too_much_is_passed_over);
+    cases.add("sharing::a_move_never_changes_the_format", format_stays);
     cases.add("sharing::planar_contents_survive_a_change_of_layout", planar_contents_survive);
 }
 
@@ -146,5 +147,24 @@ fn planar_contents_survive(cx: &mut Cx) -> Outcome {
     cx.equals("storage", 2, mapping.generation());
     cx.equals("pitch of the chroma in bytes", 256, shared.frame.planes[1].pitch);
     cx.sees_bytes("cpu", &noise, &found)?;
+    cx.agree()
+}
+
+/// S6: contents move, and are not converted: a device that takes another format of the wish comes too late.
+fn format_stays(cx: &mut Cx) -> Outcome {
+    let both = [Fourcc::XR24, Fourcc::AR24];
+    let buffer = Buffer::export(Wish { fourccs: both.to_vec(), size: SIZE }, heap(cx, UDMABUF)?);
+    let party =
+        |name: &str, fourccs: &[Fourcc]| Party { name: name.to_owned(), constraints: Constraints::cpu(fourccs) };
+    let _first = buffer.attach(party("a device that takes both", &both))?;
+    buffer.allocate()?;
+    let said = match buffer.attach(party("a device that takes the second", &both[1..])) {
+        Ok(_) => "nothing".to_owned(),
+        Err(refused) => refused.to_string(),
+    };
+    cx.equals("generation", 1, buffer.generation());
+    cx.claim("the refusal", said.contains("format and modifier"), || {
+        Finding::new("a device with another format is not refused for that").row("said", said.clone())
+    });
     cx.agree()
 }
