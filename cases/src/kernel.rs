@@ -24,6 +24,7 @@ use std::time::Duration;
 use handover::placement::probe::{Importer, Way};
 use handover::placement::{Device, Segments, Source};
 use handover::prelude::*;
+use handover::run::kernel_log::KernelLog;
 use handover::share::constraints::{Constraints, FormatModifier, Party};
 use handover::share::core::{Access, Backing, Core};
 use handover::share::refused::ShareError;
@@ -407,6 +408,7 @@ fn strict_importer(cx: &mut Cx, exporter: Exporter) -> Outcome {
 
 /// Whether `importer` answers `shared` as the placement of it says.
 fn strictly(cx: &mut Cx, importer: &Importer, shared: &SharedFrame) -> Result<bool, Trouble> {
+    let mut log = KernelLog::open();
     let answer = importer.take(shared);
     let segments = cx.segments(&importer.device, shared)?;
     if !segments.complete() {
@@ -422,6 +424,19 @@ fn strictly(cx: &mut Cx, importer: &Importer, shared: &SharedFrame) -> Result<bo
             .row("actual", said.clone())
             .row("placement", segments.to_string())
     });
+    match &mut log {
+        // vb2_dc_map_dmabuf() says why; EFAULT alone has other reasons, too.
+        Ok(log) if !suits => {
+            let lines = log.take();
+            let told = lines.iter().any(|line| line.contains("contiguous chunk is too small"));
+            cx.claim(format!("the kernel's reason for {importer}"), told, || {
+                let lines = lines.join("; ");
+                Finding::new(format!("{importer} answers EFAULT for another reason than contiguity")).row("log", lines)
+            });
+        }
+        Ok(_) => {}
+        Err(why) => cx.fact("kernel log", format!("not readable: {why}")),
+    }
     Ok(suits)
 }
 

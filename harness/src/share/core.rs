@@ -4,8 +4,9 @@
 //! everything that changes storage does so while nobody maps it: storage that a mapping shows stays where it is until
 //! that mapping ends.
 //!
-//! One lock guards the state, and it is never held while the backing works: allocating or moving is marked in the state,
-//! and whoever comes meanwhile waits for the mark to go.
+//! One lock guards the state, and it is not held while storage is made or moved: that is marked in the state, and whoever comes
+//! meanwhile waits for the mark to go. What is asked of the backing under the lock ([`Backing::check`], [`Backing::suits`]) only
+//! reckons.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -114,7 +115,8 @@ struct State<S> {
     mappings: BTreeMap<MappingId, Held>,
     storage: Option<Arc<S>>,
     generation: u64,
-    /// Storage is being made or moved: nobody else touches storage, parties or mappings, but for ending a mapping.
+    /// Storage is being made or moved: nobody else touches storage or begins a mapping. Mappings end, parties leave, and state
+    /// their needs anew while they hold a mapping.
     changing: bool,
     moves: Vec<Moved>,
     next: u64,

@@ -42,9 +42,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Buffers are made when they are needed, `most` at most.
+    /// Buffers are made when they are needed, `most` at most, and at least one.
     pub const fn on_demand(most: usize, idle: Duration) -> Self {
-        Self { least: 0, most, idle }
+        Self { least: 0, most: if most == 0 { 1 } else { most }, idle }
     }
 
     /// All buffers are made at once, as `VIDIOC_REQBUFS` does.
