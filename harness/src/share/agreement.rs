@@ -129,6 +129,8 @@ pub fn suits(agreement: &Agreement, offer: &Offer, party: &Party) -> Result<(), 
             broken.push(format!("takes multiples of {alignment} B as offset, plane {n} has {} B", plane.offset));
         }
     }
+    // Of the buffer the device works with the frame, and what it may touch behind that.
+    let mut worked_with = u128::from(*bytes);
     match shapes(&pair) {
         Some(shapes) => {
             let Rows(rows) = Rows::of(shapes, size);
@@ -137,9 +139,11 @@ pub fn suits(agreement: &Agreement, offer: &Offer, party: &Party) -> Result<(), 
                 .iter()
                 .zip(&rows)
                 .map(|(plane, (_, count))| u128::from(plane.offset) + u128::from(plane.pitch) * u128::from(*count));
-            let behind = i128::from(*bytes) - ends.max().unwrap_or(0) as i128;
+            let end = ends.max().unwrap_or(0) as i128;
+            let behind = i128::from(*bytes) - end;
             let pitch = frame.planes.last().map_or(0, |plane| plane.pitch);
             let padding = i128::from(constraints.padding) + i128::from(pitch) * i128::from(constraints.rows_behind);
+            worked_with = worked_with.min((end + padding) as u128);
             if behind < padding {
                 broken.push(format!("touches {padding} B behind the last plane, where there are {behind} B"));
             }
@@ -153,7 +157,7 @@ pub fn suits(agreement: &Agreement, offer: &Offer, party: &Party) -> Result<(), 
     if !constraints.size.allow(*bytes) {
         broken.push(format!("takes {} as size, the buffer has {bytes} B", constraints.size));
     }
-    for objection in memory::objections(&constraints.memory, offer, (*bytes).into()) {
+    for objection in memory::objections(&constraints.memory, offer, worked_with) {
         broken.push(format!("{}, heap {} {}", objection.needs, offer.heap, objection.provides));
     }
     if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
