@@ -309,9 +309,74 @@ pub struct ReportError {
     source: io::Error,
 }
 
+/// Reports for tests.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+
+    pub(crate) fn case(name: &str, verdict: Verdict) -> CaseReport {
+        CaseReport {
+            name: name.into(),
+            verdict,
+            reason: None,
+            message: None,
+            duration_ms: 0.0,
+            exporter: None,
+            importer: None,
+            artifacts: vec![],
+            kernel_log: vec![],
+            output: String::new(),
+            attempts: vec![],
+            allowed: None,
+            record: Record::default(),
+            again: String::new(),
+        }
+    }
+
+    pub(crate) fn report(cases: Vec<CaseReport>) -> Report {
+        Report {
+            schema: SCHEMA,
+            machine: Machine::default(),
+            lane: None,
+            wall_ms: 0,
+            timings: Timings::default(),
+            summary: Summary::of(&cases, cases.len()),
+            interrupted: false,
+            error: None,
+            problems: vec![],
+            notes: vec![],
+            constraints: vec![],
+            cases,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_that_cannot_be_read_says_why_and_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = || Report::read(folder.path()).unwrap_err().to_string();
+        let text = said();
+        assert!(text.contains("report.json: there is no such file") && text.contains("handover run"), "{text}");
+        for (contents, expected) in [
+            ("", "no report of Handover, or a damaged one: EOF"),
+            ("[1, 2", "damaged one"),
+            ("{\"name\": \"x\"}", "missing field `schema`"),
+            ("{\"schema\": 1, \"machine\"", "damaged one"),
+            ("{\"schema\": 1}", "missing field `machine`"),
+            ("{\"schema\": 7}", "its schema is 7; this program reads schema 1"),
+        ] {
+            fs::write(folder.path().join(FILE), contents).unwrap();
+            let text = said();
+            assert!(text.contains(expected), "{contents}: {text}");
+        }
+        let whole = serde_json::to_vec(&samples::report(vec![samples::case("a::b_works", Verdict::Pass)])).unwrap();
+        fs::write(folder.path().join(FILE), whole).unwrap();
+        assert_eq!(Report::read(folder.path()).unwrap().cases[0].name, "a::b_works");
+    }
 
     #[test]
     fn a_file_in_place_of_the_directory_is_named() {

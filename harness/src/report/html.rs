@@ -188,9 +188,7 @@ fn planes(frame: &Frame) -> Value {
     let Some(shapes) = frame.fourcc.planes().filter(|_| frame.modifier == crate::format::Modifier::LINEAR) else {
         return Value::Null;
     };
-    let plane = |shape: &crate::format::PlaneShape| {
-        json!({ "row": shape.row(frame.size.width), "rows": shape.rows(frame.size.height) })
-    };
+    let plane = |shape: &crate::format::PlaneShape| json!({ "row": shape.row(frame.size.width), "rows": shape.rows(frame.size.height) });
     shapes.iter().map(plane).collect()
 }
 
@@ -243,7 +241,8 @@ fn filled(template: &str, values: &[(&str, &str)]) -> String {
 pub fn link(from: &Path, to: &Path) -> String {
     let (mut from, mut to) = (from.components().peekable(), to.components().peekable());
     while from.peek().is_some() && from.peek() == to.peek() {
-        (from.next(), to.next());
+        from.next();
+        to.next();
     }
     let up = from.map(|_| "..".to_owned());
     let down = to.map(|part| match part {

@@ -167,8 +167,7 @@ fn pairs(text: &mut String, report: &Report) {
     let name = |role: Option<Role>| role.map_or("none", Role::as_str);
     // Nobody comes last, as in the order of a reader.
     let roles: Vec<_> = Role::ALL.into_iter().map(Some).chain([None]).collect();
-    let columns: Vec<_> =
-        roles.iter().filter(|role| counts.keys().any(|(_, _, importer)| importer == *role)).collect();
+    let columns: Vec<_> = roles.iter().filter(|role| counts.keys().any(|(_, _, importer)| importer == *role)).collect();
     let mut lines = Vec::new();
     for exporter in &roles {
         let verdicts: BTreeSet<Verdict> =
@@ -271,4 +270,41 @@ fn totals(text: &mut String, report: &Report) {
         parts.join(", "),
         report.wall_ms,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn the_matrix_has_a_line_for_each_verdict_of_an_exporter() {
+        let side = |role| Some(Side { role, device: None });
+        let case = |from: Option<Role>, to: Option<Role>, verdict| CaseReport {
+            exporter: from.and_then(side),
+            importer: to.and_then(side),
+            ..samples::case("a::b_works", verdict)
+        };
+        let (gpu, screen) = (Some(Role::GpuA), Some(Role::Screen));
+        let mut cases = vec![
+            case(gpu, screen, Verdict::Pass),
+            case(gpu, screen, Verdict::Skip),
+            case(gpu, gpu, Verdict::Pass),
+            case(None, screen, Verdict::Fail),
+            case(None, None, Verdict::Pass),
+        ];
+        cases.extend((0..4999).map(|_| case(gpu, None, Verdict::Crash)));
+        let mut text = String::new();
+        pairs(&mut text, &samples::report(cases));
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        insta::assert_snapshot!(plain, @r"
+        exporter (rows) -> importer (columns)
+                               gpu_a   screen     none
+          gpu_a     pass           1        1        .
+                    crash          .        .     4999
+                    skip           .        1        .
+          none      fail           .        1        .
+        ");
+        assert!(plain.lines().all(|line| line.chars().count() <= 100), "{plain}");
+    }
 }

@@ -107,8 +107,9 @@ function caseView(at) {
     all.message ? el("div", { class: `finding is-${all.verdict}` }, finding(all.message)) : null,
     artifacts(all),
     part("Tries", attempts(all)),
-    part("Facts", pairsOf(all.facts ?? [], String)),
-    part("Figures", pairsOf(Object.entries(all.figures), (value) => String(value))),
+    // A finding has them among its rows.
+    part("Facts", all.message ? null : pairsOf(all.facts ?? [], String)),
+    part("Figures", pairsOf(Object.entries(all.figures), (value) => String(Number(value.toPrecision(6))))),
     part("Not observed", pairsOf(unobserved, String)),
     part("Planes and memory", storages(all.mappings).map(storageView)),
     part("Constraints of these devices", constraintsOf(all)),

@@ -16,10 +16,29 @@ function sizes({ smallest, largest }) {
   return smallest.width <= 1 && smallest.height <= 1 ? `up to ${text(largest)}`.replace("up to any", "any") : `${text(smallest)} to ${text(largest)}`;
 }
 
+const bitsOf = (bits) => [...Array(32).keys()].filter((bit) => (bits >>> bit) & 1);
+
+/** Offsets must be multiples; of no frame's size, when there is to be none. */
+function offsets(alignment) {
+  if (unlimited(alignment)) return "0 only";
+  return alignment > 1 ? `multiples of ${bytes(alignment)}` : "any";
+}
+
+/** Formats by the modifier that they come with. */
+function formatLines(formats) {
+  const modifiers = new Map();
+  for (const { fourcc, modifier, planes } of formats) {
+    const name = planes > 1 ? `${modifier}, ${planes} planes` : modifier;
+    if (!modifiers.has(name)) modifiers.set(name, new Set());
+    modifiers.get(name).add(fourcc);
+  }
+  return [...modifiers].map(([name, fourccs]) => el("div", {}, el("code", {}, el("b", {}, name), " ", [...fourccs].join(" "))));
+}
+
 function memoryNeeds(memory) {
   const parts = [];
   if (memory.heaps) parts.push(`of ${memory.heaps.join(" or ")}`);
-  if (memory.types !== null) parts.push(`Vulkan memory types 0b${memory.types.toString(2)}`);
+  if (memory.types !== null) parts.push(`Vulkan memory type ${bitsOf(memory.types).join(" or ")}`);
   if (memory.contiguous) parts.push("contiguous");
   if (memory.address_bits < 64) parts.push(`addresses of ${memory.address_bits} bits`);
   if (memory.segments !== null) parts.push(`at most ${grouped(memory.segments)} segments`);
@@ -39,9 +58,9 @@ function limits(told) {
   for (const { frames, constraints } of told) {
     const { formats, ...rest } = constraints;
     const key = JSON.stringify(rest);
-    if (!groups.has(key)) groups.set(key, { rest, formats: new Map(), frames: new Set() });
+    if (!groups.has(key)) groups.set(key, { rest, formats: [], frames: new Set() });
     const group = groups.get(key);
-    for (const { fourcc, modifier, planes } of formats) group.formats.set(`${fourcc} ${modifier}`, planes);
+    group.formats.push(...formats);
     for (const frame of frames) group.frames.add(frame);
   }
   return [...groups.values()];
@@ -50,13 +69,12 @@ function limits(told) {
 /** The table of one device's answers. */
 function constraintsTable(device, told) {
   const rows = limits(told).map(({ rest, formats, frames }) => {
-    const pairs = [...formats].map(([pair, planes]) => el("code", {}, planes > 1 ? `${pair} (${planes} planes)` : pair));
     const asked = [...frames];
     const about = el("details", {}, el("summary", {}, `${asked.length} frame${asked.length === 1 ? "" : "s"}`), asked.join("; "));
-    const cells = [el("div", { class: "pairs" }, pairs), about, sizes(rest), range(rest.pitch), rest.offset_alignment > 1 ? `multiples of ${bytes(rest.offset_alignment)}` : "any", range(rest.size), behindEnd(rest), memoryNeeds(rest.memory)];
+    const cells = [formatLines(formats), about, sizes(rest), range(rest.pitch), offsets(rest.offset_alignment), range(rest.size), behindEnd(rest), memoryNeeds(rest.memory)];
     return el("tr", {}, cells.map((cell) => el("td", {}, cell)));
   });
-  const names = ["formats", "asked for", "frame", "pitch", "offset", "buffer", "touches behind the end", "memory"];
+  const names = ["formats", "asked for", "frame", "pitch", "offset", "buffer", "behind the end", "memory"];
   const head = el("tr", {}, names.map((name) => el("th", { scope: "col" }, name)));
   const caption = el("caption", {}, el("b", {}, device));
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Constraints of ${device}` }, el("table", { class: "constraints" }, caption, el("thead", {}, head), el("tbody", {}, rows)));

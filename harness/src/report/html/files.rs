@@ -3,7 +3,7 @@
 //! Cases that failed come first. The files of one folder belong together, as target and actual do: all of them are in the
 //! page, or none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Component, Path};
 
@@ -50,7 +50,8 @@ impl Files {
 
     fn take_in(&mut self, at: usize, group: &[String], folder: &Path, most_bytes: u64, left: &mut u64) {
         let mut shown = Vec::new();
-        for path in group {
+        // Of two cases that name the same file the first one brings it.
+        for path in group.iter().filter(|path| !self.places.contains_key(*path)).collect::<BTreeSet<_>>() {
             match size(folder, path) {
                 Ok(bytes) => shown.push((path, encoded(bytes))),
                 Err(why) => self.leave_out(path, why),

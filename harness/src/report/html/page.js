@@ -21,7 +21,7 @@ const verdicts = el("div", { class: "group", role: "group", "aria-label": "Verdi
 const buffer = el("select", { id: "buffer", "aria-label": "Buffers" });
 const order = el("select", { id: "sort", "aria-label": "Order" }, [["", "findings first"], ["run", "as registered"], ["time", "slowest first"]].map(([value, name]) => el("option", { value }, name)));
 const result = el("p", { id: "result" });
-filters.append(search, verdicts, el("div", { class: "group wide" }, buffer, order), result);
+filters.append(search, verdicts, result, buffer, order);
 
 function drawFilters() {
   if (search.value !== state.q) search.value = state.q;

@@ -3,7 +3,7 @@
 const VIEWS = { side: "Side by side", flicker: "Flicker", swipe: "Swipe" };
 const ZOOMS = ["fit", 1, 2, 4, 8, 16];
 /** Pixels across the magnified part, and how large each is drawn. */
-const LENS = { pixels: 15, size: 13 };
+const LENS = { pixels: 13, size: 10 };
 /** Two changes in a second: slow enough for eyes that flashes harm. */
 const FLICKER_MS = 500;
 /** How high a picture is drawn unless somebody zooms, in CSS pixels. */
@@ -47,7 +47,14 @@ class Viewer {
     this.paintAll();
     this.lenses = Object.fromEntries(this.names.map((name) => [name, el("canvas", { width: LENS.pixels * LENS.size, height: LENS.pixels * LENS.size, "aria-hidden": "true" })]));
     this.stage = el("div", { class: "stage" });
-    this.values = el("div", { class: "values" });
+    this.values = el("div");
+    const jump = (name, step, label) => {
+      const button = el("button", { type: "button", "data-tool": `jump ${step}`, "aria-label": label, click: () => this.jump(step) }, name);
+      button.disabled = !this.wrong.length;
+      return button;
+    };
+    this.place = el("span");
+    this.jumps = el("p", { class: "place" }, this.place, jump("◂", -1, "Previous difference"), jump("▸", 1, "Next difference"));
     this.build();
     this.timer = setInterval(() => this.tick(), FLICKER_MS);
     this.sizes = new ResizeObserver(() => this.layOut());
@@ -77,7 +84,7 @@ class Viewer {
       el("h3", {}, this.reader, " ", el("span", { class: "quiet" }, `${sort}; ${count}`)),
       this.tools,
       this.stage,
-      el("div", { class: "inspector" }, lenses, this.values),
+      el("div", { class: "inspector" }, lenses, el("div", { class: "values" }, this.jumps, this.values)),
       el("p", { class: "quiet help" }, help),
     );
     this.drawTools();
@@ -95,13 +102,8 @@ class Viewer {
     });
     const zooms = ZOOMS.map((zoom) => pick(`zoom ${zoom}`, zoom === "fit" ? "Fit" : `${zoom}×`, this.zoom === zoom, () => this.set({ zoom })));
     const looks = LOOKS.map((look) => pick(`look ${look}`, look, this.look === look, () => this.set({ look })));
-    const jump = (name, step) => {
-      const button = el("button", { type: "button", "data-tool": `jump ${step}`, click: () => this.jump(step) }, name);
-      button.disabled = !this.wrong.length;
-      return button;
-    };
     const focused = document.activeElement?.dataset?.tool;
-    this.tools.replaceChildren(group("View", views), group("Zoom", zooms), group("Channels", looks), group("Differences", jump("◂ diff", -1), jump("diff ▸", 1)));
+    this.tools.replaceChildren(group("View", views), group("Zoom", zooms), group("Channels", looks));
     if (focused) this.tools.querySelector(`[data-tool="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -112,6 +114,7 @@ class Viewer {
     this.drawTools();
     this.drawStage();
     this.magnify();
+    this.reveal();
   }
 
   /** One picture that can be pointed at: canvases that lie on each other, and a frame around the pixel in question. */
@@ -176,7 +179,7 @@ class Viewer {
     const panes = this.stage.querySelectorAll(".pane");
     const columns = Math.max(1, Math.min(panes.length, Math.floor(this.stage.clientWidth / 180)));
     this.stage.style.setProperty("--columns", columns);
-    const room = this.stage.clientWidth / columns - 14;
+    const room = (this.stage.clientWidth - 10 * (columns - 1)) / columns - 3;
     const scale = this.zoom === "fit" ? Math.min(room / this.width, FIT_HEIGHT / this.height, 16) : this.zoom;
     const size = `${Math.max(1, this.width * scale)}px`;
     for (const sheet of this.stage.querySelectorAll(".sheet")) {
@@ -236,14 +239,19 @@ class Viewer {
     this.placeCursor();
     this.magnify();
     if (!aloud) return;
+    this.reveal();
+    const texts = this.names.filter((name) => name !== "diff").map((name) => `${name} ${this.valueOf(name).join(" ")}`);
+    say(`x ${x}, y ${y}: ${texts.join("; ")}`);
+  }
+
+  /** Scrolls to the pixel in question. */
+  reveal() {
     for (const frame of this.stage.querySelectorAll(".frame")) {
       const cursor = frame.querySelector(".cursor");
       const [left, top] = [cursor.offsetLeft, cursor.offsetTop];
       if (left < frame.scrollLeft || left > frame.scrollLeft + frame.clientWidth - 16) frame.scrollLeft = left - frame.clientWidth / 2;
       if (top < frame.scrollTop || top > frame.scrollTop + frame.clientHeight - 16) frame.scrollTop = top - frame.clientHeight / 2;
     }
-    const texts = this.names.filter((name) => name !== "diff").map((name) => `${name} ${this.valueOf(name).join(" ")}`);
-    say(`x ${x}, y ${y}: ${texts.join("; ")}`);
   }
 
   placeCursor() {
@@ -307,10 +315,11 @@ class Viewer {
     const wrong = target && actual && actual.some((value, channel) => value !== target[channel]);
     const head = el("tr", {}, el("td", {}), ["R", "G", "B", "A"].map((name) => el("th", { scope: "col" }, name)));
     const verdict = target && actual ? (wrong ? "differs" : "equal") : "";
+    const held = this.held ? el("span", { class: "quiet" }, " held") : "";
+    this.place.replaceChildren(el("b", {}, `x ${this.x}, y ${this.y}`), " ", el("span", { class: wrong ? "is-fail" : "is-pass" }, verdict), held);
     this.values.replaceChildren(
-      el("p", { class: "place" }, el("b", {}, `x ${this.x}, y ${this.y}`), " ", el("span", { class: wrong ? "is-fail" : "is-pass" }, verdict), this.held ? el("span", { class: "quiet" }, " held") : null),
       el("table", { class: "channels" }, el("thead", {}, head), el("tbody", {}, rows)),
-      el("p", { class: "quiet" }, `of ${most}, as the harness keeps them: fewer bits are widened`),
+      el("p", { class: "quiet" }, `of ${most}; narrower channels are widened`),
     );
   }
 }

@@ -7,8 +7,8 @@ const CASES = RUN.cases;
 /** Verdicts, the ones to look at first. */
 const VERDICTS = {
   fail: { glyph: "✗", red: true },
-  crash: { glyph: "‼", red: true },
-  timeout: { glyph: "⧖", red: true },
+  crash: { glyph: "!", red: true },
+  timeout: { glyph: "…", red: true },
   known: { glyph: "≈" },
   skip: { glyph: "–" },
   pass: { glyph: "✓" },
@@ -47,8 +47,9 @@ function dataUrl(path, file) {
   return `data:${KINDS[path.split(".").pop()]};base64,${base64Of(file)}`;
 }
 
-/** A link to a file in the report's directory. */
+/** A link to a file in the report's directory; a path that leads out of it stays a text. */
 function fileLink(path) {
+  if (path.startsWith("/") || path.split("/").includes("..")) return el("code", {}, path);
   const href = (RUN.link + path).split("/").map(encodeURIComponent).join("/");
   return el("a", { href }, path);
 }

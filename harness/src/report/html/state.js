@@ -39,8 +39,10 @@ window.addEventListener("popstate", followAddress);
 
 function followAddress() {
   if (location.hash === address() || (location.hash === "" && address() === "#")) return;
+  const before = { ...state };
   readAddress();
-  for (const watcher of watchers) watcher(Object.keys(state));
+  const changed = Object.keys(state).filter((name) => String([...state[name]]) !== String([...before[name]]));
+  for (const watcher of watchers) watcher(changed);
 }
 
 /** What must be in a case's text, and what must not (`-word`); "words in quotes" stand together. */
