@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
 use crate::placement::Placement;
+use crate::share::constraints::Constraints;
 
 /// The part a device plays in a case. Names of devices never appear in a case; roles do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -230,6 +231,8 @@ pub struct CaseNotes {
     pub findings: Vec<String>,
     /// What is kept of it.
     pub record: Record,
+    /// What devices told of their constraints for the first time since the bench was made.
+    pub told: Vec<Told>,
     /// Objections that were raised between the case before and this one, and are no fault of this one.
     pub before: Vec<String>,
 }
@@ -246,6 +249,33 @@ pub struct Record {
     pub unobserved: Unobserved,
     /// What was measured, by name with its unit: `stall_ms`.
     pub figures: BTreeMap<String, f64>,
+    /// What was stated, each with its label: the buffer, who drew it, which readers saw their targets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<(String, String)>,
+}
+
+/// What one device told that it needs of buffers for some frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Who, as mappings name it: `gpu_a`, `screen`, `vivid-001 (video7)`.
+    pub device: String,
+    /// For which frames it was asked: `XR24 250x130 px`.
+    pub frames: Vec<String>,
+    /// What it answered, or what was found by trial.
+    pub constraints: Constraints,
+}
+
+impl Told {
+    /// Takes `other` in if the same device answered the same, and says whether it did.
+    pub fn takes_in(&mut self, other: &Self) -> bool {
+        let alike = self.device == other.device && self.constraints == other.constraints;
+        if alike {
+            let new = other.frames.iter().filter(|frame| !self.frames.contains(frame));
+            let new: Vec<String> = new.cloned().collect();
+            self.frames.extend(new);
+        }
+        alike
+    }
 }
 
 /// Accesses of one device to a buffer.

@@ -2,6 +2,7 @@
 //!
 //! Only this file and the one below it print. What a subcommand does is in the module of its noun.
 
+mod report;
 mod sandbox;
 
 use std::io::Write;
@@ -46,6 +47,9 @@ enum Asked {
     /// Write golden images from what the reference lane renders now
     #[command(after_help = BLESS_HELP)]
     Bless(BlessArgs),
+    /// Make one HTML page of a report: matrix, pixels, placement, kernel log
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
     /// Run any command in the user-mode kernel
     Sandbox(sandbox::SandboxArgs),
     /// Build the kernel and the root filesystem of the sandbox, if they are not there
@@ -156,6 +160,7 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
     let done = match asked.command {
         Asked::Run(args) => run(args, &cases, GoldenMode::Check),
         Asked::Bless(args) => bless(args, &cases),
+        Asked::Report(args) => report::command(&args),
         Asked::Sandbox(args) => Ok(sandbox::command(&args)),
         Asked::Setup(args) => Ok(sandbox::setup(args)),
         Asked::Devices(args) => Ok(inventory::command(args)),
@@ -229,7 +234,8 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
     let written = session.write(&report);
     say(&mut anstream::stdout(), &text::summary(&report));
     let path = written.map_err(|error| Refusal::Machine(error.to_string()))?;
-    say(&mut anstream::stdout(), &format!("report {}\n", path.display()));
+    let page = if report.is_green() { String::new() } else { format!("page   {}\n", report::again(&args.report)) };
+    say(&mut anstream::stdout(), &format!("report {}\n{page}", path.display()));
     Ok(exit_code(&report))
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::case::{
-    Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Trouble, Witness,
+    Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Told, Trouble, Witness,
 };
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::compose::{self, compose};
@@ -42,6 +42,7 @@ use crate::vk::{Gpu, Image, ImportRequest, Span, Validation};
 use agreed::Agreed;
 
 mod agreed;
+mod artifacts;
 mod frames;
 mod ledger;
 mod limits;
@@ -86,6 +87,8 @@ struct Running {
     agreed: Agreed,
     disagreed: Vec<Finding>,
     record: Record,
+    /// What devices told of their constraints, and had not told before.
+    told: Vec<Told>,
     /// Devices that take part in a buffer until the case ends.
     attached: Vec<Attachment>,
     said_before: Vec<String>,
@@ -556,32 +559,6 @@ impl Cx {
     fn with_facts(&self, finding: Finding) -> Finding {
         self.case.facts.iter().fold(finding, |finding, (label, text)| finding.row(*label, text.clone()))
     }
-
-    /// Saves target, actual and their difference among the case's artifacts.
-    fn save(&self, reader: &str, target: &Picture, actual: &Picture) -> Result<()> {
-        png::save_difference(target, actual, &self.folder_for(reader)?).map(drop)
-    }
-
-    /// Saves `text` among the case's artifacts as `name`.
-    ///
-    /// # Errors
-    /// The directory can't be written.
-    pub fn save_text(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.case.artifacts.join(name);
-        std::fs::create_dir_all(&self.case.artifacts)
-            .and_then(|()| std::fs::write(&path, text))
-            .map_err(|error| Error::new("writing an artifact", path.display().to_string(), error))
-    }
-
-    /// The folder for the images of `reader`.
-    fn folder_for(&self, reader: &str) -> Result<PathBuf> {
-        let words: Vec<&str> =
-            reader.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        let folder = self.case.artifacts.join(words.join("_"));
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| Error::new("creating the directory for images", folder.display().to_string(), error))?;
-        Ok(folder)
-    }
 }
 
 impl Bench for Cx {
@@ -616,13 +593,18 @@ impl Bench for Cx {
         let case = std::mem::take(&mut self.case);
         let unconcluded = (held && !case.concluded)
             .then(|| "the case ended without asking its readers: its last line must be cx.agree()".to_owned());
+        // Where buffers lay is recorded by each mapping.
+        let stated = case.facts.into_iter().filter(|(label, _)| *label != "placement");
+        let agreed = (!case.agreed.is_empty()).then(|| ("agree", case.agreed.to_string()));
+        let facts = stated.chain(agreed).map(|(label, text)| (label.to_owned(), text)).collect();
         // A body that skips or fails on its way to cx.agree() does not take back what its readers have seen.
         let unreported = case.disagreed.into_iter().map(|finding| finding.to_string());
         let objections = self.devices.objections();
         self.devices.forget_broken();
         CaseNotes {
             findings: unconcluded.into_iter().chain(unreported).chain(objections).collect(),
-            record: case.record,
+            record: Record { facts, ..case.record },
+            told: case.told,
             before: case.said_before,
         }
     }

@@ -215,28 +215,14 @@ pub struct LaneError {
 mod tests {
     use super::*;
     use crate::case::DeviceIdentity;
+    use crate::report::samples;
 
     fn lane(text: &str) -> Lane {
         Lane::parse(Path::new("here/lab.toml"), text).unwrap()
     }
 
     fn skipped(name: &str, reason: &str) -> CaseReport {
-        CaseReport {
-            name: name.into(),
-            verdict: Verdict::Skip,
-            reason: Some(reason.into()),
-            message: None,
-            duration_ms: 0.0,
-            exporter: None,
-            importer: None,
-            artifacts: vec![],
-            kernel_log: vec![],
-            output: String::new(),
-            attempts: vec![],
-            allowed: None,
-            record: Default::default(),
-            again: String::new(),
-        }
+        CaseReport { reason: Some(reason.into()), ..samples::case(name, Verdict::Skip) }
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //! 6. It is **compared**: [`compare`] says what differs, [`golden`] what was rendered before, [`guess`] what the difference
 //!    looks like, [`png`] shows it to a person, [`plot`] shows times.
 //! 7. A **verdict** follows: [`error`](mod@error) and [`finding`] are the words, [`verdict`] weighs them, [`report`] keeps
-//!    them, [`junit`] is a view of it, a [`lane`] says what must hold beyond them.
+//!    them, [`junit`] and the page of [`report::html`] are views of it, a [`lane`] says what must hold beyond them.
 //!
 //! Around all that, [`run`] gives each case a worker and a deadline, [`kernel`] is where a command runs, [`sandbox`] the
 //! user-mode kernel that this can be (both are a crate of their own, `handover-sandbox`, which knows nothing of the rest), and

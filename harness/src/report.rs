@@ -10,11 +10,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{DeviceIdentity, Record, Role};
+use crate::case::{DeviceIdentity, Record, Role, Told};
 use crate::verdict::{Try, Verdict};
+
+pub mod html;
 
 /// The version of the schema below. It grows by one when a field changes its meaning or goes; a new field keeps it.
 pub const SCHEMA: u32 = 1;
+
+/// The report's name in its directory.
+pub const FILE: &str = "report.json";
 
 /// One run. Times are in ms.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +44,9 @@ pub struct Report {
     pub problems: Vec<String>,
     /// Worth reading, but nothing that makes the run red.
     pub notes: Vec<String>,
+    /// What devices told of their constraints during the run: each device's answers once, for whatever frames it gave them.
+    #[serde(default)]
+    pub constraints: Vec<Told>,
     /// One entry per case that got a verdict, in the order of registration.
     pub cases: Vec<CaseReport>,
 }
@@ -172,6 +180,52 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Reads the report in the directory `folder`.
+    ///
+    /// # Errors
+    /// There is none, or it is none of this program's.
+    pub fn read(folder: &Path) -> Result<Report, Unreadable> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            schema: u32,
+        }
+        let path = folder.join(FILE);
+        let unreadable = |why: Why| Unreadable { path: path.clone(), why };
+        let text = fs::read(&path).map_err(|error| {
+            unreadable(if error.kind() == io::ErrorKind::NotFound { Why::Missing } else { Why::Io(error) })
+        })?;
+        // A report of another version may lack whatever this one has, but it has a version.
+        let Versioned { schema } = serde_json::from_slice(&text).map_err(|error| unreadable(Why::NoReport(error)))?;
+        if schema != SCHEMA {
+            return Err(unreadable(Why::Schema(schema)));
+        }
+        serde_json::from_slice(&text).map_err(|error| unreadable(Why::NoReport(error)))
+    }
+}
+
+/// A report that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", path.display())]
+pub struct Unreadable {
+    path: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Why {
+    #[error("there is no such file; `handover run --report DIR` writes one")]
+    Missing,
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("it is no report of Handover, or a damaged one: {0}")]
+    NoReport(serde_json::Error),
+    #[error(
+        "its schema is {0}; this program reads schema {SCHEMA}, so use the one that wrote it, or repeat the run with this one"
+    )]
+    Schema(u32),
+}
+
 /// A directory that a run writes its report to.
 #[derive(Clone, Debug)]
 pub struct ReportDir {
@@ -238,7 +292,7 @@ impl ReportDir {
     }
 }
 
-fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
     file.write_all(contents)?;
@@ -255,9 +309,74 @@ pub struct ReportError {
     source: io::Error,
 }
 
+/// Reports for tests.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+
+    pub(crate) fn case(name: &str, verdict: Verdict) -> CaseReport {
+        CaseReport {
+            name: name.into(),
+            verdict,
+            reason: None,
+            message: None,
+            duration_ms: 0.0,
+            exporter: None,
+            importer: None,
+            artifacts: vec![],
+            kernel_log: vec![],
+            output: String::new(),
+            attempts: vec![],
+            allowed: None,
+            record: Record::default(),
+            again: String::new(),
+        }
+    }
+
+    pub(crate) fn report(cases: Vec<CaseReport>) -> Report {
+        Report {
+            schema: SCHEMA,
+            machine: Machine::default(),
+            lane: None,
+            wall_ms: 0,
+            timings: Timings::default(),
+            summary: Summary::of(&cases, cases.len()),
+            interrupted: false,
+            error: None,
+            problems: vec![],
+            notes: vec![],
+            constraints: vec![],
+            cases,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_that_cannot_be_read_says_why_and_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = || Report::read(folder.path()).unwrap_err().to_string();
+        let text = said();
+        assert!(text.contains("report.json: there is no such file") && text.contains("handover run"), "{text}");
+        for (contents, expected) in [
+            ("", "no report of Handover, or a damaged one: EOF"),
+            ("[1, 2", "damaged one"),
+            ("{\"name\": \"x\"}", "missing field `schema`"),
+            ("{\"schema\": 1, \"machine\"", "damaged one"),
+            ("{\"schema\": 1}", "missing field `machine`"),
+            ("{\"schema\": 7}", "its schema is 7; this program reads schema 1"),
+        ] {
+            fs::write(folder.path().join(FILE), contents).unwrap();
+            let text = said();
+            assert!(text.contains(expected), "{contents}: {text}");
+        }
+        let whole = serde_json::to_vec(&samples::report(vec![samples::case("a::b_works", Verdict::Pass)])).unwrap();
+        fs::write(folder.path().join(FILE), whole).unwrap();
+        assert_eq!(Report::read(folder.path()).unwrap().cases[0].name, "a::b_works");
+    }
 
     #[test]
     fn a_file_in_place_of_the_directory_is_named() {

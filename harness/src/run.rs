@@ -25,7 +25,7 @@ use crate::golden::Goldens;
 use crate::junit;
 use crate::kernel::{Command, Kernel};
 use crate::lane::Lane;
-use crate::report::{CaseReport, Machine, Report, ReportDir, ReportError, SCHEMA, Summary, Timings};
+use crate::report::{self, CaseReport, Machine, Report, ReportDir, ReportError, SCHEMA, Summary, Timings};
 use crate::verdict::Verdict;
 use progress::Progress;
 use stop::Stop;
@@ -197,6 +197,9 @@ impl Session {
         let interrupted = self.stop.is_stopped();
         let machine = self.machine_of(&seen);
         let mut notes = seen.notes;
+        let mut constraints = seen.told;
+        // Workers are asked in no fixed order.
+        constraints.sort_by(|one, other| (&one.device, &one.frames).cmp(&(&other.device, &other.frames)));
         let mut problems = Vec::new();
         for ((observer, why), names) in unobserved(&cases) {
             let said = format!("{observer} saw nothing of {} cases that did not fail: {why}", names.len());
@@ -226,6 +229,7 @@ impl Session {
             error: seen.broken,
             problems,
             notes,
+            constraints,
             cases,
         }
     }
@@ -236,9 +240,9 @@ impl Session {
     /// Names the file that could not be written.
     pub fn write(&self, report: &Report) -> Result<PathBuf, ReportError> {
         let mut json =
-            serde_json::to_vec_pretty(report).map_err(|error| self.report.unwritable("report.json", error))?;
+            serde_json::to_vec_pretty(report).map_err(|error| self.report.unwritable(report::FILE, error))?;
         json.push(b'\n');
-        let path = self.report.write("report.json", &json)?;
+        let path = self.report.write(report::FILE, &json)?;
         let xml = junit::document(report).map_err(|error| self.report.unwritable("junit.xml", error))?;
         self.report.write("junit.xml", xml.as_bytes())?;
         Ok(path)

@@ -73,6 +73,8 @@ const PURE: &[&str] = &[
     "placement/parse.rs",
     "png.rs",
     "report.rs",
+    "report/html.rs",
+    "report/html/files.rs",
     "run/select.rs",
     "scene.rs",
     "share/agreement.rs",

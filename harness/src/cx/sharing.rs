@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::Cx;
-use crate::case::{MappingRecord, Role, Trouble};
+use crate::case::{MappingRecord, Role, Told, Trouble};
 use crate::dmabuf::SharedFrame;
 use crate::error::Result;
 use crate::finding::Finding;
@@ -279,6 +279,8 @@ impl Cx {
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,
             (_, None) => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
         };
+        let frames = fourccs.iter().map(|fourcc| format!("{fourcc} {size}")).collect();
+        self.case.told.push(Told { device: name.clone(), frames, constraints: constraints.clone() });
         self.told.insert(key, constraints.clone());
         Ok((Party { constraints, name }, device))
     }

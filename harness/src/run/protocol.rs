@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{DeviceIdentity, GoldenMode, Record, Role};
+use crate::case::{DeviceIdentity, GoldenMode, Record, Role, Told};
 use crate::verdict::Verdict;
 
 /// The longest answer that the supervisor reads, in bytes; a longer line is no answer.
@@ -64,6 +64,9 @@ pub struct Done {
     pub kernel_log: Vec<String>,
     /// What else it leaves for the report.
     pub record: Record,
+    /// What devices told of their constraints for the first time in this worker.
+    #[serde(default)]
+    pub told: Vec<Told>,
     /// What was objected to between the case before and this one.
     #[serde(default)]
     pub before: Vec<String>,

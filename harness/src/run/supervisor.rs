@@ -13,7 +13,7 @@ use super::link::{Ending, Link};
 use super::millis;
 use super::protocol::Hello;
 use super::stop::Stop;
-use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Record, Role};
+use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Record, Role, Told};
 use crate::kernel::{Command, Kernel};
 use crate::report::{CaseReport, ReportDir, Side};
 use crate::verdict::{self, Try, Verdict};
@@ -63,6 +63,8 @@ pub struct Seen {
     pub hello: Option<Hello>,
     /// The devices that answered.
     pub devices: BTreeMap<Role, BTreeSet<DeviceIdentity>>,
+    /// What devices told of their constraints: each device's answers once, for whatever frames it gave them.
+    pub told: Vec<Told>,
     /// Oddities that belong to no case.
     pub notes: Vec<String>,
     /// What makes the run red and is no case's fault.
@@ -210,6 +212,7 @@ impl Supervisor {
                 let after = ran_before.last().map_or("the start of the worker", String::as_str);
                 let objections = done.before.iter().map(|said| format!("between {after} and {}: {said}", case.name));
                 self.seen().problems.extend(objections);
+                self.heard(&done.told);
                 let attempt = Attempt {
                     tried: Try { verdict: done.verdict, text: done.text, duration_ms: done.duration_ms, ran_before },
                     devices: std::mem::take(&mut link.devices),
@@ -250,6 +253,16 @@ impl Supervisor {
         seen.to_first_verdict = seen.to_first_verdict.or(started.map(|started| started.elapsed()));
         for (role, device) in devices {
             seen.devices.entry(*role).or_default().insert(device.clone());
+        }
+    }
+
+    /// Notes what devices told of their constraints.
+    fn heard(&self, told: &[Told]) {
+        let known = &mut self.seen().told;
+        for new in told {
+            if !known.iter_mut().any(|before| before.takes_in(new)) {
+                known.push(new.clone());
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! The report as text for people. A view: it prints nothing itself, and adds nothing to the report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::case::Role;
 use crate::report::{CaseReport, Report, Side};
 use crate::verdict::{Verdict, row};
 
@@ -13,6 +14,9 @@ const OUTPUT_LINES: usize = 20;
 
 /// How many of the slowest cases are named.
 const SLOWEST: usize = 5;
+
+/// Width of a column of counts.
+const WIDTH: usize = 7;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -150,25 +154,42 @@ fn known(text: &mut String, report: &Report) {
     section(text, "known", &lines);
 }
 
-/// One line per pair of devices: who handed to whom, and how that went.
+/// Who handed to whom, and how that went: exporters in rows, importers in columns, one line per verdict.
 fn pairs(text: &mut String, report: &Report) {
-    let mut counts: BTreeMap<String, BTreeMap<Verdict, usize>> = BTreeMap::new();
+    let role = |side: &Option<Side>| side.as_ref().map(|side| side.role);
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
     for case in &report.cases {
-        let pair = match (&case.exporter, &case.importer) {
-            (Some(exporter), Some(importer)) => format!("{} -> {}", exporter.role, importer.role),
-            (Some(side), None) | (None, Some(side)) => side.role.to_string(),
-            (None, None) => continue,
-        };
-        *counts.entry(pair).or_default().entry(case.verdict).or_default() += 1;
+        let (exporter, importer) = (role(&case.exporter), role(&case.importer));
+        if exporter.or(importer).is_some() {
+            *counts.entry((exporter, case.verdict, importer)).or_default() += 1;
+        }
     }
-    let lines: Vec<String> = counts
-        .into_iter()
-        .map(|(pair, counts)| {
-            let counts: Vec<String> = counts.iter().map(|(verdict, n)| format!("{n} {verdict}")).collect();
-            format!("{pair:<20} {}", counts.join(", "))
-        })
-        .collect();
-    section(text, "exporter -> importer", &lines);
+    let name = |role: Option<Role>| role.map_or("none", Role::as_str);
+    // Nobody comes last, as in the order of a reader.
+    let roles: Vec<_> = Role::ALL.into_iter().map(Some).chain([None]).collect();
+    let columns: Vec<_> = roles.iter().filter(|role| counts.keys().any(|(_, _, importer)| importer == *role)).collect();
+    let mut lines = Vec::new();
+    for exporter in &roles {
+        let verdicts: BTreeSet<Verdict> =
+            counts.keys().filter(|(from, ..)| from == exporter).map(|(_, verdict, _)| *verdict).collect();
+        for (n, verdict) in verdicts.into_iter().enumerate() {
+            let row = if n == 0 { name(*exporter) } else { "" };
+            let style = style(verdict);
+            let mut line = format!("{row:<8}  {style}{verdict:<7}{style:#}");
+            for importer in &columns {
+                match counts.get(&(*exporter, verdict, **importer)) {
+                    Some(count) => _ = write!(line, "  {style}{count:>WIDTH$}{style:#}"),
+                    None => _ = write!(line, "  {DIM}{:>WIDTH$}{DIM:#}", "."),
+                }
+            }
+            lines.push(line);
+        }
+    }
+    if !lines.is_empty() {
+        let heading = columns.iter().map(|importer| format!("  {:>WIDTH$}", name(**importer)));
+        lines.insert(0, format!("{:<17}{}", "", heading.collect::<String>()));
+    }
+    section(text, "exporter (rows) -> importer (columns)", &lines);
 }
 
 fn slowest(text: &mut String, report: &Report) {
@@ -249,4 +270,41 @@ fn totals(text: &mut String, report: &Report) {
         parts.join(", "),
         report.wall_ms,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn the_matrix_has_a_line_for_each_verdict_of_an_exporter() {
+        let side = |role| Some(Side { role, device: None });
+        let case = |from: Option<Role>, to: Option<Role>, verdict| CaseReport {
+            exporter: from.and_then(side),
+            importer: to.and_then(side),
+            ..samples::case("a::b_works", verdict)
+        };
+        let (gpu, screen) = (Some(Role::GpuA), Some(Role::Screen));
+        let mut cases = vec![
+            case(gpu, screen, Verdict::Pass),
+            case(gpu, screen, Verdict::Skip),
+            case(gpu, gpu, Verdict::Pass),
+            case(None, screen, Verdict::Fail),
+            case(None, None, Verdict::Pass),
+        ];
+        cases.extend((0..4999).map(|_| case(gpu, None, Verdict::Crash)));
+        let mut text = String::new();
+        pairs(&mut text, &samples::report(cases));
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        insta::assert_snapshot!(plain, @r"
+        exporter (rows) -> importer (columns)
+                               gpu_a   screen     none
+          gpu_a     pass           1        1        .
+                    crash          .        .     4999
+                    skip           .        1        .
+          none      fail           .        1        .
+        ");
+        assert!(plain.lines().all(|line| line.chars().count() <= 100), "{plain}");
+    }
 }

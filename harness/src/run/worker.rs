@@ -141,7 +141,15 @@ fn run_case<B: Bench>(
         // A case that skips and leaves something behind, or makes the kernel warn, has a finding all the same.
         (false, _) => (Verdict::Fail, findings.join(NEXT_FINDING)),
     };
-    Done { verdict, text, duration_ms: millis(began.elapsed()), kernel_log, record: notes.record, before: notes.before }
+    Done {
+        verdict,
+        text,
+        duration_ms: millis(began.elapsed()),
+        kernel_log,
+        record: notes.record,
+        told: notes.told,
+        before: notes.before,
+    }
 }
 
 /// The first need that is not met, as the reason of a skip.

@@ -1,0 +1,256 @@
+//! How does a report become one page that a person can search, from a file and with nothing beside it?
+//!
+//! The page is a view: all of `report.json` is in it as data, with the images that cases left, and its script draws from
+//! that. It adds what only this crate knows: how long the rows of a format are, and which formats a case is about. Nothing
+//! that a driver or a case said can become markup or script: data is JSON without a `<`, the script builds elements and no
+//! markup, and the page's policy allows this one script by its digest.
+
+mod files;
+
+use std::fmt::Write;
+use std::path::{Component, Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{CaseReport, Report};
+use crate::case::Role;
+use crate::format::Fourcc;
+use crate::frame::Frame;
+use crate::verdict::Verdict;
+use files::{Files, Place};
+
+const TEMPLATE: &str = include_str!("html/page.html");
+const STYLE: &str = include_str!("html/page.css");
+
+/// The script's files, in the order in which they follow each other.
+const SCRIPT: &[&str] = &[
+    include_str!("html/elements.js"),
+    include_str!("html/run.js"),
+    include_str!("html/state.js"),
+    include_str!("html/matrix.js"),
+    include_str!("html/list.js"),
+    include_str!("html/png.js"),
+    include_str!("html/pixels.js"),
+    include_str!("html/memory.js"),
+    include_str!("html/constraints.js"),
+    include_str!("html/case.js"),
+    include_str!("html/overview.js"),
+    include_str!("html/page.js"),
+];
+
+/// The largest integer that every number of a script holds exactly.
+const LARGEST_EXACT: u64 = (1 << 53) - 1;
+
+/// Where the files of a report are, and how many of them a page takes.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The directory of the report.
+    pub folder: PathBuf,
+    /// That directory as the page reaches it, ending in `/`; empty if the page lies there, too.
+    pub link: String,
+    /// The most bytes of files that are put into the page.
+    pub most_bytes: u64,
+    /// When the report was written.
+    pub written: Option<SystemTime>,
+}
+
+/// A report as a page.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The page.
+    pub html: String,
+    /// Files of cases that are in it.
+    pub embedded: usize,
+    /// Files of cases that are not, each of which the page links and gives the reason.
+    pub left_out: usize,
+}
+
+/// What the list and the matrix need of a case; the rest is read when somebody looks at it.
+#[derive(Serialize)]
+struct Entry<'c> {
+    name: &'c str,
+    verdict: Verdict,
+    from: Option<Role>,
+    to: Option<Role>,
+    line: &'c str,
+    ms: f64,
+    buffers: Vec<String>,
+    files: usize,
+    refused: bool,
+}
+
+/// The page of `report`.
+///
+/// # Errors
+/// The report can't be serialised.
+pub fn page(mut report: Report, source: &Source) -> serde_json::Result<Page> {
+    let cases = std::mem::take(&mut report.cases);
+    let mut files = Files::choose(&cases, &source.folder, source.most_bytes);
+    let written_ms = source.written.and_then(|time| Some(time.duration_since(UNIX_EPOCH).ok()?.as_millis() as u64));
+    let run = json!({
+        "report": report,
+        "link": source.link,
+        "most_bytes": source.most_bytes,
+        "written_ms": written_ms,
+        "cases": cases.iter().map(entry).collect::<Vec<_>>(),
+    });
+    let mut data = String::new();
+    for (at, case) in cases.iter().enumerate() {
+        element(&mut data, "application/json", &format!("case-{at}"), &inert_json(details(case, &files)?)?);
+        for (number, contents) in files.take(at) {
+            element(&mut data, "text/plain", &format!("file-{number}"), &contents);
+        }
+    }
+    let script = format!("\"use strict\";\n(() => {{\n{}}})();\n", SCRIPT.concat());
+    let policy = format!(
+        "default-src 'none'; img-src data:; style-src '{}'; script-src '{}'; base-uri 'none'; form-action 'none'",
+        digest(STYLE),
+        digest(&script)
+    );
+    let run = inert_json(run)?;
+    let parts = [
+        ("policy", policy.as_str()),
+        ("title", &escaped(&title(&report))),
+        ("style", STYLE),
+        ("run", &run),
+        ("script", &script),
+        ("cases", &data),
+    ];
+    let html = filled(TEMPLATE, &parts);
+    Ok(Page { html, embedded: files.embedded(), left_out: files.left_out() })
+}
+
+fn title(report: &Report) -> String {
+    let summary = &report.summary;
+    let red = summary.fail + summary.crash + summary.timeout;
+    let word = if report.is_green() { "green" } else { "red" };
+    format!("{word}: {red} of {} cases failed - Handover", summary.selected)
+}
+
+fn entry(case: &CaseReport) -> Entry<'_> {
+    let text = match case.verdict {
+        Verdict::Known => case.message.as_deref(),
+        _ => case.message.as_deref().or(case.reason.as_deref()),
+    };
+    Entry {
+        name: &case.name,
+        verdict: case.verdict,
+        from: case.exporter.as_ref().map(|side| side.role),
+        to: case.importer.as_ref().map(|side| side.role),
+        line: text.and_then(|text| text.lines().next()).unwrap_or(""),
+        ms: case.duration_ms,
+        buffers: buffers(case),
+        files: case.artifacts.len(),
+        refused: case.allowed == Some(false),
+    }
+}
+
+/// The formats that a case is about: those it mapped, or, if it came to none, those in its name.
+fn buffers(case: &CaseReport) -> Vec<String> {
+    let mut found = Vec::new();
+    for mapping in &case.record.mappings {
+        let Frame { fourcc, modifier, .. } = &mapping.placement.frame;
+        let pair = format!("{fourcc} {modifier}");
+        if !found.contains(&pair) {
+            found.push(pair);
+        }
+    }
+    if found.is_empty() {
+        let words = case.name.split("::").skip(2).flat_map(|part| part.split('_'));
+        let formats = words.filter(|word| word.len() > 1 && word.starts_with(|c: char| c.is_ascii_uppercase()));
+        let known = |word: &&str| word.parse::<Fourcc>().is_ok_and(|fourcc| fourcc.planes().is_some());
+        found.extend(formats.filter(known).map(str::to_owned));
+    }
+    found
+}
+
+/// Everything about a case, with what the page can't know by itself.
+fn details(case: &CaseReport, files: &Files) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(case)?;
+    let artifacts = case.artifacts.iter().map(|path| match files.place(path) {
+        Place::In(number) => json!({ "path": path, "file": number }),
+        Place::Out(why) => json!({ "path": path, "why": why }),
+    });
+    value["artifacts"] = artifacts.collect();
+    for (at, mapping) in case.record.mappings.iter().enumerate() {
+        value["mappings"][at]["planes"] = planes(&mapping.placement.frame);
+    }
+    Ok(value)
+}
+
+/// Bytes of a row and number of rows of each plane, if the frame is LINEAR and its format known.
+fn planes(frame: &Frame) -> Value {
+    let Some(shapes) = frame.fourcc.planes().filter(|_| frame.modifier == crate::format::Modifier::LINEAR) else {
+        return Value::Null;
+    };
+    let plane = |shape: &crate::format::PlaneShape| json!({ "row": shape.row(frame.size.width), "rows": shape.rows(frame.size.height) });
+    shapes.iter().map(plane).collect()
+}
+
+fn element(data: &mut String, kind: &str, id: &str, contents: &str) {
+    // Writing to a string can't fail.
+    let _ = writeln!(data, "<script type=\"{kind}\" id=\"{id}\">{contents}</script>");
+}
+
+/// JSON that ends no element and begins none, whatever its texts hold.
+fn inert_json(mut value: Value) -> serde_json::Result<String> {
+    keep_exact(&mut value);
+    // `<` stands in no JSON but in texts.
+    Ok(serde_json::to_string(&value)?.replace('<', "\\u003c"))
+}
+
+/// Integers that a script would round become texts.
+fn keep_exact(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.as_u64().is_some_and(|number| number > LARGEST_EXACT) => {
+            *value = Value::String(number.to_string());
+        }
+        Value::Array(values) => values.iter_mut().for_each(keep_exact),
+        Value::Object(fields) => fields.values_mut().for_each(keep_exact),
+        _ => {}
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// By what a policy knows a script or a style.
+fn digest(text: &str) -> String {
+    format!("sha256-{}", BASE64.encode(Sha256::digest(text)))
+}
+
+/// `template` with each `{{name}}` replaced; what is put in is not looked at again.
+fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let mut parts = template.split("{{");
+    let mut text = parts.next().unwrap_or("").to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once("}}").unwrap_or((part, ""));
+        text.extend(values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value));
+        text += rest;
+    }
+    text
+}
+
+/// `to` as it is reached from `from`, both absolute: `../report/`, or nothing if they are one.
+pub fn link(from: &Path, to: &Path) -> String {
+    let (mut from, mut to) = (from.components().peekable(), to.components().peekable());
+    while from.peek().is_some() && from.peek() == to.peek() {
+        from.next();
+        to.next();
+    }
+    let up = from.map(|_| "..".to_owned());
+    let down = to.map(|part| match part {
+        Component::Normal(name) => name.to_string_lossy().into_owned(),
+        _ => String::new(),
+    });
+    up.chain(down).map(|part| part + "/").collect()
+}
+
+#[cfg(test)]
+mod tests;

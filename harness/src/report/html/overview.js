@@ -1,0 +1,61 @@
+// What is there to know of the run as a whole?
+
+function bullets(title, lines, kind = "") {
+  return part(title, lines.length ? el("ul", { class: kind }, lines.map((line) => el("li", {}, line))) : null);
+}
+
+function caseLink(name) {
+  return el("a", { href: `#${new URLSearchParams({ case: name })}`, click: (event) => {
+    event.preventDefault();
+    show({ case: name });
+  } }, name);
+}
+
+function machineFacts() {
+  const { machine, lane, wall_ms: wall, timings } = REPORT;
+  const rows = [
+    ["on", machine.on],
+    ["kernel", machine.kernel ? `Linux ${machine.kernel}${machine.kernel_from ? ` (${machine.kernel_from})` : ""}, log ${machine.kernel_log}` : ""],
+    ["Mesa", machine.mesa.join(" and ")],
+    ["host", `Linux ${machine.host_kernel}, ${machine.processors} processor${machine.processors === 1 ? "" : "s"}`],
+    ...Object.entries(machine.devices).flatMap(([role, devices]) => devices.map((one) => [role, [one.name, one.driver].filter(Boolean).join(", ")])),
+    ["lane", lane ?? "none"],
+    ["took", `${(wall / 1000).toFixed(1)} s, ${timings.workers_started} workers${timings.start_to_first_verdict_ms === null ? "" : `, first verdict after ${timings.start_to_first_verdict_ms} ms`}`],
+  ];
+  return pairsOf(rows.filter(([, text]) => text), String);
+}
+
+/** Skips by their reason, the most frequent first. */
+function skips() {
+  const reasons = new Map();
+  for (const one of CASES.filter((one) => one.verdict === "skip")) {
+    const key = `${one.refused ? "not allowed in this lane: " : ""}${one.line}`;
+    if (!reasons.has(key)) reasons.set(key, []);
+    reasons.get(key).push(one.name);
+  }
+  return [...reasons].sort((one, other) => other[1].length - one[1].length).map(([reason, names]) =>
+    el("details", {}, el("summary", {}, `${names.length} × ${reason}`), el("ul", {}, names.map((name) => el("li", {}, caseLink(name))))),
+  );
+}
+
+function overview() {
+  const red = CASES.filter((one) => VERDICTS[one.verdict].red);
+  const known = CASES.filter((one) => one.verdict === "known");
+  const slow = [...CASES].sort((one, other) => other.ms - one.ms).slice(0, 5).filter((one) => one.ms >= 100);
+  const findings = red.slice(0, 50).map((one) => [badge(one.verdict), " ", caseLink(one.name), el("div", { class: "quiet" }, one.line)]);
+  if (red.length > 50) findings.push(`and ${grouped(red.length - 50)} more: choose “fail”, “crash” or “timeout” beside the search`);
+  return [
+    bullets("The run could not go on", REPORT.error ? [REPORT.error] : [], "is-fail"),
+    bullets("Problems", REPORT.problems, "is-fail"),
+    bullets("Findings", findings, "findings"),
+    bullets("Known defects", known.slice(0, 50).map((one) => [caseLink(one.name), el("div", { class: "quiet" }, one.line)]), "findings"),
+    bullets("Notes", REPORT.notes),
+    part("Machine", machineFacts()),
+    part("Skipped", skips()),
+    part("Constraints that devices told", REPORT.constraints?.length
+      ? [...byDevice(REPORT.constraints)].map(([device, told]) => constraintsTable(device, told))
+      : el("p", { class: "quiet" }, "No device told any in this run.")),
+    part("Slowest", slow.length ? el("ul", {}, slow.map((one) => el("li", {}, `${milliseconds(one.ms)}  `, caseLink(one.name)))) : null),
+    part("Keys", el("p", { class: "quiet" }, el("kbd", {}, "/"), " search, ", el("kbd", {}, "j"), " and ", el("kbd", {}, "k"), " next and previous case, arrow keys in matrix, list and pictures, ", el("kbd", {}, "Esc"), " back to the overview. The address of this page keeps what is shown.")),
+  ].filter(Boolean);
+}

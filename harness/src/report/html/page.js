@@ -1,0 +1,123 @@
+// How do the parts come together?
+
+function drawTotals() {
+  const counts = tally(CASES.keys());
+  const red = ORDER.some((verdict) => VERDICTS[verdict].red && counts[verdict]);
+  const bad = red || REPORT.error || REPORT.problems.length;
+  const word = REPORT.interrupted ? "interrupted" : bad ? "red" : "green";
+  const written = RUN.written_ms === null ? "" : new Date(RUN.written_ms).toLocaleString();
+  const notRun = REPORT.summary.not_run;
+  const text = `${grouped(CASES.length)} of ${grouped(REPORT.summary.selected)} cases in ${(REPORT.wall_ms / 1000).toFixed(1)} s on ${REPORT.machine.on === "host" ? "the host" : `the ${REPORT.machine.on}`}`;
+  document.getElementById("totals").replaceChildren(
+    el("span", { class: `badge ${word === "green" ? "is-pass" : word === "red" ? "is-fail" : "is-skip"}` }, word),
+    el("span", {}, text, notRun ? `, ${grouped(notRun)} not run` : ""),
+    el("span", { class: "quiet" }, [REPORT.machine.kernel && `Linux ${REPORT.machine.kernel}`, REPORT.lane && `lane ${REPORT.lane}`, written].filter(Boolean).join(" · ")),
+  );
+}
+
+const filters = document.getElementById("filters");
+const search = el("input", { type: "search", id: "search", placeholder: "Search names, findings, kernel log … (/)", "aria-label": "Search", autocomplete: "off", spellcheck: "false" });
+const verdicts = el("div", { class: "group", role: "group", "aria-label": "Verdicts" });
+const buffer = el("select", { id: "buffer", "aria-label": "Buffers" });
+const order = el("select", { id: "sort", "aria-label": "Order" }, [["", "findings first"], ["run", "as registered"], ["time", "slowest first"]].map(([value, name]) => el("option", { value }, name)));
+const result = el("p", { id: "result" });
+filters.append(search, verdicts, result, buffer, order);
+
+function drawFilters() {
+  if (search.value !== state.q) search.value = state.q;
+  const counts = tally(chosen("verdict"));
+  const all = tally(CASES.keys());
+  const focused = verdicts.contains(document.activeElement) ? document.activeElement.dataset.verdict : undefined;
+  verdicts.replaceChildren(
+    ...ORDER.filter((verdict) => all[verdict]).map((verdict) => {
+      const on = state.verdict.has(verdict);
+      const toggle = () => {
+        const next = new Set(state.verdict);
+        if (!next.delete(verdict)) next.add(verdict);
+        show({ verdict: next });
+      };
+      return el("button", { type: "button", class: `is-${verdict}`, "aria-pressed": String(on), "data-verdict": verdict, click: toggle }, el("i", { "aria-hidden": "true" }, VERDICTS[verdict].glyph), `${verdict} `, el("b", {}, grouped(counts[verdict] ?? 0)));
+    }),
+  );
+  if (focused) verdicts.querySelector(`[data-verdict="${focused}"]`)?.focus();
+  drawBuffers();
+  order.value = state.sort;
+}
+
+/** Which buffers the chosen cases are about, and how those went. */
+function drawBuffers() {
+  const formats = new Map();
+  for (const at of chosen("buffer")) {
+    for (const pair of CASES[at].buffers) {
+      if (!formats.has(pair)) formats.set(pair, []);
+      formats.get(pair).push(at);
+    }
+  }
+  if (state.buffer && !formats.has(state.buffer)) formats.set(state.buffer, []);
+  const options = [...formats].sort().map(([pair, numbers]) => el("option", { value: pair }, `${pair}: ${inWords(tally(numbers))}`));
+  buffer.replaceChildren(el("option", { value: "" }, `all buffers (${formats.size})`), ...options);
+  buffer.value = state.buffer;
+}
+
+function drawResult() {
+  const set = state.from || state.to || state.buffer || state.q || state.verdict.size;
+  const pair = state.from || state.to ? `${state.from || "any"} → ${state.to || "any"}` : "";
+  const text = `${grouped(shown.length)} of ${grouped(CASES.length)} cases`;
+  const clear = el("button", { type: "button", id: "clear", click: () => show({ from: "", to: "", buffer: "", q: "", verdict: new Set() }) }, "Show all");
+  result.replaceChildren(el("span", {}, text, pair ? `, ${pair}` : ""), set ? clear : "");
+  say(text);
+}
+
+filters.addEventListener("submit", (event) => event.preventDefault());
+let typing;
+search.addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => show({ q: search.value.trim() }, false), CASES.length > 1000 ? 120 : 30);
+});
+search.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowDown" && shown.length) {
+    event.preventDefault();
+    goTo(current);
+  }
+});
+buffer.addEventListener("change", () => show({ buffer: buffer.value }));
+order.addEventListener("change", () => show({ sort: order.value }));
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    search.select();
+  } else if (event.key === "j" || event.key === "k") openNext(event.key === "j" ? 1 : -1);
+  else if (event.key === "Escape" && state.case) show({ case: "" });
+});
+
+watch((changed) => {
+  const filtered = changed.some((name) => name !== "case");
+  if (filtered) {
+    drawFilters();
+    drawMatrix();
+    drawList();
+    drawResult();
+  } else markOpen();
+  if (changed.includes("case")) drawCase();
+});
+
+readAddress();
+drawTotals();
+drawFilters();
+drawMatrix();
+drawList();
+drawResult();
+drawCase();
+document.addEventListener("DOMContentLoaded", () => {
+  // Now every case is there: the one that the address names, and what a search looks through.
+  if (state.case) drawCase();
+  if (state.q) {
+    drawFilters();
+    drawMatrix();
+    drawList();
+    drawResult();
+  }
+  prepareSearch();
+});
