@@ -18,7 +18,7 @@ const hex = (value, most) => value.toString(16).padStart(most > 255 ? 4 : 2, "0"
 function viewer(reader, files, stopped) {
   const root = el("section", { class: "viewer", "aria-label": `Pixels: ${reader}` }, el("h3", {}, reader), el("p", { class: "quiet" }, "decoding…"));
   decodeAll(files)
-    .then((pictures) => new Viewer(root, reader, pictures, stopped))
+    .then((pictures) => stopped.aborted || new Viewer(root, reader, pictures, stopped))
     .catch((error) => {
       const plain = Object.entries(files).map(([name, { path, file }]) => el("figure", {}, el("figcaption", {}, name), el("img", { src: dataUrl(path, file), alt: `${reader}, ${name}` })));
       root.replaceChildren(el("h3", {}, reader), el("p", { class: "quiet" }, `Values of pixels cannot be shown: ${error.message}.`), el("div", { class: "panes" }, plain));
