@@ -77,7 +77,8 @@ Examples:
     handover run --on host --report /tmp/r  the devices of this machine
     handover run --lane ci/lanes/lab.toml   judged by the rules of a lane
 
-The report directory gets report.json, junit.xml and the images of cases that failed.
+The report directory gets report.json, junit.xml and the images of cases that failed. `handover report` makes one HTML
+page of them.
 Exit codes: 0 green, 1 findings, 2 usage, 3 no worker, 130 interrupted.";
 
 const BLESS_HELP: &str = "\

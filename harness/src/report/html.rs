@@ -7,6 +7,7 @@
 
 mod files;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::{CaseReport, Report};
 use crate::case::Role;
-use crate::format::Fourcc;
+use crate::format::{Channel, Fourcc, Modifier, Numeric, PlaneShape};
 use crate::frame::Frame;
 use crate::verdict::Verdict;
 use files::{Files, Place};
@@ -97,6 +98,7 @@ pub fn page(mut report: Report, source: &Source) -> serde_json::Result<Page> {
         "link": source.link,
         "most_bytes": source.most_bytes,
         "written_ms": written_ms,
+        "full": Fourcc::PACKED_RGB.iter().filter_map(full).collect::<BTreeMap<_, _>>(),
         "cases": cases.iter().map(entry).collect::<Vec<_>>(),
     });
     let mut data = String::new();
@@ -185,11 +187,19 @@ fn details(case: &CaseReport, files: &Files) -> serde_json::Result<Value> {
 
 /// Bytes of a row and number of rows of each plane, if the frame is LINEAR and its format known.
 fn planes(frame: &Frame) -> Value {
-    let Some(shapes) = frame.fourcc.planes().filter(|_| frame.modifier == crate::format::Modifier::LINEAR) else {
+    let Some(shapes) = frame.fourcc.planes().filter(|_| frame.modifier == Modifier::LINEAR) else {
         return Value::Null;
     };
-    let plane = |shape: &crate::format::PlaneShape| json!({ "row": shape.row(frame.size.width), "rows": shape.rows(frame.size.height) });
+    let plane =
+        |shape: &PlaneShape| json!({ "row": shape.row(frame.size.width), "rows": shape.rows(frame.size.height) });
     shapes.iter().map(plane).collect()
+}
+
+/// What 1.0 is in R, G, B and A of a format, if it has the channel: images have narrow channels widened.
+fn full(fourcc: &Fourcc) -> Option<(String, [Option<u32>; 4])> {
+    let layout = fourcc.pixel().filter(|layout| layout.numeric == Numeric::Unorm)?;
+    let of = |channel| layout.components.iter().find(|one| one.channel == channel).map(|one| one.full());
+    Some((fourcc.to_string(), [Channel::R, Channel::G, Channel::B, Channel::A].map(of)))
 }
 
 fn element(data: &mut String, kind: &str, id: &str, contents: &str) {

@@ -133,4 +133,9 @@ function drawCase() {
     pane.replaceChildren(el("div", { class: "bar" }, back), el("p", {}, "This report has no case ", el("code", {}, state.case), "."));
   } else pane.replaceChildren(...(at >= 0 ? caseView(at) : overview()));
   pane.scrollTop = 0;
+  if (!narrow.matches) return;
+  // What had the focus may be hidden now.
+  window.scrollTo(0, 0);
+  if (state.case) pane.focus();
+  else drawn.get(current)?.focus();
 }

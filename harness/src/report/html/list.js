@@ -1,6 +1,7 @@
 // Which cases are chosen? However many there are, only the rows in sight are elements.
 
 const ROW = 48;
+const narrow = matchMedia("(max-width: 900px)");
 const list = document.getElementById("list");
 let shown = [];
 /** The row that the tab key finds. */
@@ -116,7 +117,10 @@ list.addEventListener("keydown", (event) => {
   const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
   if (event.key in steps) {
     event.preventDefault();
-    openRow(Math.max(0, Math.min(shown.length - 1, current + steps[event.key])), false);
+    const place = Math.max(0, Math.min(shown.length - 1, current + steps[event.key]));
+    // Where a case hides the list, moving along the list must not open it.
+    if (narrow.matches) goTo(place);
+    else openRow(place, false);
   } else if (event.key === "Enter" || event.key === " ") {
     event.preventDefault();
     if (shown.length) show({ case: CASES[shown[current]].name });

@@ -77,7 +77,7 @@ function layoutDrawing(buffer, frame, shapes, where) {
   }
   const label = `Planes and segments of a buffer of ${bytes(size)}, to scale`;
   const drawing = svg("svg", { class: "drawing", viewBox: `0 0 ${WIDE} ${y}`, role: "img", "aria-label": label }, ...parts);
-  return [drawing, ...rowDrawings(frame, shapes)];
+  return [el("div", { class: "scroll" }, drawing), ...rowDrawings(frame, shapes)];
 }
 
 const planeEnd = (plane, shape) => Number(plane.offset) + Number(plane.pitch) * (shape.rows - 1) + shape.row;

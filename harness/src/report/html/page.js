@@ -61,10 +61,9 @@ function drawBuffers() {
 
 function drawResult() {
   const set = state.from || state.to || state.buffer || state.q || state.verdict.size;
-  const pair = state.from || state.to ? `${state.from || "any"} → ${state.to || "any"}` : "";
   const text = `${grouped(shown.length)} of ${grouped(CASES.length)} cases`;
   const clear = el("button", { type: "button", id: "clear", click: () => show({ from: "", to: "", buffer: "", q: "", verdict: new Set() }) }, "Show all");
-  result.replaceChildren(el("span", {}, text, pair ? `, ${pair}` : ""), set ? clear : "");
+  result.replaceChildren(el("span", {}, text), set ? clear : "");
   say(text);
 }
 

@@ -12,13 +12,14 @@ const FIT_HEIGHT = 420;
 /** How people like to look at pictures, for as long as the page is open. */
 const liking = { view: "side", zoom: "fit", look: "RGB" };
 
-const hex = (value, most) => value.toString(16).padStart(most > 255 ? 4 : 2, "0");
+/** As findings write it: so many digits as the channel's bits need. */
+const hex = (value, full) => value.toString(16).padStart(full.toString(16).length, "0");
 
 /** Pictures that one reader left: `files` are those that are in the page, by what they show. */
 function viewer(reader, files, stopped) {
   const root = el("section", { class: "viewer", "aria-label": `Pixels: ${reader}` }, el("h3", {}, reader), el("p", { class: "quiet" }, "decoding…"));
   decodeAll(files)
-    .then((pictures) => new Viewer(root, reader, pictures, stopped))
+    .then((pictures) => stopped.aborted || new Viewer(root, reader, pictures, stopped))
     .catch((error) => {
       const plain = Object.entries(files).map(([name, { path, file }]) => el("figure", {}, el("figcaption", {}, name), el("img", { src: dataUrl(path, file), alt: `${reader}, ${name}` })));
       root.replaceChildren(el("h3", {}, reader), el("p", { class: "quiet" }, `Values of pixels cannot be shown: ${error.message}.`), el("div", { class: "panes" }, plain));
@@ -240,7 +241,7 @@ class Viewer {
     this.magnify();
     if (!aloud) return;
     this.reveal();
-    const texts = this.names.filter((name) => name !== "diff").map((name) => `${name} ${this.valueOf(name).join(" ")}`);
+    const texts = this.names.filter((name) => name !== "diff").map((name) => `${name} ${this.nativeOf(name)?.map((value) => value ?? "none").join(" ") ?? "outside"}`);
     say(`x ${x}, y ${y}: ${texts.join("; ")}`);
   }
 
@@ -294,32 +295,48 @@ class Viewer {
     this.drawValues();
   }
 
+  /** What 1.0 is in each channel of the format; nothing for a channel that it does not have. */
+  full(name) {
+    const { fourcc, most } = this.pictures[name];
+    return RUN.full[fourcc] ?? [most, most, most, most];
+  }
+
+  /** The values under the cursor as the format has them: images have narrow channels widened, which this takes back. */
+  nativeOf(name) {
+    const { most } = this.pictures[name];
+    const full = this.full(name);
+    return this.valueOf(name)?.map((value, channel) => full[channel] && Math.floor((value * full[channel] + Math.floor(most / 2)) / most));
+  }
+
   drawValues() {
-    const most = this.pictures[this.names[0]].most;
     const sides = this.names.filter((name) => name !== "diff");
-    const row = (name, values, text) => el("tr", {}, el("th", { scope: "row" }, name), values.map((value) => el("td", { class: value ? "" : "zero" }, text(value))));
+    const line = (name, cells) => el("tr", {}, el("th", { scope: "row" }, name), cells);
     const rows = sides.map((name) => {
-      const values = this.valueOf(name);
-      const swatch = values && values.slice(0, 3).map((value) => Math.round((value * 255) / this.pictures[name].most));
-      const line = values ? row(name, values, (value) => [el("code", {}, hex(value, most)), " ", el("span", { class: "decimal" }, value)]) : el("tr", {}, el("th", { scope: "row" }, name), el("td", { colspan: 4 }, "outside"));
-      const block = el("i", { class: "swatch" });
-      if (swatch) block.style.background = `rgb(${swatch.join(" ")})`;
-      line.firstChild.prepend(block);
-      return line;
+      const full = this.full(name);
+      const values = this.nativeOf(name);
+      const cell = (value, channel) => full[channel] ? el("td", {}, el("code", {}, hex(value, full[channel])), el("span", { class: "decimal" }, value)) : el("td", { class: "zero" }, "–");
+      const row = line(name, values ? values.map(cell) : el("td", { colspan: 4 }, "outside"));
+      const swatch = el("i", { class: "swatch" });
+      const shades = this.valueOf(name)?.slice(0, 3).map((value) => Math.round((value * 255) / this.pictures[name].most));
+      if (shades) swatch.style.background = `rgb(${shades.join(" ")})`;
+      row.firstChild.prepend(swatch);
+      return row;
     });
-    const [target, actual] = [this.pictures.target && this.valueOf("target"), this.pictures.actual && this.valueOf("actual")];
-    if (target && actual) {
-      const delta = actual.map((value, channel) => value - target[channel]);
-      rows.push(row("actual − target", delta, (value) => (value > 0 ? `+${value}` : String(value).replace("-", "−"))));
-    }
+    const [target, actual] = ["target", "actual"].map((name) => this.pictures[name] && this.valueOf(name));
     const wrong = target && actual && actual.some((value, channel) => value !== target[channel]);
-    const head = el("tr", {}, el("td", {}), ["R", "G", "B", "A"].map((name) => el("th", { scope: "col" }, name)));
+    if (target && actual && this.pictures.target.fourcc === this.pictures.actual.fourcc) {
+      const [from, to] = [this.nativeOf("target"), this.nativeOf("actual")];
+      const cell = (value, channel) => {
+        const delta = value - from[channel];
+        return el("td", { class: delta ? "" : "zero" }, value === null || value === undefined ? "" : delta > 0 ? `+${delta}` : String(delta).replace("-", "−"));
+      };
+      rows.push(line("actual − target", to.map(cell)));
+    }
+    const full = this.full(sides[0] ?? this.names[0]);
+    const head = el("tr", {}, el("td", {}), ["R", "G", "B", "A"].map((name, channel) => el("th", { scope: "col" }, name, full[channel] ? el("span", { class: "decimal" }, `of ${full[channel]}`) : "")));
     const verdict = target && actual ? (wrong ? "differs" : "equal") : "";
     const held = this.held ? el("span", { class: "quiet" }, " held") : "";
     this.place.replaceChildren(el("b", {}, `x ${this.x}, y ${this.y}`), " ", el("span", { class: wrong ? "is-fail" : "is-pass" }, verdict), held);
-    this.values.replaceChildren(
-      el("table", { class: "channels" }, el("thead", {}, head), el("tbody", {}, rows)),
-      el("p", { class: "quiet" }, `of ${most}; narrower channels are widened`),
-    );
+    this.values.replaceChildren(el("table", { class: "channels" }, el("thead", {}, head), el("tbody", {}, rows)));
   }
 }

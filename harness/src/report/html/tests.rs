@@ -132,3 +132,13 @@ fn a_page_elsewhere_finds_the_files_of_its_report() {
         assert_eq!(link(Path::new(from), Path::new(to)), expected, "{from} {to}");
     }
 }
+
+#[test]
+fn a_page_knows_how_wide_the_channels_of_a_format_are() {
+    let html = page_of(vec![], Path::new("/"), 0).html;
+    let full = &data(&html, "run")["full"];
+    assert_eq!(full["RG16"], json!([31, 63, 31, null]));
+    assert_eq!(full["AB30"], json!([1023, 1023, 1023, 3]));
+    // Half floats are clamped and rounded in an image, so there is no way back.
+    assert_eq!(full["AB4H"], Value::Null);
+}
