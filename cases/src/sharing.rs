@@ -12,6 +12,7 @@ use handover::share::heaps::Kind;
 use handover::share::refused::ShareError;
 use handover::share::serve::{Limits as ServiceLimits, Service};
 
+mod liars;
 mod mmaps;
 mod model;
 mod peers;
@@ -87,6 +88,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::every_step_survives_a_lack_of_files", survives_lack_of_files);
     mmaps::register(cases);
     peers::register(cases);
+    liars::register(cases);
     shortage::register(cases);
     for seed in 0..4 {
         cases.add(format!("sharing::core_and_model_agree::seed_{seed}"), move |cx| replay::agrees(cx, seed));

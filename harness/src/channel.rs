@@ -156,7 +156,8 @@ impl Channel {
             let why = format!("a message longer than {MESSAGE_MAX} B");
             return Err(Error::answer("recvmsg", self.other_end.clone(), why));
         }
-        let fds = match got.flags.contains(ReturnFlags::CTRUNC) {
+        // The space is aligned, so one more may fit into it.
+        let fds = match got.flags.contains(ReturnFlags::CTRUNC) || fds.len() > FDS_MAX {
             false => Ok(fds),
             true => Err(self.lost(fds.len())),
         };
@@ -263,15 +264,17 @@ mod tests {
     #[test]
     fn a_message_with_too_many_fds_says_so() {
         let (ours, theirs) = Channel::pair("a liar").unwrap();
-        let fds = [theirs.as_fd(); FDS_MAX + 1];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX + 1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-        sendmsg(&theirs, &[IoSlice::new(b"7")], &mut control, SendFlags::empty()).unwrap();
-        let received = ours.recv::<u32>(SOON).unwrap().unwrap();
-        assert_eq!(received.message, 7);
-        let error = received.fds.unwrap_err().to_string();
-        assert!(error.contains("a message with more than 4 fds"), "{error}");
+        for count in [FDS_MAX + 1, 3 * FDS_MAX] {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3 * FDS_MAX))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let fds = vec![theirs.as_fd(); count];
+            assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+            sendmsg(&theirs, &[IoSlice::new(b"7")], &mut control, SendFlags::empty()).unwrap();
+            let received = ours.recv::<u32>(SOON).unwrap().unwrap();
+            assert_eq!(received.message, 7);
+            let error = received.fds.unwrap_err().to_string();
+            assert!(error.contains("a message with more than 4 fds"), "{error}");
+        }
         let error = ours.lost(0).to_string();
         assert!(error.contains("0 of the fds") && error.contains("EMFILE"), "{error}");
     }
@@ -289,7 +292,9 @@ mod tests {
         let (ours, theirs) = Channel::pair("test").unwrap();
         let theirs = Channel::on(theirs, "test");
         // The worst that JSON makes of a byte, and a character that the cut must not halve.
-        for (text, missing) in [("\u{1}".repeat(100_000), "95904 B more"), (format!("a{}", "é".repeat(50_000)), "B more")] {
+        for (text, missing) in
+            [("\u{1}".repeat(100_000), "95904 B more"), (format!("a{}", "é".repeat(50_000)), "B more")]
+        {
             let text = brief(text);
             assert!(text.contains(missing), "{}", &text[4000..]);
             ours.send(&text, &[]).unwrap();

@@ -196,7 +196,10 @@ mod tests {
         let end = 16 + 3 * 300 + 256;
         let frame = planes(Fourcc::XR24, linear, &[(16, 300)]);
         assert_eq!(lies_within(&frame, end), Ok(()));
-        assert_eq!(lies_within(&frame, end - 1), Err("plane 0 reaches up to byte 1172 of a buffer of 1171 B".to_owned()));
+        assert_eq!(
+            lies_within(&frame, end - 1),
+            Err("plane 0 reaches up to byte 1172 of a buffer of 1171 B".to_owned())
+        );
         assert_eq!(lies_within(&planes(nv12, linear, &[(0, 64), (256, 64)]), 384), Ok(()));
         let tiled = Modifier(1 << 56 | 1);
         assert_eq!(lies_within(&planes(Fourcc::XR24, tiled, &[(0, 1)]), 1), Ok(()));
@@ -236,7 +239,9 @@ mod tests {
 
     #[test]
     fn what_is_no_dmabuf_is_refused_and_given_back() {
-        for (files, why) in [(0, "0 fds came along"), (1, "memfd:no dma-buf (deleted)`, not a dma-buf"), (2, "2 fds came")] {
+        for (files, why) in
+            [(0, "0 fds came along"), (1, "memfd:no dma-buf (deleted)`, not a dma-buf"), (2, "2 fds came")]
+        {
             let (said, next) = mapped(files);
             assert!(said.contains(why), "{said}");
             assert_eq!(next, Request::Unmap { mapping: 7 });
