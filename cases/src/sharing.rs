@@ -12,6 +12,7 @@ use handover::share::heaps::Kind;
 use handover::share::refused::ShareError;
 
 mod files;
+mod liars;
 mod mmaps;
 mod model;
 mod peers;
@@ -99,6 +100,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
     mmaps::register(cases);
     peers::register(cases);
+    liars::register(cases);
     shortage::register(cases);
     replay::register(cases);
     promises::register(cases);

@@ -27,6 +27,18 @@ const FDS_MAX: usize = 4;
 /// A reader that leaves no room for so long does not read any more.
 const SEND_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The longest text that [`brief`] leaves, in bytes: JSON may need six for one, and other things want room beside it.
+const TEXT_MAX: usize = 4 * 1024;
+
+/// `text`, or its beginning and how much is missing, so that a message has room for it.
+pub fn brief(text: String) -> String {
+    if text.len() <= TEXT_MAX {
+        return text;
+    }
+    let cut = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    format!("{} ... ({} B more)", &text[..cut], text.len() - cut)
+}
+
 /// One end of a connection to another process.
 #[derive(Debug)]
 pub struct Channel {
@@ -40,8 +52,9 @@ pub struct Channel {
 pub struct Received<T> {
     /// The message.
     pub message: T,
-    /// The fds, close-on-exec, in the order in which they were sent.
-    pub fds: Vec<OwnedFd>,
+    /// The fds, close-on-exec, in the order in which they were sent; an error if fewer came than were sent. What did come
+    /// is closed then.
+    pub fds: Result<Vec<OwnedFd>>,
 }
 
 impl Channel {
@@ -67,6 +80,14 @@ impl Channel {
     /// The message is too long, there are too many fds, the other end is gone (EPIPE), or it does not read and there has
     /// been no room for one more message for 5 s.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.send_within(message, fds, SEND_DEADLINE)
+    }
+
+    /// [`Self::send`] that waits for room for `deadline` at most.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_within<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>], deadline: Duration) -> Result<()> {
         let fail = |cause: crate::error::Cause| Error::new("sendmsg", self.other_end.clone(), cause);
         let bytes = serde_json::to_vec(message)
             .map_err(|error| Error::input("sendmsg", self.other_end.clone(), format!("not serialisable: {error}")))?;
@@ -83,7 +104,7 @@ impl Channel {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Error::input("sendmsg", self.other_end.clone(), "no room for the fds".to_owned()));
         }
-        let until = Instant::now() + SEND_DEADLINE;
+        let until = after(deadline);
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         loop {
             match sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags) {
@@ -92,7 +113,7 @@ impl Channel {
                 Err(Errno::AGAIN) => {
                     let ready = self.wait(PollFlags::OUT, until)?;
                     if !ready {
-                        return Err(Error::deadline("sendmsg", self.other_end.clone(), SEND_DEADLINE));
+                        return Err(Error::deadline("sendmsg", self.other_end.clone(), deadline));
                     }
                 }
                 Err(errno) => return Err(fail(errno.into())),
@@ -105,7 +126,7 @@ impl Channel {
     /// # Errors
     /// Nothing came in time, the message was cut or is not a `T`, or the kernel's errno.
     pub fn recv<T: DeserializeOwned>(&self, deadline: Duration) -> Result<Option<Received<T>>> {
-        if !self.wait(PollFlags::IN, Instant::now() + deadline)? {
+        if !self.wait(PollFlags::IN, after(deadline))? {
             return Err(Error::deadline("waiting for a message", self.other_end.clone(), deadline));
         }
         let mut bytes = vec![0; MESSAGE_MAX];
@@ -131,14 +152,32 @@ impl Channel {
         if got.bytes == 0 {
             return Ok(None);
         }
-        if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-            let why = format!("a message longer than {MESSAGE_MAX} B or with more than {FDS_MAX} fds");
+        if got.flags.contains(ReturnFlags::TRUNC) {
+            let why = format!("a message longer than {MESSAGE_MAX} B");
             return Err(Error::answer("recvmsg", self.other_end.clone(), why));
         }
+        // The space is aligned, so one more may fit into it.
+        let fds = match got.flags.contains(ReturnFlags::CTRUNC) || fds.len() > FDS_MAX {
+            false => Ok(fds),
+            true => Err(self.lost(fds.len())),
+        };
         match serde_json::from_slice(&bytes[..got.bytes]) {
             Ok(message) => Ok(Some(Received { message, fds })),
             Err(error) => Err(Error::answer("recvmsg", self.other_end.clone(), format!("not a message: {error}"))),
         }
+    }
+
+    /// Why only `came` of the fds of a message came. The kernel cuts them off and does not say why.
+    fn lost(&self, came: usize) -> Error {
+        const OP: &str = "recvmsg(SCM_RIGHTS)";
+        if came >= FDS_MAX {
+            return Error::answer(OP, self.other_end.clone(), format!("a message with more than {FDS_MAX} fds"));
+        }
+        let why = format!(
+            "{came} of the fds of a message came and the rest were lost: this process has too few fds left (EMFILE) or no \
+             memory for them (ENOMEM)"
+        );
+        Error::missing(OP, self.other_end.clone(), why)
     }
 
     /// Ends the conversation at both ends: whoever waits for a message is told that there will be none.
@@ -171,6 +210,11 @@ impl Channel {
     }
 }
 
+/// The moment `wait` from now; a wait without end is one of a year.
+fn after(wait: Duration) -> Instant {
+    Instant::now() + wait.min(Duration::from_secs(365 * 24 * 3600))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,7 +231,7 @@ mod tests {
         ours.send(&"frame", &[file.as_fd()]).unwrap();
         let received = theirs.recv::<String>(SOON).unwrap().unwrap();
         assert_eq!(received.message, "frame");
-        let mut copy = std::fs::File::from(received.fds.into_iter().next().unwrap());
+        let mut copy = std::fs::File::from(received.fds.unwrap().into_iter().next().unwrap());
         copy.rewind().unwrap();
         let mut text = String::new();
         copy.read_to_string(&mut text).unwrap();
@@ -214,6 +258,48 @@ mod tests {
         assert!(error.to_string().contains("a liar: invalid answer: not a message"), "{error}");
         let mut byte = [0; 1];
         assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 0, "the writing end is still open");
+    }
+
+    /// Sent past [`Channel::send`], which would not.
+    #[test]
+    fn a_message_with_too_many_fds_says_so() {
+        let (ours, theirs) = Channel::pair("a liar").unwrap();
+        for count in [FDS_MAX + 1, 3 * FDS_MAX] {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3 * FDS_MAX))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let fds = vec![theirs.as_fd(); count];
+            assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+            sendmsg(&theirs, &[IoSlice::new(b"7")], &mut control, SendFlags::empty()).unwrap();
+            let received = ours.recv::<u32>(SOON).unwrap().unwrap();
+            assert_eq!(received.message, 7);
+            let error = received.fds.unwrap_err().to_string();
+            assert!(error.contains("a message with more than 4 fds"), "{error}");
+        }
+        let error = ours.lost(0).to_string();
+        assert!(error.contains("0 of the fds") && error.contains("EMFILE"), "{error}");
+    }
+
+    #[test]
+    fn a_wait_without_end_is_none_that_overflows() {
+        let (ours, theirs) = Channel::pair("test").unwrap();
+        drop(theirs);
+        assert!(ours.recv::<String>(Duration::MAX).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_text_of_any_length_fits_into_a_message() {
+        assert_eq!(brief("busy".to_owned()), "busy");
+        let (ours, theirs) = Channel::pair("test").unwrap();
+        let theirs = Channel::on(theirs, "test");
+        // The worst that JSON makes of a byte, and a character that the cut must not halve.
+        for (text, missing) in
+            [("\u{1}".repeat(100_000), "95904 B more"), (format!("a{}", "é".repeat(50_000)), "B more")]
+        {
+            let text = brief(text);
+            assert!(text.contains(missing), "{}", &text[4000..]);
+            ours.send(&text, &[]).unwrap();
+            assert_eq!(theirs.recv::<String>(SOON).unwrap().unwrap().message, text);
+        }
     }
 
     #[test]

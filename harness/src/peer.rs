@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::case::Role;
-use crate::channel::{Channel, Received};
+use crate::channel::{Channel, Received, brief};
 use crate::devices::Devices;
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
@@ -220,7 +220,7 @@ impl Peer {
         self.objections.extend(objections.into_iter().map(|objection| format!("{}: {objection}", self.name)));
         match answer {
             Answer::Refused { why } => Err(Error::missing("asking", self.name.clone(), why)),
-            answer => Ok((answer, fds.into_iter().next())),
+            answer => Ok((answer, fds?.into_iter().next())),
         }
     }
 
@@ -270,9 +270,9 @@ pub fn serve(role: Role) -> Result<()> {
         let Some(Received { message, fds }) = channel.recv(Duration::from_secs(24 * 3600))? else {
             return Ok(());
         };
-        let (answer, fd) = match answer(&mut devices, &mut taken, role, message, fds) {
+        let (answer, fd) = match fds.and_then(|fds| answer(&mut devices, &mut taken, role, message, fds)) {
             Ok(done) => done,
-            Err(error) => (Answer::Refused { why: error.to_string() }, None),
+            Err(error) => (Answer::Refused { why: brief(error.to_string()) }, None),
         };
         let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
         let objections = what_fits(devices.objections());

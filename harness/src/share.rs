@@ -24,6 +24,7 @@ pub mod constraints;
 mod copy;
 pub mod core;
 pub mod cpu;
+mod demands;
 pub mod heap;
 pub mod heaps;
 pub mod message;

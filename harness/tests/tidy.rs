@@ -82,6 +82,7 @@ const PURE: &[&str] = &[
     "share/agreement/memory.rs",
     "share/agreement/refusal.rs",
     "share/constraints.rs",
+    "share/demands.rs",
     "texel.rs",
     "v4l2/format.rs",
     "v4l2/uapi.rs",

@@ -178,6 +178,8 @@ impl Model {
             Op::Attach { kind: Kind::Contradictory, .. } => Outcome::Invalid,
             Op::Attach { kind, remote } => {
                 let outcome = match self.place {
+                    // Who is not trusted is not let in where it would be in the way of the first map.
+                    None if remote && self.agreed(Some(kind)).is_none() => Outcome::Refused,
                     Some(place) if !Self::suits(place, kind) => self.moved(Some(kind)),
                     _ => Outcome::Done,
                 };

@@ -137,7 +137,9 @@ fn lies(cx: &mut Cx, lie: Lie) -> Outcome {
     let target = Target::from(stamped(3)?);
     cx.cpu_writes(&buffer, &target.picture)?;
     let files = cx.open_files()?;
-    let (honest_service, socket) = Service::start(&buffer, "an honest peer", Limits::default())?;
+    // It holds its mapping for as long as the other one lies.
+    let patient = Limits { hold: GONE * 12, ..Limits::default() };
+    let (honest_service, socket) = Service::start(&buffer, "an honest peer", patient)?;
     let honest = RemoteBuffer::on(Channel::on(socket, "this process"));
     let attachment = honest.attach(&easy("honest"))?;
     let held = honest.map(attachment, Access::Read, GONE)?;

@@ -66,6 +66,17 @@ impl Buffer {
         Ok(Attachment { buffer: self.clone(), id, name })
     }
 
+    /// [`Self::attach_within`] of a party that is not trusted: without storage it is refused, too, if nothing could suit it
+    /// and everybody present.
+    ///
+    /// # Errors
+    /// See [`Core::attach_checked`].
+    pub fn attach_checked(&self, party: Party, patience: Duration) -> Result<Attachment, ShareError> {
+        let name = party.name.clone();
+        let id = self.core.attach_checked(party, patience)?;
+        Ok(Attachment { buffer: self.clone(), id, name })
+    }
+
     /// Makes the storage now (S7).
     ///
     /// # Errors

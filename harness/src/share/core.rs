@@ -223,9 +223,26 @@ impl<B: Backing> Core<B> {
     /// The constraints contradict themselves; nothing suits everybody; or storage can't move: outstanding mappings do not
     /// end within `patience`, or the new storage can't be had. Nothing has changed then.
     pub fn attach(&self, party: Party, patience: Duration) -> Result<AttachmentId, ShareError> {
+        self.admit(party, patience, false)
+    }
+
+    /// [`Self::attach`] of a party that is not trusted. Where there is no storage yet, it is refused if nothing could suit it
+    /// and everybody present: attached, it would be in the way of every map.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub fn attach_checked(&self, party: Party, patience: Duration) -> Result<AttachmentId, ShareError> {
+        self.admit(party, patience, true)
+    }
+
+    fn admit(&self, party: Party, patience: Duration, checked: bool) -> Result<AttachmentId, ShareError> {
         party.constraints.check().map_err(|why| ShareError::Invalid { who: party.name.clone(), why })?;
         let deadline = after(Instant::now(), patience);
         let (state, _) = self.settled(deadline)?;
+        if checked && state.storage.is_none() {
+            // Under the lock, so that nobody who collides comes in between.
+            self.backing.check(&state.parties(Some(&party)), None)?;
+        }
         let moves = state.storage.as_ref().is_some_and(|storage| self.backing.suits(storage, &party).is_err());
         let (_retired, mut state) = if moves { self.change(state, Some(&party), deadline)? } else { (None, state) };
         Ok(state.join(party))

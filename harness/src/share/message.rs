@@ -36,7 +36,7 @@ pub enum Request {
     },
 }
 
-/// What it is answered; there is one answer for each request, in their order.
+/// What it is answered; there is one answer for each request, in their order, until [`Answer::CutOff`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -60,6 +60,11 @@ pub enum Answer {
     Done,
     /// Nothing has changed.
     Refused {
+        /// Why.
+        why: String,
+    },
+    /// The last word, which comes unasked: the peer is served no longer, and holds nothing any more.
+    CutOff {
         /// Why.
         why: String,
     },

@@ -55,6 +55,9 @@ fn join(tried: &[(String, Error)]) -> String {
     lines.join("; ")
 }
 
+/// How many mappings a text names: one peer may hold so many that nobody else would be read of.
+const NAMED: usize = 8;
+
 /// The mappings that a move waited for in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Busy {
@@ -82,10 +85,13 @@ impl fmt::Display for Busy {
         if self.holders.is_empty() {
             return f.write_str("another move has not come to its end");
         }
-        for (n, holder) in self.holders.iter().enumerate() {
+        for (n, holder) in self.holders.iter().take(NAMED).enumerate() {
             write!(f, "{}{holder}", if n == 0 { "" } else { "; " })?;
         }
-        Ok(())
+        match self.holders.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, "; {more} mappings more"),
+        }
     }
 }
 
