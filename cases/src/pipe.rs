@@ -78,7 +78,7 @@ enum Video {
 impl Video {
     fn open(cx: &mut Cx, late: Late) -> Result<Self, Trouble> {
         Ok(match late {
-            Late::Contiguous => Self::Loop(cx.video_loop(VideoContiguous)?),
+            Late::Contiguous => Self::Loop(cx.video_loop(DmaVideo)?),
             Late::Converter => Self::Converter(cx.converter()?),
         })
     }

@@ -29,7 +29,7 @@ pub enum Role {
     /// A video device that shows what it is given, in memory that may be scattered.
     Video,
     /// A video device that shows what it is given, and needs contiguous memory.
-    VideoContiguous,
+    DmaVideo,
     /// A video device that makes another frame of each that it is given.
     Converter,
     /// A DRM device without hardware: vgem.
@@ -52,7 +52,7 @@ impl Role {
         Role::Gles,
         Role::Screen,
         Role::Video,
-        Role::VideoContiguous,
+        Role::DmaVideo,
         Role::Converter,
         Role::Vgem,
         Role::Gbm,
@@ -69,7 +69,7 @@ impl Role {
             Role::Gles => "gles",
             Role::Screen => "screen",
             Role::Video => "video",
-            Role::VideoContiguous => "video_contiguous",
+            Role::DmaVideo => "dma_video",
             Role::Converter => "converter",
             Role::Vgem => "vgem",
             Role::Gbm => "gbm",

@@ -133,7 +133,7 @@ impl Cx {
         Ok(self.devices.gles()?)
     }
 
-    /// The video device that shows what it is given, and plays `role`: `video`, or `video_contiguous`.
+    /// The video device that shows what it is given, and plays `role`: `video`, or `dma_video`.
     ///
     /// # Errors
     /// As [`Self::gpu`].

@@ -144,12 +144,8 @@ impl Devices {
         let open = || match role {
             // Of the two that the sandbox has, the second one has videobuf2's contiguous allocator.
             Role::Video => Loopback::of("vivid-000"),
-            Role::VideoContiguous => Loopback::of("vivid-001"),
-            _ => Err(Error::input(
-                "opening a video loop",
-                role.to_string(),
-                "only `video` and `video_contiguous` are such",
-            )),
+            Role::DmaVideo => Loopback::of("vivid-001"),
+            _ => Err(Error::input("opening a video loop", role.to_string(), "only `video` and `dma_video` are such")),
         };
         self.video_loops.entry(role).or_default().get(open).cloned()
     }
@@ -179,7 +175,7 @@ impl Devices {
             Role::Udmabuf => (Kind::Udmabuf, ""),
             Role::DmaHeap => (Kind::DmaHeap, ""),
             Role::Video => (Kind::Expbuf, "vivid-000"),
-            Role::VideoContiguous => (Kind::Expbuf, "vivid-001"),
+            Role::DmaVideo => (Kind::Expbuf, "vivid-001"),
             Role::Gbm => (Kind::Gbm, ""),
             _ => return Err(format!("{role} is no heap")),
         };
@@ -254,7 +250,7 @@ impl Devices {
                 let identity = self.screen().ok()?.identity();
                 (format!("{} {}", identity.driver, identity.connector), format!("Linux {}", identity.kernel))
             }
-            Role::Video | Role::VideoContiguous => (self.video_loop(role).ok()?.output().to_string(), linux()),
+            Role::Video | Role::DmaVideo => (self.video_loop(role).ok()?.output().to_string(), linux()),
             Role::Converter => (self.converter().ok()?.device().to_string(), linux()),
             Role::Vgem => (self.vgem().ok()?.driver().to_owned(), linux()),
             Role::Gbm | Role::Udmabuf | Role::DmaHeap => (self.heap(role).ok()?.offer().heap.clone(), linux()),

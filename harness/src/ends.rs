@@ -211,7 +211,7 @@ pub fn exporters() -> Vec<&'static dyn Exporter> {
         &gles::GLES,
         &screen::SCREEN,
         &memory::VIDEO,
-        &memory::VIDEO_CONTIGUOUS,
+        &memory::DMA_VIDEO,
         &card::VGEM,
         &memory::GBM,
         &memory::UDMABUF,

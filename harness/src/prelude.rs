@@ -1,7 +1,7 @@
 //! Everything that a file of cases uses.
 
 pub use crate::case::Role::{
-    self, Converter, Cpu, DmaHeap, Gbm, Gles, GpuA, GpuB, Screen, Udmabuf, Vgem, Video, VideoContiguous,
+    self, Converter, Cpu, DmaHeap, DmaVideo, Gbm, Gles, GpuA, GpuB, Screen, Udmabuf, Vgem, Video,
 };
 pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
 pub use crate::compare::Tolerance;

@@ -16,7 +16,7 @@ use super::Memory::Of;
 use super::{FOURCC, SIZE, SYSTEM, UDMABUF, easy, heap};
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
-    cases.add("sharing::memory_that_breaks_its_promise_is_found_out", broken_promise).to(VideoContiguous);
+    cases.add("sharing::memory_that_breaks_its_promise_is_found_out", broken_promise).to(DmaVideo);
     cases.add("sharing::a_buffer_that_is_too_small_is_refused", too_small_is_refused);
     cases.add("sharing::a_heap_that_gives_too_much_is_passed_over", too_much_is_passed_over);
     cases.add("sharing::a_move_never_changes_the_format", format_stays);
@@ -41,7 +41,7 @@ impl Heap for Promises {
 /// S3: what a heap promises is held against what the kernel shows: scattered memory in the hands of a device that needs one
 /// run of addresses is found out, whatever the heap said.
 fn broken_promise(cx: &mut Cx) -> Outcome {
-    let video = cx.video_loop(VideoContiguous)?;
+    let video = cx.video_loop(DmaVideo)?;
     let guest = Guest::Video(video.output());
     let udmabuf = heap(cx, UDMABUF)?;
     let honest = udmabuf.offers().first().cloned().ok_or_else(|| Trouble::Skip("there is no udmabuf".to_owned()))?;

@@ -21,9 +21,7 @@ impl Cx {
             Need::Device(role @ (Role::GpuA | Role::GpuB)) => self.devices.gpu(*role).map(|_| None)?,
             Need::Device(Role::Screen) => self.devices.screen().map(|_| None)?,
             Need::Device(Role::Gles) => self.devices.gles().map(|_| None)?,
-            Need::Device(role @ (Role::Video | Role::VideoContiguous)) => {
-                self.devices.video_loop(*role).map(|_| None)?
-            }
+            Need::Device(role @ (Role::Video | Role::DmaVideo)) => self.devices.video_loop(*role).map(|_| None)?,
             Need::Device(Role::Converter) => self.devices.converter().map(|_| None)?,
             Need::Device(Role::Vgem) => self.devices.vgem().map(|_| None)?,
             Need::Device(role @ (Role::Gbm | Role::Udmabuf | Role::DmaHeap)) => self.devices.heap(*role).err(),

@@ -11,7 +11,7 @@ use crate::share::heap::Heaps;
 /// Buffers of a V4L2 queue, in scattered pages.
 pub(super) static VIDEO: Memory = Memory(Role::Video);
 /// Buffers of a V4L2 queue, contiguous.
-pub(super) static VIDEO_CONTIGUOUS: Memory = Memory(Role::VideoContiguous);
+pub(super) static DMA_VIDEO: Memory = Memory(Role::DmaVideo);
 /// Buffers of a card through libgbm.
 pub(super) static GBM: Memory = Memory(Role::Gbm);
 /// Pages of a memfd.

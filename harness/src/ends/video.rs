@@ -12,7 +12,7 @@ use crate::v4l2::{Converter, Loopback, PixelFormat};
 /// A loop that takes scattered pages.
 pub(super) static SCATTERED: Loop = Loop(Role::Video);
 /// A loop that takes contiguous memory only.
-pub(super) static CONTIGUOUS: Loop = Loop(Role::VideoContiguous);
+pub(super) static CONTIGUOUS: Loop = Loop(Role::DmaVideo);
 /// A device that converts from memory to memory.
 pub(super) static CONVERTER: Converts = Converts;
 

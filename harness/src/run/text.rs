@@ -15,9 +15,6 @@ const OUTPUT_LINES: usize = 20;
 /// How many of the slowest cases are named.
 const SLOWEST: usize = 5;
 
-/// Width of a column of counts.
-const WIDTH: usize = 7;
-
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
@@ -165,6 +162,11 @@ fn pairs(text: &mut String, report: &Report) {
         }
     }
     let name = |role: Option<Role>| role.map_or("none", Role::as_str);
+    let width = |importer: Option<Role>| {
+        let of_column = counts.iter().filter(|((_, _, to), _)| *to == importer);
+        let digits = of_column.map(|(_, count)| count.to_string().len()).max().unwrap_or(0);
+        digits.max(name(importer).len())
+    };
     // Nobody comes last, as in the order of a reader.
     let roles: Vec<_> = Role::ALL.into_iter().map(Some).chain([None]).collect();
     let columns: Vec<_> = roles.iter().filter(|role| counts.keys().any(|(_, _, importer)| importer == *role)).collect();
@@ -175,19 +177,20 @@ fn pairs(text: &mut String, report: &Report) {
         for (n, verdict) in verdicts.into_iter().enumerate() {
             let row = if n == 0 { name(*exporter) } else { "" };
             let style = style(verdict);
-            let mut line = format!("{row:<8}  {style}{verdict:<7}{style:#}");
+            let mut line = format!("{row:<9}  {style}{verdict:<7}{style:#}");
             for importer in &columns {
+                let width = width(**importer);
                 match counts.get(&(*exporter, verdict, **importer)) {
-                    Some(count) => _ = write!(line, "  {style}{count:>WIDTH$}{style:#}"),
-                    None => _ = write!(line, "  {DIM}{:>WIDTH$}{DIM:#}", "."),
+                    Some(count) => _ = write!(line, "  {style}{count:>width$}{style:#}"),
+                    None => _ = write!(line, "  {DIM}{:>width$}{DIM:#}", "."),
                 }
             }
             lines.push(line);
         }
     }
     if !lines.is_empty() {
-        let heading = columns.iter().map(|importer| format!("  {:>WIDTH$}", name(**importer)));
-        lines.insert(0, format!("{:<17}{}", "", heading.collect::<String>()));
+        let heading = columns.iter().map(|importer| format!("  {:>1$}", name(**importer), width(**importer)));
+        lines.insert(0, format!("{:<18}{}", "", heading.collect::<String>()));
     }
     section(text, "exporter (rows) -> importer (columns)", &lines);
 }
@@ -299,11 +302,11 @@ mod tests {
         let plain = anstream::adapter::strip_str(&text).to_string();
         insta::assert_snapshot!(plain, @r"
         exporter (rows) -> importer (columns)
-                               gpu_a   screen     none
-          gpu_a     pass           1        1        .
-                    crash          .        .     4999
-                    skip           .        1        .
-          none      fail           .        1        .
+                              gpu_a  screen  none
+          gpu_a      pass         1       1     .
+                     crash        .       .  4999
+                     skip         .       1     .
+          none       fail         .       1     .
         ");
         assert!(plain.lines().all(|line| line.chars().count() <= 100), "{plain}");
     }
