@@ -11,10 +11,10 @@ use crate::report::{self, Report};
 use crate::run::choice::Refusal;
 
 pub(super) const EXAMPLES: &str = "\
-The page needs nothing beside it: open it in a browser, from a file, or attach it to an issue. It has
+The page loads nothing: open it in a browser from a file, or attach it to an issue. It has
     the matrix of exporters and importers; choose a cell to see its cases
-    of each case: finding, target, actual and difference with the values of each pixel, where planes and
-        memory lie, kernel log, figures, and the command that repeats it
+    of each case the finding, target, actual and difference with the values of each
+        pixel, where planes and memory lie, kernel log, figures, the command to repeat it
     the constraints that each device told
 Its address keeps what is shown, so a link leads to a case or to a choice of cases.
 
