@@ -15,10 +15,15 @@ impl Cx {
         let failed = |error: std::io::Error| Error::new("read", LIST, error);
         let mut open = Vec::new();
         for entry in std::fs::read_dir(LIST).map_err(failed)? {
-            open.extend(entry.map_err(failed)?.file_name().to_string_lossy().parse::<u64>());
+            let entry = entry.map_err(failed)?;
+            // That of the directory itself is free again when the limit is set.
+            if std::fs::read_link(entry.path()).is_ok_and(|path| path.starts_with("/proc") && path.ends_with("fd")) {
+                continue;
+            }
+            open.extend(entry.file_name().to_string_lossy().parse::<u64>());
         }
         open.sort_unstable();
-        // The lowest number that has `left` free ones below it. That of the directory is free again.
+        // The lowest number that has `left` free ones below it.
         let free = (0..).filter(|number| !open.contains(number));
         let limit = free.skip(left).find(|_| true).unwrap_or(u64::MAX);
         let before = getrlimit(Resource::Nofile);

@@ -1,0 +1,140 @@
+//! Readers that reach a frame through a device: the CPU by its own addressing, a GPU that imports it, the screen that shows it.
+
+use std::fmt;
+
+use super::{Cx, Guest, Target};
+use crate::case::{Trouble, Witness};
+use crate::compare::Tolerance;
+use crate::compose::{self, compose};
+use crate::error::Result;
+use crate::guess::Suspects;
+use crate::kms::{Layer, Recoveries};
+use crate::observed::NotObservable;
+use crate::share::buffer::Buffer;
+use crate::share::core::Access;
+use crate::vk::{Gpu, ImportRequest};
+
+impl Cx {
+    /// The CPU looks at `buffer` by its own addressing.
+    ///
+    /// # Errors
+    /// The buffer can't be mapped or addressed.
+    pub fn cpu_sees(&mut self, buffer: &Buffer, target: &Target) -> Result<(), Trouble> {
+        self.mapped(&Guest::Cpu, buffer, Access::Read, |cx, shared| {
+            let actual = shared.read_back()?;
+            let suspects = Suspects { known: &[], pitch: Some(shared.frame.packed()?.pitch) };
+            Ok(cx.sees_within("cpu", target, &actual, &Tolerance::Exact, &suspects)?)
+        })
+    }
+
+    /// The GPU imports `buffer` and copies it out.
+    ///
+    /// # Errors
+    /// The import or the copy fails.
+    pub fn gpu_sees(
+        &mut self,
+        reader: impl fmt::Display,
+        gpu: &Gpu,
+        buffer: &Buffer,
+        how: &ImportRequest,
+        target: &Target,
+    ) -> Result<(), Trouble> {
+        let actual = self.import(gpu, buffer, how)?.read_back()?;
+        Ok(self.sees(reader, target, &actual)?)
+    }
+
+    /// The screen shows `layers`, the lowest first, and must show their targets: seen through writeback and CRC, as far as
+    /// the screen has them.
+    ///
+    /// # Errors
+    /// The screen can't show them, or has neither writeback nor CRC.
+    pub fn screen_shows(&mut self, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<(), Trouble> {
+        let plain: Vec<Layer<'_, Buffer>> = layers.iter().map(|(layer, _)| *layer).collect();
+        let shown = self.show(&plain)?;
+        let screen = self.screen()?;
+        let size = screen.size();
+        let is_vkms = screen.identity().driver == "vkms";
+        let expected: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
+        let expected = compose(size, &expected)?;
+        let before: Option<Vec<_>> =
+            layers.iter().map(|(layer, target)| Some(layer.of(target.before.as_ref()?))).collect();
+        let before = before.map(|layers| compose(size, &layers)).transpose()?;
+        let mut observed = false;
+        match shown.writeback {
+            Ok(actual) => {
+                observed = true;
+                let mut exact = true;
+                for (layer, _) in layers {
+                    exact &= is_vkms || compose::tolerance(layer.frame.wish().fourccs[0], actual.fourcc)? == 0;
+                }
+                let tolerance = if exact {
+                    Tolerance::Exact
+                } else {
+                    Tolerance::PerChannel {
+                        max: 1,
+                        pixels: 0,
+                        reason: "KMS leaves open how 5, 6 and 10 bits are widened".into(),
+                    }
+                };
+                let before = before.map(|composed| composed.to(actual.fourcc)).transpose()?;
+                let target = Target { picture: expected.to(actual.fourcc)?, before };
+                self.sees_within("screen (writeback)", &target, &actual, &tolerance, &Suspects::default())?;
+            }
+            Err(why) => self.unobserved(Witness::Writeback, why),
+        }
+        match shown.crc {
+            Ok(crc) => {
+                observed = true;
+                // vkms publishes how its CRC is made, so the target can be computed. Elsewhere, and where rounding is open,
+                // the same picture from a buffer that the CPU wrote must give the same CRC.
+                let target = if is_vkms { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(layers)? };
+                self.equals("screen (CRC)", Values(target), Values(crc.values));
+            }
+            Err(why) => self.unobserved(Witness::Crc, why),
+        }
+        let Recoveries { woken, repeated } = shown.recoveries;
+        if woken + repeated > 0 {
+            self.fact(
+                "recovered",
+                format!("lost writebacks: {woken} woken by the CRC source, {repeated} jobs repeated"),
+            );
+        }
+        if observed {
+            Ok(())
+        } else {
+            Err(Trouble::Skip("the screen has neither writeback nor CRC: nobody can see what it shows".to_owned()))
+        }
+    }
+
+    fn unobserved(&mut self, witness: Witness, why: NotObservable) {
+        self.case.record.unobserved.insert(witness, why.to_string());
+        self.fact("not observed", format!("{witness}: {why}"));
+    }
+
+    /// The CRC of the targets shown from dumb buffers.
+    fn crc_of_cpu_written(&mut self, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<Vec<u32>, Trouble> {
+        let mut buffers = Vec::new();
+        for (_, target) in layers {
+            let dumb = self.screen()?.dumb(target.picture.fourcc, target.picture.size)?;
+            let buffer = self.publish(Guest::Screen, dumb)?;
+            self.cpu_writes(&buffer, &target.picture)?;
+            buffers.push(buffer);
+        }
+        let layers: Vec<_> = layers.iter().zip(&buffers).map(|((layer, _), buffer)| layer.with(buffer)).collect();
+        match self.show(&layers)?.crc {
+            Ok(crc) => Ok(crc.values),
+            Err(why) => Err(Trouble::Skip(why.to_string())),
+        }
+    }
+}
+
+/// CRC values, as the kernel's interface prints them.
+#[derive(PartialEq)]
+struct Values(Vec<u32>);
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.0.iter().map(|value| format!("{value:#010x}")).collect();
+        f.write_str(&words.join(" "))
+    }
+}
