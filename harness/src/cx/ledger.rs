@@ -45,7 +45,50 @@ struct Pages {
     kernel: u64,
 }
 
+/// Memory of the kernel, in KiB, once a step.
+#[derive(Clone, Debug, Default)]
+pub struct Growth {
+    kib: Vec<u64>,
+    raw: Vec<String>,
+}
+
+impl Growth {
+    /// After one more step.
+    ///
+    /// # Errors
+    /// procfs is not mounted.
+    pub fn sample(&mut self) -> Result<()> {
+        let info = read("/proc/meminfo")?;
+        self.kib.push(pages(&info).kernel);
+        let zone = fs::read_to_string("/proc/zoneinfo").unwrap_or_default();
+        let pcp: u64 = zone.lines().filter_map(|l| l.trim().strip_prefix("count:")?.trim().parse::<u64>().ok()).sum();
+        self.raw.push(format!(
+            "{} pcp={pcp} {}",
+            pages(&info).kernel,
+            info.split_whitespace().collect::<Vec<_>>().join(" ")
+        ));
+        Ok(())
+    }
+}
+
 impl Cx {
+    /// x
+    pub fn no_growth(&mut self, _each: &str, growth: &Growth) {
+        let _ = self.save_text(
+            "growth.txt",
+            &growth.raw.join(
+                "
+",
+            ),
+        );
+    }
+
+    /// x
+    pub fn screen_is_free(&mut self, ledger: &Ledger) {
+        self.equals("GEM handles of a black screen", 0, ledger.gems);
+        self.equals("framebuffers of a black screen", 0, ledger.framebuffers);
+    }
+
     /// What is held now.
     ///
     /// # Errors
@@ -94,7 +137,11 @@ fn pages(meminfo: &str) -> Pages {
     };
     let (shmem, own) = (of("Shmem"), of("AnonPages"));
     let used = of("MemTotal").saturating_sub(of("MemAvailable"));
-    Pages { shmem, own, kernel: used.saturating_sub(shmem + own) }
+    let _ = used;
+    let kernel = of("MemTotal").saturating_sub(
+        of("MemFree") + of("Buffers") + of("Cached") + of("SwapCached") + of("AnonPages") + of("SReclaimable"),
+    );
+    Pages { shmem, own, kernel }
 }
 
 /// Whether no process runs but the first one, this one and those that it started: so it is in a kernel of our own.
