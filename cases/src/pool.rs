@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use handover::error::Error;
 use handover::prelude::*;
 use handover::share::agreement::Wish;
 use handover::share::buffer::Attachment;
 use handover::share::constraints::{Constraints, Party};
 use handover::share::heap::Heaps;
 use handover::share::heaps::Kind;
-use handover::share::pool::{Limits, Pool};
+use handover::share::pool::{Drawing, Limits, Looking, Pool, Reader};
 
 const FOURCC: Fourcc = Fourcc::XR24;
 const SIZE: Size = px(64, 16);
@@ -17,7 +18,17 @@ const SHORTLY: Duration = Duration::from_millis(20);
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases.add("pool::pull_gives_a_buffer_that_nobody_looks_at", pull);
-    cases.add("pool::push_makes_the_last_frame_current", push);
+    cases.add("pool::the_last_frame_is_current", last_is_current);
+    cases
+        .add("pool::push_shows_what_a_process_drew_into_its_own_buffers", push)
+        .from(GpuA)
+        .to(Screen)
+        .needs(Need::Writeback);
+    cases
+        .add("pool::push_takes_in_no_more_buffers_than_its_cap", push_at_cap)
+        .from(GpuA)
+        .to(Screen)
+        .needs(Need::Writeback);
     for readers in 1..=4 {
         cases.add(format!("pool::grows_to_what_is_needed::{readers}_readers"), move |cx| grows(cx, readers));
     }
@@ -87,7 +98,7 @@ fn pull(cx: &mut Cx) -> Outcome {
         };
         let here = inode(&drawing)?;
         for (value, looking) in &held {
-            let looking: &handover::share::pool::Looking<Slot> = looking;
+            let looking: &Looking<Slot> = looking;
             let other = inode(looking)?;
             cx.claim("another buffer", here != other, || {
                 Finding::new(format!("the buffer of frame {value} is drawn into while it is looked at"))
@@ -105,8 +116,8 @@ fn pull(cx: &mut Cx) -> Outcome {
     cx.agree()
 }
 
-/// S9: the frame that was pushed last is the one that a reader sees; those that it missed are counted.
-fn push(cx: &mut Cx) -> Outcome {
+/// S9: the frame that was shown last is the one that a reader sees; those that it missed are counted.
+fn last_is_current(cx: &mut Cx) -> Outcome {
     let pool = on_demand(cx, 4)?;
     let mut reader = pool.reader("reader");
     for value in 1..=5 {
@@ -119,6 +130,109 @@ fn push(cx: &mut Cx) -> Outcome {
     cx.equals("its contents", Seen(Some(5)), Seen(looking.read()?));
     cx.equals("frames that the reader missed", 4, reader.skipped());
     cx.equals("frames that nobody saw", 4, pool.report().lost);
+    cx.agree()
+}
+
+/// A client of Wayland: a process with a GPU, which makes its buffers itself and brings them into a pool for the screen.
+struct Client {
+    pool: Pool<Buffer>,
+    screen: Reader<Buffer>,
+    on_screen: Option<Looking<Buffer>>,
+}
+
+impl Client {
+    /// Of `most` buffers, none of which the pool could make.
+    fn new(most: usize) -> Result<Self, Trouble> {
+        let pool = Pool::new(Limits::on_demand(most, Duration::from_secs(60)), |_| {
+            Err(Error::missing("making a buffer", "a pool", "the client brings its own").into())
+        })?;
+        Ok(Self { screen: pool.reader("screen"), pool, on_screen: None })
+    }
+
+    /// A buffer of the client's own, with frame `stamp` in it.
+    fn makes(cx: &mut Cx, stamp: u32) -> Result<Buffer, Trouble> {
+        let shared = cx.peer(GpuA)?.draw(FOURCC, SIZE, stamp)?;
+        cx.publish_memory("a client", shared)
+    }
+
+    /// The client draws frame `stamp` into a buffer that came back.
+    fn draws(&self, cx: &mut Cx, stamp: u32) -> Result<Drawing<Buffer>, Trouble> {
+        let drawing = self.pool.draw("client", PATIENCE)?;
+        cx.mapped(&Guest::Peer(GpuA), &drawing, Access::Write, |cx, shared| {
+            Ok(cx.peer(GpuA)?.draw_into(shared, stamp)?)
+        })?;
+        Ok(drawing)
+    }
+
+    /// What was drawn is pushed, and must be what the screen then shows.
+    fn pushes(&mut self, cx: &mut Cx, drawing: Drawing<Buffer>, stamp: u32) -> Result<(), Trouble> {
+        let frame = drawing.show();
+        let looking = self.screen.next(PATIENCE)?;
+        cx.equals(format!("frame on the screen at {stamp}"), frame, looking.frame());
+        let target = Target::from(Pattern { stamp }.picture(FOURCC, SIZE)?);
+        cx.screen_shows(&[(Layer::whole(&*looking), &target)])?;
+        // Only now has the one before left the screen.
+        self.on_screen = Some(looking);
+        Ok(())
+    }
+}
+
+/// S9: a process draws into buffers of its own and pushes them; the screen shows each frame, and what it no longer shows
+/// goes back to be drawn into again.
+fn push(cx: &mut Cx) -> Outcome {
+    let mut client = Client::new(3)?;
+    for stamp in 1..=8 {
+        let drawing = match stamp {
+            1..=3 => {
+                let own = Client::makes(cx, stamp)?;
+                client.pool.adopt("client", own, PATIENCE)?
+            }
+            _ => client.draws(cx, stamp)?,
+        };
+        client.pushes(cx, drawing, stamp)?;
+    }
+    let report = client.pool.report();
+    cx.equals("buffers that joined", 3, report.joined);
+    cx.equals("buffers that left", 0, report.left);
+    cx.equals("frames that nobody saw", 0, report.lost);
+    cx.equals("frames that the screen missed", 0, client.screen.skipped());
+    cx.agree()
+}
+
+/// S9, S11: at its cap a pool takes in no buffer of a client's, and says who has the others; one that comes back makes room,
+/// and leaves for the new one.
+fn push_at_cap(cx: &mut Cx) -> Outcome {
+    const CAP: usize = 2;
+    let mut client = Client::new(CAP)?;
+    for stamp in 1..=2 {
+        let own = Client::makes(cx, stamp)?;
+        let drawing = client.pool.adopt("client", own, PATIENCE)?;
+        client.pushes(cx, drawing, stamp)?;
+    }
+    // One is on the screen, and the other drawn into.
+    let drawing = client.draws(cx, 3)?;
+    let before = cx.dmabufs()?;
+    let third = Client::makes(cx, 4)?;
+    let said = match client.pool.adopt("client", third, SHORTLY) {
+        Ok(_joined) => "it joined".to_owned(),
+        Err(refused) => refused.to_string(),
+    };
+    let named = ["2 of 2 buffers", "client holds one", "screen holds one"].iter().all(|part| said.contains(part));
+    cx.claim("the refusal", named, || {
+        Finding::new("a client brought more buffers than the pool may have").row("said", said.clone())
+    });
+    cx.equals("buffers in the pool", CAP, client.pool.report().live);
+    cx.equals("dma-bufs after the refusal", before, cx.dmabufs()?);
+    // Nothing is lost for that: the frame that was being drawn comes next.
+    client.pushes(cx, drawing, 3)?;
+    let fourth = Client::makes(cx, 4)?;
+    let drawing = client.pool.adopt("client", fourth, PATIENCE)?;
+    client.pushes(cx, drawing, 4)?;
+    let report = client.pool.report();
+    cx.equals("buffers in the pool afterwards", CAP, report.live);
+    cx.equals("buffers that joined", 3, report.joined);
+    cx.equals("buffers that left", 1, report.left);
+    cx.equals("dma-bufs afterwards", before, cx.dmabufs()?);
     cx.agree()
 }
 

@@ -51,7 +51,7 @@ mod sharing;
 mod watch;
 
 pub use frames::{Drawn, NewFrame, Target};
-pub use ledger::Ledger;
+pub use ledger::{Growth, Ledger};
 pub use sharing::{Guest, Held};
 pub use watch::Deed;
 

@@ -32,9 +32,9 @@ mod loopback;
 mod queue;
 pub(crate) mod uapi;
 
-pub use converter::Converter;
+pub use converter::{Converter, ConverterStream};
 pub use format::PixelFormat;
-pub use loopback::Loopback;
+pub use loopback::{LoopStream, Loopback};
 pub use queue::{Direction, Done, Memory, PlaneFormat, Queue, QueueFormat};
 
 /// An open video node.

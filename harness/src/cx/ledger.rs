@@ -1,6 +1,14 @@
 //! What is held at a moment: files, dma-bufs, mappings, GEM handles, framebuffers, pages.
 //!
 //! The kernel is asked for each, and not the code that should have let go of it.
+//!
+//! Two ledgers are compared, and what lies in the first one can't be missed in the second. So a case takes the first one after
+//! a warm-up that is much shorter than what it checks: what is made once and kept is in it (open devices, a small buffer of
+//! each heap, what a library keeps), and of a leak only that of the warm-up. Where nothing may be left, as on a black
+//! screen, that is a claim of its own ([`Cx::screen_is_free`]).
+//!
+//! Memory is no count: it comes and goes. How much each step adds is therefore taken from many moments ([`Growth`]), which
+//! finds a page a step long before it shows in the sum.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +18,8 @@ use crate::case::Trouble;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 
-/// Memory of the kernel that comes and goes without being lost, in KiB: 0.6 MiB were seen over 5,400 frames. A page that leaks
-/// with each frame is more than this after 1,000 frames.
+/// Memory of the kernel that comes and goes without being lost, in KiB: 0.6 MiB were seen over 5,400 frames. What leaks with
+/// each frame is found earlier, by [`Growth`].
 const KERNEL_NOISE_KIB: u64 = 4 << 10;
 
 /// The same of this process, in KiB: heaps of libraries, and the last 65,536 events, which the observer keeps. It grew by 14 MiB
@@ -45,7 +53,76 @@ struct Pages {
     kernel: u64,
 }
 
+/// Memory of the kernel, in KiB, after each of many steps that should leave nothing behind.
+#[derive(Clone, Debug, Default)]
+pub struct Growth {
+    kib: Vec<u64>,
+}
+
+/// So many stretches of steps are compared, of the second half: the first one is the warm-up.
+const STRETCHES: usize = 9;
+
+/// Steps of a stretch, at least. The kernel takes up to 8 pages at once for small objects.
+const STRETCH: usize = 8;
+
+/// Half a page a step is a leak. In the sandbox 0 KiB were seen.
+const MOST_KIB: f64 = 2.0;
+
+impl Growth {
+    /// After one more step.
+    ///
+    /// # Errors
+    /// procfs is not mounted.
+    pub fn sample(&mut self) -> Result<()> {
+        self.kib.push(pages(&read("/proc/meminfo")?).kernel);
+        Ok(())
+    }
+
+    /// What a step adds, in KiB: the median of the stretches, so that what grows now and then by much does not count.
+    /// `None` if there are too few steps to tell.
+    fn per_step(&self) -> Option<f64> {
+        let settled = &self.kib[self.kib.len() / 2..];
+        let length = settled.len().saturating_sub(1) / STRETCHES;
+        if length < STRETCH {
+            return None;
+        }
+        let of = |n: usize| settled[(n + 1) * length] as f64 - settled[n * length] as f64;
+        let mut grown: Vec<f64> = (0..STRETCHES).map(of).collect();
+        grown.sort_by(f64::total_cmp);
+        Some(grown[STRETCHES / 2] / length as f64)
+    }
+}
+
 impl Cx {
+    /// Claims that the kernel's memory does not grow with each `step`.
+    pub fn no_growth(&mut self, step: &str, growth: &Growth) {
+        let per_step = match growth.per_step() {
+            _ if !alone() => Err("other processes run on this machine".to_owned()),
+            None => {
+                let (least, steps) = (2 * (STRETCHES * STRETCH + 1), growth.kib.len());
+                Err(format!("{steps} times {step} are too few, {least} would do; HANDOVER_EFFORT=10 makes more"))
+            }
+            Some(per_step) => Ok(per_step),
+        };
+        match per_step {
+            Err(why) => self.fact("not observed", format!("memory that {step} adds: {why}")),
+            Ok(kib) => {
+                self.figure("kernel_memory_kib_per_step", kib);
+                self.claim(format!("kernel memory that {step} adds"), kib < MOST_KIB, || {
+                    let target = format!("less than {MOST_KIB} KiB, in the median of {STRETCHES} stretches");
+                    let finding = Finding::new(format!("kernel memory leaks with {step}"));
+                    finding.row("target", target).row("actual", format!("{kib:.1} KiB"))
+                });
+            }
+        }
+    }
+
+    /// Claims that at the moment of `ledger`, when the screen was black, its file held nothing, not even what a warm-up left.
+    pub fn screen_is_free(&mut self, ledger: &Ledger) {
+        self.equals("GEM handles of a black screen", 0, ledger.gems);
+        self.equals("framebuffers of a black screen", 0, ledger.framebuffers);
+    }
+
     /// What is held now.
     ///
     /// # Errors
@@ -123,5 +200,16 @@ mod tests {
         let text = "MemTotal:        4124308 kB\nMemFree: 1 kB\nMemAvailable:    4090640 kB\nAnonPages:   1028 kB\nShmem:   12 kB\nShmemHugePages: 7 kB\n";
         assert_eq!(pages(text), Pages { shmem: 12, own: 1028, kernel: 32_628 });
         assert_eq!(parent("Name:\tinit\nPid:\t7\nPPid:\t3\n"), Some(3));
+    }
+    #[test]
+    fn what_grows_with_each_step_is_told_from_what_grows_once() {
+        let grown = |of: fn(u64) -> u64, steps| Growth { kib: (0..steps).map(of).collect() }.per_step();
+        assert_eq!(grown(|_| 40_000, 146), Some(0.0));
+        assert_eq!(grown(|_| 40_000, 140), None, "too few to tell");
+        // A warm-up, and then a pool that grows twice.
+        assert_eq!(grown(|n| 3_000 * n.min(90) + 500 * (n / 120), 186), Some(0.0));
+        // One object of 4 KiB a step, of which the kernel takes eight at a time.
+        let leak = grown(|n| 40_000 + n / 8 * 32, 186).expect("enough");
+        assert!((MOST_KIB..=8.0).contains(&leak), "{leak}");
     }
 }

@@ -148,6 +148,22 @@ impl Cx {
         done
     }
 
+    /// Where `buffer` is while `mapping` lasts, which `guest` made on a thread of its own: observed and checked as it is for
+    /// [`Self::mapped`].
+    ///
+    /// # Errors
+    /// The device can't be asked for its constraints, or the kernel does not identify the buffer.
+    pub fn observed(
+        &mut self,
+        guest: &Guest<'_>,
+        buffer: &Buffer,
+        mapping: &Mapping,
+        access: Access,
+    ) -> Result<(), Trouble> {
+        let (party, device) = self.party(guest, buffer)?;
+        Ok(self.observe(guest, &device, &party.constraints, mapping, access)?)
+    }
+
     /// `gpu` imports `buffer`, and maps it for as long as the result lives.
     ///
     /// # Errors

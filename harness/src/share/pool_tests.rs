@@ -147,6 +147,23 @@ fn what_is_not_needed_for_long_is_given_up_and_what_is_used_stays() {
 }
 
 #[test]
+fn of_the_free_buffers_the_one_that_came_back_last_is_next() {
+    let (pool, _) = pool(Limits::on_demand(3, FOR_EVER), 3).expect("nothing is made yet");
+    let mut all: Vec<_> = (0..3).map(|_| pool.draw("gpu_a", SOON).expect("three")).collect();
+    // Neither in the order in which they were made nor against it.
+    for last in [1, 2, 0] {
+        let at = all.iter().position(|drawing| drawing.0 == last).expect("all three");
+        let drawing = all.swap_remove(at);
+        drop(drawing);
+    }
+    for _ in 0..4 {
+        assert_eq!(pool.draw("gpu_a", SOON).expect("free").0, 0, "those that are not needed must grow old");
+    }
+    let again: Vec<_> = (0..3).map(|_| pool.draw("gpu_a", SOON).expect("free")).collect();
+    assert_eq!(again.iter().map(|drawing| drawing.0).collect::<Vec<_>>(), [0, 2, 1]);
+}
+
+#[test]
 fn pull_and_push_run_on_one_pool() {
     let (pool, live) = pool(Limits::on_demand(2, FOR_EVER), 2).expect("nothing is made yet");
     let own = |number| {

@@ -10,6 +10,7 @@
 //!
 //! Source: `drivers/media/test-drivers/vim2m.c`, `copy_two_pixels` and `vidioc_try_fmt`, of Linux 7.3.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,24 +65,12 @@ impl Converter {
     /// # Errors
     /// The device can't take the frame: see [`Queue::import`]; or nothing arrives within 2 s.
     pub fn seen_of(&self, shared: &SharedFrame) -> Result<Picture> {
-        let mut output = Queue::open(&self.device, Direction::Output)?;
-        output.import(shared)?;
-        output.start()?;
-        let mut capture = Queue::open(&self.device, Direction::Capture)?;
-        let frame = |pitch| Frame::linear(TO, shared.frame.size, Plane { offset: 0, pitch });
-        let wanted = QueueFormat::of_frame(&frame(0))?;
-        let given = capture.set_format(&wanted)?.clone();
-        let pitch = given.planes.first().map_or(0, |plane| plane.pitch.into());
-        if (given.pixel, given.size) != (wanted.pixel, wanted.size) {
-            let why = format!("the driver makes {given} of it");
-            return Err(Error::missing("VIDIOC_S_FMT", format!("{capture}, {wanted}"), why));
-        }
-        capture.request(Memory::Own, 1)?;
-        let captured = SharedFrame { dmabuf: capture.export(0)?, frame: frame(pitch) };
-        capture.give_own(0)?;
-        capture.start()?;
-        capture.take(PATIENCE)?;
-        captured.read_back()
+        self.stream().pass(shared)
+    }
+
+    /// Frames through this device, one after the other; it starts with the first one.
+    pub fn stream(&self) -> ConverterStream {
+        ConverterStream { device: self.device.clone(), running: None }
     }
 
     /// What it must make of `picture`, which is RG16: the bits that a channel lacks are ones.
@@ -100,6 +89,83 @@ impl Converter {
         };
         let bytes = picture.bytes.as_chunks().0.iter().flat_map(wide).collect();
         Ok(Picture { size: picture.size, fourcc: TO, bytes })
+    }
+}
+
+/// A converter that frames are sent through. Stopped when dropped.
+#[derive(Debug)]
+pub struct ConverterStream {
+    device: Arc<Device>,
+    running: Option<Running>,
+}
+
+/// The two queues of a converter, both streaming.
+#[derive(Debug)]
+struct Running {
+    output: Queue,
+    capture: Queue,
+    captured: SharedFrame,
+    /// How every frame of this stream lies.
+    frame: Frame,
+    /// Slots of output without a frame, the one that was longest without one first.
+    free: VecDeque<u32>,
+}
+
+impl ConverterStream {
+    const SLOTS: u32 = 2;
+
+    /// What the device makes of `shared`, as [`Converter::seen_of`]; it is done with the frame then.
+    ///
+    /// # Errors
+    /// As [`Converter::seen_of`]; also if the frame does not lie as the first one.
+    pub fn pass(&mut self, shared: &SharedFrame) -> Result<Picture> {
+        let running = match &mut self.running {
+            Some(running) => {
+                running.give(shared)?;
+                running
+            }
+            None => self.running.insert(Running::start(&self.device, shared, Self::SLOTS)?),
+        };
+        // It begins when both queues have a buffer.
+        running.capture.give_own(0)?;
+        running.capture.take(PATIENCE)?;
+        running.free.push_back(running.output.take(PATIENCE)?.index);
+        running.captured.read_back()
+    }
+}
+
+impl Running {
+    fn start(device: &Arc<Device>, shared: &SharedFrame, slots: u32) -> Result<Self> {
+        let mut output = Queue::open(device, Direction::Output)?;
+        output.set_frame(&shared.frame)?;
+        let slots = output.request(Memory::Dmabuf, slots)?;
+        output.give_dmabuf(0, shared)?;
+        output.start()?;
+        let mut capture = Queue::open(device, Direction::Capture)?;
+        let frame = |pitch| Frame::linear(TO, shared.frame.size, Plane { offset: 0, pitch });
+        let wanted = QueueFormat::of_frame(&frame(0))?;
+        let given = capture.set_format(&wanted)?.clone();
+        let pitch = given.planes.first().map_or(0, |plane| plane.pitch.into());
+        if (given.pixel, given.size) != (wanted.pixel, wanted.size) {
+            let why = format!("the driver makes {given} of it");
+            return Err(Error::missing("VIDIOC_S_FMT", format!("{capture}, {wanted}"), why));
+        }
+        capture.request(Memory::Own, 1)?;
+        let captured = SharedFrame { dmabuf: capture.export(0)?, frame: frame(pitch) };
+        capture.start()?;
+        Ok(Self { output, capture, captured, frame: shared.frame.clone(), free: (1..slots).collect() })
+    }
+
+    fn give(&mut self, shared: &SharedFrame) -> Result<()> {
+        if shared.frame != self.frame {
+            let why = format!("the stream began with {}; its queues would have to start anew", self.frame);
+            return Err(Error::input("converting frames", shared.to_string(), why));
+        }
+        let Some(slot) = self.free.pop_front() else {
+            let why = "no slot is free, though the device is done with every frame";
+            return Err(Error::answer("converting frames", self.output.to_string(), why));
+        };
+        self.output.give_dmabuf(slot, shared)
     }
 }
 

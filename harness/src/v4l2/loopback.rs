@@ -9,6 +9,7 @@
 //!
 //! Source: `vivid-kthread-cap.c`, `vivid_copy_buffer`, and "Video Looping" in the kernel's vivid documentation.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::controls::Rectangle;
 use super::{Device, Direction, Memory, Queue};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
-use crate::frame::Size;
+use crate::frame::{Frame, Size};
 use crate::picture::Picture;
 
 /// Driver of the devices that have such a loop.
@@ -85,16 +86,12 @@ impl Loopback {
     /// # Errors
     /// The device can't take the frame: see [`Queue::import`]; width or height is odd; or nothing arrives within 2 s.
     pub fn seen_of(&self, shared: &SharedFrame) -> Result<Picture> {
-        let _output = self.sending(shared)?;
-        let mut capture = Queue::open(&self.capture, Direction::Capture)?;
-        capture.set_frame(&shared.frame)?;
-        uncropped(&capture, shared)?;
-        capture.request(Memory::Own, 1)?;
-        let captured = SharedFrame { dmabuf: capture.export(0)?, frame: shared.frame.clone() };
-        capture.give_own(0)?;
-        capture.start()?;
-        capture.take(PATIENCE)?;
-        captured.read_back()
+        self.stream().pass(shared)
+    }
+
+    /// Frames through this loop, one after the other; it starts with the first one.
+    pub fn stream(&self) -> LoopStream {
+        LoopStream { video: self.clone(), running: None }
     }
 
     /// Capture writes into `into` what it sees of `shared` given to output.
@@ -106,7 +103,7 @@ impl Loopback {
             let why = format!("{shared} and {into} must have the same format and size");
             return Err(Error::input("a video loop", self.capture.to_string(), why));
         }
-        let _output = self.sending(shared)?;
+        let (_output, _) = self.sending(shared, 1)?;
         let mut capture = Queue::open(&self.capture, Direction::Capture)?;
         capture.set_frame(&into.frame)?;
         uncropped(&capture, into)?;
@@ -117,8 +114,22 @@ impl Loopback {
         Ok(())
     }
 
-    /// The output queue, with `shared` as its last and only frame.
-    fn sending(&self, shared: &SharedFrame) -> Result<Queue> {
+    /// What capture sees of `shared`, which output has. Its buffers are there for this frame alone: capture may also be where
+    /// others get memory from, and then it must be free in between.
+    fn captured(&self, shared: &SharedFrame) -> Result<Picture> {
+        let mut capture = Queue::open(&self.capture, Direction::Capture)?;
+        capture.set_frame(&shared.frame)?;
+        uncropped(&capture, shared)?;
+        capture.request(Memory::Own, 1)?;
+        let captured = SharedFrame { dmabuf: capture.export(0)?, frame: shared.frame.clone() };
+        capture.give_own(0)?;
+        capture.start()?;
+        capture.take(PATIENCE)?;
+        captured.read_back()
+    }
+
+    /// The output queue, with `shared` as its last and only frame, and how many slots it has: `slots` or more.
+    fn sending(&self, shared: &SharedFrame, slots: u32) -> Result<(Queue, u32)> {
         let Size { width, height } = shared.frame.size;
         if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
             let why = "vivid loops even sizes only; an even width and height would be valid";
@@ -127,10 +138,68 @@ impl Loopback {
         let mut output = Queue::open(&self.output, Direction::Output)?;
         output.set_frame(&shared.frame)?;
         uncropped(&output, shared)?;
-        output.request(Memory::Dmabuf, 1)?;
+        let slots = output.request(Memory::Dmabuf, slots)?;
         output.give_dmabuf(0, shared)?;
         output.start()?;
-        Ok(output)
+        Ok((output, slots))
+    }
+}
+
+/// A loop that frames are sent through. Stopped when dropped.
+///
+/// Output reads the frame that was given last until another one is given, so that frame must stay where it is.
+#[derive(Debug)]
+pub struct LoopStream {
+    video: Loopback,
+    running: Option<Running>,
+}
+
+/// Output that streams.
+#[derive(Debug)]
+struct Running {
+    output: Queue,
+    /// How every frame of this stream lies.
+    frame: Frame,
+    /// Slots of output without a frame, the one that was longest without one first.
+    free: VecDeque<u32>,
+}
+
+impl LoopStream {
+    /// One slot for the frame that output holds on to, and one for the next.
+    const SLOTS: u32 = 2;
+
+    /// What capture sees of `shared` given to output. Output is then done with the frame before, and reads this one until
+    /// the next is given, or the stream is dropped.
+    ///
+    /// # Errors
+    /// As [`Loopback::seen_of`]; also if the frame does not lie as the first one.
+    pub fn pass(&mut self, shared: &SharedFrame) -> Result<Picture> {
+        match &mut self.running {
+            Some(running) => running.replace(shared)?,
+            None => {
+                let (output, slots) = self.video.sending(shared, Self::SLOTS)?;
+                self.running = Some(Running { output, frame: shared.frame.clone(), free: (1..slots).collect() });
+            }
+        }
+        self.video.captured(shared)
+    }
+}
+
+impl Running {
+    /// Output takes `shared`, and lets go of what it has.
+    fn replace(&mut self, shared: &SharedFrame) -> Result<()> {
+        if shared.frame != self.frame {
+            let why = format!("the stream began with {}; its queues would have to start anew", self.frame);
+            return Err(Error::input("a video loop", shared.to_string(), why));
+        }
+        let Some(slot) = self.free.pop_front() else {
+            let why = "it has one slot only; two would let it take a frame while it holds another";
+            return Err(Error::answer("a video loop", self.output.to_string(), why));
+        };
+        self.output.give_dmabuf(slot, shared)?;
+        // vivid lets go of a frame only when there is another one behind it.
+        self.free.push_back(self.output.take(PATIENCE)?.index);
+        Ok(())
     }
 }
 
