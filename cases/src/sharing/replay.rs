@@ -371,20 +371,6 @@ fn replays(cx: &mut Cx, ops: &[Op]) -> Result<(), Trouble> {
     cx.agree()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_printed_can_be_pasted() {
-        let ops = [Op::Attach { kind: Kind::Plain, remote: false }, Op::Map(0), Op::Write(0, 3, 7), Op::Mmap];
-        let printed = as_case("every_kind_of_step", &ops);
-        let printed: Vec<&str> = printed.lines().map(str::trim).take(8).collect();
-        let source: Vec<&str> = include_str!("replay.rs").lines().map(str::trim).collect();
-        assert!(source.windows(8).any(|lines| lines == printed), "{printed:#?}");
-    }
-}
-
 const _: () = assert!(NATURAL_PITCH == SIZE.width as u64 * 4);
 
 /// Sequences that one case tries, and steps that one has at most. A sequence takes 3 to 5 ms in the sandbox, so four cases
@@ -455,4 +441,18 @@ pub(super) fn agrees(cx: &mut Cx, seed: u8) -> Result<(), Trouble> {
     cx.figure("sequences", f64::from(SEQUENCES * cx.effort()));
     cx.equals("files and dma-bufs afterwards", super::Counts(before), super::Counts((cx.open_files()?, cx.dmabufs()?)));
     cx.agree()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_pasted() {
+        let ops = [Op::Attach { kind: Kind::Plain, remote: false }, Op::Map(0), Op::Write(0, 3, 7), Op::Mmap];
+        let printed = as_case("every_kind_of_step", &ops);
+        let printed: Vec<&str> = printed.lines().map(str::trim).take(8).collect();
+        let source: Vec<&str> = include_str!("replay.rs").lines().map(str::trim).collect();
+        assert!(source.windows(8).any(|lines| lines == printed), "{printed:#?}");
+    }
 }
