@@ -84,7 +84,7 @@ impl Session {
         let mut set_up_ms: BTreeMap<String, u64> = set_up.collect();
         // A script that sets up before it starts us says how long that took.
         let before = std::env::var(SET_UP_S).ok().and_then(|text| text.parse::<u64>().ok());
-        set_up_ms.extend(before.map(|seconds| ("all of it".to_owned(), seconds.saturating_mul(1000))));
+        set_up_ms.extend(before.map(|seconds| ("in all".to_owned(), seconds.saturating_mul(1000))));
         let machine = Machine {
             on: place.name,
             kernel: None,
