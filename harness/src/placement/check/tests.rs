@@ -193,7 +193,9 @@ proptest! {
         let verdict = |segments: &Segments| check(&Placement { segments: Ok(segments.clone()), ..placement() }, &needs);
         prop_assert_eq!(verdict(&whole), verdict(&merged));
         let broken = |about| verdict(&whole).violations.iter().any(|violation| violation.about == about);
-        prop_assert_eq!(broken("contiguity"), contiguous && merged.list.len() > 1);
+        // The frame's last byte; what lies behind it need not be in the first run.
+        let short = merged.list[0].length < 4096 + 99 * 512 + 400;
+        prop_assert_eq!(broken("contiguity"), contiguous && merged.list.len() > 1 && short);
         prop_assert_eq!(broken("address"), address > 1 << bits);
         prop_assert_eq!(broken("segment count"), merged.list.len() > most as usize);
     }
