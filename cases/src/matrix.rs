@@ -1,8 +1,9 @@
 //! Every device's frames to every other device: the claims about a handover, for every pair of ends.
 //!
-//! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): every two of
-//! these together are tried, for every pair. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all there are.
+//! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): for `arrives`
+//! every two of these together, for the others each alone. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all.
 
+use handover::asked;
 use handover::covering::covering;
 use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, importers};
 use handover::prelude::*;
@@ -29,13 +30,17 @@ const CLAIMS: [(&str, usize, Claim); 3] =
     [("arrives", 2, arrives), ("stays_fresh", 1, stays_fresh), ("comes_back", 1, comes_back)];
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
+    let asked = match asked::number("HANDOVER_STRENGTH", 1..=4) {
+        Ok(asked) => asked.map(|strength| strength as usize),
+        Err(why) => return cases.problem(why),
+    };
     for (claim, strength, body) in CLAIMS {
         for from in exporters() {
             for to in importers() {
                 if claim == "comes_back" && !to.draws() {
                     continue;
                 }
-                for parcel in parcels(from, to, strength) {
+                for parcel in parcels(from, to, asked.unwrap_or(strength)) {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
                     if to.role() == Screen && parcel.start == Start::Behind {
@@ -61,8 +66,6 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<Parce
         start: STARTS[row[3]],
     };
     let possible = |row: &[usize]| from.can(&parcel(row)) && to.can(&parcel(row));
-    let asked = std::env::var("HANDOVER_STRENGTH").ok().and_then(|text| text.parse().ok());
-    let strength = asked.unwrap_or(strength);
     let levels = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
     covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
 }
@@ -92,7 +95,8 @@ fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, 
     cx.agree()
 }
 
-/// What is drawn after the import is seen, too, without another import.
+/// What is drawn later is seen, too. GPUs keep what they imported at first; the screen, video devices and the CPU take the same
+/// buffer in once more for each look, and must not show what they saw before.
 fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let mut exported = from.export(cx, &parcel, to)?;

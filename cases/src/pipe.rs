@@ -33,7 +33,7 @@ const AFTER: u32 = 10;
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases
         .add("pipe::no_frame_is_lost_when_a_stricter_device_attaches", |cx| {
-            let (before, after) = (BEFORE * cx.effort(), AFTER * cx.effort());
+            let (before, after) = (BEFORE * cx.effort()?, AFTER * cx.effort()?);
             runs(cx, &Plan { fourcc: Fourcc::XR24, late: vec![(before + 1, Late::Contiguous)], frames: before + after })
         })
         .from(GpuA)
@@ -99,7 +99,7 @@ fn figures(cx: &mut Cx, ran: &Ran) {
 /// told of its constraints, a small buffer of each heap. The short run is as short as a pipe can be that all devices join.
 fn leaves_nothing_behind(cx: &mut Cx) -> Outcome {
     let (mut ledgers, mut last, mut took) = (Vec::new(), Ran::default(), 0.0);
-    for effort in [0, cx.effort()] {
+    for effort in [0, cx.effort()?] {
         let late = vec![(3 + BEFORE * effort, Late::Contiguous), (4 + BEFORE * effort, Late::Converter)];
         let plan = Plan { fourcc: Fourcc::RG16, late, frames: 6 + (BEFORE + AFTER) * effort };
         let parts = Parts::open(cx, &plan)?;

@@ -355,7 +355,7 @@ fn dropped(cx: &mut Cx) -> Outcome {
 /// one before.
 fn not_torn(cx: &mut Cx) -> Outcome {
     let pool = on_demand(cx, 6)?;
-    let frames = 60 * cx.effort();
+    let frames = 60 * cx.effort()?;
     let seen = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
             .map(|n| {

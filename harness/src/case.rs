@@ -409,11 +409,12 @@ impl<B> Case<B> {
 /// The list that each cases file adds to.
 pub struct Cases<B> {
     list: Vec<Case<B>>,
+    problems: Vec<String>,
 }
 
 impl<B> Default for Cases<B> {
     fn default() -> Self {
-        Cases { list: Vec::new() }
+        Cases { list: Vec::new(), problems: Vec::new() }
     }
 }
 
@@ -438,14 +439,19 @@ impl<B> Cases<B> {
         self.list.last_mut().expect("a case was pushed just now")
     }
 
+    /// What is wrong with what was asked for, so that there can be no list.
+    pub fn problem(&mut self, why: impl fmt::Display) {
+        self.problems.push(why.to_string());
+    }
+
     /// The cases that `register` adds, in that order.
     ///
     /// # Errors
-    /// Names every case whose name is ill-formed or taken, and every known defect that would match anything.
+    /// States the [problems](Self::problem), and names every case whose name is ill-formed or taken, and every known defect that would match anything.
     pub fn collect(register: impl FnOnce(&mut Cases<B>)) -> Result<Vec<Case<B>>, RegistrationError> {
         let mut cases = Cases::default();
         register(&mut cases);
-        let mut problems = Vec::new();
+        let mut problems = std::mem::take(&mut cases.problems);
         let mut seen = HashSet::new();
         for case in &cases.list {
             let name = &case.info.name;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::asked;
 use crate::case::{
     Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Told, Trouble, Witness,
 };
@@ -200,8 +201,11 @@ impl Cx {
     }
 
     /// By how much more than usual is tried where there is no end to what could be tried: `HANDOVER_EFFORT`, 1 unless set.
-    pub fn effort(&self) -> u32 {
-        std::env::var("HANDOVER_EFFORT").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+    ///
+    /// # Errors
+    /// That holds no number from 1 to 100,000.
+    pub fn effort(&self) -> Result<u32> {
+        Ok(asked::number("HANDOVER_EFFORT", 1..=100_000)?.unwrap_or(1))
     }
 
     /// Keeps a figure for the report, by name with its unit: `cx.figure("stall_ms", 3.2)`.

@@ -49,9 +49,7 @@ impl Start {
             Self::Behind => 65536,
         }
     }
-}
 
-impl Start {
     /// Bytes behind the frame that are somebody else's, too. As many as before it, so that vkms, which adds a frame's offset
     /// twice, stays inside the buffer.
     pub fn bytes_behind(self) -> u64 {

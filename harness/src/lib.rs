@@ -44,6 +44,7 @@
 
 pub use handover_sandbox::{self as sandbox, kernel};
 
+pub mod asked;
 pub mod case;
 pub mod channel;
 pub mod cli;

@@ -414,7 +414,7 @@ pub(super) fn agrees(cx: &mut Cx, seed: u8) -> Result<(), Trouble> {
     let names = (super::name_of(&plain), super::name_of(&contiguous));
     let heaps = super::heaps(cx, UDMABUF, Contiguous)?;
     let before = (cx.open_files()?, cx.dmabufs()?);
-    let config = Config { cases: SEQUENCES * cx.effort(), failure_persistence: None, ..Config::default() };
+    let config = Config { cases: SEQUENCES * cx.effort()?, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
     let result =
         runner.run(&prop::collection::vec(steps(), 1..STEPS), |ops| match replay(&ops, &heaps, (&names.0, &names.1)) {
@@ -438,7 +438,7 @@ pub(super) fn agrees(cx: &mut Cx, seed: u8) -> Result<(), Trouble> {
         }
         Err(TestError::Abort(reason)) => return Err(Finding::new(format!("proptest gave up: {reason}")).into()),
     }
-    cx.figure("sequences", f64::from(SEQUENCES * cx.effort()));
+    cx.figure("sequences", f64::from(SEQUENCES * cx.effort()?));
     cx.equals("files and dma-bufs afterwards", super::Counts(before), super::Counts((cx.open_files()?, cx.dmabufs()?)));
     cx.agree()
 }
