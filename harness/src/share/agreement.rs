@@ -6,13 +6,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use self::layout::{Demand, Rows, Together, demands, demands_of_heap, shapes};
+use self::layout::{Demand, Rows, Together, demands, demands_of_heap, end, shapes, worked_with};
+use self::lists::{Listed, common, listed};
+use self::memory::Extent;
 use super::constraints::{FormatModifier, Party};
 use super::heap::Offer;
-use crate::format::{Fourcc, Modifier};
+use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, Size};
 
 mod layout;
+mod lists;
 mod memory;
 mod refusal;
 #[cfg(test)]
@@ -94,9 +97,11 @@ impl fmt::Display for Agreement {
 /// # Errors
 /// Nothing does: which constraints collide, and what would work.
 pub fn agree(wish: &Wish, parties: &[Party], offers: &[Offer]) -> Result<Vec<Agreement>, Refusal> {
-    let all: Vec<&Party> = parties.iter().collect();
-    let ranked = ranked(common(Some(&wish.fourccs), &all), wish.size, &all, &ordered(offers));
-    if ranked.is_empty() { Err(refusal::explain(wish, parties, offers)) } else { Ok(ranked) }
+    let listed = listed(parties);
+    let all: Vec<&Listed<'_>> = listed.iter().collect();
+    let offers = ordered(offers);
+    let ranked = ranked(common(Some(&wish.fourccs), &all), wish.size, &all, &offers);
+    if ranked.is_empty() { Err(refusal::explain(wish, all, &offers)) } else { Ok(ranked) }
 }
 
 /// Whether storage that lies as `agreement` says suits `party` as well; `Err` says what does not.
@@ -129,22 +134,16 @@ pub fn suits(agreement: &Agreement, offer: &Offer, party: &Party) -> Result<(), 
             broken.push(format!("takes multiples of {alignment} B as offset, plane {n} has {} B", plane.offset));
         }
     }
-    // Of the buffer the device works with the frame, and what it may touch behind that.
-    let mut worked_with = u128::from(*bytes);
+    let mut extent = Extent { whole: (*bytes).into(), worked_with: (*bytes).into() };
     match shapes(&pair) {
         Some(shapes) => {
-            let Rows(rows) = Rows::of(shapes, size);
-            let ends = frame
-                .planes
-                .iter()
-                .zip(&rows)
-                .map(|(plane, (_, count))| u128::from(plane.offset) + u128::from(plane.pitch) * u128::from(*count));
-            let end = ends.max().unwrap_or(0) as i128;
-            let behind = i128::from(*bytes) - end;
-            let pitch = frame.planes.last().map_or(0, |plane| plane.pitch);
-            let padding = i128::from(constraints.padding) + i128::from(pitch) * i128::from(constraints.rows_behind);
-            worked_with = worked_with.min((end + padding) as u128);
-            if behind < padding {
+            let rows = Rows::of(shapes, size);
+            let planes: Vec<(u128, u128)> =
+                frame.planes.iter().map(|plane| (plane.offset.into(), plane.pitch.into())).collect();
+            let (end, needed) = (end(&planes, &rows), worked_with(&planes, &rows, constraints));
+            extent.worked_with = extent.worked_with.min(needed);
+            let (padding, behind) = (needed - end, i128::from(*bytes) - end as i128);
+            if behind < padding as i128 {
                 broken.push(format!("touches {padding} B behind the last plane, where there are {behind} B"));
             }
         }
@@ -157,7 +156,7 @@ pub fn suits(agreement: &Agreement, offer: &Offer, party: &Party) -> Result<(), 
     if !constraints.size.allow(*bytes) {
         broken.push(format!("takes {} as size, the buffer has {bytes} B", constraints.size));
     }
-    for objection in memory::objections(&constraints.memory, offer, worked_with) {
+    for objection in memory::objections(&constraints.memory, offer, extent) {
         broken.push(format!("{}, heap {} {}", objection.needs, offer.heap, objection.provides));
     }
     if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
@@ -178,33 +177,9 @@ fn ordered(offers: &[Offer]) -> Vec<&Offer> {
     ordered
 }
 
-/// The pairs that all `parties` take, of the formats `fourccs` if these are given, the best one first.
-fn common(fourccs: Option<&[Fourcc]>, parties: &[&Party]) -> Vec<FormatModifier> {
-    let wished = |pair: &FormatModifier| match fourccs {
-        Some(fourccs) => fourccs.iter().position(|fourcc| *fourcc == pair.fourcc),
-        None => Some(0),
-    };
-    let Some(shortest) = parties.iter().min_by_key(|party| party.constraints.formats.len()) else {
-        let linear = |fourcc: &Fourcc| {
-            let planes = fourcc.planes()?.len() as u32;
-            Some(FormatModifier { fourcc: *fourcc, modifier: Modifier::LINEAR, planes })
-        };
-        return fourccs.unwrap_or_default().iter().filter_map(linear).collect();
-    };
-    let rank = |pair: &FormatModifier| {
-        let place = |party: &Party| party.constraints.formats.iter().position(|other| other == pair);
-        let places = parties.iter().try_fold(0, |sum, party| Some(sum + place(party)?))?;
-        Some((wished(pair)?, places, pair.modifier, pair.fourcc, pair.planes))
-    };
-    let mut pairs: Vec<_> = shortest.constraints.formats.iter().filter_map(rank).collect();
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs.into_iter().map(|(_, _, modifier, fourcc, planes)| FormatModifier { fourcc, modifier, planes }).collect()
-}
-
 /// On each of `offers` the first of `pairs` that suits all `parties`.
-fn ranked(pairs: Vec<FormatModifier>, size: Size, parties: &[&Party], offers: &[&Offer]) -> Vec<Agreement> {
-    let suitable = |party: &&Party| {
+fn ranked(pairs: Vec<FormatModifier>, size: Size, parties: &[&Listed<'_>], offers: &[&Offer]) -> Vec<Agreement> {
+    let suitable = |party: &&Listed<'_>| {
         let constraints = &party.constraints;
         constraints.check().is_ok() && within(size, constraints.smallest, constraints.largest)
     };
@@ -219,7 +194,9 @@ fn ranked(pairs: Vec<FormatModifier>, size: Size, parties: &[&Party], offers: &[
         frames.iter().find_map(|(pair, rows)| {
             let laid = together.lay_out(rows);
             let fits = together.pitch_fits(&laid) && together.size_fits(&laid);
-            let meets = |party: &&Party| memory::meets(&party.constraints.memory, offer, laid.bytes);
+            let meets = |party: &&Listed<'_>| {
+                memory::meets(&party.constraints.memory, offer, laid.extent(rows, &party.constraints))
+            };
             if !fits || !parties.iter().all(meets) {
                 return None;
             }

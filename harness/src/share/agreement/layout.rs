@@ -5,6 +5,7 @@
 //!
 //! Arithmetic is in 128 bits, which the largest frame with the largest demands does not fill.
 
+use super::memory::Extent;
 use crate::format::{Modifier, PlaneShape};
 use crate::frame::Size;
 use crate::share::constraints::{Bytes, Constraints, FormatModifier};
@@ -148,6 +149,27 @@ pub(super) struct Laid {
     pub(super) planes: Vec<(u128, u128)>,
     /// Size of the whole buffer.
     pub(super) bytes: u128,
+}
+
+impl Laid {
+    /// How much of this buffer, which holds `rows`, a device of `constraints` takes.
+    pub(super) fn extent(&self, rows: &Rows, constraints: &Constraints) -> Extent {
+        let worked_with = worked_with(&self.planes, rows, constraints).min(self.bytes);
+        Extent { whole: self.bytes, worked_with }
+    }
+}
+
+/// Where the last of `planes`, each with its offset and pitch, ends if they hold `rows`.
+pub(super) fn end(planes: &[(u128, u128)], rows: &Rows) -> u128 {
+    let ends = planes.iter().zip(&rows.0).map(|((offset, pitch), (_, count))| offset + pitch * u128::from(*count));
+    ends.max().unwrap_or(0)
+}
+
+/// Bytes from the start of the buffer that a device of `constraints` works with: up to the end of the frame, and what it may
+/// touch behind that.
+pub(super) fn worked_with(planes: &[(u128, u128)], rows: &Rows, constraints: &Constraints) -> u128 {
+    let pitch = planes.last().map_or(0, |(_, pitch)| *pitch);
+    end(planes, rows) + pitch * u128::from(constraints.rows_behind) + u128::from(constraints.padding)
 }
 
 /// The planes of frames that are `pair`, if such frames can be laid out by who does not make them.

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{Demand, Rows, Together, demands, demands_of_heap, shapes};
-use super::{Collision, Refusal, Wish, common, memory, ordered, ranked};
+use super::layout::{Demand, Laid, Rows, Together, demands, demands_of_heap, shapes};
+use super::lists::{Listed, common};
+use super::{Collision, Refusal, Wish, memory, ranked};
 use crate::format::Fourcc;
 use crate::frame::Size;
-use crate::share::constraints::{FormatModifier, Party};
+use crate::share::constraints::FormatModifier;
 use crate::share::heap::Offer;
 
 /// Who says what.
@@ -18,21 +19,19 @@ type Side = (String, String);
 const FRAME: &str = "the frame";
 
 /// Why nothing suits `wish`, `parties` and `offers`.
-pub(super) fn explain(wish: &Wish, parties: &[Party], offers: &[Offer]) -> Refusal {
-    let mut parties: Vec<&Party> = parties.iter().collect();
+pub(super) fn explain(wish: &Wish, mut parties: Vec<&Listed<'_>>, offers: &[&Offer]) -> Refusal {
     // Devices of one name are told apart by what they say.
-    let what = |party: &Party| format!("{:?}", party.constraints);
+    let what = |party: &Listed<'_>| format!("{:?}", party.constraints);
     parties.sort_by(|one, other| one.name.cmp(&other.name).then_with(|| what(one).cmp(&what(other))));
-    let offers = ordered(offers);
-    let mut collisions = collisions(wish, &parties, &offers);
+    let mut collisions = collisions(wish, &parties, offers);
     for collision in &mut collisions {
         collision.sides.dedup();
     }
     collisions.dedup();
-    Refusal { collisions, nearest: nearest(wish, &parties, &offers) }
+    Refusal { collisions, nearest: nearest(wish, &parties, offers) }
 }
 
-fn collisions(wish: &Wish, parties: &[&Party], offers: &[&Offer]) -> Vec<Collision> {
+fn collisions(wish: &Wish, parties: &[&Listed<'_>], offers: &[&Offer]) -> Vec<Collision> {
     let contradictions: Vec<Collision> = parties
         .iter()
         .filter_map(|party| Some((party, party.constraints.check().err()?)))
@@ -70,12 +69,12 @@ fn collision(about: &str, sides: impl IntoIterator<Item = Side>) -> Collision {
 }
 
 /// What the frame's size collides with.
-fn of_size(size: Size, parties: &[&Party]) -> Vec<Collision> {
+fn of_size(size: Size, parties: &[&Listed<'_>]) -> Vec<Collision> {
     let frame = (FRAME.to_owned(), format!("has {size}"));
     if size.width == 0 || size.height == 0 {
         return vec![collision("frame size", [frame])];
     }
-    let refusing = |party: &&Party| {
+    let refusing = |party: &&Listed<'_>| {
         let (smallest, largest) = (party.constraints.smallest, party.constraints.largest);
         let what = if size.width < smallest.width || size.height < smallest.height {
             format!("takes at least {smallest}")
@@ -92,20 +91,20 @@ fn of_size(size: Size, parties: &[&Party]) -> Vec<Collision> {
 /// One of those who say which pairs will do.
 #[derive(Clone, Copy)]
 enum Taker<'a> {
-    Party(&'a Party),
+    Party(&'a Listed<'a>),
     Heaps,
     Wish,
 }
 
 /// Why no pair of format and modifier is everybody's.
-fn of_formats(wish: &Wish, parties: &[&Party]) -> Vec<Collision> {
+fn of_formats(wish: &Wish, parties: &[&Listed<'_>]) -> Vec<Collision> {
     // Sides are tried to be done without in this order, so that what is wished stays if it is to blame.
     let takers: Vec<Taker> =
         parties.iter().map(|party| Taker::Party(party)).chain([Taker::Heaps, Taker::Wish]).collect();
     let possible = |takers: &[Taker]| {
         let heaps = takers.iter().any(|taker| matches!(taker, Taker::Heaps));
         let wished = takers.iter().any(|taker| matches!(taker, Taker::Wish));
-        let parties: Vec<&Party> = takers
+        let parties: Vec<&Listed<'_>> = takers
             .iter()
             .filter_map(|taker| if let Taker::Party(party) = taker { Some(*party) } else { None })
             .collect();
@@ -156,7 +155,7 @@ fn one_of(fourccs: &[Fourcc]) -> String {
 }
 
 /// The pairs that everybody takes and that can be laid out, the best one first, with the rows of their frames.
-fn laid_out(wish: &Wish, parties: &[&Party]) -> impl Iterator<Item = (FormatModifier, Rows)> {
+fn laid_out(wish: &Wish, parties: &[&Listed<'_>]) -> impl Iterator<Item = (FormatModifier, Rows)> {
     let size = wish.size;
     common(Some(&wish.fourccs), parties)
         .into_iter()
@@ -168,7 +167,7 @@ fn of_layout(
     pair: &FormatModifier,
     rows: &Rows,
     size: Size,
-    parties: &[&Party],
+    parties: &[&Listed<'_>],
     offer: Option<&Offer>,
 ) -> Vec<Collision> {
     let heap = offer.map(|offer| format!("heap {}", offer.heap));
@@ -257,11 +256,12 @@ fn frame_words(about: &str, pair: &FormatModifier, rows: &Rows, size: Size) -> S
 }
 
 /// What is wrong with `offer` for a frame of `pair` whose layout suits all `parties`.
-fn of_heap(pair: &FormatModifier, rows: &Rows, size: Size, parties: &[&Party], offer: &Offer) -> Vec<Collision> {
+fn of_heap(pair: &FormatModifier, rows: &Rows, size: Size, parties: &[&Listed<'_>], offer: &Offer) -> Vec<Collision> {
     let mut found = of_layout(pair, rows, size, parties, Some(offer));
-    let bytes = bytes_in(rows, parties, offer);
+    let laid = laid_in(rows, parties, offer);
     for party in parties {
-        for objection in memory::objections(&party.constraints.memory, offer, bytes) {
+        let extent = laid.extent(rows, &party.constraints);
+        for objection in memory::objections(&party.constraints.memory, offer, extent) {
             let heap = (format!("heap {}", offer.heap), objection.provides);
             found.push(collision(objection.about, [(party.name.clone(), objection.needs), heap]));
         }
@@ -269,10 +269,10 @@ fn of_heap(pair: &FormatModifier, rows: &Rows, size: Size, parties: &[&Party], o
     found
 }
 
-/// Size of the smallest buffer of `offer` that holds `rows` for all `parties`, in bytes.
-fn bytes_in(rows: &Rows, parties: &[&Party], offer: &Offer) -> u128 {
+/// The smallest buffer of `offer` that holds `rows` for all `parties`.
+fn laid_in(rows: &Rows, parties: &[&Listed<'_>], offer: &Offer) -> Laid {
     let all = parties.iter().flat_map(|party| demands(&party.constraints)).chain(demands_of_heap(offer));
-    Together::of(all.chain([Demand::Frame])).lay_out(rows).bytes
+    Together::of(all.chain([Demand::Frame])).lay_out(rows)
 }
 
 /// One collision in the place of several that differ in the heap alone, which is the last side of each.
@@ -318,8 +318,8 @@ fn smallest_collisions<T: Clone>(
 
 /// The nearest thing that would work: the same with another format, at another size, without a party, or on a heap with
 /// one property more.
-fn nearest(wish: &Wish, parties: &[&Party], offers: &[&Offer]) -> Option<String> {
-    let best = |fourccs: Option<&[Fourcc]>, size: Size, parties: &[&Party]| {
+fn nearest(wish: &Wish, parties: &[&Listed<'_>], offers: &[&Offer]) -> Option<String> {
+    let best = |fourccs: Option<&[Fourcc]>, size: Size, parties: &[&Listed<'_>]| {
         ranked(common(fourccs, parties), size, parties, offers).into_iter().next()
     };
     let wished = Some(wish.fourccs.as_slice());
@@ -357,7 +357,7 @@ fn nearest(wish: &Wish, parties: &[&Party], offers: &[&Offer]) -> Option<String>
             return lacking;
         }
     }
-    let mut together: Vec<&Party> = Vec::new();
+    let mut together: Vec<&Listed<'_>> = Vec::new();
     let mut left_out = Vec::new();
     for party in parties {
         together.push(party);
@@ -371,7 +371,7 @@ fn nearest(wish: &Wish, parties: &[&Party], offers: &[&Offer]) -> Option<String>
 }
 
 /// The size nearest to `size` that is within the bounds of all `parties`, if there is one.
-fn within_bounds(size: Size, parties: &[&Party]) -> Size {
+fn within_bounds(size: Size, parties: &[&Listed<'_>]) -> Size {
     let mut nearest = Size { width: size.width.max(1), height: size.height.max(1) };
     for party in parties {
         let (smallest, largest) = (party.constraints.smallest, party.constraints.largest);

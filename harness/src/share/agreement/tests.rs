@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::format::Modifier;
 use crate::frame::px;
 use crate::share::constraints::{Bytes, Constraints, MemoryNeeds};
 
@@ -54,10 +55,10 @@ fn worst_segments(bytes: u64, offer: &Offer, longest: Option<u64>) -> u64 {
     count
 }
 
-/// Whether `memory` can be that of a buffer of `bytes` from `offer`.
-fn memory_does(memory: &MemoryNeeds, bytes: u64, offer: &Offer) -> bool {
+/// Whether `memory` can be that of a buffer of `bytes` from `offer`, of which `worked_with` are the device's.
+fn memory_does(memory: &MemoryNeeds, bytes: u64, worked_with: u64, offer: &Offer) -> bool {
     memory.heaps.as_ref().is_none_or(|heaps| heaps.iter().any(|heap| *heap == offer.heap))
-        && (!memory.contiguous || offer.contiguous || offer.granule >= bytes)
+        && (!memory.contiguous || offer.contiguous || offer.granule >= worked_with)
         && memory.address_bits >= offer.address_bits
         && memory.segments.is_none_or(|most| worst_segments(bytes, offer, memory.segment_size) <= u64::from(most))
         && (!memory.cpu || offer.cpu)
@@ -82,6 +83,7 @@ fn works(agreement: &Agreement, wish: &Wish, parties: &[Party], offers: &[Offer]
     let does = |party: &Party| {
         let Constraints { formats, smallest, largest, pitch, offset_alignment, padding, rows_behind, size, memory } =
             &party.constraints;
+        let behind = padding + u64::from(*rows_behind) * frame.planes.last().map_or(0, |plane| plane.pitch);
         formats
             .iter()
             .any(|pair| (pair.fourcc, pair.modifier, pair.planes as usize) == (frame.fourcc, frame.modifier, planes))
@@ -93,9 +95,9 @@ fn works(agreement: &Agreement, wish: &Wish, parties: &[Party], offers: &[Offer]
                 .planes
                 .iter()
                 .all(|plane| bytes_do(pitch, plane.pitch) && plane.offset.is_multiple_of(*offset_alignment))
-            && end + padding + u64::from(*rows_behind) * frame.planes.last().map_or(0, |plane| plane.pitch) <= *bytes
+            && end + behind <= *bytes
             && bytes_do(size, *bytes)
-            && offers.iter().any(|offer| offer.heap == *heap && memory_does(memory, *bytes, offer))
+            && offers.iter().any(|offer| offer.heap == *heap && memory_does(memory, *bytes, end + behind, offer))
     };
     frame.size == wish.size
         && frame.modifier == Modifier::LINEAR
@@ -330,11 +332,11 @@ fn refusals_name_what_collides_and_what_would_work() {
 
     // Contiguity.
     insta::assert_snapshot!(refused(&everyday, &[gpu(&xr24), vivid(&xr24)], &scattered), @r#"
-    contiguity: vivid.1 needs contiguous memory, heap udmabuf may provide 135168 B in runs of 4096 B, heap system may provide 135168 B in runs of 4096 B
+    contiguity: vivid.1 needs contiguous memory, heap udmabuf may provide 133120 B in runs of 4096 B, heap system may provide 133120 B in runs of 4096 B
     nearest: without vivid.1: heap udmabuf, XR24 LINEAR, 250x130 px, pitch 1024 B, 135168 B in all
     "#);
     insta::assert_snapshot!(refused(&everyday, &[vivid(&xr24)], &scattered), @r#"
-    contiguity: vivid.1 needs contiguous memory, heap udmabuf may provide 131072 B in runs of 4096 B, heap system may provide 131072 B in runs of 4096 B
+    contiguity: vivid.1 needs contiguous memory, heap udmabuf may provide 130000 B in runs of 4096 B, heap system may provide 130000 B in runs of 4096 B
     nearest: heap udmabuf would do but for contiguity
     "#);
 
@@ -444,7 +446,8 @@ fn the_order_of_modifiers_is_that_of_all_lists() {
     let [nine, seven, eight, linear] = modifiers[..] else { panic!("four were made") };
     let lists = [vec![nine, seven, eight, linear], vec![eight, linear, seven, nine], vec![seven, nine, eight]];
     let parties: Vec<Party> = lists.into_iter().map(|list| party("p", Constraints::of(list))).collect();
-    let all: Vec<&Party> = parties.iter().collect();
+    let listed = listed(&parties);
+    let all: Vec<&Listed<'_>> = listed.iter().collect();
     assert_eq!(common(Some(&[Fourcc::XR24]), &all), [seven, eight, nine]);
 }
 
@@ -453,7 +456,22 @@ fn the_order_of_modifiers_is_that_of_all_lists() {
 fn segments_are_counted_as_they_may_come_at_worst() {
     let needs = |most| MemoryNeeds { segments: Some(most), segment_size: Some(60 << 10), ..MemoryNeeds::ANY };
     let offer = Offer { granule: 64 << 10, ..heaps()[0].clone() };
-    assert!(memory::meets(&needs(8), &offer, 256 << 10));
-    assert!(!memory::meets(&needs(7), &offer, 256 << 10));
-    assert!(memory::meets(&needs(5), &Offer { contiguous: true, ..offer }, 256 << 10));
+    let extent = Extent { whole: 256 << 10, worked_with: 1 << 10 };
+    assert!(memory::meets(&needs(8), &offer, extent));
+    assert!(!memory::meets(&needs(7), &offer, extent));
+    assert!(memory::meets(&needs(5), &Offer { contiguous: true, ..offer }, extent));
+}
+
+/// A device is given all segments of a buffer, but only its part of it has to be one run.
+#[test]
+fn of_a_part_of_a_buffer_only_the_contiguity_matters() {
+    let heap = Offer { granule: 4096, ..heaps()[0].clone() };
+    let frame = Frame::linear(Fourcc::XR24, px(1, 1), Plane { offset: 0, pitch: 4 });
+    let agreement = Agreement { heap: heap.heap.clone(), frame, bytes: 8192 };
+    let needs = |memory| party("p", Constraints { memory, ..linear(&[Fourcc::XR24]) });
+    let contiguous = needs(MemoryNeeds { contiguous: true, ..MemoryNeeds::ANY });
+    assert_eq!(suits(&agreement, &heap, &contiguous), Ok(()));
+    let one_segment = needs(MemoryNeeds { segments: Some(1), ..MemoryNeeds::ANY });
+    let why = suits(&agreement, &heap, &one_segment).expect_err("two pages, one segment");
+    assert!(why.contains("which is 2 segments"), "{why}");
 }
