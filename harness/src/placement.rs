@@ -3,7 +3,7 @@
 //! [`Placement`] is what was seen of one buffer in the hands of one device; [`check()`](check::check) holds it against that
 //! device's constraints. Both are pure. An [`Observer`] does the looking, and keeps looking over many cases: what the kernel
 //! traces of each dma-buf ([`trace`], [`parse`], [`history`]), its list of them ([`bufinfo`]), and the pages of our own
-//! memory files ([`pagemap`]). A [`probe`] is somebody who takes any buffer, so that there is something to see.
+//! memory files ([`pagemap`]). How far a device [reaches](reach) is told apart from any buffer. A [`probe`] is somebody who takes any buffer, so that there is something to see.
 //!
 //! Nothing here takes the word of the code under test. What can't be seen is [`NotObservable`], with the reason, and that is
 //! never a pass.
@@ -25,6 +25,7 @@ mod observer;
 pub mod pagemap;
 pub mod parse;
 pub mod probe;
+pub mod reach;
 pub mod trace;
 
 pub use check::{Checked, Unchecked, Violation, check, violations};

@@ -87,6 +87,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     for (name, demand) in DEMANDS {
         cases.add(format!("sharing::a_peer_that_demands_too_much_is_refused::{name}"), move |cx| demands(cx, demand));
     }
+    cases.add("sharing::peers_together_demand_no_more_than_one_may", together);
     for (name, wordy) in WORDY {
         cases.add(format!("sharing::a_peer_of_many_words_harms_only_itself::{name}"), move |cx| talks(cx, wordy));
     }
@@ -163,6 +164,26 @@ fn demands(cx: &mut Cx, demand: Demand) -> Outcome {
     cx.claim("the size of the buffer", size < LARGE, || {
         Finding::new(format!("a peer had the owner allocate {size} B for a frame of 130000 B"))
     });
+    cx.agree()
+}
+
+/// Two peers, each with as much as one may have: long rows, and many of them.
+fn together(cx: &mut Cx) -> Outcome {
+    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
+    let (_one, long) = serve(&buffer, "a peer", Limits::default())?;
+    let (_other, many) = serve(&buffer, "its friend", Limits::default())?;
+    let any = Constraints::cpu(&[FOURCC]);
+    let of_long = constrained("long", Constraints { pitch: Bytes { min: 32_768, ..Bytes::ANY }, ..any.clone() });
+    let of_many = constrained("many", Constraints { rows_behind: 4000, ..any });
+    let first = long.attach(&of_long)?;
+    let said = told(many.attach(&of_many));
+    let words = ["its friend", "its constraints and those of 1 more make", "would be valid"];
+    says(cx, "the refusal", &said, &words);
+    cx.equals("parties", 1, buffer.parties().len());
+    // Alone it may have it.
+    long.detach(first)?;
+    many.attach(&of_many)?;
+    cx.equals("parties once the first had left", 1, buffer.parties().len());
     cx.agree()
 }
 

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Cx;
@@ -20,7 +21,7 @@ use crate::frame::{Frame, Plane, Size, px};
 use crate::gles::Gles;
 use crate::kms::{Layer, Shown};
 use crate::observed::NotObservable;
-use crate::placement::{self, Checked, check};
+use crate::placement::{self, Checked, check, reach};
 use crate::share::agreement::{Agreement, Wish};
 use crate::share::buffer::{Attachment, Buffer, Mapping};
 use crate::share::constraints::{Constraints, Party};
@@ -109,7 +110,7 @@ impl Cx {
             heap: heap.clone(),
             cost: 0,
             contiguous: false,
-            address_bits: 64,
+            address_bits: reach::of_memory(Path::new("/proc")),
             granule: 1,
             largest: shared.dmabuf.size,
             // Whether it can be mapped is for the exporter to say when somebody does.
@@ -289,12 +290,13 @@ impl Cx {
         }
         self.probe(buffer.heaps());
         let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
-        let constraints = match (guest, gpu) {
+        let mut constraints = match (guest, gpu) {
             (Guest::Gles(gles), _) => gles.constraints(fourccs)?,
             (Guest::Video(video), _) => Queue::open(video, Direction::Output)?.constraints(fourccs, *size)?,
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,
             (_, None) => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
         };
+        constraints.memory.address_bits = device.address_bits();
         let frames = fourccs.iter().map(|fourcc| format!("{fourcc} {size}")).collect();
         self.case.told.push(Told { device: name.clone(), frames, constraints: constraints.clone() });
         self.told.insert(key, constraints.clone());

@@ -29,7 +29,7 @@ use super::bufinfo::Bufinfo;
 use super::history::History;
 use super::parse::{Event, Line};
 use super::trace::Trace;
-use super::{Placement, Segments, pagemap};
+use super::{Placement, Segments, pagemap, reach};
 use crate::dmabuf::SharedFrame;
 use crate::error::Result;
 use crate::observed::{NotObservable, Observed};
@@ -80,6 +80,11 @@ impl Device {
         let why =
             format!("{name} is no device of the kernel: it maps buffers as a process does, and takes no scatter list");
         Self { name, kernel: Err(NotObservable(why)) }
+    }
+
+    /// How many low bits of a physical address it drives; 64 if it reaches everything, or the kernel does not tell.
+    pub fn address_bits(&self) -> u32 {
+        self.kernel.as_ref().map_or(64, |kernel| reach::of_device(Path::new("/sys"), kernel))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::agreement::{Agreement, Wish, agree, suits};
 use super::constraints::{Constraints, Party};
 use super::copy;
-use super::core::{Access, AttachmentId, Backing, Core, Granted, Moved};
+use super::core::{Access, AttachmentId, Backing, Core, Granted, Judge, Moved};
 use super::cpu::CpuMapping;
 use super::heap::{Heaps, Offer, Storage};
 use super::refused::ShareError;
@@ -66,14 +66,19 @@ impl Buffer {
         Ok(Attachment { buffer: self.clone(), id, name })
     }
 
-    /// [`Self::attach_within`] of a party that is not trusted: without storage it is refused, too, if nothing could suit it
-    /// and everybody present.
+    /// [`Self::attach_within`] of a party that is not trusted: it is refused, too, if `judge` objects to it and the others
+    /// that are not; or, without storage, if nothing could suit it and everybody present.
     ///
     /// # Errors
     /// See [`Core::attach_checked`].
-    pub fn attach_checked(&self, party: Party, patience: Duration) -> Result<Attachment, ShareError> {
+    pub fn attach_checked(
+        &self,
+        party: Party,
+        patience: Duration,
+        judge: &Judge<'_>,
+    ) -> Result<Attachment, ShareError> {
         let name = party.name.clone();
-        let id = self.core.attach_checked(party, patience)?;
+        let id = self.core.attach_checked(party, patience, judge)?;
         Ok(Attachment { buffer: self.clone(), id, name })
     }
 

@@ -102,6 +102,10 @@ impl Moved {
     }
 }
 
+/// Who says whether parties that are not trusted ask for no more, all together, than others can bear; `Err` says why not.
+/// Quick, since it is asked under the lock.
+pub type Judge<'j> = dyn Fn(&[Party]) -> Result<(), String> + 'j;
+
 /// A buffer's state machine.
 pub struct Core<B: Backing> {
     backing: B,
@@ -124,6 +128,7 @@ struct State<S> {
 
 struct Member {
     party: Party,
+    trusted: bool,
     /// It leaves with its last mapping.
     leaving: bool,
 }
@@ -142,9 +147,9 @@ impl<S> State<S> {
         self.next
     }
 
-    fn join(&mut self, party: Party) -> AttachmentId {
+    fn join(&mut self, party: Party, trusted: bool) -> AttachmentId {
         let id = AttachmentId(self.number());
-        self.members.insert(id, Member { party, leaving: false });
+        self.members.insert(id, Member { party, trusted, leaving: false });
         id
     }
 
@@ -158,6 +163,12 @@ impl<S> State<S> {
     fn parties(&self, newcomer: Option<&Party>) -> Vec<Party> {
         let members = self.members.values().filter(|member| !member.leaving).map(|member| &member.party);
         members.chain(newcomer).cloned().collect()
+    }
+
+    /// Those of [`Self::parties`] who are not trusted, the newcomer last.
+    fn strangers(&self, newcomer: &Party) -> Vec<Party> {
+        let members = self.members.values().filter(|member| !member.leaving && !member.trusted);
+        members.map(|member| &member.party).chain([newcomer]).cloned().collect()
     }
 
     fn is_mapped(&self, id: AttachmentId) -> bool {
@@ -223,29 +234,38 @@ impl<B: Backing> Core<B> {
     /// The constraints contradict themselves; nothing suits everybody; or storage can't move: outstanding mappings do not
     /// end within `patience`, or the new storage can't be had. Nothing has changed then.
     pub fn attach(&self, party: Party, patience: Duration) -> Result<AttachmentId, ShareError> {
-        self.admit(party, patience, false)
+        self.admit(party, patience, None)
     }
 
-    /// [`Self::attach`] of a party that is not trusted. Where there is no storage yet, it is refused if nothing could suit it
-    /// and everybody present: attached, it would be in the way of every map.
+    /// [`Self::attach`] of a party that is not trusted. `judge` is asked whether it, the last one, goes with all the others
+    /// that are not. Where there is no storage yet, it is refused if nothing could suit it and everybody present: attached,
+    /// it would be in the way of every map.
     ///
     /// # Errors
-    /// As [`Self::attach`].
-    pub fn attach_checked(&self, party: Party, patience: Duration) -> Result<AttachmentId, ShareError> {
-        self.admit(party, patience, true)
+    /// As [`Self::attach`], and what `judge` says.
+    pub fn attach_checked(
+        &self,
+        party: Party,
+        patience: Duration,
+        judge: &Judge<'_>,
+    ) -> Result<AttachmentId, ShareError> {
+        self.admit(party, patience, Some(judge))
     }
 
-    fn admit(&self, party: Party, patience: Duration, checked: bool) -> Result<AttachmentId, ShareError> {
+    fn admit(&self, party: Party, patience: Duration, judge: Option<&Judge<'_>>) -> Result<AttachmentId, ShareError> {
         party.constraints.check().map_err(|why| ShareError::Invalid { who: party.name.clone(), why })?;
         let deadline = after(Instant::now(), patience);
         let (state, _) = self.settled(deadline)?;
-        if checked && state.storage.is_none() {
-            // Under the lock, so that nobody who collides comes in between.
-            self.backing.check(&state.parties(Some(&party)), None)?;
+        // Under the lock, so that nobody who collides comes in between.
+        if let Some(judge) = judge {
+            judge(&state.strangers(&party)).map_err(|why| ShareError::Unbearable { who: party.name.clone(), why })?;
+            if state.storage.is_none() {
+                self.backing.check(&state.parties(Some(&party)), None)?;
+            }
         }
         let moves = state.storage.as_ref().is_some_and(|storage| self.backing.suits(storage, &party).is_err());
         let (_retired, mut state) = if moves { self.change(state, Some(&party), deadline)? } else { (None, state) };
-        Ok(state.join(party))
+        Ok(state.join(party, judge.is_none()))
     }
 
     /// States the constraints of a party anew. The storage as it is must suit them, and the party must hold a mapping, so

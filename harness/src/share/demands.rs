@@ -1,4 +1,4 @@
-//! May a party of another process take part, as far as it alone can be judged by what it says?
+//! May a party of another process take part, as far as it and others like it can be judged by what they say?
 //!
 //! What it says ends up in what others get: its constraints in the size of the buffer, its words in the texts of refusals.
 //! Pure; whether it goes together with everybody else is for [`super::agreement`] to say.
@@ -18,23 +18,42 @@ const HEAPS_MAX: usize = 32;
 /// pitches and sizes up, and the smaller the frame the more that is.
 const TIMES: u128 = 4;
 
-/// Whether `party` asks for no more of a buffer for `wish` than four times the bytes of its frame and `excess` bytes, and in
-/// no more words than others can bear.
+/// Whether `party` says what it says in no more words than others can bear.
 ///
 /// # Errors
-/// What it asks for, and what would be valid.
-pub(super) fn bearable(party: &Party, wish: &Wish, excess: u64) -> Result<(), String> {
+/// What it says, and what would be valid.
+pub(super) fn speakable(party: &Party) -> Result<(), String> {
     nameable("the name of a party", &party.name)?;
     let heaps = party.constraints.memory.heaps.iter().flatten();
     if heaps.clone().count() > HEAPS_MAX {
         return Err(format!("{} heaps are named; at most {HEAPS_MAX} would be valid", heaps.count()));
     }
-    for heap in heaps {
-        nameable("the name of a heap", heap)?;
+    heaps.into_iter().try_for_each(|heap| nameable("the name of a heap", heap))
+}
+
+/// Whether the last of `parties`, alone and with the others, asks for no more of a buffer for `wish` than four times the
+/// bytes of its frame and `excess` bytes.
+///
+/// # Errors
+/// What it asks for, and what would be valid.
+pub(super) fn bearable(parties: &[Party], wish: &Wish, excess: u64) -> Result<(), String> {
+    // Which memory it lies in changes nothing of its size; what a heap's granule adds is not the parties' doing.
+    let anywhere = |party: &Party| Party {
+        name: party.name.clone(),
+        constraints: Constraints { memory: MemoryNeeds::ANY, ..party.constraints.clone() },
+    };
+    let parties: Vec<Party> = parties.iter().map(anywhere).collect();
+    let [others @ .., newcomer] = &parties[..] else { return Ok(()) };
+    within(std::slice::from_ref(newcomer), wish, excess).map_err(|what| format!("its constraints make {what}"))?;
+    if others.is_empty() {
+        return Ok(());
     }
-    // Which memory it lies in changes nothing of its size; what a heap's granule adds is not the party's doing.
-    let constraints = Constraints { memory: MemoryNeeds::ANY, ..party.constraints.clone() };
-    let alone = Party { name: party.name.clone(), constraints };
+    let whose = format!("its constraints and those of {} more", others.len());
+    within(&parties, wish, excess).map_err(|what| format!("{whose} make {what}"))
+}
+
+/// Whether a buffer for `wish` that suits `parties` stays within what can be borne.
+fn within(parties: &[Party], wish: &Wish, excess: u64) -> Result<(), String> {
     let anywhere = Offer {
         heap: "any".to_owned(),
         cost: 0,
@@ -47,15 +66,15 @@ pub(super) fn bearable(party: &Party, wish: &Wish, excess: u64) -> Result<(), St
     for &fourcc in &wish.fourccs {
         let one = Wish { fourccs: vec![fourcc], size: wish.size };
         let Some(shapes) = fourcc.planes() else { continue };
-        // A format that it does not take can't be chosen.
-        let Ok(agreed) = agree(&one, std::slice::from_ref(&alone), std::slice::from_ref(&anywhere)) else { continue };
+        // A format that they do not take can't be chosen.
+        let Ok(agreed) = agree(&one, parties, std::slice::from_ref(&anywhere)) else { continue };
         let plane =
             |shape: &PlaneShape| u128::from(shape.row(one.size.width)) * u128::from(shape.rows(one.size.height));
         let packed: u128 = shapes.iter().map(plane).sum();
         let most = packed * TIMES + u128::from(excess);
         if let Some(agreement) = agreed.iter().find(|agreement| u128::from(agreement.bytes) > most) {
             return Err(format!(
-                "its constraints make {} B of {fourcc} {}, whose pixels are {packed} B; at most {most} B would be valid",
+                "{} B of {fourcc} {}, whose pixels are {packed} B; at most {most} B would be valid",
                 agreement.bytes, one.size
             ));
         }
@@ -86,8 +105,12 @@ mod tests {
     fn said(change: impl FnOnce(&mut Party)) -> Result<(), String> {
         let mut party = Party { name: "peer".to_owned(), constraints: Constraints::cpu(&[Fourcc::XR24]) };
         change(&mut party);
-        let wish = Wish { fourccs: vec![Fourcc::AR24, Fourcc::XR24], size: px(250, 130) };
-        bearable(&party, &wish, EXCESS)
+        speakable(&party)?;
+        bearable(&[party], &wish(), EXCESS)
+    }
+
+    fn wish() -> Wish {
+        Wish { fourccs: vec![Fourcc::AR24, Fourcc::XR24], size: px(250, 130) }
     }
 
     #[test]
@@ -118,6 +141,24 @@ mod tests {
             let error = said(|party| large(&mut party.constraints)).unwrap_err();
             assert!(error.contains("B of XR24 250x130 px") && error.contains(&valid), "{error}");
         }
+    }
+
+    /// Each alone is within the limit: rows are made four times as long by one, and four times as many by the other.
+    #[test]
+    fn parties_together_can_not_ask_for_more_than_each_alone() {
+        let party = |change: fn(&mut Constraints)| {
+            let mut constraints = Constraints::cpu(&[Fourcc::XR24]);
+            change(&mut constraints);
+            Party { name: "peer".to_owned(), constraints }
+        };
+        let (long, many) = (party(|of| of.pitch.min = 4000), party(|of| of.rows_behind = 3 * 130));
+        bearable(std::slice::from_ref(&long), &wish(), 0).unwrap();
+        bearable(std::slice::from_ref(&many), &wish(), 0).unwrap();
+        let error = bearable(&[long.clone(), many], &wish(), 0).unwrap_err();
+        let text = "its constraints and those of 1 more make 2080000 B of XR24 250x130 px, whose pixels are 130000 B; at most 520000 B";
+        assert!(error.contains(text), "{error}");
+        bearable(&[long.clone(), long], &wish(), 0).unwrap();
+        bearable(&[], &wish(), 0).unwrap();
     }
 
     #[test]

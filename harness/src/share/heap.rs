@@ -28,7 +28,8 @@ pub struct Offer {
     pub cost: u32,
     /// Whether its memory is one run of addresses, whatever its size.
     pub contiguous: bool,
-    /// How many low bits an address of its memory has at most; 64 promises nothing.
+    /// How many low bits an address of its memory has at most; 64 promises nothing. What a card has beside the machine's memory
+    /// its driver lets others map where they reach it, or not at all: that is for each mapping to show.
     pub address_bits: u32,
     /// Memory comes in runs of at least so many bytes; sizes are rounded up to a multiple.
     pub granule: u64,

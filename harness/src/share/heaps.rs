@@ -18,6 +18,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::agreement::Agreement;
@@ -27,6 +28,7 @@ use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, px};
+use crate::placement::reach;
 use crate::vk::Gpu;
 
 mod dma_heap;
@@ -198,8 +200,7 @@ impl<S: Source> Bytes<S> {
             heap: name,
             cost: kind.cost() + if contiguous { CONTIGUOUS } else { 0 },
             contiguous,
-            // No interface tells where memory may lie at most.
-            address_bits: 64,
+            address_bits: reach::of_memory(Path::new("/proc")),
             granule: page,
             largest: largest - largest % page,
             cpu: false,

@@ -30,6 +30,14 @@ pub enum ShareError {
         /// The constraint that it breaks.
         why: String,
     },
+    /// A party that is not trusted asks for more than others can bear.
+    #[error("{who} asks for too much: {why}")]
+    Unbearable {
+        /// The party.
+        who: String,
+        /// What it asks for, and what would be valid.
+        why: String,
+    },
     /// Storage can't move, since it is mapped.
     #[error("busy: {0}")]
     Busy(Busy),

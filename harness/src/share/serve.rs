@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::buffer::{Attachment, Buffer, Mapping};
 use super::constraints::Party;
 use super::core::Access;
-use super::demands::bearable;
+use super::demands::{bearable, speakable};
 use super::message::{Answer, Request};
 use crate::channel::{Channel, Received, brief};
 use crate::error::{Cause, Error, Result};
@@ -39,7 +39,8 @@ pub struct Limits {
     pub refusals: usize,
     /// The longest that a mapping may be held; a peer that holds one for longer is cut off.
     pub hold: Duration,
-    /// How many bytes its constraints may make the buffer larger than four times the bytes of its pixels.
+    /// How many bytes its constraints, alone or with those of other peers, may make the buffer larger than four times the
+    /// bytes of its pixels.
     pub excess: u64,
     /// How long one of its requests may wait for others.
     pub patience: Duration,
@@ -241,8 +242,9 @@ impl Session {
                 if self.attachments.len() >= self.limits.attachments {
                     return Err(format!("{} attachments at a time are the most", self.limits.attachments));
                 }
-                bearable(&party, self.buffer.wish(), self.limits.excess)?;
-                let attached = self.buffer.attach_checked(self.named(party), self.patience());
+                speakable(&party)?;
+                let judge = |parties: &[Party]| bearable(parties, self.buffer.wish(), self.limits.excess);
+                let attached = self.buffer.attach_checked(self.named(party), self.patience(), &judge);
                 let attached = attached.map_err(|error| error.to_string())?;
                 let attachment = self.number();
                 self.attachments.insert(attachment, attached);
