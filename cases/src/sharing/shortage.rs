@@ -2,12 +2,13 @@
 //! nothing, leaves nothing behind, and can be done afterwards.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use handover::channel::Channel;
 use handover::faults::{Faults, Thread};
 use handover::prelude::*;
-use handover::share::heap::Heaps;
+use handover::share::heap::{Heap, Heaps};
 use handover::share::refused::ShareError;
 use handover::share::remote::RemoteBuffer;
 use handover::share::serve::{Limits, Service};
@@ -23,7 +24,7 @@ const MOST: u32 = 3000;
 /// Within this time everything is gone that the kernel frees by and by.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// The heaps; memory of a GPU comes from a driver in this process, whose own memory can't be told from the buffer's.
+/// The heaps that have no driver in this process; those of GPUs are walked one by one.
 const MEMORIES: [Memory; 6] = [UDMABUF, SYSTEM, Of(Kind::Dumb), Of(Kind::Gbm), Of(Kind::Expbuf), Contiguous];
 
 /// What is said, by whom, where it is not `ENOMEM`.
@@ -34,6 +35,9 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("starting a thread", "EAGAIN"),
     // Whoever serves us may lack the memory for its last words.
     ("asking", "closed the connection"),
+    // What Vulkan has for `ENOMEM`, and no more is said.
+    ("vkAllocateMemory", "VK_ERROR_OUT_OF_DEVICE_MEMORY"),
+    ("vkAllocateMemory", "VK_ERROR_OUT_OF_HOST_MEMORY"),
     // libgbm documents no errno.
     ("gbm_bo_create", ""),
     // Findings; they have cases of their own.
@@ -58,6 +62,11 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         if memory == Contiguous {
             known(case, "cases/findings/expbuf-warning.md", "vb2_dc_get_dmabuf");
         }
+    }
+    for gpu in [GpuA, GpuB] {
+        let name = format!("sharing::survives_a_lack_of_memory::allocating_from::{gpu}");
+        let case = cases.add(name, move |cx| allocates_of_gpu(cx, gpu)).from(gpu).needs(Need::FailingAllocations);
+        case.known("Mesa 25.0", "cases/findings/lavapipe-out-of-files.md", "open files after allocation");
     }
     for (memory, finding, call) in [
         (UDMABUF, "cases/findings/shmem-enospc.md", "memfd_create"),
@@ -148,14 +157,28 @@ fn allocates(cx: &mut Cx, memory: Memory, other_words: &[(&str, &str)]) -> Outco
         heaps.truncate(1);
     }
     for heap in heaps {
-        let name = heap.offer().heap.clone();
-        let step = || {
-            let buffer = Buffer::export(small(), Heaps::new([heap.clone()]));
-            let attachment = buffer.attach(easy("a device"))?;
-            attachment.map(Access::Write).map(drop)
-        };
-        walk(cx, &name, other_words, || Ok(Thread::current()), step, |_| Ok(()))?;
+        allocates_from(cx, &heap, other_words)?;
     }
+    cx.agree()
+}
+
+fn allocates_from(cx: &mut Cx, heap: &Arc<dyn Heap>, other_words: &[(&str, &str)]) -> Outcome {
+    let name = heap.offer().heap.clone();
+    let step = || {
+        let buffer = Buffer::export(small(), Heaps::new([heap.clone()]));
+        let attachment = buffer.attach(easy("a device"))?;
+        attachment.map(Access::Write).map(drop)
+    };
+    walk(cx, &name, other_words, || Ok(Thread::current()), step, |_| Ok(()))
+}
+
+/// The memory of one GPU, whose driver is in this process and lacks memory, too.
+fn allocates_of_gpu(cx: &mut Cx, gpu: Role) -> Outcome {
+    let own = format!("{gpu} memory");
+    let mut heaps = all_heaps(cx, Of(Kind::Vulkan))?;
+    heaps.retain(|heap| heap.offer().heap == own);
+    let [heap] = &heaps[..] else { return Err(Trouble::Skip(format!("{gpu} exports no memory as dma-buf"))) };
+    allocates_from(cx, heap, OTHER_WORDS)?;
     cx.agree()
 }
 
