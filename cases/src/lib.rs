@@ -13,12 +13,15 @@ mod heaps;
 mod kernel;
 mod matrix;
 mod pipe;
+mod planes;
 mod pool;
+mod prime;
 mod queries;
 mod render;
 mod scanout;
 mod screen;
 mod sharing;
+mod video;
 mod vulkan;
 mod writeback;
 
@@ -27,12 +30,15 @@ pub fn register(cases: &mut Cases<Cx>) {
     // First, since everything that looks at the screen stands on it, and it needs no GPU to start.
     screen::register(cases);
     scanout::register(cases);
+    planes::register(cases);
     vulkan::register(cases);
     matrix::register(cases);
     bounds::register(cases);
     queries::register(cases);
     gles::register(cases);
     heaps::register(cases);
+    prime::register(cases);
+    video::register(cases);
     kernel::register(cases);
     render::register(cases);
     writeback::register(cases);

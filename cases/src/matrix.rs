@@ -37,18 +37,18 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for (claim, strength, body) in CLAIMS {
         for from in exporters() {
             for to in importers() {
-                if claim == "comes_back" && !to.draws() {
-                    continue;
-                }
-                for parcel in parcels(from, to, asked.unwrap_or(strength)) {
+                let strength = asked.unwrap_or(strength.min(from.strength()).min(to.strength()));
+                let comes_back = claim == "comes_back";
+                for parcel in parcels(from, to, strength, |parcel| !comes_back || to.draws(parcel)) {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
-                    if to.role() == Screen && parcel.start == Start::Behind {
-                        case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
+                    if parcel.start == Start::Behind && [Screen, ScreenB, Overlay, Cursor].contains(&to.role()) {
+                        case.known("vkms", "cases/findings/vkms-offset-twice.md", "(writeback) does not see");
                     }
                     // A card lays rows without padding, whatever their length.
-                    let tight = parcel.rows == Rows::Agreed && [Screen, Vgem].contains(&from.role());
-                    if claim == "comes_back" && to.role() != Cpu && tight && !parcel.row().is_multiple_of(16) {
+                    let tight = parcel.rows == Rows::Agreed && [Screen, ScreenB, Vgem].contains(&from.role());
+                    let draws_itself = [GpuA, GpuB, Gles].contains(&to.role());
+                    if comes_back && draws_itself && tight && !parcel.row().is_multiple_of(16) {
                         case.known("llvmpipe", "cases/findings/llvmpipe-unaligned-pitch.md", "SIGSEGV");
                     }
                 }
@@ -57,15 +57,23 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
 }
 
-/// What crosses from `from` to `to`.
-fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<Parcel> {
+/// What crosses from `from` to `to`, of what is `wanted`.
+fn parcels(
+    from: &dyn Exporter,
+    to: &dyn Importer,
+    strength: usize,
+    wanted: impl Fn(&Parcel) -> bool,
+) -> Vec<Parcel> {
     let parcel = |row: &[usize]| Parcel {
         fourcc: FOURCCS[row[0]],
         size: SIZES[row[1]],
         rows: ROWS[row[2]],
         start: STARTS[row[3]],
     };
-    let possible = |row: &[usize]| from.can(&parcel(row)) && to.can(&parcel(row));
+    let possible = |row: &[usize]| {
+        let parcel = parcel(row);
+        from.can(&parcel) && to.can(&parcel) && wanted(&parcel)
+    };
     let levels = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
     covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
 }

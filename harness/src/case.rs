@@ -24,14 +24,24 @@ pub enum Role {
     GpuB,
     /// OpenGL ES through EGL.
     Gles,
-    /// A KMS card with its planes and its writeback or CRC.
+    /// A KMS card with its lowest plane and its writeback or CRC.
     Screen,
+    /// Another card than the screen's, with its own planes.
+    ScreenB,
+    /// A plane of the screen that lies over the lowest one.
+    Overlay,
+    /// The plane of the screen that is meant for the pointer.
+    Cursor,
     /// A video device that shows what it is given, in memory that may be scattered.
     Video,
     /// A video device that shows what it is given, and needs contiguous memory.
     DmaVideo,
+    /// A video device that shows what it is given, and takes a buffer for each memory plane, with an offset.
+    PlanarVideo,
     /// A video device that makes another frame of each that it is given.
     Converter,
+    /// A video device that makes streams of frames, and frames of streams.
+    Codec,
     /// A DRM device without hardware: vgem.
     Vgem,
     /// A DRM device through libgbm.
@@ -46,14 +56,19 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order in which reports name them.
-    pub const ALL: [Role; 12] = [
+    pub const ALL: [Role; 17] = [
         Role::GpuA,
         Role::GpuB,
         Role::Gles,
         Role::Screen,
+        Role::ScreenB,
+        Role::Overlay,
+        Role::Cursor,
         Role::Video,
         Role::DmaVideo,
+        Role::PlanarVideo,
         Role::Converter,
+        Role::Codec,
         Role::Vgem,
         Role::Gbm,
         Role::Udmabuf,
@@ -68,9 +83,14 @@ impl Role {
             Role::GpuB => "gpu_b",
             Role::Gles => "gles",
             Role::Screen => "screen",
+            Role::ScreenB => "screen_b",
+            Role::Overlay => "overlay",
+            Role::Cursor => "cursor",
             Role::Video => "video",
             Role::DmaVideo => "dma_video",
+            Role::PlanarVideo => "planar_video",
             Role::Converter => "converter",
+            Role::Codec => "codec",
             Role::Vgem => "vgem",
             Role::Gbm => "gbm",
             Role::Udmabuf => "udmabuf",

@@ -14,6 +14,10 @@ use crate::format::{Channel, Component, Fourcc, Numeric, PixelLayout};
 use crate::frame::Size;
 use crate::picture::Picture;
 
+mod below;
+
+pub use below::below;
+
 /// A rectangle of a picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Rect {

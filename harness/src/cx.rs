@@ -18,12 +18,12 @@ use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::format::Fourcc;
+use crate::format::{Fourcc, Modifier};
 use crate::frame::Size;
 use crate::gles::Gles;
 use crate::golden::{self, Blessing, Goldens, Origin};
 use crate::guess::{Known, Suspects, guess};
-use crate::kms::{DumbBuffers, Screen};
+use crate::kms::{Answer, DumbBuffers, Prime, Screen};
 use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::peer::Peer;
@@ -37,7 +37,7 @@ use crate::share::constraints::Constraints;
 use crate::share::core::Access;
 use crate::share::heap::{Heap, Heaps, Storage};
 use crate::share::heaps::Kind;
-use crate::v4l2::{Converter, Loopback};
+use crate::v4l2::{Codec, Converter, Loopback};
 use crate::vk::{Gpu, Image, ImportRequest, Span, Validation};
 use agreed::Agreed;
 
@@ -73,8 +73,8 @@ pub struct Cx {
     told: BTreeMap<String, Constraints>,
     /// A small buffer of each heap that was asked about, by the heap's name.
     probes: BTreeMap<String, Storage>,
-    /// What the screen shows, for as long as it does.
-    on_screen: Vec<Mapping>,
+    /// What each screen shows, for as long as it does.
+    on_screen: BTreeMap<Role, Vec<Mapping>>,
     case: Running,
 }
 
@@ -134,7 +134,7 @@ impl Cx {
         Ok(self.devices.gles()?)
     }
 
-    /// The video device that shows what it is given, and plays `role`: `video`, or `dma_video`.
+    /// The video device that shows what it is given, and plays `role`: `video`, `dma_video` or `planar_video`.
     ///
     /// # Errors
     /// As [`Self::gpu`].
@@ -150,12 +150,54 @@ impl Cx {
         Ok(self.devices.converter()?)
     }
 
+    /// The video device that makes streams of frames, and frames of streams.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn codec(&mut self) -> Result<Codec, Trouble> {
+        Ok(self.devices.codec()?)
+    }
+
     /// The dumb buffers of vgem.
     ///
     /// # Errors
     /// As [`Self::gpu`].
     pub(crate) fn vgem(&mut self) -> Result<&mut DumbBuffers, Trouble> {
         Ok(self.devices.vgem()?)
+    }
+
+    /// The card that plays `role`, `vgem` or a screen, as one that takes buffers.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn prime(&mut self, role: Role) -> Result<Prime, Trouble> {
+        Ok(self.devices.prime(role, 0)?)
+    }
+
+    /// The card of [`Self::prime`], opened once more.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn second_prime(&mut self, role: Role) -> Result<Prime, Trouble> {
+        Ok(self.devices.prime(role, 1)?)
+    }
+
+    /// What the plane that plays `role` has against a plain frame; `None` if nothing.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`]; or the card makes no such frame.
+    pub(crate) fn refusal_of(
+        &mut self,
+        role: Role,
+        fourcc: Fourcc,
+        size: Size,
+    ) -> Result<Option<String>, Trouble> {
+        let screen = self.screen_of(role)?;
+        let plain = screen.plain(fourcc, Modifier::LINEAR, size)?;
+        Ok(match screen.answer(Devices::plane_of(role), &plain)? {
+            Answer::Taken => None,
+            Answer::NoFramebuffer(why) | Answer::NotOnPlane(why) => Some(why.to_string()),
+        })
     }
 
     /// What this machine lacks of `need`; `None` if nothing.
@@ -179,7 +221,15 @@ impl Cx {
     /// # Errors
     /// As [`Self::gpu`].
     pub fn screen(&mut self) -> Result<&mut Screen, Trouble> {
-        Ok(self.devices.screen()?)
+        self.screen_of(Role::Screen)
+    }
+
+    /// The screen that plays `role`, or whose plane does.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn screen_of(&mut self, role: Role) -> Result<&mut Screen, Trouble> {
+        Ok(self.devices.screen(role)?)
     }
 
     /// Every heap of `kind`.

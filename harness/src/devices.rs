@@ -10,14 +10,14 @@ use crate::error::{Cause, Error, Result};
 use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::gles::Gles;
-use crate::kms::{DumbBuffers, Screen};
+use crate::kms::{DumbBuffers, PlaneKind, Prime, Screen, SecondCard};
 use crate::observed::Observed;
 use crate::peer::Peer;
 use crate::placement::Observer;
 use crate::placement::probe::Importer;
 use crate::share::heap::Heap;
 use crate::share::heaps::{Found, Kind};
-use crate::v4l2::{Converter, Loopback};
+use crate::v4l2::{Codec, Converter, Loopback};
 use crate::vk::{self, Gpu, Message, Severity, Validation};
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
@@ -26,6 +26,8 @@ pub const GPU_A: &str = "HANDOVER_GPU_A";
 pub const GPU_B: &str = "HANDOVER_GPU_B";
 /// Environment variable that chooses the screen: a kernel driver's name, or a device node.
 pub const SCREEN: &str = "HANDOVER_SCREEN";
+/// Environment variable that chooses the second screen, as [`SCREEN`]; without it, one is made.
+pub const SCREEN_B: &str = "HANDOVER_SCREEN_B";
 
 /// A device that may have been tried.
 #[derive(Debug, Default)]
@@ -87,9 +89,14 @@ pub struct Devices {
     peers: BTreeMap<Role, Slot<Peer>>,
     gles: Slot<Gles>,
     vgem: Slot<DumbBuffers>,
-    screen: Slot<Screen>,
+    /// Cards that take buffers, as two files of each.
+    primes: BTreeMap<(Role, usize), Slot<Prime>>,
+    screens: BTreeMap<Role, Slot<Screen>>,
+    // Below the screens, so that nobody has it open when it goes.
+    second_card: Slot<SecondCard>,
     video_loops: BTreeMap<Role, Slot<Loopback>>,
     converter: Slot<Converter>,
+    codec: Slot<Codec>,
     heaps: Found,
     observer: Option<Observer>,
     importers: Option<Observed<Vec<Arc<Importer>>>>,
@@ -120,12 +127,29 @@ impl Devices {
         self.peers.entry(role).or_default().get(|| Peer::start(role))
     }
 
-    /// The screen.
+    /// The screen that plays `role`, or the one whose plane does.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn screen(&mut self) -> Result<&mut Screen, Unplayed> {
-        self.screen.get(|| Screen::open(chosen(SCREEN).as_deref()))
+    pub fn screen(&mut self, role: Role) -> Result<&mut Screen, Unplayed> {
+        let (role, select) = match (role, chosen(SCREEN_B)) {
+            (Role::ScreenB, None) => {
+                let card = self.second_card.get(SecondCard::make)?;
+                (role, Some(card.node().display().to_string()))
+            }
+            (Role::ScreenB, select) => (role, select),
+            _ => (Role::Screen, chosen(SCREEN)),
+        };
+        self.screens.entry(role).or_default().get(|| Screen::open(select.as_deref()))
+    }
+
+    /// The kind of plane that plays `role`: the lowest one is the screen itself.
+    pub fn plane_of(role: Role) -> PlaneKind {
+        match role {
+            Role::Overlay => PlaneKind::Overlay,
+            Role::Cursor => PlaneKind::Cursor,
+            _ => PlaneKind::Primary,
+        }
     }
 
     /// The OpenGL ES device.
@@ -142,10 +166,14 @@ impl Devices {
     /// Why there is none.
     pub fn video_loop(&mut self, role: Role) -> Result<Loopback, Unplayed> {
         let open = || match role {
-            // Of the two that the sandbox has, the second one has videobuf2's contiguous allocator.
+            // Of those that the sandbox has, the second has videobuf2's contiguous allocator, the third the multi-planar API.
             Role::Video => Loopback::of("vivid-000"),
             Role::DmaVideo => Loopback::of("vivid-001"),
-            _ => Err(Error::input("opening a video loop", role.to_string(), "only `video` and `dma_video` are such")),
+            Role::PlanarVideo => Loopback::of("vivid-002"),
+            _ => {
+                let why = "only `video`, `dma_video` and `planar_video` are such";
+                Err(Error::input("opening a video loop", role.to_string(), why))
+            }
         };
         self.video_loops.entry(role).or_default().get(open).cloned()
     }
@@ -158,12 +186,32 @@ impl Devices {
         self.converter.get(Converter::find).cloned()
     }
 
+    /// The video device that makes streams of frames, and frames of streams.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn codec(&mut self) -> Result<Codec, Unplayed> {
+        self.codec.get(Codec::find).cloned()
+    }
+
     /// The dumb buffers of vgem.
     ///
     /// # Errors
     /// Why there are none.
     pub(crate) fn vgem(&mut self) -> Result<&mut DumbBuffers, Unplayed> {
         self.vgem.get(|| DumbBuffers::of_driver("vgem"))
+    }
+
+    /// The card that plays `role`, `vgem` or a screen, as one that takes buffers; file `number` of it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn prime(&mut self, role: Role, number: usize) -> Result<Prime, Unplayed> {
+        let node = match role {
+            Role::Vgem => self.vgem()?.node().to_owned(),
+            _ => self.screen(role)?.identity().node,
+        };
+        self.primes.entry((role, number)).or_default().get(|| Prime::open(&node)).cloned()
     }
 
     /// The heap that plays `role`: its memory stands for the device.
@@ -246,11 +294,14 @@ impl Devices {
                 let identity = gles.identity();
                 (identity.renderer.clone(), format!("{}, EGL {}", identity.version, identity.egl))
             }
-            Role::Screen => {
-                let identity = self.screen().ok()?.identity();
+            Role::Screen | Role::ScreenB | Role::Overlay | Role::Cursor => {
+                let screen = self.screen(role).ok()?;
+                let identity = screen.identity();
+                screen.plane(Self::plane_of(role)).ok()?;
                 (format!("{} {}", identity.driver, identity.connector), format!("Linux {}", identity.kernel))
             }
-            Role::Video | Role::DmaVideo => (self.video_loop(role).ok()?.output().to_string(), linux()),
+            Role::Video | Role::DmaVideo | Role::PlanarVideo => (self.video_loop(role).ok()?.output().to_string(), linux()),
+            Role::Codec => (self.codec().ok()?.encoder().to_string(), linux()),
             Role::Converter => (self.converter().ok()?.device().to_string(), linux()),
             Role::Vgem => (self.vgem().ok()?.driver().to_owned(), linux()),
             Role::Gbm | Role::Udmabuf | Role::DmaHeap => (self.heap(role).ok()?.offer().heap.clone(), linux()),

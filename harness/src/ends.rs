@@ -18,6 +18,7 @@ mod cpu;
 mod gles;
 mod gpu;
 mod memory;
+mod planes;
 mod screen;
 mod video;
 
@@ -121,6 +122,11 @@ pub trait Exporter: Sync {
     /// Whether devices of this kind could hand out `parcel`, as far as their interface goes. Touches no device.
     fn can(&self, parcel: &Parcel) -> bool;
 
+    /// How many things are worth varying together for it, at most: few where another device of the same kind went before.
+    fn strength(&self) -> usize {
+        usize::MAX
+    }
+
     /// What the one of this machine lacks for that, in its driver's words; `None` if nothing.
     ///
     /// # Errors
@@ -160,8 +166,13 @@ pub trait Importer: Sync {
     /// Whether devices of this kind could take `parcel`, as far as their interface goes. Touches no device.
     fn can(&self, parcel: &Parcel) -> bool;
 
-    /// Whether devices of this kind could draw into what they take in. Touches no device.
-    fn draws(&self) -> bool {
+    /// As [`Exporter::strength`].
+    fn strength(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Whether devices of this kind could draw into a frame like `parcel` that they take in. Touches no device.
+    fn draws(&self, _parcel: &Parcel) -> bool {
         false
     }
 
@@ -210,6 +221,7 @@ pub fn exporters() -> Vec<&'static dyn Exporter> {
         &screen::SCREEN,
         &memory::VIDEO,
         &memory::DMA_VIDEO,
+        &screen::SCREEN_B,
         &card::VGEM,
         &memory::GBM,
         &memory::UDMABUF,
@@ -224,8 +236,13 @@ pub fn importers() -> Vec<&'static dyn Importer> {
         &gpu::B,
         &gles::GLES,
         &screen::SCREEN,
+        &screen::SCREEN_B,
+        &planes::OVERLAY,
+        &planes::CURSOR,
+        &card::VGEM,
         &video::SCATTERED,
         &video::CONTIGUOUS,
+        &video::PLANAR,
         &video::CONVERTER,
         &cpu::CPU,
     ]

@@ -19,6 +19,8 @@ use crate::format::Fourcc;
 use crate::frame::{Size, px};
 use crate::observed::{NotObservable, Observed};
 
+mod able;
+mod assign;
 mod card;
 mod commit;
 mod constraints;
@@ -29,7 +31,9 @@ mod formats;
 mod mode;
 mod objects;
 mod prime;
+mod second;
 mod show;
+mod tried;
 mod vkms;
 mod wait;
 mod writeback;
@@ -44,8 +48,10 @@ pub(crate) use dumb::DumbBuffers;
 pub use formats::Offer;
 pub(crate) use formats::{in_formats, writeback_formats};
 pub use objects::{Plane, PlaneKind};
-pub(crate) use prime::Prime;
+pub use prime::{Imported, Prime};
+pub(crate) use second::{SecondCard, is_made_here};
 pub use show::{Layer, Pending, Recoveries, Shown};
+pub use tried::Answer;
 pub use vkms::Race;
 
 /// Which screen answered.
@@ -132,7 +138,7 @@ impl Screen {
         }
     }
 
-    /// The planes that layers go to, the lowest first: layer n goes to plane n.
+    /// The planes that layers go to, the lowest first.
     pub fn planes(&self) -> impl Iterator<Item = &Plane> {
         self.pipe.planes.iter().map(|(plane, _)| plane)
     }

@@ -1,7 +1,8 @@
 //! Everything that a file of cases uses.
 
 pub use crate::case::Role::{
-    self, Converter, Cpu, DmaHeap, DmaVideo, Gbm, Gles, GpuA, GpuB, Screen, Udmabuf, Vgem, Video,
+    self, Codec, Converter, Cpu, Cursor, DmaHeap, DmaVideo, Gbm, Gles, GpuA, GpuB, Overlay, PlanarVideo, Screen, ScreenB,
+    Udmabuf, Vgem, Video,
 };
 pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
 pub use crate::compare::Tolerance;
@@ -12,7 +13,7 @@ pub use crate::error::Result;
 pub use crate::finding::Finding;
 pub use crate::format::{Fourcc, Modifier};
 pub use crate::frame::{Frame, Plane, Size, px};
-pub use crate::kms::Layer;
+pub use crate::kms::{Answer, Layer, PlaneKind};
 pub use crate::pattern::Pattern;
 pub use crate::picture::Picture;
 pub use crate::scene::{self, Scene};

@@ -2,7 +2,8 @@
 //!
 //! [`Device`] is an open node, [`Queue`] one of its queues. A dma-buf that is handed to a queue stays the caller's: the
 //! kernel holds on to it by itself. [`Loopback`] is what vivid offers beyond the interface: what its output takes is what
-//! its capture sees. [`Converter`] is vim2m, which makes another frame of the one that it is given.
+//! its capture sees. [`Converter`] is vim2m, which makes another frame of the one that it is given. [`Codec`] is vicodec, which
+//! makes a stream of bytes of a frame, and a frame of that again.
 //!
 //! What videobuf2, which every driver here uses, makes of a dma-buf was read in its source and seen in the sandbox:
 //!
@@ -23,6 +24,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
 
+mod codec;
 mod constraints;
 mod controls;
 mod converter;
@@ -32,10 +34,11 @@ mod loopback;
 mod queue;
 pub(crate) mod uapi;
 
+pub use codec::{Codec, Given};
 pub use converter::{Converter, ConverterStream};
 pub use format::PixelFormat;
 pub use loopback::{LoopStream, Loopback};
-pub use queue::{Direction, Done, Memory, PlaneFormat, Queue, QueueFormat};
+pub use queue::{Direction, Done, Memory, MemoryPlane, PlaneFormat, Queue, QueueFormat};
 
 /// An open video node.
 #[derive(Debug)]

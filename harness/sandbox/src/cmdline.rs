@@ -12,12 +12,14 @@ const LONGEST: usize = 2048;
 
 /// Module options that every sandbox has; a user's own come later and win.
 ///
-/// Two vivid devices: the first allocates by vmalloc, the second is the stricter device that wants
-/// contiguous memory (dma-contig). Only capture and output nodes, which keeps the boot short.
-const MODULES: [&str; 5] = [
-    "vivid.n_devs=2",
-    "vivid.allocators=0,1",
-    "vivid.node_types=0x101,0x101",
+/// Three vivid devices: the first allocates by vmalloc, the second is the stricter device that wants
+/// contiguous memory (dma-contig), the third has the multi-planar interface. Only capture and output
+/// nodes, which keeps the boot short.
+const MODULES: [&str; 6] = [
+    "vivid.n_devs=3",
+    "vivid.allocators=0,1,0",
+    "vivid.multiplanar=1,1,2",
+    "vivid.node_types=0x101,0x101,0x101",
     "vkms.enable_overlay=1",
     "vkms.enable_writeback=1",
 ];
@@ -155,7 +157,8 @@ mod tests {
         let expected = "root=/dev/root rootfstype=hostfs rootflags=/ ro init=/tmp/c/init \
             mem=4096M seccomp=auto uml_dir=/tmp/c/ stderr=1 loglevel=7 \
             con0=null,fd:9 con1=fd:5,fd:6 con2=null,fd:7 con3=null,fd:8 con=null ssl=null \
-            vivid.n_devs=2 vivid.allocators=0,1 vivid.node_types=0x101,0x101 \
+            vivid.n_devs=3 vivid.allocators=0,1,0 vivid.multiplanar=1,1,2 \
+            vivid.node_types=0x101,0x101,0x101 \
             vkms.enable_overlay=1 vkms.enable_writeback=1 vkms.enable_cursor=1 \
             -- guest-init /tmp/c";
         assert_eq!(line(&["vkms.enable_cursor=1"]).unwrap().join(" "), expected);
@@ -165,7 +168,7 @@ mod tests {
     fn a_users_option_comes_after_the_usual_ones_and_before_the_end() {
         let line = line(&["vivid.n_devs=1"]).unwrap();
         let at = |what: &str| line.iter().position(|argument| argument == what).unwrap();
-        assert!(at("vivid.n_devs=2") < at("vivid.n_devs=1"));
+        assert!(at("vivid.n_devs=3") < at("vivid.n_devs=1"));
         assert!(at("vivid.n_devs=1") < at("--"));
     }
 

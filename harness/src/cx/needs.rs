@@ -4,7 +4,7 @@
 
 use super::Cx;
 use crate::case::{Need, Role};
-use crate::devices::Unplayed;
+use crate::devices::{Devices, Unplayed};
 use crate::error::Result;
 use crate::faults::Faults;
 use crate::format::{Fourcc, Modifier};
@@ -19,9 +19,12 @@ impl Cx {
         let parsed = |format: &str| format.split(' ').next().unwrap_or_default().parse::<Fourcc>();
         Ok(match need {
             Need::Device(role @ (Role::GpuA | Role::GpuB)) => self.devices.gpu(*role).map(|_| None)?,
-            Need::Device(Role::Screen) => self.devices.screen().map(|_| None)?,
+            Need::Device(role @ (Role::Screen | Role::ScreenB | Role::Overlay | Role::Cursor)) => {
+                self.devices.screen(*role)?.plane(Devices::plane_of(*role)).err().map(|why| why.to_string())
+            }
             Need::Device(Role::Gles) => self.devices.gles().map(|_| None)?,
-            Need::Device(role @ (Role::Video | Role::DmaVideo)) => self.devices.video_loop(*role).map(|_| None)?,
+            Need::Device(role @ (Role::Video | Role::DmaVideo | Role::PlanarVideo)) => self.devices.video_loop(*role).map(|_| None)?,
+            Need::Device(Role::Codec) => self.devices.codec().map(|_| None)?,
             Need::Device(Role::Converter) => self.devices.converter().map(|_| None)?,
             Need::Device(Role::Vgem) => self.devices.vgem().map(|_| None)?,
             Need::Device(role @ (Role::Gbm | Role::Udmabuf | Role::DmaHeap)) => self.devices.heap(*role).err(),
@@ -31,10 +34,10 @@ impl Cx {
                 Err(error) => Some(error.to_string()),
             },
             Need::Writeback => {
-                let none = self.devices.screen()?.writeback_formats().is_empty();
+                let none = self.devices.screen(Role::Screen)?.writeback_formats().is_empty();
                 none.then(|| "it has no writeback connector".to_owned())
             }
-            Need::Crc => self.devices.screen()?.crc_missing(),
+            Need::Crc => self.devices.screen(Role::Screen)?.crc_missing(),
             Need::FailingAllocations => Faults::missing(),
         })
     }
@@ -45,10 +48,18 @@ impl Cx {
             Role::GpuA | Role::GpuB => {
                 gpu_lacks(&self.devices.gpu(role)?, fourcc, exports).map_err(Unplayed::Broken)?
             }
-            Role::Screen => {
-                let lowest = self.devices.screen()?.planes().next();
+            Role::Screen | Role::ScreenB => {
+                let lowest = self.devices.screen(role)?.planes().next();
                 let listed = lowest.is_some_and(|plane| plane.lists(fourcc, Modifier::LINEAR));
                 (!listed && !exports).then(|| format!("its lowest plane does not list {fourcc} LINEAR"))
+            }
+            Role::Overlay | Role::Cursor => {
+                let kind = Devices::plane_of(role);
+                match self.devices.screen(role)?.plane(kind) {
+                    Ok(plane) if plane.lists(fourcc, Modifier::LINEAR) => None,
+                    Ok(_) => Some(format!("its {kind} plane does not list {fourcc} LINEAR")),
+                    Err(why) => Some(why.to_string()),
+                }
             }
             Role::Gles => {
                 let listed = exports || self.devices.gles()?.formats().map_err(Unplayed::Broken)?.contains(&fourcc);

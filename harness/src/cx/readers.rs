@@ -3,16 +3,25 @@
 use std::fmt;
 
 use super::{Cx, Guest, Target};
-use crate::case::{Trouble, Witness};
+use crate::case::{Role, Trouble, Witness};
 use crate::compare::Tolerance;
 use crate::compose::{self, compose};
+use crate::devices::Devices;
 use crate::error::Result;
+use crate::format::Fourcc;
+use crate::frame::{Size, px};
 use crate::guess::Suspects;
 use crate::kms::{Layer, Recoveries};
 use crate::observed::NotObservable;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 use crate::vk::{Gpu, ImportRequest};
+
+/// Where planes above the lowest one put their frames in [`Cx::plane_shows`], so that the position shows.
+const ABOVE: (u32, u32) = (11, 5);
+
+/// Number of the pattern below them.
+const BELOW: u32 = 3;
 
 impl Cx {
     /// The CPU looks at `buffer` by its own addressing.
@@ -49,9 +58,17 @@ impl Cx {
     /// # Errors
     /// The screen can't show them, or has neither writeback nor CRC.
     pub fn screen_shows(&mut self, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<(), Trouble> {
+        self.shows_on(Role::Screen, layers)
+    }
+
+    /// As [`Self::screen_shows`], on the screen that plays `role`.
+    ///
+    /// # Errors
+    /// As [`Self::screen_shows`].
+    pub fn shows_on(&mut self, role: Role, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<(), Trouble> {
         let plain: Vec<Layer<'_, Buffer>> = layers.iter().map(|(layer, _)| *layer).collect();
-        let shown = self.show(&plain)?;
-        let screen = self.screen()?;
+        let shown = self.show_on(role, &plain)?;
+        let screen = self.screen_of(role)?;
         let size = screen.size();
         let is_vkms = screen.identity().driver == "vkms";
         let expected: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
@@ -78,7 +95,7 @@ impl Cx {
                 };
                 let before = before.map(|composed| composed.to(actual.fourcc)).transpose()?;
                 let target = Target { picture: expected.to(actual.fourcc)?, before };
-                self.sees_within("screen (writeback)", &target, &actual, &tolerance, &Suspects::default())?;
+                self.sees_within(format!("{role} (writeback)"), &target, &actual, &tolerance, &Suspects::default())?;
             }
             Err(why) => self.unobserved(Witness::Writeback, why),
         }
@@ -87,8 +104,8 @@ impl Cx {
                 observed = true;
                 // vkms publishes how its CRC is made, so the target can be computed. Elsewhere, and where rounding is open,
                 // the same picture from a buffer that the CPU wrote must give the same CRC.
-                let target = if is_vkms { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(layers)? };
-                self.equals("screen (CRC)", Values(target), Values(crc.values));
+                let target = if is_vkms { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(role, layers)? };
+                self.equals(format!("{role} (CRC)"), Values(target), Values(crc.values));
             }
             Err(why) => self.unobserved(Witness::Crc, why),
         }
@@ -106,22 +123,45 @@ impl Cx {
         }
     }
 
+    /// The plane of the screen that plays `role` shows `buffer`, as [`ABOVE`] says over a frame of the CPU's, and must show
+    /// `target` blended over it.
+    ///
+    /// # Errors
+    /// As [`Self::screen_shows`]; also if the screen has no such plane.
+    pub fn plane_shows(&mut self, role: Role, buffer: &Buffer, target: &Target) -> Result<(), Trouble> {
+        let Size { width, height } = target.picture.size;
+        // Some of it is seen beside the upper frame, on all sides.
+        let size = px(width + 2 * ABOVE.0, height + 2 * ABOVE.1);
+        let under = compose::below(&target.picture, ABOVE, size, Fourcc::XR24, BELOW)?;
+        let dumb = self.screen()?.dumb(under.fourcc, under.size)?;
+        let lower = self.publish(Guest::Screen, dumb)?;
+        self.cpu_writes(&lower, &under)?;
+        let under = Target { before: Some(under.clone()), picture: under };
+        let at = (ABOVE.0 as i32, ABOVE.1 as i32);
+        let upper = Layer { at, plane: Some(Devices::plane_of(role)), ..Layer::whole(buffer) };
+        self.screen_shows(&[(Layer::whole(&lower), &under), (upper, target)])
+    }
+
     fn unobserved(&mut self, witness: Witness, why: NotObservable) {
         self.case.record.unobserved.insert(witness, why.to_string());
         self.fact("not observed", format!("{witness}: {why}"));
     }
 
     /// The CRC of the targets shown from dumb buffers.
-    fn crc_of_cpu_written(&mut self, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<Vec<u32>, Trouble> {
+    fn crc_of_cpu_written(
+        &mut self,
+        role: Role,
+        layers: &[(Layer<'_, Buffer>, &Target)],
+    ) -> Result<Vec<u32>, Trouble> {
         let mut buffers = Vec::new();
         for (_, target) in layers {
-            let dumb = self.screen()?.dumb(target.picture.fourcc, target.picture.size)?;
-            let buffer = self.publish(Guest::Screen, dumb)?;
+            let dumb = self.screen_of(role)?.dumb(target.picture.fourcc, target.picture.size)?;
+            let buffer = self.publish(Guest::screen(role), dumb)?;
             self.cpu_writes(&buffer, &target.picture)?;
             buffers.push(buffer);
         }
         let layers: Vec<_> = layers.iter().zip(&buffers).map(|((layer, _), buffer)| layer.with(buffer)).collect();
-        match self.show(&layers)?.crc {
+        match self.show_on(role, &layers)?.crc {
             Ok(crc) => Ok(crc.values),
             Err(why) => Err(Trouble::Skip(why.to_string())),
         }

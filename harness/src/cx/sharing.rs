@@ -42,10 +42,26 @@ pub enum Guest<'g> {
     Gles(&'g Gles),
     /// The screen.
     Screen,
+    /// The second screen.
+    ScreenB,
+    /// vgem, which has memory and does nothing with it.
+    Vgem,
     /// Another process that plays a role.
     Peer(Role),
-    /// A video device that is given frames.
+    /// A video device that is given frames to read.
     Video(&'g Arc<v4l2::Device>),
+    /// A video device that is given frames to fill.
+    Filler(&'g Arc<v4l2::Device>),
+}
+
+impl Guest<'_> {
+    /// The screen that plays `role`, or whose plane does.
+    pub fn screen(role: Role) -> Self {
+        match role {
+            Role::ScreenB => Self::ScreenB,
+            _ => Self::Screen,
+        }
+    }
 }
 
 /// What a device made of memory that came from elsewhere, such as an image. Dropping it ends the mapping.
@@ -209,22 +225,31 @@ impl Cx {
     /// # Errors
     /// Those of attaching, mapping and showing.
     pub fn show(&mut self, layers: &[Layer<'_, Buffer>]) -> Result<Shown, Trouble> {
+        self.show_on(Role::Screen, layers)
+    }
+
+    /// As [`Self::show`], on the screen that plays `role`.
+    ///
+    /// # Errors
+    /// As [`Self::show`].
+    pub fn show_on(&mut self, role: Role, layers: &[Layer<'_, Buffer>]) -> Result<Shown, Trouble> {
+        let screen = Guest::screen(role);
         let mut mapped = Vec::new();
         for layer in layers {
-            let (party, device) = self.party(&Guest::Screen, layer.frame)?;
+            let (party, device) = self.party(&screen, layer.frame)?;
             let constraints = party.constraints.clone();
             let attachment = layer.frame.attach(party)?;
             mapped.push((attachment.map(Access::Read)?, device, constraints));
         }
         let frames: Vec<Layer<'_>> =
             layers.iter().zip(&mapped).map(|(layer, (mapping, ..))| layer.with(mapping.shared())).collect();
-        let shown = self.screen()?.show(&frames, None);
+        let shown = self.screen_of(role)?.show(&frames, None);
         for (mapping, device, constraints) in &mapped {
-            self.observe(&Guest::Screen, device, constraints, mapping, Access::Read)?;
+            self.observe(&screen, device, constraints, mapping, Access::Read)?;
         }
         let shown = shown?;
         // Only now is the screen done with what it showed before.
-        self.on_screen = mapped.into_iter().map(|(mapping, ..)| mapping).collect();
+        self.on_screen.insert(role, mapped.into_iter().map(|(mapping, ..)| mapping).collect());
         Ok(shown)
     }
 
@@ -241,8 +266,16 @@ impl Cx {
     /// # Errors
     /// The driver refuses.
     pub fn black_screen(&mut self) -> Result<(), Trouble> {
-        self.screen()?.off()?;
-        self.on_screen.clear();
+        self.black_screen_of(Role::Screen)
+    }
+
+    /// As [`Self::black_screen`], of the screen that plays `role`.
+    ///
+    /// # Errors
+    /// As [`Self::black_screen`].
+    pub fn black_screen_of(&mut self, role: Role) -> Result<(), Trouble> {
+        self.screen_of(role)?.off()?;
+        self.on_screen.remove(&role);
         Ok(())
     }
 
@@ -251,10 +284,12 @@ impl Cx {
         match guest {
             Guest::Cpu => Role::Cpu.to_string(),
             Guest::Screen => Role::Screen.to_string(),
+            Guest::ScreenB => Role::ScreenB.to_string(),
+            Guest::Vgem => Role::Vgem.to_string(),
             Guest::Gpu(gpu) => self.devices.name_of(gpu),
             Guest::Gles(_) => Role::Gles.to_string(),
             Guest::Peer(role) => format!("a process with {role}"),
-            Guest::Video(video) => video.to_string(),
+            Guest::Video(video) | Guest::Filler(video) => video.to_string(),
         }
     }
 
@@ -266,11 +301,15 @@ impl Cx {
             Guest::Gpu(gpu) => Some((*gpu).clone()),
             // The same device as here: it tells the same.
             Guest::Peer(role) => Some(self.gpu(*role)?),
-            Guest::Cpu | Guest::Gles(_) | Guest::Screen | Guest::Video(_) => None,
+            _ => None,
         };
         let device = match (guest, &gpu) {
             (Guest::Screen, _) => placement::Device::of_node(name.clone(), self.screen()?.identity().node),
-            (Guest::Video(video), _) => placement::Device::of_node(name.clone(), video.node()),
+            (Guest::ScreenB, _) => {
+                placement::Device::of_node(name.clone(), self.screen_of(Role::ScreenB)?.identity().node)
+            }
+            (Guest::Vgem, _) => placement::Device::of_node(name.clone(), self.vgem()?.node()),
+            (Guest::Video(video) | Guest::Filler(video), _) => placement::Device::of_node(name.clone(), video.node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
             // EGL tells of no node: a driver in software is the CPU, and of others nothing is known.
             (Guest::Gles(gles), _) if !gles.is_software() => placement::Device {
@@ -279,7 +318,8 @@ impl Cx {
             },
             _ => placement::Device::of_cpu(name.clone()),
         };
-        if matches!(guest, Guest::Cpu) {
+        // vgem hands buffers on as they are, and whoever looks at its own goes through the CPU.
+        if matches!(guest, Guest::Cpu | Guest::Vgem) {
             return Ok((Party { constraints: Constraints::cpu(fourccs), name }, device));
         }
         let heaps: Vec<String> = buffer.heaps().offers().into_iter().map(|offer| offer.heap).collect();
@@ -293,8 +333,10 @@ impl Cx {
         let mut constraints = match (guest, gpu) {
             (Guest::Gles(gles), _) => gles.constraints(fourccs)?,
             (Guest::Video(video), _) => Queue::open(video, Direction::Output)?.constraints(fourccs, *size)?,
+            (Guest::Filler(video), _) => Queue::open(video, Direction::Capture)?.constraints(fourccs, *size)?,
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,
-            (_, None) => self.devices.screen()?.constraints(fourccs, *size, &probes)?,
+            (Guest::ScreenB, _) => self.devices.screen(Role::ScreenB)?.constraints(fourccs, *size, &probes)?,
+            (_, None) => self.devices.screen(Role::Screen)?.constraints(fourccs, *size, &probes)?,
         };
         constraints.memory.address_bits = device.address_bits();
         let frames = fourccs.iter().map(|fourcc| format!("{fourcc} {size}")).collect();
@@ -333,7 +375,7 @@ impl Cx {
         let placement = self.observer().placement_of(device, &storage.shared, pages)?;
         let memory = match guest {
             Guest::Gpu(gpu) => Some(gpu.memory_types(&storage.shared.dmabuf)),
-            Guest::Cpu | Guest::Gles(_) | Guest::Screen | Guest::Peer(_) | Guest::Video(_) => None,
+            _ => None,
         };
         let placement = placement.known_as(Some(&storage.heap), memory);
         let Checked { violations, unchecked } = check(&placement, constraints);

@@ -1,9 +1,16 @@
-//! Cards that only have dumb buffers to hand out: the processor draws into them.
+//! Cards without a display: they hand dumb buffers out, into which the processor draws, and hand on what they took in.
 
 use super::memory::Bytes;
-use super::{Exported, Exporter, Importer, Parcel, Rows, Start};
-use crate::case::{Role, Trouble};
-use crate::cx::Cx;
+use super::{Exported, Exporter, Imported, Importer, Parcel, Rows, Start};
+use crate::case::{Outcome, Role, Trouble};
+use crate::cx::{Cx, Guest, Held, Target};
+use crate::dmabuf::SharedFrame;
+use crate::format::Fourcc;
+use crate::frame::Frame;
+use crate::kms;
+use crate::pattern::Pattern;
+use crate::share::buffer::Buffer;
+use crate::share::core::Access;
 
 /// vgem.
 pub(super) static VGEM: Vgem = Vgem;
@@ -31,5 +38,69 @@ impl Exporter for Vgem {
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
         let shared = cx.vgem()?.frame(parcel.fourcc, parcel.size)?;
         Ok(Box::new(Bytes(cx.publish_memory(Role::Vgem, shared)?)))
+    }
+}
+
+/// A buffer behind a handle of vgem.
+struct TakenIn {
+    handle: Held<kms::Imported>,
+    frame: Frame,
+}
+
+impl TakenIn {
+    /// The frame as vgem hands it on: a handle of an imported buffer can't be mapped (`drm_gem_dumb_map_offset`), so this is
+    /// the only way to what is behind it.
+    fn handed_on(&self) -> Result<SharedFrame, Trouble> {
+        Ok(SharedFrame { dmabuf: self.handle.export()?, frame: self.frame.clone() })
+    }
+}
+
+impl Importer for Vgem {
+    fn role(&self) -> Role {
+        Role::Vgem
+    }
+
+    fn can(&self, parcel: &Parcel) -> bool {
+        // It knows of no format.
+        parcel.fourcc == Fourcc::XR24
+    }
+
+    fn strength(&self) -> usize {
+        1
+    }
+
+    fn draws(&self, _: &Parcel) -> bool {
+        true
+    }
+
+    fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
+        cx.vgem().map(|_| None)
+    }
+
+    fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
+        cx.attach(&Guest::Vgem, buffer)
+    }
+
+    fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
+        let prime = cx.prime(Role::Vgem)?;
+        let mut frame = None;
+        let handle = cx.hold(&Guest::Vgem, buffer, Access::Write, |shared| {
+            frame = Some(shared.frame.clone());
+            prime.import(&shared.dmabuf)
+        })?;
+        let frame = frame.ok_or_else(|| Trouble::Skip("nothing was mapped".to_owned()))?;
+        Ok(Box::new(TakenIn { handle, frame }))
+    }
+}
+
+impl Imported for TakenIn {
+    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
+        let handed_on = self.handed_on()?;
+        Ok(cx.sees("vgem (handed on)", target, &handed_on.read_back()?)?)
+    }
+
+    fn draw(&mut self, _: &mut Cx, stamp: u32) -> Outcome {
+        let picture = Pattern { stamp }.picture(self.frame.fourcc, self.frame.size)?;
+        Ok(self.handed_on()?.write(&picture)?)
     }
 }

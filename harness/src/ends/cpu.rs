@@ -27,7 +27,7 @@ impl Importer for Cpu {
         Ok(None)
     }
 
-    fn draws(&self) -> bool {
+    fn draws(&self, _: &Parcel) -> bool {
         true
     }
 

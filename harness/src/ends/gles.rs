@@ -81,7 +81,7 @@ impl Importer for OpenGlEs {
         cx.lack_of(&Need::Imports { role: Role::Gles, format: parcel.fourcc.to_string() })
     }
 
-    fn draws(&self) -> bool {
+    fn draws(&self, _: &Parcel) -> bool {
         true
     }
 

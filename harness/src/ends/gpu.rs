@@ -98,7 +98,7 @@ impl Importer for Vulkan {
         cx.lack_of(&Need::Imports { role: self.0, format: parcel.fourcc.to_string() })
     }
 
-    fn draws(&self) -> bool {
+    fn draws(&self, _: &Parcel) -> bool {
         true
     }
 

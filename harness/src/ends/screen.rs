@@ -5,60 +5,83 @@ use super::memory::Bytes;
 use super::{Exported, Exporter, Imported, Importer, Parcel};
 use crate::case::{Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
+use crate::format::Fourcc;
 use crate::kms::Layer;
 use crate::share::buffer::Buffer;
 
 /// The screen.
-pub(super) static SCREEN: Screen = Screen;
+pub(super) static SCREEN: Screen = Screen(Role::Screen);
+/// Another card's screen.
+pub(super) static SCREEN_B: Screen = Screen(Role::ScreenB);
 
-pub(super) struct Screen;
+/// The screen that plays this role.
+pub(super) struct Screen(Role);
 
 /// A buffer that the screen is to show.
-struct Showable(Buffer);
+struct Showable(Role, Buffer);
+
+impl Screen {
+    /// The second card says nothing new of formats; what is new is that it is another card.
+    fn can(&self, parcel: &Parcel) -> bool {
+        self.0 == Role::Screen || parcel.fourcc == Fourcc::XR24
+    }
+
+    fn strength(&self) -> usize {
+        if self.0 == Role::Screen { usize::MAX } else { 1 }
+    }
+}
 
 impl Exporter for Screen {
     fn role(&self) -> Role {
-        Role::Screen
+        self.0
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        dumb_can(parcel)
+        dumb_can(parcel) && self.can(parcel)
+    }
+
+    fn strength(&self) -> usize {
+        self.strength()
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
-        cx.screen().map(|_| None)
+        cx.screen_of(self.0).map(|_| None)
     }
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
-        let shared = cx.screen()?.dumb(parcel.fourcc, parcel.size)?;
-        Ok(Box::new(Bytes(cx.publish_memory(Role::Screen, shared)?)))
+        let shared = cx.screen_of(self.0)?.dumb(parcel.fourcc, parcel.size)?;
+        Ok(Box::new(Bytes(cx.publish_memory(self.0, shared)?)))
     }
 }
 
 impl Importer for Screen {
     fn role(&self) -> Role {
-        Role::Screen
+        self.0
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        parcel.fourcc.pixel().is_some()
+        parcel.fourcc.pixel().is_some() && self.can(parcel)
+    }
+
+    fn strength(&self) -> usize {
+        self.strength()
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
-        cx.lack_of(&Need::Imports { role: Role::Screen, format: parcel.fourcc.to_string() })
+        cx.lack_of(&Need::Imports { role: self.0, format: parcel.fourcc.to_string() })
     }
 
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
-        cx.attach(&Guest::Screen, buffer)
+        cx.attach(&Guest::screen(self.0), buffer)
     }
 
     fn import(&self, _: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
-        Ok(Box::new(Showable(buffer.clone())))
+        Ok(Box::new(Showable(self.0, buffer.clone())))
     }
 }
 
 impl Imported for Showable {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        cx.screen_shows(&[(Layer::whole(&self.0), target)])
+        cx.shows_on(self.0, &[(Layer::whole(&self.1), target)])
     }
 }

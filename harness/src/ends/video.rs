@@ -1,10 +1,12 @@
 //! Video devices as ends: what they take comes out again, as it was or converted.
 
 use super::{Imported, Importer, Parcel, Rows, Start};
-use crate::case::{Role, Trouble};
+use crate::case::{Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::format::Fourcc;
 use crate::frame::px;
+use crate::pattern::Pattern;
+use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 use crate::v4l2::{Converter, Loopback, PixelFormat};
@@ -13,6 +15,8 @@ use crate::v4l2::{Converter, Loopback, PixelFormat};
 pub(super) static SCATTERED: Loop = Loop(Role::Video);
 /// A loop that takes contiguous memory only.
 pub(super) static CONTIGUOUS: Loop = Loop(Role::DmaVideo);
+/// A loop that takes an offset, by the multi-planar interface.
+pub(super) static PLANAR: Loop = Loop(Role::PlanarVideo);
 /// A device that converts from memory to memory.
 pub(super) static CONVERTER: Converts = Converts;
 
@@ -42,9 +46,19 @@ impl Importer for Loop {
     fn can(&self, parcel: &Parcel) -> bool {
         let (width, height) = (parcel.size.width, parcel.size.height);
         let even = width.is_multiple_of(2) && height.is_multiple_of(2);
-        // V4L2 has no offset of a plane in its buffer, but `data_offset`, which output ignores.
-        let first = parcel.start == Start::First;
-        PixelFormat::of(parcel.fourcc).is_some() && even && width >= 16 && height >= 16 && first
+        // Only the multi-planar interface has an offset of a picture in its buffer. All else it has in common with the other.
+        let planar = self.0 == Role::PlanarVideo;
+        let new = if planar { self.draws(parcel) } else { parcel.start == Start::First };
+        PixelFormat::of(parcel.fourcc).is_some() && even && width >= 16 && height >= 16 && new
+    }
+
+    fn strength(&self) -> usize {
+        if self.0 == Role::PlanarVideo { 1 } else { usize::MAX }
+    }
+
+    fn draws(&self, parcel: &Parcel) -> bool {
+        // A frame takes tens of milliseconds, and rows are copied as bytes: two sizes of pixels show the same as all.
+        [Fourcc::XR24, Fourcc::RG16].contains(&parcel.fourcc)
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
@@ -63,6 +77,14 @@ impl Importer for Loop {
 }
 
 impl Imported for Looped {
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
+        let Wish { fourccs, size } = self.buffer.wish();
+        let picture = Pattern { stamp }.picture(fourccs[0], *size)?;
+        let video = &self.video;
+        let filler = Guest::Filler(video.capture());
+        cx.mapped(&filler, &self.buffer, Access::Write, |_, shared| Ok(video.write(&picture, shared)?))
+    }
+
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
         let video = &self.video;
         let actual = cx.mapped(&Guest::Video(video.output()), &self.buffer, Access::Read, |_, shared| {

@@ -145,6 +145,26 @@ impl Gem {
         drop(gems);
         Ok(Self { card: card.clone(), handle: imported.handle })
     }
+
+    pub(super) fn handle(&self) -> u32 {
+        self.handle
+    }
+
+    /// The dma-buf that the card has for its handle.
+    pub(super) fn export(&self) -> Result<Dmabuf> {
+        let exported = drm_ffi::gem::handle_to_fd(self.card.as_fd(), self.handle, drm::CLOEXEC | drm::RDWR);
+        let prime = exported.map_err(|error| self.error("DRM_IOCTL_PRIME_HANDLE_TO_FD", error))?;
+        Dmabuf::from_fd(super::commit::own_fd(prime.fd))
+    }
+
+    pub(super) fn map_offset(&self) -> Result<u64> {
+        let mapped = drm_ffi::mode::dumbbuffer::map(self.card.as_fd(), self.handle, 0, 0);
+        mapped.map(|map| map.offset).map_err(|error| self.error("DRM_IOCTL_MODE_MAP_DUMB", error))
+    }
+
+    fn error(&self, op: &'static str, error: std::io::Error) -> Error {
+        Error::new(op, format!("{}, GEM handle {}", self.card, self.handle), error)
+    }
 }
 
 impl Drop for Gem {

@@ -73,6 +73,17 @@ impl<'a> Commit<'a> {
         Ok(self)
     }
 
+    /// Asks the driver whether it would carry the request out; nothing changes on the screen.
+    ///
+    /// # Errors
+    /// It would not.
+    pub(super) fn try_out(self, what: &str) -> Result<()> {
+        let flags = AtomicCommitFlags::TEST_ONLY | (self.flags & AtomicCommitFlags::ALLOW_MODESET);
+        self.card.atomic_commit(flags, self.request).map_err(|error| {
+            Error::new("DRM_IOCTL_MODE_ATOMIC (test only)", format!("{}, {what}", self.card), error)
+        })
+    }
+
     /// Hands the request to the kernel, which carries it out on its own.
     ///
     /// # Errors
@@ -147,7 +158,7 @@ fn events(card: &Card) -> Result<Option<u32>> {
 
 /// Takes ownership of an fd that an ioctl has just handed to this process.
 pub(super) fn own_fd(fd: RawFd) -> OwnedFd {
-    // SAFETY: both callers pass the number that a successful DRM_IOCTL_MODE_ATOMIC or DRM_IOCTL_PRIME_HANDLE_TO_FD
+    // SAFETY: all callers pass the number that a successful DRM_IOCTL_MODE_ATOMIC or DRM_IOCTL_PRIME_HANDLE_TO_FD
     // wrote: a new fd that nobody else in this process knows.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

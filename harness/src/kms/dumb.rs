@@ -52,6 +52,11 @@ impl DumbBuffers {
         Err(refused.unwrap_or_else(none))
     }
 
+    /// The device node.
+    pub(crate) fn node(&self) -> &Path {
+        &self.0.path
+    }
+
     /// Kernel driver.
     pub(crate) fn driver(&self) -> &str {
         &self.0.driver

@@ -4,12 +4,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use drm::{ClientCapability, Device as _};
+use drm::Device as _;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::card::Card;
 use super::objects::Pipe;
+use super::{able, second};
 use crate::error::{Cause, Error, Result};
 
 /// The first card that `select` allows and that has a pipe, with us as its master.
@@ -36,7 +37,7 @@ pub(super) fn card(select: Option<&str>) -> Result<(Card, Pipe)> {
     Err(Error::new(OP, object(), if is_lack { Cause::Missing(why) } else { Cause::Code(why) }))
 }
 
-/// `/dev/dri/card*` in the order of their numbers.
+/// `/dev/dri/card*` in the order of their numbers, but for those that a [`second::SecondCard`] has made for a case.
 pub(super) fn nodes() -> Result<Vec<PathBuf>, String> {
     const DIRECTORY: &str = "/dev/dri";
     let entries = std::fs::read_dir(DIRECTORY).map_err(|error| {
@@ -45,6 +46,7 @@ pub(super) fn nodes() -> Result<Vec<PathBuf>, String> {
     let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix("card")?.parse::<u32>().ok();
     let mut nodes: Vec<_> =
         entries.filter_map(Result::ok).filter_map(|entry| Some((number(&entry.path())?, entry.path()))).collect();
+    nodes.retain(|(_, path)| !second::is_made_here(path));
     nodes.sort();
     if nodes.is_empty() {
         return Err(format!("{DIRECTORY} has no card node"));
@@ -64,16 +66,13 @@ fn open(node: &Path, driver: Option<&str>) -> Result<(Card, Pipe)> {
     if driver.is_some_and(|driver| driver != card.driver) {
         return Err(Error::missing("open", name(), format!("its driver is {}", card.driver)));
     }
-    for (capability, what) in
-        [(ClientCapability::UniversalPlanes, "universal planes"), (ClientCapability::Atomic, "atomic mode setting")]
-    {
-        card.set_client_capability(capability, true).map_err(|error| {
-            Error::missing("DRM_IOCTL_SET_CLIENT_CAP", card.to_string(), format!("no {what}: {error}"))
-        })?;
-    }
-    // A device without writeback says so by having no such connector.
-    if let Err(error) = card.set_client_capability(ClientCapability::WritebackConnectors, true) {
-        tracing::info!(%card, %error, "no writeback connectors");
+    for (capability, needed) in able::ASKED {
+        let Err(error) = card.set_client_capability(capability, true) else { continue };
+        let error = able::refused(&card.to_string(), capability, Cause::from(error));
+        if needed {
+            return Err(error);
+        }
+        tracing::info!(%error, "the screen goes without");
     }
     card.acquire_master_lock().map_err(|error| match Cause::from(error) {
         // EACCES: we never were master and may not take it.

@@ -65,8 +65,10 @@ pub struct Plane {
     pub kind: PlaneKind,
     /// KMS object id.
     pub id: u32,
-    /// Formats and modifiers it lists.
+    /// Formats and modifiers it lists (`IN_FORMATS`).
     pub offers: Vec<Offer>,
+    /// Formats it lists without a word on modifiers (`DRM_IOCTL_MODE_GETPLANE`), which all planes do.
+    pub formats: Vec<Fourcc>,
 }
 
 impl Plane {
@@ -208,7 +210,8 @@ impl Reach {
                     .map(|&code| Offer { fourcc: Fourcc(code), modifiers: vec![Modifier::INVALID] })
                     .collect(),
             };
-            planes.push((Plane { kind, id: handle.into(), offers }, object));
+            let formats = info.formats().iter().map(|&code| Fourcc(code)).collect();
+            planes.push((Plane { kind, id: handle.into(), offers, formats }, object));
         }
         planes.sort_by_key(|(plane, object)| (object.value("zpos"), plane.kind, plane.id));
         Ok(planes)

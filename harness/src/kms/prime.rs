@@ -1,4 +1,4 @@
-//! A card that takes part in sharing a buffer and does nothing with it: PRIME import alone.
+//! A card that takes part in sharing a buffer and does nothing with it: PRIME import, and export of what was imported.
 //!
 //! Source: "PRIME Buffer Sharing" in the kernel's DRM memory management documentation.
 
@@ -10,14 +10,12 @@ use crate::dmabuf::Dmabuf;
 use crate::error::Result;
 
 /// A card that nobody has to be master of.
-#[derive(Debug)]
-pub(crate) struct Prime(Arc<Card>);
+#[derive(Clone, Debug)]
+pub struct Prime(Arc<Card>);
 
 /// A dma-buf in the hands of a card; it lets go when dropped.
 #[derive(Debug)]
-pub(crate) struct Imported {
-    _gem: Gem,
-}
+pub struct Imported(Gem);
 
 impl Prime {
     /// Opens `node`.
@@ -37,7 +35,30 @@ impl Prime {
     ///
     /// # Errors
     /// The driver refuses.
-    pub(crate) fn import(&self, buffer: &Dmabuf) -> Result<Imported> {
-        Gem::import(&self.0, buffer).map(|gem| Imported { _gem: gem })
+    pub fn import(&self, buffer: &Dmabuf) -> Result<Imported> {
+        Gem::import(&self.0, buffer).map(Imported)
+    }
+}
+
+impl Imported {
+    /// Number of the GEM handle, which this file of the card has for the buffer.
+    pub fn handle(&self) -> u32 {
+        self.0.handle()
+    }
+
+    /// What the card hands on for its handle.
+    ///
+    /// # Errors
+    /// The driver refuses, or what it hands out is no dma-buf.
+    pub fn export(&self) -> Result<Dmabuf> {
+        self.0.export()
+    }
+
+    /// Where the card would have its handle mapped (`DRM_IOCTL_MODE_MAP_DUMB`).
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn map_offset(&self) -> Result<u64> {
+        self.0.map_offset()
     }
 }

@@ -3,11 +3,13 @@
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::assign::assign;
 use super::card::Framebuffer;
 use super::commit::{Commit, Sent};
 use super::crc::{Capture, Crc};
+use super::objects::Object;
 use super::writeback::Target;
-use super::{DEADLINE, Screen, vkms, wait};
+use super::{DEADLINE, PlaneKind, Screen, vkms, wait};
 use crate::compose::{self, Rect};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
@@ -27,6 +29,8 @@ pub struct Layer<'a, F = SharedFrame> {
     pub at: (i32, i32),
     /// A sync file that the screen waits for before it reads the frame (`IN_FENCE_FD`).
     pub fence: Option<BorrowedFd<'a>>,
+    /// The kind of plane that it goes to; `None` for the next one above that of the layer before.
+    pub plane: Option<PlaneKind>,
 }
 
 impl<F> Clone for Layer<'_, F> {
@@ -43,7 +47,7 @@ impl<'a, F> Layer<'a, F> {
     where
         F: Framed,
     {
-        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None }
+        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None, plane: None }
     }
 
     /// Another frame in the same place.
@@ -51,7 +55,7 @@ impl<'a, F> Layer<'a, F> {
     where
         'a: 'b,
     {
-        Layer { frame, crop: self.crop, at: self.at, fence: self.fence }
+        Layer { frame, crop: self.crop, at: self.at, fence: self.fence, plane: self.plane }
     }
 
     /// The same layer for [`compose::compose`], of the pixels that the frame should hold.
@@ -100,10 +104,12 @@ pub struct Pending<'s> {
 
 /// A framebuffer and where it goes.
 #[derive(Clone, Copy)]
-struct Placed {
-    framebuffer: u32,
-    crop: Rect,
-    at: (i32, i32),
+pub(super) struct Placed {
+    /// Which of the pipe's planes.
+    pub(super) plane: usize,
+    pub(super) framebuffer: u32,
+    pub(super) crop: Rect,
+    pub(super) at: (i32, i32),
 }
 
 /// How many jobs one picture may take.
@@ -118,7 +124,8 @@ impl Screen {
         self.submit(layers, writeback)?.finish()
     }
 
-    /// Sends `layers` to the screen without waiting for them to appear: layer n goes to plane n, the rest is black.
+    /// Sends `layers` to the screen without waiting for them to appear: each goes to the plane that it wants, or the next one
+    /// above that of the layer before; the rest is black.
     ///
     /// They stay on the screen, and their buffers in use, until other frames have been shown or [`Screen::off`].
     /// `writeback` is the format to write back in; `None` is the connector's most precise.
@@ -127,15 +134,19 @@ impl Screen {
     /// A crop lies outside its frame, there are more layers than planes, `writeback` is not offered, or the driver
     /// refuses an import, a framebuffer or the commit.
     pub fn submit(&mut self, layers: &[Layer<'_>], writeback: Option<Fourcc>) -> Result<Pending<'_>> {
-        self.check(layers)?;
+        let assigned = self.check(layers)?;
         let size = self.size();
         self.resize(size)?;
         self.aim(writeback, size)?;
         let framebuffers =
             layers.iter().map(|layer| Framebuffer::new(&self.card, layer.frame)).collect::<Result<Vec<_>>>()?;
-        let planes: Vec<_> = std::iter::zip(layers, &framebuffers)
-            .map(|(layer, framebuffer)| Placed { framebuffer: framebuffer.id, crop: layer.crop, at: layer.at })
-            .collect();
+        let placed = |(plane, (layer, framebuffer)): (usize, (&Layer<'_>, &Framebuffer))| Placed {
+            plane,
+            framebuffer: framebuffer.id,
+            crop: layer.crop,
+            at: layer.at,
+        };
+        let planes: Vec<_> = std::iter::zip(assigned, std::iter::zip(layers, &framebuffers)).map(placed).collect();
         let what = layers.iter().map(|layer| layer.frame.to_string()).collect::<Vec<_>>().join(" + ");
         let capture = match &self.crc {
             Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
@@ -149,13 +160,16 @@ impl Screen {
         Ok(Pending { screen: self, what, capture, sent, jobs, framebuffers: count, planes })
     }
 
-    /// Refuses what no driver should be asked.
-    fn check(&self, layers: &[Layer<'_>]) -> Result<()> {
+    /// Refuses what no driver should be asked; the plane of each layer.
+    fn check(&self, layers: &[Layer<'_>]) -> Result<Vec<usize>> {
         const OP: &str = "showing frames";
-        if layers.is_empty() || layers.len() > self.pipe.planes.len() {
-            let why = format!("{} layers, 1 to {} are valid", layers.len(), self.pipe.planes.len());
+        if layers.is_empty() {
+            let why = format!("no layers, 1 to {} are valid", self.pipe.planes.len());
             return Err(Error::input(OP, self.card.to_string(), why));
         }
+        let kinds: Vec<PlaneKind> = self.planes().map(|plane| plane.kind).collect();
+        let wanted: Vec<Option<PlaneKind>> = layers.iter().map(|layer| layer.plane).collect();
+        let assigned = assign(&kinds, &wanted).map_err(|why| Error::missing(OP, self.card.to_string(), why))?;
         for layer in layers {
             let frame = &layer.frame.frame;
             if !layer.crop.fits(frame.size) {
@@ -166,7 +180,7 @@ impl Screen {
                 vkms::safe(layer.frame)?;
             }
         }
-        Ok(())
+        Ok(assigned)
     }
 
     /// Gets a seeded writeback buffer of `size` ready, if there is a writeback connector.
@@ -190,25 +204,12 @@ impl Screen {
         let mut commit = Commit::new(&self.card);
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
         for (n, (_, plane)) in self.pipe.planes.iter().enumerate() {
-            let Some(Placed { framebuffer, crop, at }) = planes.get(n) else {
+            let Some(shown) = planes.iter().position(|placed| placed.plane == n) else {
                 commit.set(plane, "FB_ID", 0)?.set(plane, "CRTC_ID", 0)?;
                 continue;
             };
-            // Source positions are 16.16 fixed point, screen positions are signed.
-            let fixed = |pixels: u32| u64::from(pixels) << 16;
-            let signed = |pixels: i32| i64::from(pixels) as u64;
-            commit
-                .set(plane, "FB_ID", u64::from(*framebuffer))?
-                .set(plane, "CRTC_ID", crtc)?
-                .set(plane, "SRC_X", fixed(crop.x))?
-                .set(plane, "SRC_Y", fixed(crop.y))?
-                .set(plane, "SRC_W", fixed(crop.size.width))?
-                .set(plane, "SRC_H", fixed(crop.size.height))?
-                .set(plane, "CRTC_X", signed(at.0))?
-                .set(plane, "CRTC_Y", signed(at.1))?
-                .set(plane, "CRTC_W", crop.size.width.into())?
-                .set(plane, "CRTC_H", crop.size.height.into())?;
-            if let Some(fence) = layers.get(n).and_then(|layer| layer.fence) {
+            commit.place(plane, crtc, &planes[shown])?;
+            if let Some(fence) = layers.get(shown).and_then(|layer| layer.fence) {
                 commit.set(plane, "IN_FENCE_FD", fence.as_raw_fd() as u64)?;
             }
         }
@@ -355,5 +356,26 @@ impl Pending<'_> {
 
     fn late(&self, op: &'static str) -> Error {
         Error::deadline(op, self.object(), DEADLINE)
+    }
+}
+
+impl Commit<'_> {
+    /// Puts a framebuffer on `plane` of `crtc`, without scaling.
+    pub(super) fn place(&mut self, plane: &Object, crtc: u64, placed: &Placed) -> Result<()> {
+        let Placed { framebuffer, crop, at, .. } = placed;
+        // Source positions are 16.16 fixed point, screen positions are signed.
+        let fixed = |pixels: u32| u64::from(pixels) << 16;
+        let signed = |pixels: i32| i64::from(pixels) as u64;
+        self.set(plane, "FB_ID", u64::from(*framebuffer))?
+            .set(plane, "CRTC_ID", crtc)?
+            .set(plane, "SRC_X", fixed(crop.x))?
+            .set(plane, "SRC_Y", fixed(crop.y))?
+            .set(plane, "SRC_W", fixed(crop.size.width))?
+            .set(plane, "SRC_H", fixed(crop.size.height))?
+            .set(plane, "CRTC_X", signed(at.0))?
+            .set(plane, "CRTC_Y", signed(at.1))?
+            .set(plane, "CRTC_W", crop.size.width.into())?
+            .set(plane, "CRTC_H", crop.size.height.into())?;
+        Ok(())
     }
 }

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::controls::Rectangle;
-use super::{Device, Direction, Memory, Queue};
+use super::{Device, Direction, Done, Memory, MemoryPlane, PixelFormat, PlaneFormat, Queue, QueueFormat};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
-use crate::frame::{Frame, Size};
+use crate::frame::{Frame, Plane, Size};
 use crate::picture::Picture;
 
 /// Driver of the devices that have such a loop.
@@ -104,9 +104,78 @@ impl Loopback {
             return Err(Error::input("a video loop", self.capture.to_string(), why));
         }
         let (_output, _) = self.sending(shared, 1)?;
+        self.capture_into(into)
+    }
+
+    /// Capture writes into `into` what it sees of `picture`, which output has in memory of its own.
+    ///
+    /// # Errors
+    /// As [`Self::copy`].
+    pub fn write(&self, picture: &Picture, into: &SharedFrame) -> Result<()> {
+        let linear = |pitch| Frame::linear(picture.fourcc, picture.size, Plane { offset: 0, pitch });
+        let mut output = Queue::open(&self.output, Direction::Output)?;
+        let given = output.set_format(&QueueFormat::of_frame(&linear(0))?)?;
+        let pitch = given.planes.first().map_or(0, |plane| plane.pitch.into());
+        output.set_frame(&linear(pitch))?;
+        uncropped(&output, picture.size)?;
+        output.request(Memory::Own, 1)?;
+        SharedFrame { dmabuf: output.export(0)?, frame: linear(pitch) }.write(picture)?;
+        output.give_own(0)?;
+        output.start()?;
+        self.capture_into(into)
+    }
+
+    /// The memory planes of frames of `pixel` in `size`.
+    ///
+    /// # Errors
+    /// The device has no such frames.
+    pub fn planes(&self, pixel: PixelFormat, size: Size) -> Result<Vec<PlaneFormat>> {
+        let mut output = Queue::open(&self.output, Direction::Output)?;
+        Ok(self.set(&mut output, pixel, size)?.planes)
+    }
+
+    /// Capture writes into `into`, a buffer for each memory plane, what it sees of the planes `from` given to output; says
+    /// where it put them.
+    ///
+    /// # Errors
+    /// As [`Self::copy`]; also if the format has another number of memory planes.
+    pub fn copy_planes(
+        &self,
+        pixel: PixelFormat,
+        size: Size,
+        from: &[MemoryPlane<'_>],
+        into: &[MemoryPlane<'_>],
+    ) -> Result<Done> {
+        let what = format_args!("{pixel} {size}");
+        let mut output = Queue::open(&self.output, Direction::Output)?;
+        self.set(&mut output, pixel, size)?;
+        output.request(Memory::Dmabuf, 1)?;
+        output.give_planes(0, from, what)?;
+        output.start()?;
+        let mut capture = Queue::open(&self.capture, Direction::Capture)?;
+        self.set(&mut capture, pixel, size)?;
+        capture.request(Memory::Dmabuf, 1)?;
+        capture.give_planes(0, into, what)?;
+        capture.start()?;
+        capture.take(PATIENCE)
+    }
+
+    /// Sets `queue` to just this.
+    fn set(&self, queue: &mut Queue, pixel: PixelFormat, size: Size) -> Result<QueueFormat> {
+        let given = queue.set_format(&QueueFormat::new(pixel, size, 0))?.clone();
+        if (given.pixel, given.size) != (pixel, size) {
+            let why = format!("the driver makes {given} of it");
+            return Err(Error::missing("VIDIOC_S_FMT", format!("{queue}, {pixel} {size}"), why));
+        }
+        uncropped(queue, size)?;
+        Ok(given)
+    }
+
+    /// Capture fills `into` with what it sees now.
+    fn capture_into(&self, into: &SharedFrame) -> Result<()> {
         let mut capture = Queue::open(&self.capture, Direction::Capture)?;
         capture.set_frame(&into.frame)?;
-        uncropped(&capture, into)?;
+        uncropped(&capture, into.frame.size)?;
         capture.request(Memory::Dmabuf, 1)?;
         capture.give_dmabuf(0, into)?;
         capture.start()?;
@@ -118,10 +187,13 @@ impl Loopback {
     /// others get memory from, and then it must be free in between.
     fn captured(&self, shared: &SharedFrame) -> Result<Picture> {
         let mut capture = Queue::open(&self.capture, Direction::Capture)?;
-        capture.set_frame(&shared.frame)?;
-        uncropped(&capture, shared)?;
+        // As the frame lies, but from the first byte on.
+        let mut frame = shared.frame.clone();
+        frame.planes.iter_mut().for_each(|plane| plane.offset = 0);
+        capture.set_frame(&frame)?;
+        uncropped(&capture, frame.size)?;
         capture.request(Memory::Own, 1)?;
-        let captured = SharedFrame { dmabuf: capture.export(0)?, frame: shared.frame.clone() };
+        let captured = SharedFrame { dmabuf: capture.export(0)?, frame };
         capture.give_own(0)?;
         capture.start()?;
         capture.take(PATIENCE)?;
@@ -137,7 +209,7 @@ impl Loopback {
         }
         let mut output = Queue::open(&self.output, Direction::Output)?;
         output.set_frame(&shared.frame)?;
-        uncropped(&output, shared)?;
+        uncropped(&output, shared.frame.size)?;
         let slots = output.request(Memory::Dmabuf, slots)?;
         output.give_dmabuf(0, shared)?;
         output.start()?;
@@ -204,8 +276,7 @@ impl Running {
 }
 
 /// All of the frame, as it is.
-fn uncropped(queue: &Queue, shared: &SharedFrame) -> Result<()> {
-    let size = shared.frame.size;
+fn uncropped(queue: &Queue, size: Size) -> Result<()> {
     // Each limits the other to a quarter and to four times its size, so it takes two steps.
     let (first, second) = (Rectangle::Compose, Rectangle::Crop);
     if queue.select(first, size).is_err() || queue.select(second, size).is_err() {

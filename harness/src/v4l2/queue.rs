@@ -99,14 +99,25 @@ impl fmt::Display for QueueFormat {
 }
 
 /// A buffer that the device is done with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
     /// Which slot.
     pub index: u32,
-    /// Bytes in it.
+    /// Bytes in it; those of the first memory plane, if it has several.
     pub bytes: u32,
+    /// Where the picture begins in each memory plane, in bytes (`data_offset`); nothing on a single-planar queue.
+    pub offsets: Vec<u32>,
     /// Which frame of the device, counted from 0 since the queue started.
     pub sequence: u32,
+}
+
+/// Where one memory plane of a frame lies: a buffer, and the byte of it with which the plane begins.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryPlane<'b> {
+    /// The buffer.
+    pub dmabuf: &'b Dmabuf,
+    /// First byte of the plane.
+    pub offset: u64,
 }
 
 /// A queue of an open device; stopped, and its buffers freed, when dropped. Two queues of one device share its node.
@@ -348,10 +359,17 @@ impl Queue {
     /// # Errors
     /// The driver refuses.
     pub fn give_own(&self, index: u32) -> Result<()> {
-        let bytes = self.format.planes.first().map_or(0, |plane| plane.bytes);
+        self.give_bytes_of_own(index, self.format.planes.first().map_or(0, |plane| plane.bytes))
+    }
+
+    /// As [`Self::give_own`], but an output queue sends the first `bytes` bytes.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn give_bytes_of_own(&self, index: u32, bytes: u32) -> Result<()> {
         let mut plane = uapi::Plane { bytesused: bytes, ..Default::default() };
         let buffer = self.buffer(Memory::Own, index, bytes);
-        self.give(buffer, &mut plane, format_args!("buffer {index}"))
+        self.give(buffer, std::slice::from_mut(&mut plane), format_args!("buffer {index}"))
     }
 
     /// Gives `shared` to the device in slot `index`; it stays the caller's, and the kernel's until the slot is given
@@ -361,28 +379,47 @@ impl Queue {
     /// The device can't take it: `EFAULT` where memory must be contiguous and is not; `EINVAL` where it is too small;
     /// or the frame has an offset, and the queue none.
     pub fn give_dmabuf(&self, index: u32, shared: &SharedFrame) -> Result<()> {
-        const OP: &str = "VIDIOC_QBUF";
-        let object = || format!("{self}, {shared}");
-        let needed = self.format.planes.first().map_or(0, |plane| plane.bytes);
         let offset = shared.frame.planes.first().map_or(0, |plane| plane.offset);
-        let offset =
-            u32::try_from(offset).map_err(|_| Error::input(OP, object(), "its offset does not fit in 32 bits"))?;
-        if offset != 0 && !self.is_multi_planar() {
-            let why = format!("plane 0 starts at byte {offset}; a single-planar queue takes 0 only");
+        self.give_planes(index, &[MemoryPlane { dmabuf: &shared.dmabuf, offset }], format_args!("{shared}"))
+    }
+
+    /// As [`Self::give_dmabuf`], for `what`, whose memory planes lie in buffers of their own. Where a capture queue's planes
+    /// begin is for the device to say.
+    ///
+    /// # Errors
+    /// As [`Self::give_dmabuf`]; also if the format has another number of memory planes.
+    pub fn give_planes(&self, index: u32, planes: &[MemoryPlane<'_>], what: fmt::Arguments<'_>) -> Result<()> {
+        const OP: &str = "VIDIOC_QBUF";
+        let object = || format!("{self}, {what}");
+        if planes.len() != self.format.planes.len() {
+            let why = format!("{} buffers for {} memory planes", planes.len(), self.format.planes.len());
             return Err(Error::input(OP, object(), why));
         }
-        let end = offset.checked_add(needed).filter(|&end| u64::from(end) <= shared.dmabuf.size);
-        let Some(end) = end else {
-            let why = format!("the device needs {needed} B from byte {offset}, and that ends after the buffer");
-            return Err(Error::missing(OP, object(), why));
-        };
-        // As long as the picture and no longer: a device that needs contiguous memory needs it for that length alone.
-        let place = uapi::Place::fd(shared.dmabuf.fd.as_raw_fd());
-        let mut plane = uapi::Plane { bytesused: end, length: end, place, data_offset: offset, ..Default::default() };
-        let mut buffer = self.buffer(Memory::Dmabuf, index, end);
-        buffer.length = end;
-        buffer.place = place;
-        self.give(buffer, &mut plane, format_args!("{shared}"))
+        let mut given = Vec::new();
+        for (n, (plane, format)) in planes.iter().zip(&self.format.planes).enumerate() {
+            let Ok(offset) = u32::try_from(plane.offset) else {
+                return Err(Error::input(OP, object(), "its offset does not fit in 32 bits"));
+            };
+            if offset != 0 && !self.is_multi_planar() {
+                let why = format!("plane {n} starts at byte {offset}; a single-planar queue takes 0 only");
+                return Err(Error::input(OP, object(), why));
+            }
+            let needed = format.bytes;
+            let end = offset.checked_add(needed).filter(|&end| u64::from(end) <= plane.dmabuf.size);
+            let Some(end) = end else {
+                let why = format!("the device needs {needed} B from byte {offset}, and that ends after the buffer");
+                return Err(Error::missing(OP, object(), why));
+            };
+            // As long as the picture and no longer: a device that needs contiguous memory needs it for that length alone.
+            let place = uapi::Place::fd(plane.dmabuf.fd.as_raw_fd());
+            let data_offset = offset;
+            given.push(uapi::Plane { bytesused: end, length: end, place, data_offset, ..Default::default() });
+        }
+        let first = given.first().copied().unwrap_or_default();
+        let mut buffer = self.buffer(Memory::Dmabuf, index, first.bytesused);
+        buffer.length = first.length;
+        buffer.place = first.place;
+        self.give(buffer, &mut given, what)
     }
 
     fn buffer(&self, memory: Memory, index: u32, bytes: u32) -> Buffer {
@@ -390,9 +427,9 @@ impl Queue {
         Buffer { index, buf_type: self.buf_type, bytesused: bytes, field, memory: memory.code(), ..Default::default() }
     }
 
-    fn give(&self, mut buffer: Buffer, plane: &mut uapi::Plane, what: fmt::Arguments<'_>) -> Result<()> {
+    fn give(&self, mut buffer: Buffer, planes: &mut [uapi::Plane], what: fmt::Arguments<'_>) -> Result<()> {
         let given = if self.is_multi_planar() {
-            ioctl::QBUF.ask_planes(&self.device, &mut buffer, std::slice::from_mut(plane))
+            ioctl::QBUF.ask_planes(&self.device, &mut buffer, planes)
         } else {
             ioctl::QBUF.ask(&self.device, &mut buffer)
         };
@@ -460,8 +497,11 @@ impl Queue {
                     return Err(Error::answer(ioctl::DQBUF.name, self.to_string(), why));
                 }
                 Ok(()) => {
-                    let bytes = if self.is_multi_planar() { plane[0].bytesused } else { buffer.bytesused };
-                    return Ok(Done { index: buffer.index, bytes, sequence: buffer.sequence });
+                    let multi = self.is_multi_planar();
+                    let bytes = if multi { plane[0].bytesused } else { buffer.bytesused };
+                    let planes = if multi { self.format.planes.len() } else { 0 };
+                    let offsets = plane.iter().take(planes).map(|plane| plane.data_offset).collect();
+                    return Ok(Done { index: buffer.index, bytes, offsets, sequence: buffer.sequence });
                 }
                 Err(Errno::AGAIN) if Instant::now() < deadline => self.poll(deadline)?,
                 Err(Errno::AGAIN) => {

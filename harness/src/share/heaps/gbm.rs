@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{About, Allocated, Kind, Looked, Source};
 use crate::error::{Error, Result};
 use crate::gbm::Gbm;
+use crate::kms;
 
 impl Source for Gbm {
     fn allocate(&self, bytes: u64) -> Result<Allocated> {
@@ -52,7 +53,7 @@ fn nodes() -> Result<Vec<PathBuf>> {
     let mut nodes: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     let starts =
         |path: &Path, with: &str| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(with));
-    nodes.retain(|path| starts(path, "renderD") || starts(path, "card"));
+    nodes.retain(|path| (starts(path, "renderD") || starts(path, "card")) && !kms::is_made_here(path));
     nodes.sort_by_key(|path| (starts(path, "card"), path.clone()));
     if nodes.is_empty() { Err(Error::missing("listing DRM nodes", DIRECTORY, why)) } else { Ok(nodes) }
 }

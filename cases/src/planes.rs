@@ -1,0 +1,270 @@
+//! The planes of a screen: what they list, what they show, and how they lie over each other.
+//!
+//! What every exporter's frames look like on a plane above the lowest one is `matrix::*_to_overlay` and `*_to_cursor`. All
+//! targets are computed: without other properties a plane is blended pre-multiplied over what lies below ("Plane Composition
+//! Properties" in the kernel's KMS documentation).
+
+use handover::prelude::*;
+
+/// One plane of each kind is asked: those of a kind rarely differ.
+const PLANES: [(Role, PlaneKind); 3] =
+    [(Screen, PlaneKind::Primary), (Overlay, PlaneKind::Overlay), (Cursor, PlaneKind::Cursor)];
+
+/// Even both ways, as subsampled formats want it, and no multiple of anything.
+const SIZE: Size = px(66, 34);
+
+/// A modifier of another vendor, which no software display and no other vendor's display lists.
+const FOREIGN_MODIFIER: Modifier = Modifier(0x0200_0000_0000_0001);
+
+/// Formats beside packed RGB that a plane may list, or not.
+const OTHERS: [&[u8; 4]; 26] = [
+    b"NV12", b"NV21", b"NV16", b"NV61", b"NV24", b"NV42", b"YU12", b"YV12", b"YU16", b"YV16", b"YU24", b"YV24", b"P010",
+    b"P012", b"P016", b"P210", b"YUYV", b"YVYU", b"UYVY", b"VYUY", b"AYUV", b"XYUV", b"Y210", b"Y410", b"XR4H", b"C8  ",
+];
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for (role, kind) in PLANES {
+        cases
+            .add(format!("planes::both_format_lists_agree::{kind}"), move |cx| both_lists_agree(cx, kind))
+            .to(role);
+        cases
+            .add(format!("planes::takes_what_it_lists::{kind}"), move |cx| takes_what_it_lists(cx, kind))
+            .to(role);
+        cases
+            .add(format!("planes::refuses_what_it_does_not_list::{kind}"), move |cx| refuses_the_rest(cx, kind))
+            .to(role);
+        cases
+            .add(format!("planes::shows_what_it_lists::{kind}"), move |cx| shows_what_it_lists(cx, role, kind))
+            .from(Cpu)
+            .to(role)
+            .needs(Need::Writeback);
+    }
+    cases
+        .add("planes::shows_a_cursor_of_the_size_that_the_card_tells", shows_a_large_cursor)
+        .from(GpuA)
+        .to(Cursor)
+        .needs(Need::Exports { role: GpuA, format: "AR24".to_owned() })
+        .needs(Need::Imports { role: Cursor, format: "AR24".to_owned() })
+        .needs(Need::Writeback);
+    for (name, at) in [("top_left", (-21, -9)), ("bottom_right", (250, 140)), ("outside", (-SIZE_I.0, 3))] {
+        cases
+            .add(format!("planes::cuts_an_overlay_at_the_edge::{name}"), move |cx| cuts_at_the_edge(cx, at))
+            .from(Cpu)
+            .to(Overlay)
+            .needs(Need::Imports { role: Overlay, format: "XR24".to_owned() })
+            .needs(Need::Writeback);
+    }
+    for role in [Overlay, Cursor] {
+        cases
+            .add(format!("planes::blends_every_alpha::{role}"), move |cx| blends_every_alpha(cx, role))
+            .from(Cpu)
+            .to(role)
+            .needs(Need::Imports { role, format: "AR24".to_owned() })
+            .needs(Need::Writeback);
+    }
+    cases
+        .add("planes::lie_in_the_order_of_their_kinds", lie_in_order)
+        .from(Cpu)
+        .to(Overlay)
+        .needs(Need::Device(Cursor))
+        .needs(Need::Imports { role: Overlay, format: "XR24".to_owned() })
+        .needs(Need::Imports { role: Cursor, format: "AR24".to_owned() })
+        .needs(Need::Writeback);
+    cases
+        .add("planes::never_darken_what_they_are_blended_from", never_darken)
+        .from(Cpu)
+        .to(Overlay)
+        .needs(Need::Imports { role: Overlay, format: "AR24".to_owned() })
+        .needs(Need::Writeback);
+    cases
+        .add("planes::two_cards_show_one_buffer_at_once", two_cards_at_once)
+        .from(Screen)
+        .to(ScreenB)
+        .needs(Need::Imports { role: ScreenB, format: "XR24".to_owned() })
+        .needs(Need::Writeback);
+}
+
+/// [`SIZE`], signed.
+const SIZE_I: (i32, i32) = (SIZE.width as i32, SIZE.height as i32);
+
+/// `IN_FORMATS` and the plane's list without modifiers name the same formats.
+fn both_lists_agree(cx: &mut Cx, kind: PlaneKind) -> Outcome {
+    let plane = cx.screen()?.plane(kind)?.clone();
+    let sorted = |list: Vec<Fourcc>| {
+        let mut codes: Vec<String> = list.iter().map(Fourcc::to_string).collect();
+        codes.sort();
+        codes.join(" ")
+    };
+    let offered = plane.offers.iter().map(|offer| offer.fourcc).collect::<Vec<_>>();
+    cx.claim("formats", !plane.formats.is_empty(), || Finding::new(format!("the {kind} plane lists no format")));
+    cx.equals(format!("the formats of the {kind} plane"), sorted(plane.formats), sorted(offered));
+    cx.agree()
+}
+
+/// Whatever the plane lists can be made a framebuffer, and would be shown.
+///
+/// Of layouts other than LINEAR only their driver knows how many planes they have, so they are stated as not tried.
+fn takes_what_it_lists(cx: &mut Cx, kind: PlaneKind) -> Outcome {
+    let mut untried = Vec::new();
+    for offer in cx.screen()?.plane(kind)?.offers.clone() {
+        for modifier in offer.modifiers {
+            let known = [Modifier::LINEAR, Modifier::INVALID].contains(&modifier) && offer.fourcc.planes().is_some();
+            if !known {
+                untried.push(format!("{} {modifier}", offer.fourcc));
+                continue;
+            }
+            let screen = cx.screen()?;
+            let plain = screen.plain(offer.fourcc, modifier, SIZE)?;
+            let why = match screen.answer(kind, &plain)? {
+                Answer::Taken => None,
+                Answer::NoFramebuffer(why) | Answer::NotOnPlane(why) => Some(why.to_string()),
+            };
+            cx.claim(format!("{} {modifier}", offer.fourcc), why.is_none(), || {
+                Finding::new(format!("the {kind} plane lists {} {modifier} and refuses it", offer.fourcc))
+                    .row("answer", why.unwrap_or_default())
+                    .row("frame", plain.to_string())
+            });
+        }
+    }
+    if !untried.is_empty() {
+        cx.fact("not tried", untried.join(", "));
+    }
+    cx.agree()
+}
+
+/// What the plane does not list is refused, as a framebuffer or on the plane.
+fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
+    let plane = cx.screen()?.plane(kind)?.clone();
+    let others = OTHERS.iter().map(|code| Fourcc::new(code));
+    let formats = Fourcc::PACKED_RGB.iter().copied().chain(others);
+    let foreign = plane.formats.iter().map(|&fourcc| (fourcc, FOREIGN_MODIFIER));
+    let asked: Vec<(Fourcc, Modifier)> = formats.map(|fourcc| (fourcc, Modifier::LINEAR)).chain(foreign).collect();
+    for (fourcc, modifier) in asked {
+        // A plane that says nothing of modifiers may still know some.
+        let lists = plane.lists(fourcc, modifier) || plane.lists(fourcc, Modifier::INVALID);
+        if lists || fourcc.planes().is_none() {
+            continue;
+        }
+        let screen = cx.screen()?;
+        let plain = screen.plain(fourcc, modifier, SIZE)?;
+        let answer = screen.answer(kind, &plain)?;
+        cx.claim(format!("{fourcc} {modifier}"), !matches!(answer, Answer::Taken), || {
+            Finding::new(format!("the {kind} plane takes {fourcc} {modifier}, which it does not list"))
+                .row("frame", plain.to_string())
+        });
+    }
+    cx.agree()
+}
+
+/// Whatever packed RGB format the plane lists, its pixels are shown as they are meant.
+fn shows_what_it_lists(cx: &mut Cx, role: Role, kind: PlaneKind) -> Outcome {
+    let plane = cx.screen()?.plane(kind)?.clone();
+    for fourcc in plane.formats.iter().copied().filter(|fourcc| fourcc.pixel().is_some()) {
+        let dumb = cx.screen()?.dumb(fourcc, SIZE)?;
+        let buffer = cx.publish(Guest::Screen, dumb)?;
+        let target = Target::stamped(7, fourcc, SIZE)?;
+        cx.cpu_writes(&buffer, &target.picture)?;
+        match kind {
+            PlaneKind::Primary => cx.screen_shows(&[(Layer::whole(&buffer), &target)])?,
+            PlaneKind::Overlay | PlaneKind::Cursor => cx.plane_shows(role, &buffer, &target)?,
+        }
+        if cx.disagrees() {
+            // The others' buffers would only bury this one.
+            break;
+        }
+    }
+    cx.agree()
+}
+
+/// What a GPU drew for the largest cursor that the card is sure to take.
+fn shows_a_large_cursor(cx: &mut Cx) -> Outcome {
+    let size = cx.screen()?.cursor_size()?;
+    let gpu = cx.gpu(GpuA)?;
+    let drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::AR24, size), 7)?;
+    cx.plane_shows(Cursor, &drawn.buffer, &drawn.target)?;
+    cx.agree()
+}
+
+/// A buffer of the screen's own with `picture`, and what must be seen of it.
+fn written(cx: &mut Cx, picture: Picture) -> Result<(Buffer, Target), Trouble> {
+    let dumb = cx.screen()?.dumb(picture.fourcc, picture.size)?;
+    let buffer = cx.publish(Guest::Screen, dumb)?;
+    cx.cpu_writes(&buffer, &picture)?;
+    Ok((buffer, Target { before: Some(picture.clone()), picture }))
+}
+
+fn pattern(stamp: u32, fourcc: Fourcc, size: Size) -> Result<Picture> {
+    Pattern { stamp }.picture(fourcc, size)
+}
+
+/// What of a frame lies outside the screen is not shown, and the rest is where it belongs.
+fn cuts_at_the_edge(cx: &mut Cx, at: (i32, i32)) -> Outcome {
+    let (lower, lower_target) = written(cx, pattern(3, Fourcc::XR24, px(288, 160))?)?;
+    let (upper, upper_target) = written(cx, pattern(7, Fourcc::XR24, SIZE)?)?;
+    let layer = Layer { at, plane: Some(PlaneKind::Overlay), ..Layer::whole(&upper) };
+    cx.screen_shows(&[(Layer::whole(&lower), &lower_target), (layer, &upper_target)])?;
+    cx.agree()
+}
+
+/// Every alpha from transparent to opaque, with the most colour that it may have, half of it, and none.
+fn blends_every_alpha(cx: &mut Cx, role: Role) -> Outcome {
+    let size = px(256, 12);
+    let pixel = |n: u32| {
+        let (alpha, y) = (n % size.width, n / size.width);
+        // B, G, R: of pre-multiplied pixels none is above alpha.
+        let colours = [alpha, alpha / 2, 0];
+        let turned = |channel: usize| colours[(channel + y as usize) % 3] as u8;
+        [turned(0), turned(1), turned(2), alpha as u8]
+    };
+    let bytes = (0..size.width * size.height).flat_map(pixel).collect();
+    let (buffer, target) = written(cx, Picture { size, fourcc: Fourcc::AR24, bytes })?;
+    cx.plane_shows(role, &buffer, &target)?;
+    cx.agree()
+}
+
+/// The cursor lies over the overlay, which lies over the lowest plane.
+fn lie_in_order(cx: &mut Cx) -> Outcome {
+    let (lower, lower_target) = written(cx, pattern(3, Fourcc::XR24, px(120, 90))?)?;
+    let (middle, middle_target) = written(cx, pattern(5, Fourcc::XR24, px(100, 80))?)?;
+    // Opaque, so that the order is all that decides.
+    let mut pointer = pattern(7, Fourcc::AR24, px(64, 64))?;
+    pointer.bytes.chunks_exact_mut(4).for_each(|pixel| pixel[3] = 0xff);
+    let (upper, upper_target) = written(cx, pointer)?;
+    let at = |buffer, at, kind| Layer { at, plane: Some(kind), ..Layer::whole(buffer) };
+    cx.screen_shows(&[
+        (Layer::whole(&lower), &lower_target),
+        (at(&middle, (10, 7), PlaneKind::Overlay), &middle_target),
+        (at(&upper, (33, 19), PlaneKind::Cursor), &upper_target),
+    ])?;
+    cx.agree()
+}
+
+/// A colour that is blended over another one is not darker than itself: `out = fg + (1 - fg.alpha) * bg`.
+///
+/// The sum may pass white, as it does for the glow of a pointer; then it is white.
+fn never_darken(cx: &mut Cx) -> Outcome {
+    let (width, height) = (64, 16);
+    let lower = Picture { size: px(width, height), fourcc: Fourcc::XR24, bytes: vec![0xe0; 64 * 16 * 4] };
+    let glow = [0x40, 0x80, 0xc0, 0x20].repeat(64 * 16);
+    let upper = Picture { size: px(width, height), fourcc: Fourcc::AR24, bytes: glow };
+    let (lower, lower_target) = written(cx, lower)?;
+    let (upper, upper_target) = written(cx, upper)?;
+    let layer = Layer { plane: Some(PlaneKind::Overlay), ..Layer::whole(&upper) };
+    cx.screen_shows(&[(Layer::whole(&lower), &lower_target), (layer, &upper_target)])?;
+    cx.agree()
+}
+
+/// A buffer of one card is on the screens of both, and goes on being shown by the one when the other lets go of it.
+fn two_cards_at_once(cx: &mut Cx) -> Outcome {
+    let (buffer, mut target) = written(cx, pattern(7, Fourcc::XR24, px(250, 130))?)?;
+    for stamp in [8, 9] {
+        cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
+        cx.shows_on(ScreenB, &[(Layer::whole(&buffer), &target)])?;
+        let next = pattern(stamp, Fourcc::XR24, px(250, 130))?;
+        cx.cpu_writes(&buffer, &next)?;
+        target = Target { before: Some(std::mem::replace(&mut target.picture, next.clone())), picture: next };
+    }
+    cx.black_screen_of(ScreenB)?;
+    cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
+    cx.agree()
+}

@@ -1,0 +1,118 @@
+//! A card that takes a buffer in has a handle for it: what that handle is worth, and for how long.
+//!
+//! Source: "PRIME Buffer Sharing" in the kernel's DRM memory management documentation, "PRIME Helper Functions" and
+//! "Lifetime Rules" of it.
+
+use handover::prelude::*;
+use handover::udmabuf;
+
+const SIZE: Size = px(250, 130);
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for card in [Vgem, Screen] {
+        for (claim, body) in CLAIMS {
+            let name = format!("prime::{claim}::{card}");
+            cases.add(name, move |cx| body(cx, card)).from(Udmabuf).to(card);
+        }
+    }
+}
+
+type Claim = fn(&mut Cx, Role) -> Outcome;
+
+const CLAIMS: [(&str, Claim); 4] = [
+    ("hands_on_the_buffer_that_it_took", hands_on),
+    ("has_one_handle_for_a_buffer_taken_twice", one_handle),
+    ("does_not_map_what_it_took", does_not_map),
+    ("keeps_a_buffer_that_everybody_else_let_go", keeps),
+];
+
+/// A frame in pages of nobody's, which the CPU has drawn.
+fn drawn(cx: &mut Cx, card: Role) -> Result<(Buffer, Target), Trouble> {
+    let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Cpu, guest(card)])?;
+    let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
+    cx.cpu_writes(&buffer, &target.picture)?;
+    Ok((buffer, target))
+}
+
+fn guest(card: Role) -> Guest<'static> {
+    if card == Vgem { Guest::Vgem } else { Guest::Screen }
+}
+
+/// What the card exports of its handle is the very dma-buf that it imported, with its bytes, and not a copy.
+fn hands_on(cx: &mut Cx, card: Role) -> Outcome {
+    let (buffer, target) = drawn(cx, card)?;
+    let prime = cx.prime(card)?;
+    cx.mapped(&guest(card), &buffer, Access::Write, |cx, shared| {
+        let handed_on = prime.import(&shared.dmabuf)?.export()?;
+        cx.equals("inode of the dma-buf", shared.dmabuf.identity()?.inode, handed_on.identity()?.inode);
+        let frame = shared.frame.clone();
+        let handed_on = SharedFrame { dmabuf: handed_on, frame };
+        cx.sees("handed on", &target, &handed_on.read_back()?)?;
+        // And in the other direction.
+        let next = Target::stamped(8, Fourcc::XR24, SIZE)?;
+        handed_on.write(&next.picture)?;
+        cx.sees("as it was", &next, &shared.read_back()?)?;
+        Ok(())
+    })?;
+    cx.agree()
+}
+
+/// A file of the card has one handle for a buffer, however often it takes it; another file has one of its own.
+fn one_handle(cx: &mut Cx, card: Role) -> Outcome {
+    let (buffer, target) = drawn(cx, card)?;
+    let (prime, second) = (cx.prime(card)?, cx.second_prime(card)?);
+    cx.mapped(&guest(card), &buffer, Access::Read, |cx, shared| {
+        let first = prime.import(&shared.dmabuf)?;
+        let again = prime.import(&shared.dmabuf)?;
+        let by_another_fd = prime.import(&shared.dmabuf.try_clone()?)?;
+        let elsewhere = second.import(&shared.dmabuf)?;
+        cx.equals("GEM handle, taken again", first.handle(), again.handle());
+        cx.equals("GEM handle, taken by another fd", first.handle(), by_another_fd.handle());
+        // Closing one's handle is nothing to the other file.
+        drop((first, again, by_another_fd));
+        let frame = shared.frame.clone();
+        let handed_on = SharedFrame { dmabuf: elsewhere.export()?, frame };
+        cx.sees("handed on by the other file", &target, &handed_on.read_back()?)?;
+        Ok(())
+    })?;
+    cx.agree()
+}
+
+/// A handle of a buffer that came from elsewhere can't be mapped by the card: its exporter decides how it is mapped.
+fn does_not_map(cx: &mut Cx, card: Role) -> Outcome {
+    let (buffer, _) = drawn(cx, card)?;
+    let prime = cx.prime(card)?;
+    cx.mapped(&guest(card), &buffer, Access::Read, |cx, shared| {
+        let handle = prime.import(&shared.dmabuf)?;
+        let offset = handle.map_offset();
+        cx.claim("DRM_IOCTL_MODE_MAP_DUMB", offset.is_err(), || {
+            Finding::new("a handle of an imported buffer can be mapped as if it were the card's own")
+                .row("offset", format!("{:?}", offset.ok()))
+        });
+        Ok(())
+    })?;
+    cx.agree()
+}
+
+/// The card's handle keeps a buffer whose every other owner is gone, and lets it go when it is closed.
+fn keeps(cx: &mut Cx, card: Role) -> Outcome {
+    let prime = cx.prime(card)?;
+    let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
+    let frame = Frame::linear(Fourcc::XR24, SIZE, Plane { offset: 0, pitch: 1024 });
+    let (handle, identity) = {
+        let shared = udmabuf::for_frame(frame.clone(), 0)?;
+        shared.write(&target.picture)?;
+        (prime.import(&shared.dmabuf)?, shared.dmabuf.identity()?)
+    };
+    let listed = cx.is_listed(&identity)?;
+    cx.claim("kept", listed, || Finding::new("the buffer is gone, though the card has a handle"));
+    {
+        let handed_on = SharedFrame { dmabuf: handle.export()?, frame };
+        cx.equals("inode of the dma-buf", identity.inode, handed_on.dmabuf.identity()?.inode);
+        cx.sees("handed on", &target, &handed_on.read_back()?)?;
+    }
+    drop(handle);
+    let listed = cx.is_listed(&identity)?;
+    cx.claim("let go", !listed, || Finding::new("the buffer is still there, and nobody has it"));
+    cx.agree()
+}

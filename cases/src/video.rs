@@ -1,0 +1,161 @@
+//! Video devices that fill buffers, that take several for a frame, and that code what they are given.
+//!
+//! What a loop reads and writes of every exporter's frames is in `matrix`; here is what other devices have no word for.
+
+use handover::prelude::*;
+use handover::share::heap::Heaps;
+use handover::udmabuf;
+use handover::v4l2::{Given, MemoryPlane, PixelFormat, PlaneFormat};
+
+/// The smallest frame that the codec takes; its rows are no multiple of a page.
+const CODED: Size = px(640, 360);
+
+/// Formats with one and three components, and the bytes that tell.
+const CODED_FORMATS: [Fourcc; 2] = [Fourcc::XR24, Fourcc::R8];
+
+/// Luma and chroma, each in a buffer of its own (`V4L2_PIX_FMT_NV16M`): what its samples mean is of no matter here, since a loop
+/// copies bytes.
+const TWO_PLANES: PixelFormat = PixelFormat::new(b"NM16");
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for fourcc in CODED_FORMATS {
+        for from in [GpuA, Udmabuf, Screen] {
+            let name = format!("video::codes_an_imported_frame_as_its_own::{from}::{fourcc}");
+            cases.add(name, move |cx| codes(cx, from, fourcc)).from(from).to(Codec);
+        }
+        for to in [Udmabuf, DmaHeap, Screen] {
+            let name = format!("video::decodes_into_an_imported_frame_as_into_its_own::{to}::{fourcc}");
+            cases.add(name, move |cx| decodes(cx, to, fourcc)).from(Codec).to(to);
+        }
+    }
+    for (name, offsets) in [("from_the_first_byte", [0, 0]), ("behind_others", [4096, 8192])] {
+        cases
+            .add(format!("video::copies_each_plane_from_its_own_buffer::{name}"), move |cx| copies_planes(cx, offsets))
+            .from(Udmabuf)
+            .to(PlanarVideo);
+    }
+}
+
+/// A frame of `from`'s own that holds the pattern of `stamp`, and its pixels.
+fn frame_of(cx: &mut Cx, from: Role, fourcc: Fourcc, stamp: u32) -> Result<(Buffer, Target), Trouble> {
+    let target = Target::stamped(stamp, fourcc, CODED)?;
+    let buffer = match from {
+        GpuA => {
+            let gpu = cx.gpu(GpuA)?;
+            return cx.draw(&gpu, &NewFrame::of(fourcc, CODED), stamp).map(|drawn| (drawn.buffer, drawn.target));
+        }
+        Screen => {
+            let dumb = cx.screen()?.dumb(fourcc, CODED)?;
+            cx.publish(Guest::Screen, dumb)?
+        }
+        heap => {
+            let heap = cx.heap(heap)?;
+            let codec = cx.codec()?;
+            cx.share(fourcc, CODED, Heaps::new([heap]), &[Guest::Cpu, Guest::Video(codec.encoder())])?
+        }
+    };
+    cx.cpu_writes(&buffer, &target.picture)?;
+    Ok((buffer, target))
+}
+
+/// The stream of a frame in somebody else's memory is that of the same picture in the device's own, byte for byte.
+///
+/// The code loses some of the picture in ways of its own, so no other reference is exact. That the streams of two frames differ
+/// shows that the device looks at the picture at all.
+fn codes(cx: &mut Cx, from: Role, fourcc: Fourcc) -> Outcome {
+    let codec = cx.codec()?;
+    let (buffer, target) = frame_of(cx, from, fourcc, 7)?;
+    cx.cpu_sees(&buffer, &target)?;
+    let own = codec.encode(Given::Own(&target.picture))?;
+    let imported = cx.mapped(&Guest::Video(codec.encoder()), &buffer, Access::Read, |_, shared| {
+        Ok(codec.encode(Given::Dmabuf(shared))?)
+    })?;
+    cx.equals("bytes of the stream", own.len(), imported.len());
+    if own.len() == imported.len() {
+        cx.sees_bytes("codec (imported frame)", &own, &imported)?;
+    }
+    if let Some(before) = &target.before {
+        let other = codec.encode(Given::Own(before))?;
+        cx.claim("streams of two frames", other != own, || Finding::new("two frames have the same stream"));
+    }
+    cx.agree()
+}
+
+/// A frame that the device decodes into somebody else's memory is the one that it decodes into its own.
+///
+/// As for [`codes`], the device is its own reference; that the frame is nearer to its original than to another one shows that
+/// it is a picture of something.
+fn decodes(cx: &mut Cx, to: Role, fourcc: Fourcc) -> Outcome {
+    let codec = cx.codec()?;
+    let original = Target::stamped(7, fourcc, CODED)?;
+    let stream = codec.encode(Given::Own(&original.picture))?;
+    let own = codec.decode(&stream, fourcc, CODED)?;
+    // It holds another frame before.
+    let (buffer, before) = frame_of(cx, to, fourcc, 2)?;
+    cx.mapped(&Guest::Filler(codec.decoder()), &buffer, Access::Write, |_, shared| {
+        Ok(codec.decode_into(&stream, shared)?)
+    })?;
+    let [near, far] = [&original.picture, &before.picture].map(|picture| distance(&own, picture));
+    cx.claim("likeness", near < far / 2, || {
+        Finding::new("what the codec decodes is not like what it was given")
+            .row("distance", format!("{near} from the original, {far} from another frame, in steps of a component"))
+    });
+    cx.cpu_sees(&buffer, &Target { picture: own, before: Some(before.picture) })?;
+    cx.agree()
+}
+
+/// Sum of the differences of all bytes that mean something.
+fn distance(one: &Picture, other: &Picture) -> u64 {
+    // The fourth byte of XR24 is padding.
+    let means = |n: usize| one.fourcc != Fourcc::XR24 || n % 4 != 3;
+    let pairs = one.bytes.iter().zip(&other.bytes).enumerate().filter(|(n, _)| means(*n));
+    pairs.map(|(_, (one, other))| u64::from(one.abs_diff(*other))).sum()
+}
+
+/// A frame whose planes lie in two buffers is read from both, where its offsets say, and written into two others, where the
+/// device says.
+fn copies_planes(cx: &mut Cx, offsets: [u64; 2]) -> Outcome {
+    let size = px(250, 130);
+    let video = cx.video_loop(PlanarVideo)?;
+    let planes = video.planes(TWO_PLANES, size)?;
+    let &[luma, chroma] = planes.as_slice() else {
+        let why = format!("{TWO_PLANES} has {} memory planes instead of 2", planes.len());
+        return Err(Finding::new(why).into());
+    };
+    let from = [bytes(11, luma, offsets[0])?, bytes(12, chroma, offsets[1])?];
+    let into = [bytes(13, luma, 0)?, bytes(14, chroma, 0)?];
+    let before = [into[0].1.bytes.clone(), into[1].1.bytes.clone()];
+    let place = |memory: &'static str, buffers: &[(SharedFrame, Picture); 2]| {
+        format!("{memory}: {} and {}", buffers[0].0.dmabuf, buffers[1].0.dmabuf)
+    };
+    cx.fact("buffers", format!("{}; {}", place("from", &from), place("into", &into)));
+    let at = |n: usize| MemoryPlane { dmabuf: &from[n].0.dmabuf, offset: offsets[n] };
+    let to = |n: usize| MemoryPlane { dmabuf: &into[n].0.dmabuf, offset: 0 };
+    let done = video.copy_planes(TWO_PLANES, size, &[at(0), at(1)], &[to(0), to(1)])?;
+    for (n, plane) in [luma, chroma].into_iter().enumerate() {
+        let length = plane.pitch as usize * size.height as usize;
+        let offset = offsets[n] as usize;
+        let sent = from[n].1.bytes.get(offset..offset + length).unwrap_or_default();
+        let put = done.offsets.get(n).map_or(0, |put| *put as usize);
+        let arrived = into[n].0.read_back()?.bytes;
+        let (head, behind) = (arrived.get(put..put + length), arrived.get(put + length..));
+        cx.sees_bytes(format!("plane {n}"), sent, head.unwrap_or_default())?;
+        // The device's own offset is its own to fill; what is behind the plane is not.
+        let guard = before[n].get(put + length..).unwrap_or_default();
+        cx.sees_bytes(format!("bytes behind plane {n}"), guard, behind.unwrap_or_default())?;
+    }
+    cx.agree()
+}
+
+/// A buffer for `plane` from byte `offset` on, with room behind it, and the bytes that it was filled with: those of the pattern
+/// of `stamp`, so that no two buffers are alike.
+fn bytes(stamp: u32, plane: PlaneFormat, offset: u64) -> Result<(SharedFrame, Picture)> {
+    const BEHIND: u64 = 4096;
+    let pitch = u64::from(plane.pitch);
+    let rows = (offset + u64::from(plane.bytes) + BEHIND).div_ceil(pitch);
+    let size = px(plane.pitch, rows as u32);
+    let shared = udmabuf::for_frame(Frame::linear(Fourcc::R8, size, Plane { offset: 0, pitch }), 0)?;
+    let picture = Pattern { stamp }.picture(Fourcc::R8, size)?;
+    shared.write(&picture)?;
+    Ok((shared, picture))
+}

@@ -1,0 +1,61 @@
+//! Planes above the lowest one as ends: what they are given is blended over a frame of the processor's.
+
+use super::{Imported, Importer, Parcel};
+use crate::case::{Need, Role, Trouble};
+use crate::cx::{Cx, Guest, Target};
+use crate::format::{Channel, Fourcc, PixelLayout};
+use crate::frame::px;
+use crate::share::buffer::Buffer;
+
+/// An overlay plane of the screen.
+pub(super) static OVERLAY: Above = Above(Role::Overlay);
+/// The cursor plane of the screen.
+pub(super) static CURSOR: Above = Above(Role::Cursor);
+
+/// The plane that plays this role.
+pub(super) struct Above(Role);
+
+/// A buffer that the plane is to show.
+struct Showable(Role, Buffer);
+
+impl Importer for Above {
+    fn role(&self) -> Role {
+        self.0
+    }
+
+    fn can(&self, parcel: &Parcel) -> bool {
+        // How frames are read is the lowest plane's to show; these show how they are blended.
+        let blends = |pixel: &PixelLayout| pixel.shown().any(|c| c.channel == Channel::A);
+        match self.0 {
+            // The one format that all cursors have, in a size that most do; what this one says to it is asked below.
+            Role::Cursor => (parcel.fourcc, parcel.size) == (Fourcc::AR24, px(64, 64)),
+            _ => parcel.fourcc.pixel().is_some_and(blends),
+        }
+    }
+
+    fn strength(&self) -> usize {
+        1
+    }
+
+    fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
+        let lack = cx.lack_of(&Need::Imports { role: self.0, format: parcel.fourcc.to_string() })?;
+        if lack.is_some() {
+            return Ok(lack);
+        }
+        cx.refusal_of(self.0, parcel.fourcc, parcel.size)
+    }
+
+    fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
+        cx.attach(&Guest::Screen, buffer)
+    }
+
+    fn import(&self, _: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
+        Ok(Box::new(Showable(self.0, buffer.clone())))
+    }
+}
+
+impl Imported for Showable {
+    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
+        cx.plane_shows(self.0, &self.1, target)
+    }
+}

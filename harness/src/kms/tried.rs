@@ -1,0 +1,125 @@
+//! Would a plane show such a frame? The driver is asked, and nothing is shown.
+//!
+//! What a plane lists is a promise: `AddFB2` must make a framebuffer of it, and a commit must be taken. What it does not list
+//! must be refused by one of the two. `DRM_MODE_ATOMIC_TEST_ONLY` goes through all checks of a commit ("Atomic Mode Setting" in
+//! the kernel's KMS documentation).
+
+use drm::{Device as _, DriverCapability};
+use rustix::io::Errno;
+
+use super::assign;
+use super::card::Framebuffer;
+use super::commit::Commit;
+use super::show::Placed;
+use super::{Plane, PlaneKind, Screen, vkms};
+use crate::compose::Rect;
+use crate::dmabuf::SharedFrame;
+use crate::error::{Error, Result};
+use crate::format::{Fourcc, Modifier};
+use crate::frame::{self, Frame, Size, px};
+
+/// What the driver says to a frame on a plane.
+#[derive(Debug)]
+pub enum Answer {
+    /// It would show it.
+    Taken,
+    /// It makes no framebuffer of it.
+    NoFramebuffer(Error),
+    /// It makes a framebuffer of it, and refuses to put it on the plane.
+    NotOnPlane(Error),
+}
+
+/// What the kernel says of a card whose driver does not say how large its cursor is.
+const USUAL_CURSOR: u64 = 64;
+
+/// Rows of planes begin at a multiple of so many bytes, which every known driver takes.
+const PITCH: u64 = 256;
+
+/// Planes of a frame begin at a multiple of so many bytes.
+const PLANE: u64 = 4096;
+
+impl Screen {
+    /// The lowest plane of `kind`.
+    ///
+    /// # Errors
+    /// The card has none; says which it has.
+    pub fn plane(&self, kind: PlaneKind) -> Result<&Plane> {
+        let kinds: Vec<PlaneKind> = self.planes().map(|plane| plane.kind).collect();
+        let why = || format!("it has no {kind} plane; {}", assign::told(&kinds));
+        let none = || Error::missing("choosing a plane", self.card.to_string(), why());
+        self.planes().find(|plane| plane.kind == kind).ok_or_else(none)
+    }
+
+    /// The size of frames that the cursor plane is sure to take (`DRM_CAP_CURSOR_WIDTH`, `_HEIGHT`).
+    ///
+    /// # Errors
+    /// The driver says something that is no size.
+    pub fn cursor_size(&self) -> Result<Size> {
+        let ask = |capability| match self.card.get_driver_capability(capability) {
+            Ok(0) => Ok(USUAL_CURSOR as u32),
+            Ok(pixels) => u32::try_from(pixels).map_err(|_| {
+                let why = format!("{pixels} px, which does not fit in 32 bits");
+                Error::answer("DRM_IOCTL_GET_CAP", format!("{}, {capability:?}", self.card), why)
+            }),
+            Err(error) => Err(Error::new("DRM_IOCTL_GET_CAP", format!("{}, {capability:?}", self.card), error)),
+        };
+        Ok(px(ask(DriverCapability::CursorWidth)?, ask(DriverCapability::CursorHeight)?))
+    }
+
+    /// A frame in a dumb buffer of the card's, as it lies when nobody wants anything particular: planes one behind the other.
+    ///
+    /// # Errors
+    /// The planes of the format are not known here; the driver refuses the buffer.
+    pub fn plain(&self, fourcc: Fourcc, modifier: Modifier, size: Size) -> Result<SharedFrame> {
+        let shapes = fourcc.planes().ok_or_else(|| {
+            let why = format!("the planes of {fourcc} are not known here");
+            Error::input("laying out a frame", format!("{}, {fourcc} {size}", self.card), why)
+        })?;
+        let mut end = 0;
+        let mut planes = Vec::new();
+        for shape in shapes {
+            let pitch = shape.row(size.width).next_multiple_of(PITCH);
+            planes.push(frame::Plane { offset: end, pitch });
+            end = (end + pitch * u64::from(shape.rows(size.height))).next_multiple_of(PLANE);
+        }
+        let dmabuf = self.card.dumb_of_bytes(end)?;
+        Ok(SharedFrame { dmabuf, frame: Frame { size, fourcc, modifier, planes } })
+    }
+
+    /// What the driver says to `shared` on the lowest plane of `kind`, at the screen's top left. It switches the screen on.
+    ///
+    /// # Errors
+    /// There is no such plane; the card does not take the memory; or it must not be asked.
+    pub fn answer(&mut self, kind: PlaneKind, shared: &SharedFrame) -> Result<Answer> {
+        let id = self.plane(kind)?.id;
+        if self.is_vkms() {
+            vkms::safe(shared)?;
+        }
+        self.resize(self.size())?;
+        let framebuffer = match Framebuffer::new(&self.card, shared) {
+            Ok(framebuffer) => framebuffer,
+            Err(error) if error.op == "DRM_IOCTL_MODE_ADDFB2" && !is_ours(&error) => {
+                return Ok(Answer::NoFramebuffer(error));
+            }
+            Err(error) => return Err(error),
+        };
+        let crtc = u64::from(u32::from(self.pipe.crtc.handle));
+        let mut commit = Commit::new(&self.card);
+        let crop = Rect::whole(shared.frame.size);
+        for (n, (plane, object)) in self.pipe.planes.iter().enumerate() {
+            if plane.id == id {
+                commit.place(object, crtc, &Placed { plane: n, framebuffer: framebuffer.id, crop, at: (0, 0) })?;
+            }
+        }
+        match commit.try_out(&format!("{shared} on its {kind} plane")) {
+            Ok(()) => Ok(Answer::Taken),
+            Err(error) if error.is_errno(Errno::NOMEM) => Err(error),
+            Err(error) => Ok(Answer::NotOnPlane(error)),
+        }
+    }
+}
+
+/// Whether an error of making a framebuffer says nothing of the frame.
+fn is_ours(error: &Error) -> bool {
+    matches!(error.cause, crate::error::Cause::Input(_)) || error.is_errno(Errno::NOMEM)
+}
