@@ -21,7 +21,7 @@ mod render;
 mod scanout;
 mod screen;
 mod sharing;
-mod video;
+mod v4l2;
 mod vulkan;
 mod writeback;
 
@@ -38,7 +38,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     gles::register(cases);
     heaps::register(cases);
     prime::register(cases);
-    video::register(cases);
+    v4l2::register(cases);
     kernel::register(cases);
     render::register(cases);
     writeback::register(cases);

@@ -75,7 +75,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Cpu)
         .to(Overlay)
         .needs(Need::Imports { role: Overlay, format: "AR24".to_owned() })
-        .needs(Need::Writeback);
+        .needs(Need::Writeback)
+        .known("vkms", "cases/findings/vkms-blend-wraps.md", "screen (writeback) does not see");
     cases
         .add("planes::two_cards_show_one_buffer_at_once", two_cards_at_once)
         .from(Screen)

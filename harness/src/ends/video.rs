@@ -20,6 +20,9 @@ pub(super) static PLANAR: Loop = Loop(Role::PlanarVideo);
 /// A device that converts from memory to memory.
 pub(super) static CONVERTER: Converts = Converts;
 
+/// A frame takes tens of milliseconds, and its rows are copied as bytes: two sizes of pixels show what all would.
+const BYTES: [Fourcc; 2] = [Fourcc::XR24, Fourcc::RG16];
+
 /// The video loop that plays this role.
 pub(super) struct Loop(Role);
 
@@ -48,7 +51,7 @@ impl Importer for Loop {
         let even = width.is_multiple_of(2) && height.is_multiple_of(2);
         // Only the multi-planar interface has an offset of a picture in its buffer. All else it has in common with the other.
         let planar = self.0 == Role::PlanarVideo;
-        let new = if planar { self.draws(parcel) } else { parcel.start == Start::First };
+        let new = if planar { BYTES.contains(&parcel.fourcc) } else { parcel.start == Start::First };
         PixelFormat::of(parcel.fourcc).is_some() && even && width >= 16 && height >= 16 && new
     }
 
@@ -57,8 +60,8 @@ impl Importer for Loop {
     }
 
     fn draws(&self, parcel: &Parcel) -> bool {
-        // A frame takes tens of milliseconds, and rows are copied as bytes: two sizes of pixels show the same as all.
-        [Fourcc::XR24, Fourcc::RG16].contains(&parcel.fourcc)
+        // Where a frame begins in a buffer that is filled by the multi-planar interface is for the device to say.
+        self.0 != Role::PlanarVideo && BYTES.contains(&parcel.fourcc)
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {

@@ -10,27 +10,27 @@ use handover::v4l2::{Given, MemoryPlane, PixelFormat, PlaneFormat};
 /// The smallest frame that the codec takes; its rows are no multiple of a page.
 const CODED: Size = px(640, 360);
 
-/// Formats with one and three components, and the bytes that tell.
-const CODED_FORMATS: [Fourcc; 2] = [Fourcc::XR24, Fourcc::R8];
+/// Who hands frames to the codec, and takes them from it; with one component a pixel, and with four. Not XR24: the codec codes
+/// padding, too, and what is there is nobody's business.
+const CODED_FROM: [(Role, Fourcc); 3] = [(GpuA, Fourcc::AR24), (Udmabuf, Fourcc::R8), (Screen, Fourcc::R8)];
+const DECODED_TO: [(Role, Fourcc); 3] = [(Udmabuf, Fourcc::AR24), (DmaHeap, Fourcc::R8), (Screen, Fourcc::R8)];
 
 /// Luma and chroma, each in a buffer of its own (`V4L2_PIX_FMT_NV16M`): what its samples mean is of no matter here, since a loop
 /// copies bytes.
 const TWO_PLANES: PixelFormat = PixelFormat::new(b"NM16");
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
-    for fourcc in CODED_FORMATS {
-        for from in [GpuA, Udmabuf, Screen] {
-            let name = format!("video::codes_an_imported_frame_as_its_own::{from}::{fourcc}");
-            cases.add(name, move |cx| codes(cx, from, fourcc)).from(from).to(Codec);
-        }
-        for to in [Udmabuf, DmaHeap, Screen] {
-            let name = format!("video::decodes_into_an_imported_frame_as_into_its_own::{to}::{fourcc}");
-            cases.add(name, move |cx| decodes(cx, to, fourcc)).from(Codec).to(to);
-        }
+    for (from, fourcc) in CODED_FROM {
+        let name = format!("v4l2::codes_an_imported_frame_as_its_own::{from}::{fourcc}");
+        cases.add(name, move |cx| codes(cx, from, fourcc)).from(from).to(Codec);
+    }
+    for (to, fourcc) in DECODED_TO {
+        let name = format!("v4l2::decodes_into_an_imported_frame_as_into_its_own::{to}::{fourcc}");
+        cases.add(name, move |cx| decodes(cx, to, fourcc)).from(Codec).to(to);
     }
     for (name, offsets) in [("from_the_first_byte", [0, 0]), ("behind_others", [4096, 8192])] {
         cases
-            .add(format!("video::copies_each_plane_from_its_own_buffer::{name}"), move |cx| copies_planes(cx, offsets))
+            .add(format!("v4l2::copies_each_plane_from_its_own_buffer::{name}"), move |cx| copies_planes(cx, offsets))
             .from(Udmabuf)
             .to(PlanarVideo);
     }
@@ -96,7 +96,8 @@ fn decodes(cx: &mut Cx, to: Role, fourcc: Fourcc) -> Outcome {
         Ok(codec.decode_into(&stream, shared)?)
     })?;
     let [near, far] = [&original.picture, &before.picture].map(|picture| distance(&own, picture));
-    cx.claim("likeness", near < far / 2, || {
+    // The pattern is half noise, of which this code keeps little.
+    cx.claim("likeness", near < far / 4 * 3, || {
         Finding::new("what the codec decodes is not like what it was given")
             .row("distance", format!("{near} from the original, {far} from another frame, in steps of a component"))
     });
@@ -104,12 +105,9 @@ fn decodes(cx: &mut Cx, to: Role, fourcc: Fourcc) -> Outcome {
     cx.agree()
 }
 
-/// Sum of the differences of all bytes that mean something.
+/// Sum of the differences of all bytes.
 fn distance(one: &Picture, other: &Picture) -> u64 {
-    // The fourth byte of XR24 is padding.
-    let means = |n: usize| one.fourcc != Fourcc::XR24 || n % 4 != 3;
-    let pairs = one.bytes.iter().zip(&other.bytes).enumerate().filter(|(n, _)| means(*n));
-    pairs.map(|(_, (one, other))| u64::from(one.abs_diff(*other))).sum()
+    one.bytes.iter().zip(&other.bytes).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
 }
 
 /// A frame whose planes lie in two buffers is read from both, where its offsets say, and written into two others, where the
