@@ -42,8 +42,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 for parcel in parcels(from, to, strength, |parcel| !comes_back || to.draws(parcel)) {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
-                    if parcel.start == Start::Behind && [Screen, ScreenB, Overlay, Cursor].contains(&to.role()) {
-                        case.known("vkms", "cases/findings/vkms-offset-twice.md", "(writeback) does not see");
+                    if to.role() == Screen && parcel.start == Start::Behind {
+                        case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
                     }
                     // A card lays rows without padding, whatever their length.
                     let tight = parcel.rows == Rows::Agreed && [Screen, ScreenB, Vgem].contains(&from.role());
@@ -58,12 +58,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
 }
 
 /// What crosses from `from` to `to`, of what is `wanted`.
-fn parcels(
-    from: &dyn Exporter,
-    to: &dyn Importer,
-    strength: usize,
-    wanted: impl Fn(&Parcel) -> bool,
-) -> Vec<Parcel> {
+fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
     let parcel = |row: &[usize]| Parcel {
         fourcc: FOURCCS[row[0]],
         size: SIZES[row[1]],

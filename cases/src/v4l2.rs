@@ -5,7 +5,7 @@
 use handover::prelude::*;
 use handover::share::heap::Heaps;
 use handover::udmabuf;
-use handover::v4l2::{Given, MemoryPlane, PixelFormat, PlaneFormat};
+use handover::v4l2::{self, Given, MemoryPlane, PixelFormat, PlaneFormat};
 
 /// The smallest frame that the codec takes; its rows are no multiple of a page.
 const CODED: Size = px(640, 360);
@@ -28,6 +28,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("v4l2::decodes_into_an_imported_frame_as_into_its_own::{to}::{fourcc}");
         cases.add(name, move |cx| decodes(cx, to, fourcc)).from(Codec).to(to);
     }
+    cases.add("v4l2::names_a_device_that_is_unplugged_and_finds_it_again", finds_it_again).from(Udmabuf).to(Converter);
     for (name, offsets) in [("from_the_first_byte", [0, 0]), ("behind_others", [4096, 8192])] {
         cases
             .add(format!("v4l2::copies_each_plane_from_its_own_buffer::{name}"), move |cx| copies_planes(cx, offsets))
@@ -108,6 +109,35 @@ fn decodes(cx: &mut Cx, to: Role, fourcc: Fourcc) -> Outcome {
 /// Sum of the differences of all bytes.
 fn distance(one: &Picture, other: &Picture) -> u64 {
     one.bytes.iter().zip(&other.bytes).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
+}
+
+/// Whoever uses a device that has been unplugged gets an error that names it and says so, in time; when the device is back it is
+/// found again, and works.
+fn finds_it_again(cx: &mut Cx) -> Outcome {
+    let frame = Frame::linear(Fourcc::RG16, px(64, 64), Plane { offset: 0, pitch: 128 });
+    let shared = udmabuf::for_frame(frame, 0)?;
+    let target = Target::stamped(7, Fourcc::RG16, px(64, 64))?;
+    shared.write(&target.picture)?;
+    let converter = cx.converter()?;
+    let unplugged = match converter.device().unplug() {
+        Ok(unplugged) => unplugged,
+        Err(why) => return Err(Trouble::Skip(why.to_string())),
+    };
+    let name = converter.device().to_string();
+    let refused = converter.seen_of(&shared);
+    let names_it = |text: &str| text.contains("ENODEV") && text.contains(&name);
+    let text = refused.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    cx.claim("the error", names_it(&text), || {
+        Finding::new(format!("{name} was unplugged, and the error does not say so")).row("actual", text)
+    });
+    // Nobody has it open when it comes back, so that it may have its number again.
+    drop((refused, converter));
+    cx.forget_unplugged();
+    drop(unplugged);
+    let expected = Target { picture: v4l2::Converter::target(&target.picture)?, before: None };
+    let seen = cx.converter()?.seen_of(&shared)?;
+    cx.sees("converter, plugged in again", &expected, &seen)?;
+    cx.agree()
 }
 
 /// A frame whose planes lie in two buffers is read from both, where its offsets say, and written into two others, where the

@@ -158,6 +158,13 @@ impl Cx {
         Ok(self.devices.codec()?)
     }
 
+    /// Lets go of every video device that has been unplugged; whoever needs it finds it again when it is back.
+    pub fn forget_unplugged(&mut self) {
+        if self.devices.forget_unplugged() {
+            self.importers = None;
+        }
+    }
+
     /// The dumb buffers of vgem.
     ///
     /// # Errors
@@ -186,12 +193,7 @@ impl Cx {
     ///
     /// # Errors
     /// As [`Self::gpu`]; or the card makes no such frame.
-    pub(crate) fn refusal_of(
-        &mut self,
-        role: Role,
-        fourcc: Fourcc,
-        size: Size,
-    ) -> Result<Option<String>, Trouble> {
+    pub(crate) fn refusal_of(&mut self, role: Role, fourcc: Fourcc, size: Size) -> Result<Option<String>, Trouble> {
         let screen = self.screen_of(role)?;
         let plain = screen.plain(fourcc, Modifier::LINEAR, size)?;
         Ok(match screen.answer(Devices::plane_of(role), &plain)? {
@@ -543,6 +545,9 @@ impl Bench for Cx {
         let unreported = case.disagreed.into_iter().map(|finding| finding.to_string());
         let objections = self.devices.objections();
         self.devices.forget_broken();
+        if !held {
+            self.forget_unplugged();
+        }
         CaseNotes {
             findings: unconcluded.into_iter().chain(unreported).chain(objections).collect(),
             record: Record { facts, ..case.record },

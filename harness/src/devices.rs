@@ -300,7 +300,9 @@ impl Devices {
                 screen.plane(Self::plane_of(role)).ok()?;
                 (format!("{} {}", identity.driver, identity.connector), format!("Linux {}", identity.kernel))
             }
-            Role::Video | Role::DmaVideo | Role::PlanarVideo => (self.video_loop(role).ok()?.output().to_string(), linux()),
+            Role::Video | Role::DmaVideo | Role::PlanarVideo => {
+                (self.video_loop(role).ok()?.output().to_string(), linux())
+            }
             Role::Codec => (self.codec().ok()?.encoder().to_string(), linux()),
             Role::Converter => (self.converter().ok()?.device().to_string(), linux()),
             Role::Vgem => (self.vgem().ok()?.driver().to_owned(), linux()),
@@ -341,6 +343,28 @@ impl Devices {
         };
         FEATURES.contains(&message.vuid.as_str())
             && self.gpus.values().chain(self.second_instances.values()).any(misinforms)
+    }
+
+    /// Lets go of every video device that has been unplugged, so that the next who needs it looks for it again; says whether
+    /// there was one.
+    pub fn forget_unplugged(&mut self) -> bool {
+        let before = self.video_loops.len();
+        let gone = |slot: &Slot<Loopback>| matches!(slot, Slot::Open(video) if video.output().is_gone() || video.capture().is_gone());
+        self.video_loops.retain(|_, slot| !gone(slot));
+        let mut forgot = self.video_loops.len() < before;
+        if matches!(&self.converter, Slot::Open(converter) if converter.device().is_gone()) {
+            self.converter = Slot::Untried;
+            forgot = true;
+        }
+        if matches!(&self.codec, Slot::Open(codec) if codec.encoder().is_gone() || codec.decoder().is_gone()) {
+            self.codec = Slot::Untried;
+            forgot = true;
+        }
+        if forgot {
+            // It may be among them.
+            self.importers = None;
+        }
+        forgot
     }
 
     /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline.

@@ -33,12 +33,14 @@ pub(crate) mod ioctl;
 mod loopback;
 mod queue;
 pub(crate) mod uapi;
+mod unplug;
 
 pub use codec::{Codec, Given};
 pub use converter::{Converter, ConverterStream};
 pub use format::PixelFormat;
 pub use loopback::{LoopStream, Loopback};
 pub use queue::{Direction, Done, Memory, MemoryPlane, PlaneFormat, Queue, QueueFormat};
+pub use unplug::Unplugged;
 
 /// An open video node.
 #[derive(Debug)]

@@ -23,7 +23,9 @@ impl Cx {
                 self.devices.screen(*role)?.plane(Devices::plane_of(*role)).err().map(|why| why.to_string())
             }
             Need::Device(Role::Gles) => self.devices.gles().map(|_| None)?,
-            Need::Device(role @ (Role::Video | Role::DmaVideo | Role::PlanarVideo)) => self.devices.video_loop(*role).map(|_| None)?,
+            Need::Device(role @ (Role::Video | Role::DmaVideo | Role::PlanarVideo)) => {
+                self.devices.video_loop(*role).map(|_| None)?
+            }
             Need::Device(Role::Codec) => self.devices.codec().map(|_| None)?,
             Need::Device(Role::Converter) => self.devices.converter().map(|_| None)?,
             Need::Device(Role::Vgem) => self.devices.vgem().map(|_| None)?,

@@ -148,11 +148,7 @@ impl Cx {
     }
 
     /// The CRC of the targets shown from dumb buffers.
-    fn crc_of_cpu_written(
-        &mut self,
-        role: Role,
-        layers: &[(Layer<'_, Buffer>, &Target)],
-    ) -> Result<Vec<u32>, Trouble> {
+    fn crc_of_cpu_written(&mut self, role: Role, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<Vec<u32>, Trouble> {
         let mut buffers = Vec::new();
         for (_, target) in layers {
             let dumb = self.screen_of(role)?.dumb(target.picture.fourcc, target.picture.size)?;

@@ -1,16 +1,19 @@
 //! Planes above the lowest one as ends: what they are given is blended over a frame of the processor's.
 
-use super::{Imported, Importer, Parcel};
+use super::{Imported, Importer, Parcel, Start};
 use crate::case::{Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::format::{Channel, Fourcc, PixelLayout};
-use crate::frame::px;
+use crate::frame::{Size, px};
 use crate::share::buffer::Buffer;
 
 /// An overlay plane of the screen.
 pub(super) static OVERLAY: Above = Above(Role::Overlay);
 /// The cursor plane of the screen.
 pub(super) static CURSOR: Above = Above(Role::Cursor);
+
+/// What a driver that says nothing takes for its cursor.
+const CURSOR_SIZE: Size = px(64, 64);
 
 /// The plane that plays this role.
 pub(super) struct Above(Role);
@@ -24,13 +27,14 @@ impl Importer for Above {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        // How frames are read is the lowest plane's to show; these show how they are blended.
+        // How frames are read is the lowest plane's to show. These show how they are blended, for which small ones do.
         let blends = |pixel: &PixelLayout| pixel.shown().any(|c| c.channel == Channel::A);
-        match self.0 {
+        let new = match self.0 {
             // The one format that all cursors have, in a size that most do; what this one says to it is asked below.
-            Role::Cursor => (parcel.fourcc, parcel.size) == (Fourcc::AR24, px(64, 64)),
-            _ => parcel.fourcc.pixel().is_some_and(blends),
-        }
+            Role::Cursor => (parcel.fourcc, parcel.size) == (Fourcc::AR24, CURSOR_SIZE),
+            _ => parcel.fourcc.pixel().is_some_and(blends) && parcel.size.width <= CURSOR_SIZE.width,
+        };
+        new && parcel.start == Start::First
     }
 
     fn strength(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use super::card::dumb_can;
 use super::memory::Bytes;
-use super::{Exported, Exporter, Imported, Importer, Parcel};
+use super::{Exported, Exporter, Imported, Importer, Parcel, Start};
 use crate::case::{Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::format::Fourcc;
@@ -21,9 +21,9 @@ pub(super) struct Screen(Role);
 struct Showable(Role, Buffer);
 
 impl Screen {
-    /// The second card says nothing new of formats; what is new is that it is another card.
+    /// The second card says nothing new of formats and offsets; what is new is that it is another card.
     fn can(&self, parcel: &Parcel) -> bool {
-        self.0 == Role::Screen || parcel.fourcc == Fourcc::XR24
+        self.0 == Role::Screen || (parcel.fourcc, parcel.start) == (Fourcc::XR24, Start::First)
     }
 
     fn strength(&self) -> usize {

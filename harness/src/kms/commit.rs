@@ -79,9 +79,9 @@ impl<'a> Commit<'a> {
     /// It would not.
     pub(super) fn try_out(self, what: &str) -> Result<()> {
         let flags = AtomicCommitFlags::TEST_ONLY | (self.flags & AtomicCommitFlags::ALLOW_MODESET);
-        self.card.atomic_commit(flags, self.request).map_err(|error| {
-            Error::new("DRM_IOCTL_MODE_ATOMIC (test only)", format!("{}, {what}", self.card), error)
-        })
+        self.card
+            .atomic_commit(flags, self.request)
+            .map_err(|error| Error::new("DRM_IOCTL_MODE_ATOMIC (test only)", format!("{}, {what}", self.card), error))
     }
 
     /// Hands the request to the kernel, which carries it out on its own.
