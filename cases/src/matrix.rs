@@ -1,7 +1,8 @@
 //! Every device's frames to every other device: the claims about a handover, for every pair of ends.
 //!
 //! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): for `arrives`
-//! every two of these together, for the others each alone. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all.
+//! every two of these together, for the others each alone; less where another device of the same kind went before
+//! ([`Importer::strength`]). `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all.
 
 use handover::asked;
 use handover::covering::covering;
@@ -37,7 +38,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for (claim, strength, body) in CLAIMS {
         for from in exporters() {
             for to in importers() {
-                let strength = asked.unwrap_or(strength.min(from.strength()).min(to.strength()));
+                // Whoever has another one of its kind before it is tried in many ways once, and then in one.
+                let most = from.strength().min(to.strength());
+                let strength = asked.unwrap_or(strength.min(if claim == "arrives" { most } else { most - 1 }));
                 let comes_back = claim == "comes_back";
                 for parcel in parcels(from, to, strength, |parcel| !comes_back || to.draws(parcel)) {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
@@ -57,7 +60,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
 }
 
-/// What crosses from `from` to `to`, of what is `wanted`.
+/// What crosses from `from` to `to`, of what is `wanted`, with `strength` things varied together; of strength 0 is one parcel.
 fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
     let parcel = |row: &[usize]| Parcel {
         fourcc: FOURCCS[row[0]],
@@ -70,7 +73,8 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
         from.can(&parcel) && to.can(&parcel) && wanted(&parcel)
     };
     let levels = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
-    covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
+    let most = if strength == 0 { 1 } else { usize::MAX };
+    covering(&levels, strength.max(1), possible).iter().take(most).map(|row| parcel(row)).collect()
 }
 
 /// Skips what the devices of this machine can't do, in their own words.

@@ -135,6 +135,7 @@ fn every_device_and_every_view_of_the_kernel_is_there() {
         "/dev/udmabuf",
         "/dev/dma_heap/system",
         "/dev/video7",
+        "/dev/video9",
         "/sys/kernel/debug/sync/sw_sync",
         "/sys/kernel/debug/dma_buf/bufinfo",
         "/sys/kernel/config/vkms",

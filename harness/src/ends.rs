@@ -122,7 +122,7 @@ pub trait Exporter: Sync {
     /// Whether devices of this kind could hand out `parcel`, as far as their interface goes. Touches no device.
     fn can(&self, parcel: &Parcel) -> bool;
 
-    /// How many things are worth varying together for it, at most: few where another device of the same kind went before.
+    /// How many things are worth varying together for it, at most; 1 where another device of the same kind went before.
     fn strength(&self) -> usize {
         usize::MAX
     }

@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "case.rs",
     "compare.rs",
     "compose.rs",
+    "compose/below.rs",
     "covering.rs",
     "error.rs",
     "finding.rs",

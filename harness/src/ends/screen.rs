@@ -6,6 +6,7 @@ use super::{Exported, Exporter, Imported, Importer, Parcel, Start};
 use crate::case::{Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::format::Fourcc;
+use crate::frame::px;
 use crate::kms::Layer;
 use crate::share::buffer::Buffer;
 
@@ -21,9 +22,10 @@ pub(super) struct Screen(Role);
 struct Showable(Role, Buffer);
 
 impl Screen {
-    /// The second card says nothing new of formats and offsets; what is new is that it is another card.
+    /// The second card says nothing new of formats, sizes and offsets; what is new is that it is another card.
     fn can(&self, parcel: &Parcel) -> bool {
-        self.0 == Role::Screen || (parcel.fourcc, parcel.start) == (Fourcc::XR24, Start::First)
+        let plain = (parcel.fourcc, parcel.size, parcel.start) == (Fourcc::XR24, px(64, 64), Start::First);
+        self.0 == Role::Screen || plain
     }
 
     fn strength(&self) -> usize {
