@@ -69,6 +69,7 @@ pub mod inventory;
 pub mod junit;
 pub mod kms;
 pub mod lane;
+mod node;
 pub mod observed;
 pub mod pattern;
 pub mod peer;

@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::node::denied;
 
 mod codec;
 mod constraints;
@@ -86,6 +88,22 @@ impl Device {
         Ok(nodes.into_iter().map(|(_, path)| path).collect())
     }
 
+    /// Opens every video node of this machine that opens, and says what the others answered.
+    ///
+    /// # Errors
+    /// There is no node.
+    fn all() -> Result<(Vec<Arc<Self>>, String)> {
+        let (mut open, mut refused) = (Vec::new(), String::new());
+        for node in Self::nodes()? {
+            match Self::open(&node) {
+                Ok(device) => open.push(device),
+                // One of them may be what is looked for.
+                Err(why) => refused.push_str(&format!("; {why}")),
+            }
+        }
+        Ok((open, refused))
+    }
+
     /// Opens `node`.
     ///
     /// # Errors
@@ -94,7 +112,10 @@ impl Device {
         let object = || node.display().to_string();
         // Non-blocking, so that only poll waits.
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::open(node, flags, Mode::empty()).map_err(|errno| Error::new("open", object(), errno))?;
+        let fd = rustix::fs::open(node, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::ACCESS | Errno::PERM => Error::missing("open", object(), denied(node)),
+            _ => Error::new("open", object(), errno),
+        })?;
         let mut cap = uapi::Capability::default();
         ioctl::QUERYCAP.ask(&fd, &mut cap).map_err(|errno| Error::new(ioctl::QUERYCAP.name, object(), errno))?;
         let bus = uapi::text(&cap.bus_info);
@@ -130,7 +151,7 @@ impl Device {
     }
 
     /// An error of `op` on this device and `what`.
-    fn error(&self, op: &'static str, what: impl fmt::Display, errno: rustix::io::Errno) -> Error {
+    fn error(&self, op: &'static str, what: impl fmt::Display, errno: Errno) -> Error {
         Error::new(op, format!("{self}, {what}"), errno)
     }
 }

@@ -1,7 +1,6 @@
 //! Which card node is the screen: tries them in order and remembers of each why it does not serve.
 
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use drm::Device as _;
@@ -12,6 +11,7 @@ use super::card::Card;
 use super::objects::Pipe;
 use super::{able, second};
 use crate::error::{Cause, Error, Result};
+use crate::node::denied;
 
 /// The first card that `select` allows and that has a pipe, with us as its master.
 pub(super) fn card(select: Option<&str>) -> Result<(Card, Pipe)> {
@@ -83,21 +83,6 @@ fn open(node: &Path, driver: Option<&str>) -> Result<(Card, Pipe)> {
     })?;
     let pipe = Pipe::choose(&card)?;
     Ok((card, pipe))
-}
-
-/// Whom the node lets in.
-fn denied(node: &Path) -> String {
-    let Ok(meta) = std::fs::metadata(node) else { return "permission denied".to_owned() };
-    let group = std::fs::read_to_string("/etc/group").ok().and_then(|text| {
-        let of_line = |line: &str| {
-            let mut fields = line.split(':');
-            let name = fields.next()?.to_owned();
-            (fields.nth(1)?.parse() == Ok(meta.gid())).then_some(name)
-        };
-        text.lines().find_map(of_line)
-    });
-    let group = group.unwrap_or_else(|| meta.gid().to_string());
-    format!("permission denied: its mode is {:03o}, its group {group}; join that group", meta.mode() & 0o777)
 }
 
 /// Who is master of the card, as far as debugfs tells: `Xorg (pid 812)`.

@@ -57,9 +57,8 @@ impl Codec {
     /// There is none.
     pub fn find() -> Result<Self> {
         let (mut encoder, mut decoder) = (None, None);
-        for node in Device::nodes()? {
-            // A node that does not open is another device's, or its absence is told below.
-            let Ok(device) = Device::open(&node) else { continue };
+        let (devices, refused) = Device::all()?;
+        for device in devices {
             if device.driver() != DRIVER {
                 continue;
             }
@@ -74,7 +73,7 @@ impl Codec {
             }
         }
         let (Some(device), Some(filler)) = (encoder, decoder) else {
-            let why = format!("no two video nodes of {DRIVER} take and make {STREAM}");
+            let why = format!("no two video nodes of {DRIVER} take and make {STREAM}{refused}");
             return Err(Error::missing("opening a codec", "/dev/video*", why));
         };
         let [encoder, decoder] = [&device, &filler].map(|device| device.node().to_owned());

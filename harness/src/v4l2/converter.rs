@@ -43,11 +43,9 @@ impl Converter {
     /// # Errors
     /// There is none, or it can't be set up.
     pub fn find() -> Result<Self> {
-        // A node that does not open is another device's, or its absence is told below.
-        let nodes = Device::nodes()?;
-        let device = nodes.iter().filter_map(|node| Device::open(node).ok()).find(|device| device.driver() == DRIVER);
-        let Some(device) = device else {
-            let why = format!("no video node has the driver {DRIVER}");
+        let (devices, refused) = Device::all()?;
+        let Some(device) = devices.into_iter().find(|device| device.driver() == DRIVER) else {
+            let why = format!("no video node has the driver {DRIVER}{refused}");
             return Err(Error::missing("opening a converter of frames", "/dev/video*", why));
         };
         device.set_control("Transaction Time (msec)", 1)?;

@@ -44,9 +44,8 @@ impl Loopback {
     pub fn of(name: &str) -> Result<Self> {
         const OP: &str = "opening a video loop";
         let (mut capture, mut output) = (None, None);
-        for node in Device::nodes()? {
-            // A node that does not open is another device's, or its absence is told below.
-            let Ok(device) = Device::open(&node) else { continue };
+        let (devices, refused) = Device::all()?;
+        for device in devices {
             if device.name() != name {
                 continue;
             }
@@ -61,7 +60,8 @@ impl Loopback {
             }
         }
         let (Some(capture), Some(output)) = (capture, output) else {
-            return Err(Error::missing(OP, name, "there is no such device with a capture and an output node"));
+            let why = format!("there is no such device with a capture and an output node{refused}");
+            return Err(Error::missing(OP, name, why));
         };
         let input = capture.choose_input("HDMI")?;
         let sent_to = output.choose_output("HDMI")?;
