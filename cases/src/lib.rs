@@ -21,6 +21,7 @@ mod screen;
 mod sharing;
 mod vulkan;
 mod writeback;
+mod yuv;
 
 /// Every case, family by family.
 pub fn register(cases: &mut Cases<Cx>) {
@@ -29,6 +30,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     scanout::register(cases);
     vulkan::register(cases);
     matrix::register(cases);
+    yuv::register(cases);
     bounds::register(cases);
     queries::register(cases);
     gles::register(cases);

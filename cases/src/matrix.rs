@@ -5,7 +5,7 @@
 
 use handover::asked;
 use handover::covering::covering;
-use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, importers};
+use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
 use handover::prelude::*;
 
 /// From one byte to eight, with and without alpha and padding, and both orders of channels.
@@ -18,6 +18,15 @@ const SIZES: [Size; 3] = [px(64, 64), px(250, 130), px(33, 17)];
 const ROWS: [Rows; 3] = [Rows::Agreed, Rows::Padded, Rows::Pages];
 
 const STARTS: [Start; 2] = [Start::First, Start::Behind];
+
+/// Two planes in both orders of chroma, and sub-sampled in three ways; three planes; more than 8 bits; one plane.
+const YUV: [Fourcc; 8] =
+    [Fourcc::NV12, Fourcc::NV21, Fourcc::NV16, Fourcc::NV24, Fourcc::YU12, Fourcc::YV12, Fourcc::P010, Fourcc::YUYV];
+
+/// As agreed, or told: how padding is chosen matters less than that there is some.
+const YUV_ROWS: [Rows; 2] = [Rows::Agreed, Rows::Padded];
+
+const PLANES: [Planes; 3] = [Planes::Contiguous, Planes::Gaps, Planes::Backwards];
 
 /// The number of the first frame; the one before is what the buffer holds when it crosses.
 const FIRST: u32 = 7;
@@ -40,10 +49,16 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 if claim == "comes_back" && !to.draws() {
                     continue;
                 }
-                for parcel in parcels(from, to, asked.unwrap_or(strength)) {
+                let strength = asked.unwrap_or(strength);
+                let mut crossing = parcels(from, to, strength);
+                // Nobody draws in YUV but the processor, and what is fresh does not depend on the format.
+                if claim == "arrives" {
+                    crossing.extend(yuv_parcels(from, to, strength));
+                }
+                for parcel in crossing {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
-                    if to.role() == Screen && parcel.start == Start::Behind {
+                    if to.role() == Screen && parcel.begins_behind() {
                         case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
                     }
                     // A card lays rows without padding, whatever their length.
@@ -64,9 +79,31 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<Parce
         size: SIZES[row[1]],
         rows: ROWS[row[2]],
         start: STARTS[row[3]],
+        planes: Planes::Contiguous,
     };
     let possible = |row: &[usize]| from.can(&parcel(row)) && to.can(&parcel(row));
     let levels = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
+    covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
+}
+
+/// What crosses from `from` to `to` in YUV.
+fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<Parcel> {
+    let parcel = |row: &[usize]| Parcel {
+        fourcc: YUV[row[0]],
+        size: SIZES[row[1]],
+        rows: YUV_ROWS[row[2]],
+        start: STARTS[row[3]],
+        planes: PLANES[row[4]],
+    };
+    let possible = |row: &[usize]| {
+        let parcel = parcel(row);
+        // One plane lies nowhere to another.
+        let sensible = parcel.fourcc != Fourcc::YUYV || parcel.planes == Planes::Contiguous;
+        sensible && from.can(&parcel) && to.can(&parcel)
+    };
+    let levels = [YUV.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len()];
+    // Each alone: what matters to a pair of devices together is what RGB shows.
+    let strength = if strength > 2 { strength } else { 1 };
     covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
 }
 

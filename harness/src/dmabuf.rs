@@ -21,10 +21,12 @@ use crate::picture::Picture;
 mod fdinfo;
 mod guards;
 mod mapping;
+mod split;
 
 pub use fdinfo::Fdinfo;
 pub use guards::{Damage, Region};
 pub use mapping::{Mapping, Window};
+pub use split::{SharedPlanes, SplitFrame};
 
 /// A dma-buf.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dmabuf::SharedFrame;
+use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Size, px};
@@ -174,6 +174,14 @@ impl Screen {
     /// The format is not packed RGB; the driver refuses.
     pub fn dumb(&self, fourcc: Fourcc, size: Size) -> Result<SharedFrame> {
         self.card.dumb(fourcc, size)
+    }
+
+    /// At least `bytes` bytes of the card's own memory, exported as a dma-buf.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn dumb_of_bytes(&self, bytes: u64) -> Result<Dmabuf> {
+        self.card.dumb_of_bytes(bytes)
     }
 
     /// Sets the mode to one of `size`.

@@ -1,6 +1,6 @@
 //! Vulkan devices as ends: they draw with a shader, and look by copying.
 
-use super::{Exported, Exporter, Imported, Importer, Parcel, Start};
+use super::{Exported, Exporter, Imported, Importer, Parcel, Planes, Start};
 use crate::case::{Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
 use crate::share::buffer::Buffer;
@@ -31,7 +31,7 @@ struct TakenIn {
 
 impl Vulkan {
     fn can(&self, parcel: &Parcel) -> bool {
-        vk::vk_format(parcel.fourcc).is_some()
+        vk::vk_format(parcel.fourcc).is_some() && parcel.planes == Planes::Contiguous
     }
 }
 

@@ -5,6 +5,7 @@ use super::memory::Bytes;
 use super::{Exported, Exporter, Imported, Importer, Parcel};
 use crate::case::{Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
+use crate::dmabuf::SharedFrame;
 use crate::kms::Layer;
 use crate::share::buffer::Buffer;
 
@@ -30,7 +31,11 @@ impl Exporter for Screen {
     }
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
-        let shared = cx.screen()?.dumb(parcel.fourcc, parcel.size)?;
+        let screen = cx.screen()?;
+        let shared = match parcel.told().filter(|_| parcel.fourcc.yuv().is_some()) {
+            Some((frame, bytes)) => SharedFrame { dmabuf: screen.dumb_of_bytes(bytes)?, frame },
+            None => screen.dumb(parcel.fourcc, parcel.size)?,
+        };
         Ok(Box::new(Bytes(cx.publish_memory(Role::Screen, shared)?)))
     }
 }
@@ -41,7 +46,7 @@ impl Importer for Screen {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        parcel.fourcc.pixel().is_some()
+        parcel.fourcc.is_known()
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {

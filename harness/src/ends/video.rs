@@ -44,7 +44,8 @@ impl Importer for Loop {
         let even = width.is_multiple_of(2) && height.is_multiple_of(2);
         // V4L2 has no offset of a plane in its buffer, but `data_offset`, which output ignores.
         let first = parcel.start == Start::First;
-        PixelFormat::of(parcel.fourcc).is_some() && even && width >= 16 && height >= 16 && first
+        let known = PixelFormat::of(parcel.fourcc).is_some() && parcel.is_contiguous();
+        known && even && width >= 16 && height >= 16 && first
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {

@@ -9,12 +9,13 @@ use super::crc::{Capture, Crc};
 use super::writeback::Target;
 use super::{DEADLINE, Screen, vkms, wait};
 use crate::compose::{self, Rect};
-use crate::dmabuf::SharedFrame;
+use crate::dmabuf::{SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Framed, Size};
 use crate::observed::{NotObservable, Observed};
 use crate::picture::Picture;
+use crate::yuv::{Colours, Encoding, Range};
 
 /// A frame on the screen.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Layer<'a, F = SharedFrame> {
     pub at: (i32, i32),
     /// A sync file that the screen waits for before it reads the frame (`IN_FENCE_FD`).
     pub fence: Option<BorrowedFd<'a>>,
+    /// How the screen is to convert the frame (`COLOR_ENCODING`, `COLOR_RANGE`), if it is YUV.
+    pub colours: Colours,
 }
 
 impl<F> Clone for Layer<'_, F> {
@@ -43,7 +46,7 @@ impl<'a, F> Layer<'a, F> {
     where
         F: Framed,
     {
-        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None }
+        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None, colours: Colours::VIDEO }
     }
 
     /// Another frame in the same place.
@@ -51,7 +54,7 @@ impl<'a, F> Layer<'a, F> {
     where
         'a: 'b,
     {
-        Layer { frame, crop: self.crop, at: self.at, fence: self.fence }
+        Layer { frame, crop: self.crop, at: self.at, fence: self.fence, colours: self.colours }
     }
 
     /// The same layer for [`compose::compose`], of the pixels that the frame should hold.
@@ -104,6 +107,8 @@ struct Placed {
     framebuffer: u32,
     crop: Rect,
     at: (i32, i32),
+    /// For YUV.
+    colours: Option<Colours>,
 }
 
 /// How many jobs one picture may take.
@@ -114,7 +119,7 @@ impl Screen {
     ///
     /// # Errors
     /// Those of the two.
-    pub fn show(&mut self, layers: &[Layer<'_>], writeback: Option<Fourcc>) -> Result<Shown> {
+    pub fn show<F: SharedPlanes>(&mut self, layers: &[Layer<'_, F>], writeback: Option<Fourcc>) -> Result<Shown> {
         self.submit(layers, writeback)?.finish()
     }
 
@@ -126,7 +131,11 @@ impl Screen {
     /// # Errors
     /// A crop lies outside its frame, there are more layers than planes, `writeback` is not offered, or the driver
     /// refuses an import, a framebuffer or the commit.
-    pub fn submit(&mut self, layers: &[Layer<'_>], writeback: Option<Fourcc>) -> Result<Pending<'_>> {
+    pub fn submit<F: SharedPlanes>(
+        &mut self,
+        layers: &[Layer<'_, F>],
+        writeback: Option<Fourcc>,
+    ) -> Result<Pending<'_>> {
         self.check(layers)?;
         let size = self.size();
         self.resize(size)?;
@@ -134,14 +143,20 @@ impl Screen {
         let framebuffers =
             layers.iter().map(|layer| Framebuffer::new(&self.card, layer.frame)).collect::<Result<Vec<_>>>()?;
         let planes: Vec<_> = std::iter::zip(layers, &framebuffers)
-            .map(|(layer, framebuffer)| Placed { framebuffer: framebuffer.id, crop: layer.crop, at: layer.at })
+            .map(|(layer, framebuffer)| Placed {
+                framebuffer: framebuffer.id,
+                crop: layer.crop,
+                at: layer.at,
+                colours: layer.frame.frame().fourcc.yuv().map(|_| layer.colours),
+            })
             .collect();
         let what = layers.iter().map(|layer| layer.frame.to_string()).collect::<Vec<_>>().join(" + ");
         let capture = match &self.crc {
             Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
             Err(why) => Err(why.clone()),
         };
-        let mut sent = self.send(&planes, layers, 0, &what)?;
+        let fences: Vec<_> = layers.iter().map(|layer| layer.fence).collect();
+        let mut sent = self.send(&planes, &fences, 0, &what)?;
         let jobs = sent.fence.take().into_iter().collect();
         let count = framebuffers.len();
         // Both the old frames and the new ones are in use until the commit is done.
@@ -150,14 +165,14 @@ impl Screen {
     }
 
     /// Refuses what no driver should be asked.
-    fn check(&self, layers: &[Layer<'_>]) -> Result<()> {
+    fn check<F: SharedPlanes>(&self, layers: &[Layer<'_, F>]) -> Result<()> {
         const OP: &str = "showing frames";
         if layers.is_empty() || layers.len() > self.pipe.planes.len() {
             let why = format!("{} layers, 1 to {} are valid", layers.len(), self.pipe.planes.len());
             return Err(Error::input(OP, self.card.to_string(), why));
         }
         for layer in layers {
-            let frame = &layer.frame.frame;
+            let frame = layer.frame.frame();
             if !layer.crop.fits(frame.size) {
                 let why = format!("the crop {} does not lie in it or is empty", layer.crop);
                 return Err(Error::input(OP, frame.to_string(), why));
@@ -185,12 +200,12 @@ impl Screen {
         self.targets.iter_mut().try_for_each(Target::seed)
     }
 
-    /// Commits the planes, and a writeback job into target `job`. `layers` carry the fences to wait for, if any.
-    fn send(&self, planes: &[Placed], layers: &[Layer<'_>], job: usize, what: &str) -> Result<Sent> {
+    /// Commits the planes, each after its fence if it has one, and a writeback job into target `job`.
+    fn send(&self, planes: &[Placed], fences: &[Option<BorrowedFd<'_>>], job: usize, what: &str) -> Result<Sent> {
         let mut commit = Commit::new(&self.card);
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
         for (n, (_, plane)) in self.pipe.planes.iter().enumerate() {
-            let Some(Placed { framebuffer, crop, at }) = planes.get(n) else {
+            let Some(Placed { framebuffer, crop, at, colours }) = planes.get(n) else {
                 commit.set(plane, "FB_ID", 0)?.set(plane, "CRTC_ID", 0)?;
                 continue;
             };
@@ -208,7 +223,15 @@ impl Screen {
                 .set(plane, "CRTC_Y", signed(at.1))?
                 .set(plane, "CRTC_W", crop.size.width.into())?
                 .set(plane, "CRTC_H", crop.size.height.into())?;
-            if let Some(fence) = layers.get(n).and_then(|layer| layer.fence) {
+            if let Some(Colours { encoding, range }) = colours {
+                let (encoding, range) = (encoding_name(*encoding), range_name(*range));
+                commit.set(plane, "COLOR_ENCODING", plane.choice("COLOR_ENCODING", encoding)?)?.set(
+                    plane,
+                    "COLOR_RANGE",
+                    plane.choice("COLOR_RANGE", range)?,
+                )?;
+            }
+            if let Some(fence) = fences.get(n).copied().flatten() {
                 commit.set(plane, "IN_FENCE_FD", fence.as_raw_fd() as u64)?;
             }
         }
@@ -216,6 +239,23 @@ impl Screen {
             commit.write_back(connector, target.framebuffer.id)?;
         }
         commit.send(what)
+    }
+}
+
+/// What KMS calls it ("Plane Color Properties" of its documentation).
+fn encoding_name(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Bt601 => "ITU-R BT.601 YCbCr",
+        Encoding::Bt709 => "ITU-R BT.709 YCbCr",
+        Encoding::Bt2020 => "ITU-R BT.2020 YCbCr",
+    }
+}
+
+/// What KMS calls it.
+fn range_name(range: Range) -> &'static str {
+    match range {
+        Range::Limited => "YCbCr limited range",
+        Range::Full => "YCbCr full range",
     }
 }
 

@@ -15,7 +15,11 @@ fn every_sample_changes_with_the_stamp_and_planes_differ() {
         let (one, next) = (stamped(7, fourcc, size), stamped(8, fourcc, size));
         for (n, (one, next)) in split(&one).unwrap().iter().zip(&split(&next).unwrap()).enumerate() {
             let difference = compare_first(one, next);
-            assert_eq!(difference, u64::from(one.size.width) * u64::from(one.size.height), "{fourcc} {size}, plane {n}");
+            assert_eq!(
+                difference,
+                u64::from(one.size.width) * u64::from(one.size.height),
+                "{fourcc} {size}, plane {n}"
+            );
         }
         let planes = split(&one).unwrap();
         if let [_, u, v] = &planes[..] {
@@ -40,7 +44,8 @@ fn padding_is_zero_and_values_are_in_the_upper_bits() {
 /// By hand, after BT.601: white, black, and pure colours of limited range; grey of full range.
 #[test]
 fn known_colours_convert() {
-    let rgb = |colours: Colours, yuv: [u32; 3], bits| colours.rgb(yuv, bits).map(|value| (value * 255.0).round() as u32);
+    let rgb =
+        |colours: Colours, yuv: [u32; 3], bits| colours.rgb(yuv, bits).map(|value| (value * 255.0).round() as u32);
     assert_eq!(rgb(Colours::VIDEO, [235, 128, 128], 8), [255, 255, 255]);
     assert_eq!(rgb(Colours::VIDEO, [16, 128, 128], 8), [0, 0, 0]);
     assert_eq!(rgb(Colours::VIDEO, [81, 90, 240], 8), [254, 0, 0]);
