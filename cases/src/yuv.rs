@@ -3,7 +3,7 @@
 
 use handover::dmabuf::{SharedPlanes, SplitFrame};
 use handover::prelude::*;
-use handover::yuv::Colours;
+use handover::yuv::{Colours, Encoding, Range, without_colour};
 
 const SIZE: Size = px(250, 130);
 
@@ -15,6 +15,12 @@ const STAMP: u32 = 7;
 
 /// What looks at a frame.
 const READERS: [Role; 3] = [Cpu, Gles, Screen];
+
+/// What Vulkan has a format for, in two planes, three and one.
+const GPU_FORMATS: [Fourcc; 5] = [Fourcc::NV12, Fourcc::NV16, Fourcc::YU12, Fourcc::P010, Fourcc::YUYV];
+
+/// In both ranges, whose middles of chroma are the same.
+const GREYS: [Colours; 2] = [Colours::VIDEO, Colours { encoding: Encoding::Bt601, range: Range::Full }];
 
 /// Who looks, at what, told how: or a skip.
 type Look = fn(&mut Cx, Role, Fourcc, Colours) -> Outcome;
@@ -29,6 +35,33 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let name = format!("converts_as_it_is_told::{reader}::{colours}");
             add(cases, &name, reader, Fourcc::NV24, colours, looks);
         }
+    }
+    for reader in [Gles, Screen] {
+        for fourcc in [Fourcc::NV12, Fourcc::NV16, Fourcc::YU12] {
+            let name = format!("converts_an_odd_size::{reader}::{fourcc}");
+            let case = add(cases, &name, reader, fourcc, Colours::VIDEO, looks_at_odd);
+            if reader == Gles {
+                case.known("llvmpipe", "cases/findings/mesa-odd-chroma.md", "gles (external texture) does not see");
+            }
+        }
+        for (fourcc, colours) in [Fourcc::NV12, Fourcc::P010].into_iter().flat_map(|f| GREYS.map(|c| (f, c))) {
+            let name = format!("grey_is_grey::{reader}::{fourcc}_{colours}");
+            let case = add(cases, &name, reader, fourcc, colours, looks_at_grey);
+            let tinted = if reader == Gles {
+                // One of 8 bits off: in full range those of 8 bits, in limited range those of more.
+                let off = (fourcc == Fourcc::P010) != (colours.range == Range::Full);
+                off.then_some(("llvmpipe", "cases/findings/mesa-grey.md"))
+            } else {
+                (fourcc == Fourcc::P010).then_some(("vkms", "cases/findings/vkms-p010-grey.md"))
+            };
+            if let Some((device, finding)) = tinted {
+                case.known(device, finding, "with a tint");
+            }
+        }
+    }
+    for (gpu, fourcc) in [GpuA, GpuB].into_iter().flat_map(|gpu| GPU_FORMATS.map(|fourcc| (gpu, fourcc))) {
+        let name = format!("passes_through_a_gpu::{gpu}::{fourcc}");
+        add(cases, &name, gpu, fourcc, Colours::VIDEO, looks);
     }
     for (reader, fourcc) in READERS.into_iter().flat_map(|reader| [Fourcc::NV12, Fourcc::YU12].map(|f| (reader, f))) {
         let name = format!("arrives_with_a_dma_buf_per_plane::{reader}::{fourcc}");
@@ -57,16 +90,38 @@ fn add<'c>(
 
 /// A device that lists a format converts every pixel of it, as it is told.
 fn looks(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
-    let target = Target::stamped(STAMP, fourcc, SIZE)?;
+    looks_at(cx, reader, fourcc, colours, SIZE)
+}
+
+/// The last column and the last row have a sample of chroma of their own.
+fn looks_at_odd(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
+    looks_at(cx, reader, fourcc, colours, px(33, 17))
+}
+
+/// A picture without colour has none after the conversion.
+fn looks_at_grey(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
     let buffer = cx.udmabuf(fourcc, SIZE, &[Guest::Cpu])?;
+    let grey = Target::from(without_colour(&Pattern { stamp: STAMP }.picture(fourcc, SIZE)?)?);
+    cx.cpu_writes(&buffer, &grey.picture)?;
+    cx.cpu_sees(&buffer, &grey)?;
+    cx.shows_grey(reader, &buffer, colours)?;
+    cx.agree()
+}
+
+fn looks_at(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours, size: Size) -> Outcome {
+    let target = Target::stamped(STAMP, fourcc, size)?;
+    let buffer = cx.udmabuf(fourcc, size, &[Guest::Cpu])?;
     for picture in target.before.iter().chain([&target.picture]) {
         cx.cpu_writes(&buffer, picture)?;
     }
     cx.cpu_sees(&buffer, &target)?;
-    if reader == Gles {
-        cx.gles_sees_yuv(&buffer, colours, &target)?;
-    } else {
-        cx.screen_shows(&[(Layer { colours, ..Layer::whole(&buffer) }, &target)])?;
+    match reader {
+        Gles => cx.gles_sees_yuv(&buffer, colours, &target)?,
+        Screen => cx.screen_shows(&[(Layer { colours, ..Layer::whole(&buffer) }, &target)])?,
+        gpu => {
+            let device = cx.gpu(gpu)?;
+            cx.gpu_sees(gpu, &device, &buffer, &ImportRequest::default(), &target)?;
+        }
     }
     cx.agree()
 }

@@ -104,6 +104,12 @@ impl Parcel {
         self.shapes().len() == 1 || (self.planes == Planes::Contiguous && self.rows != Rows::Agreed)
     }
 
+    /// Whether every sample of every plane stands for as many pixels.
+    pub fn is_sampled_evenly(&self) -> bool {
+        let Size { width, height } = self.size;
+        self.shapes().iter().all(|shape| width.is_multiple_of(shape.across) && height.is_multiple_of(shape.down))
+    }
+
     /// Whether the first plane does not begin with the first byte.
     pub fn begins_behind(&self) -> bool {
         self.start == Start::Behind || self.planes == Planes::Backwards

@@ -162,6 +162,27 @@ pub(crate) fn pattern(pattern: Pattern, fourcc: Fourcc, size: Size) -> Result<Pi
     Ok(Picture { size, fourcc, bytes })
 }
 
+/// `picture` without colour: every sample of chroma is the middle one.
+///
+/// # Errors
+/// It is not YUV of a format known here.
+pub fn without_colour(picture: &Picture) -> Result<Picture> {
+    let (layout, shapes) = layout(picture.fourcc, picture.size)?;
+    let middle = 1u32 << (layout.bytes * 8 - 1);
+    let mut grey = picture.clone();
+    let mut rest = grey.bytes.as_mut_slice();
+    for (parts, shape) in layout.planes.iter().zip(shapes) {
+        let length = shape.row(picture.size.width) as usize * shape.rows(picture.size.height) as usize;
+        let (plane, behind) = std::mem::take(&mut rest).split_at_mut_checked(length).unwrap_or_default();
+        rest = behind;
+        let components = plane.chunks_exact_mut(layout.bytes as usize);
+        for (component, _) in components.zip(parts.iter().cycle()).filter(|(_, part)| !matches!(part, Part::Y(_))) {
+            component.copy_from_slice(&middle.to_le_bytes()[..layout.bytes as usize]);
+        }
+    }
+    Ok(grey)
+}
+
 /// Where each component of a picture is found.
 struct Samples<'p> {
     picture: &'p Picture,

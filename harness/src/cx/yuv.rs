@@ -5,19 +5,20 @@ use std::fmt;
 
 use super::readers::Values;
 use super::{Cx, Guest, Target};
-use crate::case::{Outcome, Trouble, Witness};
-use crate::compare::{Tolerance, compare, counted};
+use crate::case::{Outcome, Role, Trouble, Witness};
+use crate::compare::{Difference, Tolerance, compare, counted, pixel_text};
 use crate::compose::{Rect, compose};
 use crate::dmabuf::{SharedPlanes, SplitFrame};
 use crate::error::Result;
 use crate::finding::Finding;
-use crate::format::Fourcc;
-use crate::frame::{Frame, Plane};
+use crate::format::{Channel, Fourcc};
+use crate::frame::{Frame, Plane, Size};
 use crate::gles::Through;
 use crate::kms::{Layer, Shown};
 use crate::observed::NotObservable;
 use crate::picture::Picture;
 use crate::png;
+use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 use crate::yuv::planes::{PlaneDifference, compare_planes, greys};
@@ -83,6 +84,36 @@ impl Cx {
         Ok(self.gles_converts(split, colours, target, &actual)?)
     }
 
+    /// `reader`, OpenGL ES or the screen, shows `buffer`, in which every sample of chroma is the middle one, without a trace of
+    /// colour: R, G and B are no further apart than one step of the format's components.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn shows_grey(&mut self, reader: Role, buffer: &Buffer, colours: Colours) -> Outcome {
+        let Wish { fourccs, size } = buffer.wish();
+        let bits = fourccs[0].yuv().map_or(8, |yuv| yuv.bits);
+        let rgb = if reader == Role::Gles {
+            let gles = self.gles()?;
+            self.mapped(&Guest::Gles(&gles), buffer, Access::Read, |_, shared| {
+                Ok(gles.import_as(shared, Through::External, colours)?.sampled_rgb()?)
+            })?
+        } else {
+            let shown = self.show(&[Layer { colours, ..Layer::whole(buffer) }])?;
+            shown.writeback.map_err(|why| Trouble::Skip(why.to_string()))?
+        };
+        let (spread, seen) = spread(&rgb, *size);
+        let step = 65535 / ((1 << bits) - 1);
+        self.claim(reader, spread <= step, || {
+            Finding::new(format!("{reader} shows grey of {} with a tint", fourccs[0]))
+                .row(
+                    "most",
+                    format!("R, G and B are {spread} of 65535 apart; at most {step}, one of its steps, would be valid"),
+                )
+                .row("where", seen)
+        });
+        Ok(())
+    }
+
     /// OpenGL ES sampled `actual`, RGB of 16 bits each, from `shared`, which holds `target`.
     ///
     /// # Errors
@@ -95,12 +126,9 @@ impl Cx {
         actual: &Picture,
     ) -> Result<()> {
         let frame = shared.frame();
-        let max = if frame.fourcc.yuv().is_some_and(|yuv| yuv.bits == 8) { 1 } else { 2 };
-        let reason =
-            "OpenGL ES leaves the precision of the conversion open, and of 10 bits whether they are taken for 16";
-        let tolerance = Tolerance::PerChannel { max, pixels: 0, reason: reason.into() };
         let found = Found { frame, apart: is_apart(shared), colours };
-        self.converts("gles (external texture)", found, target, actual, &tolerance, &|rgb| Ok(rgb.clone()))
+        let allowed = Allowed::of_gles(frame.fourcc);
+        self.converts("gles (external texture)", found, target, actual, allowed, &|rgb| Ok(rgb.clone()))
     }
 
     /// The screen shows a frame in YUV by itself, and must show `target`.
@@ -178,8 +206,8 @@ impl Cx {
         };
         let as_shown =
             |rgb: &Picture| compose(size, &[crate::compose::Layer { picture: rgb, crop, at }])?.to(actual.fourcc);
-        let tolerance = tolerance(is_vkms, found);
-        self.converts("screen (writeback)", found, target, &actual, &tolerance, &as_shown)?;
+        let allowed = Allowed::of_screen(is_vkms, found);
+        self.converts("screen (writeback)", found, target, &actual, allowed, &as_shown)?;
         match shown.crc {
             // Its CRC is of what it composed, which in 16 bits is what it wrote back.
             Ok(crc) if is_vkms => {
@@ -203,12 +231,12 @@ impl Cx {
         found: Found<'_>,
         target: &Target,
         actual: &Picture,
-        tolerance: &Tolerance,
+        allowed: Allowed,
         finish: &dyn Fn(&Picture) -> Result<Picture>,
     ) -> Result<()> {
         let Found { frame, apart, colours } = found;
         let expected = finish(&colours.convert(&target.picture)?)?;
-        let Some(difference) = compare(&expected, actual, tolerance)? else {
+        let Some(difference) = allowed.compare(&expected, actual)? else {
             self.case.agreed.push(reader.to_owned());
             return Ok(());
         };
@@ -221,7 +249,7 @@ impl Cx {
         let mut like = None;
         for (name, picture, colours) in read_wrong.chain(told_wrong) {
             let looks = finish(&colours.convert(picture)?)?;
-            let off = compare(&looks, actual, tolerance)?.map_or(0, |difference| difference.count);
+            let off = allowed.compare(&looks, actual)?.map_or(0, |difference| difference.count);
             let (explained, total) = (difference.total - off, difference.total);
             if explained * 100 > total * ALIKE && like.as_ref().is_none_or(|(most, _)| explained > *most) {
                 like = Some((
@@ -233,9 +261,28 @@ impl Cx {
         self.save(reader, &expected, actual)?;
         let finding = Finding::differs(format!("{reader} does not see the target"), &difference, None);
         let finding = finding.maybe("shape", like.map(|(_, text)| text));
+        let finding = finding.row("allowed", allowed.to_string());
         self.case.disagreed.push(finding.row("converted", Told(colours).to_string()));
         Ok(())
     }
+}
+
+/// How far R, G and B of a pixel are apart at most in the top left `size` of `picture`, in steps of 1/65535, and where.
+fn spread(picture: &Picture, size: Size) -> (u32, String) {
+    let Some(pixel) = picture.fourcc.pixel() else { return (0, String::new()) };
+    let colours: Vec<_> = pixel.shown().filter(|component| component.channel != Channel::A).collect();
+    let mut most = (0, String::new());
+    for (y, row) in (0..size.height).zip(picture.bytes.chunks_exact(picture.row_bytes())) {
+        for (x, bytes) in (0..size.width).zip(row.chunks_exact(pixel.bytes as usize)) {
+            let word = pixel.word(bytes);
+            let values = colours.iter().map(|one| u64::from(one.of(word)) * 65535 / u64::from(one.full()));
+            let spread = (values.clone().max().unwrap_or(0) - values.min().unwrap_or(0)) as u32;
+            if spread > most.0 {
+                most = (spread, format!("x {x}, y {y}    {}", pixel_text(picture.fourcc, word)));
+            }
+        }
+    }
+    most
 }
 
 /// Whether planes of `shared` lie in dma-bufs that are not the first one's.
@@ -244,20 +291,60 @@ fn is_apart(shared: &impl SharedPlanes) -> bool {
     (1..shared.frame().planes.len()).any(|plane| inode(plane) != inode(0))
 }
 
-/// How far a screen may be off.
-fn tolerance(is_vkms: bool, found: Found<'_>) -> Tolerance {
-    let bits = found.frame.fourcc.yuv().map_or(0, |yuv| yuv.bits);
-    let (max, reason) = match (is_vkms, bits, found.colours.range) {
-        (true, 8, Range::Full) => return Tolerance::Exact,
-        (true, 8, Range::Limited) => {
-            (1, "vkms scales limited range by 256/219 and 256/224, where 255/219 and 255/224 are due")
+/// How far a conversion may be off, in steps of 1/65535, and why.
+#[derive(Clone, Copy)]
+struct Allowed {
+    steps: u16,
+    why: &'static str,
+}
+
+impl Allowed {
+    /// What OpenGL ES may be off for a format.
+    fn of_gles(fourcc: Fourcc) -> Self {
+        match fourcc.yuv().map(|yuv| yuv.bits) {
+            Some(8) => Self { steps: 257, why: "OpenGL ES leaves the precision of the conversion open" },
+            _ => Self { steps: 3 * 257, why: "Mesa takes components of 10 and 12 bits for ones of 16 (mesa-grey.md)" },
         }
-        (true, ..) => {
-            (2, "vkms takes components of 10 and 12 bits for ones of 16, and the middle of chroma for 128 x 257")
+    }
+
+    /// What a screen may be off.
+    fn of_screen(is_vkms: bool, found: Found<'_>) -> Self {
+        let bits = found.frame.fourcc.yuv().map_or(0, |yuv| yuv.bits);
+        match (is_vkms, bits, found.colours.range) {
+            (true, 8, Range::Full) => Self { steps: 1, why: "vkms multiplies in fixed point" },
+            // Of a full scale of 65535 that is 257.
+            (true, 8, Range::Limited) => {
+                Self { steps: 258, why: "vkms scales limited range by 256/219 and 256/224, for 255/219 and 255/224" }
+            }
+            (true, ..) => Self { steps: 2 * 257, why: "vkms takes 10 and 12 bits for 16 (vkms-p010-grey.md)" },
+            (false, ..) => Self { steps: 2 * 257, why: "KMS leaves the precision of the conversion open" },
         }
-        (false, ..) => (2, "KMS leaves the precision of the conversion open"),
-    };
-    Tolerance::PerChannel { max, pixels: 0, reason: reason.into() }
+    }
+
+    /// How `actual` differs from `expected` by more than that.
+    fn compare(self, expected: &Picture, actual: &Picture) -> Result<Option<Difference>> {
+        if actual.fourcc.pixel().is_none_or(|pixel| pixel.bytes != 8) {
+            let max = u32::from(self.steps.div_ceil(257));
+            let tolerance = Tolerance::PerChannel { max, pixels: 0, reason: self.why.into() };
+            return compare(expected, actual, &tolerance);
+        }
+        // Components of 16 bits each: what is near enough is as expected.
+        let mut snapped = expected.clone();
+        let actuals = actual.bytes.as_chunks::<2>().0;
+        for (component, actual) in snapped.bytes.as_chunks_mut::<2>().0.iter_mut().zip(actuals) {
+            let (is, was) = (u16::from_le_bytes(*actual), u16::from_le_bytes(*component));
+            if is.abs_diff(was) <= self.steps {
+                *component = *actual;
+            }
+        }
+        compare(&snapped, actual, &Tolerance::Exact)
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of 65535 where components have 16 bits: {}", self.steps, self.why)
+    }
 }
 
 /// How a reader was told to convert.

@@ -81,7 +81,8 @@ impl Importer for OpenGlEs {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        parcel.fourcc.is_known()
+        // Mesa leaves the last sample of chroma out where sizes are odd, which `yuv::converts_an_odd_size` is about.
+        parcel.fourcc.is_known() && parcel.is_sampled_evenly()
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {

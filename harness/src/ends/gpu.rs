@@ -1,6 +1,6 @@
 //! Vulkan devices as ends: they draw with a shader, and look by copying.
 
-use super::{Exported, Exporter, Imported, Importer, Parcel, Planes, Start};
+use super::{Exported, Exporter, Imported, Importer, Parcel, Start};
 use crate::case::{Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
 use crate::share::buffer::Buffer;
@@ -31,7 +31,8 @@ struct TakenIn {
 
 impl Vulkan {
     fn can(&self, parcel: &Parcel) -> bool {
-        vk::vk_format(parcel.fourcc).is_some() && parcel.planes == Planes::Contiguous
+        // In YUV they do not draw; what they take of it is `yuv::passes_through_a_gpu`'s business.
+        vk::vk_format(parcel.fourcc).is_some() && parcel.fourcc.pixel().is_some()
     }
 }
 

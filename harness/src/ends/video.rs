@@ -7,7 +7,7 @@ use crate::format::Fourcc;
 use crate::frame::px;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
-use crate::v4l2::{Converter, Loopback, PixelFormat};
+use crate::v4l2::{Converter, Direction, Loopback, PixelFormat, Queue};
 
 /// A loop that takes scattered pages.
 pub(super) static SCATTERED: Loop = Loop(Role::Video);
@@ -48,8 +48,11 @@ impl Importer for Loop {
         known && even && width >= 16 && height >= 16 && first
     }
 
-    fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
-        cx.video_loop(self.0).map(|_| None)
+    fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
+        let video = cx.video_loop(self.0)?;
+        let (Some(pixel), Some(_)) = (PixelFormat::of(parcel.fourcc), parcel.fourcc.yuv()) else { return Ok(None) };
+        let listed = Queue::open(video.output(), Direction::Output)?.pixel_formats()?.contains(&pixel);
+        Ok((!listed).then(|| format!("it does not list {pixel}")))
     }
 
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {

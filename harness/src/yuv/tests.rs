@@ -85,6 +85,20 @@ fn formats_that_hold_the_same_samples_convert_alike() {
 }
 
 #[test]
+fn grey_converts_to_grey() {
+    for fourcc in Fourcc::all_yuv() {
+        let grey = without_colour(&stamped(7, fourcc, px(34, 18))).unwrap();
+        for colours in Colours::ALL {
+            let rgb = colours.convert(&grey).unwrap();
+            let words: Vec<u16> = rgb.bytes.as_chunks().0.iter().map(|word| u16::from_le_bytes(*word)).collect();
+            let tinted = words.chunks_exact(4).filter(|pixel| pixel[0] != pixel[1] || pixel[1] != pixel[2]).count();
+            assert_eq!(tinted, 0, "{fourcc} {colours}");
+        }
+        assert_ne!(grey, stamped(7, fourcc, px(34, 18)), "{fourcc}");
+    }
+}
+
+#[test]
 fn a_frame_comes_back_from_any_layout() {
     for (fourcc, size) in Fourcc::all_yuv().flat_map(|fourcc| SIZES.map(|size| (fourcc, size))) {
         let picture = stamped(9, fourcc, size);
