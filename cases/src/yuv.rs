@@ -47,17 +47,20 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         for (fourcc, colours) in [Fourcc::NV12, Fourcc::P010].into_iter().flat_map(|f| GREYS.map(|c| (f, c))) {
             let name = format!("grey_is_grey::{reader}::{fourcc}_{colours}");
             let case = add(cases, &name, reader, fourcc, colours, looks_at_grey);
-            let tinted = if reader == Gles {
-                // One of 8 bits off: in full range those of 8 bits, in limited range those of more.
-                let off = (fourcc == Fourcc::P010) != (colours.range == Range::Full);
-                off.then_some(("llvmpipe", "cases/findings/mesa-grey.md"))
-            } else {
-                (fourcc == Fourcc::P010).then_some(("vkms", "cases/findings/vkms-p010-grey.md"))
+            match (fourcc, reader) {
+                (Fourcc::P010, Gles) => case.known("llvmpipe", "cases/findings/mesa-p010-grey.md", "with a tint"),
+                (Fourcc::P010, _) => case.known("vkms", "cases/findings/vkms-p010-grey.md", "with a tint"),
+                _ => case,
             };
-            if let Some((device, finding)) = tinted {
-                case.known(device, finding, "with a tint");
-            }
         }
+    }
+    for (name, size) in [("even", px(34, 18)), ("odd", px(34, 17))] {
+        let name = format!("yuv::a_framebuffer_ends_within_its_buffer::{name}_height");
+        cases
+            .add(name, move |cx| framebuffer_ends_within(cx, size))
+            .from(Udmabuf)
+            .to(Screen)
+            .needs(Need::Imports { role: Screen, format: Fourcc::NV12.to_string() });
     }
     for (gpu, fourcc) in [GpuA, GpuB].into_iter().flat_map(|gpu| GPU_FORMATS.map(|fourcc| (gpu, fourcc))) {
         let name = format!("passes_through_a_gpu::{gpu}::{fourcc}");
@@ -122,6 +125,29 @@ fn looks_at(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours, size: S
             let device = cx.gpu(gpu)?;
             cx.gpu_sees(gpu, &device, &buffer, &ImportRequest::default(), &target)?;
         }
+    }
+    cx.agree()
+}
+
+/// A framebuffer whose last row of chroma lies behind the end of its buffer is refused, and one with the row inside is taken.
+/// Nothing is shown.
+fn framebuffer_ends_within(cx: &mut Cx, size: Size) -> Outcome {
+    const BYTES: u64 = 65536;
+    let heap = cx.heap(Udmabuf)?;
+    let contiguous = Frame::contiguous(Fourcc::NV12, size, Plane { offset: 0, pitch: PITCH });
+    let frame = contiguous.ok_or_else(|| Finding::new("the planes of NV12 are not known"))?;
+    let rows = frame.rows()?[1].count;
+    for (inside, rows_inside) in [(true, rows), (false, rows - 1)] {
+        let mut frame = frame.clone();
+        frame.planes[1].offset = BYTES - rows_inside * PITCH;
+        let shared = SharedFrame { frame, ..bytes_of(heap.as_ref(), BYTES)? };
+        let taken = cx.screen()?.takes(&shared)?;
+        let what = if inside { "a frame that ends within its buffer" } else { "a frame that ends behind its buffer" };
+        cx.claim(what, taken == inside, || {
+            Finding::new(format!("{what} was {}", if taken { "taken as a framebuffer" } else { "refused" }))
+                .row("frame", shared.to_string())
+                .row("end", format!("{rows_inside} of {rows} rows of plane 1 lie in the buffer"))
+        });
     }
     cx.agree()
 }

@@ -303,7 +303,10 @@ impl Allowed {
     fn of_gles(fourcc: Fourcc) -> Self {
         match fourcc.yuv().map(|yuv| yuv.bits) {
             Some(8) => Self { steps: 257, why: "OpenGL ES leaves the precision of the conversion open" },
-            _ => Self { steps: 3 * 257, why: "Mesa takes components of 10 and 12 bits for ones of 16 (mesa-grey.md)" },
+            _ => Self {
+                steps: 3 * 257,
+                why: "Mesa takes components of 10 and 12 bits for ones of 16 (mesa-p010-grey.md)",
+            },
         }
     }
 
