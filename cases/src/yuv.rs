@@ -2,7 +2,9 @@
 //! plane, of one dma-buf or of several.
 
 use handover::dmabuf::{SharedPlanes, SplitFrame};
+use handover::ends::{Importer, importers};
 use handover::prelude::*;
+use handover::yuv::planes::split;
 use handover::yuv::{Colours, Encoding, Range, without_colour};
 
 const SIZE: Size = px(250, 130);
@@ -61,6 +63,12 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .from(Udmabuf)
             .to(Screen)
             .needs(Need::Imports { role: Screen, format: Fourcc::NV12.to_string() });
+    }
+    for to in importers().into_iter().filter(|to| [GpuA, GpuB, Gles].contains(&to.role())) {
+        for fourcc in [Fourcc::NV12, Fourcc::P010] {
+            let name = format!("yuv::planes_arrive_one_by_one::{}::{fourcc}", to.role());
+            cases.add(name, move |cx| planes_arrive(cx, to, fourcc)).from(Udmabuf).to(to.role());
+        }
     }
     for (gpu, fourcc) in [GpuA, GpuB].into_iter().flat_map(|gpu| GPU_FORMATS.map(|fourcc| (gpu, fourcc))) {
         let name = format!("passes_through_a_gpu::{gpu}::{fourcc}");
@@ -148,6 +156,26 @@ fn framebuffer_ends_within(cx: &mut Cx, size: Size) -> Outcome {
                 .row("frame", shared.to_string())
                 .row("end", format!("{rows_inside} of {rows} rows of plane 1 lie in the buffer"))
         });
+    }
+    cx.agree()
+}
+
+/// A device that does not convert takes each plane in by itself, as a frame of one or two components that begins where the
+/// plane does.
+fn planes_arrive(cx: &mut Cx, to: &'static dyn Importer, fourcc: Fourcc) -> Outcome {
+    let frame = laid(fourcc)?;
+    let heap = cx.heap(Udmabuf)?;
+    let target = Target::stamped(STAMP, fourcc, SIZE)?;
+    // Some work in blocks of rows.
+    let whole = SharedFrame { frame: frame.clone(), ..bytes_of(heap.as_ref(), frame.end()? + 8 * PITCH)? };
+    for picture in target.before.iter().chain([&target.picture]) {
+        whole.write(picture)?;
+    }
+    for (n, (picture, plane)) in split(&target.picture)?.into_iter().zip(&frame.planes).enumerate() {
+        let frame = Frame::linear(picture.fourcc, picture.size, *plane);
+        let alone = SharedFrame { dmabuf: whole.dmabuf.try_clone()?, frame };
+        let buffer = cx.publish_memory(format!("plane {n}"), alone)?;
+        to.import(cx, &buffer)?.sees(cx, &Target::from(picture))?;
     }
     cx.agree()
 }

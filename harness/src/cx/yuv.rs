@@ -261,8 +261,9 @@ impl Cx {
         self.save(reader, &expected, actual)?;
         let finding = Finding::differs(format!("{reader} does not see the target"), &difference, None);
         let finding = finding.maybe("shape", like.map(|(_, text)| text));
-        let finding = finding.row("allowed", allowed.to_string());
-        self.case.disagreed.push(finding.row("converted", Told(colours).to_string()));
+        let finding = finding.row("near", allowed.to_string());
+        let how = format!("as {colours} to RGB, chroma not interpolated");
+        self.case.disagreed.push(finding.row("converted", how));
         Ok(())
     }
 }
@@ -346,15 +347,6 @@ impl Allowed {
 
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of 65535 where components have 16 bits: {}", self.steps, self.why)
-    }
-}
-
-/// How a reader was told to convert.
-struct Told(Colours);
-
-impl fmt::Display for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "as {} to RGB, chroma not interpolated", self.0)
+        write!(f, "what is off by up to {} of 65535 counts as right: {}", self.steps, self.why)
     }
 }

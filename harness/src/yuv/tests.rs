@@ -162,11 +162,11 @@ fn misreadings_are_other_pictures() {
 #[test]
 fn grey_images_hold_every_component() {
     let picture = stamped(7, Fourcc::NV12, px(64, 48));
-    let greys = greys(&picture).unwrap();
-    assert_eq!((greys.size, greys.fourcc), (px(64, 48 + 24 + 24), Fourcc::XB24));
-    assert_eq!(greys.bytes[..4], [picture.bytes[0]; 4]);
+    let images = greys(&picture).unwrap();
+    assert_eq!((images.size, images.fourcc), (px(64, 48 + 24 + 24), Fourcc::XB24));
+    assert_eq!(images.bytes[..4], [picture.bytes[0]; 4]);
     let v = 4 * 64 * (48 + 24);
-    assert_eq!(greys.bytes[v], picture.bytes[64 * 48 + 1]);
-    assert_eq!(super::planes::greys(&stamped(7, Fourcc::P010, px(33, 17))).unwrap().size, px(33, 17 + 9 + 9));
-    assert_eq!(super::planes::greys(&stamped(7, Fourcc::YUYV, px(34, 18))).unwrap().size, px(34, 54));
+    assert_eq!(images.bytes[v], picture.bytes[64 * 48 + 1]);
+    assert_eq!(greys(&stamped(7, Fourcc::P010, px(33, 17))).unwrap().size, px(33, 17 + 9 + 9));
+    assert_eq!(greys(&stamped(7, Fourcc::YUYV, px(34, 18))).unwrap().size, px(34, 54));
 }
