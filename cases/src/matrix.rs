@@ -1,7 +1,8 @@
 //! Every device's frames to every other device: the claims about a handover, for every pair of ends.
 //!
 //! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): for `arrives`
-//! every two of these together, for the others each alone. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all.
+//! every two of these together, for the others each alone. Formats in YUV, and where their planes lie, are tried alone, too.
+//! `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all.
 
 use handover::asked;
 use handover::covering::covering;
@@ -49,11 +50,10 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 if claim == "comes_back" && !to.draws() {
                     continue;
                 }
-                let strength = asked.unwrap_or(strength);
-                let mut crossing = parcels(from, to, strength);
+                let mut crossing = parcels(from, to, asked.unwrap_or(strength));
                 // Nobody draws in YUV but the processor, and what is fresh does not depend on the format.
                 if claim == "arrives" {
-                    crossing.extend(yuv_parcels(from, to, strength));
+                    crossing.extend(yuv_parcels(from, to, asked));
                 }
                 for parcel in crossing {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
@@ -86,8 +86,9 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<Parce
     covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
 }
 
-/// What crosses from `from` to `to` in YUV.
-fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<Parcel> {
+/// What crosses from `from` to `to` in YUV: everything alone, unless more is asked for. What matters to a pair of devices
+/// together is what RGB shows.
+fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> Vec<Parcel> {
     let parcel = |row: &[usize]| Parcel {
         fourcc: YUV[row[0]],
         size: SIZES[row[1]],
@@ -102,8 +103,10 @@ fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<P
         sensible && from.can(&parcel) && to.can(&parcel)
     };
     let levels = [YUV.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len()];
-    // Each alone: what matters to a pair of devices together is what RGB shows.
-    let strength = if strength > 2 { strength } else { 1 };
+    let strength = match asked {
+        Some(4) => levels.len(),
+        asked => asked.unwrap_or(1),
+    };
     covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
 }
 

@@ -9,8 +9,8 @@ use handover::yuv::{Colours, Encoding, Range, without_colour};
 
 const SIZE: Size = px(250, 130);
 
-/// A row and some padding, for the first plane.
-const PITCH: u64 = 320;
+/// A row of any of the formats and some padding, so that no plane begins where a GPU would not have it.
+const PITCH: u64 = 576;
 
 /// What is seen must be this frame; the one before is in the buffer first.
 const STAMP: u32 = 7;
