@@ -1,3 +1,5 @@
+//! Do the pattern, the conversion and the words about planes hold for every YUV format that is known here?
+
 use super::planes::{PlaneDifference, chroma_swapped, compare_planes, greys, split};
 use super::*;
 use crate::frame::Plane;
