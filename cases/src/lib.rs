@@ -24,6 +24,7 @@ mod sharing;
 mod v4l2;
 mod vulkan;
 mod writeback;
+mod yuv;
 
 /// Every case, family by family.
 pub fn register(cases: &mut Cases<Cx>) {
@@ -33,6 +34,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     planes::register(cases);
     vulkan::register(cases);
     matrix::register(cases);
+    yuv::register(cases);
     bounds::register(cases);
     queries::register(cases);
     gles::register(cases);

@@ -2,11 +2,12 @@
 //!
 //! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): for `arrives`
 //! every two of these together, for the others each alone; less where another device of the same kind went before
-//! ([`Importer::strength`]). `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all.
+//! ([`Importer::strength`]). Formats in YUV, and where their planes lie, are tried alone, too. `HANDOVER_STRENGTH` sets how
+//! many at once: 1, 2, 3, or 4 for all.
 
 use handover::asked;
 use handover::covering::covering;
-use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, importers};
+use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
 use handover::prelude::*;
 
 /// From one byte to eight, with and without alpha and padding, and both orders of channels.
@@ -19,6 +20,15 @@ const SIZES: [Size; 3] = [px(64, 64), px(250, 130), px(33, 17)];
 const ROWS: [Rows; 3] = [Rows::Agreed, Rows::Padded, Rows::Pages];
 
 const STARTS: [Start; 2] = [Start::First, Start::Behind];
+
+/// Two planes in both orders of chroma, and sub-sampled in three ways; three planes; more than 8 bits; one plane.
+const YUV: [Fourcc; 8] =
+    [Fourcc::NV12, Fourcc::NV21, Fourcc::NV16, Fourcc::NV24, Fourcc::YU12, Fourcc::YV12, Fourcc::P010, Fourcc::YUYV];
+
+/// As agreed, or told: how padding is chosen matters less than that there is some.
+const YUV_ROWS: [Rows; 2] = [Rows::Agreed, Rows::Padded];
+
+const PLANES: [Planes; 3] = [Planes::Contiguous, Planes::Gaps, Planes::Backwards];
 
 /// The number of the first frame; the one before is what the buffer holds when it crosses.
 const FIRST: u32 = 7;
@@ -42,10 +52,15 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 let most = from.strength().min(to.strength());
                 let strength = asked.unwrap_or(strength.min(if claim == "arrives" { most } else { most - 1 }));
                 let comes_back = claim == "comes_back";
-                for parcel in parcels(from, to, strength, |parcel| !comes_back || to.draws(parcel)) {
+                let mut crossing = parcels(from, to, strength, |parcel| !comes_back || to.draws(parcel));
+                // Nobody draws in YUV but the processor, and what is fresh does not depend on the format.
+                if claim == "arrives" {
+                    crossing.extend(yuv_parcels(from, to, asked));
+                }
+                for parcel in crossing {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
-                    if to.role() == Screen && parcel.start == Start::Behind {
+                    if to.role() == Screen && parcel.begins_behind() {
                         case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
                     }
                     // A card lays rows without padding, whatever their length.
@@ -67,6 +82,7 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
         size: SIZES[row[1]],
         rows: ROWS[row[2]],
         start: STARTS[row[3]],
+        planes: Planes::Contiguous,
     };
     let possible = |row: &[usize]| {
         let parcel = parcel(row);
@@ -75,6 +91,30 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
     let levels = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
     let most = if strength == 0 { 1 } else { usize::MAX };
     covering(&levels, strength.max(1), possible).iter().take(most).map(|row| parcel(row)).collect()
+}
+
+/// What crosses from `from` to `to` in YUV: everything alone, unless more is asked for. What matters to a pair of devices
+/// together is what RGB shows.
+fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> Vec<Parcel> {
+    let parcel = |row: &[usize]| Parcel {
+        fourcc: YUV[row[0]],
+        size: SIZES[row[1]],
+        rows: YUV_ROWS[row[2]],
+        start: STARTS[row[3]],
+        planes: PLANES[row[4]],
+    };
+    let possible = |row: &[usize]| {
+        let parcel = parcel(row);
+        // One plane lies nowhere to another.
+        let sensible = parcel.fourcc != Fourcc::YUYV || parcel.planes == Planes::Contiguous;
+        sensible && from.can(&parcel) && to.can(&parcel)
+    };
+    let levels = [YUV.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len()];
+    let strength = match asked {
+        Some(4) => levels.len(),
+        asked => asked.unwrap_or(1),
+    };
+    covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
 }
 
 /// Skips what the devices of this machine can't do, in their own words.

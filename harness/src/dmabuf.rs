@@ -21,10 +21,12 @@ use crate::picture::Picture;
 mod fdinfo;
 mod guards;
 mod mapping;
+mod split;
 
 pub use fdinfo::Fdinfo;
 pub use guards::{Damage, Region};
 pub use mapping::{Mapping, Window};
+pub use split::{SharedPlanes, SplitFrame};
 
 /// A dma-buf.
 #[derive(Debug)]
@@ -167,7 +169,7 @@ impl SharedFrame {
     /// The frame can't be addressed by byte or does not fit the buffer; the exporter refuses `mmap` or
     /// `DMA_BUF_IOCTL_SYNC`.
     pub fn read_back(&self) -> Result<Picture> {
-        let bytes = self.dmabuf.map()?.read(0..self.frame.packed()?.end)?;
+        let bytes = self.dmabuf.map()?.read(0..self.frame.end()?)?;
         Picture::of_frame(&self.frame, &bytes)
     }
 
@@ -176,13 +178,7 @@ impl SharedFrame {
     /// # Errors
     /// As [`Self::read_back`]; also if size or format of the picture are not the frame's.
     pub fn write(&self, picture: &Picture) -> Result<()> {
-        let at = self.frame.packed()?;
-        if (picture.size, picture.fourcc) != (self.frame.size, self.frame.fourcc) {
-            let why = format!("the picture is {} {}", picture.fourcc, picture.size);
-            return Err(Error::input("writing pixels", self.frame.to_string(), why));
-        }
-        let rows = picture.bytes.chunks_exact((at.row as usize).max(1));
-        let placed = (0u64..).zip(rows).map(|(y, row)| (at.offset + y * at.pitch, row));
+        let placed = picture.rows_in(&self.frame)?;
         self.dmabuf.map()?.write_all(placed)
     }
 }

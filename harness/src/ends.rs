@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::case::{Outcome, Role, Trouble};
 use crate::cx::{Cx, Target};
-use crate::format::Fourcc;
+use crate::format::{Fourcc, PlaneShape};
 use crate::frame::{Frame, Plane, Size};
 use crate::share::buffer::Buffer;
 
@@ -58,6 +58,17 @@ impl Start {
     }
 }
 
+/// Where the planes of a frame of several lie to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Planes {
+    /// Each behind the one before, with pitches in proportion.
+    Contiguous,
+    /// With a page of somebody else's between them, and each with a pitch of its own.
+    Gaps,
+    /// As with gaps, the last plane first.
+    Backwards,
+}
+
 /// A frame that is to cross.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Parcel {
@@ -69,15 +80,40 @@ pub struct Parcel {
     pub rows: Rows,
     /// Where it begins.
     pub start: Start,
+    /// Where its planes lie to each other.
+    pub planes: Planes,
 }
+
+/// Bytes of somebody else's between two planes: a page, whatever its size.
+const GAP: u64 = 4096;
 
 /// Rows behind a frame that a device may touch: llvmpipe works in blocks of four.
 const ROWS_BEHIND: u64 = 4;
 
 impl Parcel {
-    /// Bytes of a row of pixels.
+    /// Bytes of a row of the first plane.
     pub fn row(&self) -> u64 {
-        u64::from(self.size.width) * self.fourcc.pixel().map_or(1, |pixel| u64::from(pixel.bytes))
+        self.shapes().first().map_or(0, |shape| shape.row(self.size.width))
+    }
+
+    fn shapes(&self) -> &'static [PlaneShape] {
+        self.fourcc.planes().unwrap_or_default()
+    }
+
+    /// Whether the planes lie as V4L2 has them in one memory plane, where there is more than one.
+    pub fn is_contiguous(&self) -> bool {
+        self.shapes().len() == 1 || (self.planes == Planes::Contiguous && self.rows != Rows::Agreed)
+    }
+
+    /// Whether every sample of every plane stands for as many pixels.
+    pub fn is_sampled_evenly(&self) -> bool {
+        let Size { width, height } = self.size;
+        self.shapes().iter().all(|shape| width.is_multiple_of(shape.across) && height.is_multiple_of(shape.down))
+    }
+
+    /// Whether the first plane does not begin with the first byte.
+    pub fn begins_behind(&self) -> bool {
+        self.start == Start::Behind || self.planes == Planes::Backwards
     }
 
     /// From one row to the next in bytes, if that is told.
@@ -92,8 +128,29 @@ impl Parcel {
     /// The frame as it is told to lie, and bytes enough for it; `None` if that is to be agreed on.
     pub fn told(&self) -> Option<(Frame, u64)> {
         let (offset, pitch) = (self.start.bytes(), self.pitch()?);
-        let bytes = offset + pitch * (u64::from(self.size.height) + ROWS_BEHIND) + self.start.bytes_behind();
-        Some((Frame::linear(self.fourcc, self.size, Plane { offset, pitch }), bytes))
+        let mut frame = Frame::contiguous(self.fourcc, self.size, Plane { offset, pitch })?;
+        let shapes = self.shapes();
+        let rows = |n: usize| u64::from(shapes[n].rows(self.size.height));
+        if self.planes != Planes::Contiguous {
+            let mut order: Vec<usize> = (0..shapes.len()).collect();
+            if self.planes == Planes::Backwards {
+                order.reverse();
+            }
+            let mut end = offset;
+            for (n, plane) in order.into_iter().enumerate() {
+                let place = &mut frame.planes[plane];
+                // No two planes have the same padding.
+                *place = Plane { offset: end, pitch: place.pitch + 64 * (plane as u64 + 1) };
+                end = place.offset + place.pitch * rows(plane);
+                end = if n + 1 < shapes.len() { end.next_multiple_of(GAP) + GAP } else { end };
+            }
+        }
+        let ends =
+            frame.planes.iter().enumerate().map(|(n, plane)| plane.offset + plane.pitch * (rows(n) + ROWS_BEHIND));
+        // As many behind the frame as before its first plane, so that vkms, which adds that offset twice, stays inside.
+        let first = frame.planes.first().map_or(0, |plane| plane.offset);
+        let bytes = ends.max()? + first;
+        Some((frame, bytes))
     }
 }
 
@@ -110,6 +167,11 @@ impl fmt::Display for Parcel {
         f.write_str(match self.start {
             Start::First => "",
             Start::Behind => "_behind",
+        })?;
+        f.write_str(match self.planes {
+            Planes::Contiguous => "",
+            Planes::Gaps => "_gaps",
+            Planes::Backwards => "_backwards",
         })
     }
 }

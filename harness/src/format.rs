@@ -8,8 +8,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 mod planes;
+mod yuv;
 
 pub use planes::PlaneShape;
+pub use yuv::{Part, YuvLayout};
 
 /// A DRM fourcc code, known to this file or not.
 ///

@@ -63,6 +63,24 @@ impl Frame {
         Self { size, fourcc, modifier: Modifier::LINEAR, planes: vec![plane] }
     }
 
+    /// A LINEAR frame whose planes follow each other without a gap, the first one from `first` on. Pitches are in proportion to
+    /// the samples in a row: what V4L2 makes of one `bytesperline`, and what most devices lay out. `None` if the planes of the
+    /// format are not known.
+    pub fn contiguous(fourcc: Fourcc, size: Size, first: Plane) -> Option<Self> {
+        let shapes = fourcc.planes()?;
+        let luma = shapes.first()?;
+        let mut offset = first.offset;
+        let plane = |shape: &PlaneShape| {
+            let (of, per) = (u64::from(shape.bytes * luma.across), u64::from(luma.bytes * shape.across));
+            let pitch = (first.pitch * of / per).max(shape.row(size.width));
+            let plane = Plane { offset, pitch };
+            offset += pitch * u64::from(shape.rows(size.height));
+            plane
+        };
+        let planes = shapes.iter().map(plane).collect();
+        Some(Self { size, fourcc, modifier: Modifier::LINEAR, planes })
+    }
+
     /// Where the rows of each plane of a LINEAR frame lie.
     ///
     /// # Errors
@@ -198,6 +216,20 @@ mod tests {
         assert_eq!(frame.end().expect("known"), rows[1].end);
         let one = Frame { planes: frame.planes[..1].to_vec(), ..frame };
         assert!(one.end().expect_err("a plane is missing").to_string().contains("NV12 has 2 planes, this frame 1"));
+    }
+
+    #[test]
+    fn contiguous_planes_have_pitches_in_proportion() {
+        let planes = |fourcc, pitch| {
+            let frame = Frame::contiguous(fourcc, px(250, 130), Plane { offset: 4096, pitch }).expect("known");
+            frame.planes.iter().map(|plane| (plane.offset, plane.pitch)).collect::<Vec<_>>()
+        };
+        assert_eq!(planes(Fourcc::NV12, 256), [(4096, 256), (4096 + 130 * 256, 256)]);
+        let second = 4096 + 130 * 256;
+        assert_eq!(planes(Fourcc::YU12, 256), [(4096, 256), (second, 128), (second + 65 * 128, 128)]);
+        assert_eq!(planes(Fourcc::NV24, 256), [(4096, 256), (second, 512)]);
+        assert_eq!(planes(Fourcc::P010, 512), [(4096, 512), (4096 + 130 * 512, 512)]);
+        assert_eq!(planes(Fourcc::YUYV, 512), [(4096, 512)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dmabuf::SharedFrame;
+use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Size, px};
@@ -180,6 +180,26 @@ impl Screen {
     /// The format is not packed RGB; the driver refuses.
     pub fn dumb(&self, fourcc: Fourcc, size: Size) -> Result<SharedFrame> {
         self.card.dumb(fourcc, size)
+    }
+
+    /// At least `bytes` bytes of the card's own memory, exported as a dma-buf.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn dumb_of_bytes(&self, bytes: u64) -> Result<Dmabuf> {
+        self.card.dumb_of_bytes(bytes)
+    }
+
+    /// Whether the driver makes a framebuffer of `shared` (`AddFB2`), which is then removed without being shown.
+    ///
+    /// # Errors
+    /// It refuses otherwise than with `EINVAL`, which is how it refuses frames.
+    pub fn takes(&self, shared: &impl SharedPlanes) -> Result<bool> {
+        match Framebuffer::new(&self.card, shared) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_errno(rustix::io::Errno::INVAL) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sets the mode to one of `size`.

@@ -12,7 +12,7 @@
 //! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`mod@format`] for what the bytes of a pixel mean.
 //! 4. It is **shared** as a [`dmabuf`], whose storage is agreed on by everybody who takes part, and moves when they change:
 //!    [`share`]. It is drawn with what is known in advance: a stamped [`pattern`] whose every pixel can be computed, or a
-//!    [`scene`] that is rendered.
+//!    [`scene`] that is rendered. Frames in YUV, plane by plane, are [`yuv`].
 //! 5. It is **observed** by readers that share no code with each other: a device's own read-back, the CPU by its own
 //!    addressing ([`picture`]), a screen by writeback and CRC, whose target [`compose`] computes. Where its storage lies is
 //!    observed, too: [`placement`] asks the kernel at every mapping, and holds the answer against the device's constraints.
@@ -87,3 +87,4 @@ pub mod udmabuf;
 pub mod v4l2;
 pub mod verdict;
 pub mod vk;
+pub mod yuv;

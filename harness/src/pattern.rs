@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::format::{Channel, Fourcc, Numeric, PixelLayout};
 use crate::frame::Size;
 use crate::picture::Picture;
+use crate::yuv;
 
 /// The longest side of a frame for which the maths does not wrap, in pixels.
 pub const LONGEST_SIDE: u32 = 32768;
@@ -84,19 +85,22 @@ impl Pattern {
         })
     }
 
-    /// The whole pattern in the packed format `fourcc`.
+    /// The whole pattern in the format `fourcc`: packed RGB, or YUV, whose pattern is in [`crate::yuv`].
     ///
     /// # Errors
-    /// `fourcc` is not a packed RGB format known here, or a side is not 1 to [`LONGEST_SIDE`] pixels.
+    /// `fourcc` is neither, as far as is known here, or a side is not 1 to [`LONGEST_SIDE`] pixels.
     pub fn picture(self, fourcc: Fourcc, size: Size) -> Result<Picture> {
         let refuse = |why: String| Err(Error::input("drawing the pattern", format!("{fourcc} {size}"), why));
-        let Some(layout) = fourcc.pixel() else {
-            return refuse(format!("{fourcc} is not a packed RGB format known here; XR24 or AB4H would be valid"));
-        };
         let valid = 1..=LONGEST_SIDE;
-        if !valid.contains(&size.width) || !valid.contains(&size.height) {
+        if fourcc.is_known() && (!valid.contains(&size.width) || !valid.contains(&size.height)) {
             return refuse(format!("sides of 1 to {LONGEST_SIDE} px would be valid"));
         }
+        let Some(layout) = fourcc.pixel() else {
+            if fourcc.yuv().is_some() {
+                return yuv::pattern(self, fourcc, size);
+            }
+            return refuse(format!("{fourcc} is not a format known here; XR24, AB4H or NV12 would be valid"));
+        };
         let pixel_bytes = layout.bytes as usize;
         let mut bytes = vec![0; size.width as usize * size.height as usize * pixel_bytes];
         let row_bytes = size.width as usize * pixel_bytes;
@@ -221,8 +225,8 @@ mod tests {
         assert_eq!(one.bytes.len(), 4);
         let error = Pattern { stamp: 0 }.picture(Fourcc::XR24, px(0, 4)).expect_err("no pixel");
         assert!(error.to_string().contains("1 to 32768 px"), "{error}");
-        let error = Pattern { stamp: 0 }.picture(Fourcc::new(b"NV12"), px(4, 4)).expect_err("not packed");
-        assert!(error.to_string().contains("NV12 is not a packed RGB format"), "{error}");
+        let error = Pattern { stamp: 0 }.picture(Fourcc::new(b"NV15"), px(4, 4)).expect_err("not known");
+        assert!(error.to_string().contains("NV15 is not a format known here"), "{error}");
     }
 
     fn any_pattern() -> impl Strategy<Value = (Pattern, Fourcc, Size)> {

@@ -83,7 +83,7 @@ impl Device {
 /// As [`create`]; also if the frame can't be addressed by byte.
 pub fn for_frame(frame: Frame, slack: u64) -> Result<SharedFrame> {
     let page = rustix::param::page_size() as u64;
-    let size = frame.packed()?.end.checked_add(slack).and_then(|end| end.checked_next_multiple_of(page));
+    let size = frame.end()?.checked_add(slack).and_then(|end| end.checked_next_multiple_of(page));
     let size =
         size.ok_or_else(|| Error::input("UDMABUF_CREATE", frame.to_string(), "its size does not fit in 64 bits"))?;
     let (dmabuf, _) = create(size)?;

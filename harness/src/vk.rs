@@ -39,6 +39,7 @@ mod owned;
 mod ownership;
 mod pending;
 mod pipeline;
+mod planes;
 mod render;
 mod room;
 mod staging;

@@ -58,6 +58,7 @@ const PURE: &[&str] = &[
     "finding.rs",
     "format.rs",
     "format/planes.rs",
+    "format/yuv.rs",
     "frame.rs",
     "golden.rs",
     "guess.rs",
@@ -90,6 +91,8 @@ const PURE: &[&str] = &[
     "verdict.rs",
     "vk/room.rs",
     "vk/words.rs",
+    "yuv.rs",
+    "yuv/planes.rs",
 ];
 
 /// Longer sources want splitting.

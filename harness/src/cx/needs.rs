@@ -79,7 +79,11 @@ fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>>
     }
     let tiling = Tiling::Modifier(Modifier::LINEAR);
     let features = gpu.features(fourcc, tiling)?;
-    if !features.draw {
+    if fourcc.yuv().is_some() {
+        if !features.copy_from {
+            return Ok(Some(format!("it does not copy from {fourcc} LINEAR")));
+        }
+    } else if !features.draw {
         return Ok(Some(format!("it does not draw {fourcc} LINEAR")));
     }
     Ok(match gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)? {

@@ -31,6 +31,9 @@ impl Cx {
     pub fn cpu_sees(&mut self, buffer: &Buffer, target: &Target) -> Result<(), Trouble> {
         self.mapped(&Guest::Cpu, buffer, Access::Read, |cx, shared| {
             let actual = shared.read_back()?;
+            if shared.frame.fourcc.yuv().is_some() {
+                return Ok(cx.sees_planes("cpu", target, &actual, &shared.frame.planes)?);
+            }
             let suspects = Suspects { known: &[], pitch: Some(shared.frame.packed()?.pitch) };
             Ok(cx.sees_within("cpu", target, &actual, &Tolerance::Exact, &suspects)?)
         })
@@ -53,7 +56,7 @@ impl Cx {
     }
 
     /// The screen shows `layers`, the lowest first, and must show their targets: seen through writeback and CRC, as far as
-    /// the screen has them.
+    /// the screen has them. A frame in YUV must be the only one.
     ///
     /// # Errors
     /// The screen can't show them, or has neither writeback nor CRC.
@@ -66,6 +69,11 @@ impl Cx {
     /// # Errors
     /// As [`Self::screen_shows`].
     pub fn shows_on(&mut self, role: Role, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<(), Trouble> {
+        if let [(layer, target)] = layers
+            && target.picture.fourcc.yuv().is_some()
+        {
+            return self.screen_shows_yuv(role, *layer, target);
+        }
         let plain: Vec<Layer<'_, Buffer>> = layers.iter().map(|(layer, _)| *layer).collect();
         let shown = self.show_on(role, &plain)?;
         let screen = self.screen_of(role)?;
@@ -142,7 +150,7 @@ impl Cx {
         self.screen_shows(&[(Layer::whole(&lower), &under), (upper, target)])
     }
 
-    fn unobserved(&mut self, witness: Witness, why: NotObservable) {
+    pub(super) fn unobserved(&mut self, witness: Witness, why: NotObservable) {
         self.case.record.unobserved.insert(witness, why.to_string());
         self.fact("not observed", format!("{witness}: {why}"));
     }
@@ -166,7 +174,7 @@ impl Cx {
 
 /// CRC values, as the kernel's interface prints them.
 #[derive(PartialEq)]
-struct Values(Vec<u32>);
+pub(super) struct Values(pub(super) Vec<u32>);
 
 impl fmt::Display for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

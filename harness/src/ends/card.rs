@@ -1,7 +1,7 @@
 //! Cards without a display: they hand dumb buffers out, into which the processor draws, and hand on what they took in.
 
 use super::memory::Bytes;
-use super::{Exported, Exporter, Imported, Importer, Parcel, Rows, Start};
+use super::{Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start};
 use crate::case::{Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
 use crate::dmabuf::SharedFrame;
@@ -17,9 +17,10 @@ pub(super) static VGEM: Vgem = Vgem;
 
 pub(super) struct Vgem;
 
-/// Whether a dumb buffer can hold `parcel`: the card lays its rows, from its first byte on.
+/// Whether a dumb buffer can hold `parcel`: the card lays rows of RGB, from its first byte on; for YUV it only has bytes.
 pub(super) fn dumb_can(parcel: &Parcel) -> bool {
-    parcel.fourcc.pixel().is_some() && parcel.rows == Rows::Agreed && parcel.start == Start::First
+    let laid = parcel.rows == Rows::Agreed && parcel.start == Start::First && parcel.planes == Planes::Contiguous;
+    if parcel.fourcc.yuv().is_some() { parcel.pitch().is_some() } else { parcel.fourcc.pixel().is_some() && laid }
 }
 
 impl Exporter for Vgem {
@@ -36,7 +37,11 @@ impl Exporter for Vgem {
     }
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
-        let shared = cx.vgem()?.frame(parcel.fourcc, parcel.size)?;
+        let vgem = cx.vgem()?;
+        let shared = match parcel.told().filter(|_| parcel.fourcc.yuv().is_some()) {
+            Some((frame, bytes)) => SharedFrame { dmabuf: vgem.of_bytes(bytes)?, frame },
+            None => vgem.frame(parcel.fourcc, parcel.size)?,
+        };
         Ok(Box::new(Bytes(cx.publish_memory(Role::Vgem, shared)?)))
     }
 }

@@ -20,7 +20,7 @@ impl Importer for Cpu {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        parcel.fourcc.pixel().is_some()
+        parcel.fourcc.is_known()
     }
 
     fn lacks(&self, _: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {

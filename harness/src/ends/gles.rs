@@ -1,11 +1,13 @@
 //! OpenGL ES as an end: it draws with a shader, and looks through a sampler.
 
-use super::{Exported, Exporter, Imported, Importer, Parcel, Rows, Start};
+use super::{Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start};
 use crate::case::{Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
+use crate::finding::Finding;
 use crate::gles::{self, GlImage, Through};
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
+use crate::yuv::Colours;
 
 /// OpenGL ES.
 pub(super) static GLES: OpenGlEs = OpenGlEs;
@@ -20,11 +22,15 @@ struct Made {
 }
 
 /// A frame that OpenGL ES imported.
-struct TakenIn(Held<Textures>);
+struct TakenIn {
+    textures: Held<Textures>,
+    buffer: Buffer,
+}
 
 /// Both at once, as a compositor and a video player in one process would have it.
 struct Textures {
-    plain: GlImage,
+    /// None for YUV, which only external ones convert.
+    plain: Option<GlImage>,
     external: GlImage,
 }
 
@@ -34,7 +40,8 @@ impl Exporter for OpenGlEs {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        gles::can_create(parcel.fourcc) && parcel.rows == Rows::Agreed && parcel.start == Start::First
+        let plain = parcel.rows == Rows::Agreed && parcel.start == Start::First;
+        gles::can_create(parcel.fourcc) && plain && parcel.planes == Planes::Contiguous
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
@@ -74,7 +81,8 @@ impl Importer for OpenGlEs {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        parcel.fourcc.pixel().is_some()
+        // Mesa leaves the last sample of chroma out where sizes are odd, which `yuv::converts_an_odd_size` is about.
+        parcel.fourcc.is_known() && parcel.is_sampled_evenly()
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
@@ -93,23 +101,30 @@ impl Importer for OpenGlEs {
     fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
         let gles = cx.gles()?;
         let textures = cx.hold(&Guest::Gles(&gles), buffer, Access::Write, |shared| {
-            let plain = gles.import(shared, Through::Texture2d)?;
+            let is_rgb = shared.frame.fourcc.pixel().is_some();
+            let plain = is_rgb.then(|| gles.import(shared, Through::Texture2d)).transpose()?;
             Ok(Textures { plain, external: gles.import(shared, Through::External)? })
         })?;
-        Ok(Box::new(TakenIn(textures)))
+        Ok(Box::new(TakenIn { textures, buffer: buffer.clone() }))
     }
 }
 
 impl Imported for TakenIn {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        cx.sees("gles (2D texture)", target, &self.0.plain.sampled_picture()?)?;
-        Ok(cx.sees("gles (external texture)", target, &self.0.external.sampled_picture()?)?)
+        let Textures { plain, external } = &*self.textures;
+        let Some(plain) = plain else {
+            let actual = external.sampled_rgb()?;
+            let storage = self.buffer.storage().ok_or_else(|| Finding::new("an imported frame has no storage"))?;
+            return Ok(cx.gles_converts(&storage.shared, Colours::VIDEO, target, &actual)?);
+        };
+        cx.sees("gles (2D texture)", target, &plain.sampled_picture()?)?;
+        Ok(cx.sees("gles (external texture)", target, &external.sampled_picture()?)?)
     }
 
     fn draw(&mut self, _: &mut Cx, stamp: u32) -> Outcome {
-        if !self.0.plain.is_drawable()? {
-            return Err(Trouble::Skip("gles does not draw to textures of this format".to_owned()));
+        match &self.textures.plain {
+            Some(plain) if plain.is_drawable()? => Ok(plain.draw_pattern(stamp)?),
+            _ => Err(Trouble::Skip("gles does not draw to textures of this format".to_owned())),
         }
-        Ok(self.0.plain.draw_pattern(stamp)?)
     }
 }

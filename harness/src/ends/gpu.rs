@@ -29,19 +29,14 @@ struct TakenIn {
     image: Held<Image>,
 }
 
-impl Vulkan {
-    fn can(&self, parcel: &Parcel) -> bool {
-        vk::vk_format(parcel.fourcc).is_some()
-    }
-}
-
 impl Exporter for Vulkan {
     fn role(&self) -> Role {
         self.0
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        self.can(parcel)
+        // In YUV they do not draw.
+        vk::vk_format(parcel.fourcc).is_some() && parcel.fourcc.pixel().is_some()
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
@@ -91,7 +86,8 @@ impl Importer for Vulkan {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        self.can(parcel)
+        // Sizes that sub-sampling does not divide are not valid.
+        vk::vk_format(parcel.fourcc).is_some() && parcel.is_sampled_evenly()
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {

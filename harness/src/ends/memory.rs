@@ -1,6 +1,6 @@
 //! Memory without a device that draws: heaps, whose frames lie as they are told, or as the importer needs them.
 
-use super::{Exported, Exporter, Importer, Parcel, Start};
+use super::{Exported, Exporter, Importer, Parcel, Planes, Start};
 use crate::case::{Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::pattern::Pattern;
@@ -31,8 +31,9 @@ impl Exporter for Memory {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        // Where a frame begins is told together with its rows.
-        parcel.fourcc.pixel().is_some() && (parcel.pitch().is_some() || parcel.start == Start::First)
+        // Where a frame begins, and where its planes lie, is told together with its rows.
+        let plain = parcel.start == Start::First && parcel.planes == Planes::Contiguous;
+        parcel.fourcc.is_known() && (parcel.pitch().is_some() || plain)
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {

@@ -5,6 +5,7 @@ use super::memory::Bytes;
 use super::{Exported, Exporter, Imported, Importer, Parcel, Start};
 use crate::case::{Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
+use crate::dmabuf::SharedFrame;
 use crate::format::Fourcc;
 use crate::frame::px;
 use crate::kms::Layer;
@@ -51,7 +52,11 @@ impl Exporter for Screen {
     }
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
-        let shared = cx.screen_of(self.0)?.dumb(parcel.fourcc, parcel.size)?;
+        let screen = cx.screen_of(self.0)?;
+        let shared = match parcel.told().filter(|_| parcel.fourcc.yuv().is_some()) {
+            Some((frame, bytes)) => SharedFrame { dmabuf: screen.dumb_of_bytes(bytes)?, frame },
+            None => screen.dumb(parcel.fourcc, parcel.size)?,
+        };
         Ok(Box::new(Bytes(cx.publish_memory(self.0, shared)?)))
     }
 }
@@ -62,7 +67,7 @@ impl Importer for Screen {
     }
 
     fn can(&self, parcel: &Parcel) -> bool {
-        parcel.fourcc.pixel().is_some() && self.can(parcel)
+        parcel.fourcc.is_known() && self.can(parcel)
     }
 
     fn strength(&self) -> usize {

@@ -9,7 +9,7 @@ use crate::pattern::Pattern;
 use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
-use crate::v4l2::{Converter, Loopback, PixelFormat};
+use crate::v4l2::{Converter, Direction, Loopback, PixelFormat, Queue};
 
 /// A loop that takes scattered pages.
 pub(super) static SCATTERED: Loop = Loop(Role::Video);
@@ -52,7 +52,8 @@ impl Importer for Loop {
         // Only the multi-planar interface has an offset of a picture in its buffer. All else it has in common with the other.
         let planar = self.0 == Role::PlanarVideo;
         let new = if planar { BYTES.contains(&parcel.fourcc) } else { parcel.start == Start::First };
-        PixelFormat::of(parcel.fourcc).is_some() && even && width >= 16 && height >= 16 && new
+        let known = PixelFormat::of(parcel.fourcc).is_some() && parcel.is_contiguous();
+        known && even && width >= 16 && height >= 16 && new
     }
 
     fn strength(&self) -> usize {
@@ -64,8 +65,11 @@ impl Importer for Loop {
         self.0 != Role::PlanarVideo && BYTES.contains(&parcel.fourcc)
     }
 
-    fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
-        cx.video_loop(self.0).map(|_| None)
+    fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
+        let video = cx.video_loop(self.0)?;
+        let (Some(pixel), Some(_)) = (PixelFormat::of(parcel.fourcc), parcel.fourcc.yuv()) else { return Ok(None) };
+        let listed = Queue::open(video.output(), Direction::Output)?.pixel_formats()?.contains(&pixel);
+        Ok((!listed).then(|| format!("it does not list {pixel}")))
     }
 
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {

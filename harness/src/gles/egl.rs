@@ -11,10 +11,11 @@ use std::sync::OnceLock;
 
 use khronos_egl::{self as egl, Attrib, Int};
 
-use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
+use crate::yuv::{Colours, Encoding, Range};
 
 type Api = egl::DynamicInstance<egl::EGL1_5>;
 
@@ -31,6 +32,9 @@ const PLANES: [[Attrib; 5]; 4] = [
     [0x3278, 0x3279, 0x327A, 0x3447, 0x3448],
     [0x3440, 0x3441, 0x3442, 0x3449, 0x344A],
 ];
+
+const YUV_COLOR_SPACE_HINT: Attrib = 0x327B;
+const SAMPLE_RANGE_HINT: Attrib = 0x327C;
 
 /// What a display must be able to do, and what for.
 const REQUIRED: &[(&str, &str)] = &[
@@ -217,13 +221,13 @@ impl Egl {
         }
     }
 
-    /// Takes in the frame of a dma-buf. EGL keeps no fd of the caller's.
+    /// Takes in a frame; if it is YUV, to be converted as `colours` says. EGL keeps no fd of the caller's.
     ///
     /// # Errors
     /// A number does not fit into EGL's attributes, or the driver refuses.
-    pub(super) fn import(self: &Rc<Self>, shared: &SharedFrame) -> Result<EglImage> {
+    pub(super) fn import(self: &Rc<Self>, shared: &impl SharedPlanes, colours: Colours) -> Result<EglImage> {
         const OP: &str = "eglCreateImage(EGL_LINUX_DMA_BUF_EXT)";
-        let Frame { size, fourcc, modifier, planes } = &shared.frame;
+        let Frame { size, fourcc, modifier, planes } = shared.frame();
         let object = || self.object(shared);
         if planes.is_empty() || planes.len() > PLANES.len() {
             let why = format!("{} planes; 1 to {} would be valid", planes.len(), PLANES.len());
@@ -234,7 +238,6 @@ impl Egl {
             Ok(value) => Ok(value as Attrib),
             Err(_) => Err(Error::input(OP, object(), format!("{name} of {value} B; at most {} B would fit", i32::MAX))),
         };
-        let fd = shared.dmabuf.fd.as_fd().as_raw_fd() as Attrib;
         let mut attributes = vec![
             egl::WIDTH as Attrib,
             size.width as Attrib,
@@ -243,7 +246,12 @@ impl Egl {
             LINUX_DRM_FOURCC,
             fourcc.0 as Attrib,
         ];
-        for (plane, [fd_name, offset, pitch, low, high]) in planes.iter().zip(PLANES) {
+        if fourcc.yuv().is_some() {
+            attributes.extend([YUV_COLOR_SPACE_HINT, color_space(colours.encoding)]);
+            attributes.extend([SAMPLE_RANGE_HINT, sample_range(colours.range)]);
+        }
+        for (n, (plane, [fd_name, offset, pitch, low, high])) in planes.iter().zip(PLANES).enumerate() {
+            let fd = shared.dmabuf_of(n).fd.as_fd().as_raw_fd() as Attrib;
             attributes.extend([fd_name, fd, offset, number("an offset", plane.offset)?]);
             attributes.extend([pitch, number("a pitch", plane.pitch)?]);
             attributes.extend([low, (modifier.0 & 0xffff_ffff) as Attrib, high, (modifier.0 >> 32) as Attrib]);
@@ -274,6 +282,23 @@ impl Egl {
             .create_image(self.display, self.context, GL_TEXTURE_2D, buffer, &[egl::ATTRIB_NONE])
             .map_err(|error| Error::new(OP, self.object(what), code(error)))?;
         Ok(EglImage { raw, egl: Rc::clone(self) })
+    }
+}
+
+/// `EGL_ITU_REC601_EXT` and the like.
+fn color_space(encoding: Encoding) -> Attrib {
+    match encoding {
+        Encoding::Bt601 => 0x327F,
+        Encoding::Bt709 => 0x3280,
+        Encoding::Bt2020 => 0x3281,
+    }
+}
+
+/// `EGL_YUV_FULL_RANGE_EXT` and the like.
+fn sample_range(range: Range) -> Attrib {
+    match range {
+        Range::Full => 0x3282,
+        Range::Limited => 0x3283,
     }
 }
 

@@ -12,12 +12,13 @@ use glow::HasContext as _;
 use super::Gles;
 use super::egl::EglImage;
 use super::program::Work;
-use crate::dmabuf::SharedFrame;
+use crate::dmabuf::{SharedFrame, SharedPlanes};
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Numeric};
 use crate::frame::{Size, px};
 use crate::picture::Picture;
 use crate::texel;
+use crate::yuv::Colours;
 
 /// `GL_TEXTURE_EXTERNAL_OES`.
 const TEXTURE_EXTERNAL: u32 = 0x8D65;
@@ -59,6 +60,14 @@ impl Gles {
     /// # Errors
     /// The driver refuses.
     pub fn import(&self, shared: &SharedFrame, through: Through) -> Result<GlImage> {
+        self.import_as(shared, through, Colours::VIDEO)
+    }
+
+    /// [`Self::import`] of a frame with an fd for each plane, too, which is converted as `colours` says if it is YUV.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn import_as(&self, shared: &impl SharedPlanes, through: Through, colours: Colours) -> Result<GlImage> {
         const OP: &str = "glEGLImageTargetTexture2DOES";
         let function = self.egl().function(c"glEGLImageTargetTexture2DOES");
         if function.is_null() {
@@ -66,8 +75,8 @@ impl Gles {
         }
         // SAFETY: the type is that of the extension.
         let show: TargetTexture = unsafe { std::mem::transmute(function) };
-        let image = self.egl().import(shared)?;
-        let mut made = self.texture(through, shared.frame.fourcc, shared.frame.size)?;
+        let image = self.egl().import(shared, colours)?;
+        let mut made = self.texture(through, shared.frame().fourcc, shared.frame().size)?;
         // SAFETY: the texture was bound by `texture`, and the image lives as long as it does.
         unsafe { show(through.target(), image.raw()) };
         self.check(OP, format!("{shared} as {through:?}"))?;
@@ -329,6 +338,14 @@ impl GlImage {
     /// As [`Self::sample`]; also if the format is not packed RGB.
     pub fn sampled_picture(&self) -> Result<Picture> {
         texel::picture(&self.sample()?, self.fourcc, self.size)
+    }
+
+    /// What a sampler shows of a frame in YUV: RGB of 16 bits each (AB48).
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn sampled_rgb(&self) -> Result<Picture> {
+        texel::picture(&self.sample()?, Fourcc::AB48, self.size)
     }
 
     fn description(&self) -> String {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use drm::control::Device as _;
 use rustix::fs::{Mode, OFlags};
 
-use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
@@ -185,18 +185,19 @@ impl Drop for Gem {
 #[derive(Debug)]
 pub(super) struct Framebuffer {
     pub(super) id: u32,
-    // Closed after the framebuffer is removed, which `drop` does before fields go.
-    gem: Gem,
+    card: Arc<Card>,
+    /// Of each plane. Closed after the framebuffer is removed, which `drop` does before fields go.
+    _gems: Vec<Gem>,
 }
 
 impl Framebuffer {
-    /// Imports the buffer and makes a framebuffer of the frame (`DRM_IOCTL_MODE_ADDFB2`).
+    /// Imports the buffer of each plane and makes a framebuffer of the frame (`DRM_IOCTL_MODE_ADDFB2`).
     ///
     /// The drm crate's own call takes its format from an enumeration that ends with the formats of Linux 5.10, before
     /// the 16 bit ones; the same crate family's raw call takes any code.
-    pub(super) fn new(card: &Arc<Card>, shared: &SharedFrame) -> Result<Self> {
+    pub(super) fn new(card: &Arc<Card>, shared: &impl SharedPlanes) -> Result<Self> {
         const OP: &str = "DRM_IOCTL_MODE_ADDFB2";
-        let frame = &shared.frame;
+        let frame = shared.frame();
         let object = || format!("{card}, {shared}");
         if frame.planes.is_empty() || frame.planes.len() > 4 {
             return Err(Error::input(OP, object(), format!("a frame has 1 to 4 planes, not {}", frame.planes.len())));
@@ -206,10 +207,11 @@ impl Framebuffer {
             u32::try_from(value).map_err(|_| refused())
         };
         let with_modifier = frame.modifier != Modifier::INVALID;
-        let gem = Gem::import(card, &shared.dmabuf)?;
+        let gems =
+            (0..frame.planes.len()).map(|n| Gem::import(card, shared.dmabuf_of(n))).collect::<Result<Vec<_>>>()?;
         let (mut handles, mut pitches, mut offsets, mut modifiers) = ([0; 4], [0; 4], [0; 4], [0; 4]);
         for (n, plane) in frame.planes.iter().enumerate() {
-            handles[n] = gem.handle;
+            handles[n] = gems[n].handle;
             pitches[n] = narrow(plane.pitch, "pitch")?;
             offsets[n] = narrow(plane.offset, "offset")?;
             modifiers[n] = if with_modifier { frame.modifier.0 } else { 0 };
@@ -220,13 +222,13 @@ impl Framebuffer {
         let added =
             drm_ffi::mode::add_fb2(card.as_fd(), width, height, code, &handles, &pitches, &offsets, &modifiers, flags)
                 .map_err(|error| Error::new(OP, object(), error))?;
-        Ok(Self { id: added.fb_id, gem })
+        Ok(Self { id: added.fb_id, card: card.clone(), _gems: gems })
     }
 }
 
 impl Drop for Framebuffer {
     fn drop(&mut self) {
-        let card = &self.gem.card;
+        let card = &self.card;
         if let Err(error) = drm_ffi::mode::rm_fb(card.as_fd(), self.id) {
             tracing::error!(%card, id = self.id, %error, "DRM_IOCTL_MODE_RMFB failed");
         }

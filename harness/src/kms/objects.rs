@@ -19,6 +19,8 @@ pub(super) struct Object {
     /// `plane 31`, for error texts.
     name: String,
     properties: BTreeMap<String, (property::Handle, u64)>,
+    /// The values that a property can have, by name, where it is an enumeration.
+    choices: BTreeMap<String, Vec<(String, u64)>>,
 }
 
 impl Object {
@@ -26,18 +28,36 @@ impl Object {
         let name = format!("{kind} {}", Into::<u32>::into(handle));
         let failed = |op, error| Error::new(op, format!("{card}, {name}"), error);
         let values = card.get_properties(handle).map_err(|error| failed("DRM_IOCTL_MODE_OBJ_GETPROPERTIES", error))?;
-        let mut properties = BTreeMap::new();
+        let (mut properties, mut choices) = (BTreeMap::new(), BTreeMap::new());
         for (id, value) in values {
             let info = card.get_property(id).map_err(|error| failed("DRM_IOCTL_MODE_GETPROPERTY", error))?;
-            properties.insert(info.name().to_string_lossy().into_owned(), (id, value));
+            let property = info.name().to_string_lossy().into_owned();
+            if let property::ValueType::Enum(values) = info.value_type() {
+                let choice = |one: &property::EnumValue| (one.name().to_string_lossy().into_owned(), one.value());
+                choices.insert(property.clone(), values.values().1.iter().map(choice).collect());
+            }
+            properties.insert(property, (id, value));
         }
-        Ok(Self { handle: handle.into(), name, properties })
+        Ok(Self { handle: handle.into(), name, properties, choices })
     }
 
     /// The handle of a property.
     pub(super) fn property(&self, name: &'static str) -> Result<property::Handle> {
         let found = self.properties.get(name).map(|(handle, _)| *handle);
         found.ok_or_else(|| Error::missing("setting a property", &*self.name, format!("it has no property {name}")))
+    }
+
+    /// The value of the enumeration `property` that is called `name`.
+    ///
+    /// # Errors
+    /// The object has no such property, or the property no such value.
+    pub(super) fn choice(&self, property: &'static str, name: &str) -> Result<u64> {
+        self.property(property)?;
+        let choices = self.choices.get(property).map_or(&[][..], Vec::as_slice);
+        choices.iter().find(|(choice, _)| choice == name).map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| name.as_str()).collect();
+            Error::missing("setting a property", &*self.name, format!("{property} can't be `{name}`, but {names:?}"))
+        })
     }
 
     /// Value of a property when the screen was opened.

@@ -11,12 +11,13 @@ use super::objects::Object;
 use super::writeback::Target;
 use super::{DEADLINE, PlaneKind, Screen, vkms, wait};
 use crate::compose::{self, Rect};
-use crate::dmabuf::SharedFrame;
+use crate::dmabuf::{SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Framed, Size};
 use crate::observed::{NotObservable, Observed};
 use crate::picture::Picture;
+use crate::yuv::{Colours, Encoding, Range};
 
 /// A frame on the screen.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Layer<'a, F = SharedFrame> {
     pub fence: Option<BorrowedFd<'a>>,
     /// The kind of plane that it goes to; `None` for the next one above that of the layer before.
     pub plane: Option<PlaneKind>,
+    /// How the screen is to convert the frame (`COLOR_ENCODING`, `COLOR_RANGE`), if it is YUV.
+    pub colours: Colours,
 }
 
 impl<F> Clone for Layer<'_, F> {
@@ -47,7 +50,7 @@ impl<'a, F> Layer<'a, F> {
     where
         F: Framed,
     {
-        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None, plane: None }
+        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None, plane: None, colours: Colours::VIDEO }
     }
 
     /// Another frame in the same place.
@@ -55,7 +58,7 @@ impl<'a, F> Layer<'a, F> {
     where
         'a: 'b,
     {
-        Layer { frame, crop: self.crop, at: self.at, fence: self.fence, plane: self.plane }
+        Layer { frame, crop: self.crop, at: self.at, fence: self.fence, plane: self.plane, colours: self.colours }
     }
 
     /// The same layer for [`compose::compose`], of the pixels that the frame should hold.
@@ -110,6 +113,8 @@ pub(super) struct Placed {
     pub(super) framebuffer: u32,
     pub(super) crop: Rect,
     pub(super) at: (i32, i32),
+    /// For YUV.
+    pub(super) colours: Option<Colours>,
 }
 
 /// How many jobs one picture may take.
@@ -120,7 +125,7 @@ impl Screen {
     ///
     /// # Errors
     /// Those of the two.
-    pub fn show(&mut self, layers: &[Layer<'_>], writeback: Option<Fourcc>) -> Result<Shown> {
+    pub fn show<F: SharedPlanes>(&mut self, layers: &[Layer<'_, F>], writeback: Option<Fourcc>) -> Result<Shown> {
         self.submit(layers, writeback)?.finish()
     }
 
@@ -133,18 +138,23 @@ impl Screen {
     /// # Errors
     /// A crop lies outside its frame, there are more layers than planes, `writeback` is not offered, or the driver
     /// refuses an import, a framebuffer or the commit.
-    pub fn submit(&mut self, layers: &[Layer<'_>], writeback: Option<Fourcc>) -> Result<Pending<'_>> {
+    pub fn submit<F: SharedPlanes>(
+        &mut self,
+        layers: &[Layer<'_, F>],
+        writeback: Option<Fourcc>,
+    ) -> Result<Pending<'_>> {
         let assigned = self.check(layers)?;
         let size = self.size();
         self.resize(size)?;
         self.aim(writeback, size)?;
         let framebuffers =
             layers.iter().map(|layer| Framebuffer::new(&self.card, layer.frame)).collect::<Result<Vec<_>>>()?;
-        let placed = |(plane, (layer, framebuffer)): (usize, (&Layer<'_>, &Framebuffer))| Placed {
+        let placed = |(plane, (layer, framebuffer)): (usize, (&Layer<'_, F>, &Framebuffer))| Placed {
             plane,
             framebuffer: framebuffer.id,
             crop: layer.crop,
             at: layer.at,
+            colours: layer.frame.frame().fourcc.yuv().map(|_| layer.colours),
         };
         let planes: Vec<_> = std::iter::zip(assigned, std::iter::zip(layers, &framebuffers)).map(placed).collect();
         let what = layers.iter().map(|layer| layer.frame.to_string()).collect::<Vec<_>>().join(" + ");
@@ -152,7 +162,8 @@ impl Screen {
             Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
             Err(why) => Err(why.clone()),
         };
-        let mut sent = self.send(&planes, layers, 0, &what)?;
+        let fences: Vec<_> = layers.iter().map(|layer| layer.fence).collect();
+        let mut sent = self.send(&planes, &fences, 0, &what)?;
         let jobs = sent.fence.take().into_iter().collect();
         let count = framebuffers.len();
         // Both the old frames and the new ones are in use until the commit is done.
@@ -161,7 +172,7 @@ impl Screen {
     }
 
     /// Refuses what no driver should be asked; the plane of each layer.
-    fn check(&self, layers: &[Layer<'_>]) -> Result<Vec<usize>> {
+    fn check<F: SharedPlanes>(&self, layers: &[Layer<'_, F>]) -> Result<Vec<usize>> {
         const OP: &str = "showing frames";
         if layers.is_empty() {
             let why = format!("no layers, 1 to {} are valid", self.pipe.planes.len());
@@ -171,7 +182,7 @@ impl Screen {
         let wanted: Vec<Option<PlaneKind>> = layers.iter().map(|layer| layer.plane).collect();
         let assigned = assign(&kinds, &wanted).map_err(|why| Error::missing(OP, self.card.to_string(), why))?;
         for layer in layers {
-            let frame = &layer.frame.frame;
+            let frame = layer.frame.frame();
             if !layer.crop.fits(frame.size) {
                 let why = format!("the crop {} does not lie in it or is empty", layer.crop);
                 return Err(Error::input(OP, frame.to_string(), why));
@@ -199,8 +210,8 @@ impl Screen {
         self.targets.iter_mut().try_for_each(Target::seed)
     }
 
-    /// Commits the planes, and a writeback job into target `job`. `layers` carry the fences to wait for, if any.
-    fn send(&self, planes: &[Placed], layers: &[Layer<'_>], job: usize, what: &str) -> Result<Sent> {
+    /// Commits the planes, each after its fence if it has one, and a writeback job into target `job`.
+    fn send(&self, planes: &[Placed], fences: &[Option<BorrowedFd<'_>>], job: usize, what: &str) -> Result<Sent> {
         let mut commit = Commit::new(&self.card);
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
         for (n, (_, plane)) in self.pipe.planes.iter().enumerate() {
@@ -209,7 +220,7 @@ impl Screen {
                 continue;
             };
             commit.place(plane, crtc, &planes[shown])?;
-            if let Some(fence) = layers.get(shown).and_then(|layer| layer.fence) {
+            if let Some(fence) = fences.get(shown).copied().flatten() {
                 commit.set(plane, "IN_FENCE_FD", fence.as_raw_fd() as u64)?;
             }
         }
@@ -217,6 +228,23 @@ impl Screen {
             commit.write_back(connector, target.framebuffer.id)?;
         }
         commit.send(what)
+    }
+}
+
+/// What KMS calls it ("Plane Color Properties" of its documentation).
+fn encoding_name(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Bt601 => "ITU-R BT.601 YCbCr",
+        Encoding::Bt709 => "ITU-R BT.709 YCbCr",
+        Encoding::Bt2020 => "ITU-R BT.2020 YCbCr",
+    }
+}
+
+/// What KMS calls it.
+fn range_name(range: Range) -> &'static str {
+    match range {
+        Range::Limited => "YCbCr limited range",
+        Range::Full => "YCbCr full range",
     }
 }
 
@@ -362,7 +390,7 @@ impl Pending<'_> {
 impl Commit<'_> {
     /// Puts a framebuffer on `plane` of `crtc`, without scaling.
     pub(super) fn place(&mut self, plane: &Object, crtc: u64, placed: &Placed) -> Result<()> {
-        let Placed { framebuffer, crop, at, .. } = placed;
+        let Placed { framebuffer, crop, at, colours, .. } = placed;
         // Source positions are 16.16 fixed point, screen positions are signed.
         let fixed = |pixels: u32| u64::from(pixels) << 16;
         let signed = |pixels: i32| i64::from(pixels) as u64;
@@ -376,6 +404,11 @@ impl Commit<'_> {
             .set(plane, "CRTC_Y", signed(at.1))?
             .set(plane, "CRTC_W", crop.size.width.into())?
             .set(plane, "CRTC_H", crop.size.height.into())?;
+        if let Some(Colours { encoding, range }) = colours {
+            let encoding = plane.choice("COLOR_ENCODING", encoding_name(*encoding))?;
+            let range = plane.choice("COLOR_RANGE", range_name(*range))?;
+            self.set(plane, "COLOR_ENCODING", encoding)?.set(plane, "COLOR_RANGE", range)?;
+        }
         Ok(())
     }
 }

@@ -108,7 +108,9 @@ impl Screen {
         let crop = Rect::whole(shared.frame.size);
         for (n, (plane, object)) in self.pipe.planes.iter().enumerate() {
             if plane.id == id {
-                commit.place(object, crtc, &Placed { plane: n, framebuffer: framebuffer.id, crop, at: (0, 0) })?;
+                // Which conversion is asked for changes nothing about whether there is one.
+                let placed = Placed { plane: n, framebuffer: framebuffer.id, crop, at: (0, 0), colours: None };
+                commit.place(object, crtc, &placed)?;
             }
         }
         match commit.try_out(&format!("{shared} on its {kind} plane")) {

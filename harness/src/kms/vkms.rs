@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::commit::Commit;
 use super::{DEADLINE, Screen, wait};
-use crate::dmabuf::SharedFrame;
+use crate::dmabuf::SharedPlanes;
 use crate::error::{Error, Result};
 use crate::frame::Size;
 
@@ -36,23 +36,27 @@ pub(super) fn patience(size: Size) -> Duration {
 
 /// Refuses a frame that makes vkms read past the end of its buffer.
 ///
-/// vkms adds the offset of a framebuffer's first plane twice: `drm_gem_fb_vmap` has it in the address already, and
-/// `packed_pixels_offset` adds it again. Such a frame shows the wrong bytes, and one without slack behind it takes the
-/// kernel down. A frame with slack may pass, so that a case can measure the fault.
-pub(super) fn safe(shared: &SharedFrame) -> Result<()> {
+/// vkms takes the address of a framebuffer's first plane for all of them, in which `drm_gem_fb_vmap` has that plane's offset
+/// already, and `packed_pixels_offset` adds each plane's own offset to it. Such a frame shows the wrong bytes if the first
+/// offset is not 0 or planes lie in several buffers, and one without slack behind it takes the kernel down. A frame with slack
+/// may pass, so that a case can measure the fault.
+pub(super) fn safe(shared: &impl SharedPlanes) -> Result<()> {
     const OP: &str = "showing a frame on vkms";
-    let offset = shared.frame.planes.first().map_or(0, |plane| plane.offset);
-    if offset == 0 {
+    let frame = shared.frame();
+    let offset = frame.planes.first().map_or(0, |plane| plane.offset);
+    let size = shared.dmabuf_of(0).size;
+    let elsewhere = (1..frame.planes.len()).any(|n| shared.dmabuf_of(n).size > size);
+    if offset == 0 && !elsewhere {
         return Ok(());
     }
-    let reads_until = shared.frame.packed()?.end.saturating_add(offset);
-    if reads_until <= shared.dmabuf.size {
+    let reads_until = frame.end()?.saturating_add(offset);
+    if reads_until <= size {
         return Ok(());
     }
     let why = format!(
-        "vkms adds its offset of {offset} B twice and would read until byte {reads_until}, which takes the kernel down; \
-         {} B more at the end of the buffer would make it safe to show",
-        reads_until - shared.dmabuf.size,
+        "vkms takes the first plane's buffer for all planes, adds its offset of {offset} B to theirs and would read until \
+         byte {reads_until}, which takes the kernel down; {} B more at the end of that buffer would make it safe to show",
+        reads_until - size,
     );
     Err(Error::input(OP, shared.to_string(), why))
 }

@@ -2,7 +2,7 @@
 //!
 //! It costs some twenty calls of 0.1 ms. The queue must not have buffers, and is as before afterwards.
 
-use super::{Memory, PlaneFormat, Queue, QueueFormat};
+use super::{Memory, PixelFormat, PlaneFormat, Queue, QueueFormat};
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
@@ -19,6 +19,12 @@ const NO_OFFSET: u64 = 1 << 63;
 /// The largest alignment of a pitch that is looked for, in bytes.
 const LARGEST_ALIGNMENT: u32 = 4096;
 
+/// A frame as a queue has it in one memory plane, whose first plane has this pitch.
+fn laid(fourcc: Fourcc, size: Size, pitch: u32) -> Frame {
+    let first = Plane { offset: 0, pitch: pitch.into() };
+    Frame::contiguous(fourcc, size, first).unwrap_or_else(|| Frame::linear(fourcc, size, first))
+}
+
 impl Queue {
     /// What the queue needs of a frame of the first of `fourccs` that it takes in `size`: pitches differ between formats, and
     /// some drivers have one only.
@@ -29,14 +35,14 @@ impl Queue {
         let listed = self.pixel_formats()?;
         let mut why = Vec::new();
         for &fourcc in fourccs {
-            let wanted = match QueueFormat::of_frame(&Frame::linear(fourcc, size, Plane { offset: 0, pitch: 0 })) {
-                Ok(wanted) if listed.contains(&wanted.pixel) => wanted,
-                Ok(wanted) => {
-                    why.push(format!("it does not list {} ({fourcc})", wanted.pixel));
+            let wanted = match PixelFormat::of(fourcc) {
+                Some(pixel) if listed.contains(&pixel) => QueueFormat::new(pixel, size, 0),
+                Some(pixel) => {
+                    why.push(format!("it does not list {pixel} ({fourcc})"));
                     continue;
                 }
-                Err(error) => {
-                    why.push(error.to_string());
+                None => {
+                    why.push(format!("V4L2 has no LINEAR format in one memory plane with the bytes of {fourcc}"));
                     continue;
                 }
             };
@@ -56,13 +62,23 @@ impl Queue {
         };
         let extreme =
             |edge: u32| Ok::<_, Error>(self.try_format(&QueueFormat::new(given.pixel, px(edge, edge), 0))?.size);
-        let format = FormatModifier { fourcc, modifier: Modifier::LINEAR, planes: 1 };
+        let (laid, planes) = (laid(fourcc, given.size, pitch), fourcc.planes().map_or(1, |planes| planes.len() as u32));
+        let format = FormatModifier { fourcc, modifier: Modifier::LINEAR, planes };
+        let mut pitches = self.pitches(given, pitch)?;
+        if planes > 1 {
+            // What is told is the pitch of the first plane; those of the others are in proportion to it.
+            let least = laid.planes.iter().map(|plane| plane.pitch).min().unwrap_or(0);
+            pitches.alignment = (pitches.alignment * least / u64::from(pitch).max(1)).next_power_of_two();
+            (pitches.min, pitches.max) = (pitches.min.min(least), pitches.max.saturating_mul(2));
+        }
+        let rows = laid.planes.iter().zip(fourcc.planes().unwrap_or_default());
+        let holds: u64 = rows.map(|(plane, shape)| plane.pitch * u64::from(shape.rows(given.size.height))).sum();
         Ok(Constraints {
             smallest: extreme(1)?,
             largest: extreme(u16::MAX.into())?,
-            pitch: self.pitches(given, pitch)?,
-            offset_alignment: if self.is_multi_planar() { 1 } else { NO_OFFSET },
-            padding: u64::from(bytes).saturating_sub(u64::from(pitch) * u64::from(given.size.height)),
+            pitch: pitches,
+            offset_alignment: if self.is_multi_planar() || planes > 1 { 1 } else { NO_OFFSET },
+            padding: u64::from(bytes).saturating_sub(holds),
             memory: MemoryNeeds { contiguous: self.needs_contiguous(given)?, ..MemoryNeeds::ANY },
             ..Constraints::of(vec![format])
         })
@@ -117,8 +133,7 @@ impl Queue {
     /// Whether the device refuses `memory` as it refuses memory that is no run of addresses.
     fn refuses(&mut self, format: &QueueFormat, plane: PlaneFormat, memory: Dmabuf) -> Result<bool> {
         let fourcc = format.pixel.fourcc().unwrap_or(Fourcc::R8);
-        let place = Plane { offset: 0, pitch: plane.pitch.into() };
-        let shared = SharedFrame { dmabuf: memory, frame: Frame::linear(fourcc, format.size, place) };
+        let shared = SharedFrame { dmabuf: memory, frame: laid(fourcc, format.size, plane.pitch) };
         match self.import(&shared) {
             Ok(()) => Ok(false),
             Err(error) if error.is_errno(rustix::io::Errno::FAULT) => Ok(true),

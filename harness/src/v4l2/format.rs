@@ -16,7 +16,8 @@ use crate::format::Fourcc;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PixelFormat(pub u32);
 
-/// Formats of one plane that both sides have. The codes of the first group are the same, with the same bytes.
+/// Formats in one memory plane that both sides have; the planes of DRM's follow each other without a gap. The codes of the first
+/// group are the same, with the same bytes.
 const NAMES: &[(&[u8; 4], Fourcc)] = &[
     (b"XR24", Fourcc::XR24),
     (b"AR24", Fourcc::AR24),
@@ -33,6 +34,16 @@ const NAMES: &[(&[u8; 4], Fourcc)] = &[
     (b"UYVY", Fourcc::new(b"UYVY")),
     (b"YVYU", Fourcc::new(b"YVYU")),
     (b"VYUY", Fourcc::new(b"VYUY")),
+    (b"NV12", Fourcc::NV12),
+    (b"NV21", Fourcc::NV21),
+    (b"NV16", Fourcc::NV16),
+    (b"NV61", Fourcc::new(b"NV61")),
+    (b"NV24", Fourcc::NV24),
+    (b"NV42", Fourcc::new(b"NV42")),
+    (b"YU12", Fourcc::YU12),
+    (b"YV12", Fourcc::YV12),
+    (b"P010", Fourcc::P010),
+    (b"422P", Fourcc::new(b"YU16")),
     (b"RGBP", Fourcc::RG16),
     (b"RGB3", Fourcc::BG24),
     (b"BGR3", Fourcc::RG24),
@@ -45,12 +56,12 @@ impl PixelFormat {
         Self(u32::from_le_bytes(*code))
     }
 
-    /// The one-plane format with the bytes of `fourcc`, if V4L2 has one.
+    /// The format in one memory plane with the bytes of `fourcc`, if V4L2 has one.
     pub fn of(fourcc: Fourcc) -> Option<Self> {
         NAMES.iter().find(|(_, drm)| *drm == fourcc).map(|(code, _)| Self::new(code))
     }
 
-    /// The DRM format of one plane with the same bytes, if there is one.
+    /// The DRM format with the same bytes, if there is one.
     pub fn fourcc(self) -> Option<Fourcc> {
         NAMES.iter().find(|(code, _)| Self::new(code) == self).map(|(_, drm)| *drm)
     }

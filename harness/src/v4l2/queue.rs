@@ -13,7 +13,7 @@ use super::{Device, PixelFormat, ioctl};
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::format::Modifier;
-use crate::frame::{Frame, Size};
+use crate::frame::{Frame, Plane, Size};
 
 /// Which way pixels go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +80,18 @@ impl QueueFormat {
     /// The format that `frame` has.
     ///
     /// # Errors
-    /// V4L2 has no such format of one plane, or a number does not fit in 32 bits.
+    /// V4L2 has no such format in one memory plane, or it has the planes elsewhere; or a number does not fit in 32 bits.
     pub fn of_frame(frame: &Frame) -> Result<Self> {
         let refuse = |why: &str| Error::missing("naming the V4L2 format", frame.to_string(), why);
+        let contiguous = |first: &Plane| Frame::contiguous(frame.fourcc, frame.size, *first);
         let pixel = PixelFormat::of(frame.fourcc).filter(|_| frame.modifier == Modifier::LINEAR);
-        let pixel = pixel.ok_or_else(|| refuse("V4L2 has no LINEAR format of one plane with these bytes"))?;
-        let [plane] = frame.planes[..] else { return Err(refuse("a frame of one plane is needed")) };
+        let pixel = pixel.ok_or_else(|| refuse("V4L2 has no LINEAR format in one memory plane with these bytes"))?;
+        let Some(plane) = frame.planes.first() else { return Err(refuse("a frame of at least one plane is needed")) };
+        if frame.planes.len() > 1 && contiguous(plane).is_none_or(|contiguous| contiguous.planes != frame.planes) {
+            return Err(refuse(
+                "planes that follow each other without a gap, with pitches in proportion, would be valid",
+            ));
+        }
         let pitch = u32::try_from(plane.pitch).map_err(|_| refuse("the pitch does not fit in 32 bits"))?;
         Ok(Self::new(pixel, frame.size, pitch))
     }

@@ -6,6 +6,7 @@ use ash::vk;
 use super::commands::{Order, Submission};
 use super::image::Image;
 use super::ownership::{COPY_FROM, COPY_TO, Use};
+use super::planes::Copies;
 use super::staging::Staging;
 use crate::error::{Error, Result};
 use crate::picture::Picture;
@@ -40,25 +41,23 @@ impl Image {
     /// Copies the image's pixels out.
     ///
     /// # Errors
-    /// The format is not packed RGB, the device cannot copy from such images, or the driver fails.
+    /// The format is neither packed RGB nor YUV, the device cannot copy from such images, or the driver fails.
     #[doc(alias = "vkCmdCopyImageToBuffer")]
     pub fn read_back(&self) -> Result<Picture> {
         const OP: &str = "reading back";
-        let Some(pixel) = self.fourcc().pixel() else {
-            let why = format!("{} is not a packed RGB format known here", self.fourcc());
+        let (size, fourcc) = (self.size(), self.fourcc());
+        let Some(copies) = Copies::of(fourcc, size) else {
+            let why = format!("{fourcc} is neither a packed RGB format known here nor one of YUV");
             return Err(Error::input(OP, self.object(), why));
         };
         if !self.features().copy_from {
             return Err(Error::missing(OP, self.object(), "the device does not copy from such images"));
         }
-        let (size, fourcc) = (self.size(), self.fourcc());
-        let bytes = u64::from(size.width) * u64::from(size.height) * u64::from(pixel.bytes);
-        let staging = Staging::for_read_back(self.gpu(), bytes, vk::BufferUsageFlags::TRANSFER_DST)?;
-        let regions = [self.whole()];
+        let staging = Staging::for_read_back(self.gpu(), copies.bytes(), vk::BufferUsageFlags::TRANSFER_DST)?;
         let copy = |device: &ash::Device, commands| {
             // SAFETY: recording; the buffer has room for the packed picture, the image is in this layout.
             unsafe {
-                device.cmd_copy_image_to_buffer(commands, self.raw(), COPY_FROM.layout, staging.raw(), &regions);
+                device.cmd_copy_image_to_buffer(commands, self.raw(), COPY_FROM.layout, staging.raw(), &copies.regions);
             };
             let to_host = staging.to_host(COPY_TO);
             let to_host = vk::DependencyInfo::default().buffer_memory_barriers(std::slice::from_ref(&to_host));
@@ -67,7 +66,7 @@ impl Image {
         };
         // SAFETY: a copy between a live image and a live buffer of this device, then a barrier.
         unsafe { self.acquired_for(COPY_FROM, OP, copy) }?;
-        Ok(Picture { size, fourcc, bytes: staging.bytes()?.to_vec() })
+        Ok(copies.picture(fourcc, size, staging.bytes()?))
     }
 
     /// As [`Self::submit_acquired`], and waits.

@@ -32,8 +32,27 @@ pub fn vk_format(fourcc: Fourcc) -> Option<vk::Format> {
         Fourcc::AB30 | Fourcc::XB30 => F::A2B10G10R10_UNORM_PACK32,
         Fourcc::AB48 | Fourcc::XB48 => F::R16G16B16A16_UNORM,
         Fourcc::AB4H | Fourcc::XB4H => F::R16G16B16A16_SFLOAT,
-        _ => return None,
+        _ => return yuv_format(fourcc),
     })
+}
+
+/// The same for YUV: Vulkan names G for Y, B for U and R for V.
+fn yuv_format(fourcc: Fourcc) -> Option<vk::Format> {
+    use vk::Format as F;
+    const FORMATS: &[(&[u8; 4], vk::Format)] = &[
+        (b"NV12", F::G8_B8R8_2PLANE_420_UNORM),
+        (b"NV16", F::G8_B8R8_2PLANE_422_UNORM),
+        (b"NV24", F::G8_B8R8_2PLANE_444_UNORM),
+        (b"YU12", F::G8_B8_R8_3PLANE_420_UNORM),
+        (b"YU16", F::G8_B8_R8_3PLANE_422_UNORM),
+        (b"YU24", F::G8_B8_R8_3PLANE_444_UNORM),
+        (b"P010", F::G10X6_B10X6R10X6_2PLANE_420_UNORM_3PACK16),
+        (b"P012", F::G12X4_B12X4R12X4_2PLANE_420_UNORM_3PACK16),
+        (b"P016", F::G16_B16R16_2PLANE_420_UNORM),
+        (b"YUYV", F::G8B8G8R8_422_UNORM),
+        (b"UYVY", F::B8G8R8G8_422_UNORM),
+    ];
+    FORMATS.iter().find(|(code, _)| Fourcc::new(code) == fourcc).map(|(_, format)| *format)
 }
 
 /// Whether the format's fourth component is padding, which a view must replace by one.

@@ -1,0 +1,231 @@
+//! Frames in YUV beyond what the matrix has of them: every format that a device lists, every way to convert, and an fd for each
+//! plane, of one dma-buf or of several.
+
+use handover::dmabuf::{SharedPlanes, SplitFrame};
+use handover::ends::{Importer, importers};
+use handover::prelude::*;
+use handover::yuv::planes::split;
+use handover::yuv::{Colours, Encoding, Range, without_colour};
+
+const SIZE: Size = px(250, 130);
+
+/// A row of any of the formats and some padding, so that no plane begins where a GPU would not have it.
+const PITCH: u64 = 576;
+
+/// What is seen must be this frame; the one before is in the buffer first.
+const STAMP: u32 = 7;
+
+/// What looks at a frame.
+const READERS: [Role; 3] = [Cpu, Gles, Screen];
+
+/// What Vulkan has a format for, in two planes, three and one.
+const GPU_FORMATS: [Fourcc; 5] = [Fourcc::NV12, Fourcc::NV16, Fourcc::YU12, Fourcc::P010, Fourcc::YUYV];
+
+/// In both ranges, whose middles of chroma are the same.
+const GREYS: [Colours; 2] = [Colours::VIDEO, Colours { encoding: Encoding::Bt601, range: Range::Full }];
+
+/// Who looks, at what, told how: or a skip.
+type Look = fn(&mut Cx, Role, Fourcc, Colours) -> Outcome;
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for reader in [Gles, Screen] {
+        for fourcc in Fourcc::all_yuv() {
+            add(cases, &format!("converts_what_it_lists::{reader}::{fourcc}"), reader, fourcc, Colours::VIDEO, looks);
+        }
+        for colours in Colours::ALL {
+            // Without sub-sampling, so that nothing but the conversion can differ.
+            let name = format!("converts_as_it_is_told::{reader}::{colours}");
+            add(cases, &name, reader, Fourcc::NV24, colours, looks);
+        }
+    }
+    for reader in [Gles, Screen] {
+        for fourcc in [Fourcc::NV12, Fourcc::NV16, Fourcc::YU12] {
+            let name = format!("converts_an_odd_size::{reader}::{fourcc}");
+            let case = add(cases, &name, reader, fourcc, Colours::VIDEO, looks_at_odd);
+            if reader == Gles {
+                case.known("llvmpipe", "cases/findings/mesa-odd-chroma.md", "gles (external texture) does not see");
+            }
+        }
+        for (fourcc, colours) in [Fourcc::NV12, Fourcc::P010].into_iter().flat_map(|f| GREYS.map(|c| (f, c))) {
+            let name = format!("grey_is_grey::{reader}::{fourcc}_{colours}");
+            let case = add(cases, &name, reader, fourcc, colours, looks_at_grey);
+            match (fourcc, reader) {
+                (Fourcc::P010, Gles) => case.known("llvmpipe", "cases/findings/mesa-p010-grey.md", "with a tint"),
+                (Fourcc::P010, _) => case.known("vkms", "cases/findings/vkms-p010-grey.md", "with a tint"),
+                _ => case,
+            };
+        }
+    }
+    for (name, size) in [("even", px(34, 18)), ("odd", px(34, 17))] {
+        let name = format!("yuv::a_framebuffer_ends_within_its_buffer::{name}_height");
+        cases
+            .add(name, move |cx| framebuffer_ends_within(cx, size))
+            .from(Udmabuf)
+            .to(Screen)
+            .needs(Need::Imports { role: Screen, format: Fourcc::NV12.to_string() });
+    }
+    for to in importers().into_iter().filter(|to| [GpuA, GpuB, Gles].contains(&to.role())) {
+        for fourcc in [Fourcc::NV12, Fourcc::P010] {
+            let name = format!("yuv::planes_arrive_one_by_one::{}::{fourcc}", to.role());
+            cases.add(name, move |cx| planes_arrive(cx, to, fourcc)).from(Udmabuf).to(to.role());
+        }
+    }
+    for (gpu, fourcc) in [GpuA, GpuB].into_iter().flat_map(|gpu| GPU_FORMATS.map(|fourcc| (gpu, fourcc))) {
+        let name = format!("passes_through_a_gpu::{gpu}::{fourcc}");
+        add(cases, &name, gpu, fourcc, Colours::VIDEO, looks);
+    }
+    for (reader, fourcc) in READERS.into_iter().flat_map(|reader| [Fourcc::NV12, Fourcc::YU12].map(|f| (reader, f))) {
+        let name = format!("arrives_with_a_dma_buf_per_plane::{reader}::{fourcc}");
+        let case = add(cases, &name, reader, fourcc, Colours::VIDEO, looks_at_several);
+        if reader == Screen {
+            case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
+        }
+        let name = format!("arrives_with_an_fd_per_plane_of_one_dma_buf::{reader}::{fourcc}");
+        add(cases, &name, reader, fourcc, Colours::VIDEO, looks_at_one);
+    }
+}
+
+fn add<'c>(
+    cases: &'c mut Cases<Cx>,
+    claim: &str,
+    reader: Role,
+    fourcc: Fourcc,
+    colours: Colours,
+    look: Look,
+) -> &'c mut Case<Cx> {
+    let case = cases.add(format!("yuv::{claim}"), move |cx| look(cx, reader, fourcc, colours));
+    let case = case.from(Udmabuf).to(reader);
+    if reader == Screen { case.needs(Need::Writeback) } else { case }
+        .needs(Need::Imports { role: reader, format: fourcc.to_string() })
+}
+
+/// A device that lists a format converts every pixel of it, as it is told.
+fn looks(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
+    looks_at(cx, reader, fourcc, colours, SIZE)
+}
+
+/// The last column and the last row have a sample of chroma of their own.
+fn looks_at_odd(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
+    looks_at(cx, reader, fourcc, colours, px(33, 17))
+}
+
+/// A picture without colour has none after the conversion.
+fn looks_at_grey(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
+    let buffer = cx.udmabuf(fourcc, SIZE, &[Guest::Cpu])?;
+    let grey = Target::from(without_colour(&Pattern { stamp: STAMP }.picture(fourcc, SIZE)?)?);
+    cx.cpu_writes(&buffer, &grey.picture)?;
+    cx.cpu_sees(&buffer, &grey)?;
+    cx.shows_grey(reader, &buffer, colours)?;
+    cx.agree()
+}
+
+fn looks_at(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours, size: Size) -> Outcome {
+    let target = Target::stamped(STAMP, fourcc, size)?;
+    let buffer = cx.udmabuf(fourcc, size, &[Guest::Cpu])?;
+    for picture in target.before.iter().chain([&target.picture]) {
+        cx.cpu_writes(&buffer, picture)?;
+    }
+    cx.cpu_sees(&buffer, &target)?;
+    match reader {
+        Gles => cx.gles_sees_yuv(&buffer, colours, &target)?,
+        Screen => cx.screen_shows(&[(Layer { colours, ..Layer::whole(&buffer) }, &target)])?,
+        gpu => {
+            let device = cx.gpu(gpu)?;
+            cx.gpu_sees(gpu, &device, &buffer, &ImportRequest::default(), &target)?;
+        }
+    }
+    cx.agree()
+}
+
+/// A framebuffer whose last row of chroma lies behind the end of its buffer is refused, and one with the row inside is taken.
+/// Nothing is shown.
+fn framebuffer_ends_within(cx: &mut Cx, size: Size) -> Outcome {
+    const BYTES: u64 = 65536;
+    let heap = cx.heap(Udmabuf)?;
+    let contiguous = Frame::contiguous(Fourcc::NV12, size, Plane { offset: 0, pitch: PITCH });
+    let frame = contiguous.ok_or_else(|| Finding::new("the planes of NV12 are not known"))?;
+    let rows = frame.rows()?[1].count;
+    for (inside, rows_inside) in [(true, rows), (false, rows - 1)] {
+        let mut frame = frame.clone();
+        frame.planes[1].offset = BYTES - rows_inside * PITCH;
+        let shared = SharedFrame { frame, ..bytes_of(heap.as_ref(), BYTES)? };
+        let taken = cx.screen()?.takes(&shared)?;
+        let what = if inside { "a frame that ends within its buffer" } else { "a frame that ends behind its buffer" };
+        cx.claim(what, taken == inside, || {
+            Finding::new(format!("{what} was {}", if taken { "taken as a framebuffer" } else { "refused" }))
+                .row("frame", shared.to_string())
+                .row("end", format!("{rows_inside} of {rows} rows of plane 1 lie in the buffer"))
+        });
+    }
+    cx.agree()
+}
+
+/// A device that does not convert takes each plane in by itself, as a frame of one or two components that begins where the
+/// plane does.
+fn planes_arrive(cx: &mut Cx, to: &'static dyn Importer, fourcc: Fourcc) -> Outcome {
+    let frame = laid(fourcc)?;
+    let heap = cx.heap(Udmabuf)?;
+    let target = Target::stamped(STAMP, fourcc, SIZE)?;
+    // Some work in blocks of rows.
+    let whole = SharedFrame { frame: frame.clone(), ..bytes_of(heap.as_ref(), frame.end()? + 8 * PITCH)? };
+    for picture in target.before.iter().chain([&target.picture]) {
+        whole.write(picture)?;
+    }
+    for (n, (picture, plane)) in split(&target.picture)?.into_iter().zip(&frame.planes).enumerate() {
+        let frame = Frame::linear(picture.fourcc, picture.size, *plane);
+        let alone = SharedFrame { dmabuf: whole.dmabuf.try_clone()?, frame };
+        let buffer = cx.publish_memory(format!("plane {n}"), alone)?;
+        to.import(cx, &buffer)?.sees(cx, &Target::from(picture))?;
+    }
+    cx.agree()
+}
+
+/// Planes lie in dma-bufs of two exporters, each from a byte of its own on, and none is taken for another.
+fn looks_at_several(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
+    let mut frame = laid(fourcc)?;
+    let mut dmabufs = Vec::new();
+    for (n, plane) in frame.planes.iter_mut().enumerate() {
+        plane.offset = 4096 * n as u64;
+        let heap = cx.heap(if n == 0 { Udmabuf } else { DmaHeap })?;
+        // Enough for a device that takes the offset twice, or another plane for this one.
+        let bytes = plane.offset * 2 + plane.pitch * (u64::from(SIZE.height) + 4);
+        dmabufs.push(bytes_of(heap.as_ref(), bytes)?.dmabuf);
+    }
+    seen(cx, reader, &SplitFrame::new(frame, dmabufs)?, colours)
+}
+
+/// Planes lie in one dma-buf, and come with an fd each.
+fn looks_at_one(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
+    let frame = laid(fourcc)?;
+    let heap = cx.heap(Udmabuf)?;
+    let bytes = frame.end()? + 4 * PITCH;
+    let shared = SharedFrame { frame, ..bytes_of(heap.as_ref(), bytes)? };
+    seen(cx, reader, &SplitFrame::of_one(&shared)?, colours)
+}
+
+/// The frame as it lies where nothing else is said.
+fn laid(fourcc: Fourcc) -> Result<Frame, Trouble> {
+    let frame = Frame::contiguous(fourcc, SIZE, Plane { offset: 0, pitch: PITCH });
+    frame.ok_or_else(|| Finding::new(format!("the planes of {fourcc} are not known")).into())
+}
+
+/// A buffer of `bytes` bytes, with a frame of one byte in it.
+fn bytes_of(heap: &dyn Heap, bytes: u64) -> Result<SharedFrame> {
+    let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
+    Ok(heap.allocate(&Agreement { heap: heap.offer().heap.clone(), frame, bytes })?.shared)
+}
+
+/// What was drawn into `split` is what `reader` sees, and the CPU.
+fn seen(cx: &mut Cx, reader: Role, split: &SplitFrame, colours: Colours) -> Outcome {
+    let target = Target::stamped(STAMP, split.frame().fourcc, SIZE)?;
+    for picture in target.before.iter().chain([&target.picture]) {
+        split.write(picture)?;
+    }
+    cx.cpu_sees_split(split, &target)?;
+    match reader {
+        Gles => cx.gles_sees_split(split, colours, &target)?,
+        Screen => cx.screen_shows_split(split, colours, &target)?,
+        _ => {}
+    }
+    cx.agree()
+}

@@ -1,0 +1,353 @@
+//! Readers of frames in YUV: those that pass the samples on, held against them to the bit, and those that convert to RGB, held
+//! against a conversion of our own within what they leave open.
+
+use std::fmt;
+
+use super::readers::Values;
+use super::{Cx, Guest, Target};
+use crate::case::{Outcome, Role, Trouble, Witness};
+use crate::compare::{Difference, Tolerance, compare, counted, pixel_text};
+use crate::compose::{Rect, compose};
+use crate::dmabuf::{SharedPlanes, SplitFrame};
+use crate::error::Result;
+use crate::finding::Finding;
+use crate::format::{Channel, Fourcc};
+use crate::frame::{Frame, Plane, Size};
+use crate::gles::Through;
+use crate::kms::{Layer, Shown};
+use crate::observed::NotObservable;
+use crate::picture::Picture;
+use crate::png;
+use crate::share::agreement::Wish;
+use crate::share::buffer::Buffer;
+use crate::share::core::Access;
+use crate::yuv::planes::{PlaneDifference, compare_planes, greys};
+use crate::yuv::{Colours, Range, misread};
+
+/// Where a reader found a frame in YUV, and how it was told to convert it.
+#[derive(Clone, Copy)]
+struct Found<'f> {
+    frame: &'f Frame,
+    /// Whether the planes come in dma-bufs of their own.
+    apart: bool,
+    colours: Colours,
+}
+
+/// Of a picture's pixels so many must be as a wrong reading would have them before that is called alike, in per cent.
+const ALIKE: u64 = 95;
+
+impl Cx {
+    /// `reader` sees `actual`, samples in YUV, and must see `target` to the bit; `placed` is where it found the planes, if that
+    /// is known.
+    ///
+    /// # Errors
+    /// The two can't be compared, or the images can't be saved.
+    pub(super) fn sees_planes(
+        &mut self,
+        reader: &str,
+        target: &Target,
+        actual: &Picture,
+        placed: &[Plane],
+    ) -> Result<()> {
+        let differ = compare_planes(&target.picture, actual, target.before.as_ref(), placed)?;
+        let what = format!("{reader} does not see the target");
+        match PlaneDifference::finding(&what, &differ) {
+            None => self.case.agreed.push(reader.to_owned()),
+            Some(finding) => {
+                png::save_difference(&greys(&target.picture)?, &greys(actual)?, &self.folder_for(reader)?)?;
+                self.case.disagreed.push(finding);
+            }
+        }
+        Ok(())
+    }
+
+    /// OpenGL ES takes `buffer` in, converts it as `colours` says, and must see `target`.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn gles_sees_yuv(&mut self, buffer: &Buffer, colours: Colours, target: &Target) -> Outcome {
+        let gles = self.gles()?;
+        self.mapped(&Guest::Gles(&gles), buffer, Access::Read, |cx, shared| {
+            let actual = gles.import_as(shared, Through::External, colours)?.sampled_rgb()?;
+            Ok(cx.gles_converts(shared, colours, target, &actual)?)
+        })
+    }
+
+    /// [`Self::gles_sees_yuv`] of a frame with an fd for each plane.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn gles_sees_split(&mut self, split: &SplitFrame, colours: Colours, target: &Target) -> Outcome {
+        let gles = self.gles()?;
+        self.beside_the_core(split);
+        let actual = gles.import_as(split, Through::External, colours)?.sampled_rgb()?;
+        Ok(self.gles_converts(split, colours, target, &actual)?)
+    }
+
+    /// `reader`, OpenGL ES or the screen, shows `buffer`, in which every sample of chroma is the middle one, without a trace of
+    /// colour: R, G and B are no further apart than one step of the format's components.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn shows_grey(&mut self, reader: Role, buffer: &Buffer, colours: Colours) -> Outcome {
+        let Wish { fourccs, size } = buffer.wish();
+        let bits = fourccs[0].yuv().map_or(8, |yuv| yuv.bits);
+        let rgb = if reader == Role::Gles {
+            let gles = self.gles()?;
+            self.mapped(&Guest::Gles(&gles), buffer, Access::Read, |_, shared| {
+                Ok(gles.import_as(shared, Through::External, colours)?.sampled_rgb()?)
+            })?
+        } else {
+            let shown = self.show(&[Layer { colours, ..Layer::whole(buffer) }])?;
+            shown.writeback.map_err(|why| Trouble::Skip(why.to_string()))?
+        };
+        let (spread, seen) = spread(&rgb, *size);
+        let step = 65535 / ((1 << bits) - 1);
+        self.claim(reader, spread <= step, || {
+            Finding::new(format!("{reader} shows grey of {} with a tint", fourccs[0]))
+                .row(
+                    "most",
+                    format!("R, G and B are {spread} of 65535 apart; at most {step}, one of its steps, would be valid"),
+                )
+                .row("where", seen)
+        });
+        Ok(())
+    }
+
+    /// OpenGL ES sampled `actual`, RGB of 16 bits each, from `shared`, which holds `target`.
+    ///
+    /// # Errors
+    /// The two can't be compared, or the images can't be saved.
+    pub(crate) fn gles_converts(
+        &mut self,
+        shared: &impl SharedPlanes,
+        colours: Colours,
+        target: &Target,
+        actual: &Picture,
+    ) -> Result<()> {
+        let frame = shared.frame();
+        let found = Found { frame, apart: is_apart(shared), colours };
+        let allowed = Allowed::of_gles(frame.fourcc);
+        self.converts("gles (external texture)", found, target, actual, allowed, &|rgb| Ok(rgb.clone()))
+    }
+
+    /// The screen that plays `role` shows a frame in YUV by itself, and must show `target`.
+    ///
+    /// # Errors
+    /// The screen can't show it, or nobody can tell what it must look like.
+    pub(super) fn screen_shows_yuv(&mut self, role: Role, layer: Layer<'_, Buffer>, target: &Target) -> Outcome {
+        self.screen_tells_chroma(role, target.picture.fourcc)?;
+        let shown = self.show_on(role, &[layer])?;
+        let Some(storage) = layer.frame.storage() else {
+            return Err(Finding::new("a frame that was shown has no storage").into());
+        };
+        let found = Found { frame: &storage.shared.frame, apart: false, colours: layer.colours };
+        self.screen_converts(role, found, (layer.crop, layer.at), target, shown)
+    }
+
+    /// The screen shows a frame with an fd for each plane at its top left, and must show `target`.
+    ///
+    /// # Errors
+    /// As for any frame in YUV.
+    pub fn screen_shows_split(&mut self, split: &SplitFrame, colours: Colours, target: &Target) -> Outcome {
+        self.screen_tells_chroma(Role::Screen, target.picture.fourcc)?;
+        self.beside_the_core(split);
+        let layer = Layer { colours, ..Layer::whole(split) };
+        let shown = self.screen()?.show(&[layer], None)?;
+        // Only now is the screen done with what it showed before.
+        self.on_screen.remove(&Role::Screen);
+        let found = Found { frame: split.frame(), apart: is_apart(split), colours };
+        self.screen_converts(Role::Screen, found, (layer.crop, layer.at), target, shown)
+    }
+
+    /// The CPU looks at a frame with an fd for each plane.
+    ///
+    /// # Errors
+    /// A dma-buf can't be mapped.
+    pub fn cpu_sees_split(&mut self, split: &SplitFrame, target: &Target) -> Result<()> {
+        self.beside_the_core(split);
+        self.sees_planes("cpu", target, &split.read_back()?, &split.frame().planes)
+    }
+
+    /// Says that nobody observes where such a frame lies.
+    fn beside_the_core(&mut self, split: &SplitFrame) {
+        self.fact("buffer", split);
+        self.fact("placement", "not observed: the sharing core has one dma-buf per buffer, this frame several fds");
+    }
+
+    /// Skips where the pixels can't be computed.
+    fn screen_tells_chroma(&mut self, role: Role, fourcc: Fourcc) -> Outcome {
+        let sampled = fourcc.planes().is_some_and(|planes| planes.iter().any(|plane| plane.across * plane.down > 1));
+        let driver = self.screen_of(role)?.identity().driver;
+        if sampled && driver != "vkms" {
+            let why =
+                "KMS leaves open how sub-sampled chroma is interpolated, and only of vkms it is known: not at all";
+            return Err(Trouble::Skip(format!("what {driver} must show of {fourcc} can't be computed: {why}")));
+        }
+        Ok(())
+    }
+
+    /// What the screen showed of a frame that was found so, of which `crop` went to `at`.
+    fn screen_converts(
+        &mut self,
+        role: Role,
+        found: Found<'_>,
+        (crop, at): (Rect, (i32, i32)),
+        target: &Target,
+        shown: Shown,
+    ) -> Outcome {
+        let screen = self.screen_of(role)?;
+        let (size, is_vkms) = (screen.size(), screen.identity().driver == "vkms");
+        let actual = match shown.writeback {
+            Ok(actual) => actual,
+            Err(why) => {
+                self.unobserved(Witness::Writeback, why);
+                return Err(Trouble::Skip("without writeback nobody sees what the screen makes of YUV".to_owned()));
+            }
+        };
+        let as_shown =
+            |rgb: &Picture| compose(size, &[crate::compose::Layer { picture: rgb, crop, at }])?.to(actual.fourcc);
+        let allowed = Allowed::of_screen(is_vkms, found);
+        self.converts("screen (writeback)", found, target, &actual, allowed, &as_shown)?;
+        match shown.crc {
+            // Its CRC is of what it composed, which in 16 bits is what it wrote back.
+            Ok(crc) if is_vkms => {
+                let whole = crate::compose::Layer { picture: &actual, crop: Rect::whole(size), at: (0, 0) };
+                let of_writeback = compose(size, &[whole])?.crc_vkms();
+                self.equals("screen (CRC of what was written back)", Values(vec![of_writeback]), Values(crc.values));
+            }
+            Ok(_) => {
+                let why = "no CRC of converted pixels can be computed for this driver";
+                self.unobserved(Witness::Crc, NotObservable(why.to_owned()));
+            }
+            Err(why) => self.unobserved(Witness::Crc, why),
+        }
+        Ok(())
+    }
+
+    /// `reader` sees `actual`, which `finish` makes of the RGB of a frame, and must see that of `target`.
+    fn converts(
+        &mut self,
+        reader: &str,
+        found: Found<'_>,
+        target: &Target,
+        actual: &Picture,
+        allowed: Allowed,
+        finish: &dyn Fn(&Picture) -> Result<Picture>,
+    ) -> Result<()> {
+        let Found { frame, apart, colours } = found;
+        let expected = finish(&colours.convert(&target.picture)?)?;
+        let Some(difference) = allowed.compare(&expected, actual)? else {
+            self.case.agreed.push(reader.to_owned());
+            return Ok(());
+        };
+        let mut candidates = misread(&target.picture, frame, apart);
+        let before = target.before.clone();
+        candidates.extend(before.map(|before| ("of the frame that was in the buffer before".to_owned(), before)));
+        let read_wrong = candidates.iter().map(|(name, picture)| (format!("read {name}"), picture, colours));
+        let told_wrong = Colours::ALL.into_iter().filter(|other| *other != colours);
+        let told_wrong = told_wrong.map(|other| (format!("converted as {other}"), &target.picture, other));
+        let mut like = None;
+        for (name, picture, colours) in read_wrong.chain(told_wrong) {
+            let looks = finish(&colours.convert(picture)?)?;
+            let off = allowed.compare(&looks, actual)?.map_or(0, |difference| difference.count);
+            let (explained, total) = (difference.total - off, difference.total);
+            if explained * 100 > total * ALIKE && like.as_ref().is_none_or(|(most, _)| explained > *most) {
+                like = Some((
+                    explained,
+                    format!("like a picture {name}; explains {} of {total}", counted(explained, "pixel")),
+                ));
+            }
+        }
+        self.save(reader, &expected, actual)?;
+        let finding = Finding::differs(format!("{reader} does not see the target"), &difference, None);
+        let finding = finding.maybe("shape", like.map(|(_, text)| text));
+        let finding = finding.row("near", allowed.to_string());
+        let how = format!("as {colours} to RGB, chroma not interpolated");
+        self.case.disagreed.push(finding.row("converted", how));
+        Ok(())
+    }
+}
+
+/// How far R, G and B of a pixel are apart at most in the top left `size` of `picture`, in steps of 1/65535, and where.
+fn spread(picture: &Picture, size: Size) -> (u32, String) {
+    let Some(pixel) = picture.fourcc.pixel() else { return (0, String::new()) };
+    let colours: Vec<_> = pixel.shown().filter(|component| component.channel != Channel::A).collect();
+    let mut most = (0, String::new());
+    for (y, row) in (0..size.height).zip(picture.bytes.chunks_exact(picture.row_bytes())) {
+        for (x, bytes) in (0..size.width).zip(row.chunks_exact(pixel.bytes as usize)) {
+            let word = pixel.word(bytes);
+            let values = colours.iter().map(|one| u64::from(one.of(word)) * 65535 / u64::from(one.full()));
+            let spread = (values.clone().max().unwrap_or(0) - values.min().unwrap_or(0)) as u32;
+            if spread > most.0 {
+                most = (spread, format!("x {x}, y {y}    {}", pixel_text(picture.fourcc, word)));
+            }
+        }
+    }
+    most
+}
+
+/// Whether planes of `shared` lie in dma-bufs that are not the first one's.
+fn is_apart(shared: &impl SharedPlanes) -> bool {
+    let inode = |plane| shared.dmabuf_of(plane).identity().ok().map(|identity| identity.inode);
+    (1..shared.frame().planes.len()).any(|plane| inode(plane) != inode(0))
+}
+
+/// How far a conversion may be off, in steps of 1/65535, and why.
+#[derive(Clone, Copy)]
+struct Allowed {
+    steps: u16,
+    why: &'static str,
+}
+
+impl Allowed {
+    /// What OpenGL ES may be off for a format.
+    fn of_gles(fourcc: Fourcc) -> Self {
+        match fourcc.yuv().map(|yuv| yuv.bits) {
+            Some(8) => Self { steps: 257, why: "OpenGL ES leaves the precision of the conversion open" },
+            _ => Self {
+                steps: 3 * 257,
+                why: "Mesa takes components of 10 and 12 bits for ones of 16 (mesa-p010-grey.md)",
+            },
+        }
+    }
+
+    /// What a screen may be off.
+    fn of_screen(is_vkms: bool, found: Found<'_>) -> Self {
+        let bits = found.frame.fourcc.yuv().map_or(0, |yuv| yuv.bits);
+        match (is_vkms, bits, found.colours.range) {
+            (true, 8, Range::Full) => Self { steps: 1, why: "vkms multiplies in fixed point" },
+            // Of a full scale of 65535 that is 257.
+            (true, 8, Range::Limited) => {
+                Self { steps: 258, why: "vkms scales limited range by 256/219 and 256/224, for 255/219 and 255/224" }
+            }
+            (true, ..) => Self { steps: 2 * 257, why: "vkms takes 10 and 12 bits for 16 (vkms-p010-grey.md)" },
+            (false, ..) => Self { steps: 2 * 257, why: "KMS leaves the precision of the conversion open" },
+        }
+    }
+
+    /// How `actual` differs from `expected` by more than that.
+    fn compare(self, expected: &Picture, actual: &Picture) -> Result<Option<Difference>> {
+        if actual.fourcc.pixel().is_none_or(|pixel| pixel.bytes != 8) {
+            let max = u32::from(self.steps.div_ceil(257));
+            let tolerance = Tolerance::PerChannel { max, pixels: 0, reason: self.why.into() };
+            return compare(expected, actual, &tolerance);
+        }
+        // Components of 16 bits each: what is near enough is as expected.
+        let mut snapped = expected.clone();
+        let actuals = actual.bytes.as_chunks::<2>().0;
+        for (component, actual) in snapped.bytes.as_chunks_mut::<2>().0.iter_mut().zip(actuals) {
+            let (is, was) = (u16::from_le_bytes(*actual), u16::from_le_bytes(*component));
+            if is.abs_diff(was) <= self.steps {
+                *component = *actual;
+            }
+        }
+        compare(&snapped, actual, &Tolerance::Exact)
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what is off by up to {} of 65535 counts as right: {}", self.steps, self.why)
+    }
+}
