@@ -34,6 +34,9 @@
 //! and neighbours differ. A new stamp moves the ramps by 20480 around a circle of 49152: more than the noise
 //! can undo, so from one stamp to the next every colour component of four bits or more changes in every pixel.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use crate::error::{Error, Result};
 use crate::format::{Channel, Fourcc, Numeric, PixelLayout};
 use crate::frame::Size;
@@ -86,6 +89,8 @@ impl Pattern {
 
     /// The whole pattern in the packed format `fourcc`.
     ///
+    /// Cases ask for few different ones and often; the last ones are kept, since computing one takes longer than drawing it.
+    ///
     /// # Errors
     /// `fourcc` is not a packed RGB format known here, or a side is not 1 to [`LONGEST_SIDE`] pixels.
     pub fn picture(self, fourcc: Fourcc, size: Size) -> Result<Picture> {
@@ -97,6 +102,10 @@ impl Pattern {
         if !valid.contains(&size.width) || !valid.contains(&size.height) {
             return refuse(format!("sides of 1 to {LONGEST_SIDE} px would be valid"));
         }
+        Ok(KEPT.lock().unwrap_or_else(PoisonError::into_inner).get((self, fourcc, size), || self.compute(layout, size)))
+    }
+
+    fn compute(self, layout: &PixelLayout, size: Size) -> Vec<u8> {
         let pixel_bytes = layout.bytes as usize;
         let mut bytes = vec![0; size.width as usize * size.height as usize * pixel_bytes];
         let row_bytes = size.width as usize * pixel_bytes;
@@ -106,7 +115,42 @@ impl Pattern {
                 pixel.copy_from_slice(&word[..pixel_bytes]);
             }
         }
-        Ok(Picture { size, fourcc, bytes })
+        bytes
+    }
+}
+
+/// Pictures that were asked for last.
+static KEPT: Mutex<Kept> = Mutex::new(Kept { pictures: VecDeque::new(), bytes: 0 });
+
+/// So many bytes of pictures are kept: those of a pair's cases.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// Pictures by what they were computed from, the youngest last.
+struct Kept {
+    pictures: VecDeque<(Pattern, Picture)>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn get(&mut self, (pattern, fourcc, size): (Pattern, Fourcc, Size), compute: impl FnOnce() -> Vec<u8>) -> Picture {
+        let wanted =
+            |(kept, picture): &(Pattern, Picture)| (*kept, picture.fourcc, picture.size) == (pattern, fourcc, size);
+        let entry = match self.pictures.iter().position(wanted).and_then(|at| self.pictures.remove(at)) {
+            Some(entry) => entry,
+            None => {
+                let picture = Picture { size, fourcc, bytes: compute() };
+                self.bytes += picture.bytes.len();
+                (pattern, picture)
+            }
+        };
+        let picture = entry.1.clone();
+        self.pictures.push_back(entry);
+        while self.bytes > KEPT_BYTES
+            && let Some((_, oldest)) = self.pictures.pop_front()
+        {
+            self.bytes -= oldest.bytes.len();
+        }
+        picture
     }
 }
 
@@ -213,6 +257,26 @@ mod tests {
                 .collect();
             assert_eq!(columns.len(), size.width as usize, "{fourcc}");
         }
+    }
+
+    #[test]
+    fn pictures_are_kept_by_all_they_were_computed_from_and_no_more_than_so_many() {
+        let mut kept = Kept { pictures: VecDeque::new(), bytes: 0 };
+        let half = || vec![0; KEPT_BYTES / 2];
+        let key = |stamp, fourcc, width| (Pattern { stamp }, fourcc, px(width, 1));
+        let keys = [key(1, Fourcc::R8, 1), key(2, Fourcc::R8, 1), key(1, Fourcc::R16, 1), key(1, Fourcc::R8, 2)];
+        let mut computed = 0;
+        for key in keys.into_iter().chain(keys) {
+            kept.get(key, || {
+                computed += 1;
+                half()
+            });
+        }
+        assert_eq!(computed, 8, "each pushed the one before the last out");
+        kept.get(keys[3], || panic!("it is kept"));
+        assert_eq!((kept.pictures.len(), kept.bytes), (2, KEPT_BYTES));
+        kept.get(keys[0], || vec![0; 2 * KEPT_BYTES]);
+        assert_eq!((kept.pictures.len(), kept.bytes), (0, 0), "nothing that is larger than all that may be kept");
     }
 
     #[test]
