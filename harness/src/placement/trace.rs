@@ -33,8 +33,9 @@ const SHORT: usize = 1 << 10;
 /// A trace of what this process and its children do.
 #[derive(Debug)]
 pub struct Trace {
-    instance: Instance,
+    /// Closed before its instance goes.
     pipe: fs::File,
+    instance: Instance,
     /// What was read of a line whose end was not there yet.
     begun: Vec<u8>,
     chunk: Vec<u8>,

@@ -4,6 +4,7 @@
 //! Import is in `import.rs`; what is done with the pixels is in `copy.rs`, `draw.rs` and `render.rs`.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::error::failed;
 use super::gpu::Gpu;
 use super::memory::{Dedicated, HandleType, Memory, OpaqueMemory};
 use super::owned::Owned;
-use super::ownership::Owner;
+use super::ownership::{Owner, Use};
 use super::room::{Room, place_in};
 use super::support::{Features, Tiling};
 use super::wanted::Wanted;
@@ -116,13 +117,16 @@ pub struct Image {
     terms: ImageTerms,
     exportable: Vec<HandleType>,
     owner: Owner,
+    /// Whether it was never in the layout at rest, so that nobody else could have used it: see [`Self::acquire`].
+    new: AtomicBool,
     gpu: Gpu,
 }
 
 impl Gpu {
-    /// Creates an image, with memory, and hands it to whoever may see it; its contents are undefined.
+    /// Creates an image, with memory; its contents are undefined.
     ///
-    /// It can do whatever the device says that format and layout can do.
+    /// It can do whatever the device says that format and layout can do. The first drawing or upload, which covers it all,
+    /// hands it to whoever may see it; if somebody else is to draw first, [`Image::hand_over`] does.
     ///
     /// # Errors
     /// The device does not say that it can do this; the request is wrong; or the driver fails, or answers
@@ -141,8 +145,8 @@ impl Gpu {
         let memory = Memory::allocate(self.device(), place.memory_size, needs.types, dedicated, export)?;
         let tiling = self.tiling_of(&raw, layout, object)?;
         let terms = ImageTerms { size, fourcc, tiling, features, offset: place.offset };
-        let image = self.bind(raw, memory, terms, HandleType::owner(export), export.clone())?;
-        image.present_new()?;
+        let mut image = self.bind(raw, memory, terms, HandleType::owner(export), export.clone())?;
+        *image.new.get_mut() = true;
         Ok(image)
     }
 
@@ -172,7 +176,7 @@ impl Gpu {
         // SAFETY: both are live, the image is not yet bound; callers checked size, alignment and memory type.
         unsafe { self.device().bind_image_memory(raw.raw(), memory.raw(), terms.offset) }
             .map_err(|code| failed("vkBindImageMemory", self.device().object(&terms), code))?;
-        Ok(Image { raw, memory, terms, exportable, owner, gpu: self.clone() })
+        Ok(Image { raw, memory, terms, exportable, owner, new: AtomicBool::new(false), gpu: self.clone() })
     }
 }
 
@@ -290,8 +294,14 @@ impl Image {
         self.gpu.device().object(&self.terms)
     }
 
-    /// Gives a new image to its owner, see [`Owner::present_new_image`].
-    fn present_new(&self) -> Result<()> {
+    /// Hands a new image over as it is, for somebody else to draw first.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn hand_over(&self) -> Result<()> {
+        if !self.new.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
         let barriers = self.owner.present_new_image(self.raw(), self.gpu.device().queue_family);
         let record = |device: &ash::Device, commands| {
             for barrier in &barriers {
@@ -305,6 +315,23 @@ impl Image {
             Submission::submit(self.gpu.device(), "handing a new image over", self.object(), Order::default(), record)
         }?
         .wait()
+    }
+
+    /// The barrier that takes the image for `what`. A new one has nothing to be preserved, and nobody to be taken from.
+    ///
+    /// # Errors
+    /// It is new, and to be read.
+    pub(super) fn acquire(&self, what: Use, op: &'static str) -> Result<vk::ImageMemoryBarrier2<'static>> {
+        if !self.new.load(Ordering::Relaxed) {
+            return Ok(self.owner.acquire_image(self.raw(), self.gpu.device().queue_family, what));
+        }
+        if !what.covers {
+            let why =
+                "nobody has drawn it; drawn by this device, or handed over to be drawn by another, it would be valid";
+            return Err(Error::input(op, self.object(), why));
+        }
+        self.new.store(false, Ordering::Relaxed);
+        Ok(Owner::take_new_image(self.raw(), what))
     }
 }
 
