@@ -12,6 +12,7 @@ mod gles;
 mod heaps;
 mod kernel;
 mod matrix;
+mod orders;
 mod pipe;
 mod pool;
 mod queries;
@@ -29,6 +30,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     scanout::register(cases);
     vulkan::register(cases);
     matrix::register(cases);
+    orders::register(cases);
     bounds::register(cases);
     queries::register(cases);
     gles::register(cases);

@@ -93,6 +93,16 @@ impl Dmabuf {
         Fdinfo::of(self.fd.as_fd())
     }
 
+    /// Whether its fd is closed when this process becomes another program.
+    ///
+    /// # Errors
+    /// The kernel refuses `fcntl`.
+    pub fn is_close_on_exec(&self) -> Result<bool> {
+        let flags =
+            rustix::io::fcntl_getfd(&self.fd).map_err(|errno| Error::new("fcntl(F_GETFD)", self.to_string(), errno))?;
+        Ok(flags.contains(rustix::io::FdFlags::CLOEXEC))
+    }
+
     /// Another fd of the same buffer.
     ///
     /// # Errors

@@ -47,11 +47,11 @@ mod support;
 mod wanted;
 mod words;
 
-pub use buffer::{Buffer, BufferRequest, Span};
+pub use buffer::{Buffer, BufferRequest, Span, UnboundBuffer};
 pub use format::vk_format;
 pub use gpu::Gpu;
 pub use identity::{DriverIdentity, Uuid};
-pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage};
+pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage, Unbound};
 pub use import::{ImportRequest, OffsetBy};
 pub use instance::Validation;
 pub use memory::{HandleType, MemoryTerms, OpaqueMemory};

@@ -109,6 +109,11 @@ impl fmt::Display for ImageTerms {
     }
 }
 
+/// An image whose memory is there and can change hands, but is not bound to it yet.
+///
+/// Vulkan binds, exports and imports in any order; most programs bind first.
+pub struct Unbound(Image);
+
 /// An image with memory that can change hands; [`super`] says who owns it between calls.
 pub struct Image {
     /// Destroyed before the memory.
@@ -133,9 +138,17 @@ impl Gpu {
     /// what no driver may answer.
     #[doc(alias = "vkCreateImage")]
     pub fn create_image(&self, request: &ImageRequest) -> Result<Image> {
+        self.prepare_image(request, Features::ALL)?.bind()
+    }
+
+    /// [`Self::create_image`] for no more than `uses`, and without binding its memory.
+    ///
+    /// # Errors
+    /// As [`Self::create_image`].
+    pub fn prepare_image(&self, request: &ImageRequest, uses: Features) -> Result<Unbound> {
         let ImageRequest { size, fourcc, ref layout, room, ref export } = *request;
         let dedicated = room == Room::Dedicated;
-        let wanted = Wanted { size, fourcc, layout, handles: export };
+        let wanted = Wanted { size, fourcc, layout, handles: export, uses };
         let features = self.check_support(&wanted, dedicated, |support| support.exportable)?;
         let raw = self.raw_image(&wanted, features)?;
         let object = || self.device().object(&wanted);
@@ -145,9 +158,9 @@ impl Gpu {
         let memory = Memory::allocate(self.device(), place.memory_size, needs.types, dedicated, export)?;
         let tiling = self.tiling_of(&raw, layout, object)?;
         let terms = ImageTerms { size, fourcc, tiling, features, offset: place.offset };
-        let mut image = self.bind(raw, memory, terms, HandleType::owner(export), export.clone())?;
-        *image.new.get_mut() = true;
-        Ok(image)
+        let new = AtomicBool::new(true);
+        let owner = HandleType::owner(export);
+        Ok(Unbound(Image { raw, memory, terms, exportable: export.clone(), owner, new, gpu: self.clone() }))
     }
 
     /// How much memory the driver says that the image of `request` needs, in bytes; nothing is allocated.
@@ -158,25 +171,47 @@ impl Gpu {
     pub fn required_memory(&self, request: &ImageRequest) -> Result<u64> {
         let ImageRequest { size, fourcc, ref layout, room, ref export } = *request;
         let dedicated = room == Room::Dedicated;
-        let wanted = Wanted { size, fourcc, layout, handles: export };
+        let wanted = Wanted { size, fourcc, layout, handles: export, uses: Features::ALL };
         let features = self.check_support(&wanted, dedicated, |support| support.exportable)?;
         let raw = self.raw_image(&wanted, features)?;
         Ok(self.image_requirements(&raw, dedicated, || self.device().object(&wanted))?.size)
     }
 
-    /// Binds `raw` to `memory` at the offset of `terms`.
-    pub(super) fn bind(
+    /// An image of imported memory.
+    pub(super) fn unbound(
         &self,
         raw: Owned<vk::Image>,
         memory: Memory,
         terms: ImageTerms,
-        owner: Owner,
-        exportable: Vec<HandleType>,
-    ) -> Result<Image> {
-        // SAFETY: both are live, the image is not yet bound; callers checked size, alignment and memory type.
-        unsafe { self.device().bind_image_memory(raw.raw(), memory.raw(), terms.offset) }
-            .map_err(|code| failed("vkBindImageMemory", self.device().object(&terms), code))?;
-        Ok(Image { raw, memory, terms, exportable, owner, new: AtomicBool::new(false), gpu: self.clone() })
+        handle: HandleType,
+    ) -> Unbound {
+        let owner = HandleType::owner(&[handle]);
+        let new = AtomicBool::new(false);
+        Unbound(Image { raw, memory, terms, exportable: Vec::new(), owner, new, gpu: self.clone() })
+    }
+}
+
+impl Unbound {
+    /// Binds the image to its memory.
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[doc(alias = "vkBindImageMemory")]
+    pub fn bind(self) -> Result<Image> {
+        let Self(image) = self;
+        let (raw, memory, offset) = (image.raw.raw(), image.memory.raw(), image.terms.offset);
+        // SAFETY: both are live, the image is not yet bound; who made this checked size, alignment and memory type.
+        unsafe { image.gpu.device().bind_image_memory(raw, memory, offset) }
+            .map_err(|code| failed("vkBindImageMemory", image.object(), code))?;
+        Ok(image)
+    }
+
+    /// As [`Image::export_dmabuf`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn export_dmabuf(&self) -> Result<SharedFrame> {
+        self.0.export_dmabuf()
     }
 }
 

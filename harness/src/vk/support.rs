@@ -55,6 +55,21 @@ pub struct Features {
 }
 
 impl Features {
+    /// All there is.
+    pub const ALL: Self = Self { copy_from: true, copy_to: true, sample: true, draw: true, blend: true };
+
+    /// Each of these alone, by name.
+    pub fn each(self) -> Vec<(&'static str, Self)> {
+        let none = Self::default();
+        let all = [
+            ("copied from", self.copy_from, Self { copy_from: true, ..none }),
+            ("copied to", self.copy_to, Self { copy_to: true, ..none }),
+            ("sampled", self.sample, Self { sample: true, ..none }),
+            ("drawn into", self.draw, Self { draw: true, ..none }),
+        ];
+        all.into_iter().filter(|(_, has, _)| *has).map(|(name, _, one)| (name, one)).collect()
+    }
+
     fn of(flags: vk::FormatFeatureFlags) -> Self {
         use vk::FormatFeatureFlags as Flags;
         Self {
