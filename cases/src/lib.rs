@@ -12,6 +12,7 @@ mod gles;
 mod heaps;
 mod kernel;
 mod matrix;
+mod orders;
 mod pipe;
 mod planes;
 mod pool;
@@ -35,6 +36,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     vulkan::register(cases);
     matrix::register(cases);
     yuv::register(cases);
+    orders::register(cases);
     bounds::register(cases);
     queries::register(cases);
     gles::register(cases);

@@ -3,10 +3,13 @@
 
 use handover::prelude::*;
 
+mod truth;
+
 /// A modifier of another vendor, which no software renderer and no other vendor's GPU lists.
 const FOREIGN_MODIFIER: Modifier = Modifier(0x0200_0000_0000_0001);
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
+    truth::register(cases);
     for gpu in [GpuA, GpuB] {
         cases
             .add(format!("queries::both_modifier_lists_agree::{gpu}"), move |cx| both_lists_agree(cx, gpu))

@@ -35,7 +35,9 @@ const ROUTES: &[(&str, Route)] = &[
     ("gpu_b_to_gpu_a", Device(GpuB, GpuA)),
     ("gpu_a_to_a_process_with_gpu_a", ToPeer(GpuA, GpuA)),
     ("gpu_a_to_a_process_with_gpu_b", ToPeer(GpuA, GpuB)),
+    ("gpu_b_to_a_process_with_gpu_a", ToPeer(GpuB, GpuA)),
     ("a_process_with_gpu_b_to_gpu_a", FromPeer(GpuB, GpuA)),
+    ("a_process_with_gpu_a_to_gpu_b", FromPeer(GpuA, GpuB)),
 ];
 
 impl Route {

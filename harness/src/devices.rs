@@ -332,8 +332,11 @@ impl Devices {
     /// empty makes it believe that nothing can be done, whatever the other list says. The empty list is a finding of its own
     /// (`queries::both_modifier_lists_agree`); what follows from it is not a second one in every other case.
     fn excuses(&self, message: &Message) -> bool {
-        const FEATURES: [&str; 2] =
-            ["VUID-VkImageViewCreateInfo-None-02273", "VUID-vkCmdCopyImageToBuffer-srcImage-01998"];
+        const FEATURES: [&str; 3] = [
+            "VUID-VkImageViewCreateInfo-None-02273",
+            "VUID-vkCmdCopyBufferToImage-dstImage-01997",
+            "VUID-vkCmdCopyImageToBuffer-srcImage-01998",
+        ];
         let misinforms = |slot: &Slot<Gpu>| match slot {
             Slot::Open(gpu) if gpu.heard(message) => {
                 let list2 = gpu.modifiers_by_list2(Fourcc::XR24).unwrap_or_default();

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,8 @@ pub struct Dmabuf {
     pub fd: OwnedFd,
     /// Size in bytes, as the kernel says (`lseek` to the end).
     pub size: u64,
+    /// Asked for once: it never changes.
+    identity: OnceLock<Identity>,
 }
 
 /// Which dma-buf this is; two fds with the same inode are the same buffer.
@@ -63,7 +66,7 @@ impl Dmabuf {
         }
         let size = rustix::fs::seek(&fd, rustix::fs::SeekFrom::End(0))
             .map_err(|errno| Error::new("lseek(SEEK_END)", describe(fd.as_fd()), errno))?;
-        Ok(Self { fd, size })
+        Ok(Self { fd, size, identity: OnceLock::new() })
     }
 
     /// Which buffer this is.
@@ -71,8 +74,17 @@ impl Dmabuf {
     /// # Errors
     /// The kernel refuses `fstat`.
     pub fn identity(&self) -> Result<Identity> {
-        let status = rustix::fs::fstat(&self.fd).map_err(|errno| Error::new("fstat", self.to_string(), errno))?;
-        Ok(Identity { inode: status.st_ino, exporter: exporter(self.fd.as_fd()), size: self.size })
+        if let Some(identity) = self.identity.get() {
+            return Ok(identity.clone());
+        }
+        let status = rustix::fs::fstat(&self.fd)
+            .map_err(|errno| Error::new("fstat", format!("dma-buf ({} B)", self.size), errno))?;
+        let identity = Identity { inode: status.st_ino, exporter: exporter(self.fd.as_fd()), size: self.size };
+        // What procfs did not tell it may tell when there are files left to be opened.
+        match identity.exporter {
+            Some(_) => Ok(self.identity.get_or_init(|| identity).clone()),
+            None => Ok(identity),
+        }
     }
 
     /// What procfs tells of its fd.
@@ -83,13 +95,23 @@ impl Dmabuf {
         Fdinfo::of(self.fd.as_fd())
     }
 
+    /// Whether its fd is closed when this process becomes another program.
+    ///
+    /// # Errors
+    /// The kernel refuses `fcntl`.
+    pub fn is_close_on_exec(&self) -> Result<bool> {
+        let flags =
+            rustix::io::fcntl_getfd(&self.fd).map_err(|errno| Error::new("fcntl(F_GETFD)", self.to_string(), errno))?;
+        Ok(flags.contains(rustix::io::FdFlags::CLOEXEC))
+    }
+
     /// Another fd of the same buffer.
     ///
     /// # Errors
     /// The process has no fd left.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = self.fd.try_clone().map_err(|error| Error::new("dup", self.to_string(), error))?;
-        Ok(Self { fd, size: self.size })
+        Ok(Self { fd, size: self.size, identity: self.identity.clone() })
     }
 
     /// Maps the whole buffer for the CPU. The mapping holds an fd of its own and outlives `self`.
@@ -103,7 +125,7 @@ impl Dmabuf {
 
 impl fmt::Display for Dmabuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match exporter(self.fd.as_fd()) {
+        match self.identity().ok().and_then(|identity| identity.exporter) {
             Some(exporter) => write!(f, "dma-buf ({exporter}, {} B)", self.size),
             None => write!(f, "dma-buf ({} B)", self.size),
         }

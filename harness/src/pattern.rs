@@ -34,6 +34,9 @@
 //! and neighbours differ. A new stamp moves the ramps by 20480 around a circle of 49152: more than the noise
 //! can undo, so from one stamp to the next every colour component of four bits or more changes in every pixel.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use crate::error::{Error, Result};
 use crate::format::{Channel, Fourcc, Numeric, PixelLayout};
 use crate::frame::Size;
@@ -87,6 +90,8 @@ impl Pattern {
 
     /// The whole pattern in the format `fourcc`: packed RGB, or YUV, whose pattern is in [`crate::yuv`].
     ///
+    /// Cases ask for few different ones and often; the last ones are kept, since computing one takes longer than drawing it.
+    ///
     /// # Errors
     /// `fourcc` is neither, as far as is known here, or a side is not 1 to [`LONGEST_SIDE`] pixels.
     pub fn picture(self, fourcc: Fourcc, size: Size) -> Result<Picture> {
@@ -95,12 +100,18 @@ impl Pattern {
         if fourcc.is_known() && (!valid.contains(&size.width) || !valid.contains(&size.height)) {
             return refuse(format!("sides of 1 to {LONGEST_SIDE} px would be valid"));
         }
-        let Some(layout) = fourcc.pixel() else {
-            if fourcc.yuv().is_some() {
-                return yuv::pattern(self, fourcc, size);
-            }
+        if !fourcc.is_known() {
             return refuse(format!("{fourcc} is not a format known here; XR24, AB4H or NV12 would be valid"));
+        }
+        let compute = || match fourcc.pixel() {
+            Some(layout) => Ok(Picture { size, fourcc, bytes: self.packed(layout, size) }),
+            None => yuv::pattern(self, fourcc, size),
         };
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).get((self, fourcc, size), compute)
+    }
+
+    /// The pixels of a packed format, row by row.
+    fn packed(self, layout: &PixelLayout, size: Size) -> Vec<u8> {
         let pixel_bytes = layout.bytes as usize;
         let mut bytes = vec![0; size.width as usize * size.height as usize * pixel_bytes];
         let row_bytes = size.width as usize * pixel_bytes;
@@ -110,7 +121,46 @@ impl Pattern {
                 pixel.copy_from_slice(&word[..pixel_bytes]);
             }
         }
-        Ok(Picture { size, fourcc, bytes })
+        bytes
+    }
+}
+
+/// Pictures that were asked for last.
+static KEPT: Mutex<Kept> = Mutex::new(Kept { pictures: VecDeque::new(), bytes: 0 });
+
+/// So many bytes of pictures are kept: those of a pair's cases.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// Pictures by what they were computed from, the youngest last.
+struct Kept {
+    pictures: VecDeque<(Pattern, Picture)>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn get(
+        &mut self,
+        (pattern, fourcc, size): (Pattern, Fourcc, Size),
+        compute: impl FnOnce() -> Result<Picture>,
+    ) -> Result<Picture> {
+        let wanted =
+            |(kept, picture): &(Pattern, Picture)| (*kept, picture.fourcc, picture.size) == (pattern, fourcc, size);
+        let entry = match self.pictures.iter().position(wanted).and_then(|at| self.pictures.remove(at)) {
+            Some(entry) => entry,
+            None => {
+                let picture = compute()?;
+                self.bytes += picture.bytes.len();
+                (pattern, picture)
+            }
+        };
+        let picture = entry.1.clone();
+        self.pictures.push_back(entry);
+        while self.bytes > KEPT_BYTES
+            && let Some((_, oldest)) = self.pictures.pop_front()
+        {
+            self.bytes -= oldest.bytes.len();
+        }
+        Ok(picture)
     }
 }
 
@@ -217,6 +267,26 @@ mod tests {
                 .collect();
             assert_eq!(columns.len(), size.width as usize, "{fourcc}");
         }
+    }
+
+    #[test]
+    fn pictures_are_kept_by_all_they_were_computed_from_and_no_more_than_so_many() {
+        let mut kept = Kept { pictures: VecDeque::new(), bytes: 0 };
+        let half = || vec![0; KEPT_BYTES / 2];
+        let key = |stamp, fourcc, width| (Pattern { stamp }, fourcc, px(width, 1));
+        let keys = [key(1, Fourcc::R8, 1), key(2, Fourcc::R8, 1), key(1, Fourcc::R16, 1), key(1, Fourcc::R8, 2)];
+        let mut computed = 0;
+        for key in keys.into_iter().chain(keys) {
+            kept.get(key, || {
+                computed += 1;
+                half()
+            });
+        }
+        assert_eq!(computed, 8, "each pushed the one before the last out");
+        kept.get(keys[3], || panic!("it is kept"));
+        assert_eq!((kept.pictures.len(), kept.bytes), (2, KEPT_BYTES));
+        kept.get(keys[0], || vec![0; 2 * KEPT_BYTES]);
+        assert_eq!((kept.pictures.len(), kept.bytes), (0, 0), "nothing that is larger than all that may be kept");
     }
 
     #[test]

@@ -23,6 +23,6 @@ pub use crate::share::core::Access;
 pub use crate::share::heap::{Heap, Storage};
 pub use crate::share::heaps::Kind;
 pub use crate::vk::{
-    BufferRequest, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, ModifierSupport, OffsetBy, Room,
-    Tiling, noise_words,
+    BufferRequest, Features, Gpu, HandleType, Image, ImageRequest, ImportRequest, Layout, ModifierSupport, OffsetBy,
+    Room, Tiling, noise_words,
 };

@@ -11,7 +11,8 @@
 //!   to it, because destroying what a hung driver still uses is undefined. The process should be replaced.
 //! - Between two calls, an image or buffer that others can see belongs to them: it is released to
 //!   `VK_QUEUE_FAMILY_FOREIGN_EXT` (`EXTERNAL` where only opaque fds are concerned) in layout `GENERAL`. Each call
-//!   acquires it with that layout, never `UNDEFINED`, so contents are preserved, and releases it afterwards, in one submission.
+//!   acquires it with that layout, so contents are preserved, and releases it afterwards, in one submission. Only a new image
+//!   starts as `UNDEFINED`, with a drawing that covers it.
 //! - Exported and imported memory is `vkAllocateMemory` of our own: gpu-allocator makes no exportable memory. It serves
 //!   staging and read-back.
 //! - What a driver answers is checked before it is used: [`Cause::Answer`](crate::error::Cause::Answer).
@@ -47,11 +48,11 @@ mod support;
 mod wanted;
 mod words;
 
-pub use buffer::{Buffer, BufferRequest, Span};
+pub use buffer::{Buffer, BufferRequest, Span, UnboundBuffer};
 pub use format::vk_format;
 pub use gpu::Gpu;
 pub use identity::{DriverIdentity, Uuid};
-pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage};
+pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage, Unbound};
 pub use import::{ImportRequest, OffsetBy};
 pub use instance::Validation;
 pub use memory::{HandleType, MemoryTerms, OpaqueMemory};

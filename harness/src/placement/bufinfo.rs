@@ -4,11 +4,13 @@
 //!
 //! Source: `dma_buf_debug_show` in `drivers/dma-buf/dma-buf.c` and `dma_resv_describe` in `drivers/dma-buf/dma-resv.c`.
 
-use std::fs;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use crate::dmabuf::Identity;
-use crate::inventory::access;
+use crate::inventory::access::{self, Mode};
 use crate::inventory::mounts::Mounts;
 use crate::observed::{NotObservable, Observed};
 
@@ -26,34 +28,48 @@ pub struct Entry {
 }
 
 /// The kernel's list, for those who read it often.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Bufinfo {
     path: PathBuf,
+    file: File,
 }
 
 impl Bufinfo {
-    /// Where the list is.
+    /// Opens the list.
     ///
     /// # Errors
-    /// debugfs is not mounted.
+    /// debugfs is not mounted, or the list is missing or closed to us.
     pub fn find() -> Observed<Self> {
         let debugfs = Mounts::read().debugfs();
-        let path = debugfs.ready().map(|point| point.join("dma_buf/bufinfo"));
-        path.map(|path| Self { path }).map_err(NotObservable)
+        let path = debugfs.ready().map_err(NotObservable)?.join("dma_buf/bufinfo");
+        let file = access::open(&path, Mode::Read, ABSENT).map_err(NotObservable)?;
+        Ok(Self { path, file })
     }
 
     /// Every dma-buf of this machine.
     ///
     /// # Errors
-    /// The list is missing, or closed to us.
+    /// It can't be read.
     pub fn entries(&self) -> Observed<Vec<Entry>> {
-        let absent = "kernel without CONFIG_DEBUG_FS or CONFIG_DMA_SHARED_BUFFER";
-        let text = fs::read_to_string(&self.path)
-            .map_err(|error| NotObservable(access::refused("read", &self.path, &error, absent)))?;
+        let mut text = Vec::new();
+        let mut chunk = [0; 8 << 10];
+        loop {
+            // From the start the kernel makes the list anew.
+            match self.file.read_at(&mut chunk, text.len() as u64) {
+                Ok(0) => break,
+                Ok(count) => text.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(NotObservable(access::refused("read", &self.path, &error, ABSENT))),
+            }
+        }
+        let text = String::from_utf8_lossy(&text);
         let unknown = |line: String| format!("{} has a line that is not known here: `{line}`", self.path.display());
         parse(&text).map_err(|line| NotObservable(unknown(line)))
     }
 }
+
+/// What it means if there is no list.
+const ABSENT: &str = "kernel without CONFIG_DEBUG_FS or CONFIG_DMA_SHARED_BUFFER";
 
 /// Every dma-buf of this machine.
 ///

@@ -26,11 +26,16 @@ const PAGES: &str = "kmem/mm_page_alloc";
 /// The inode of the first pid namespace (`PID_NS_INIT_INO`): only there do our pids mean the same to the kernel.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
+/// The kernel hands out as many whole lines as fit 8 KiB, and the longest one, a scatter list of 128 segments, has 7 KiB: a
+/// read of less than this was not cut short, so there was no more.
+const SHORT: usize = 1 << 10;
+
 /// A trace of what this process and its children do.
 #[derive(Debug)]
 pub struct Trace {
-    instance: Instance,
+    /// Closed before its instance goes.
     pipe: fs::File,
+    instance: Instance,
     /// What was read of a line whose end was not there yet.
     begun: Vec<u8>,
     chunk: Vec<u8>,
@@ -91,9 +96,13 @@ impl Trace {
     pub fn look(&mut self) -> Observed<Vec<Line>> {
         let mut lines = Vec::new();
         loop {
+            let mut last = false;
             match self.pipe.read(&mut self.chunk) {
                 Ok(0) => break,
-                Ok(count) => self.begun.extend_from_slice(&self.chunk[..count]),
+                Ok(count) => {
+                    self.begun.extend_from_slice(&self.chunk[..count]);
+                    last = count < SHORT;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(NotObservable(format!("reading the trace: {}", access::answer(&error)))),
@@ -102,6 +111,9 @@ impl Trace {
             let text = String::from_utf8_lossy(&self.begun[..end]);
             lines.extend(text.lines().filter_map(parse::line));
             self.begun.drain(..=end);
+            if last {
+                break;
+            }
         }
         Ok(lines)
     }

@@ -58,6 +58,13 @@ pub struct Buffer {
     gpu: Gpu,
 }
 
+/// A buffer whose memory is there and can change hands, but is not bound to it yet: see [`Unbound`](super::Unbound).
+pub struct UnboundBuffer {
+    buffer: Buffer,
+    /// Nobody has had it before.
+    new: bool,
+}
+
 /// Workgroup size of `shaders/fill.wgsl`, and the most groups that every device takes.
 const FILL_GROUP: u32 = 64;
 const MOST_GROUPS: u32 = 65_535;
@@ -70,6 +77,14 @@ impl Gpu {
     /// what no driver may answer.
     #[doc(alias = "vkCreateBuffer")]
     pub fn create_buffer(&self, request: &BufferRequest) -> Result<Buffer> {
+        self.prepare_buffer(request)?.bind()
+    }
+
+    /// [`Self::create_buffer`] without binding its memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_buffer(&self, request: &BufferRequest) -> Result<UnboundBuffer> {
         let BufferRequest { size, room, ref export } = *request;
         let dedicated = room == Room::Dedicated;
         let object = || self.device().object(format!("buffer of {size} B"));
@@ -82,9 +97,7 @@ impl Gpu {
         let dedicated = if dedicated { Dedicated::ToBuffer(raw.raw()) } else { Dedicated::No };
         let memory = Memory::allocate(self.device(), place.memory_size, needs.types, dedicated, export)?;
         let span = Span { offset: place.offset, size };
-        let buffer = self.bind_buffer(raw, memory, span, HandleType::owner(export), export.clone())?;
-        buffer.release_new()?;
-        Ok(buffer)
+        Ok(self.unbound_buffer(raw, memory, span, export, true))
     }
 
     /// Imports the part `span` of `dmabuf`; the fd is duplicated, `dmabuf` stays the caller's. Contents are preserved.
@@ -93,6 +106,14 @@ impl Gpu {
     /// The device does not say that it can import this; the span does not fit the dma-buf; no memory type serves
     /// both sides; or the driver fails, or answers what no driver may answer.
     pub fn import_buffer(&self, dmabuf: &Dmabuf, span: Span, dedicated: bool) -> Result<Buffer> {
+        self.prepare_buffer_import(dmabuf, span, dedicated)?.bind()
+    }
+
+    /// [`Self::import_buffer`] without binding the memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_buffer_import(&self, dmabuf: &Dmabuf, span: Span, dedicated: bool) -> Result<UnboundBuffer> {
         const OP: &str = "importing a buffer";
         let handle = HandleType::DmaBuf;
         let object = || self.device().object(format!("dma-buf of {} B with {span}", dmabuf.size));
@@ -114,7 +135,7 @@ impl Gpu {
             if dedicated { (needs.size, Dedicated::ToBuffer(raw.raw())) } else { (dmabuf.size, Dedicated::No) };
         let fd = duplicate(&dmabuf.fd)?;
         let memory = Memory::import(self.device(), fd, handle, size, type_index, dedicated)?;
-        self.bind_buffer(raw, memory, span, HandleType::owner(&[handle]), Vec::new())
+        Ok(self.unbound_buffer(raw, memory, span, &[handle], false))
     }
 
     /// Imports a buffer by opaque fd; the fd is duplicated, `opaque` stays the caller's. Contents are preserved.
@@ -135,7 +156,7 @@ impl Gpu {
         let dedicated = if terms.dedicated { Dedicated::ToBuffer(raw.raw()) } else { Dedicated::No };
         let fd = duplicate(&opaque.fd)?;
         let memory = Memory::import(self.device(), fd, handle, terms.size, terms.memory_type, dedicated)?;
-        self.bind_buffer(raw, memory, span, HandleType::owner(&[handle]), Vec::new())
+        self.unbound_buffer(raw, memory, span, &[handle], false).bind()
     }
 
     /// An error unless the device says that buffers change hands as `handle` this way (`may`).
@@ -216,18 +237,49 @@ impl Gpu {
         Ok(needs)
     }
 
-    fn bind_buffer(
+    fn unbound_buffer(
         &self,
         raw: Owned<vk::Buffer>,
         memory: Memory,
         span: Span,
-        owner: Owner,
-        exportable: Vec<HandleType>,
-    ) -> Result<Buffer> {
-        // SAFETY: both are live, the buffer is not yet bound; callers checked size, alignment and memory type.
-        unsafe { self.device().bind_buffer_memory(raw.raw(), memory.raw(), span.offset) }
-            .map_err(|code| failed("vkBindBufferMemory", self.device().object(span), code))?;
-        Ok(Buffer { raw, memory, span, exportable, owner, gpu: self.clone() })
+        handles: &[HandleType],
+        new: bool,
+    ) -> UnboundBuffer {
+        let exportable = if new { handles.to_vec() } else { Vec::new() };
+        let owner = HandleType::owner(handles);
+        UnboundBuffer { buffer: Buffer { raw, memory, span, exportable, owner, gpu: self.clone() }, new }
+    }
+}
+
+impl UnboundBuffer {
+    /// Binds the buffer to its memory.
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[doc(alias = "vkBindBufferMemory")]
+    pub fn bind(self) -> Result<Buffer> {
+        let Self { buffer, new } = self;
+        let (raw, memory, offset) = (buffer.raw.raw(), buffer.memory.raw(), buffer.span.offset);
+        // SAFETY: both are live, the buffer is not yet bound; who made this checked size, alignment and memory type.
+        unsafe { buffer.gpu.device().bind_buffer_memory(raw, memory, offset) }
+            .map_err(|code| failed("vkBindBufferMemory", buffer.object(), code))?;
+        if new {
+            buffer.release_new()?;
+        }
+        Ok(buffer)
+    }
+
+    /// Where it will lie in its memory.
+    pub fn span(&self) -> Span {
+        self.buffer.span
+    }
+
+    /// As [`Buffer::export_dmabuf`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn export_dmabuf(&self) -> Result<Dmabuf> {
+        self.buffer.export_dmabuf()
     }
 }
 

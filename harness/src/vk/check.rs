@@ -34,6 +34,17 @@ pub(super) fn plane_count(given: u32) -> Result<u32, String> {
     }
 }
 
+/// Most modifiers that a list may have: no driver is near it, and a wrong length must not become an allocation.
+pub(super) const LONGEST_LIST: u32 = 4096;
+
+/// `drmFormatModifierCount`.
+pub(super) fn list_length(given: u32) -> Result<usize, String> {
+    match given {
+        0..=LONGEST_LIST => Ok(given as usize),
+        _ => Err(format!("{given} modifiers; at most {LONGEST_LIST} are taken for valid")),
+    }
+}
+
 /// An image in memory: what it is, and where it was bound.
 pub(super) struct Bound {
     pub(super) size: Size,
@@ -47,6 +58,9 @@ pub(super) struct Bound {
 
 /// The frame of an image whose planes the driver says lie at `planes`.
 pub(super) fn frame(image: &Bound, planes: &[vk::SubresourceLayout]) -> Result<Frame, String> {
+    if planes.is_empty() {
+        return Err(format!("0 memory planes; 1 to {MOST_PLANES} would be valid"));
+    }
     let mut frame =
         Frame { size: image.size, fourcc: image.fourcc, modifier: image.modifier, planes: Vec::with_capacity(4) };
     for (n, plane) in planes.iter().enumerate() {
@@ -78,6 +92,8 @@ pub(super) fn frame(image: &Bound, planes: &[vk::SubresourceLayout]) -> Result<F
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::frame::px;
 
@@ -114,6 +130,52 @@ mod tests {
         assert!(requirements(&vk::MemoryRequirements { alignment: 0, ..sound }).is_err());
         assert!(requirements(&vk::MemoryRequirements { alignment: 48, ..sound }).is_err());
         assert!(requirements(&vk::MemoryRequirements { memory_type_bits: 0, ..sound }).is_err());
-        assert!(plane_count(0).is_err() && plane_count(5).is_err() && plane_count(4).is_ok());
+        assert!(plane_count(5).is_err() && plane_count(4).is_ok());
+        let said = |given| plane_count(given).expect_err("no such count");
+        insta::assert_snapshot!(said(0), @"0 memory planes; 1 to 4 would be valid");
+        insta::assert_snapshot!(said(u32::MAX), @"4294967295 memory planes; 1 to 4 would be valid");
+    }
+
+    #[test]
+    fn a_list_has_a_length_that_can_be_allocated() {
+        assert_eq!((list_length(0), list_length(LONGEST_LIST)), (Ok(0), Ok(4096)));
+        let said = list_length(u32::MAX).expect_err("too long");
+        insta::assert_snapshot!(said, @"4294967295 modifiers; at most 4096 are taken for valid");
+    }
+
+    #[test]
+    fn a_layout_without_planes_or_past_64_bits_is_refused() {
+        let refused = |image: &Bound, planes: &[_]| frame(image, planes).expect_err("unsound");
+        insta::assert_snapshot!(refused(&image(), &[]), @"0 memory planes; 1 to 4 would be valid");
+        let whole = Bound { offset: u64::MAX, memory: u64::MAX, ..image() };
+        insta::assert_snapshot!(refused(&whole, &plane(0, 133_120, 1024)), @"plane 0 of 133120 B at offset 0 B, in an image bound at 18446744073709551615 B, ends after the memory of 18446744073709551615 B");
+        insta::assert_snapshot!(refused(&image(), &plane(0, u64::MAX, 1024)), @"plane 0 of 18446744073709551615 B at offset 0 B, in an image bound at 4096 B, ends after the memory of 200000 B");
+    }
+
+    /// Numbers at the edges as often as any.
+    fn any_number() -> impl Strategy<Value = u64> {
+        prop_oneof![any::<u64>(), 0_u64..5000, u64::MAX - 5000..=u64::MAX, Just(1 << 32), Just((1 << 32) - 1)]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_driver_answers_is_a_frame_inside_the_memory_or_refused(
+            planes in prop::collection::vec((any_number(), any_number(), any_number()), 0..6),
+            offset in any_number(),
+            memory in any_number(),
+            modifier in prop_oneof![Just(Modifier::LINEAR), Just(Modifier(0x0100_0000_0000_0001))],
+        ) {
+            let layouts: Vec<_> = planes.iter().map(|&(offset, size, pitch)| plane(offset, size, pitch)[0]).collect();
+            if let Ok(frame) = frame(&Bound { offset, memory, modifier, ..image() }, &layouts) {
+                prop_assert_eq!(frame.planes.len(), layouts.len());
+                prop_assert!(frame.planes.iter().all(|plane| plane.offset >= offset && plane.pitch > 0));
+                for (plane, given) in frame.planes.iter().zip(&layouts) {
+                    prop_assert!(plane.offset.checked_add(given.size).is_some_and(|end| end <= memory));
+                }
+                if modifier == Modifier::LINEAR {
+                    prop_assert!(frame.packed().is_ok_and(|at| at.end <= memory));
+                }
+            }
+        }
     }
 }

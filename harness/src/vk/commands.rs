@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "records and submits command buffers")]
 //! How work gets to the device, and how its end is waited for, with a deadline.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ash::vk;
@@ -16,12 +16,64 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Work that was submitted. Dropping it waits for its end, or abandons the device.
 pub(super) struct Submission {
-    fence: Owned<vk::Fence>,
-    /// Holds the command buffer.
-    _pool: Owned<vk::CommandPool>,
+    /// `None` once the end has come.
+    recorder: Option<Recorder>,
     op: &'static str,
     object: String,
-    is_over: bool,
+}
+
+/// A command buffer, with its pool, and a fence for its end.
+struct Recorder {
+    fence: Owned<vk::Fence>,
+    pool: Owned<vk::CommandPool>,
+    commands: vk::CommandBuffer,
+}
+
+/// Those that no submission uses: making one costs as much as a small submission does.
+#[derive(Default)]
+pub(super) struct Recorders(Mutex<Vec<Recorder>>);
+
+impl Recorders {
+    /// Forgets them, so that their device can go: each holds on to it.
+    pub(super) fn clear(&self) {
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Recorder>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recorder {
+    /// One that nobody uses, ready to record.
+    fn take(device: &Arc<Device>) -> Result<Self, (&'static str, vk::Result)> {
+        let idle = device.recorders.idle().pop();
+        let Some(recorder) = idle else { return Self::create(device) };
+        // SAFETY: the pool is live, and the submission of its one buffer was waited for.
+        unsafe { device.reset_command_pool(recorder.pool.raw(), vk::CommandPoolResetFlags::empty()) }
+            .map_err(|code| ("vkResetCommandPool", code))?;
+        // SAFETY: the fence is live, and its submission was waited for.
+        unsafe { device.reset_fences(&[recorder.fence.raw()]) }.map_err(|code| ("vkResetFences", code))?;
+        Ok(recorder)
+    }
+
+    fn create(device: &Arc<Device>) -> Result<Self, (&'static str, vk::Result)> {
+        let info = vk::CommandPoolCreateInfo::default().queue_family_index(device.queue_family);
+        // SAFETY: the queue family is the one that the device was created with.
+        let pool = unsafe { device.create_command_pool(&info, None) }.map_err(|code| ("vkCreateCommandPool", code))?;
+        // SAFETY: just created, owned by nobody else.
+        let pool = unsafe { Owned::new(device, pool) };
+        let info = vk::CommandBufferAllocateInfo::default().command_pool(pool.raw()).command_buffer_count(1);
+        // SAFETY: the pool is live.
+        let commands =
+            unsafe { device.allocate_command_buffers(&info) }.map_err(|code| ("vkAllocateCommandBuffers", code))?[0];
+        // SAFETY: no precondition.
+        let fence = unsafe { device.create_fence(&vk::FenceCreateInfo::default(), None) }
+            .map_err(|code| ("vkCreateFence", code))?;
+        // SAFETY: just created, owned by nobody else.
+        let fence = unsafe { Owned::new(device, fence) };
+        Ok(Self { fence, pool, commands })
+    }
 }
 
 /// With what a submission is ordered, besides the submissions before it.
@@ -53,22 +105,10 @@ impl Submission {
             let object = format!("{object}, for {op}");
             move |code| failed(call, object, code)
         };
-        let info = vk::CommandPoolCreateInfo::default().queue_family_index(device.queue_family);
-        // SAFETY: the queue family is the one that the device was created with.
-        let pool = unsafe { device.create_command_pool(&info, None) }.map_err(fail("vkCreateCommandPool"))?;
-        // SAFETY: just created, owned by nobody else.
-        let pool = unsafe { Owned::new(device, pool) };
-        let info = vk::CommandBufferAllocateInfo::default().command_pool(pool.raw()).command_buffer_count(1);
-        // SAFETY: the pool is live.
-        let commands = unsafe { device.allocate_command_buffers(&info) }.map_err(fail("vkAllocateCommandBuffers"))?[0];
-        // SAFETY: no precondition.
-        let fence =
-            unsafe { device.create_fence(&vk::FenceCreateInfo::default(), None) }.map_err(fail("vkCreateFence"))?;
-        // SAFETY: just created, owned by nobody else.
-        let fence = unsafe { Owned::new(device, fence) };
-
+        let recorder = Recorder::take(device).map_err(|(call, code)| fail(call)(code))?;
+        let (commands, fence) = (recorder.commands, recorder.fence.raw());
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: the buffer is new.
+        // SAFETY: the buffer is new, or was reset.
         unsafe { device.begin_command_buffer(commands, &info) }.map_err(fail("vkBeginCommandBuffer"))?;
         record(device.raw(), commands);
         // SAFETY: recording, outside a rendering by the caller's contract.
@@ -82,10 +122,10 @@ impl Submission {
             .signal_semaphore_infos(&signal)];
         let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the buffer is executable, what it uses lives by the caller's contract; the lock is the
-        // external synchronization of the queue; the fence is new.
-        unsafe { device.queue_submit2(*queue, &submits, fence.raw()) }.map_err(fail("vkQueueSubmit2"))?;
+        // external synchronization of the queue; the fence is new, or was reset.
+        unsafe { device.queue_submit2(*queue, &submits, fence) }.map_err(fail("vkQueueSubmit2"))?;
         drop(queue);
-        Ok(Self { fence, _pool: pool, op, object, is_over: false })
+        Ok(Self { recorder: Some(recorder), op, object })
     }
 
     /// Waits for the end.
@@ -98,22 +138,23 @@ impl Submission {
 
     /// Whether the end has come.
     pub(super) fn is_done(&self) -> Result<bool> {
+        let Some(Recorder { fence, .. }) = &self.recorder else { return Ok(true) };
         // SAFETY: the fence is live and was submitted.
-        unsafe { self.fence.device().get_fence_status(self.fence.raw()) }
+        unsafe { fence.device().get_fence_status(fence.raw()) }
             .map_err(|code| failed("vkGetFenceStatus", self.described(), code))
     }
 
     fn end(&mut self) -> Result<()> {
         const OP: &str = "vkWaitForFences";
-        if self.is_over {
-            return Ok(());
-        }
-        self.is_over = true;
-        let device = self.fence.device();
+        let Some(recorder) = self.recorder.take() else { return Ok(()) };
+        let device = Arc::clone(recorder.fence.device());
         // SAFETY: the fence is live and was submitted.
-        let waited = unsafe { device.wait_for_fences(&[self.fence.raw()], true, DEADLINE.as_nanos() as u64) };
+        let waited = unsafe { device.wait_for_fences(&[recorder.fence.raw()], true, DEADLINE.as_nanos() as u64) };
         match waited {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                device.recorders.idle().push(recorder);
+                Ok(())
+            }
             // A lost device has stopped: its objects may be destroyed.
             Err(code @ vk::Result::ERROR_DEVICE_LOST) => Err(failed(OP, self.described(), code)),
             Err(code) => {

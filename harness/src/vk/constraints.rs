@@ -11,7 +11,7 @@ use super::gpu::Gpu;
 use super::image::Layout;
 use super::memory::{HandleType, importable_types};
 use super::owned::Owned;
-use super::support::Tiling;
+use super::support::{Features, Tiling};
 use super::wanted::Wanted;
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
@@ -141,7 +141,7 @@ impl Linear<'_> {
     /// An image of `layout` without memory; `None` if the driver says that it can't have this layout.
     fn image(&self, layout: &Layout) -> Result<Option<Owned<vk::Image>>> {
         let handles = [HandleType::DmaBuf];
-        let wanted = Wanted { size: self.size, fourcc: self.fourcc, layout, handles: &handles };
+        let wanted = Wanted { size: self.size, fourcc: self.fourcc, layout, handles: &handles, uses: Features::ALL };
         let features = self.gpu.features(self.fourcc, Tiling::Modifier(Modifier::LINEAR))?;
         match self.gpu.raw_image(&wanted, features) {
             Ok(image) => Ok(Some(image)),

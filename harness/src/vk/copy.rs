@@ -95,7 +95,7 @@ impl Image {
         record: impl FnOnce(&ash::Device, vk::CommandBuffer),
     ) -> Result<Submission> {
         let ours = self.gpu().device().queue_family;
-        let acquire = [self.owner().acquire_image(self.raw(), ours, what)];
+        let acquire = [self.acquire(what, op)?];
         let release = [self.owner().release_image(self.raw(), ours, what)];
         let record = |device: &ash::Device, commands| {
             let acquire = vk::DependencyInfo::default().image_memory_barriers(&acquire);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use ash::{ext, khr, vk};
 use gpu_allocator::vulkan::{Allocator, AllocatorCreateDesc};
 
+use super::commands::Recorders;
 use super::error::failed;
 use super::extensions::required_extensions;
 use super::identity::DriverIdentity;
@@ -17,6 +18,7 @@ use super::instance::{Instance, VERSION, Validation, names as device_names};
 use super::kernel_device;
 use super::messages::Message;
 use super::pipeline::Pipelines;
+use super::staging;
 use crate::error::{Cause, Error, Result};
 use crate::observed::Observed;
 use crate::placement;
@@ -30,6 +32,7 @@ pub struct Gpu(Arc<Inner>);
 /// What a [`Gpu`] owns. Fields are dropped in this order: users of the device before the device.
 pub(super) struct Inner {
     pipelines: Pipelines,
+    idle_staging: staging::Idle,
     allocator: Mutex<ManuallyDrop<Allocator>>,
     device: Arc<Device>,
 }
@@ -72,7 +75,12 @@ impl Gpu {
             Error::new("creating the staging allocator", identity.to_string(), Cause::Code(error.to_string()))
         })?;
         let allocator = Mutex::new(ManuallyDrop::new(allocator));
-        Ok(Self(Arc::new(Inner { pipelines: Pipelines::default(), allocator, device })))
+        Ok(Self(Arc::new(Inner {
+            pipelines: Pipelines::default(),
+            idle_staging: staging::Idle::default(),
+            allocator,
+            device,
+        })))
     }
 
     /// Which driver and device this is.
@@ -111,6 +119,10 @@ impl Gpu {
         &self.0.pipelines
     }
 
+    pub(super) fn idle_staging(&self) -> &staging::Idle {
+        &self.0.idle_staging
+    }
+
     pub(super) fn allocator(&self) -> &Mutex<ManuallyDrop<Allocator>> {
         &self.0.allocator
     }
@@ -128,7 +140,10 @@ impl Drop for Inner {
             return;
         }
         let allocator = self.allocator.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // SAFETY: dropped here only, and nothing can reach it any more. Its staging buffers held a `Gpu`, so all are gone.
+        self.idle_staging.free(allocator);
+        self.device.recorders.clear();
+        // SAFETY: dropped here only, and nothing can reach it any more. Staging buffers in use held a `Gpu`, so all are idle,
+        // and those were given back.
         unsafe { ManuallyDrop::drop(allocator) };
     }
 }
@@ -156,6 +171,8 @@ pub(super) struct Device {
     pub(super) identity: DriverIdentity,
     /// What the kernel calls it.
     kernel: Observed<String>,
+    /// What submissions are recorded and waited for with.
+    pub(super) recorders: Recorders,
     abandoned: AtomicBool,
     /// Dropped last.
     pub(super) instance: Arc<Instance>,
@@ -203,6 +220,7 @@ impl Device {
             queue_family,
             queue: Mutex::new(queue),
             identity,
+            recorders: Recorders::default(),
             abandoned: AtomicBool::new(false),
             instance,
         }))

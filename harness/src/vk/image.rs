@@ -4,6 +4,7 @@
 //! Import is in `import.rs`; what is done with the pixels is in `copy.rs`, `draw.rs` and `render.rs`.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::error::failed;
 use super::gpu::Gpu;
 use super::memory::{Dedicated, HandleType, Memory, OpaqueMemory};
 use super::owned::Owned;
-use super::ownership::Owner;
+use super::ownership::{Owner, Use};
 use super::room::{Room, place_in};
 use super::support::{Features, Tiling};
 use super::wanted::Wanted;
@@ -108,6 +109,11 @@ impl fmt::Display for ImageTerms {
     }
 }
 
+/// An image whose memory is there and can change hands, but is not bound to it yet.
+///
+/// Vulkan binds, exports and imports in any order; most programs bind first.
+pub struct Unbound(Image);
+
 /// An image with memory that can change hands; [`super`] says who owns it between calls.
 pub struct Image {
     /// Destroyed before the memory.
@@ -116,22 +122,33 @@ pub struct Image {
     terms: ImageTerms,
     exportable: Vec<HandleType>,
     owner: Owner,
+    /// Whether it was never in the layout at rest, so that nobody else could have used it: see [`Self::acquire`].
+    new: AtomicBool,
     gpu: Gpu,
 }
 
 impl Gpu {
-    /// Creates an image, with memory, and hands it to whoever may see it; its contents are undefined.
+    /// Creates an image, with memory; its contents are undefined.
     ///
-    /// It can do whatever the device says that format and layout can do.
+    /// It can do whatever the device says that format and layout can do. The first drawing or upload, which covers it all,
+    /// hands it to whoever may see it; if somebody else is to draw first, [`Image::hand_over`] does.
     ///
     /// # Errors
     /// The device does not say that it can do this; the request is wrong; or the driver fails, or answers
     /// what no driver may answer.
     #[doc(alias = "vkCreateImage")]
     pub fn create_image(&self, request: &ImageRequest) -> Result<Image> {
+        self.prepare_image(request, Features::ALL)?.bind()
+    }
+
+    /// [`Self::create_image`] for no more than `uses`, and without binding its memory.
+    ///
+    /// # Errors
+    /// As [`Self::create_image`].
+    pub fn prepare_image(&self, request: &ImageRequest, uses: Features) -> Result<Unbound> {
         let ImageRequest { size, fourcc, ref layout, room, ref export } = *request;
         let dedicated = room == Room::Dedicated;
-        let wanted = Wanted { size, fourcc, layout, handles: export };
+        let wanted = Wanted { size, fourcc, layout, handles: export, uses };
         let features = self.check_support(&wanted, dedicated, |support| support.exportable)?;
         let raw = self.raw_image(&wanted, features)?;
         let object = || self.device().object(&wanted);
@@ -141,9 +158,9 @@ impl Gpu {
         let memory = Memory::allocate(self.device(), place.memory_size, needs.types, dedicated, export)?;
         let tiling = self.tiling_of(&raw, layout, object)?;
         let terms = ImageTerms { size, fourcc, tiling, features, offset: place.offset };
-        let image = self.bind(raw, memory, terms, HandleType::owner(export), export.clone())?;
-        image.present_new()?;
-        Ok(image)
+        let new = AtomicBool::new(true);
+        let owner = HandleType::owner(export);
+        Ok(Unbound(Image { raw, memory, terms, exportable: export.clone(), owner, new, gpu: self.clone() }))
     }
 
     /// How much memory the driver says that the image of `request` needs, in bytes; nothing is allocated.
@@ -154,25 +171,47 @@ impl Gpu {
     pub fn required_memory(&self, request: &ImageRequest) -> Result<u64> {
         let ImageRequest { size, fourcc, ref layout, room, ref export } = *request;
         let dedicated = room == Room::Dedicated;
-        let wanted = Wanted { size, fourcc, layout, handles: export };
+        let wanted = Wanted { size, fourcc, layout, handles: export, uses: Features::ALL };
         let features = self.check_support(&wanted, dedicated, |support| support.exportable)?;
         let raw = self.raw_image(&wanted, features)?;
         Ok(self.image_requirements(&raw, dedicated, || self.device().object(&wanted))?.size)
     }
 
-    /// Binds `raw` to `memory` at the offset of `terms`.
-    pub(super) fn bind(
+    /// An image of imported memory.
+    pub(super) fn unbound(
         &self,
         raw: Owned<vk::Image>,
         memory: Memory,
         terms: ImageTerms,
-        owner: Owner,
-        exportable: Vec<HandleType>,
-    ) -> Result<Image> {
-        // SAFETY: both are live, the image is not yet bound; callers checked size, alignment and memory type.
-        unsafe { self.device().bind_image_memory(raw.raw(), memory.raw(), terms.offset) }
-            .map_err(|code| failed("vkBindImageMemory", self.device().object(&terms), code))?;
-        Ok(Image { raw, memory, terms, exportable, owner, gpu: self.clone() })
+        handle: HandleType,
+    ) -> Unbound {
+        let owner = HandleType::owner(&[handle]);
+        let new = AtomicBool::new(false);
+        Unbound(Image { raw, memory, terms, exportable: Vec::new(), owner, new, gpu: self.clone() })
+    }
+}
+
+impl Unbound {
+    /// Binds the image to its memory.
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[doc(alias = "vkBindImageMemory")]
+    pub fn bind(self) -> Result<Image> {
+        let Self(image) = self;
+        let (raw, memory, offset) = (image.raw.raw(), image.memory.raw(), image.terms.offset);
+        // SAFETY: both are live, the image is not yet bound; who made this checked size, alignment and memory type.
+        unsafe { image.gpu.device().bind_image_memory(raw, memory, offset) }
+            .map_err(|code| failed("vkBindImageMemory", image.object(), code))?;
+        Ok(image)
+    }
+
+    /// As [`Image::export_dmabuf`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn export_dmabuf(&self) -> Result<SharedFrame> {
+        self.0.export_dmabuf()
     }
 }
 
@@ -290,8 +329,14 @@ impl Image {
         self.gpu.device().object(&self.terms)
     }
 
-    /// Gives a new image to its owner, see [`Owner::present_new_image`].
-    fn present_new(&self) -> Result<()> {
+    /// Hands a new image over as it is, for somebody else to draw first.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn hand_over(&self) -> Result<()> {
+        if !self.new.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
         let barriers = self.owner.present_new_image(self.raw(), self.gpu.device().queue_family);
         let record = |device: &ash::Device, commands| {
             for barrier in &barriers {
@@ -305,6 +350,23 @@ impl Image {
             Submission::submit(self.gpu.device(), "handing a new image over", self.object(), Order::default(), record)
         }?
         .wait()
+    }
+
+    /// The barrier that takes the image for `what`. A new one has nothing to be preserved, and nobody to be taken from.
+    ///
+    /// # Errors
+    /// It is new, and to be read.
+    pub(super) fn acquire(&self, what: Use, op: &'static str) -> Result<vk::ImageMemoryBarrier2<'static>> {
+        if !self.new.load(Ordering::Relaxed) {
+            return Ok(self.owner.acquire_image(self.raw(), self.gpu.device().queue_family, what));
+        }
+        if !what.covers {
+            let why =
+                "nobody has drawn it; drawn by this device, or handed over to be drawn by another, it would be valid";
+            return Err(Error::input(op, self.object(), why));
+        }
+        self.new.store(false, Ordering::Relaxed);
+        Ok(Owner::take_new_image(self.raw(), what))
     }
 }
 

@@ -3,9 +3,9 @@
 //! Fds are duplicated: what the caller holds stays the caller's, and a failed import leaves nothing open.
 
 use super::gpu::Gpu;
-use super::image::{Image, ImageTerms, Layout, OpaqueImage};
+use super::image::{Image, ImageTerms, Layout, OpaqueImage, Unbound};
 use super::memory::{Dedicated, HandleType, Memory, check_terms, common_type, duplicate, importable_types};
-use super::support::Tiling;
+use super::support::{Features, Tiling};
 use super::wanted::Wanted;
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
@@ -38,6 +38,14 @@ impl Gpu {
     /// serves both sides; or the driver fails, or answers what no driver may answer.
     #[doc(alias = "VkImportMemoryFdInfoKHR")]
     pub fn import_image(&self, shared: &SharedFrame, how: &ImportRequest) -> Result<Image> {
+        self.prepare_import(shared, how)?.bind()
+    }
+
+    /// [`Self::import_image`] without binding the memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_import(&self, shared: &SharedFrame, how: &ImportRequest) -> Result<Unbound> {
         const OP: &str = "importing a frame";
         let device = self.device();
         let frame = &shared.frame;
@@ -48,7 +56,8 @@ impl Gpu {
         let (offset, planes) = split_offset(&frame.planes, how).map_err(|why| Error::input(OP, object(), why))?;
         let layout = Layout::Explicit(frame.modifier, planes);
         let handles = [HandleType::DmaBuf];
-        let wanted = Wanted { size: frame.size, fourcc: frame.fourcc, layout: &layout, handles: &handles };
+        let wanted =
+            Wanted { size: frame.size, fourcc: frame.fourcc, layout: &layout, handles: &handles, uses: Features::ALL };
         let features = self.check_support(&wanted, how.dedicated, |support| support.importable)?;
         let raw = self.raw_image(&wanted, features)?;
         let tiling = self.tiling_of(&raw, &layout, object)?;
@@ -72,7 +81,7 @@ impl Gpu {
         let fd = duplicate(&shared.dmabuf.fd)?;
         let memory = Memory::import(device, fd, HandleType::DmaBuf, memory_size, type_index, dedicated)?;
         let terms = ImageTerms { size: frame.size, fourcc: frame.fourcc, tiling, features, offset };
-        self.bind(raw, memory, terms, HandleType::owner(&handles), Vec::new())
+        Ok(self.unbound(raw, memory, terms, HandleType::DmaBuf))
     }
 
     /// Imports an image by opaque fd. Contents are preserved.
@@ -90,7 +99,8 @@ impl Gpu {
             Tiling::Modifier(modifier) => Layout::Modifiers(vec![modifier]),
         };
         let handles = [HandleType::OpaqueFd];
-        let wanted = Wanted { size: terms.size, fourcc: terms.fourcc, layout: &layout, handles: &handles };
+        let wanted =
+            Wanted { size: terms.size, fourcc: terms.fourcc, layout: &layout, handles: &handles, uses: Features::ALL };
         self.check_support(&wanted, memory.terms.dedicated, |support| support.importable)?;
         let raw = self.raw_image(&wanted, terms.features)?;
         let needs = self.image_requirements(&raw, memory.terms.dedicated, object)?;
@@ -101,7 +111,7 @@ impl Gpu {
         let fd = duplicate(&memory.fd)?;
         let (size, type_index) = (memory.terms.size, memory.terms.memory_type);
         let memory = Memory::import(device, fd, HandleType::OpaqueFd, size, type_index, dedicated)?;
-        self.bind(raw, memory, terms.clone(), HandleType::owner(&handles), Vec::new())
+        self.unbound(raw, memory, terms.clone(), HandleType::OpaqueFd).bind()
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Use {
     pub(super) access: vk::AccessFlags2,
     /// For images.
     pub(super) layout: vk::ImageLayout,
+    /// Whether nothing is left of what was there before.
+    pub(super) covers: bool,
 }
 
 /// Copied from.
@@ -29,6 +31,7 @@ pub(super) const COPY_FROM: Use = Use {
     stage: vk::PipelineStageFlags2::COPY,
     access: vk::AccessFlags2::TRANSFER_READ,
     layout: vk::ImageLayout::TRANSFER_SRC_OPTIMAL,
+    covers: false,
 };
 
 /// Copied to.
@@ -36,6 +39,7 @@ pub(super) const COPY_TO: Use = Use {
     stage: vk::PipelineStageFlags2::COPY,
     access: vk::AccessFlags2::TRANSFER_WRITE,
     layout: vk::ImageLayout::TRANSFER_DST_OPTIMAL,
+    covers: true,
 };
 
 /// Drawn into.
@@ -45,6 +49,7 @@ pub(super) const DRAW_TO: Use = Use {
         vk::AccessFlags2::COLOR_ATTACHMENT_READ.as_raw() | vk::AccessFlags2::COLOR_ATTACHMENT_WRITE.as_raw(),
     ),
     layout: vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL,
+    covers: true,
 };
 
 /// Sampled by a compute shader.
@@ -52,6 +57,7 @@ pub(super) const SAMPLE_IN_COMPUTE: Use = Use {
     stage: vk::PipelineStageFlags2::COMPUTE_SHADER,
     access: vk::AccessFlags2::SHADER_SAMPLED_READ,
     layout: vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL,
+    covers: false,
 };
 
 /// Written by a compute shader as a storage buffer.
@@ -59,6 +65,7 @@ pub(super) const COMPUTE_TO: Use = Use {
     stage: vk::PipelineStageFlags2::COMPUTE_SHADER,
     access: vk::AccessFlags2::SHADER_STORAGE_WRITE,
     layout: vk::ImageLayout::GENERAL,
+    covers: true,
 };
 
 /// The layout of every image between two calls, the only one that others can know.
@@ -107,6 +114,13 @@ impl Owner {
         image_barrier(image, (what.stage, what.access, what.layout), (stage, access, AT_REST), (to, from))
     }
 
+    /// Takes a new `image`, whose contents are undefined, for `what`, which covers it.
+    pub(super) fn take_new_image(image: vk::Image, what: Use) -> vk::ImageMemoryBarrier2<'static> {
+        let ignored = (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED);
+        let undefined = (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE, vk::ImageLayout::UNDEFINED);
+        image_barrier(image, undefined, (what.stage, what.access, what.layout), ignored)
+    }
+
     /// Brings a new `image`, whose contents are undefined, into the layout at rest and gives it to its owner.
     ///
     /// These are two barriers, to be recorded one after the other: the second is the release, which none of our
@@ -114,7 +128,7 @@ impl Owner {
     pub(super) fn present_new_image(self, image: vk::Image, ours: u32) -> [vk::ImageMemoryBarrier2<'static>; 2] {
         let all = vk::PipelineStageFlags2::ALL_COMMANDS;
         let none = vk::AccessFlags2::NONE;
-        let at_rest = Use { stage: all, access: vk::AccessFlags2::MEMORY_WRITE, layout: AT_REST };
+        let at_rest = Use { stage: all, access: vk::AccessFlags2::MEMORY_WRITE, layout: AT_REST, covers: true };
         let ignored = (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED);
         let undefined = (vk::PipelineStageFlags2::NONE, none, vk::ImageLayout::UNDEFINED);
         [
@@ -216,6 +230,7 @@ mod tests {
     fn only_a_new_image_starts_undefined() {
         let [first, second] = Owner::Foreign.present_new_image(vk::Image::null(), 0);
         assert_eq!(first.old_layout, vk::ImageLayout::UNDEFINED);
+        assert_eq!(Owner::take_new_image(vk::Image::null(), DRAW_TO).old_layout, vk::ImageLayout::UNDEFINED);
         assert_eq!((second.old_layout, second.new_layout), (first.new_layout, AT_REST));
         assert_eq!(second.dst_queue_family_index, vk::QUEUE_FAMILY_FOREIGN_EXT);
     }

@@ -55,6 +55,21 @@ pub struct Features {
 }
 
 impl Features {
+    /// All there is.
+    pub const ALL: Self = Self { copy_from: true, copy_to: true, sample: true, draw: true, blend: true };
+
+    /// Each of these alone, by name.
+    pub fn each(self) -> Vec<(&'static str, Self)> {
+        let none = Self::default();
+        let all = [
+            ("copied from", self.copy_from, Self { copy_from: true, ..none }),
+            ("copied to", self.copy_to, Self { copy_to: true, ..none }),
+            ("sampled", self.sample, Self { sample: true, ..none }),
+            ("drawn into", self.draw, Self { draw: true, ..none }),
+        ];
+        all.into_iter().filter(|(_, has, _)| *has).map(|(name, _, one)| (name, one)).collect()
+    }
+
     fn of(flags: vk::FormatFeatureFlags) -> Self {
         use vk::FormatFeatureFlags as Flags;
         Self {
@@ -142,10 +157,13 @@ impl Gpu {
         let mut list = vk::DrmFormatModifierPropertiesListEXT::default();
         // The first call asks for the length, the second for the entries.
         query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
-        let mut entries = vec![vk::DrmFormatModifierPropertiesEXT::default(); length(list.drm_format_modifier_count)];
+        let mut entries = vec![
+            vk::DrmFormatModifierPropertiesEXT::default();
+            length(self.device(), fourcc, list.drm_format_modifier_count)?
+        ];
         let mut list = list.drm_format_modifier_properties(&mut entries);
         query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
-        let count = length(list.drm_format_modifier_count);
+        let count = length(self.device(), fourcc, list.drm_format_modifier_count)?;
         entries.truncate(count);
         entries
             .iter()
@@ -168,10 +186,13 @@ impl Gpu {
     pub fn modifiers_by_list2(&self, fourcc: Fourcc) -> Result<Vec<ModifierSupport>> {
         let mut list = vk::DrmFormatModifierPropertiesList2EXT::default();
         query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
-        let mut entries = vec![vk::DrmFormatModifierProperties2EXT::default(); length(list.drm_format_modifier_count)];
+        let mut entries = vec![
+            vk::DrmFormatModifierProperties2EXT::default();
+            length(self.device(), fourcc, list.drm_format_modifier_count)?
+        ];
         let mut list = list.drm_format_modifier_properties(&mut entries);
         query_format(self.device(), fourcc, &mut vk::FormatProperties2::default().push_next(&mut list))?;
-        let count = length(list.drm_format_modifier_count);
+        let count = length(self.device(), fourcc, list.drm_format_modifier_count)?;
         entries.truncate(count);
         entries
             .iter()
@@ -194,7 +215,7 @@ impl Gpu {
     /// As [`Self::modifiers`].
     pub fn modifiers_in_a_short_list(&self, fourcc: Fourcc, room: u32) -> Result<ShortList> {
         const UNTOUCHED: u64 = 0x5555_5555_5555_5555;
-        let room = room.min(LONGEST_LIST);
+        let room = room.min(check::LONGEST_LIST);
         let untouched = vk::DrmFormatModifierPropertiesEXT { drm_format_modifier: UNTOUCHED, ..Default::default() };
         let slack = self.modifiers(fourcc)?.len() + 64;
         let mut entries = vec![untouched; room as usize + slack];
@@ -301,11 +322,10 @@ pub(super) fn known_format(device: &Device, fourcc: Fourcc) -> Result<vk::Format
     })
 }
 
-/// Most modifiers that a list may have: no driver is near it, and a wrong length must not become an allocation.
-const LONGEST_LIST: u32 = 4096;
-
-fn length(given: u32) -> usize {
-    given.min(LONGEST_LIST) as usize
+/// The length of a modifier list, as the driver gave it.
+fn length(device: &Device, fourcc: Fourcc, given: u32) -> Result<usize> {
+    let wrong = |why| Error::answer("vkGetPhysicalDeviceFormatProperties2", device.object(fourcc), why);
+    check::list_length(given).map_err(wrong)
 }
 
 /// `vkGetPhysicalDeviceFormatProperties2`, with what `properties` has in its chain.

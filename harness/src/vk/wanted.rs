@@ -21,6 +21,8 @@ pub(super) struct Wanted<'a> {
     pub(super) fourcc: Fourcc,
     pub(super) layout: &'a Layout,
     pub(super) handles: &'a [HandleType],
+    /// What it is to do, as far as the device can.
+    pub(super) uses: Features,
 }
 
 impl Requirements {
@@ -63,7 +65,7 @@ impl Gpu {
     ) -> Result<Features> {
         const OP: &str = "vkGetPhysicalDeviceImageFormatProperties2";
         let missing = |why: String| Err(Error::missing(OP, self.device().object(wanted), why));
-        let Wanted { size, fourcc, layout, handles } = *wanted;
+        let Wanted { size, fourcc, layout, handles, uses } = *wanted;
         if size.width == 0 || size.height == 0 {
             return Err(Error::input(
                 "creating an image",
@@ -73,7 +75,7 @@ impl Gpu {
         }
         let mut common: Option<Features> = None;
         for tiling in layout.tilings() {
-            let features = self.features(fourcc, tiling)?;
+            let features = self.features(fourcc, tiling)?.and(uses);
             if features == Features::default() {
                 let listed: Vec<Modifier> = self.modifiers(fourcc)?.iter().map(|entry| entry.modifier).collect();
                 return missing(format!(
@@ -107,7 +109,7 @@ impl Gpu {
 
     /// An image without memory, as wanted; [`Self::check_support`] has said that it is possible.
     pub(super) fn raw_image(&self, wanted: &Wanted<'_>, features: Features) -> Result<Owned<vk::Image>> {
-        let Wanted { size, fourcc, layout, handles } = *wanted;
+        let Wanted { size, fourcc, layout, handles, .. } = *wanted;
         let mut external = vk::ExternalMemoryImageCreateInfo::default().handle_types(HandleType::flags(handles));
         let mut codes = Vec::new();
         let mut planes = Vec::new();
@@ -208,7 +210,7 @@ mod tests {
         let needs = Requirements { size: 1024 * 130, alignment: 64, types: 1 };
         let at = |offset| Layout::Explicit(Modifier::LINEAR, vec![Plane { offset, pitch: 1024 }]);
         let size = |layout: &Layout, dedicated| {
-            let wanted = Wanted { size: px(250, 130), fourcc: Fourcc::XR24, layout, handles: &[] };
+            let wanted = Wanted { size: px(250, 130), fourcc: Fourcc::XR24, layout, handles: &[], uses: Features::ALL };
             needs.covering(&wanted, dedicated, String::new).map(|needs| needs.size)
         };
         assert_eq!(size(&at(0), true).expect("enough"), needs.size);

@@ -1,0 +1,121 @@
+//! What a device says of a format is true: what it lists can be made and lies where it says, and what it does not list is
+//! refused by the other query, too.
+//!
+//! Nothing is created that the device does not claim: that would be our mistake. Each use is tried alone, so that a device may
+//! claim little.
+
+use handover::prelude::*;
+use handover::vk::vk_format;
+
+/// Odd both ways.
+const SIZE: Size = px(33, 17);
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for gpu in [GpuA, GpuB] {
+        for &fourcc in Fourcc::PACKED_RGB.iter().filter(|fourcc| vk_format(**fourcc).is_some()) {
+            cases
+                .add(format!("queries::what_is_listed_is_true::{gpu}::{fourcc}"), move |cx| is_true(cx, gpu, fourcc))
+                .from(gpu);
+        }
+    }
+}
+
+/// All modifiers of a format, with each use alone and all of them together.
+fn is_true(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
+    let gpu = cx.gpu(gpu)?;
+    let listed = gpu.modifiers(fourcc)?;
+    let mut made = 0_u32;
+    for entry in &listed {
+        for (name, uses) in entry.features.each().into_iter().chain([("used in every way", entry.features)]) {
+            made += u32::from(can_be_made(cx, &gpu, fourcc, entry, (name, uses))?);
+        }
+    }
+    for (name, uses) in Features::ALL.each() {
+        let claimed = listed.iter().any(|entry| entry.modifier == Modifier::LINEAR && entry.features.and(uses) == uses);
+        if !claimed {
+            let says = gpu.image_support(fourcc, Tiling::Modifier(Modifier::LINEAR), uses, HandleType::DmaBuf)?;
+            cx.claim(format!("{fourcc} LINEAR, {name}: refused"), says.is_none(), || {
+                let what =
+                    format!("{fourcc} LINEAR is supported for being {name}, but its modifier list does not say so");
+                Finding::new(what).row("listed", format!("{listed:?}")).row("says", format!("{says:?}"))
+            });
+        }
+    }
+    cx.figure("images_made", made.into());
+    cx.agree()
+}
+
+/// Whether an image with this modifier was made for `uses`; what is wrong with it is a finding of the case.
+fn can_be_made(
+    cx: &mut Cx,
+    gpu: &Gpu,
+    fourcc: Fourcc,
+    entry: &ModifierSupport,
+    (name, uses): (&str, Features),
+) -> Result<bool, Trouble> {
+    let tiling = Tiling::Modifier(entry.modifier);
+    let what = format!("{fourcc} {}, {name}", entry.modifier);
+    let Some(support) = gpu.image_support(fourcc, tiling, uses, HandleType::DmaBuf)? else {
+        // As dma-buf; that it can be made at all is not claimed for dma-bufs.
+        cx.fact("not as dma-buf", &what);
+        return Ok(false);
+    };
+    if !support.exportable {
+        cx.fact("not exported", &what);
+        return Ok(false);
+    }
+    let layout = Layout::Modifiers(vec![entry.modifier]);
+    let export = vec![HandleType::DmaBuf];
+    let request = ImageRequest { size: SIZE, fourcc, layout, room: Room::Dedicated, export };
+    let image = match gpu.prepare_image(&request, uses).and_then(|unbound| unbound.bind()) {
+        Ok(image) => image,
+        Err(error) => {
+            cx.claim(&what, false, || {
+                Finding::new(format!("{what}: listed and supported, but it can't be made"))
+                    .row("why", error.to_string())
+            });
+            return Ok(false);
+        }
+    };
+    let shared = image.export_dmabuf()?;
+    cx.equals(format!("{what}: planes"), entry.planes as usize, shared.frame.planes.len());
+    if support.importable {
+        // The image's memory types and those of the dma-buf have one in common, since its own device exported it.
+        let imported = gpu.import_image(&shared, &ImportRequest { dedicated: true, ..ImportRequest::default() });
+        cx.claim(format!("{what}: import by its own device"), imported.is_ok(), || {
+            let why = imported.err().map_or_else(String::new, |error| error.to_string());
+            Finding::new(format!("{what}: its own device does not import it again")).row("why", why)
+        });
+    }
+    if entry.modifier == Modifier::LINEAR {
+        lies_where_it_says(cx, gpu, &image, shared, &what)?;
+    }
+    Ok(true)
+}
+
+/// What the device writes the CPU finds in the frame that the layout query told, and the other way round.
+fn lies_where_it_says(cx: &mut Cx, gpu: &Gpu, image: &Image, shared: SharedFrame, what: &str) -> Result<(), Trouble> {
+    let (fourcc, features) = (image.fourcc(), image.features());
+    let buffer = cx.publish(Guest::Gpu(gpu), shared)?;
+    let [first, second, third] = [1, 2, 3].map(|stamp| Pattern { stamp }.picture(fourcc, SIZE));
+    if features.draw {
+        image.draw_pattern(1)?;
+        cx.cpu_sees(&buffer, &first?.into())?;
+    }
+    if features.copy_to {
+        let second = second?;
+        image.upload(&second)?;
+        cx.cpu_sees(&buffer, &second.into())?;
+    }
+    image.hand_over()?;
+    let target = third?;
+    cx.cpu_writes(&buffer, &target)?;
+    let target = Target::from(target);
+    if features.copy_from {
+        cx.sees(format!("{what}: copied out"), &target, &image.read_back()?)?;
+    }
+    if features.sample {
+        cx.sees(format!("{what}: sampled"), &target, &image.sampled_picture()?)?;
+    }
+    Ok(())
+}
