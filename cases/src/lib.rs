@@ -8,6 +8,7 @@ use handover::case::Cases;
 use handover::cx::Cx;
 
 mod bounds;
+mod findings;
 mod gles;
 mod heaps;
 mod kernel;
@@ -21,6 +22,8 @@ mod screen;
 mod sharing;
 mod vulkan;
 mod writeback;
+
+pub use findings::REPRODUCTIONS;
 
 /// Every case, family by family.
 pub fn register(cases: &mut Cases<Cx>) {

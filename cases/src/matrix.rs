@@ -1,9 +1,11 @@
 //! Every device's frames to every other device: the claims about a handover, for every pair of ends.
 //!
 //! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): for `arrives`
-//! every two of these together, for the others each alone. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all.
+//! every two of these together, for the others each alone. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all,
+//! and `--exhaustive` means all.
 
 use handover::asked;
+use handover::case::Extent;
 use handover::covering::covering;
 use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, importers};
 use handover::prelude::*;
@@ -29,11 +31,15 @@ type Claim = fn(&mut Cx, &'static dyn Exporter, &'static dyn Importer, Parcel) -
 const CLAIMS: [(&str, usize, Claim); 3] =
     [("arrives", 2, arrives), ("stays_fresh", 1, stays_fresh), ("comes_back", 1, comes_back)];
 
+/// How many things there are to vary.
+const FACTORS: usize = 4;
+
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     let asked = match asked::number("HANDOVER_STRENGTH", 1..=4) {
         Ok(asked) => asked.map(|strength| strength as usize),
         Err(why) => return cases.problem(why),
     };
+    let asked = if cases.extent() == Extent::Exhaustive { Some(FACTORS) } else { asked };
     for (claim, strength, body) in CLAIMS {
         for from in exporters() {
             for to in importers() {
@@ -66,7 +72,7 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize) -> Vec<Parce
         start: STARTS[row[3]],
     };
     let possible = |row: &[usize]| from.can(&parcel(row)) && to.can(&parcel(row));
-    let levels = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
+    let levels: [usize; FACTORS] = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
     covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
 }
 
