@@ -226,7 +226,8 @@ impl Supervisor {
                     devices: std::mem::take(&mut link.devices),
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
-                    record: done.record,
+                    // Of thousands of cases all is kept until the end: a copy has no room to spare, as what was read has.
+                    record: done.record.clone(),
                 };
                 return Tried::Ended(Some(link), Box::new(attempt));
             }
