@@ -88,7 +88,9 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
                 && error.raw_os_error() == Some(libc::EINVAL)
             {
                 let node = node.display();
-                println!("VIDIOC_EXPBUF on {node}, queue {queue}: allocation {nth} fails: {error}; ENOMEM would be right");
+                println!(
+                    "VIDIOC_EXPBUF on {node}, queue {queue}: allocation {nth} fails: {error}; ENOMEM would be right"
+                );
                 defect = true;
             }
         }

@@ -38,8 +38,8 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
     let planes = [vk::SubresourceLayout { offset: OFFSET, row_pitch: PITCH, ..Default::default() }];
     // DRM_FORMAT_MOD_LINEAR is 0.
     let mut layout = vk::ImageDrmFormatModifierExplicitCreateInfoEXT::default().plane_layouts(&planes);
-    let mut external = vk::ExternalMemoryImageCreateInfo::default()
-        .handle_types(vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT);
+    let mut external =
+        vk::ExternalMemoryImageCreateInfo::default().handle_types(vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT);
     let info = vk::ImageCreateInfo::default()
         .image_type(vk::ImageType::TYPE_2D)
         .format(vk::Format::B8G8R8A8_UNORM)

@@ -63,8 +63,8 @@ fn draw() -> Result<bool, Box<dyn Error>> {
     let planes = [vk::SubresourceLayout { row_pitch: PITCH, ..Default::default() }];
     // DRM_FORMAT_MOD_LINEAR is 0.
     let mut layout = vk::ImageDrmFormatModifierExplicitCreateInfoEXT::default().plane_layouts(&planes);
-    let mut external = vk::ExternalMemoryImageCreateInfo::default()
-        .handle_types(vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT);
+    let mut external =
+        vk::ExternalMemoryImageCreateInfo::default().handle_types(vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT);
     let target = image_of(250, 130)
         .tiling(vk::ImageTiling::DRM_FORMAT_MODIFIER_EXT)
         .usage(vk::ImageUsageFlags::TRANSFER_DST | vk::ImageUsageFlags::COLOR_ATTACHMENT)

@@ -226,8 +226,7 @@ impl Supervisor {
                     devices: std::mem::take(&mut link.devices),
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
-                    // Of thousands of cases all is kept until the end: a copy has no room to spare, as what was read has.
-                    record: done.record.clone(),
+                    record: done.record,
                 };
                 return Tried::Ended(Some(link), Box::new(attempt));
             }
