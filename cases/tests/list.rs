@@ -36,7 +36,7 @@ fn no_golden_is_dead() {
 /// The lanes that come with Handover, of which there is more than one.
 fn lanes() -> Vec<Lane> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/lanes");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = std::fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
     let lanes: Vec<Lane> = files.map(|file| Lane::read(&file).unwrap_or_else(|error| panic!("{error}"))).collect();
     assert!(lanes.len() > 1, "{lanes:?}");
     lanes

@@ -22,7 +22,9 @@ const READY: &str = "document.documentElement?.dataset.searchable === 'all'";
 /// So long a page of all these cases may take until then; it takes one or two seconds on an idle machine.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
 
-const TESTS: &[(&str, fn(&Tab<'_>))] = &[
+type Test = fn(&Tab<'_>);
+
+const TESTS: &[(&str, Test)] = &[
     ("asks_for_nothing_and_has_no_error", asks_for_nothing),
     ("the_matrix_has_every_role_and_chooses_cases", matrix_chooses),
     ("a_case_shows_its_pixels_in_turn_and_under_a_slider", pixels),
@@ -44,14 +46,14 @@ fn main() -> ExitCode {
     // One browser serves all, one after the other.
     arguments.test_threads = Some(1);
     let stage: Arc<Mutex<Option<Stage>>> = Arc::default();
-    let trial = |&(name, test): &(&'static str, fn(&Tab<'_>))| {
+    let trial = |&(name, test): &(&'static str, Test)| {
         let stage = Arc::clone(&stage);
         Trial::ignorable_test(name, move || run(&stage, test))
     };
     libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect()).exit_code()
 }
 
-fn run(stage: &Mutex<Option<Stage>>, test: fn(&Tab<'_>)) -> Result<Completion, Failed> {
+fn run(stage: &Mutex<Option<Stage>>, test: Test) -> Result<Completion, Failed> {
     let program = match browser::find() {
         Ok(program) => program,
         Err(why) => return Ok(Completion::ignored_with(why)),
