@@ -8,6 +8,7 @@ use handover::case::Cases;
 use handover::cx::Cx;
 
 mod bounds;
+mod findings;
 mod gles;
 mod heaps;
 mod kernel;
@@ -26,6 +27,8 @@ mod v4l2;
 mod vulkan;
 mod writeback;
 mod yuv;
+
+pub use findings::REPRODUCTIONS;
 
 /// Every case, family by family.
 pub fn register(cases: &mut Cases<Cx>) {

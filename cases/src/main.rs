@@ -1,5 +1,5 @@
 //! The `handover` command.
 
 fn main() -> std::process::ExitCode {
-    handover::cli::main(handover_cases::register)
+    handover::cli::main(handover_cases::register, handover_cases::REPRODUCTIONS)
 }

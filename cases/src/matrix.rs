@@ -3,9 +3,10 @@
 //! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): for `arrives`
 //! every two of these together, for the others each alone; less where another device of the same kind went before
 //! ([`Importer::strength`]). Formats in YUV, and where their planes lie, are tried alone, too. `HANDOVER_STRENGTH` sets how
-//! many at once: 1, 2, 3, or 4 for all.
+//! many at once: 1, 2, 3, or 4 for all, and `--exhaustive` means all.
 
 use handover::asked;
+use handover::case::Extent;
 use handover::covering::covering;
 use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
 use handover::prelude::*;
@@ -40,11 +41,15 @@ type Claim = fn(&mut Cx, &'static dyn Exporter, &'static dyn Importer, Parcel) -
 const CLAIMS: [(&str, usize, Claim); 3] =
     [("arrives", 2, arrives), ("stays_fresh", 1, stays_fresh), ("comes_back", 1, comes_back)];
 
+/// How many things there are to vary.
+const FACTORS: usize = 4;
+
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     let asked = match asked::number("HANDOVER_STRENGTH", 1..=4) {
         Ok(asked) => asked.map(|strength| strength as usize),
         Err(why) => return cases.problem(why),
     };
+    let asked = if cases.extent() == Extent::Exhaustive { Some(FACTORS) } else { asked };
     for (claim, strength, body) in CLAIMS {
         for from in exporters() {
             for to in importers() {
@@ -88,7 +93,7 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
         let parcel = parcel(row);
         from.can(&parcel) && to.can(&parcel) && wanted(&parcel)
     };
-    let levels = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
+    let levels: [usize; FACTORS] = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
     let most = if strength == 0 { 1 } else { usize::MAX };
     covering(&levels, strength.max(1), possible).iter().take(most).map(|row| parcel(row)).collect()
 }
@@ -111,7 +116,7 @@ fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> 
     };
     let levels = [YUV.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len()];
     let strength = match asked {
-        Some(4) => levels.len(),
+        Some(FACTORS) => levels.len(),
         asked => asked.unwrap_or(1),
     };
     covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()

@@ -2,9 +2,15 @@
 //!
 //! Names only: no body runs and no device is touched.
 
-use handover::case::Cases;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use handover::case::{Cases, Extent, Role};
 use handover::golden::Goldens;
 use handover::lane::Lane;
+use handover::report::Machine;
+use handover::reproduction::finding_of;
+use handover_cases::REPRODUCTIONS;
 
 /// Every family together has at least so many; fewer means that one was not registered.
 const FEWEST: usize = 40;
@@ -27,9 +33,66 @@ fn no_golden_is_dead() {
     assert!(dead.is_empty(), "\n{}", dead.join("\n"));
 }
 
+/// The lanes that come with Handover, of which there is more than one.
+fn lanes() -> Vec<Lane> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/lanes");
+    let files = std::fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
+    let lanes: Vec<Lane> = files.map(|file| Lane::read(&file).unwrap_or_else(|error| panic!("{error}"))).collect();
+    assert!(lanes.len() > 1, "{lanes:?}");
+    lanes
+}
+
 #[test]
-fn the_lane_of_the_sandbox_names_cases_that_exist() {
+fn lanes_name_cases_that_exist_and_roles_that_some_case_has() {
+    let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
+    let names: Vec<&str> = cases.iter().map(|case| case.info.name.as_str()).collect();
+    let roles: BTreeSet<Role> = cases.iter().flat_map(|case| case.info.roles()).collect();
+    for lane in lanes() {
+        lane.check_patterns(&names).unwrap_or_else(|error| panic!("{error}"));
+        let played = lane.devices.keys().all(|role| roles.contains(role));
+        assert!(played && !lane.devices.is_empty(), "{}: no case has one of the roles {:?}", lane.name, lane.devices);
+    }
+}
+
+/// Whoever reads a lane learns why a skip is as it should be, and no reason fits everything.
+#[test]
+fn lanes_say_why_a_skip_is_allowed() {
+    for lane in lanes() {
+        let without: Vec<&String> =
+            lane.may_skip.iter().filter(|skip| skip.because.trim().is_empty()).map(|skip| &skip.case).collect();
+        assert!(without.is_empty(), "{}: no `because` for {without:?}", lane.name);
+        assert!(lane.may_skip.iter().all(|skip| skip.reason.trim().len() > 4), "{}: a reason fits too much", lane.name);
+    }
+}
+
+/// Where no driver answers, no lane is content.
+#[test]
+fn no_lane_is_green_without_its_devices() {
+    for lane in lanes() {
+        let problems = lane.judge_devices(&Machine::default(), true);
+        assert_eq!(problems.len(), lane.devices.len(), "{}: {problems:?}", lane.name);
+    }
+}
+
+#[test]
+fn every_finding_has_a_program_that_shows_it() {
+    let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
+    let known = cases.iter().flat_map(|case| &case.info.known).filter_map(|known| finding_of(&known.url));
+    let known: BTreeSet<&str> = known.collect();
+    let shown: BTreeSet<&str> = REPRODUCTIONS.iter().map(|one| one.finding).collect();
+    assert_eq!(known, shown, "left: what cases name; right: the list in cases/src/findings.rs");
+}
+
+#[test]
+fn the_covering_set_is_a_part_of_everything() {
+    let all = Cases::collect_to(Extent::Exhaustive, handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
+    let all: BTreeSet<String> = all.into_iter().map(|case| case.info.name).collect();
     let names = names();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Lane::sandbox().unwrap().check_patterns(&names).unwrap();
+    let missing: Vec<&String> = names.iter().filter(|name| !all.contains(*name)).collect();
+    assert!(
+        missing.is_empty() && all.len() > 2 * names.len(),
+        "{} cases, {} of them: {missing:?}",
+        names.len(),
+        all.len()
+    );
 }

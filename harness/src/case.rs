@@ -426,16 +426,21 @@ impl<B> Case<B> {
     }
 }
 
+/// How many combinations of what can be varied become cases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// A [covering set](crate::covering).
+    #[default]
+    Covering,
+    /// All of them.
+    Exhaustive,
+}
+
 /// The list that each cases file adds to.
 pub struct Cases<B> {
     list: Vec<Case<B>>,
     problems: Vec<String>,
-}
-
-impl<B> Default for Cases<B> {
-    fn default() -> Self {
-        Cases { list: Vec::new(), problems: Vec::new() }
-    }
+    extent: Extent,
 }
 
 impl<B> Cases<B> {
@@ -464,12 +469,26 @@ impl<B> Cases<B> {
         self.problems.push(why.to_string());
     }
 
+    /// How many combinations are asked for.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
     /// The cases that `register` adds, in that order.
     ///
     /// # Errors
-    /// States the [problems](Self::problem), and names every case whose name is ill-formed or taken, and every known defect that would match anything.
+    /// As [`Self::collect_to`].
     pub fn collect(register: impl FnOnce(&mut Cases<B>)) -> Result<Vec<Case<B>>, RegistrationError> {
-        let mut cases = Cases::default();
+        Self::collect_to(Extent::default(), register)
+    }
+
+    /// The cases that `register` adds for `extent`, in that order.
+    ///
+    /// # Errors
+    /// States the [problems](Self::problem), and names every case whose name is ill-formed or taken, and every known
+    /// defect that would match anything.
+    pub fn collect_to(extent: Extent, register: impl FnOnce(&mut Cases<B>)) -> Result<Vec<Case<B>>, RegistrationError> {
+        let mut cases = Cases { list: Vec::new(), problems: Vec::new(), extent };
         register(&mut cases);
         let mut problems = std::mem::take(&mut cases.problems);
         let mut seen = HashSet::new();

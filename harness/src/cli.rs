@@ -3,6 +3,7 @@
 //! Only this file and the one below it print. What a subcommand does is in the module of its noun.
 
 mod report;
+mod repro;
 mod sandbox;
 
 use std::io::Write;
@@ -10,14 +11,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::case::{Bench, Case, Cases, GoldenMode, Role};
+use crate::case::{Bench, Case, Cases, Extent, GoldenMode, Role};
 use crate::inventory;
 use crate::kernel::Command;
 use crate::lane::On;
 use crate::peer;
 use crate::report::{Report, ReportDir};
+use crate::reproduction::Reproduction;
 use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::progress::Progress;
 use crate::run::stop::Stop;
@@ -50,6 +52,9 @@ enum Asked {
     /// Make one HTML page of a report: matrix, pixels, placement, kernel log
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
+    /// Print a Rust program of one file that shows a finding without Handover
+    #[command(after_help = repro::EXAMPLES)]
+    Repro(repro::ReproArgs),
     /// Run any command in the user-mode kernel
     Sandbox(sandbox::SandboxArgs),
     /// Build the kernel and the root filesystem of the sandbox, if they are not there
@@ -58,7 +63,11 @@ enum Asked {
     Devices(inventory::DevicesArgs),
     /// Serve cases to a supervisor on the standard streams
     #[command(hide = true)]
-    Worker,
+    Worker {
+        /// Every combination of the matrix
+        #[arg(long)]
+        exhaustive: bool,
+    },
     /// Play a role in a process of its own, on the socket that is the standard input
     #[command(hide = true)]
     Peer {
@@ -75,6 +84,7 @@ Examples:
     handover run 'scanout::*::gpu_b::AB*'   `*` stands for any text
     handover run --exact NAME               one case, as a failure's `again` line has it
     handover run --on host --report /tmp/r  the devices of this machine
+    handover run --exhaustive --list        the names of every combination, not only of a covering set
     handover run --lane ci/lanes/lab.toml   judged by the rules of a lane
 
 The report directory gets report.json, junit.xml and the images of cases that failed. `handover report` makes one HTML
@@ -96,6 +106,9 @@ struct RunArgs {
     /// Print the names of the selected cases and touch no device
     #[arg(long)]
     list: bool,
+    /// Every combination that the matrix can try instead of a covering set; several times as many cases, and as much time
+    #[arg(long)]
+    exhaustive: bool,
     /// Where cases run [default: the lane's; else the host if it has a display card and a render node, or the sandbox]
     #[arg(long, value_enum, env = "HANDOVER_ON", value_name = "WHERE")]
     on: Option<On>,
@@ -145,16 +158,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Everything the `handover` command does, with the cases that `register` adds.
+/// Everything the `handover` command does, with the cases that `register` adds, and the programs that show their findings.
 ///
 /// The sandbox starts the same program again as the init of its kernel, which is why that is looked at first.
-pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
+pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction]) -> ExitCode {
     if let Some(code) = crate::sandbox::guest_main() {
         return code;
     }
-    let asked = Handover::parse();
+    let asked = parse(register);
     print_warnings();
-    let cases = match Cases::collect(register) {
+    let extent = asked.command.extent();
+    let cases = match Cases::collect_to(extent, register) {
         Ok(cases) => cases,
         Err(error) => return refuse(&Refusal::Usage(error.to_string())),
     };
@@ -162,17 +176,44 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>)) -> ExitCode {
         Asked::Run(args) => run(args, &cases, GoldenMode::Check),
         Asked::Bless(args) => bless(args, &cases),
         Asked::Report(args) => report::command(&args),
+        Asked::Repro(args) => repro::command(&args, &cases, reproductions),
         Asked::Sandbox(args) => Ok(sandbox::command(&args)),
         Asked::Setup(args) => Ok(sandbox::setup(args)),
         Asked::Devices(args) => Ok(inventory::command(args)),
         Asked::Peer { role } => peer::serve(role)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Refusal::Machine(format!("the peer ends: {error}"))),
-        Asked::Worker => worker::serve(&cases)
+        Asked::Worker { .. } => worker::serve(&cases)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Refusal::Machine(format!("the worker ends: {error}"))),
     };
     done.unwrap_or_else(|refusal| refuse(&refusal))
+}
+
+/// What the command line asks for. Only where it asks for help, the cases are counted that the help speaks of.
+fn parse<B: Bench>(register: fn(&mut Cases<B>)) -> Handover {
+    let mut command = Handover::command();
+    if std::env::args_os().any(|argument| argument == "--help" || argument == "-h") {
+        let count = |extent| Cases::collect_to(extent, register).map_or(0, |cases| cases.len());
+        let (all, covering) = (count(Extent::Exhaustive), count(Extent::Covering));
+        let help = format!(
+            "Every combination that the matrix can try instead of a covering set: {all} cases instead of {covering}, which \
+             takes {} times as long",
+            all.div_ceil(covering.max(1))
+        );
+        command = command.mut_subcommand("run", |run| run.mut_arg("exhaustive", |argument| argument.help(help)));
+    }
+    Handover::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+impl Asked {
+    /// Which cases there are for it.
+    fn extent(&self) -> Extent {
+        match self {
+            Asked::Run(RunArgs { exhaustive: true, .. }) | Asked::Worker { exhaustive: true } => Extent::Exhaustive,
+            _ => Extent::Covering,
+        }
+    }
 }
 
 /// What went wrong where nobody could be told, such as in a drop, goes to standard error; a worker's is kept with its case.
@@ -218,8 +259,8 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
     stop_on_signals(&stop)?;
     let plan = Plan {
         kernel,
-        worker: own_worker()?,
-        again: choice.again(),
+        worker: own_worker(args.exhaustive)?,
+        again: choice.again(args.exhaustive),
         lane: choice.lane,
         whole: args.filters.is_empty(),
         none_is_red: true,
@@ -257,6 +298,7 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
         filters: args.filters,
         exact: false,
         list: false,
+        exhaustive: false,
         // The reference is software, whatever this machine has.
         on: args.lane.is_none().then_some(On::Sandbox),
         report: args.report,
@@ -275,10 +317,10 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
 }
 
 /// The command that makes a worker of this very program.
-fn own_worker() -> Result<Command, Refusal> {
+fn own_worker(exhaustive: bool) -> Result<Command, Refusal> {
     let program = std::env::current_exe()
         .map_err(|error| Refusal::Machine(format!("the path of this program cannot be found: {error}")))?;
-    Ok(Command::new(program).args(["worker"]))
+    Ok(Command::new(program).args(["worker"]).args(exhaustive.then_some("--exhaustive")))
 }
 
 /// Ctrl-C ends the workers and still writes the report; a second one ends at once.

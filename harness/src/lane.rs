@@ -82,6 +82,15 @@ pub struct MaySkip {
     pub because: String,
 }
 
+/// The rule that a skip breaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// The case is among those that must run.
+    MustRun,
+    /// Nothing allows it.
+    MayNotSkip,
+}
+
 impl Lane {
     /// The lane of the sandbox.
     ///
@@ -145,14 +154,45 @@ impl Lane {
 
     /// What the lane finds wrong with one case.
     pub fn judge_case(&self, case: &CaseReport) -> Option<String> {
+        let (rule, reason) = self.broken_by(case)?;
+        Some(format!("{} was skipped, {}: {reason}", case.name, self.words(rule)))
+    }
+
+    /// What the lane finds wrong with each of `cases`; those that skip for the same reason are one line.
+    pub fn judge_cases(&self, cases: &[CaseReport]) -> Vec<String> {
+        let mut groups: Vec<((Broken, &str), Vec<&str>)> = Vec::new();
+        for case in cases {
+            let Some(broken) = self.broken_by(case) else { continue };
+            match groups.iter_mut().find(|(other, _)| *other == broken) {
+                Some((_, names)) => names.push(&case.name),
+                None => groups.push((broken, vec![&case.name])),
+            }
+        }
+        let text = |((rule, reason), names): ((Broken, &str), Vec<&str>)| match names.as_slice() {
+            [name] => format!("{name} was skipped, {}: {reason}", self.words(rule)),
+            names => {
+                let (count, first) = (names.len(), names.first().unwrap_or(&""));
+                format!("{count} cases were skipped, {}: {reason}; the first is {first}", self.words(rule))
+            }
+        };
+        groups.into_iter().map(text).collect()
+    }
+
+    fn broken_by<'c>(&self, case: &'c CaseReport) -> Option<(Broken, &'c str)> {
         let (Verdict::Skip, Some(reason)) = (case.verdict, &case.reason) else {
             return None;
         };
         if self.must_run.iter().any(|pattern| glob(pattern, &case.name)) {
-            return Some(format!("{} was skipped, but must run in lane {}: {reason}", case.name, self.name));
+            return Some((Broken::MustRun, reason));
         }
-        (!self.allows_skip(&case.name, reason))
-            .then(|| format!("{} was skipped, and lane {} does not allow that: {reason}", case.name, self.name))
+        (!self.allows_skip(&case.name, reason)).then_some((Broken::MayNotSkip, reason))
+    }
+
+    fn words(&self, rule: Broken) -> String {
+        match rule {
+            Broken::MustRun => format!("but must run in lane {}", self.name),
+            Broken::MayNotSkip => format!("and lane {} does not allow that", self.name),
+        }
     }
 
     /// What the lane finds wrong with the devices that answered. `whole` is false when only some cases were asked for:
@@ -273,6 +313,14 @@ mod tests {
         assert!(other.contains("lane lab does not allow that: needs screen"), "{other}");
         let must = lane.judge_case(&skipped("a::must_work", "needs gpu_b")).unwrap();
         assert!(must.contains("must run in lane lab"), "{must}");
+        let many = ["a::b_sees", "a::must_work", "a::b_works", "a::c_works"].map(|name| skipped(name, "needs screen"));
+        assert_eq!(
+            lane.judge_cases(&many),
+            [
+                "3 cases were skipped, and lane lab does not allow that: needs screen; the first is a::b_sees",
+                "a::must_work was skipped, but must run in lane lab: needs screen"
+            ]
+        );
         assert_eq!(lane.judge_missing(&["a::must_work", "a::b_works"], &[]).len(), 1);
         assert!(lane.check_patterns(&["b::works"]).unwrap_err().to_string().contains("a::must_*"));
     }

@@ -20,6 +20,7 @@
 //!    looks like, [`png`] shows it to a person, [`plot`] shows times.
 //! 7. A **verdict** follows: [`error`](mod@error) and [`finding`] are the words, [`verdict`] weighs them, [`report`] keeps
 //!    them, [`junit`] and the page of [`report::html`] are views of it, a [`lane`] says what must hold beyond them.
+//!    A finding about somebody else's driver has a [`reproduction`] that needs nothing of this crate.
 //!
 //! Around all that, [`run`] gives each case a worker and a deadline, [`kernel`] is where a command runs, [`sandbox`] the
 //! user-mode kernel that this can be (both are a crate of their own, `handover-sandbox`, which knows nothing of the rest), and
@@ -79,6 +80,7 @@ pub mod plot;
 pub mod png;
 pub mod prelude;
 pub mod report;
+pub mod reproduction;
 pub mod run;
 pub mod scene;
 pub mod share;

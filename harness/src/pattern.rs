@@ -272,21 +272,24 @@ mod tests {
     #[test]
     fn pictures_are_kept_by_all_they_were_computed_from_and_no_more_than_so_many() {
         let mut kept = Kept { pictures: VecDeque::new(), bytes: 0 };
-        let half = || vec![0; KEPT_BYTES / 2];
+        let of = |(_, fourcc, size): (Pattern, Fourcc, Size), bytes| Picture { size, fourcc, bytes: vec![0; bytes] };
         let key = |stamp, fourcc, width| (Pattern { stamp }, fourcc, px(width, 1));
         let keys = [key(1, Fourcc::R8, 1), key(2, Fourcc::R8, 1), key(1, Fourcc::R16, 1), key(1, Fourcc::R8, 2)];
         let mut computed = 0;
         for key in keys.into_iter().chain(keys) {
-            kept.get(key, || {
+            let compute = || {
                 computed += 1;
-                half()
-            });
+                Ok(of(key, KEPT_BYTES / 2))
+            };
+            kept.get(key, compute).expect("computed");
         }
         assert_eq!(computed, 8, "each pushed the one before the last out");
-        kept.get(keys[3], || panic!("it is kept"));
+        kept.get(keys[3], || panic!("it is kept")).expect("kept");
         assert_eq!((kept.pictures.len(), kept.bytes), (2, KEPT_BYTES));
-        kept.get(keys[0], || vec![0; 2 * KEPT_BYTES]);
+        kept.get(keys[0], || Ok(of(keys[0], 2 * KEPT_BYTES))).expect("computed");
         assert_eq!((kept.pictures.len(), kept.bytes), (0, 0), "nothing that is larger than all that may be kept");
+        let failed = kept.get(keys[0], || Err(Error::input("computing", "a picture", "it can't be")));
+        assert!(failed.is_err() && kept.pictures.is_empty());
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub struct Report {
     pub wall_ms: u64,
     /// Where the time went.
     pub timings: Timings,
+    /// The highest memory of the run's processes, after so many cases; the last is that of the whole run.
+    #[serde(default)]
+    pub memory: Vec<Peak>,
     /// How many cases got which verdict.
     pub summary: Summary,
     /// Whether the run was stopped before every case had its verdict.
@@ -82,6 +85,17 @@ pub struct Timings {
     /// What was made for this run before it began, by what it is; empty if everything was there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set_up_ms: BTreeMap<String, u64>,
+}
+
+/// The highest resident sets up to some case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peak {
+    /// How many cases had ended.
+    pub cases: usize,
+    /// Of the process that runs the others; `null` where the kernel does not tell.
+    pub supervisor_kib: Option<u64>,
+    /// Of the worker with the most, as its own kernel counts; its peers are processes of their own.
+    pub worker_kib: Option<u64>,
 }
 
 /// How many cases got which verdict.
@@ -286,17 +300,38 @@ impl ReportDir {
     /// # Errors
     /// Names the file.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<PathBuf, ReportError> {
+        self.write_with(name, |file| file.write_all(contents))
+    }
+
+    /// The same for what is longer than one wants to hold: `contents` is what writes it.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write_with(
+        &self,
+        name: &str,
+        contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<PathBuf, ReportError> {
         let path = self.path.join(name);
-        write_whole(&path, contents).map_err(|source| ReportError { doing: "write", path: path.clone(), source })?;
+        write_whole_with(&path, contents).map_err(|source| ReportError {
+            doing: "write",
+            path: path.clone(),
+            source,
+        })?;
         Ok(path)
     }
 }
 
 pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    write_whole_with(path, |file| file.write_all(contents))
+}
+
+fn write_whole_with(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
-    file.write_all(contents)?;
-    file.persist(path)?;
+    let file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
+    let mut file = io::BufWriter::new(file);
+    contents(&mut file)?;
+    file.into_inner()?.persist(path)?;
     Ok(())
 }
 
@@ -340,6 +375,7 @@ pub(crate) mod samples {
             lane: None,
             wall_ms: 0,
             timings: Timings::default(),
+            memory: vec![],
             summary: Summary::of(&cases, cases.len()),
             interrupted: false,
             error: None,

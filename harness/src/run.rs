@@ -6,6 +6,7 @@
 pub mod choice;
 pub mod kernel_log;
 mod link;
+pub mod memory;
 pub mod progress;
 pub mod protocol;
 pub mod select;
@@ -224,6 +225,7 @@ impl Session {
                 workers_started: seen.workers_started,
                 set_up_ms: self.set_up_ms.clone(),
             },
+            memory: seen.memory.all(memory::peak_kib()),
             summary: Summary::of(&cases, names.len()),
             interrupted,
             error: seen.broken,
@@ -239,10 +241,10 @@ impl Session {
     /// # Errors
     /// Names the file that could not be written.
     pub fn write(&self, report: &Report) -> Result<PathBuf, ReportError> {
-        let mut json =
-            serde_json::to_vec_pretty(report).map_err(|error| self.report.unwritable(report::FILE, error))?;
-        json.push(b'\n');
-        let path = self.report.write(report::FILE, &json)?;
+        let path = self.report.write_with(report::FILE, |file| {
+            serde_json::to_writer_pretty(&mut *file, report)?;
+            file.write_all(b"\n")
+        })?;
         let xml = junit::document(report).map_err(|error| self.report.unwritable("junit.xml", error))?;
         self.report.write("junit.xml", xml.as_bytes())?;
         Ok(path)
@@ -264,8 +266,9 @@ impl Session {
     }
 
     fn problems(&self, machine: &Machine, names: &[&str], cases: &[CaseReport]) -> Vec<String> {
-        let mut problems: Vec<String> = cases.iter().filter_map(|case| self.problem_of(case)).collect();
+        let mut problems = Vec::new();
         if let Some(lane) = &self.lane {
+            problems.extend(lane.judge_cases(cases));
             problems.extend(lane.judge_devices(machine, self.whole));
             if self.whole {
                 problems.extend(lane.judge_missing(names, cases));

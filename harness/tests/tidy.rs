@@ -10,6 +10,18 @@ use std::path::{Path, PathBuf};
 
 /// The files, as paths from `harness/src`, that open `unsafe_code`, each with its reason at its top.
 const UNSAFE: &[&str] = &[
+    "../../cases/findings/expbuf-einval.rs",
+    "../../cases/findings/expbuf-warning.rs",
+    "../../cases/findings/lavapipe-any-modifier.rs",
+    "../../cases/findings/lavapipe-empty-list2.rs",
+    "../../cases/findings/lavapipe-list-overrun.rs",
+    "../../cases/findings/lavapipe-offset-query.rs",
+    "../../cases/findings/lavapipe-out-of-files.rs",
+    "../../cases/findings/llvmpipe-external-size.rs",
+    "../../cases/findings/llvmpipe-unaligned-pitch.rs",
+    "../../cases/findings/shmem-enospc.rs",
+    "../../cases/findings/vkms-lost-writeback.rs",
+    "../../cases/findings/vkms-offset-twice.rs",
     "../sandbox/src/boot.rs",
     "dma_heap.rs",
     "dmabuf/mapping.rs",
@@ -77,6 +89,7 @@ const PURE: &[&str] = &[
     "report.rs",
     "report/html.rs",
     "report/html/files.rs",
+    "reproduction.rs",
     "run/select.rs",
     "scene.rs",
     "share/agreement.rs",
@@ -162,7 +175,9 @@ fn unsafe_code_is_where_the_list_says() {
     let attribute = concat!("unsafe", "_code");
     let sandbox =
         sources("harness/sandbox/src").into_iter().map(|(path, text)| (format!("../sandbox/src/{path}"), text));
-    let all = sources("harness/src").into_iter().chain(sandbox);
+    let findings = sources("cases/findings");
+    let findings = findings.into_iter().map(|(path, text)| (format!("../../cases/findings/{path}"), text));
+    let all = sources("harness/src").into_iter().chain(sandbox).chain(findings);
     let open: BTreeSet<String> = all.filter(|(_, text)| text.contains(attribute)).map(|(path, _)| path).collect();
     let listed: BTreeSet<String> = UNSAFE.iter().map(|path| (*path).to_owned()).collect();
     assert_eq!(open, listed, "left: what opens {attribute}; right: the list in this test");
@@ -253,15 +268,54 @@ fn findings_and_cases_name_each_other() {
             named.extend(text[at + 1..].split('"').next().map(str::to_owned));
         }
     }
+    let paths = files(FOLDER);
+    let paths: Vec<&str> =
+        paths.iter().map(|path| path.strip_prefix(repository()).unwrap().to_str().unwrap()).collect();
     // The folder's README is about all of them.
-    let there: BTreeSet<String> = files(FOLDER)
-        .iter()
-        .map(|path| path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned())
-        .filter(|path| !path.ends_with("/README.md"))
-        .collect();
+    let texts = paths.iter().filter(|path| path.ends_with(".md") && !path.ends_with("/README.md"));
+    let there: BTreeSet<String> = texts.map(|path| (*path).to_owned()).collect();
     let missing = named.difference(&there).map(|path| format!("{path}: a case names it, but it does not exist"));
     let unused = there.difference(&named).map(|path| format!("{path}: no case names it"));
-    no_finding(&missing.chain(unused).collect::<Vec<_>>());
+    let program = |text: &str| text.replace(".md", ".rs");
+    let unshown = there.iter().filter(|text| !paths.contains(&program(text).as_str()));
+    let unshown =
+        unshown.map(|text| format!("{}: would show {text} without Handover, but does not exist", program(text)));
+    no_finding(&missing.chain(unused).chain(unshown).collect::<Vec<_>>());
+}
+
+/// A program that shows a finding stands alone: it names no crate but those at its top, and those as the workspace has them.
+#[test]
+fn reproductions_say_what_they_depend_on() {
+    let workspace = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(repository().join("cases/findings/Cargo.toml")).unwrap();
+    let crates: Vec<&str> = manifest.lines().filter_map(|line| line.strip_suffix(".workspace = true")).collect();
+    let mut findings = Vec::new();
+    for (path, text) in sources("cases/findings").into_iter().filter(|(path, _)| !path.contains('/')) {
+        let at_top: Vec<&str> = text
+            .lines()
+            .skip_while(|line| *line != "//! [dependencies]")
+            .skip(1)
+            .map_while(|line| line.strip_prefix("//! "))
+            .take_while(|line| *line != "```")
+            .collect();
+        for line in &at_top {
+            if !workspace.lines().any(|known| known == *line) {
+                findings.push(format!("{path}: depends on {line}, which is not as the workspace has it"));
+            }
+        }
+        for name in &crates {
+            let used = names_crate(&text, &name.replace('-', "_"))
+                || text.contains(&format!("use {}", name.replace('-', "_")));
+            let said = at_top.iter().any(|line| line.starts_with(&format!("{name} =")));
+            if used != said {
+                findings.push(format!("{path}: names the crate {name}: {used}, says so at its top: {said}"));
+            }
+        }
+        if at_top.is_empty() || names_crate(&text, "handover") {
+            findings.push(format!("{path}: has no dependencies at its top, or Handover among them"));
+        }
+    }
+    no_finding(&findings);
 }
 
 /// What works on one machine alone is no part of the project.

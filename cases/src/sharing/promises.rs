@@ -17,7 +17,7 @@ use super::{FOURCC, SIZE, SYSTEM, UDMABUF, easy, heap};
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::memory_that_breaks_its_promise_is_found_out", broken_promise).to(DmaVideo);
-    cases.add("sharing::a_buffer_that_is_too_small_is_refused", too_small_is_refused);
+    cases.add("sharing::a_buffer_that_is_too_small_is_refused", too_small_is_refused).from(Udmabuf);
     cases.add("sharing::a_heap_that_gives_too_much_is_passed_over", too_much_is_passed_over);
     cases.add("sharing::a_move_never_changes_the_format", format_stays);
     cases.add("sharing::planar_contents_survive_a_change_of_layout", planar_contents_survive);

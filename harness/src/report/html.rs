@@ -98,6 +98,7 @@ pub fn page(mut report: Report, source: &Source) -> serde_json::Result<Page> {
         "link": source.link,
         "most_bytes": source.most_bytes,
         "written_ms": written_ms,
+        "roles": Role::ALL,
         "full": Fourcc::PACKED_RGB.iter().filter_map(full).collect::<BTreeMap<_, _>>(),
         "cases": cases.iter().map(entry).collect::<Vec<_>>(),
     });

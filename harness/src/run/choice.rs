@@ -155,10 +155,11 @@ impl Choice {
     }
 
     /// The command that runs one case of this choice, without the case's name.
-    pub fn again(&self) -> String {
+    pub fn again(&self, exhaustive: bool) -> String {
+        let exhaustive = if exhaustive { " --exhaustive" } else { "" };
         match &self.file {
-            Some(file) => format!("handover run --lane {} --exact", file.display()),
-            None => format!("handover run --on {} --exact", self.on),
+            Some(file) => format!("handover run{exhaustive} --lane {} --exact", file.display()),
+            None => format!("handover run{exhaustive} --on {} --exact", self.on),
         }
     }
 }

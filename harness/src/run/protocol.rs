@@ -67,6 +67,9 @@ pub struct Done {
     /// What devices told of their constraints for the first time in this worker.
     #[serde(default)]
     pub told: Vec<Told>,
+    /// The highest resident set of the worker so far, in KiB.
+    #[serde(default)]
+    pub peak_kib: Option<u64>,
     /// What was objected to between the case before and this one.
     #[serde(default)]
     pub before: Vec<String>,

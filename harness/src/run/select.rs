@@ -48,7 +48,7 @@ fn explain(filter: &str, names: &[&str], exact: bool) -> String {
 }
 
 /// At most three names that the user may have meant, nearest first.
-fn nearest<'a>(filter: &str, names: &[&'a str]) -> Vec<&'a str> {
+pub fn nearest<'a>(filter: &str, names: &[&'a str]) -> Vec<&'a str> {
     let mut near: Vec<(f64, &str)> = names.iter().map(|name| (likeness(filter, name), *name)).collect();
     near.retain(|(likeness, _)| *likeness > 0.6);
     near.sort_by(|(one, _), (other, _)| other.total_cmp(one));

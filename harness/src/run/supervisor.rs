@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::kernel_log;
 use super::link::{Ending, Link};
+use super::memory::{self, Peaks};
 use super::millis;
 use super::protocol::Hello;
 use super::stop::Stop;
@@ -65,6 +66,8 @@ pub struct Seen {
     pub devices: BTreeMap<Role, BTreeSet<DeviceIdentity>>,
     /// What devices told of their constraints: each device's answers once, for whatever frames it gave them.
     pub told: Vec<Told>,
+    /// How much memory it took.
+    pub memory: Peaks,
     /// Oddities that belong to no case.
     pub notes: Vec<String>,
     /// What makes the run red and is no case's fault.
@@ -194,7 +197,7 @@ impl Supervisor {
 
     fn try_in(&self, mut link: Link, case: &CaseInfo) -> Tried {
         let settings = &self.settings;
-        let ran_before = link.ran.clone();
+        let ran_before = link.ran.len();
         let began = Instant::now();
         let within = settings.case_within;
         let ending = link.run(&case.name, &settings.report.of_case(&case.name), settings.golden, within, &self.stop);
@@ -204,15 +207,20 @@ impl Supervisor {
                 let text = format!(
                     "the worker {how}; two in a row died when this case was asked for, before they could say that it began"
                 );
-                let attempt = Self::broken(&link, Verdict::Crash, text, began.elapsed(), ran_before);
+                let attempt = Self::broken(&link, Verdict::Crash, text, began.elapsed(), link.ran.clone());
                 return Tried::NeverBegan(how, Box::new(attempt));
             }
             Ending::Done(done) => {
                 self.saw(&link.devices);
-                let after = ran_before.last().map_or("the start of the worker", String::as_str);
+                // What ran before matters to a failure alone; a copy for each pass would cost more with each case.
+                let count = if done.verdict.is_red() { ran_before } else { 0 };
+                let before = &link.ran[..ran_before];
+                let after = before.last().map_or("the start of the worker", String::as_str);
                 let objections = done.before.iter().map(|said| format!("between {after} and {}: {said}", case.name));
                 self.seen().problems.extend(objections);
                 self.heard(&done.told);
+                self.seen().memory.ended(done.peak_kib, memory::peak_kib);
+                let ran_before = before[..count].to_vec();
                 let attempt = Attempt {
                     tried: Try { verdict: done.verdict, text: done.text, duration_ms: done.duration_ms, ran_before },
                     devices: std::mem::take(&mut link.devices),
@@ -228,6 +236,8 @@ impl Supervisor {
             }
         };
         self.saw(&link.devices);
+        self.seen().memory.ended(None, memory::peak_kib);
+        let ran_before = link.ran[..ran_before].to_vec();
         Tried::Ended(None, Box::new(Self::broken(&link, verdict, text, began.elapsed(), ran_before)))
     }
 
@@ -296,7 +306,7 @@ impl Supervisor {
             output,
             attempts: std::iter::once(first.tried)
                 .chain(second.map(|second| second.tried))
-                .map(without_a_needless_sequence)
+                .map(|tried| if settled.verdict.is_red() { tried } else { without_its_sequence(tried) })
                 .collect(),
             allowed: None,
             record: first.record,
@@ -318,12 +328,9 @@ fn known_here<'c>(case: &'c CaseInfo, attempt: &Attempt) -> Option<&'c Known> {
     case.known.iter().find(|known| attempt.devices.values().any(|device| device.to_string().contains(&known.on)))
 }
 
-/// What ran before matters to a failure alone; with every pass it would fill the report.
-fn without_a_needless_sequence(mut tried: Try) -> Try {
-    if !tried.verdict.is_red() {
-        tried.ran_before.clear();
-    }
-    tried
+/// What ran before matters to a failure alone; with every known defect it would fill the report.
+fn without_its_sequence(tried: Try) -> Try {
+    Try { ran_before: Vec::new(), ..tried }
 }
 
 enum Tried {

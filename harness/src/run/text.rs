@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use crate::case::Role;
-use crate::report::{CaseReport, Report, Side};
+use crate::report::{CaseReport, Peak, Report, Side};
 use crate::verdict::{Verdict, row};
 
 /// How many lines of what a worker printed are shown with a failure; the report has more.
@@ -227,6 +227,16 @@ fn machine(text: &mut String, report: &Report) {
     section(text, "machine", &lines);
 }
 
+/// The highest memory of the run, and how high it had been before.
+fn memory(report: &Report) -> Option<String> {
+    let (last, before) = report.memory.split_last()?;
+    let mib = |kib: Option<u64>| kib.map_or_else(|| "?".to_owned(), |kib| format!("{:.1}", kib as f64 / 1024.0));
+    let one = |peak: &Peak| format!("{} and {} MiB", mib(peak.worker_kib), mib(peak.supervisor_kib));
+    let before: Vec<String> = before.iter().map(|peak| format!("{} after {} cases", one(peak), peak.cases)).collect();
+    let before = if before.is_empty() { String::new() } else { format!("; {}", before.join(", ")) };
+    Some(format!("peak memory of worker and supervisor {}{before}", one(last)))
+}
+
 fn totals(text: &mut String, report: &Report) {
     let summary = &report.summary;
     let counts = [
@@ -265,9 +275,10 @@ fn totals(text: &mut String, report: &Report) {
         [] => String::new(),
         parts => format!("; set-up before it: {}", parts.join(", ")),
     };
+    let memory = memory(report).map_or_else(String::new, |memory| format!("\n{DIM}{memory}{DIM:#}"));
     let _ = writeln!(
         text,
-        "{style}{word}{style:#}: {} of {} cases: {}{lane}\n{DIM}{} ms{first}{set_up}{DIM:#}",
+        "{style}{word}{style:#}: {} of {} cases: {}{lane}\n{DIM}{} ms{first}{set_up}{DIM:#}{memory}",
         report.cases.len(),
         summary.selected,
         parts.join(", "),

@@ -15,8 +15,8 @@ use std::time::Instant;
 use rustix::fs::{Mode, OFlags};
 
 use super::kernel_log::{self, KernelLog};
-use super::millis;
 use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request};
+use super::{memory, millis};
 use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble};
 use crate::finding::Finding;
 use crate::verdict::{NEXT_FINDING, Verdict};
@@ -148,6 +148,7 @@ fn run_case<B: Bench>(
         kernel_log,
         record: notes.record,
         told: notes.told,
+        peak_kib: memory::peak_kib(),
         before: notes.before,
     }
 }

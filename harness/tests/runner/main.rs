@@ -49,7 +49,7 @@ const IN_SANDBOX: &[(&str, fn())] = &[
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("worker") if std::env::var_os(NO_START).is_some() => ExitCode::from(9),
-        Some("run" | "worker" | "bless" | "guest-init") => handover::cli::main(cases::register),
+        Some("run" | "worker" | "bless" | "guest-init") => handover::cli::main(cases::register, &[]),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
 }

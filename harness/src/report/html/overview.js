@@ -20,6 +20,7 @@ function machineFacts() {
     ["host", `Linux ${machine.host_kernel}, ${machine.processors} processor${machine.processors === 1 ? "" : "s"}`],
     ...Object.entries(machine.devices).flatMap(([role, devices]) => devices.map((one) => [role, [one.name, one.driver].filter(Boolean).join(", ")])),
     ["lane", lane ?? "none"],
+    ...(REPORT.memory ?? []).slice(-1).map((peak) => ["peak memory", ["worker", "supervisor"].map((who) => `${who} ${peak[`${who}_kib`] === null ? "unknown" : bytes(peak[`${who}_kib`] * 1024)}`).join(", ")]),
     ["took", `${(wall / 1000).toFixed(1)} s, ${timings.workers_started} workers${timings.start_to_first_verdict_ms === null ? "" : `, first verdict after ${timings.start_to_first_verdict_ms} ms`}`],
   ];
   return pairsOf(rows.filter(([, text]) => text), String);

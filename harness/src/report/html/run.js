@@ -15,7 +15,7 @@ const VERDICTS = {
 };
 
 /** Roles in the order of the report; `none` is nobody. */
-const ROLES = ["gpu_a", "gpu_b", "screen", "cpu", "none"];
+const ROLES = [...RUN.roles, "none"];
 
 const fromOf = (one) => one.from ?? "none";
 const toOf = (one) => one.to ?? "none";

@@ -1,0 +1,87 @@
+//! Does every program of this folder show its finding in the sandbox, and show none where it is mended?
+//!
+//! Each runs in a kernel of its own, so that what one breaks is whole for the next.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use handover_sandbox::kernel::{Command, Exit, Kernel};
+use handover_sandbox::{Sandbox, Shown};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// None takes more than a few seconds.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// The exit statuses of all the programs.
+const THERE: i32 = 0;
+const NOT_THERE: i32 = 1;
+
+/// The path of a program, by its name.
+macro_rules! program {
+    ($name:literal) => {
+        ($name, env!(concat!("CARGO_BIN_EXE_", $name)))
+    };
+}
+
+/// Program, argument, exit status. `Mesa 25.0` is the sandbox's `gpu_a`, `Mesa 26.` its `gpu_b`.
+const EXPECTED: &[((&str, &str), &str, i32)] = &[
+    (program!("expbuf-einval"), "", THERE),
+    (program!("expbuf-warning"), "", THERE),
+    (program!("lavapipe-any-modifier"), "Mesa 25.0", THERE),
+    (program!("lavapipe-any-modifier"), "Mesa 26.", THERE),
+    (program!("lavapipe-empty-list2"), "Mesa 25.0", THERE),
+    (program!("lavapipe-empty-list2"), "Mesa 26.", NOT_THERE),
+    (program!("lavapipe-list-overrun"), "Mesa 25.0", THERE),
+    (program!("lavapipe-list-overrun"), "Mesa 26.", THERE),
+    (program!("lavapipe-offset-query"), "Mesa 25.0", THERE),
+    (program!("lavapipe-offset-query"), "Mesa 26.", NOT_THERE),
+    (program!("lavapipe-out-of-files"), "Mesa 25.0", THERE),
+    (program!("lavapipe-out-of-files"), "Mesa 26.", THERE),
+    (program!("llvmpipe-external-size"), "", THERE),
+    (program!("llvmpipe-unaligned-pitch"), "Mesa 25.0", THERE),
+    (program!("llvmpipe-unaligned-pitch"), "Mesa 26.", THERE),
+    (program!("shmem-enospc"), "", THERE),
+    (program!("vkms-lost-writeback"), "", THERE),
+    (program!("vkms-offset-twice"), "", THERE),
+];
+
+fn main() -> ExitCode {
+    // The sandbox starts this program again as the init of its kernel.
+    if let Some(code) = handover_sandbox::guest_main() {
+        return code;
+    }
+    let mut arguments = Arguments::from_args();
+    // Each is a kernel with its own memory.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
+    let trial = |&((name, path), argument, expected): &((&'static str, &'static str), &'static str, i32)| {
+        let title = [name, argument].join(" ").trim_end().to_owned();
+        Trial::test(title, move || reproduces(path, argument, expected))
+    };
+    let all = Trial::test("every_program_is_tried", every_program_is_tried);
+    libtest_mimic::run(&arguments, EXPECTED.iter().map(trial).chain([all]).collect()).exit_code()
+}
+
+fn reproduces(path: &str, argument: &str, expected: i32) -> Result<(), Failed> {
+    let sandbox = Sandbox::ensure(&mut Shown::default())?;
+    let arguments = Some(argument).filter(|argument| !argument.is_empty());
+    let mut running = sandbox.spawn(&Command::new(path).args(arguments).deadline(WITHIN))?;
+    let mut said = String::new();
+    for mut pipe in [running.stdout.take(), running.stderr.take()].into_iter().flatten().map(std::fs::File::from) {
+        pipe.read_to_string(&mut said)?;
+    }
+    match running.wait()? {
+        Exit::Code(status) if status == expected => Ok(()),
+        other => Err(format!("{path} {other}, not with exit status {expected}; it printed:\n{said}").into()),
+    }
+}
+
+/// A program that nobody runs proves nothing.
+fn every_program_is_tried() -> Result<(), Failed> {
+    let folder = std::fs::read_dir(env!("CARGO_MANIFEST_DIR"))?.collect::<Result<Vec<_>, _>>()?;
+    let programs =
+        folder.iter().map(std::fs::DirEntry::path).filter(|path| path.extension().is_some_and(|is| is == "rs"));
+    let names = programs.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    let forgotten: Vec<String> = names.filter(|name| !EXPECTED.iter().any(|((tried, _), ..)| tried == name)).collect();
+    if forgotten.is_empty() { Ok(()) } else { Err(format!("not tried: {}", forgotten.join(", ")).into()) }
+}

@@ -1,0 +1,22 @@
+//! The programs that show findings without Handover, for `handover repro`; the crate of `findings/` builds them.
+
+use handover::reproduction::Reproduction;
+
+/// One for each finding that a case names.
+pub const REPRODUCTIONS: &[Reproduction] = &[
+    Reproduction { finding: "expbuf-einval", program: include_str!("../findings/expbuf-einval.rs") },
+    Reproduction { finding: "expbuf-warning", program: include_str!("../findings/expbuf-warning.rs") },
+    Reproduction { finding: "lavapipe-any-modifier", program: include_str!("../findings/lavapipe-any-modifier.rs") },
+    Reproduction { finding: "lavapipe-empty-list2", program: include_str!("../findings/lavapipe-empty-list2.rs") },
+    Reproduction { finding: "lavapipe-list-overrun", program: include_str!("../findings/lavapipe-list-overrun.rs") },
+    Reproduction { finding: "lavapipe-offset-query", program: include_str!("../findings/lavapipe-offset-query.rs") },
+    Reproduction { finding: "lavapipe-out-of-files", program: include_str!("../findings/lavapipe-out-of-files.rs") },
+    Reproduction { finding: "llvmpipe-external-size", program: include_str!("../findings/llvmpipe-external-size.rs") },
+    Reproduction {
+        finding: "llvmpipe-unaligned-pitch",
+        program: include_str!("../findings/llvmpipe-unaligned-pitch.rs"),
+    },
+    Reproduction { finding: "shmem-enospc", program: include_str!("../findings/shmem-enospc.rs") },
+    Reproduction { finding: "vkms-lost-writeback", program: include_str!("../findings/vkms-lost-writeback.rs") },
+    Reproduction { finding: "vkms-offset-twice", program: include_str!("../findings/vkms-offset-twice.rs") },
+];

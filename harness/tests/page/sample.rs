@@ -1,0 +1,92 @@
+//! A report of thousands of made-up cases, one of them with real pictures that differ.
+
+use std::path::Path;
+
+use handover::case::{Record, Role};
+use handover::format::Fourcc;
+use handover::frame::px;
+use handover::pattern::Pattern;
+use handover::png;
+use handover::report::html::{self, Source};
+use handover::report::{CaseReport, Machine, Report, SCHEMA, Side, Summary, Timings};
+use handover::verdict::{Try, Verdict};
+
+/// The one that has pictures; being the one failure, it is the first in the list.
+pub(crate) const WRONG: &str = "scanout::shows_what_was_drawn::gpu_a::XR24";
+
+/// Every exporter has so many cases with every importer.
+pub(crate) const CASES_OF_A_PAIR: usize = 22;
+
+/// What must stay a text.
+const HOSTILE: &str = "</script><script>window.stolen = 1</script><img src=x onerror=\"window.stolen = 2\">";
+
+/// How many there are.
+pub(crate) fn cases() -> usize {
+    CASES_OF_A_PAIR * Role::ALL.len() * Role::ALL.len() + 2
+}
+
+/// The page of them, with its files in `folder`.
+pub(crate) fn page(folder: &Path) -> String {
+    let place = folder.join("cases/wrong/cpu");
+    std::fs::create_dir_all(&place).unwrap();
+    let picture = |stamp| Pattern { stamp }.picture(Fourcc::XR24, px(64, 48)).unwrap();
+    let files = png::save_difference(&picture(7), &picture(8), &place).unwrap();
+    let artifacts = files.iter().map(|path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
+    let mut wrong = case(WRONG, Verdict::Fail, Some(Role::GpuA), Some(Role::Screen));
+    wrong.artifacts = artifacts.collect();
+    wrong.message =
+        Some(format!("3072 of 3,072 pixels differ: cpu does not see the target\n\n  said        {HOSTILE}"));
+    let alone = case("pool::shrinks_when_idle", Verdict::Pass, None, None);
+    let mut cases = vec![wrong, alone];
+    let verdicts = [Verdict::Pass, Verdict::Pass, Verdict::Pass, Verdict::Skip, Verdict::Known];
+    for from in Role::ALL {
+        for to in Role::ALL {
+            for n in 0..CASES_OF_A_PAIR {
+                let name = format!("matrix::arrives::{from}_to_{to}::XR24_{}x{n}", 64 + n);
+                cases.push(case(&name, verdicts[n % verdicts.len()], Some(from), Some(to)));
+            }
+        }
+    }
+    let report = Report {
+        schema: SCHEMA,
+        machine: Machine { on: "sandbox".into(), ..Machine::default() },
+        lane: Some("sandbox".into()),
+        wall_ms: 61_000,
+        timings: Timings::default(),
+        memory: vec![],
+        summary: Summary::of(&cases, cases.len()),
+        interrupted: false,
+        error: None,
+        problems: vec![],
+        notes: vec![],
+        constraints: vec![],
+        cases,
+    };
+    let source = Source { folder: folder.to_owned(), link: String::new(), most_bytes: 1 << 20, written: None };
+    html::page(report, &source).unwrap().html
+}
+
+fn case(name: &str, verdict: Verdict, from: Option<Role>, to: Option<Role>) -> CaseReport {
+    let side = |role: Option<Role>| role.map(|role| Side { role, device: None });
+    let text = match verdict {
+        Verdict::Pass => None,
+        other => Some(format!("what is to be said of {other}")),
+    };
+    let tried = Try { verdict, text: text.clone().unwrap_or_default(), duration_ms: 4.5, ran_before: vec![] };
+    CaseReport {
+        name: name.into(),
+        verdict,
+        reason: text.clone().filter(|_| verdict == Verdict::Skip),
+        message: text.filter(|_| verdict != Verdict::Skip),
+        duration_ms: 4.5,
+        exporter: side(from),
+        importer: side(to),
+        artifacts: vec![],
+        kernel_log: vec![],
+        output: String::new(),
+        attempts: vec![tried],
+        allowed: (verdict == Verdict::Skip).then_some(true),
+        record: Record::default(),
+        again: format!("handover run --on sandbox --exact {name}"),
+    }
+}
