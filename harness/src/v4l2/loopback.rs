@@ -189,7 +189,8 @@ impl Loopback {
         let mut capture = Queue::open(&self.capture, Direction::Capture)?;
         // As the frame lies, but from the first byte on.
         let mut frame = shared.frame.clone();
-        frame.planes.iter_mut().for_each(|plane| plane.offset = 0);
+        let first = frame.planes.first().map_or(0, |plane| plane.offset);
+        frame.planes.iter_mut().for_each(|plane| plane.offset = plane.offset.saturating_sub(first));
         capture.set_frame(&frame)?;
         uncropped(&capture, frame.size)?;
         capture.request(Memory::Own, 1)?;
