@@ -25,15 +25,18 @@ const FOURCCS: [Fourcc; 8] =
 /// When the exporter binds its memory, and when the importer does.
 #[derive(Clone, Copy)]
 enum Order {
-    BindExportImportBind,
-    ExportBindImportBind,
-    ExportImportBindBind,
+    /// The exporter binds, then exports.
+    BoundFirst,
+    /// It exports, then binds; then the other imports.
+    ExportedFirst,
+    /// It exports, the other imports, and only then both bind.
+    ImportedFirst,
 }
 
 const ORDERS: [(&str, Order); 3] = [
-    ("bind_export_import_bind", Order::BindExportImportBind),
-    ("export_bind_import_bind", Order::ExportBindImportBind),
-    ("export_import_bind_bind", Order::ExportImportBindBind),
+    ("bind_export_import_bind", Order::BoundFirst),
+    ("export_bind_import_bind", Order::ExportedFirst),
+    ("export_import_bind_bind", Order::ImportedFirst),
 ];
 
 /// What has the memory.
@@ -114,18 +117,18 @@ fn one_image(cx: &mut Cx, pair: (Role, Role), order: Order, room: Room) -> Outco
     let (image, buffer, imported);
     let take = |shared: &SharedFrame| importer.prepare_import(shared, &how(room));
     match order {
-        Order::BindExportImportBind => {
+        Order::BoundFirst => {
             drop(shared);
             image = unbound.bind()?;
             buffer = cx.publish(Guest::Gpu(&exporter), image.export_dmabuf()?)?;
             imported = cx.hold(&Guest::Gpu(&importer), &buffer, Access::Write, |shared| take(shared)?.bind())?;
         }
-        Order::ExportBindImportBind => {
+        Order::ExportedFirst => {
             buffer = cx.publish(Guest::Gpu(&exporter), shared?)?;
             image = unbound.bind()?;
             imported = cx.hold(&Guest::Gpu(&importer), &buffer, Access::Write, |shared| take(shared)?.bind())?;
         }
-        Order::ExportImportBindBind => {
+        Order::ImportedFirst => {
             buffer = cx.publish(Guest::Gpu(&exporter), shared?)?;
             let mut bound = None;
             imported = cx.hold(&Guest::Gpu(&importer), &buffer, Access::Write, |shared| {
@@ -159,17 +162,17 @@ fn one_buffer(cx: &mut Cx, pair: (Role, Role), order: Order, room: Room) -> Outc
     let take = |dmabuf: &Dmabuf| importer.prepare_buffer_import(dmabuf, span, room == Room::Dedicated);
     let (buffer, dmabuf, imported): (Words, Dmabuf, Words);
     match order {
-        Order::BindExportImportBind => {
+        Order::BoundFirst => {
             buffer = unbound.bind()?;
             dmabuf = buffer.export_dmabuf()?;
             imported = take(&dmabuf)?.bind()?;
         }
-        Order::ExportBindImportBind => {
+        Order::ExportedFirst => {
             dmabuf = unbound.export_dmabuf()?;
             buffer = unbound.bind()?;
             imported = take(&dmabuf)?.bind()?;
         }
-        Order::ExportImportBindBind => {
+        Order::ImportedFirst => {
             dmabuf = unbound.export_dmabuf()?;
             let taken = take(&dmabuf)?;
             buffer = unbound.bind()?;
