@@ -26,17 +26,17 @@ const FOURCCS: [Fourcc; 8] =
 #[derive(Clone, Copy)]
 enum Order {
     /// The exporter binds, then exports.
-    BoundFirst,
+    BindThenExport,
     /// It exports, then binds; then the other imports.
-    ExportedFirst,
+    ExportThenBind,
     /// It exports, the other imports, and only then both bind.
-    ImportedFirst,
+    BindLast,
 }
 
 const ORDERS: [(&str, Order); 3] = [
-    ("bind_export_import_bind", Order::BoundFirst),
-    ("export_bind_import_bind", Order::ExportedFirst),
-    ("export_import_bind_bind", Order::ImportedFirst),
+    ("bind_export_import_bind", Order::BindThenExport),
+    ("export_bind_import_bind", Order::ExportThenBind),
+    ("export_import_bind_bind", Order::BindLast),
 ];
 
 /// What has the memory.
@@ -117,18 +117,18 @@ fn one_image(cx: &mut Cx, pair: (Role, Role), order: Order, room: Room) -> Outco
     let (image, buffer, imported);
     let take = |shared: &SharedFrame| importer.prepare_import(shared, &how(room));
     match order {
-        Order::BoundFirst => {
+        Order::BindThenExport => {
             drop(shared);
             image = unbound.bind()?;
             buffer = cx.publish(Guest::Gpu(&exporter), image.export_dmabuf()?)?;
             imported = cx.hold(&Guest::Gpu(&importer), &buffer, Access::Write, |shared| take(shared)?.bind())?;
         }
-        Order::ExportedFirst => {
+        Order::ExportThenBind => {
             buffer = cx.publish(Guest::Gpu(&exporter), shared?)?;
             image = unbound.bind()?;
             imported = cx.hold(&Guest::Gpu(&importer), &buffer, Access::Write, |shared| take(shared)?.bind())?;
         }
-        Order::ImportedFirst => {
+        Order::BindLast => {
             buffer = cx.publish(Guest::Gpu(&exporter), shared?)?;
             let mut bound = None;
             imported = cx.hold(&Guest::Gpu(&importer), &buffer, Access::Write, |shared| {
@@ -162,17 +162,17 @@ fn one_buffer(cx: &mut Cx, pair: (Role, Role), order: Order, room: Room) -> Outc
     let take = |dmabuf: &Dmabuf| importer.prepare_buffer_import(dmabuf, span, room == Room::Dedicated);
     let (buffer, dmabuf, imported): (Words, Dmabuf, Words);
     match order {
-        Order::BoundFirst => {
+        Order::BindThenExport => {
             buffer = unbound.bind()?;
             dmabuf = buffer.export_dmabuf()?;
             imported = take(&dmabuf)?.bind()?;
         }
-        Order::ExportedFirst => {
+        Order::ExportThenBind => {
             dmabuf = unbound.export_dmabuf()?;
             buffer = unbound.bind()?;
             imported = take(&dmabuf)?.bind()?;
         }
-        Order::ImportedFirst => {
+        Order::BindLast => {
             dmabuf = unbound.export_dmabuf()?;
             let taken = take(&dmabuf)?;
             buffer = unbound.bind()?;
