@@ -1,10 +1,14 @@
 //! What OpenGL ES and EGL say about dma-bufs must be true: what they list works, what they do not list is refused.
 
-use handover::gles::{GlImage, Through};
+use handover::gbm::NodeKind;
+use handover::gles::{GlImage, Gles as Device, ListedModifier, Through};
 use handover::prelude::*;
-use handover::share::core::Access;
+use handover::udmabuf;
 
 const SIZE: Size = px(250, 130);
+
+/// On the GBM platform it is the same renderer, behind another winsys: so few formats, of every size of pixel.
+const ON_GBM: [Fourcc; 3] = [Fourcc::XR24, Fourcc::RG16, Fourcc::AB4H];
 
 const WAYS: [(&str, Through); 2] = [("plain", Through::Texture2d), ("external", Through::External)];
 
@@ -25,6 +29,59 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             case.known("llvmpipe", "cases/findings/llvmpipe-external-size.md", "the height that a shader is told");
         }
     }
+    for node in [NodeKind::Card, NodeKind::Render] {
+        for fourcc in ON_GBM {
+            for (name, through) in WAYS {
+                cases
+                    .add(format!("gles::samples_on_gbm::{node}::{name}::{fourcc}"), move |cx| {
+                        samples_on_gbm(cx, node, fourcc, through)
+                    })
+                    .from(Udmabuf)
+                    .to(Gles);
+            }
+            cases
+                .add(format!("gles::draws_on_gbm::{node}::{fourcc}"), move |cx| draws_on_gbm(cx, node, fourcc))
+                .from(Udmabuf)
+                .to(Gles);
+        }
+        cases.add(format!("gles::exports_on_gbm::{node}"), move |cx| exports_on_gbm(cx, node)).from(Gles).to(Cpu);
+    }
+    cases.add("gles::hands_on_what_it_took_in", hands_on).from(Udmabuf).to(Gles).known(
+        "llvmpipe",
+        "cases/findings/mesa-export-no-fd.md",
+        "success, but no fd",
+    );
+    for (name, through) in WAYS {
+        cases
+            .add(format!("gles::takes_in_every_format_that_it_lists::{name}"), move |cx| {
+                takes_in_what_it_lists(cx, through)
+            })
+            .from(Udmabuf)
+            .to(Gles);
+    }
+    cases
+        .add("gles::refuses_external_formats_as_plain_textures", refuses_external_formats)
+        .from(Udmabuf)
+        .to(Gles)
+        .known("llvmpipe", "cases/findings/mesa-external-only.md", "listed as external only, and taken in");
+    let case = cases.add("gles::refuses_a_frame_that_ends_behind_its_buffer", |cx| {
+        refuses_a_layout(cx, "a frame behind its end", |plane| plane.offset = 1 << 20)
+    });
+    case.from(Udmabuf).to(Gles);
+    case.known("llvmpipe", "cases/findings/llvmpipe-import-bounds.md", "a frame behind its end was imported");
+    let case = cases.add("gles::refuses_a_pitch_shorter_than_a_row", |cx| {
+        refuses_a_layout(cx, "a pitch of half a row", |plane| plane.pitch = 512)
+    });
+    case.from(Udmabuf).to(Gles);
+    case.known("llvmpipe", "cases/findings/llvmpipe-import-bounds.md", "a pitch of half a row was imported");
+    for rows in [132, 130] {
+        let name = format!("gles::draws_to_a_frame_that_ends_with_its_buffer::{rows}_rows");
+        let case = cases.add(name, move |cx| draws_the_last_row(cx, rows)).from(Udmabuf).to(Gles);
+        if !rows.is_multiple_of(4) {
+            case.known("llvmpipe", "cases/findings/llvmpipe-rows-behind.md", "SIGSEGV");
+        }
+    }
+    cases.add("gles::knows_no_modifier_of_a_format_that_it_does_not_list", knows_no_modifier).to(Gles);
     cases.add("gles::lists_at_least_one_modifier_of_each_format", lists_modifiers).to(Gles);
     cases.add("gles::refuses_a_format_that_it_does_not_list", refuses_a_format).from(Udmabuf).to(Gles);
     cases.add("gles::refuses_a_modifier_that_it_does_not_list", refuses_a_modifier).from(Udmabuf).to(Gles);
@@ -38,9 +95,19 @@ fn texture<T>(
     look: impl FnOnce(&GlImage) -> Result<T>,
 ) -> Result<T, Trouble> {
     let gles = cx.gles()?;
-    let buffer = cx.udmabuf(fourcc, SIZE, &[Guest::Gles(&gles)])?;
+    texture_of(cx, &gles, fourcc, through, look)
+}
+
+fn texture_of<T>(
+    cx: &mut Cx,
+    gles: &Device,
+    fourcc: Fourcc,
+    through: Through,
+    look: impl FnOnce(&GlImage) -> Result<T>,
+) -> Result<T, Trouble> {
+    let buffer = cx.udmabuf(fourcc, SIZE, &[Guest::Gles(gles)])?;
     cx.cpu_writes(&buffer, &Pattern { stamp: 7 }.picture(fourcc, SIZE)?)?;
-    let image = cx.hold(&Guest::Gles(&gles), &buffer, Access::Read, |shared| gles.import(shared, through))?;
+    let image = cx.hold(&Guest::Gles(gles), &buffer, Access::Read, |shared| gles.import(shared, through))?;
     Ok(look(&image)?)
 }
 
@@ -48,6 +115,161 @@ fn texture<T>(
 fn samples(cx: &mut Cx, fourcc: Fourcc, through: Through) -> Outcome {
     let seen = texture(cx, fourcc, through, GlImage::sampled_picture)?;
     cx.sees("gles", &Target::stamped(7, fourcc, SIZE)?, &seen)?;
+    cx.agree()
+}
+
+/// Every pixel of an imported dma-buf arrives in the shader on the GBM platform, too.
+fn samples_on_gbm(cx: &mut Cx, node: NodeKind, fourcc: Fourcc, through: Through) -> Outcome {
+    let gles = cx.gles_on_gbm(node)?;
+    cx.fact("on", format!("{}, {}", gles.name(), gles.identity()));
+    let seen = texture_of(cx, &gles, fourcc, through, GlImage::sampled_picture)?;
+    cx.sees(gles.name(), &Target::stamped(7, fourcc, SIZE)?, &seen)?;
+    cx.agree()
+}
+
+/// What the GBM platform draws to an imported dma-buf is in it.
+fn draws_on_gbm(cx: &mut Cx, node: NodeKind, fourcc: Fourcc) -> Outcome {
+    let gles = cx.gles_on_gbm(node)?;
+    cx.fact("on", format!("{}, {}", gles.name(), gles.identity()));
+    draws(cx, &gles, fourcc, SIZE, 4)
+}
+
+/// `gles` draws to a frame in memory of nobody's with rows on pages of their own, and `rows_behind` rows behind them.
+fn draws(cx: &mut Cx, gles: &Device, fourcc: Fourcc, size: Size, rows_behind: u64) -> Outcome {
+    const PITCH: u64 = 4096;
+    let frame = Frame::linear(fourcc, size, Plane { offset: 0, pitch: PITCH });
+    let buffer = cx.publish(Guest::Cpu, udmabuf::for_frame(frame, rows_behind * PITCH)?)?;
+    let target = Target::stamped(7, fourcc, size)?;
+    if let Some(before) = &target.before {
+        cx.cpu_writes(&buffer, before)?;
+    }
+    let image =
+        cx.hold(&Guest::Gles(gles), &buffer, Access::Write, |shared| gles.import(shared, Through::Texture2d))?;
+    image.draw_pattern(7)?;
+    cx.cpu_sees(&buffer, &target)?;
+    cx.agree()
+}
+
+/// A frame may end with its buffer, whatever blocks a renderer works in.
+fn draws_the_last_row(cx: &mut Cx, rows: u32) -> Outcome {
+    let gles = cx.gles()?;
+    draws(cx, &gles, Fourcc::XR24, px(250, rows), 0)
+}
+
+/// A texture of the GBM platform's own is handed out, and the CPU finds in it what was drawn.
+fn exports_on_gbm(cx: &mut Cx, node: NodeKind) -> Outcome {
+    let gles = cx.gles_on_gbm(node)?;
+    let image = gles.create(Fourcc::AB24, SIZE)?;
+    let buffer = cx.publish(Guest::Gles(&gles), image.export()?)?;
+    let target = Target::stamped(7, Fourcc::AB24, SIZE)?;
+    if let Some(before) = &target.before {
+        cx.cpu_writes(&buffer, before)?;
+    }
+    cx.mapped(&Guest::Gles(&gles), &buffer, Access::Write, |_, _| Ok(image.draw_pattern(7)?))?;
+    cx.cpu_sees(&buffer, &target)?;
+    cx.agree()
+}
+
+/// An image that was taken in is handed on as the same dma-buf.
+fn hands_on(cx: &mut Cx) -> Outcome {
+    let gles = cx.gles()?;
+    if !gles.exports() {
+        return Err(Trouble::Skip("gles lacks EGL_MESA_image_dma_buf_export".to_owned()));
+    }
+    let buffer = cx.udmabuf(Fourcc::AR24, SIZE, &[Guest::Gles(&gles)])?;
+    let (first, second) = cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |_, shared| {
+        let handed_on = gles.import(shared, Through::Texture2d)?.export()?;
+        Ok((shared.dmabuf.identity()?.inode, handed_on.dmabuf.identity()?.inode))
+    })?;
+    cx.equals("inode of the dma-buf", first, second);
+    cx.agree()
+}
+
+/// Planes one behind the other, each row on a multiple of 256 bytes; `None` if the format is not known here.
+fn roomy(fourcc: Fourcc) -> Option<(Frame, u64)> {
+    let (mut planes, mut end) = (Vec::new(), 0);
+    for shape in fourcc.planes()? {
+        let pitch = shape.row(SIZE.width).next_multiple_of(256);
+        planes.push(Plane { offset: end, pitch });
+        end += (pitch * u64::from(shape.rows(SIZE.height))).next_multiple_of(4096);
+    }
+    Some((Frame { size: SIZE, fourcc, modifier: Modifier::LINEAR, planes }, end))
+}
+
+/// What `through` makes of every format that is listed with LINEAR, and that `chosen` chooses by its entry: why it is refused.
+fn imports_of(
+    cx: &mut Cx,
+    through: Through,
+    chosen: fn(&ListedModifier) -> bool,
+) -> Result<Vec<(Fourcc, Option<String>)>, Trouble> {
+    let gles = cx.gles()?;
+    let linear = |listed: &ListedModifier| listed.modifier == Modifier::LINEAR && chosen(listed);
+    let mut frames = Vec::new();
+    for fourcc in gles.formats()? {
+        if gles.modifiers(fourcc)?.iter().any(linear) {
+            // A format whose planes are not known here is one more to learn, and no claim of EGL's that is false.
+            frames.extend(roomy(fourcc));
+        }
+    }
+    let bytes = frames.iter().map(|(_, bytes)| *bytes).max().unwrap_or(4096);
+    let (dmabuf, _) = udmabuf::create(bytes)?;
+    let first = Frame::linear(Fourcc::XR24, px(1, 1), Plane { offset: 0, pitch: 4 });
+    let buffer = cx.publish(Guest::Cpu, SharedFrame { dmabuf, frame: first })?;
+    cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |_, shared| {
+        let import = |(frame, _): (Frame, u64)| {
+            let fourcc = frame.fourcc;
+            let told = SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame };
+            Ok((fourcc, gles.import(&told, through).err().map(|why| why.to_string())))
+        };
+        frames.into_iter().map(import).collect()
+    })
+}
+
+/// Every format that is listed with LINEAR is taken in, by a texture for which it is listed.
+fn takes_in_what_it_lists(cx: &mut Cx, through: Through) -> Outcome {
+    let chosen = match through {
+        Through::External => |_: &ListedModifier| true,
+        Through::Texture2d => |listed: &ListedModifier| !listed.external_only,
+    };
+    let imports = imports_of(cx, through, chosen)?;
+    cx.claim("formats", !imports.is_empty(), || Finding::new("EGL lists no format LINEAR that is known here"));
+    for (fourcc, refusal) in imports {
+        cx.claim(fourcc, refusal.is_none(), || {
+            Finding::new(format!("{fourcc} LINEAR is listed, and refused")).row("said", refusal.unwrap_or_default())
+        });
+    }
+    cx.agree()
+}
+
+/// What is listed as external only is not taken for a plain texture.
+fn refuses_external_formats(cx: &mut Cx) -> Outcome {
+    let imports = imports_of(cx, Through::Texture2d, |listed| listed.external_only)?;
+    if imports.is_empty() {
+        return Err(Trouble::Skip("EGL lists no format LINEAR that is external only".to_owned()));
+    }
+    let taken = imports.iter().filter(|(_, refusal)| refusal.is_none()).map(|(fourcc, _)| fourcc.to_string());
+    let taken: Vec<_> = taken.collect();
+    cx.claim("formats that are external only", taken.is_empty(), || {
+        let finding =
+            format!("{} of {} formats are listed as external only, and taken in as", taken.len(), imports.len());
+        Finding::new(format!("{finding} GL_TEXTURE_2D")).row("formats", taken.join(" "))
+    });
+    cx.agree()
+}
+
+/// `eglQueryDmaBufModifiersEXT`: "EGL_BAD_PARAMETER is generated if […] the format is not supported".
+fn knows_no_modifier(cx: &mut Cx) -> Outcome {
+    let gles = cx.gles()?;
+    let listed = gles.formats()?;
+    let unheard = Fourcc::new(b"ZZ99");
+    for &fourcc in Fourcc::PACKED_RGB.iter().chain([&unheard]).filter(|fourcc| !listed.contains(fourcc)) {
+        let answer = gles.modifiers(fourcc);
+        cx.claim(format!("modifiers of {fourcc}"), answer.is_err(), || {
+            let finding =
+                format!("EGL does not list {fourcc} for import, and answers when it is asked for its modifiers");
+            Finding::new(finding).row("said", format!("{answer:?}"))
+        });
+    }
     cx.agree()
 }
 
@@ -84,8 +306,13 @@ fn must_be_refused(cx: &mut Cx, what: &str, change: impl FnOnce(&mut Frame)) -> 
         // As the one and as the other kind of texture: neither may take it.
         Ok(WAYS.iter().all(|(_, through)| gles.import(&changed, *through).is_err()))
     })?;
-    cx.claim(what, refused, || Finding::new(format!("{what} was imported, though EGL does not list it")));
+    cx.claim(what, refused, || Finding::new(format!("{what} was imported")));
     cx.agree()
+}
+
+/// "EGL_BAD_ACCESS is generated if a plane's pitch or offset isn't supported", and none outside the buffer can be.
+fn refuses_a_layout(cx: &mut Cx, what: &str, change: fn(&mut Plane)) -> Outcome {
+    must_be_refused(cx, what, |frame| frame.planes.iter_mut().for_each(change))
 }
 
 fn refuses_a_format(cx: &mut Cx) -> Outcome {

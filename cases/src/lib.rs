@@ -9,6 +9,7 @@ use handover::cx::Cx;
 
 mod bounds;
 mod findings;
+mod gbm;
 mod gles;
 mod heaps;
 mod kernel;
@@ -43,6 +44,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     bounds::register(cases);
     queries::register(cases);
     gles::register(cases);
+    gbm::register(cases);
     heaps::register(cases);
     prime::register(cases);
     v4l2::register(cases);

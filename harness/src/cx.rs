@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::Size;
+use crate::gbm::{GbmDevice, NodeKind};
 use crate::gles::Gles;
 use crate::golden::{self, Blessing, Goldens, Origin};
 use crate::guess::{Known, Suspects, guess};
@@ -133,6 +134,22 @@ impl Cx {
     /// As [`Self::gpu`].
     pub fn gles(&mut self) -> Result<Gles, Trouble> {
         Ok(self.devices.gles()?)
+    }
+
+    /// OpenGL ES on a node of the GBM device, instead of EGL's surfaceless platform.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`]; a skip if the device has no such node.
+    pub fn gles_on_gbm(&mut self, node: NodeKind) -> Result<Gles, Trouble> {
+        Ok(self.devices.gles_on_gbm(node)?)
+    }
+
+    /// The DRM device that libgbm drives.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn gbm(&mut self) -> Result<GbmDevice, Trouble> {
+        Ok(self.devices.gbm()?)
     }
 
     /// The video device that shows what it is given, and plays `role`: `video`, `dma_video` or `planar_video`.

@@ -9,6 +9,7 @@ use crate::case::{DeviceIdentity, Role, Trouble};
 use crate::error::{Cause, Error, Result};
 use crate::finding::Finding;
 use crate::format::Fourcc;
+use crate::gbm::{GbmDevice, NodeKind};
 use crate::gles::Gles;
 use crate::kms::{DumbBuffers, PlaneKind, Prime, Screen, SecondCard};
 use crate::observed::Observed;
@@ -28,6 +29,8 @@ pub const GPU_B: &str = "HANDOVER_GPU_B";
 pub const SCREEN: &str = "HANDOVER_SCREEN";
 /// Environment variable that chooses the second screen, as [`SCREEN`]; without it, one is made.
 pub const SCREEN_B: &str = "HANDOVER_SCREEN_B";
+/// Environment variable that chooses the device that plays `gbm`, as [`SCREEN`].
+pub const GBM: &str = "HANDOVER_GBM";
 
 /// A device that may have been tried.
 #[derive(Debug, Default)]
@@ -88,6 +91,8 @@ pub struct Devices {
     second_instances: BTreeMap<Role, Slot<Gpu>>,
     peers: BTreeMap<Role, Slot<Peer>>,
     gles: Slot<Gles>,
+    gles_on_gbm: BTreeMap<NodeKind, Slot<Gles>>,
+    gbm: Slot<GbmDevice>,
     vgem: Slot<DumbBuffers>,
     /// Cards that take buffers, as two files of each.
     primes: BTreeMap<(Role, usize), Slot<Prime>>,
@@ -160,6 +165,23 @@ impl Devices {
         self.gles.get(Gles::open).cloned()
     }
 
+    /// OpenGL ES on a node of the GBM device.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn gles_on_gbm(&mut self, node: NodeKind) -> Result<Gles, Unplayed> {
+        let device = self.gbm()?;
+        self.gles_on_gbm.entry(node).or_default().get(|| Gles::open_on(device.node(node)?)).cloned()
+    }
+
+    /// The DRM device that libgbm drives: the chosen one, else the first one that gives memory.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn gbm(&mut self) -> Result<GbmDevice, Unplayed> {
+        self.gbm.get(|| GbmDevice::find(chosen(GBM).as_deref())).cloned()
+    }
+
     /// The video device that shows what it is given, and plays `role`.
     ///
     /// # Errors
@@ -220,14 +242,15 @@ impl Devices {
     /// Why there is none, or why no heap can play that.
     pub fn heap(&mut self, role: Role) -> Result<Arc<dyn Heap>, String> {
         let (kind, driver) = match role {
-            Role::Udmabuf => (Kind::Udmabuf, ""),
-            Role::DmaHeap => (Kind::DmaHeap, ""),
-            Role::Video => (Kind::Expbuf, "vivid-000"),
-            Role::DmaVideo => (Kind::Expbuf, "vivid-001"),
-            Role::Gbm => (Kind::Gbm, ""),
+            Role::Udmabuf => (Kind::Udmabuf, String::new()),
+            Role::DmaHeap => (Kind::DmaHeap, String::new()),
+            Role::Video => (Kind::Expbuf, "vivid-000".to_owned()),
+            Role::DmaVideo => (Kind::Expbuf, "vivid-001".to_owned()),
+            // Memory of the device that plays the role.
+            Role::Gbm => (Kind::Gbm, self.gbm().map_err(|why| why.to_string())?.gives.driver().to_owned()),
             _ => return Err(format!("{role} is no heap")),
         };
-        let found = self.heaps(kind)?.into_iter().find(|heap| heap.offer().heap.starts_with(driver));
+        let found = self.heaps(kind)?.into_iter().find(|heap| heap.offer().heap.starts_with(&driver));
         found.ok_or_else(|| format!("no {kind} heap of this machine is {driver}'s"))
     }
 
@@ -292,7 +315,8 @@ impl Devices {
             Role::Gles => {
                 let gles = self.gles().ok()?;
                 let identity = gles.identity();
-                (identity.renderer.clone(), format!("{}, EGL {}", identity.version, identity.egl))
+                let egl = format!("EGL {} {}", identity.egl_vendor, identity.egl_version);
+                (identity.renderer.clone(), format!("{}, {egl}", identity.version))
             }
             Role::Screen | Role::ScreenB | Role::Overlay | Role::Cursor => {
                 let screen = self.screen(role).ok()?;
@@ -306,7 +330,11 @@ impl Devices {
             Role::Codec => (self.codec().ok()?.encoder().to_string(), linux()),
             Role::Converter => (self.converter().ok()?.device().to_string(), linux()),
             Role::Vgem => (self.vgem().ok()?.driver().to_owned(), linux()),
-            Role::Gbm | Role::Udmabuf | Role::DmaHeap => (self.heap(role).ok()?.offer().heap.clone(), linux()),
+            Role::Gbm => {
+                let gbm = self.gbm().ok()?.gives;
+                (format!("{} gbm", gbm.driver()), format!("backend {}, {}", gbm.backend(), linux()))
+            }
+            Role::Udmabuf | Role::DmaHeap => (self.heap(role).ok()?.offer().heap.clone(), linux()),
             Role::Cpu => (std::env::consts::ARCH.to_owned(), String::new()),
         };
         Some(DeviceIdentity { name, driver })

@@ -15,6 +15,7 @@ use crate::share::buffer::Buffer;
 
 mod card;
 mod cpu;
+mod gbm;
 mod gles;
 mod gpu;
 mod memory;
@@ -285,7 +286,7 @@ pub fn exporters() -> Vec<&'static dyn Exporter> {
         &memory::DMA_VIDEO,
         &screen::SCREEN_B,
         &card::VGEM,
-        &memory::GBM,
+        &gbm::GBM,
         &memory::UDMABUF,
         &memory::DMA_HEAP,
     ]
@@ -302,6 +303,7 @@ pub fn importers() -> Vec<&'static dyn Importer> {
         &planes::OVERLAY,
         &planes::CURSOR,
         &card::VGEM,
+        &gbm::GBM,
         &video::SCATTERED,
         &video::CONTIGUOUS,
         &video::PLANAR,

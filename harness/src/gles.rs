@@ -11,16 +11,18 @@ use glow::HasContext as _;
 
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
+use crate::gbm::Gbm;
 use crate::share::constraints::{Constraints, FormatModifier, MemoryNeeds};
 
 mod egl;
+mod extensions;
 mod image;
 mod program;
 
 pub use egl::ListedModifier;
 pub use image::{GlImage, Through, can_create};
 
-use egl::Egl;
+use egl::{Egl, Platform};
 use program::Programs;
 
 /// An OpenGL ES context; clones are the same one.
@@ -42,8 +44,10 @@ pub struct GlesIdentity {
     pub renderer: String,
     /// `GL_VERSION`, such as `OpenGL ES 3.2 Mesa 26.1.6`.
     pub version: String,
-    /// `EGL_VENDOR` and `EGL_VERSION`.
-    pub egl: String,
+    /// `EGL_VENDOR`.
+    pub egl_vendor: String,
+    /// `EGL_VERSION`.
+    pub egl_version: String,
 }
 
 impl fmt::Display for GlesIdentity {
@@ -58,7 +62,20 @@ impl Gles {
     /// # Errors
     /// No EGL 1.5, no such platform, a driver without dma-buf import, or the driver fails.
     pub fn open() -> Result<Self> {
-        let egl = Egl::open()?;
+        Self::on(Platform::Surfaceless)
+    }
+
+    /// Opens EGL's GBM platform on `gbm`, as compositors do that show what they draw.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(gbm: &Gbm) -> Result<Self> {
+        // A node of its own, which nobody else uses at the same time.
+        Self::on(Platform::Gbm(Gbm::open(gbm.node())?))
+    }
+
+    fn on(platform: Platform) -> Result<Self> {
+        let egl = Egl::open(platform)?;
         // SAFETY: the context is current, and every function is called with it current.
         let gl = unsafe { glow::Context::from_loader_function_cstr(|name| egl.function(name)) };
         let text = |name| {
@@ -68,7 +85,8 @@ impl Gles {
         let identity = GlesIdentity {
             renderer: text(glow::RENDERER),
             version: text(glow::VERSION),
-            egl: format!("{} {}", egl.vendor, egl.version),
+            egl_vendor: egl.vendor.clone(),
+            egl_version: egl.version.clone(),
         };
         Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity })))
     }
@@ -76,6 +94,19 @@ impl Gles {
     /// Which driver and device this is.
     pub fn identity(&self) -> &GlesIdentity {
         &self.0.identity
+    }
+
+    /// The extensions of its EGL display.
+    pub fn egl_extensions(&self) -> impl Iterator<Item = &str> {
+        self.0.egl.extensions.split_whitespace()
+    }
+
+    /// What verdicts call it: `gles`, or `gles on gbm (card0)`.
+    pub fn name(&self) -> String {
+        match &self.0.egl.platform {
+            Platform::Surfaceless => "gles".to_owned(),
+            Platform::Gbm(gbm) => format!("gles on {}", gbm.name()),
+        }
     }
 
     /// Whether the device is the CPU, which then touches memory as the CPU does.

@@ -1,4 +1,5 @@
-//! What of this machine can the harness use: Vulkan drivers, DRM nodes, heaps, video nodes and observation facilities,
+//! What of this machine can the harness use: Vulkan drivers, EGL displays, DRM nodes with and without GBM, heaps, video nodes and
+//! observation facilities,
 //! and for what is missing, why, and what would bring it.
 //!
 //! One data model. `--json` prints it as it is, the text is a view of it. It asks devices and changes nothing; which of
@@ -10,6 +11,8 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 pub use drm_nodes::DrmNode;
+pub use egl::EglDisplay;
+pub use gbm::GbmNode;
 pub use libraries::LibraryFile;
 pub use listed::{Listed, Unavailable};
 pub use memory::{DmaHeap, Udmabuf};
@@ -22,6 +25,8 @@ use probe::Probe;
 pub(crate) mod access;
 mod collect;
 pub mod drm_nodes;
+pub mod egl;
+pub mod gbm;
 mod libraries;
 mod listed;
 mod memory;
@@ -42,8 +47,12 @@ pub struct Inventory {
     pub libraries: Vec<Listed<LibraryFile>>,
     /// Vulkan loader, drivers and devices.
     pub vulkan: Vulkan,
+    /// EGL displays with OpenGL ES: the surfaceless platform, and the GBM platform on each DRM node.
+    pub egl: Vec<Listed<EglDisplay>>,
     /// DRM nodes.
     pub drm: Vec<Listed<DrmNode>>,
+    /// The same nodes through libgbm.
+    pub gbm: Vec<Listed<GbmNode>>,
     /// dma-heaps.
     pub dma_heaps: Vec<Listed<DmaHeap>>,
     /// The udmabuf device.

@@ -6,8 +6,8 @@
 //!
 //! 1. A **case** is a claim as data, with a body: [`case`]. It works with [`cx`]; what it may name is in [`prelude`].
 //! 2. **Devices** play roles: [`devices`] opens who plays which, [`vk`] is a Vulkan device, [`gles`] one of OpenGL ES, [`kms`] a
-//!    screen, [`v4l2`] a video device, [`udmabuf`] and [`dma_heap`] memory of nobody's, [`peer`] a device in another process, reached over a
-//!    [`channel`]. [`inventory`] lists what a machine has, apart from any case. For claims about every handover all of
+//!    screen, [`gbm`] a DRM device through libgbm, [`v4l2`] a video device, [`udmabuf`] and [`dma_heap`] memory of nobody's,
+//!    [`peer`] a device in another process, reached over a [`channel`]. [`inventory`] lists what a machine has, apart from any case. For claims about every handover all of
 //!    them are [`ends`], alike as exporters and importers; [`covering`] says which combinations are tried.
 //! 3. A **frame** is size, fourcc, modifier and planes: [`frame`], with [`mod@format`] for what the bytes of a pixel mean.
 //! 4. It is **shared** as a [`dmabuf`], whose storage is agreed on by everybody who takes part, and moves when they change:
@@ -62,7 +62,7 @@ pub mod faults;
 pub mod finding;
 pub mod format;
 pub mod frame;
-mod gbm;
+pub mod gbm;
 pub mod gles;
 pub mod golden;
 pub mod guess;

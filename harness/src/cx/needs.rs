@@ -29,7 +29,8 @@ impl Cx {
             Need::Device(Role::Codec) => self.devices.codec().map(|_| None)?,
             Need::Device(Role::Converter) => self.devices.converter().map(|_| None)?,
             Need::Device(Role::Vgem) => self.devices.vgem().map(|_| None)?,
-            Need::Device(role @ (Role::Gbm | Role::Udmabuf | Role::DmaHeap)) => self.devices.heap(*role).err(),
+            Need::Device(Role::Gbm) => self.devices.gbm().map(|_| None)?,
+            Need::Device(role @ (Role::Udmabuf | Role::DmaHeap)) => self.devices.heap(*role).err(),
             Need::Device(Role::Cpu) => None,
             Need::Exports { role, format } | Need::Imports { role, format } => match parsed(format) {
                 Ok(fourcc) => self.lacks_format(*role, fourcc, matches!(need, Need::Exports { .. }))?,

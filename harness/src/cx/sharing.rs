@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, Size, px};
+use crate::gbm::Gbm;
 use crate::gles::Gles;
 use crate::kms::{Layer, Shown};
 use crate::observed::NotObservable;
@@ -40,6 +41,8 @@ pub enum Guest<'g> {
     Gpu(&'g Gpu),
     /// OpenGL ES.
     Gles(&'g Gles),
+    /// A node of a DRM device, through libgbm.
+    Gbm(&'g Gbm),
     /// The screen.
     Screen,
     /// The second screen.
@@ -287,7 +290,8 @@ impl Cx {
             Guest::ScreenB => Role::ScreenB.to_string(),
             Guest::Vgem => Role::Vgem.to_string(),
             Guest::Gpu(gpu) => self.devices.name_of(gpu),
-            Guest::Gles(_) => Role::Gles.to_string(),
+            Guest::Gles(gles) => gles.name(),
+            Guest::Gbm(gbm) => gbm.name(),
             Guest::Peer(role) => format!("a process with {role}"),
             Guest::Video(video) | Guest::Filler(video) => video.to_string(),
         }
@@ -310,6 +314,7 @@ impl Cx {
             }
             (Guest::Vgem, _) => placement::Device::of_node(name.clone(), self.vgem()?.node()),
             (Guest::Video(video) | Guest::Filler(video), _) => placement::Device::of_node(name.clone(), video.node()),
+            (Guest::Gbm(gbm), _) => placement::Device::of_node(name.clone(), gbm.node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
             // EGL tells of no node: a driver in software is the CPU, and of others nothing is known.
             (Guest::Gles(gles), _) if !gles.is_software() => placement::Device {
@@ -332,6 +337,7 @@ impl Cx {
         let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
         let mut constraints = match (guest, gpu) {
             (Guest::Gles(gles), _) => gles.constraints(fourccs)?,
+            (Guest::Gbm(gbm), _) => gbm.constraints(fourccs)?,
             (Guest::Video(video), _) => Queue::open(video, Direction::Output)?.constraints(fourccs, *size)?,
             (Guest::Filler(video), _) => Queue::open(video, Direction::Capture)?.constraints(fourccs, *size)?,
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,

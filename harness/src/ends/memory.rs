@@ -3,6 +3,7 @@
 use super::{Exported, Exporter, Importer, Parcel, Planes, Start};
 use crate::case::{Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
+use crate::frame::Frame;
 use crate::pattern::Pattern;
 use crate::share::agreement::Agreement;
 use crate::share::buffer::Buffer;
@@ -12,8 +13,6 @@ use crate::share::heap::Heaps;
 pub(super) static VIDEO: Memory = Memory(Role::Video);
 /// Buffers of a V4L2 queue, contiguous.
 pub(super) static DMA_VIDEO: Memory = Memory(Role::DmaVideo);
-/// Buffers of a card through libgbm.
-pub(super) static GBM: Memory = Memory(Role::Gbm);
 /// Pages of a memfd.
 pub(super) static UDMABUF: Memory = Memory(Role::Udmabuf);
 /// Pages of the kernel.
@@ -41,16 +40,22 @@ impl Exporter for Memory {
     }
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, to: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+        if let Some(told) = parcel.told() {
+            return laid(cx, self.0, told);
+        }
         let heap = cx.heap(self.0)?;
-        let Some((frame, bytes)) = parcel.told() else {
-            let buffer = cx.share(parcel.fourcc, parcel.size, Heaps::new([heap]), &[Guest::Cpu])?;
-            to.attach(cx, &buffer)?;
-            return Ok(Box::new(Bytes(buffer)));
-        };
-        let offer = heap.offer().clone();
-        let storage = heap.allocate(&Agreement { heap: offer.heap.clone(), frame, bytes })?;
-        Ok(Box::new(Bytes(cx.lend(storage, offer)?)))
+        let buffer = cx.share(parcel.fourcc, parcel.size, Heaps::new([heap]), &[Guest::Cpu])?;
+        to.attach(cx, &buffer)?;
+        Ok(Box::new(Bytes(buffer)))
     }
+}
+
+/// A frame as it is told to lie, in bytes of the heap that plays `role`.
+pub(super) fn laid(cx: &mut Cx, role: Role, (frame, bytes): (Frame, u64)) -> Result<Box<dyn Exported>, Trouble> {
+    let heap = cx.heap(role)?;
+    let offer = heap.offer().clone();
+    let storage = heap.allocate(&Agreement { heap: offer.heap.clone(), frame, bytes })?;
+    Ok(Box::new(Bytes(cx.lend(storage, offer)?)))
 }
 
 impl Exported for Bytes {

@@ -110,6 +110,12 @@ const PACKED: [[PlaneShape; 1]; 8] =
     [packed(1), packed(2), packed(3), packed(4), packed(5), packed(6), packed(7), packed(8)];
 
 impl Fourcc {
+    /// Every format whose planes are known here.
+    pub fn known() -> impl Iterator<Item = Self> {
+        let shaped = SHAPES.iter().flat_map(|(codes, _)| codes.iter().map(|code| Self::new(code)));
+        Self::PACKED_RGB.iter().copied().chain(shaped)
+    }
+
     /// The planes of a LINEAR frame of this format, in the order of its documentation; `None` for formats unknown here.
     pub fn planes(self) -> Option<&'static [PlaneShape]> {
         if let Some(pixel) = self.pixel() {

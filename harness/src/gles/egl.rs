@@ -5,16 +5,19 @@
 //! `EGL_MESA_image_dma_buf_export`, `EGL_MESA_platform_surfaceless`, `EGL_KHR_no_config_context`.
 
 use std::ffi::{CStr, c_void};
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::OnceLock;
 
 use khronos_egl::{self as egl, Attrib, Int};
 
+use super::extensions::{has, lacking, no_platform};
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
+use crate::gbm::Gbm;
 use crate::yuv::{Colours, Encoding, Range};
 
 type Api = egl::DynamicInstance<egl::EGL1_5>;
@@ -22,6 +25,7 @@ type Api = egl::DynamicInstance<egl::EGL1_5>;
 const LIBRARY: &str = "libEGL.so.1";
 
 const PLATFORM_SURFACELESS: egl::Enum = 0x31DD;
+const PLATFORM_GBM: egl::Enum = 0x31D7;
 const LINUX_DMA_BUF: egl::Enum = 0x3270;
 const LINUX_DRM_FOURCC: Attrib = 0x3271;
 const GL_TEXTURE_2D: egl::Enum = 0x30B1;
@@ -36,13 +40,33 @@ const PLANES: [[Attrib; 5]; 4] = [
 const YUV_COLOR_SPACE_HINT: Attrib = 0x327B;
 const SAMPLE_RANGE_HINT: Attrib = 0x327C;
 
-/// What a display must be able to do, and what for.
-const REQUIRED: &[(&str, &str)] = &[
-    ("EGL_EXT_image_dma_buf_import", "to import dma-bufs"),
-    ("EGL_EXT_image_dma_buf_import_modifiers", "to say how an imported dma-buf lies"),
-    ("EGL_KHR_no_config_context", "to draw to images alone"),
-    ("EGL_KHR_surfaceless_context", "to draw without a window"),
-];
+/// What a display is opened on.
+#[derive(Clone, Debug)]
+pub(super) enum Platform {
+    /// Nothing: the driver chooses its device.
+    Surfaceless,
+    /// A node of a DRM device.
+    Gbm(Gbm),
+}
+
+impl Platform {
+    /// The client extensions that bring it, one of which is enough.
+    fn extensions(&self) -> &'static [&'static str] {
+        match self {
+            Self::Surfaceless => &["EGL_MESA_platform_surfaceless"],
+            Self::Gbm(_) => &["EGL_KHR_platform_gbm", "EGL_MESA_platform_gbm"],
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Surfaceless => f.write_str("EGL surfaceless platform"),
+            Self::Gbm(gbm) => write!(f, "EGL GBM platform on {} ({})", gbm.node().display(), gbm.driver()),
+        }
+    }
+}
 
 /// Extension functions of EGL, as their specifications declare them.
 struct Functions {
@@ -78,6 +102,9 @@ pub(super) struct Egl {
     functions: Functions,
     pub(super) vendor: String,
     pub(super) version: String,
+    pub(super) extensions: String,
+    /// Its GBM device outlives the display.
+    pub(super) platform: Platform,
 }
 
 /// An EGLImage.
@@ -103,38 +130,42 @@ fn code(error: egl::Error) -> Cause {
 }
 
 impl Egl {
-    /// Opens the surfaceless platform, with a context of OpenGL ES 3.1 or later that is current to this thread.
-    pub(super) fn open() -> Result<Rc<Self>> {
-        const PLATFORM: &str = "EGL surfaceless platform";
+    /// Opens a display on `platform`, with a context of OpenGL ES 3.1 or later that is current to this thread.
+    pub(super) fn open(platform: Platform) -> Result<Rc<Self>> {
         let api = api()?;
+        let object = || platform.to_string();
+        let client = api.query_string(None, egl::EXTENSIONS).map(|text| text.to_string_lossy().into_owned());
+        let platforms = platform.extensions();
+        if !platforms.iter().any(|name| has(client.as_deref().unwrap_or_default(), name)) {
+            return Err(no_platform(object(), platforms));
+        }
         let none = [egl::ATTRIB_NONE];
-        // SAFETY: this platform has no native display; `EGL_DEFAULT_DISPLAY` is the only valid one.
-        let display = unsafe { api.get_platform_display(PLATFORM_SURFACELESS, std::ptr::null_mut(), &none) }
-            .map_err(|error| Error::missing("eglGetPlatformDisplay", PLATFORM, code(error).to_string()))?;
-        api.initialize(display).map_err(|error| Error::new("eglInitialize", PLATFORM, code(error)))?;
+        let (name, native) = match &platform {
+            Platform::Surfaceless => (PLATFORM_SURFACELESS, std::ptr::null_mut()),
+            Platform::Gbm(gbm) => (PLATFORM_GBM, gbm.raw()),
+        };
+        // SAFETY: the surfaceless platform has no native display, so that `EGL_DEFAULT_DISPLAY` is the only valid one; that of
+        // the GBM platform is a `gbm_device`, which lives as long as the display.
+        let display = unsafe { api.get_platform_display(name, native, &none) }
+            .map_err(|error| Error::missing("eglGetPlatformDisplay", object(), code(error).to_string()))?;
+        api.initialize(display).map_err(|error| Error::new("eglInitialize", object(), code(error)))?;
         let text = |name| api.query_string(Some(display), name).map(|text| text.to_string_lossy().into_owned());
         let vendor = text(egl::VENDOR).unwrap_or_default();
         let version = text(egl::VERSION).unwrap_or_default();
         let extensions = text(egl::EXTENSIONS).unwrap_or_default();
-        let has = |wanted: &str| extensions.split_whitespace().any(|extension| extension == wanted);
-        let lacks: Vec<String> = REQUIRED
-            .iter()
-            .filter(|(name, _)| !has(name))
-            .map(|(name, why)| format!("{name} is missing ({why})"))
-            .collect();
-        if !lacks.is_empty() {
-            let object = format!("{PLATFORM} ({vendor} {version})");
-            return Err(Error::missing("eglQueryString(EGL_EXTENSIONS)", object, lacks.join(", ")));
+        if let Some(lack) = lacking(&extensions) {
+            let object = format!("{platform} ({vendor} {version})");
+            return Err(Error::missing("eglQueryString(EGL_EXTENSIONS)", object, lack));
         }
-        let functions = Functions::load(api, has("EGL_MESA_image_dma_buf_export"))?;
-        api.bind_api(egl::OPENGL_ES_API).map_err(|error| Error::new("eglBindAPI", PLATFORM, code(error)))?;
+        let functions = Functions::load(api, has(&extensions, "EGL_MESA_image_dma_buf_export"))?;
+        api.bind_api(egl::OPENGL_ES_API).map_err(|error| Error::new("eglBindAPI", object(), code(error)))?;
         // SAFETY: `EGL_NO_CONFIG_KHR` is a null pointer by definition, and the extension is there.
         let no_config = unsafe { egl::Config::from_ptr(std::ptr::null_mut()) };
         let wanted = [egl::CONTEXT_MAJOR_VERSION, 3, egl::CONTEXT_MINOR_VERSION, 1, egl::NONE];
         let context = api
             .create_context(display, no_config, None, &wanted)
-            .map_err(|error| Error::new("eglCreateContext", format!("{PLATFORM}, OpenGL ES 3.1"), code(error)))?;
-        let egl = Rc::new(Self { api, display, context, functions, vendor, version });
+            .map_err(|error| Error::new("eglCreateContext", format!("{platform}, OpenGL ES 3.1"), code(error)))?;
+        let egl = Rc::new(Self { api, display, context, functions, vendor, version, extensions, platform });
         egl.make_current()?;
         Ok(egl)
     }
@@ -152,7 +183,7 @@ impl Egl {
         found.map_or(std::ptr::null(), |function| function as *const c_void)
     }
 
-    fn object(&self, what: impl std::fmt::Display) -> String {
+    fn object(&self, what: impl fmt::Display) -> String {
         format!("EGL ({}) {what}", self.vendor)
     }
 
@@ -205,13 +236,13 @@ impl Egl {
     }
 
     /// A count that a driver answered, as a length that one can allocate.
-    fn length(&self, op: &'static str, what: impl std::fmt::Display, count: Int) -> Result<usize> {
+    fn length(&self, op: &'static str, what: impl fmt::Display, count: Int) -> Result<usize> {
         usize::try_from(count).ok().filter(|count| *count <= 4096).ok_or_else(|| {
             Error::answer(op, self.object(what), format!("a count of {count}; 0 to 4096 would be believable"))
         })
     }
 
-    fn done(&self, op: &'static str, what: impl std::fmt::Display, done: egl::Boolean) -> Result<()> {
+    fn done(&self, op: &'static str, what: impl fmt::Display, done: egl::Boolean) -> Result<()> {
         match done {
             egl::FALSE => {
                 let cause = self.api.get_error().map_or_else(|| Cause::Code("no EGL error is set".into()), code);
@@ -337,6 +368,10 @@ impl Drop for Egl {
         // would fail in the next case, where somebody reads it.
         let _ = self.api.make_current(self.display, None, None, None);
         let _ = self.api.destroy_context(self.display, self.context);
+        if let Platform::Gbm(_) = self.platform {
+            // This display is on a device of ours, which is about to go.
+            let _ = self.api.terminate(self.display);
+        }
     }
 }
 

@@ -61,15 +61,19 @@ fn way_in(path: &Path) -> String {
     };
     let group = name(Path::new("/etc/group"), file.gid());
     let owner = name(Path::new("/etc/passwd"), file.uid());
-    let owned = format!("owner {owner}, group {group}, mode {:04o}", file.mode() & 0o7777);
-    if file.mode() & 0o060 != 0o060 || file.gid() == 0 {
-        return format!("{owned}: run as root");
-    }
     let mine = rustix::process::getgroups().unwrap_or_default();
-    if rustix::process::getegid().as_raw() == file.gid() || mine.iter().any(|gid| gid.as_raw() == file.gid()) {
-        return format!("{owned}, and this process is in that group: a container or security module forbids it");
+    let member = rustix::process::getegid().as_raw() == file.gid() || mine.iter().any(|gid| gid.as_raw() == file.gid());
+    let open_to_group = file.mode() & 0o060 == 0o060 && file.gid() != 0;
+    format!("owner {owner}, group {group}, mode {:04o}{}", file.mode() & 0o7777, advice(&group, open_to_group, member))
+}
+
+/// What helps against a file of `group`, which lets that group in or not, and this process is its member or not.
+fn advice(group: &str, open_to_group: bool, member: bool) -> String {
+    match (open_to_group, member) {
+        (false, _) => ": run as root".to_owned(),
+        (true, true) => ", and this process is in that group: a container or security module forbids it".to_owned(),
+        (true, false) => format!(": `sudo usermod -aG {group} $USER`, then log in again"),
     }
-    format!("{owned}: `sudo usermod -aG {group} $USER`, then log in again")
 }
 
 /// The directory on the way to `path` that can be seen, but not entered.
@@ -102,6 +106,13 @@ mod tests {
         assert_eq!(named(groups, 44).as_deref(), Some("video"));
         assert_eq!(named(groups, 105).as_deref(), Some("render"));
         assert_eq!(named(groups, 1000), None);
+    }
+
+    #[test]
+    fn who_may_not_open_a_node_learns_which_group_may() {
+        assert_eq!(advice("render", true, false), ": `sudo usermod -aG render $USER`, then log in again");
+        assert!(advice("render", true, true).contains("this process is in that group"));
+        assert_eq!(advice("root", false, false), ": run as root");
     }
 
     #[test]

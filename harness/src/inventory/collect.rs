@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::listed::Listed;
 use super::probe::Probe;
 use super::vulkan::{self, Vulkan, manifests};
-use super::{Inventory, Kernel, drm_nodes, libraries, memory, observation, v4l2};
+use super::{Inventory, Kernel, drm_nodes, egl, gbm, libraries, memory, observation, v4l2};
 
 impl Inventory {
     /// Takes the inventory of this machine, each driver in a process of its own.
@@ -26,7 +26,13 @@ impl Inventory {
                 let ask = |path| threads.spawn(move || ask(Probe::V4l2(PathBuf::from(&path)), path));
                 paths.into_iter().map(ask).collect::<Vec<_>>()
             });
+            let egl = threads.spawn(displays);
+            let gbm = drm_nodes::paths().map(|paths| {
+                let ask = |path| threads.spawn(move || ask(Probe::Gbm(PathBuf::from(&path)), path));
+                paths.into_iter().map(ask).collect::<Vec<_>>()
+            });
             let drm = all(drm, "/dev/dri");
+            let gbm = all(gbm, "/dev/dri");
             let v4l2 = all(v4l2, "/dev/video*");
             let vulkan = vulkan.join().unwrap_or_default();
             Self {
@@ -34,7 +40,9 @@ impl Inventory {
                 libraries: libraries::libraries(),
                 observation: observation::facilities(&drm, &vulkan),
                 vulkan,
+                egl: egl.join().unwrap_or_default(),
                 drm,
+                gbm,
                 dma_heaps: memory::dma_heaps(),
                 udmabuf: memory::udmabuf(),
                 v4l2,
@@ -66,6 +74,15 @@ fn with_last_words(why: &str, messages: &[String]) -> String {
         Some(line) => format!("{why}; its last words: {}", line.trim()),
         None => why.to_owned(),
     }
+}
+
+/// EGL's platforms: without a device, and on each DRM node.
+fn displays() -> Vec<Listed<egl::EglDisplay>> {
+    let on_gbm = |path: String| ask(Probe::EglOnGbm(PathBuf::from(&path)), egl::gbm_name(&path));
+    let surfaceless = ask(Probe::Egl, egl::SURFACELESS.to_owned());
+    // That there is no node is told by the list of nodes.
+    let nodes = drm_nodes::paths().unwrap_or_default();
+    std::iter::once(surfaceless).chain(nodes.into_iter().map(on_gbm)).collect()
 }
 
 /// All Vulkan drivers in one process, as an application has them; if that process dies, each in a process of its own.
@@ -113,6 +130,9 @@ pub(super) fn answer(probe: &Probe, to: &mut impl Write) -> io::Result<()> {
         Probe::Vulkan | Probe::VulkanDriver(_) => json(to, &vulkan::list()),
         Probe::Drm(node) => json(to, &drm_nodes::node(&path(node))),
         Probe::V4l2(node) => json(to, &v4l2::node(&path(node))),
+        Probe::Egl => json(to, &egl::surfaceless()),
+        Probe::EglOnGbm(node) => json(to, &egl::on_gbm(&path(node))),
+        Probe::Gbm(node) => json(to, &gbm::node(&path(node))),
     }
 }
 

@@ -27,6 +27,12 @@ pub(super) enum Probe {
     Drm(PathBuf),
     /// One video node.
     V4l2(PathBuf),
+    /// EGL's surfaceless platform.
+    Egl,
+    /// EGL's GBM platform on one DRM node.
+    EglOnGbm(PathBuf),
+    /// One DRM node through libgbm.
+    Gbm(PathBuf),
 }
 
 /// The longest that a driver may take to answer. Vulkan start-up takes 1 s in the sandbox, 0.1 s outside.
@@ -178,6 +184,9 @@ impl std::fmt::Display for Probe {
             Self::VulkanDriver(path) => write!(f, "vulkan:{}", path.display()),
             Self::Drm(path) => write!(f, "drm:{}", path.display()),
             Self::V4l2(path) => write!(f, "v4l2:{}", path.display()),
+            Self::Egl => write!(f, "egl"),
+            Self::EglOnGbm(path) => write!(f, "egl:{}", path.display()),
+            Self::Gbm(path) => write!(f, "gbm:{}", path.display()),
         }
     }
 }
@@ -191,7 +200,10 @@ impl FromStr for Probe {
             Some(("vulkan", path)) => Ok(Self::VulkanDriver(path.into())),
             Some(("drm", path)) => Ok(Self::Drm(path.into())),
             Some(("v4l2", path)) => Ok(Self::V4l2(path.into())),
-            _ => Err("vulkan, vulkan:MANIFEST, drm:NODE or v4l2:NODE would be valid".into()),
+            None if text == "egl" => Ok(Self::Egl),
+            Some(("egl", path)) => Ok(Self::EglOnGbm(path.into())),
+            Some(("gbm", path)) => Ok(Self::Gbm(path.into())),
+            _ => Err("vulkan, vulkan:MANIFEST, drm:NODE, v4l2:NODE, egl, egl:NODE or gbm:NODE would be valid".into()),
         }
     }
 }
@@ -208,7 +220,11 @@ mod tests {
 
     #[test]
     fn probes_survive_the_command_line() {
-        for probe in [Probe::Vulkan, Probe::VulkanDriver("/a b/c.json".into()), Probe::Drm("/dev/dri/card0".into())] {
+        let card = || PathBuf::from("/dev/dri/card0");
+        for probe in [Probe::Vulkan, Probe::VulkanDriver("/a b/c.json".into()), Probe::Drm(card()), Probe::Egl] {
+            assert_eq!(probe.to_string().parse(), Ok(probe));
+        }
+        for probe in [Probe::EglOnGbm(card()), Probe::Gbm(card()), Probe::V4l2("/dev/video0".into())] {
             assert_eq!(probe.to_string().parse(), Ok(probe));
         }
     }

@@ -15,6 +15,8 @@ use super::vulkan::{Vulkan, VulkanDevice};
 use super::{Facility, Inventory};
 use crate::kms::Offer;
 
+mod gl;
+
 const COLUMNS: usize = 120;
 const TITLE: Style = Style::new().bold();
 const NAME: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
@@ -36,10 +38,14 @@ pub(super) fn page(inventory: &Inventory) -> String {
         page.listed(2, 16, library, |page, library| page.row(2, &library.name, PLAIN, 16, &library.path, PLAIN));
     }
     vulkan(&mut page, &inventory.vulkan);
+    page.section("EGL");
+    gl::egl_displays(&mut page, &inventory.egl);
     page.section("DRM nodes");
     for node in &inventory.drm {
         page.listed(2, 16, node, drm_node);
     }
+    page.section("GBM");
+    gl::gbm_nodes(&mut page, &inventory.gbm);
     page.section("Heaps");
     for heap in &inventory.dma_heaps {
         page.listed(2, 16, heap, |page, heap| page.row(2, "dma-heap", PLAIN, 16, &heap.name, PLAIN));

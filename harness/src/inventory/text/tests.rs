@@ -4,6 +4,8 @@ use super::*;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::px;
 use crate::inventory::drm_nodes::WritebackFormats;
+use crate::inventory::egl::{EglDisplay, EglFormat, EglModifier};
+use crate::inventory::gbm::{GbmFormat, GbmNode};
 use crate::inventory::v4l2::BufferCaps;
 use crate::inventory::vulkan::MemoryHeap;
 use crate::inventory::{DmaHeap, Kernel, LibraryFile, Udmabuf};
@@ -109,6 +111,47 @@ fn card() -> DrmNode {
     }
 }
 
+fn egl_display() -> EglDisplay {
+    let listed = |modifier, external_only| EglModifier { modifier, external_only };
+    let format = |code: &[u8; 4], modifiers| Listed::Present(EglFormat { fourcc: Fourcc::new(code), modifiers });
+    let tiled = || vec![listed(Modifier::LINEAR, false), listed(TILED, false)];
+    EglDisplay {
+        platform: "surfaceless".into(),
+        vendor: "Mesa Project".into(),
+        version: "1.5".into(),
+        renderer: "Some GPU".into(),
+        gl_version: "OpenGL ES 3.2 Mesa 26.1.6".into(),
+        extensions: vec!["EGL_EXT_image_dma_buf_import".into(), "EGL_KHR_fence_sync".into()],
+        formats: vec![
+            format(b"XR24", tiled()),
+            format(b"AR24", tiled()),
+            format(b"NV12", vec![listed(Modifier::LINEAR, true)]),
+            format(b"R8  ", Vec::new()),
+            Listed::unavailable("ZZ99", "eglQueryDmaBufModifiersEXT: BadParameter (EGL error 0x300c)"),
+        ],
+    }
+}
+
+fn gbm_node() -> GbmNode {
+    let format = |code: &[u8; 4], uses: &[&str], planes| GbmFormat {
+        fourcc: Fourcc::new(code),
+        uses: uses.iter().map(|text| (*text).to_owned()).collect(),
+        planes,
+    };
+    GbmNode {
+        path: "/dev/dri/renderD128".into(),
+        driver: "amdgpu".into(),
+        backend: "drm".into(),
+        memory: Listed::unavailable("memory", "gbm_bo_create: EACCES (Permission denied)"),
+        formats: vec![
+            format(b"XR24", &["scanout", "rendering"], Some(1)),
+            format(b"AR24", &["scanout", "rendering"], Some(1)),
+            format(b"NV12", &["linear"], Some(2)),
+            format(b"R8  ", &["rendering"], None),
+        ],
+    }
+}
+
 fn machine() -> Inventory {
     let bare = Modeset { client_caps: Vec::new(), crtcs: 0, planes: Vec::new(), connectors: Vec::new() };
     let empty =
@@ -149,6 +192,17 @@ fn machine() -> Inventory {
             Listed::Present(card()),
             Listed::Present(empty),
             Listed::unavailable("/dev/dri/renderD128", "open /dev/dri/renderD128: EACCES (Permission denied)"),
+        ],
+        egl: vec![
+            Listed::Present(egl_display()),
+            Listed::unavailable("gbm /dev/dri/card1", "eglInitialize on EGL GBM platform: NotInitialized"),
+        ],
+        gbm: vec![
+            Listed::Present(gbm_node()),
+            Listed::unavailable(
+                "/dev/dri/card1",
+                "opening a GBM device: open /dev/dri/card1: EACCES (Permission denied)",
+            ),
         ],
         dma_heaps: vec![Listed::Present(DmaHeap { name: "system".into() })],
         udmabuf: Listed::Present(Udmabuf { path: "/dev/udmabuf".into(), size_limit_mib: Some(64), list_limit: None }),

@@ -1,0 +1,299 @@
+//! What GBM says about buffers must be true: what it supports is made and lies where it says, what it does not is refused,
+//! and of what it takes in it tells what it was told.
+//!
+//! Claims of its documentation are those of `gbm.h` and `gbm.c` in Mesa.
+
+use handover::gbm::{Bo, Gbm as Device, How, NodeKind, Usage};
+use handover::prelude::*;
+use handover::udmabuf;
+
+const SIZE: Size = px(250, 130);
+
+/// A modifier of another vendor, which no software renderer and no other vendor's GPU knows.
+const FOREIGN_MODIFIER: Modifier = Modifier(0x0200_0000_0000_0001);
+
+/// Every way to ask for rows one after the other.
+fn ways() -> Vec<How> {
+    let linear = || vec![Modifier::LINEAR];
+    let mut ways: Vec<How> =
+        [Usage::LINEAR, Usage::RENDERING | Usage::LINEAR, Usage::SCANOUT | Usage::LINEAR].map(How::Plain).to_vec();
+    ways.push(How::Modifiers(linear()));
+    ways.extend([Usage::default(), Usage::RENDERING].map(|usage| How::ModifiersFor(linear(), usage)));
+    ways
+}
+
+/// What `how` asks a buffer to be good for.
+fn usage(how: &How) -> Usage {
+    match how {
+        How::Plain(usage) | How::ModifiersFor(_, usage) => *usage,
+        How::Modifiers(_) => Usage::default(),
+    }
+}
+
+/// Uses that are for `gbm_bo_write`, with the size that they are asked for in.
+const FOR_WRITING: [(&str, Usage, Size); 3] = [
+    ("write", Usage::WRITE, SIZE),
+    ("scanout_write", Usage(Usage::SCANOUT.0 | Usage::WRITE.0), SIZE),
+    ("cursor_write", Usage(Usage::CURSOR.0 | Usage::WRITE.0), px(64, 64)),
+];
+
+/// Where a frame lies in the buffer that GBM takes in.
+const PLACES: [(&str, u64); 2] = [("at_its_start", 0), ("behind_others", 65536)];
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for &fourcc in Fourcc::PACKED_RGB {
+        cases
+            .add(format!("gbm::makes_just_what_it_supports::{fourcc}"), move |cx| makes_what_it_supports(cx, fourcc))
+            .from(Gbm);
+    }
+    cases.add("gbm::makes_just_what_it_supports::formats_that_nobody_reads", makes_others).from(Gbm);
+    for (name, usage, size) in FOR_WRITING {
+        cases
+            .add(format!("gbm::makes_what_it_supports_for_writing::{name}"), move |cx| for_writing(cx, usage, size))
+            .from(Gbm)
+            .known("backend drm", "cases/findings/gbm-write-usage.md", "is said to be supported, and refused");
+    }
+    cases.add("gbm::makes_what_it_supports_on_a_render_node", on_a_render_node).from(Gbm).known(
+        "vgem",
+        "cases/findings/gbm-dumb-render-node.md",
+        "is said to be supported, and refused",
+    );
+    cases.add("gbm::counts_planes_of_just_what_it_supports", counts_planes).from(Gbm).known(
+        "backend drm",
+        "cases/findings/gbm-plane-count.md",
+        "RG24",
+    );
+    cases.add("gbm::refuses_a_modifier_of_another_vendor", refuses_a_modifier).from(Udmabuf).to(Gbm);
+    cases.add("gbm::says_why_it_refuses", says_why).from(Gbm).known(
+        "backend drm",
+        "cases/findings/gbm-no-errno.md",
+        "no errno is set",
+    );
+    for node in [NodeKind::Card, NodeKind::Render] {
+        for (place, offset) in PLACES {
+            let name = format!("gbm::tells_where_a_frame_lies_that_it_took_in::{node}::{place}");
+            let case = cases.add(name, move |cx| tells_where(cx, node, offset)).from(Udmabuf).to(Gbm);
+            if offset > 0 {
+                case.known("vgem", "cases/findings/llvmpipe-imported-offset.md", "is not what it must be");
+            }
+        }
+        cases.add(format!("gbm::hands_on_what_it_took_in::{node}"), move |cx| hands_on(cx, node)).from(Udmabuf).to(Gbm);
+    }
+    cases
+        .add("gbm::refuses_a_frame_that_ends_behind_its_buffer", |cx| {
+            refuses(cx, "a frame behind its end", |plane| plane.offset = 1 << 20)
+        })
+        .from(Udmabuf)
+        .to(Gbm)
+        .known("vgem", "cases/findings/llvmpipe-import-bounds.md", "a frame behind its end");
+    cases
+        .add("gbm::refuses_a_pitch_shorter_than_a_row", |cx| {
+            refuses(cx, "a pitch of half a row", |plane| plane.pitch = 512)
+        })
+        .from(Udmabuf)
+        .to(Gbm)
+        .known("vgem", "cases/findings/llvmpipe-import-bounds.md", "a pitch of half a row");
+    cases.add("gbm::leaves_no_file_open", leaves_no_file_open).from(Gbm);
+}
+
+/// Whether it was made says whether it is supported.
+fn as_supported(cx: &mut Cx, gbm: &Device, fourcc: Fourcc, size: Size, how: &How) -> Option<Bo> {
+    let supported = gbm.supports(fourcc, usage(how));
+    let made = gbm.create(fourcc, size, how);
+    let what = format!("{fourcc} {how}");
+    let refusal = made.as_ref().err().map(ToString::to_string);
+    cx.claim(&what, supported == made.is_ok(), || match refusal {
+        Some(why) => Finding::new(format!("{what} is said to be supported, and refused")).row("refusal", why),
+        None => Finding::new(format!("{what} is not said to be supported, and made")),
+    });
+    made.ok()
+}
+
+/// `gbm_device_is_format_supported` tells what is made, in every way; and what GBM writes, the CPU finds where GBM says.
+fn makes_what_it_supports(cx: &mut Cx, fourcc: Fourcc) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    for how in ways() {
+        let Some(bo) = as_supported(cx, &gbm, fourcc, SIZE, &how) else { continue };
+        let frame = bo.frame().clone();
+        cx.equals(format!("format {how}"), fourcc, frame.fourcc);
+        cx.equals(format!("modifier {how}"), Modifier::LINEAR, frame.modifier);
+        let planes = gbm.planes(fourcc, frame.modifier)?.unwrap_or(0);
+        cx.equals(format!("planes {how}"), planes as usize, frame.planes.len());
+        let target = Target::stamped(7, fourcc, SIZE)?;
+        let buffer = cx.publish(Guest::Gbm(&gbm), bo.export()?)?;
+        if let Some(before) = &target.before {
+            cx.cpu_writes(&buffer, before)?;
+        }
+        cx.mapped(&Guest::Gbm(&gbm), &buffer, Access::Write, |_, _| Ok(bo.write(&target.picture)?))?;
+        cx.cpu_sees(&buffer, &target)?;
+        cx.sees("gbm, whose buffer it is,", &target, &bo.read()?)?;
+    }
+    cx.agree()
+}
+
+/// The same for formats whose pixels nobody here can read: their planes must lie in their buffer.
+fn makes_others(cx: &mut Cx) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    for fourcc in Fourcc::known().filter(|fourcc| fourcc.pixel().is_none()) {
+        for how in ways() {
+            let Some(bo) = as_supported(cx, &gbm, fourcc, SIZE, &how) else { continue };
+            let planes = gbm.planes(fourcc, Modifier::LINEAR)?.unwrap_or(0);
+            cx.equals(format!("planes of {fourcc} {how}"), planes as usize, bo.frame().planes.len());
+            cx.equals(format!("format of {fourcc} {how}"), fourcc, bo.export()?.frame.fourcc);
+        }
+    }
+    cx.agree()
+}
+
+/// The same for buffers that `gbm_bo_write` is to fill, of formats that are made for other uses.
+fn for_writing(cx: &mut Cx, usage: Usage, size: Size) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    for fourcc in [Fourcc::XR24, Fourcc::AR24, Fourcc::AB24, Fourcc::R8] {
+        as_supported(cx, &gbm, fourcc, size, &How::Plain(usage));
+    }
+    cx.agree()
+}
+
+/// What the render node says that it supports can be had there.
+fn on_a_render_node(cx: &mut Cx) -> Outcome {
+    let device = cx.gbm()?;
+    let gbm = device.node(NodeKind::Render)?;
+    as_supported(cx, gbm, Fourcc::XR24, SIZE, &How::Plain(Usage::RENDERING | Usage::LINEAR));
+    cx.agree()
+}
+
+/// A format that no buffer has has no planes with any modifier, and one that buffers have has some.
+fn counts_planes(cx: &mut Cx) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    for &fourcc in Fourcc::PACKED_RGB {
+        let (supported, planes) = (gbm.supports(fourcc, Usage::LINEAR), gbm.planes(fourcc, Modifier::LINEAR)?);
+        cx.claim(fourcc, supported == planes.is_some(), || {
+            let finding = format!("what GBM says of {fourcc} LINEAR contradicts itself");
+            Finding::new(finding).row("supported", supported.to_string()).row("planes", format!("{planes:?}"))
+        });
+    }
+    cx.agree()
+}
+
+/// A modifier that the device has not has no planes, is not made, and is not taken in; a choice goes to the other one.
+fn refuses_a_modifier(cx: &mut Cx) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    if let Some(planes) = gbm.planes(Fourcc::XR24, FOREIGN_MODIFIER)? {
+        return Err(Trouble::Skip(format!(
+            "XR24 {FOREIGN_MODIFIER} has {planes} planes, so it is no foreign one here"
+        )));
+    }
+    let foreign = vec![FOREIGN_MODIFIER];
+    for how in [How::Modifiers(foreign.clone()), How::ModifiersFor(foreign, Usage::RENDERING)] {
+        cx.claim(format!("refusal {how}"), gbm.create(Fourcc::XR24, SIZE, &how).is_err(), || {
+            Finding::new(format!("XR24 {how} was made, though it has no planes"))
+        });
+    }
+    let either = vec![FOREIGN_MODIFIER, Modifier::LINEAR];
+    let chosen = gbm.create(Fourcc::XR24, SIZE, &How::Modifiers(either))?.frame().modifier;
+    cx.equals("modifier that is chosen", Modifier::LINEAR, chosen);
+    took_in(cx, &gbm, SIZE, |frame| frame.modifier = FOREIGN_MODIFIER, "a modifier of another vendor")?;
+    cx.agree()
+}
+
+/// "If an error occurs during allocation NULL will be returned and errno set."
+fn says_why(cx: &mut Cx) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    let refusals = [
+        (Fourcc::new(b"ZZ99"), How::Plain(Usage::LINEAR)),
+        (Fourcc::RA24, How::Plain(Usage::LINEAR)),
+        (Fourcc::XR24, How::Modifiers(vec![FOREIGN_MODIFIER])),
+    ];
+    for (fourcc, how) in refusals {
+        let Err(error) = gbm.create(fourcc, SIZE, &how) else { continue };
+        let why = error.to_string();
+        cx.claim(format!("errno of {fourcc} {how}"), !why.contains("no errno is set"), || {
+            Finding::new(format!("{fourcc} {how} is refused, and no errno is set"))
+        });
+    }
+    cx.agree()
+}
+
+/// An XR24 picture in memory of nobody's, `offset` bytes from its start.
+fn lent(cx: &mut Cx, offset: u64) -> Result<(Buffer, Target), Trouble> {
+    let frame = Frame::linear(Fourcc::XR24, SIZE, Plane { offset, pitch: 1088 });
+    let buffer = cx.publish(Guest::Cpu, udmabuf::for_frame(frame, 65536)?)?;
+    let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
+    cx.cpu_writes(&buffer, &target.picture)?;
+    Ok((buffer, target))
+}
+
+/// The functions that ask where the planes lie answer what the import was told, and that is where the pixels are.
+fn tells_where(cx: &mut Cx, node: NodeKind, offset: u64) -> Outcome {
+    let device = cx.gbm()?;
+    let gbm = device.node(node)?;
+    let (buffer, target) = lent(cx, offset)?;
+    let bo = cx.hold(&Guest::Gbm(gbm), &buffer, Access::Read, |shared| gbm.import(shared, Usage::default()))?;
+    let frame = bo.frame().clone();
+    cx.sees(gbm.name(), &target, &bo.read()?)?;
+    cx.equals("format", Fourcc::XR24, frame.fourcc);
+    cx.equals("modifier", Modifier::LINEAR, frame.modifier);
+    cx.equals("planes", 1, frame.planes.len());
+    for plane in &frame.planes {
+        cx.equals("pitch in bytes", 1088, plane.pitch);
+        cx.equals("offset in bytes", offset, plane.offset);
+    }
+    cx.agree()
+}
+
+/// What was taken in is handed on as the same dma-buf.
+fn hands_on(cx: &mut Cx, node: NodeKind) -> Outcome {
+    let device = cx.gbm()?;
+    let gbm = device.node(node)?;
+    let (buffer, target) = lent(cx, 0)?;
+    let (first, second) = cx.mapped(&Guest::Gbm(gbm), &buffer, Access::Read, |_, shared| {
+        let handed_on = gbm.import(shared, Usage::default())?.export()?;
+        Ok((shared.dmabuf.identity()?.inode, handed_on))
+    })?;
+    cx.equals("inode of the dma-buf", first, second.dmabuf.identity()?.inode);
+    cx.sees("cpu, after the bo is gone,", &target, &second.read_back()?)?;
+    cx.agree()
+}
+
+/// A LINEAR XR24 frame in memory of nobody's, `change`d, must not be taken in.
+fn took_in(cx: &mut Cx, gbm: &Device, size: Size, change: impl FnOnce(&mut Frame), what: &str) -> Outcome {
+    let buffer = cx.udmabuf(Fourcc::XR24, size, &[Guest::Gbm(gbm)])?;
+    let taken = cx.mapped(&Guest::Gbm(gbm), &buffer, Access::Read, |_, shared| {
+        let mut frame = shared.frame.clone();
+        change(&mut frame);
+        let changed = SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame };
+        let said = changed.to_string();
+        Ok(gbm.import(&changed, Usage::default()).ok().map(|_| said))
+    })?;
+    cx.claim(what, taken.is_none(), || {
+        Finding::new(format!("{what} was taken in")).row("taken", taken.unwrap_or_default())
+    });
+    Ok(())
+}
+
+/// Layouts that lead outside the buffer, or outside a row, are refused: `gbm_bo_map` would lead there.
+fn refuses(cx: &mut Cx, what: &'static str, change: fn(&mut Plane)) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    took_in(cx, &gbm, SIZE, |frame| frame.planes.iter_mut().for_each(change), what)?;
+    cx.agree()
+}
+
+/// Making, handing out, taking in, mapping and letting go leaves as many files open as there were.
+fn leaves_no_file_open(cx: &mut Cx) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    let picture = Pattern { stamp: 7 }.picture(Fourcc::XR24, SIZE)?;
+    let once = || -> Result<()> {
+        let bo = gbm.create(Fourcc::XR24, SIZE, &How::Plain(Usage::LINEAR))?;
+        let taken = gbm.import(&bo.export()?, Usage::default())?;
+        taken.write(&picture)?;
+        bo.read().map(drop)
+    };
+    // What is made at first and kept is no leak.
+    once()?;
+    let before = cx.open_files()?;
+    for _ in 0..8 {
+        once()?;
+    }
+    cx.equals("open files", before, cx.open_files()?);
+    cx.agree()
+}

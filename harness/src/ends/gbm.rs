@@ -1,0 +1,125 @@
+//! GBM as an end: its driver lays frames out, and maps them and those of others for us to draw and to look.
+//!
+//! A device with several nodes takes each frame in by every one of them: a compositor has the card, and its clients have the
+//! render node.
+
+use super::{Exported, Exporter, Imported, Importer, Parcel, Start, memory};
+use crate::case::{Outcome, Role, Trouble};
+use crate::cx::{Cx, Guest, Held, Target};
+use crate::format::{Fourcc, Modifier};
+use crate::gbm::{Bo, Gbm, How, Usage};
+use crate::pattern::Pattern;
+use crate::share::buffer::Buffer;
+use crate::share::core::Access;
+
+/// A DRM device through libgbm.
+pub(super) static GBM: GbmNodes = GbmNodes;
+
+pub(super) struct GbmNodes;
+
+/// A frame that GBM laid out.
+struct Made {
+    gbm: Gbm,
+    bo: Bo,
+    buffer: Buffer,
+}
+
+/// A frame that each node took in.
+struct TakenIn(Vec<(Gbm, Held<Bo>)>);
+
+/// What GBM lacks for `fourcc`.
+fn lack(cx: &mut Cx, fourcc: Fourcc) -> Result<Option<String>, Trouble> {
+    let gbm = cx.gbm()?.gives;
+    let supported = gbm.supports(fourcc, Usage::LINEAR);
+    Ok((!supported).then(|| format!("gbm_device_is_format_supported says no to {fourcc} LINEAR")))
+}
+
+impl Exporter for GbmNodes {
+    fn role(&self) -> Role {
+        Role::Gbm
+    }
+
+    fn can(&self, parcel: &Parcel) -> bool {
+        // What is told to lie somewhere lies in bytes of a buffer, where GBM knows nothing of it.
+        parcel.fourcc.pixel().is_some() && (parcel.pitch().is_some() || parcel.start == Start::First)
+    }
+
+    fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
+        if parcel.pitch().is_some() { Ok(None) } else { lack(cx, parcel.fourcc) }
+    }
+
+    fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+        if let Some(told) = parcel.told() {
+            return memory::laid(cx, Role::Gbm, told);
+        }
+        let gbm = cx.gbm()?.gives;
+        let how = How::Modifiers(vec![Modifier::LINEAR]);
+        let bo = gbm.create(parcel.fourcc, parcel.size, &how)?;
+        let buffer = cx.publish(Guest::Gbm(&gbm), bo.export()?)?;
+        Ok(Box::new(Made { gbm, bo, buffer }))
+    }
+}
+
+impl Exported for Made {
+    fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<(), Trouble> {
+        cx.fact("drawn by", self.gbm.name());
+        let bo = &self.bo;
+        let picture = Pattern { stamp }.picture(bo.frame().fourcc, bo.frame().size)?;
+        cx.mapped(&Guest::Gbm(&self.gbm), &self.buffer, Access::Write, |_, _| Ok(bo.write(&picture)?))
+    }
+
+    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<bool, Trouble> {
+        cx.sees(format!("{}, whose buffer it is,", self.gbm.name()), target, &self.bo.read()?)?;
+        Ok(true)
+    }
+}
+
+impl Importer for GbmNodes {
+    fn role(&self) -> Role {
+        Role::Gbm
+    }
+
+    fn can(&self, parcel: &Parcel) -> bool {
+        parcel.fourcc.pixel().is_some()
+    }
+
+    fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
+        lack(cx, parcel.fourcc)
+    }
+
+    fn draws(&self, _: &Parcel) -> bool {
+        true
+    }
+
+    fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
+        let device = cx.gbm()?;
+        device.nodes().try_for_each(|gbm| cx.attach(&Guest::Gbm(gbm), buffer))
+    }
+
+    fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
+        let device = cx.gbm()?;
+        let mut taken = Vec::new();
+        for gbm in device.nodes() {
+            let bo = cx.hold(&Guest::Gbm(gbm), buffer, Access::Write, |shared| gbm.import(shared, Usage::default()))?;
+            taken.push((gbm.clone(), bo));
+        }
+        Ok(Box::new(TakenIn(taken)))
+    }
+}
+
+impl Imported for TakenIn {
+    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
+        self.0.iter().try_for_each(|(gbm, bo)| Ok(cx.sees(gbm.name(), target, &bo.read()?)?))
+    }
+
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
+        // Not by the node that gives memory, if there is another one.
+        let Some((gbm, bo)) = self.0.last() else { return Ok(()) };
+        cx.fact("then drawn by", gbm.name());
+        Ok(bo.write(&Pattern { stamp }.picture(bo.frame().fourcc, bo.frame().size)?)?)
+    }
+}
