@@ -1,0 +1,253 @@
+//! vkms: does a blend above white wrap around?
+//!
+//! Blends an AR24 pixel of alpha 0x20 and the colour #c08040 over #e0e0e0, and looks at the writeback: the sums of red and
+//! green are above white, so white is what they must be. Needs vkms with writeback and an overlay plane
+//! (`enable_overlay=1`), and nobody else who is master of it.
+//!
+//! Exit status: 0 the defect is there, 1 it is not, 2 it could not be tried.
+//!
+//! Run it with `rust-script FILE`, or as `src/main.rs` of a package with
+//!
+//! ```cargo
+//! [dependencies]
+//! drm = "0.15"
+//! libc = "0.2"
+//! ```
+#![allow(unsafe_code, reason = "calls the kernel")]
+
+use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitCode;
+
+use drm::buffer::DrmFourcc;
+use drm::control::atomic::AtomicModeReq;
+use drm::control::{self, AtomicCommitFlags, Device as _, ResourceHandle, connector, framebuffer, property};
+use drm::{ClientCapability, Device as _};
+
+const SIZE: (u32, u32) = (64, 16);
+
+/// B, G, R and padding; B, G, R and A.
+const BELOW: [u8; 4] = [0xe0; 4];
+const ABOVE: [u8; 4] = [0x40, 0x80, 0xc0, 0x20];
+
+fn main() -> ExitCode {
+    let (said, status) = match try_it() {
+        Ok(true) => ("the defect is there".to_owned(), 0),
+        Ok(false) => ("the defect is not there".to_owned(), 1),
+        Err(why) => (format!("it could not be tried: {why}"), 2),
+    };
+    println!("{said}");
+    ExitCode::from(status)
+}
+
+fn try_it() -> Result<bool, Box<dyn Error>> {
+    let card = Card::vkms()?;
+    let pipe = Pipe::of(&card)?;
+    let filled = |format, depth, pixel: [u8; 4]| -> io::Result<framebuffer::Handle> {
+        let mut buffer = card.create_dumb_buffer(SIZE, format, 32)?;
+        for one in card.map_dumb_buffer(&mut buffer)?.as_mut().chunks_exact_mut(4) {
+            one.copy_from_slice(&pixel);
+        }
+        card.add_framebuffer(&buffer, depth, 32)
+    };
+    let (below, above) = (filled(DrmFourcc::Xrgb8888, 24, BELOW)?, filled(DrmFourcc::Argb8888, 32, ABOVE)?);
+    let mut seen = card.create_dumb_buffer(pipe.size(), DrmFourcc::Xrgb8888, 32)?;
+    let target = card.add_framebuffer(&seen, 24, 32)?;
+    let mut request = AtomicModeReq::new();
+    let mut fence = -1;
+    pipe.light(&card, &mut request, below, SIZE)?;
+    pipe.place(&card, &mut request, pipe.overlay(&card)?, above, SIZE)?;
+    pipe.write_back(&card, &mut request, target, &mut fence)?;
+    card.atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)?;
+    if !readable(fence, 5000)? {
+        return Err("no writeback within 5 s".into());
+    }
+    let mapping = card.map_dumb_buffer(&mut seen)?;
+    let [blue, green, red] = [mapping[0], mapping[1], mapping[2]];
+    println!("#c08040 with alpha 0x20 over #e0e0e0 is #{red:02x}{green:02x}{blue:02x}; #ffffff would be right");
+    // Nothing that is added makes darker.
+    Ok(red < ABOVE[2] || green < ABOVE[1] || blue < ABOVE[0])
+}
+
+/// A card node.
+struct Card(File);
+
+impl AsFd for Card {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl drm::Device for Card {}
+impl control::Device for Card {}
+
+impl Card {
+    /// The vkms card, with us as its master.
+    fn vkms() -> Result<Self, Box<dyn Error>> {
+        for entry in std::fs::read_dir("/dev/dri")?.flatten() {
+            if !entry.file_name().to_string_lossy().starts_with("card") {
+                continue;
+            }
+            let card = Self(File::options().read(true).write(true).open(entry.path())?);
+            if card.get_driver()?.name() == "vkms" {
+                for capability in
+                    [ClientCapability::UniversalPlanes, ClientCapability::Atomic, ClientCapability::WritebackConnectors]
+                {
+                    card.set_client_capability(capability, true)?;
+                }
+                println!("{}", entry.path().display());
+                return Ok(card);
+            }
+        }
+        Err("no card of /dev/dri has the driver vkms".into())
+    }
+
+    /// The id of a property.
+    fn property<T: ResourceHandle>(&self, object: T, name: &str) -> Result<property::Handle, Box<dyn Error>> {
+        for (id, _) in self.get_properties(object)? {
+            if self.get_property(id)?.name().to_bytes() == name.as_bytes() {
+                return Ok(id);
+            }
+        }
+        Err(format!("there is no property {name}").into())
+    }
+
+    /// Sets a property of an object with `request`.
+    fn set<T>(&self, request: &mut AtomicModeReq, object: T, name: &str, value: u64) -> Result<(), Box<dyn Error>>
+    where
+        T: ResourceHandle,
+    {
+        request.add_raw_property(object.into(), self.property(object, name)?, value);
+        Ok(())
+    }
+}
+
+/// What is needed of a card: its first CRTC, with the primary plane, the display and the writeback connector.
+struct Pipe {
+    crtc: control::crtc::Handle,
+    plane: control::plane::Handle,
+    display: connector::Info,
+    writeback: connector::Handle,
+}
+
+impl Pipe {
+    fn of(card: &Card) -> Result<Self, Box<dyn Error>> {
+        let resources = card.resource_handles()?;
+        let crtc = *resources.crtcs().first().ok_or("no CRTC")?;
+        let mut primary = None;
+        for plane in card.plane_handles()? {
+            let reaches = resources.filter_crtcs(card.get_plane(plane)?.possible_crtcs()).contains(&crtc);
+            let kind = card.property(plane, "type")?;
+            // DRM_PLANE_TYPE_PRIMARY is 1.
+            if reaches && card.get_properties(plane)?.into_iter().any(|(id, value)| id == kind && value == 1) {
+                primary = primary.or(Some(plane));
+            }
+        }
+        let (mut display, mut writeback) = (None, None);
+        for &handle in resources.connectors() {
+            let info = card.get_connector(handle, true)?;
+            match info.interface() {
+                connector::Interface::Writeback => writeback = writeback.or(Some(handle)),
+                _ if !info.modes().is_empty() => display = display.or(Some(info)),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            crtc,
+            plane: primary.ok_or("no primary plane")?,
+            display: display.ok_or("no display")?,
+            writeback: writeback.ok_or("no writeback connector; load vkms with enable_writeback=1")?,
+        })
+    }
+
+    /// The size of the display's first mode.
+    fn size(&self) -> (u32, u32) {
+        let (width, height) = self.display.modes()[0].size();
+        (width.into(), height.into())
+    }
+
+    /// An overlay plane of the CRTC.
+    fn overlay(&self, card: &Card) -> Result<control::plane::Handle, Box<dyn Error>> {
+        let resources = card.resource_handles()?;
+        for plane in card.plane_handles()? {
+            let reaches = resources.filter_crtcs(card.get_plane(plane)?.possible_crtcs()).contains(&self.crtc);
+            let kind = card.property(plane, "type")?;
+            // DRM_PLANE_TYPE_OVERLAY is 0.
+            if reaches && card.get_properties(plane)?.into_iter().any(|(id, value)| id == kind && value == 0) {
+                return Ok(plane);
+            }
+        }
+        Err("no overlay plane; load vkms with enable_overlay=1".into())
+    }
+
+    /// Has `request` set the first mode, and show `framebuffer` of `size` at the top left.
+    fn light(
+        &self,
+        card: &Card,
+        request: &mut AtomicModeReq,
+        framebuffer: framebuffer::Handle,
+        size: (u32, u32),
+    ) -> Result<(), Box<dyn Error>> {
+        let crtc = u64::from(u32::from(self.crtc));
+        let mode = card.create_property_blob(&self.display.modes()[0])?;
+        card.set(request, self.crtc, "MODE_ID", mode.into())?;
+        card.set(request, self.crtc, "ACTIVE", 1)?;
+        card.set(request, self.display.handle(), "CRTC_ID", crtc)?;
+        self.place(card, request, self.plane, framebuffer, size)
+    }
+
+    /// Has `request` show `framebuffer` of `size` on `plane`, at the top left.
+    fn place(
+        &self,
+        card: &Card,
+        request: &mut AtomicModeReq,
+        plane: control::plane::Handle,
+        framebuffer: framebuffer::Handle,
+        size: (u32, u32),
+    ) -> Result<(), Box<dyn Error>> {
+        let crtc = u64::from(u32::from(self.crtc));
+        let (width, height) = (u64::from(size.0), u64::from(size.1));
+        for (name, value) in [
+            ("FB_ID", u32::from(framebuffer).into()),
+            ("CRTC_ID", crtc),
+            ("SRC_X", 0),
+            ("SRC_Y", 0),
+            ("SRC_W", width << 16),
+            ("SRC_H", height << 16),
+            ("CRTC_X", 0),
+            ("CRTC_Y", 0),
+            ("CRTC_W", width),
+            ("CRTC_H", height),
+        ] {
+            card.set(request, plane, name, value)?;
+        }
+        Ok(())
+    }
+
+    /// Has `request` write back into `framebuffer`, and the kernel put the fence of that into `fence`.
+    fn write_back(
+        &self,
+        card: &Card,
+        request: &mut AtomicModeReq,
+        framebuffer: framebuffer::Handle,
+        fence: &mut i32,
+    ) -> Result<(), Box<dyn Error>> {
+        let address = std::ptr::from_mut(fence).expose_provenance() as u64;
+        card.set(request, self.writeback, "CRTC_ID", u32::from(self.crtc).into())?;
+        card.set(request, self.writeback, "WRITEBACK_FB_ID", u32::from(framebuffer).into())?;
+        card.set(request, self.writeback, "WRITEBACK_OUT_FENCE_PTR", address)
+    }
+}
+
+/// Whether there is something to read from `fd` within `milliseconds`; of a fence, whether it signals.
+fn readable(fd: i32, milliseconds: i32) -> io::Result<bool> {
+    let mut asked = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: the structure lives until the call returns.
+    match unsafe { libc::poll(&mut asked, 1, milliseconds) } {
+        ..0 => Err(io::Error::last_os_error()),
+        0 => Ok(false),
+        _ => Ok(true),
+    }
+}
