@@ -133,7 +133,27 @@ fn check(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -
     }
 }
 
-/// What the exporter drew is what the importer sees, and the CPU.
+/// The screen as one more reader, where it can show such a frame. Where it can't, and whether it is right by itself, is the
+/// business of the pairs with the screen; so is vkms, which shows wrong what does not begin with the first byte.
+fn screen_sees(cx: &mut Cx, to: &dyn Importer, parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
+    let of_a_screen = [Screen, ScreenB, Overlay, Cursor].contains(&to.role());
+    let Some(screen) = importers().into_iter().find(|importer| importer.role() == Screen) else { return Ok(()) };
+    if of_a_screen || parcel.begins_behind() || parcel.fourcc.pixel().is_none() {
+        return Ok(());
+    }
+    let shown = match screen.lacks(cx, parcel) {
+        Ok(Some(why)) => Err(Trouble::Skip(why)),
+        Ok(None) => screen.import(cx, buffer).and_then(|mut imported| imported.sees(cx, target)),
+        Err(trouble) => Err(trouble),
+    };
+    match shown {
+        Err(Trouble::Skip(why)) => cx.fact("not shown", why),
+        other => other?,
+    }
+    Ok(())
+}
+
+/// What the exporter drew is what the importer sees, the CPU, and the screen.
 fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let mut exported = from.export(cx, &parcel, to)?;
@@ -144,6 +164,7 @@ fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, 
     exported.draw(cx, FIRST)?;
     cx.cpu_sees(exported.buffer(), &target)?;
     to.import(cx, exported.buffer())?.sees(cx, &target)?;
+    screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
     cx.agree()
 }
 
@@ -162,7 +183,7 @@ fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Import
     cx.agree()
 }
 
-/// What the importer draws is what the exporter sees, and the CPU.
+/// What the importer draws is what the exporter sees, the CPU, and the screen.
 fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let mut exported = from.export(cx, &parcel, to)?;
@@ -173,5 +194,6 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
     cx.cpu_sees(exported.buffer(), &target)?;
     exported.sees(cx, &target)?;
     imported.sees(cx, &target)?;
+    screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
     cx.agree()
 }
