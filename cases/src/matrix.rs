@@ -133,8 +133,9 @@ fn check(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -
     }
 }
 
-/// The screen as one more reader, where it can show such a frame. Where it can't, and whether it is right by itself, is the
-/// business of the pairs with the screen; so is vkms, which shows wrong what does not begin with the first byte.
+/// The screen as one more reader, where it can show such a frame: for the claims that vary each thing alone, since a look takes
+/// longer than all else. Where it can't, and whether it is right by itself, is the business of the pairs with the screen; so
+/// is vkms, which shows wrong what does not begin with the first byte.
 fn screen_sees(cx: &mut Cx, to: &dyn Importer, parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
     let of_a_screen = [Screen, ScreenB, Overlay, Cursor].contains(&to.role());
     let Some(screen) = importers().into_iter().find(|importer| importer.role() == Screen) else { return Ok(()) };
@@ -153,7 +154,7 @@ fn screen_sees(cx: &mut Cx, to: &dyn Importer, parcel: &Parcel, buffer: &Buffer,
     Ok(())
 }
 
-/// What the exporter drew is what the importer sees, the CPU, and the screen.
+/// What the exporter drew is what the importer sees, and the CPU.
 fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let mut exported = from.export(cx, &parcel, to)?;
@@ -164,12 +165,11 @@ fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, 
     exported.draw(cx, FIRST)?;
     cx.cpu_sees(exported.buffer(), &target)?;
     to.import(cx, exported.buffer())?.sees(cx, &target)?;
-    screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
     cx.agree()
 }
 
 /// What is drawn later is seen, too. GPUs keep what they imported at first; the screen, video devices and the CPU take the same
-/// buffer in once more for each look, and must not show what they saw before.
+/// buffer in once more for each look, and must not show what they saw before. The screen has a look at the last frame.
 fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let mut exported = from.export(cx, &parcel, to)?;
@@ -180,6 +180,8 @@ fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Import
         exported.draw(cx, stamp)?;
         imported.sees(cx, &Target::stamped(stamp, parcel.fourcc, parcel.size)?)?;
     }
+    let last = Target::stamped(FIRST + 2, parcel.fourcc, parcel.size)?;
+    screen_sees(cx, to, &parcel, exported.buffer(), &last)?;
     cx.agree()
 }
 

@@ -131,7 +131,7 @@ impl Cx {
         }
     }
 
-    /// The plane of the screen that plays `role` shows `buffer`, as [`ABOVE`] says over a frame of the CPU's, and must show
+    /// The plane of the screen that plays `role` shows `buffer` over a frame of the CPU's, and must show
     /// `target` blended over it.
     ///
     /// # Errors
