@@ -7,7 +7,6 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "expbuf-einval", program: include_str!("../findings/expbuf-einval.rs") },
     Reproduction { finding: "expbuf-warning", program: include_str!("../findings/expbuf-warning.rs") },
     Reproduction { finding: "gbm-dumb-render-node", program: include_str!("../findings/gbm-dumb-render-node.rs") },
-    Reproduction { finding: "gbm-import-bounds", program: include_str!("../findings/gbm-import-bounds.rs") },
     Reproduction { finding: "gbm-no-errno", program: include_str!("../findings/gbm-no-errno.rs") },
     Reproduction { finding: "gbm-plane-count", program: include_str!("../findings/gbm-plane-count.rs") },
     Reproduction { finding: "gbm-write-usage", program: include_str!("../findings/gbm-write-usage.rs") },
@@ -18,6 +17,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "lavapipe-offset-query", program: include_str!("../findings/lavapipe-offset-query.rs") },
     Reproduction { finding: "lavapipe-out-of-files", program: include_str!("../findings/lavapipe-out-of-files.rs") },
     Reproduction { finding: "llvmpipe-external-size", program: include_str!("../findings/llvmpipe-external-size.rs") },
+    Reproduction { finding: "llvmpipe-import-bounds", program: include_str!("../findings/llvmpipe-import-bounds.rs") },
     Reproduction {
         finding: "llvmpipe-imported-offset",
         program: include_str!("../findings/llvmpipe-imported-offset.rs"),
