@@ -53,7 +53,7 @@ pub struct Lane {
     /// For each role, a part of the name or driver of the device that must have answered.
     #[serde(default)]
     pub devices: BTreeMap<Role, String>,
-    /// Cases that must get a verdict other than skip; `*` stands for any text.
+    /// Cases that must get a verdict other than skip; `*` stands for any text, and in a file `{a,b}` for either.
     #[serde(default)]
     pub must_run: Vec<String>,
     /// Who must have seen every case that passes and in which it can have a part.
@@ -74,7 +74,7 @@ pub struct Lane {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaySkip {
-    /// Which cases; `*` stands for any text.
+    /// Which cases; `*` stands for any text, and in a file `{a,b}` for either.
     pub case: String,
     /// A part of the reason with which they skip.
     pub reason: String,
@@ -127,7 +127,17 @@ impl Lane {
                 )));
             }
         }
+        lane.spell_out();
         Ok(lane)
+    }
+
+    /// Makes one pattern of each that `{a,b}` stands for: every one of them has to name a case.
+    fn spell_out(&mut self) {
+        self.must_run = self.must_run.iter().flat_map(|pattern| alternatives(pattern)).collect();
+        let each = |skip: &MaySkip| {
+            alternatives(&skip.case).into_iter().map(|case| MaySkip { case, ..skip.clone() }).collect::<Vec<_>>()
+        };
+        self.may_skip = self.may_skip.iter().flat_map(each).collect();
     }
 
     /// Checks that every pattern names a case.
@@ -224,6 +234,16 @@ impl Lane {
     }
 }
 
+/// The patterns that `pattern` stands for: `x::{a,b}` for `x::a` and `x::b`.
+fn alternatives(pattern: &str) -> Vec<String> {
+    let braces = pattern.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
+    let Some((before, (inside, after))) = braces else {
+        return vec![pattern.to_owned()];
+    };
+    let rests = alternatives(after);
+    inside.split(',').flat_map(|one| rests.iter().map(move |rest| format!("{before}{one}{rest}"))).collect()
+}
+
 /// Whether `text` matches `pattern`, in which `*` stands for any text.
 pub fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
@@ -300,6 +320,19 @@ mod tests {
         ] {
             assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn braces_stand_for_each_of_what_they_hold() {
+        assert_eq!(alternatives("a::{b,c}_*::{d,e}"), ["a::b_*::d", "a::b_*::e", "a::c_*::d", "a::c_*::e"]);
+        assert_eq!(alternatives("a::{b"), ["a::{b"]);
+        let lane = lane(
+            "on = \"host\"\nmust_run = [\"{a,b}::must\"]\n\
+             [[may_skip]]\ncase = \"a::{b,c}\"\nreason = \"gpu_b\"\nbecause = \"one GPU here\"",
+        );
+        assert!(lane.allows_skip("a::c", "needs gpu_b") && !lane.allows_skip("a::d", "needs gpu_b"));
+        let unknown = lane.check_patterns(&["a::must", "b::must", "a::b"]).unwrap_err().to_string();
+        assert!(unknown.ends_with("names cases that do not exist: a::c"), "{unknown}");
     }
 
     #[test]
