@@ -298,7 +298,14 @@ fn findings_and_cases_name_each_other() {
     let unshown = there.iter().filter(|text| !paths.contains(&program(text).as_str()));
     let unshown =
         unshown.map(|text| format!("{}: would show {text} without Handover, but does not exist", program(text)));
-    no_finding(&missing.chain(unused).chain(unshown).collect::<Vec<_>>());
+    let name = |text: &str| text.trim_start_matches(FOLDER).trim_end_matches(".md").to_owned();
+    let says = |text: &String| {
+        let command = format!("    handover repro {} > repro.rs", name(text));
+        fs::read_to_string(repository().join(text)).unwrap().contains(&command)
+    };
+    let unsaid = there.iter().filter(|text| !says(text));
+    let unsaid = unsaid.map(|text| format!("{text}: does not say `handover repro {} > repro.rs`", name(text)));
+    no_finding(&missing.chain(unused).chain(unshown).chain(unsaid).collect::<Vec<_>>());
 }
 
 /// A program that shows a finding stands alone: it names no crate but those at its top, and those as the workspace has them.
