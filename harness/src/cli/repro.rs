@@ -14,7 +14,7 @@ The program is one file with what it depends on at its top. It ends with status 
 and 2 if that could not be tried. cases/findings/ has a text beside each, ready to be filed.
 
 Examples:
-    handover repro --list                       the cases that have one, each with its finding
+    handover repro --list                       finding, device that has it, and case of each
     handover repro scanout::honours_the_offset_of_a_frame::XR24
     handover repro vkms-offset-twice            the same by the finding's name
     handover repro vkms-offset-twice > repro.rs && rust-script repro.rs
@@ -26,7 +26,7 @@ pub(super) struct ReproArgs {
     /// The name of a case, or of a finding
     #[arg(value_name = "CASE", required_unless_present = "list")]
     case: Option<String>,
-    /// Print the cases that have a program, each with its finding
+    /// Print the cases that have a program, each with its finding and the device on which it is known
     #[arg(long, conflicts_with = "case")]
     list: bool,
 }
@@ -42,7 +42,15 @@ pub(super) fn command<B>(args: &ReproArgs, cases: &[Case<B>], all: &[Reproductio
 }
 
 fn list(cases: &[&CaseInfo], all: &[Reproduction]) -> String {
-    let pairs = cases.iter().flat_map(|case| reproduction::of_case(case, all).into_iter().map(move |one| (case, one)));
-    let width = all.iter().map(|one| one.finding.len()).max().unwrap_or(0);
-    pairs.map(|(case, one)| format!("{:<width$}  {}\n", one.finding, case.name)).collect()
+    let has_program = |finding: &&str| all.iter().any(|one| one.finding == *finding);
+    let mut rows = Vec::new();
+    for case in cases {
+        for known in &case.known {
+            let finding = reproduction::finding_of(&known.url).filter(has_program);
+            rows.extend(finding.map(|finding| (finding, known.on.as_str(), case.name.as_str())));
+        }
+    }
+    let width = |of: fn(&(&str, &str, &str)) -> usize| rows.iter().map(of).max().unwrap_or(0);
+    let (findings, devices) = (width(|row| row.0.len()), width(|row| row.1.len()));
+    rows.iter().map(|(finding, on, case)| format!("{finding:<findings$}  {on:<devices$}  {case}\n")).collect()
 }
