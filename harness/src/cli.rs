@@ -98,10 +98,10 @@ Look at what changed (`git diff --stat golden`) before you commit it.";
 #[derive(Args)]
 struct RunArgs {
     /// Parts of names, or patterns with `*`; a case that matches any of them runs [default: all]
-    #[arg(value_name = "FILTER")]
+    #[arg(value_name = "FILTER", value_parser = filter)]
     filters: Vec<String>,
     /// Take each FILTER as a whole name
-    #[arg(long)]
+    #[arg(long, requires = "filters")]
     exact: bool,
     /// Print the names of the selected cases and touch no device
     #[arg(long)]
@@ -131,7 +131,7 @@ struct RunArgs {
 #[derive(Args)]
 struct BlessArgs {
     /// Parts of names, or patterns with `*` [default: all]
-    #[arg(value_name = "FILTER")]
+    #[arg(value_name = "FILTER", value_parser = filter)]
     filters: Vec<String>,
     /// Directory for the report
     #[arg(long, default_value = "report", env = "HANDOVER_REPORT", value_name = "DIR")]
@@ -146,6 +146,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("at least 1".into()),
         Ok(number) => Ok(number),
         Err(_) => Err("a whole number, at least 1".into()),
+    }
+}
+
+/// An empty one is a part of every name; who gives it, say from a variable that is not set, means something else.
+fn filter(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("it is empty; a part of a name would be valid, and every case runs without any FILTER".into()),
+        false => Ok(text.to_owned()),
     }
 }
 
@@ -243,6 +251,12 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
     let selected =
         select::select(&names, &args.filters, args.exact).map_err(|error| Refusal::Usage(error.to_string()))?;
     if args.list {
+        // What a run would refuse is refused here, too.
+        if args.lane.is_some()
+            && let Some(lane) = Choice::new(args.on, args.lane.as_deref())?.lane
+        {
+            lane.check_patterns(&names)?;
+        }
         let list: String = selected.iter().map(|&at| format!("{}\n", names[at])).collect();
         say(&mut anstream::stdout(), &list);
         return Ok(ExitCode::SUCCESS);

@@ -233,6 +233,10 @@ fn bad_input_is_named_before_anything_runs() {
     for (args, part) in [
         (vec!["bad::hang_s"], "bad::hangs"),
         (vec!["--exact", "good::passe"], "no case is named `good::passe`"),
+        (vec!["--exact"], "<FILTER>"),
+        (vec![""], "a part of a name would be valid"),
+        (vec!["--exact", ""], "a part of a name would be valid"),
+        (vec!["--list", "--lane", "missing.toml"], "missing.toml"),
         (vec!["--jobs", "0"], "at least 1"),
         (vec!["--timeout", "soon"], "a number of seconds"),
         (vec!["--on", "moon"], "sandbox"),
