@@ -157,9 +157,10 @@ impl Lane {
         }
     }
 
-    /// Whether a case may skip with this reason.
-    pub fn allows_skip(&self, case: &str, reason: &str) -> bool {
-        self.may_skip.iter().any(|skip| glob(&skip.case, case) && reason.contains(&skip.reason))
+    /// Why a case may skip with this reason, if it may.
+    pub fn allows_skip(&self, case: &str, reason: &str) -> Option<&str> {
+        let allowing = self.may_skip.iter().find(|skip| glob(&skip.case, case) && reason.contains(&skip.reason));
+        allowing.map(|skip| skip.because.as_str())
     }
 
     /// What the lane finds wrong with one case.
@@ -195,7 +196,7 @@ impl Lane {
         if self.must_run.iter().any(|pattern| glob(pattern, &case.name)) {
             return Some((Broken::MustRun, reason));
         }
-        (!self.allows_skip(&case.name, reason)).then_some((Broken::MayNotSkip, reason))
+        self.allows_skip(&case.name, reason).is_none().then_some((Broken::MayNotSkip, reason))
     }
 
     fn words(&self, rule: Broken) -> String {
@@ -330,7 +331,8 @@ mod tests {
             "on = \"host\"\nmust_run = [\"{a,b}::must\"]\n\
              [[may_skip]]\ncase = \"a::{b,c}\"\nreason = \"gpu_b\"\nbecause = \"one GPU here\"",
         );
-        assert!(lane.allows_skip("a::c", "needs gpu_b") && !lane.allows_skip("a::d", "needs gpu_b"));
+        assert_eq!(lane.allows_skip("a::c", "needs gpu_b"), Some("one GPU here"));
+        assert_eq!(lane.allows_skip("a::d", "needs gpu_b"), None);
         let unknown = lane.check_patterns(&["a::must", "b::must", "a::b"]).unwrap_err().to_string();
         assert!(unknown.ends_with("names cases that do not exist: a::c"), "{unknown}");
     }

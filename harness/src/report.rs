@@ -177,6 +177,9 @@ pub struct CaseReport {
     pub attempts: Vec<Try>,
     /// Whether the lane allows this skip; `null` if it is none, or if no lane applies.
     pub allowed: Option<bool>,
+    /// Why the lane allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// What the case left beside its verdict.
     #[serde(flatten)]
     pub record: Record,
@@ -363,6 +366,7 @@ pub(crate) mod samples {
             output: String::new(),
             attempts: vec![],
             allowed: None,
+            because: None,
             record: Record::default(),
             again: String::new(),
         }

@@ -139,7 +139,10 @@ impl Session {
     pub fn run(&self, case: &CaseInfo) -> Result<CaseReport, Halt> {
         let mut report = self.supervisor.run(case)?;
         if let (Verdict::Skip, Some(lane)) = (report.verdict, &self.lane) {
-            report.allowed = Some(lane.judge_case(&report).is_none());
+            let allowed = lane.judge_case(&report).is_none();
+            let because = lane.allows_skip(&report.name, report.reason.as_deref().unwrap_or_default());
+            report.allowed = Some(allowed);
+            report.because = because.filter(|_| allowed).map(str::to_owned);
         }
         Ok(report)
     }

@@ -83,6 +83,10 @@ struct Entry<'c> {
     buffers: Vec<String>,
     files: usize,
     refused: bool,
+    /// Why the lane allows a skip.
+    because: Option<&'c str>,
+    /// Where a known defect is described.
+    finding: Option<&'c str>,
 }
 
 /// The page of `report`.
@@ -150,6 +154,8 @@ fn entry(case: &CaseReport) -> Entry<'_> {
         buffers: buffers(case),
         files: case.artifacts.len(),
         refused: case.allowed == Some(false),
+        because: case.because.as_deref(),
+        finding: case.reason.as_deref().filter(|_| case.verdict == Verdict::Known),
     }
 }
 

@@ -309,6 +309,7 @@ impl Supervisor {
                 .map(|tried| if settled.verdict.is_red() { tried } else { without_its_sequence(tried) })
                 .collect(),
             allowed: None,
+            because: None,
             record: first.record,
             again: format!("{} {}", self.settings.again, case.name),
         }

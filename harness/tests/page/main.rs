@@ -27,6 +27,7 @@ type Test = fn(&Tab<'_>);
 const TESTS: &[(&str, Test)] = &[
     ("asks_for_nothing_and_has_no_error", asks_for_nothing),
     ("the_matrix_has_every_role_and_chooses_cases", matrix_chooses),
+    ("the_overview_has_every_finding_and_why_a_skip_is_allowed", overview_groups),
     ("a_case_shows_its_pixels_in_turn_and_under_a_slider", pixels),
     ("the_keyboard_is_enough", keyboard),
     ("light_and_dark_differ", light_and_dark),
@@ -123,6 +124,26 @@ fn matrix_chooses(tab: &Tab<'_>) {
     picture(tab, "matrix");
     tab.click("#clear");
     tab.wait_for(&format!("!document.querySelector('#result').textContent.startsWith('{chosen} of')"));
+}
+
+fn overview_groups(tab: &Tab<'_>) {
+    let heads = |class: &str| {
+        let found = tab.eval(&format!(
+            "[...document.querySelectorAll('#show details.{class} > summary')].map((one) => one.textContent).sort()"
+        ));
+        found.as_array().unwrap().iter().map(|head| head.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let each = handover::case::Role::ALL.len().pow(2) * 2;
+    let known = heads("known");
+    assert_eq!(known.len(), sample::FINDINGS.len(), "{known:?}");
+    for finding in sample::FINDINGS {
+        let is_there = |head: &String| head.replace(',', "") == format!("{each} × {finding}");
+        assert!(known.iter().any(is_there), "{each} of {finding}: {known:?}");
+    }
+    let skipped = heads("skipped");
+    assert!(skipped.len() == 1 && skipped[0].ends_with(&format!("(allowed: {})", sample::BECAUSE)), "{skipped:?}");
+    // Some of each cell pass and some don't.
+    assert_eq!(tab.eval("document.querySelector(\"#matrix button[data-pair='gbm vgem']\").className"), json!("partly"));
 }
 
 fn pixels(tab: &Tab<'_>) {

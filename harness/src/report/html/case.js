@@ -88,7 +88,7 @@ function attempts(all) {
 function caseView(at) {
   const all = details(at);
   const again = el("div", { class: "again" }, el("code", { tabindex: 0 }, all.again), copyButton(all.again, "command"));
-  const reason = all.reason && el("p", { class: "reason" }, all.verdict === "known" ? "known: " : "", all.verdict === "known" ? maybeLink(all.reason) : all.reason, all.allowed === false ? " (not allowed in this lane)" : "");
+  const reason = all.reason && el("p", { class: "reason" }, all.verdict === "known" ? "known: " : "", all.verdict === "known" ? maybeLink(all.reason) : all.reason, all.allowed === false ? " (not allowed in this lane)" : "", all.because ? el("div", { class: "quiet because" }, `allowed in this lane: ${all.because}`) : null);
   const unobserved = Object.entries(all.unobserved ?? {});
   const more = (name, step) => el("button", { type: "button", click: () => openNext(step), "aria-label": `${name} case` }, step < 0 ? "▴" : "▾");
   const [family, ...claim] = all.name.split("::");

@@ -30,8 +30,9 @@ function tallied(counts) {
 
 function toneOf(counts) {
   if (ORDER.some((verdict) => VERDICTS[verdict].red && counts[verdict])) return "bad";
-  if (counts.pass) return "good";
-  return counts.known || counts.skip ? "unsure" : "";
+  const unsure = counts.known || counts.skip;
+  if (counts.pass) return unsure ? "partly" : "good";
+  return unsure ? "unsure" : "";
 }
 
 function drawMatrix() {

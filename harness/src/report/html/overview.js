@@ -26,22 +26,34 @@ function machineFacts() {
   return pairsOf(rows.filter(([, text]) => text), String);
 }
 
-/** Skips by their reason, the most frequent first. */
-function skips() {
-  const reasons = new Map();
-  for (const one of CASES.filter((one) => one.verdict === "skip")) {
-    const key = `${one.refused ? "not allowed in this lane: " : ""}${one.line}`;
-    if (!reasons.has(key)) reasons.set(key, []);
-    reasons.get(key).push(one.name);
+/** The cases of a verdict by what `keyOf` says of each, the most frequent first. */
+function groupedBy(verdict, keyOf) {
+  const groups = new Map();
+  for (const one of CASES.filter((one) => one.verdict === verdict)) {
+    const key = keyOf(one);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(one);
   }
-  return [...reasons].sort((one, other) => other[1].length - one[1].length).map(([reason, names]) =>
-    el("details", {}, el("summary", {}, `${names.length} × ${reason}`), el("ul", {}, names.map((name) => el("li", {}, caseLink(name))))),
+  return [...groups].sort((one, other) => other[1].length - one[1].length);
+}
+
+/** Skips by their reason, with the lane's word on why that is allowed. */
+function skips() {
+  const keyOf = (one) => `${one.refused ? "not allowed in this lane: " : ""}${one.line}${one.because ? ` (allowed: ${one.because})` : ""}`;
+  return groupedBy("skip", keyOf).map(([reason, cases]) =>
+    el("details", { class: "skipped" }, el("summary", {}, `${grouped(cases.length)} × ${reason}`), el("ul", {}, cases.map((one) => el("li", {}, caseLink(one.name))))),
+  );
+}
+
+/** Known defects by the finding that describes them. */
+function knownDefects() {
+  return groupedBy("known", (one) => one.finding ?? "described nowhere").map(([finding, cases]) =>
+    el("details", { class: "known" }, el("summary", {}, `${grouped(cases.length)} × ${finding}`), el("ul", {}, cases.map((one) => el("li", {}, caseLink(one.name), el("div", { class: "quiet" }, one.line))))),
   );
 }
 
 function overview() {
   const red = CASES.filter((one) => VERDICTS[one.verdict].red);
-  const known = CASES.filter((one) => one.verdict === "known");
   const slow = [...CASES].sort((one, other) => other.ms - one.ms).slice(0, 5).filter((one) => one.ms >= 100);
   const findings = red.slice(0, 50).map((one) => [badge(one.verdict), " ", caseLink(one.name), el("div", { class: "quiet" }, one.line)]);
   if (red.length > 50) findings.push(`and ${grouped(red.length - 50)} more: choose “fail”, “crash” or “timeout” beside the search`);
@@ -49,7 +61,7 @@ function overview() {
     bullets("The run could not go on", REPORT.error ? [REPORT.error] : [], "is-fail"),
     bullets("Problems", REPORT.problems, "is-fail"),
     bullets("Findings", findings, "findings"),
-    bullets("Known defects", known.slice(0, 50).map((one) => [caseLink(one.name), el("div", { class: "quiet" }, one.line)]), "findings"),
+    part("Known defects", knownDefects()),
     bullets("Notes", REPORT.notes),
     part("Machine", machineFacts()),
     part("Skipped", skips()),
