@@ -33,6 +33,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "mesa-p010-grey", program: include_str!("../findings/mesa-p010-grey.rs") },
     Reproduction { finding: "shmem-enospc", program: include_str!("../findings/shmem-enospc.rs") },
     Reproduction { finding: "vkms-blend-wraps", program: include_str!("../findings/vkms-blend-wraps.rs") },
+    Reproduction { finding: "vkms-limited-range", program: include_str!("../findings/vkms-limited-range.rs") },
     Reproduction { finding: "vkms-lost-writeback", program: include_str!("../findings/vkms-lost-writeback.rs") },
     Reproduction { finding: "vkms-offset-twice", program: include_str!("../findings/vkms-offset-twice.rs") },
     Reproduction { finding: "vkms-p010-grey", program: include_str!("../findings/vkms-p010-grey.rs") },

@@ -5,7 +5,7 @@ use handover::dmabuf::{SharedPlanes, SplitFrame};
 use handover::ends::{Importer, importers};
 use handover::prelude::*;
 use handover::yuv::planes::split;
-use handover::yuv::{Colours, Encoding, Range, without_colour};
+use handover::yuv::{Colours, Range, without_colour};
 
 const SIZE: Size = px(250, 130);
 
@@ -22,7 +22,7 @@ const READERS: [Role; 3] = [Cpu, Gles, Screen];
 const GPU_FORMATS: [Fourcc; 5] = [Fourcc::NV12, Fourcc::NV16, Fourcc::YU12, Fourcc::P010, Fourcc::YUYV];
 
 /// In both ranges, whose middles of chroma are the same.
-const GREYS: [Colours; 2] = [Colours::VIDEO, Colours { encoding: Encoding::Bt601, range: Range::Full }];
+const GREYS: [Colours; 2] = [Colours::VIDEO, Colours::FULL];
 
 /// Who looks, at what, told how: or a skip.
 type Look = fn(&mut Cx, Role, Fourcc, Colours) -> Outcome;
@@ -30,18 +30,26 @@ type Look = fn(&mut Cx, Role, Fourcc, Colours) -> Outcome;
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for reader in [Gles, Screen] {
         for fourcc in Fourcc::all_yuv() {
-            add(cases, &format!("converts_what_it_lists::{reader}::{fourcc}"), reader, fourcc, Colours::VIDEO, looks);
+            let name = format!("converts_what_it_lists::{reader}::{fourcc}");
+            known_of_words(add(cases, &name, reader, fourcc, Colours::FULL, looks), reader, fourcc);
         }
         for colours in Colours::ALL {
             // Without sub-sampling, so that nothing but the conversion can differ.
             let name = format!("converts_as_it_is_told::{reader}::{colours}");
-            add(cases, &name, reader, Fourcc::NV24, colours, looks);
+            let case = add(cases, &name, reader, Fourcc::NV24, colours, looks);
+            if reader == Screen && colours.range == Range::Limited {
+                case.known(
+                    "vkms",
+                    "cases/findings/vkms-limited-range.md",
+                    "converts NV24 with limited range scaled by 256 for 255",
+                );
+            }
         }
     }
     for reader in [Gles, Screen] {
         for fourcc in [Fourcc::NV12, Fourcc::NV16, Fourcc::YU12] {
             let name = format!("converts_an_odd_size::{reader}::{fourcc}");
-            let case = add(cases, &name, reader, fourcc, Colours::VIDEO, looks_at_odd);
+            let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_odd);
             if reader == Gles {
                 case.known("llvmpipe", "cases/findings/mesa-odd-chroma.md", "gles (external texture) does not see");
             }
@@ -72,17 +80,29 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
     for (gpu, fourcc) in [GpuA, GpuB].into_iter().flat_map(|gpu| GPU_FORMATS.map(|fourcc| (gpu, fourcc))) {
         let name = format!("passes_through_a_gpu::{gpu}::{fourcc}");
-        add(cases, &name, gpu, fourcc, Colours::VIDEO, looks);
+        add(cases, &name, gpu, fourcc, Colours::FULL, looks);
     }
     for (reader, fourcc) in READERS.into_iter().flat_map(|reader| [Fourcc::NV12, Fourcc::YU12].map(|f| (reader, f))) {
         let name = format!("arrives_with_a_dma_buf_per_plane::{reader}::{fourcc}");
-        let case = add(cases, &name, reader, fourcc, Colours::VIDEO, looks_at_several);
+        let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_several);
         if reader == Screen {
             case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
         }
         let name = format!("arrives_with_an_fd_per_plane_of_one_dma_buf::{reader}::{fourcc}");
-        add(cases, &name, reader, fourcc, Colours::VIDEO, looks_at_one);
+        add(cases, &name, reader, fourcc, Colours::FULL, looks_at_one);
     }
+}
+
+/// What is known of devices that `case` has look at a frame of components in the upper bits of words: every pixel is to the bit
+/// what that mistake makes of it.
+pub(crate) fn known_of_words(case: &mut Case<Cx>, reader: Role, fourcc: Fourcc) {
+    let is_of_words = fourcc.yuv().is_some_and(|yuv| yuv.bytes == 2);
+    let how = format!("converts {fourcc} as if its words were bytes widened by repetition");
+    match reader {
+        Gles if is_of_words => case.known("llvmpipe", "cases/findings/mesa-p010-grey.md", &how),
+        Screen if is_of_words => case.known("vkms", "cases/findings/vkms-p010-grey.md", &how),
+        _ => case,
+    };
 }
 
 fn add<'c>(

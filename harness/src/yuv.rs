@@ -24,6 +24,9 @@ use crate::pattern::Pattern;
 use crate::picture::Picture;
 
 pub mod planes;
+mod slip;
+
+pub(crate) use slip::Slip;
 
 /// Which colours Y, U and V stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,30 +61,34 @@ impl Colours {
     /// What video is taken for when nobody says anything.
     pub const VIDEO: Self = Self { encoding: Encoding::Bt601, range: Range::Limited };
 
+    /// What frames are shown as of which nothing but their arrival is claimed: every number stands for a colour, and vkms shows
+    /// limited range too bright, which is the claim of a case of its own.
+    pub const FULL: Self = Self { encoding: Encoding::Bt601, range: Range::Full };
+
     /// Every way.
     pub const ALL: [Self; 6] = [
         Self::VIDEO,
         Self { encoding: Encoding::Bt709, range: Range::Limited },
         Self { encoding: Encoding::Bt2020, range: Range::Limited },
-        Self { encoding: Encoding::Bt601, range: Range::Full },
+        Self::FULL,
         Self { encoding: Encoding::Bt709, range: Range::Full },
         Self { encoding: Encoding::Bt2020, range: Range::Full },
     ];
 
     /// R, G and B from 0.0 to 1.0 of components of `bits` bits, cut off where a colour is outside.
-    fn rgb(self, [y, u, v]: [u32; 3], bits: u32) -> [f64; 3] {
-        let (y, u, v, step) = (f64::from(y), f64::from(u), f64::from(v), f64::from(1 << (bits - 8)));
-        let middle = 128.0 * step;
+    fn rgb(self, components: [u32; 3], bits: u32) -> [f64; 3] {
+        let step = f64::from(1 << (bits - 8));
+        self.rgb_of_bytes(components.map(|component| f64::from(component) / step), 256.0 - 1.0 / step, 1.0)
+    }
+
+    /// [`Self::rgb`] of components in steps of 8 bits, the largest of which is `full`; all is scaled by `scale`.
+    fn rgb_of_bytes(self, [y, u, v]: [f64; 3], full: f64, scale: f64) -> [f64; 3] {
+        let (u, v) = (u - 128.0, v - 128.0);
         let (y, u, v) = match self.range {
-            Range::Limited => {
-                let chroma = 224.0 * step;
-                ((y - 16.0 * step) / (219.0 * step), (u - middle) / chroma, (v - middle) / chroma)
-            }
-            Range::Full => {
-                let full = 256.0 * step - 1.0;
-                (y / full, (u - middle) / full, (v - middle) / full)
-            }
+            Range::Limited => ((y - 16.0) / 219.0, u / 224.0, v / 224.0),
+            Range::Full => (y / full, u / full, v / full),
         };
+        let (y, u, v) = (y * scale, u * scale, v * scale);
         let (kr, kb) = match self.encoding {
             Encoding::Bt601 => (0.299, 0.114),
             Encoding::Bt709 => (0.2126, 0.0722),
@@ -98,11 +105,24 @@ impl Colours {
     /// It is not YUV of a format known here, or its bytes do not match its size.
     pub fn convert(self, picture: &Picture) -> Result<Picture> {
         let (layout, _) = layout(picture.fourcc, picture.size)?;
+        Self::convert_by(picture, |components| self.rgb(components, layout.bits))
+    }
+
+    /// [`Self::convert`] as a driver does it that makes the mistake `slip`.
+    ///
+    /// # Errors
+    /// As [`Self::convert`].
+    pub(crate) fn convert_with(self, slip: Slip, picture: &Picture) -> Result<Picture> {
+        let (layout, _) = layout(picture.fourcc, picture.size)?;
+        Self::convert_by(picture, |components| slip.rgb(self, components, layout))
+    }
+
+    fn convert_by(picture: &Picture, rgb: impl Fn([u32; 3]) -> [f64; 3]) -> Result<Picture> {
         let samples = Samples::of(picture)?;
         let Size { width, height } = picture.size;
         let mut bytes = Vec::with_capacity(width as usize * height as usize * 8);
         for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
-            let rgb = self.rgb(samples.at(x, y), layout.bits).map(|value| (value * 65535.0).round() as u16);
+            let rgb = rgb(samples.at(x, y)).map(|value| (value * 65535.0).round() as u16);
             bytes.extend(rgb.into_iter().chain([u16::MAX]).flat_map(u16::to_le_bytes));
         }
         Ok(Picture { size: picture.size, fourcc: Fourcc::AB48, bytes })

@@ -33,6 +33,7 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/mesa-p010-grey.rs",
     "../../cases/findings/shmem-enospc.rs",
     "../../cases/findings/vkms-blend-wraps.rs",
+    "../../cases/findings/vkms-limited-range.rs",
     "../../cases/findings/vkms-lost-writeback.rs",
     "../../cases/findings/vkms-offset-twice.rs",
     "../../cases/findings/vkms-p010-grey.rs",

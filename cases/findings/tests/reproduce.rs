@@ -57,6 +57,7 @@ const EXPECTED: &[((&str, &str), &str, i32)] = &[
     (program!("mesa-p010-grey"), "", THERE),
     (program!("shmem-enospc"), "", THERE),
     (program!("vkms-blend-wraps"), "", THERE),
+    (program!("vkms-limited-range"), "", THERE),
     (program!("vkms-lost-writeback"), "", THERE),
     (program!("vkms-offset-twice"), "", THERE),
     (program!("vkms-p010-grey"), "", THERE),

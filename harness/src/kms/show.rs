@@ -50,7 +50,7 @@ impl<'a, F> Layer<'a, F> {
     where
         F: Framed,
     {
-        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None, plane: None, colours: Colours::VIDEO }
+        Self { frame, crop: Rect::whole(frame.size()), at: (0, 0), fence: None, plane: None, colours: Colours::FULL }
     }
 
     /// Another frame in the same place.

@@ -61,6 +61,22 @@ fn known_colours_convert() {
     assert_eq!(rgb(full(Encoding::Bt709), [100, 128, 178], 8), [179, 77, 100]);
 }
 
+/// A mistake shows in every format and every way to convert that it is of, and in no other.
+#[test]
+fn a_slip_is_wrong_where_it_applies() {
+    for (fourcc, colours) in Fourcc::all_yuv().flat_map(|fourcc| Colours::ALL.map(|colours| (fourcc, colours))) {
+        let picture = stamped(7, fourcc, px(34, 18));
+        for slip in Slip::ALL {
+            let applies = match slip {
+                Slip::Widened => fourcc.yuv().unwrap().bytes == 2,
+                Slip::By256 => colours.range == Range::Limited,
+            };
+            let wrong = colours.convert_with(slip, &picture).unwrap();
+            assert_eq!(wrong != colours.convert(&picture).unwrap(), applies, "{fourcc} {colours} {slip}");
+        }
+    }
+}
+
 /// The pattern keeps clear of the edges of RGB, where a conversion would cut off what is wrong.
 #[test]
 fn the_pattern_is_hardly_cut_off() {
