@@ -1,5 +1,6 @@
 //! What OpenGL ES and EGL say about dma-bufs must be true: what they list works, what they do not list is refused.
 
+use handover::error::Cause;
 use handover::gbm::NodeKind;
 use handover::gles::{GlImage, Gles as Device, ListedModifier, Through};
 use handover::prelude::*;
@@ -11,6 +12,9 @@ const SIZE: Size = px(250, 130);
 const ON_GBM: [Fourcc; 3] = [Fourcc::XR24, Fourcc::RG16, Fourcc::AB4H];
 
 const WAYS: [(&str, Through); 2] = [("plain", Through::Texture2d), ("external", Through::External)];
+
+/// What EGL documents for dma-bufs that it does not take. Lacks, of memory or of files, are called something else.
+const REFUSALS: [&str; 3] = ["EGL_BAD_ACCESS", "EGL_BAD_MATCH", "EGL_BAD_PARAMETER"];
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for (name, through) in WAYS {
@@ -295,18 +299,30 @@ fn lists_modifiers(cx: &mut Cx) -> Outcome {
     cx.agree()
 }
 
-/// An import of `change`d LINEAR XR24 must be refused.
+/// An import of `change`d LINEAR XR24 must be refused, as the one and as the other kind of texture. As it is it must be taken.
 fn must_be_refused(cx: &mut Cx, what: &str, change: impl FnOnce(&mut Frame)) -> Outcome {
     let gles = cx.gles()?;
     let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Gles(&gles)])?;
-    let refused = cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |_, shared| {
+    let answers = cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |_, shared| {
         let mut frame = shared.frame.clone();
         change(&mut frame);
         let changed = SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame };
-        // As the one and as the other kind of texture: neither may take it.
-        Ok(WAYS.iter().all(|(_, through)| gles.import(&changed, *through).is_err()))
+        let mut answers = Vec::new();
+        for (name, through) in WAYS {
+            gles.import(shared, through)?;
+            answers.push((name, gles.import(&changed, through).err()));
+        }
+        Ok(answers)
     })?;
+    let refused = answers.iter().all(|(_, refusal)| refusal.is_some());
     cx.claim(what, refused, || Finding::new(format!("{what} was imported")));
+    for (name, error) in answers.into_iter().filter_map(|(name, refusal)| Some((name, refusal?))) {
+        let documented = matches!(&error.cause, Cause::Code(code) if REFUSALS.contains(&code.as_str()));
+        cx.claim(format!("refusal as {name} texture"), documented, || {
+            let finding = Finding::new(format!("{what} is refused as {name} texture, and not with an error for it"));
+            finding.row("said", error.to_string()).row("valid", REFUSALS.join(", "))
+        });
+    }
     cx.agree()
 }
 

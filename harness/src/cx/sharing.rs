@@ -130,7 +130,8 @@ impl Cx {
             cost: 0,
             contiguous: false,
             address_bits: reach::of_memory(Path::new("/proc")),
-            granule: 1,
+            // One page is contiguous, whoever made it.
+            granule: rustix::param::page_size() as u64,
             largest: shared.dmabuf.size,
             // Whether it can be mapped is for the exporter to say when somebody does.
             cpu: true,

@@ -1,4 +1,7 @@
 //! Cards without a display: they hand dumb buffers out, into which the processor draws, and hand on what they took in.
+//!
+//! vgem has nothing that draws or looks. As an importer it shows one thing: that what crossed to it is what it hands on, the
+//! same dma-buf with the same pixels, read and written by the processor.
 
 use super::memory::Bytes;
 use super::{Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start};
@@ -46,17 +49,24 @@ impl Exporter for Vgem {
     }
 }
 
+/// Who looks at what vgem took in, and draws to it.
+const READER: &str = "the CPU, through the dma-buf that vgem handed on,";
+
 /// A buffer behind a handle of vgem.
 struct TakenIn {
     handle: Held<kms::Imported>,
     frame: Frame,
+    /// Of the dma-buf that it took in.
+    inode: u64,
 }
 
 impl TakenIn {
     /// The frame as vgem hands it on: a handle of an imported buffer can't be mapped (`drm_gem_dumb_map_offset`), so this is
-    /// the only way to what is behind it.
-    fn handed_on(&self) -> Result<SharedFrame, Trouble> {
-        Ok(SharedFrame { dmabuf: self.handle.export()?, frame: self.frame.clone() })
+    /// the only way to what is behind it. That it is the dma-buf of the exporter is part of what the pair claims.
+    fn handed_on(&self, cx: &mut Cx) -> Result<SharedFrame, Trouble> {
+        let dmabuf = self.handle.export()?;
+        cx.equals("inode of the dma-buf that vgem handed on", self.inode, dmabuf.identity()?.inode);
+        Ok(SharedFrame { dmabuf, frame: self.frame.clone() })
     }
 }
 
@@ -88,24 +98,25 @@ impl Importer for Vgem {
 
     fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
         let prime = cx.prime(Role::Vgem)?;
-        let mut frame = None;
+        let mut taken = None;
         let handle = cx.hold(&Guest::Vgem, buffer, Access::Write, |shared| {
-            frame = Some(shared.frame.clone());
+            taken = Some((shared.frame.clone(), shared.dmabuf.identity()?.inode));
             prime.import(&shared.dmabuf)
         })?;
-        let frame = frame.ok_or_else(|| Trouble::Skip("nothing was mapped".to_owned()))?;
-        Ok(Box::new(TakenIn { handle, frame }))
+        let (frame, inode) = taken.ok_or_else(|| Trouble::Skip("nothing was mapped".to_owned()))?;
+        Ok(Box::new(TakenIn { handle, frame, inode }))
     }
 }
 
 impl Imported for TakenIn {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        let handed_on = self.handed_on()?;
-        Ok(cx.sees("vgem (handed on)", target, &handed_on.read_back()?)?)
+        let handed_on = self.handed_on(cx)?;
+        Ok(cx.sees(READER, target, &handed_on.read_back()?)?)
     }
 
-    fn draw(&mut self, _: &mut Cx, stamp: u32) -> Outcome {
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
+        cx.fact("then drawn by", READER.trim_end_matches(','));
         let picture = Pattern { stamp }.picture(self.frame.fourcc, self.frame.size)?;
-        Ok(self.handed_on()?.write(&picture)?)
+        Ok(self.handed_on(cx)?.write(&picture)?)
     }
 }

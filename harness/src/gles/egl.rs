@@ -124,9 +124,16 @@ fn api() -> Result<&'static Api> {
     })
 }
 
-/// `EGL_BAD_MATCH` and the like.
+/// `EGL_BAD_MATCH` and the like, as the specification has them: the crate calls that one `BadMatch`.
 fn code(error: egl::Error) -> Cause {
-    Cause::Code(format!("{error:?} (EGL error {:#x})", error.native()))
+    let mut name = "EGL".to_owned();
+    for letter in format!("{error:?}").chars() {
+        if letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    Cause::Code(name)
 }
 
 impl Egl {

@@ -127,7 +127,7 @@ fn egl_display() -> EglDisplay {
             format(b"AR24", tiled()),
             format(b"NV12", vec![listed(Modifier::LINEAR, true)]),
             format(b"R8  ", Vec::new()),
-            Listed::unavailable("ZZ99", "eglQueryDmaBufModifiersEXT: BadParameter (EGL error 0x300c)"),
+            Listed::unavailable("ZZ99", "eglQueryDmaBufModifiersEXT: EGL_BAD_PARAMETER"),
         ],
     }
 }
