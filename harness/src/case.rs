@@ -180,7 +180,8 @@ pub struct Known {
     pub on: String,
     /// Where the defect is described: a URL, or a file beside the cases that is ready to be filed upstream.
     pub url: String,
-    /// A part of the message with which the case must fail.
+    /// A part of the first line of the finding with which the case must fail. `…` stands for any text up to a part that the
+    /// finding must have as well, in its first line or a later one.
     pub matching: String,
 }
 
@@ -343,7 +344,8 @@ impl<B> Case<B> {
 
     /// Lists the case as failing today on the device `on` because of the defect at `url`, with `matching` in its message.
     ///
-    /// There it must fail just so: a pass, or another failure, is red.
+    /// There it must fail just so: a pass, or another failure, is red. A case with several findings lists a text for each:
+    /// one that is not listed is red, whatever the others are. `…` in `matching` stands for any text between.
     pub fn known(&mut self, on: &str, url: &str, matching: &str) -> &mut Self {
         self.info.known.push(Known { on: on.to_owned(), url: url.to_owned(), matching: matching.to_owned() });
         self

@@ -342,18 +342,16 @@ impl Cx {
     /// The finding, with what the other readers saw.
     pub fn agree(&mut self) -> Outcome {
         self.case.concluded = true;
-        let mut disagreed = std::mem::take(&mut self.case.disagreed).into_iter();
-        let Some(mut finding) = disagreed.next() else {
+        let disagreed = std::mem::take(&mut self.case.disagreed);
+        let Some((first, others)) = disagreed.split_first() else {
             if self.case.agreed.is_empty() {
                 return Err(Finding::new("the case looked at nothing, so it shows nothing").into());
             }
             return Ok(());
         };
-        for other in disagreed {
-            finding = finding.row("also", other.summary);
-        }
+        let mut finding = others.iter().fold(first.clone(), |finding, other| finding.row("also", &other.summary));
         finding = finding.row("agree", self.case.agreed.to_string());
-        Err(Trouble::Fail(self.with_facts(finding)))
+        Err(Trouble::Fail(Finding { of: disagreed, ..self.with_facts(finding) }))
     }
 
     fn with_facts(&self, finding: Finding) -> Finding {

@@ -24,6 +24,9 @@ pub struct Finding {
     pub summary: String,
     /// The facts, in the order in which they are read.
     pub rows: Vec<Row>,
+    /// Every finding of a case as it was made, if this one stands for them: a known defect must account for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<Finding>,
 }
 
 /// One fact of a finding.
@@ -47,7 +50,7 @@ const LABEL: usize = 9;
 impl Finding {
     /// A finding without facts yet.
     pub fn new(summary: impl Into<String>) -> Self {
-        Self { summary: summary.into(), rows: Vec::new() }
+        Self { summary: summary.into(), rows: Vec::new(), of: Vec::new() }
     }
 
     /// The finding that pictures differ; `what` says whose, in a sentence: `gpu_b did not read what gpu_a drew`.
@@ -98,6 +101,12 @@ impl Finding {
             Some(text) => self.row(label, text),
             None => self,
         }
+    }
+
+    /// The texts of the findings that this one stands for, which may be itself alone.
+    pub fn each(&self) -> Vec<String> {
+        let each = if self.of.is_empty() { std::slice::from_ref(self) } else { &self.of };
+        each.iter().map(ToString::to_string).collect()
     }
 
     /// Adds a path or a command that can be copied as it stands: it is never wrapped.

@@ -62,6 +62,9 @@ pub struct Try {
     pub verdict: Verdict,
     /// The finding, or the reason of a skip; empty for a pass.
     pub text: String,
+    /// Each finding by itself, where a worker lived to tell them apart; the report has the text alone.
+    #[serde(skip)]
+    pub findings: Vec<String>,
     /// How long the try took, in ms.
     pub duration_ms: f64,
     /// The cases that the same worker had run before, oldest first; a report has them for failures only.
@@ -69,6 +72,12 @@ pub struct Try {
 }
 
 impl Try {
+    /// Each finding, or the text, which is then the only one.
+    fn findings(&self) -> impl Iterator<Item = &str> {
+        let text = self.findings.is_empty().then_some(self.text.as_str());
+        self.findings.iter().map(String::as_str).chain(text)
+    }
+
     /// The first line of the text.
     fn headline(&self) -> &str {
         self.text.lines().next().unwrap_or("")
@@ -87,43 +96,62 @@ pub struct Settled {
 }
 
 /// Whether `first` should be tried once more in a fresh worker.
-pub fn wants_repeat(first: &Try, known: Option<&Known>) -> bool {
-    first.verdict.is_red() && !is_known(first, known)
+pub fn wants_repeat(first: &Try, known: &[&Known]) -> bool {
+    first.verdict.is_red() && unlisted(first, known).is_some()
 }
 
-fn is_known(this: &Try, known: Option<&Known>) -> bool {
-    // Only the first finding's first line: a second finding, or another reader that disagrees first, is news.
-    known.is_some_and(|known| {
-        this.verdict.is_red() && this.headline().contains(&known.matching) && !this.text.contains(NEXT_FINDING)
+/// The first finding of a try that no listed defect accounts for.
+fn unlisted<'t>(this: &'t Try, known: &[&Known]) -> Option<&'t str> {
+    this.findings().find(|finding| !known.iter().any(|known| shows(finding, &known.matching)))
+}
+
+/// Whether `finding` is one that [`Known::matching`] describes.
+fn shows(finding: &str, matching: &str) -> bool {
+    let mut parts = matching.split('…').map(one_line);
+    let Some(first) = parts.next() else { return false };
+    let headline = one_line(finding.lines().next().unwrap_or(""));
+    let (headline, whole) = (headline.as_str(), one_line(finding));
+    let Some(at) = headline.find(&first) else { return false };
+    let mut rest = &whole[at + first.len()..];
+    parts.all(|part| match rest.find(&part) {
+        Some(at) => {
+            rest = &rest[at + part.len()..];
+            true
+        }
+        None => false,
     })
+}
+
+/// A text as if it had not been wrapped.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What stands between two findings of one try.
 pub const NEXT_FINDING: &str = "\n\nand another finding: ";
 
 /// The verdict on a case that was tried once, or twice when the first try [`wants_repeat`].
-pub fn settle(first: &Try, second: Option<&Try>, known: Option<&Known>) -> Settled {
-    if is_known(first, known) {
-        return Settled {
-            verdict: Verdict::Known,
-            reason: known.map(|known| known.url.clone()),
-            message: Some(first.text.clone()),
-        };
-    }
-    match (first.verdict, known) {
-        (Verdict::Pass, Some(known)) => {
-            failed(format!("passed, but is listed as known: {}; remove .known(..)", known.url))
+pub fn settle(first: &Try, second: Option<&Try>, known: &[&Known]) -> Settled {
+    let listed = |known: &[&Known]| known.iter().map(|known| known.url.as_str()).collect::<Vec<_>>().join(", ");
+    match first.verdict {
+        Verdict::Pass if known.is_empty() => Settled { verdict: Verdict::Pass, reason: None, message: None },
+        Verdict::Pass => {
+            failed(format!("passed, but is listed as known: {}; remove .known(..)", listed(&distinct(known))))
         }
-        (Verdict::Pass, None) => Settled { verdict: Verdict::Pass, reason: None, message: None },
-        (Verdict::Skip, _) => Settled { verdict: Verdict::Skip, reason: Some(first.text.clone()), message: None },
-        (verdict, _) => {
+        Verdict::Skip => Settled { verdict: Verdict::Skip, reason: Some(first.text.clone()), message: None },
+        verdict => {
+            let Some(other) = unlisted(first, known) else {
+                let met = |known: &&&Known| first.findings().any(|finding| shows(finding, &known.matching));
+                let met: Vec<&Known> = known.iter().filter(met).copied().collect();
+                let reason = Some(listed(&distinct(&met)));
+                return Settled { verdict: Verdict::Known, reason, message: Some(first.text.clone()) };
+            };
             let mut message = first.text.clone();
-            if let Some(known) = known {
-                let other = format!(
-                    "{} is listed with a message that contains {:?}; this one does not",
-                    known.url, known.matching
-                );
-                message += &format!("\n\n{}", row("not known", other));
+            if !known.is_empty() {
+                let texts = known.iter().map(|known| format!("{} with {:?}", known.url, known.matching));
+                let texts = texts.collect::<Vec<_>>().join(", ");
+                let other = other.lines().next().unwrap_or("");
+                message += &format!("\n\n{}", row("not known", format!("{other}; listed is {texts}")));
             }
             let verdict = match second {
                 Some(second) if differs(first, second) => {
@@ -135,6 +163,17 @@ pub fn settle(first: &Try, second: Option<&Try>, known: Option<&Known>) -> Settl
             Settled { verdict, reason: None, message: Some(message) }
         }
     }
+}
+
+/// `known` with each defect once, though it may be listed with several texts.
+fn distinct<'k>(known: &[&'k Known]) -> Vec<&'k Known> {
+    let mut distinct: Vec<&Known> = Vec::new();
+    for known in known {
+        if !distinct.iter().any(|other| other.url == known.url) {
+            distinct.push(known);
+        }
+    }
+    distinct
 }
 
 fn failed(message: String) -> Settled {
@@ -185,7 +224,7 @@ mod tests {
     use super::*;
 
     fn tried(verdict: Verdict, text: &str) -> Try {
-        Try { verdict, text: text.into(), duration_ms: 1.0, ran_before: vec!["a::first_runs".into()] }
+        Try { verdict, text: text.into(), findings: vec![], duration_ms: 1.0, ran_before: vec!["a::first_runs".into()] }
     }
 
     fn known() -> Known {
@@ -195,24 +234,49 @@ mod tests {
     #[test]
     fn a_known_failure_is_known_and_not_repeated() {
         let first = tried(Verdict::Fail, "12 of 30 pixels differ: like a row pitch 4 B too large\n  first");
-        assert!(!wants_repeat(&first, Some(&known())));
-        let settled = settle(&first, None, Some(&known()));
+        assert!(!wants_repeat(&first, &[&known()]));
+        let settled = settle(&first, None, &[&known()]);
         assert_eq!(settled.verdict, Verdict::Known);
         assert_eq!(settled.reason.as_deref(), Some("https://example.org/7"));
-        let more = tried(Verdict::Fail, &format!("like a row pitch 4 B too large{NEXT_FINDING}the kernel warned"));
-        assert_eq!(settle(&more, Some(&more), Some(&known())).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn every_finding_of_a_known_failure_must_be_listed() {
+        let text = format!("like a row pitch 4 B too large{NEXT_FINDING}the kernel warned");
+        let findings = vec!["like a row pitch 4 B too large".to_owned(), "the kernel warned".to_owned()];
+        let first = Try { findings, ..tried(Verdict::Fail, &text) };
+        assert!(wants_repeat(&first, &[&known()]));
+        let settled = settle(&first, Some(&first), &[&known()]);
+        assert_eq!(settled.verdict, Verdict::Fail);
+        let message = settled.message.unwrap();
+        assert!(message.contains("not known   the kernel warned; listed is https://example.org/7"), "{message}");
+        let warning = Known { matching: "kernel warned".into(), url: "https://example.org/8".into(), ..known() };
+        let settled = settle(&first, None, &[&known(), &known(), &warning]);
+        assert_eq!(settled.verdict, Verdict::Known);
+        assert_eq!(settled.reason.as_deref(), Some("https://example.org/7, https://example.org/8"));
+    }
+
+    #[test]
+    fn a_text_may_go_on_in_a_later_line() {
+        let finding =
+            "12 of 30 pixels differ: the screen does not see it\n\n  shape       moved down, as by an\n     origin";
+        assert!(shows(finding, "the screen does not see…as by an origin"));
+        assert!(shows(finding, "pixels differ…see it"));
+        assert!(!shows(finding, "the screen does not see…as by an offset"));
+        assert!(!shows(finding, "as by an…the screen does not see"));
+        assert!(!shows(finding, "as by an origin"), "the first part is one of the first line");
     }
 
     #[test]
     fn a_known_crash_is_known_when_its_text_matches() {
         let known = Known { matching: "SIGSEGV".into(), ..known() };
         let first = tried(Verdict::Crash, "the worker was killed by SIGSEGV");
-        assert_eq!(settle(&first, None, Some(&known)).verdict, Verdict::Known);
+        assert_eq!(settle(&first, None, &[&known]).verdict, Verdict::Known);
     }
 
     #[test]
     fn a_known_case_that_passes_is_red() {
-        let settled = settle(&tried(Verdict::Pass, ""), None, Some(&known()));
+        let settled = settle(&tried(Verdict::Pass, ""), None, &[&known()]);
         assert_eq!(settled.verdict, Verdict::Fail);
         assert_eq!(
             settled.message.as_deref(),
@@ -223,22 +287,24 @@ mod tests {
     #[test]
     fn a_known_case_that_fails_otherwise_is_red() {
         let first = tried(Verdict::Fail, "the fence never signalled");
-        assert!(wants_repeat(&first, Some(&known())));
-        let settled = settle(&first, Some(&first), Some(&known()));
+        assert!(wants_repeat(&first, &[&known()]));
+        let settled = settle(&first, Some(&first), &[&known()]);
         assert_eq!(settled.verdict, Verdict::Fail);
-        assert!(settled.message.unwrap().contains("not known   https://example.org/7"));
+        assert!(
+            settled.message.unwrap().contains("not known   the fence never signalled; listed is https://example.org/7")
+        );
     }
 
     #[test]
     fn a_known_case_may_be_skipped() {
-        assert_eq!(settle(&tried(Verdict::Skip, "needs gpu_b"), None, Some(&known())).verdict, Verdict::Skip);
+        assert_eq!(settle(&tried(Verdict::Skip, "needs gpu_b"), None, &[&known()]).verdict, Verdict::Skip);
     }
 
     #[test]
     fn a_failure_that_repeats_stays_as_it_was() {
         let first = tried(Verdict::Crash, "the worker was killed by SIGABRT");
-        assert!(wants_repeat(&first, None));
-        let settled = settle(&first, Some(&first), None);
+        assert!(wants_repeat(&first, &[]));
+        let settled = settle(&first, Some(&first), &[]);
         assert_eq!(settled.verdict, Verdict::Crash);
         assert_eq!(settled.message.as_deref(), Some("the worker was killed by SIGABRT"));
     }
@@ -246,7 +312,7 @@ mod tests {
     #[test]
     fn a_failure_that_does_not_repeat_names_the_sequence() {
         let first = tried(Verdict::Crash, "the worker was killed by SIGABRT");
-        let settled = settle(&first, Some(&tried(Verdict::Pass, "")), None);
+        let settled = settle(&first, Some(&tried(Verdict::Pass, "")), &[]);
         assert_eq!(settled.verdict, Verdict::Fail);
         let message = settled.message.unwrap();
         assert!(message.starts_with("the worker was killed by SIGABRT"), "{message}");
@@ -258,7 +324,7 @@ mod tests {
     #[test]
     fn a_failure_with_nothing_before_it_does_not_blame_the_order() {
         let first = Try { ran_before: vec![], ..tried(Verdict::Fail, "x") };
-        let message = settle(&first, Some(&tried(Verdict::Pass, "")), None).message.unwrap();
+        let message = settle(&first, Some(&tried(Verdict::Pass, "")), &[]).message.unwrap();
         assert!(!message.contains("depends on what ran before"), "{message}");
         assert!(message.contains("another fresh worker: pass"), "{message}");
     }

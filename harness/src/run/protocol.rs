@@ -58,6 +58,9 @@ pub struct Done {
     pub verdict: Verdict,
     /// The finding or the reason of the skip.
     pub text: String,
+    /// Each finding by itself.
+    #[serde(default)]
+    pub findings: Vec<String>,
     /// From begin to end, in ms.
     pub duration_ms: f64,
     /// The kernel's lines during the case.

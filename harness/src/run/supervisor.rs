@@ -114,7 +114,7 @@ impl Supervisor {
         };
         let (link, first) = self.attempt(link, case)?;
         let known = known_here(case, &first);
-        let (link, second) = if verdict::wants_repeat(&first.tried, known) {
+        let (link, second) = if verdict::wants_repeat(&first.tried, &known) {
             self.retire(link);
             let (link, second) = self.attempt(self.start()?, case)?;
             (link, Some(second))
@@ -222,7 +222,13 @@ impl Supervisor {
                 self.seen().memory.ended(done.peak_kib, memory::peak_kib);
                 let ran_before = before[..count].to_vec();
                 let attempt = Attempt {
-                    tried: Try { verdict: done.verdict, text: done.text, duration_ms: done.duration_ms, ran_before },
+                    tried: Try {
+                        verdict: done.verdict,
+                        text: done.text,
+                        findings: done.findings,
+                        duration_ms: done.duration_ms,
+                        ran_before,
+                    },
                     devices: std::mem::take(&mut link.devices),
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
@@ -248,7 +254,7 @@ impl Supervisor {
             text = format!("{text}\n\n{finding}");
         }
         Attempt {
-            tried: Try { verdict, text, duration_ms: millis(took), ran_before },
+            tried: Try { verdict, text, findings: Vec::new(), duration_ms: millis(took), ran_before },
             devices: link.devices.clone(),
             kernel_log,
             output: link.output_text(),
@@ -287,7 +293,7 @@ impl Supervisor {
 
     fn report(&self, case: &CaseInfo, first: Attempt, second: Option<Attempt>) -> CaseReport {
         let known = known_here(case, &first);
-        let settled = verdict::settle(&first.tried, second.as_ref().map(|second| &second.tried), known);
+        let settled = verdict::settle(&first.tried, second.as_ref().map(|second| &second.tried), &known);
         // A worker that died while it opened its devices could not name them; the fresh one had the same.
         let mut devices = second.as_ref().map(|second| second.devices.clone()).unwrap_or_default();
         devices.extend(first.devices);
@@ -324,9 +330,10 @@ impl Supervisor {
     }
 }
 
-/// The defect that is known of the case, if one of the devices that answered is the one that has it.
-fn known_here<'c>(case: &'c CaseInfo, attempt: &Attempt) -> Option<&'c Known> {
-    case.known.iter().find(|known| attempt.devices.values().any(|device| device.to_string().contains(&known.on)))
+/// What is known of the case on the devices that answered.
+fn known_here<'c>(case: &'c CaseInfo, attempt: &Attempt) -> Vec<&'c Known> {
+    let has = |known: &&Known| attempt.devices.values().any(|device| device.to_string().contains(&known.on));
+    case.known.iter().filter(has).collect()
 }
 
 /// What ran before matters to a failure alone; with every known defect it would fill the report.

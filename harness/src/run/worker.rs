@@ -118,14 +118,21 @@ fn run_case<B: Bench>(
         }
         (case.body)(bench)
     });
-    let mut findings = Vec::new();
+    let (mut findings, mut each) = (Vec::new(), Vec::new());
     let mut skipped = None;
     match body {
         Ok(Ok(())) => {}
         Ok(Err(Trouble::Skip(reason))) => skipped = Some(reason),
-        Ok(Err(Trouble::Fail(finding))) => findings.push(finding.to_string()),
-        Err(panicked) => findings.push(panicked),
+        Ok(Err(Trouble::Fail(finding))) => {
+            each = finding.each();
+            findings.push(finding.to_string());
+        }
+        Err(panicked) => {
+            each.push(panicked.clone());
+            findings.push(panicked);
+        }
     }
+    let of_the_body = findings.len();
     let held = findings.is_empty() && skipped.is_none();
     let notes = caught(|| bench.end(held)).unwrap_or_else(|panicked| {
         findings.push(format!("at the end of the case: {panicked}"));
@@ -134,6 +141,7 @@ fn run_case<B: Bench>(
     findings.extend(notes.findings);
     let kernel_log = log.map(|log| log.take()).unwrap_or_default();
     findings.extend(kernel_log::finding(&kernel_log));
+    each.extend_from_slice(&findings[of_the_body..]);
 
     let (verdict, text) = match (findings.is_empty(), skipped) {
         (true, None) => (Verdict::Pass, String::new()),
@@ -144,6 +152,7 @@ fn run_case<B: Bench>(
     Done {
         verdict,
         text,
+        findings: each,
         duration_ms: millis(began.elapsed()),
         kernel_log,
         record: notes.record,

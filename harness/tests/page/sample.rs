@@ -82,7 +82,8 @@ fn case(name: &str, verdict: Verdict, from: Option<Role>, to: Option<Role>) -> C
         Verdict::Pass => None,
         other => Some(format!("what is to be said of {other}")),
     };
-    let tried = Try { verdict, text: text.clone().unwrap_or_default(), duration_ms: 4.5, ran_before: vec![] };
+    let tried =
+        Try { verdict, text: text.clone().unwrap_or_default(), findings: vec![], duration_ms: 4.5, ran_before: vec![] };
     CaseReport {
         name: name.into(),
         verdict,
