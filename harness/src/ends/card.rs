@@ -50,24 +50,14 @@ impl Exporter for Vgem {
 }
 
 /// Who looks at what vgem took in, and draws to it.
-const READER: &str = "the CPU, through the dma-buf that vgem handed on,";
+const READER: &str = "cpu (through the dma-buf that vgem handed on)";
 
 /// A buffer behind a handle of vgem.
 struct TakenIn {
-    handle: Held<kms::Imported>,
-    frame: Frame,
-    /// Of the dma-buf that it took in.
-    inode: u64,
-}
-
-impl TakenIn {
     /// The frame as vgem hands it on: a handle of an imported buffer can't be mapped (`drm_gem_dumb_map_offset`), so this is
-    /// the only way to what is behind it. That it is the dma-buf of the exporter is part of what the pair claims.
-    fn handed_on(&self, cx: &mut Cx) -> Result<SharedFrame, Trouble> {
-        let dmabuf = self.handle.export()?;
-        cx.equals("inode of the dma-buf that vgem handed on", self.inode, dmabuf.identity()?.inode);
-        Ok(SharedFrame { dmabuf, frame: self.frame.clone() })
-    }
+    /// the only way to what is behind it.
+    handed_on: SharedFrame,
+    _handle: Held<kms::Imported>,
 }
 
 impl Importer for Vgem {
@@ -104,19 +94,21 @@ impl Importer for Vgem {
             prime.import(&shared.dmabuf)
         })?;
         let (frame, inode) = taken.ok_or_else(|| Trouble::Skip("nothing was mapped".to_owned()))?;
-        Ok(Box::new(TakenIn { handle, frame, inode }))
+        let handed_on = SharedFrame { dmabuf: handle.export()?, frame };
+        // That it is the dma-buf of the exporter is part of what the pair claims.
+        cx.equals("inode of the dma-buf that vgem handed on", inode, handed_on.dmabuf.identity()?.inode);
+        Ok(Box::new(TakenIn { handed_on, _handle: handle }))
     }
 }
 
 impl Imported for TakenIn {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        let handed_on = self.handed_on(cx)?;
-        Ok(cx.sees(READER, target, &handed_on.read_back()?)?)
+        Ok(cx.sees(READER, target, &self.handed_on.read_back()?)?)
     }
 
     fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
-        cx.fact("then drawn by", READER.trim_end_matches(','));
-        let picture = Pattern { stamp }.picture(self.frame.fourcc, self.frame.size)?;
-        Ok(self.handed_on(cx)?.write(&picture)?)
+        cx.fact("then drawn by", READER);
+        let Frame { fourcc, size, .. } = self.handed_on.frame;
+        Ok(self.handed_on.write(&Pattern { stamp }.picture(fourcc, size)?)?)
     }
 }
