@@ -11,6 +11,8 @@ use handover::covering::covering;
 use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
 use handover::prelude::*;
 
+use crate::screen;
+
 /// From one byte to eight, with and without alpha and padding, and both orders of channels.
 const FOURCCS: [Fourcc; 8] =
     [Fourcc::XR24, Fourcc::AB24, Fourcc::AR24, Fourcc::RG16, Fourcc::R8, Fourcc::XR30, Fourcc::AB48, Fourcc::AB4H];
@@ -66,7 +68,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
                     if to.role() == Screen && parcel.begins_behind() {
-                        case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
+                        screen::adds_the_offset_twice(case);
                     }
                 }
             }
