@@ -74,7 +74,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let name = format!("gbm::tells_where_a_frame_lies_that_it_took_in::{node}::{place}");
             let case = cases.add(name, move |cx| tells_where(cx, node, offset)).from(Udmabuf).to(Gbm);
             if offset > 0 {
-                case.known("vgem", "cases/findings/llvmpipe-imported-offset.md", "is not what it must be");
+                case.known(
+                    "vgem",
+                    "cases/findings/llvmpipe-imported-offset.md",
+                    "offset in bytes is not what it must be",
+                );
             }
         }
         cases.add(format!("gbm::hands_on_what_it_took_in::{node}"), move |cx| hands_on(cx, node)).from(Udmabuf).to(Gbm);

@@ -11,6 +11,7 @@ use handover::covering::covering;
 use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
 use handover::prelude::*;
 
+use crate::screen;
 use crate::yuv::known_of_words;
 
 /// From one byte to eight, with and without alpha and padding, and both orders of channels.
@@ -68,7 +69,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
                     if to.role() == Screen && parcel.begins_behind() {
-                        case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
+                        screen::adds_the_offset_twice(case);
                     } else {
                         known_of_words(case, to.role(), parcel.fourcc);
                     }

@@ -72,7 +72,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .to(Overlay)
         .needs(Need::Imports { role: Overlay, format: "AR24".to_owned() })
         .needs(Need::Writeback)
-        .known("vkms", "cases/findings/vkms-blend-wraps.md", "screen (writeback) does not see");
+        .known("vkms", "cases/findings/vkms-blend-wraps.md", "pixels differ: screen (writeback) does not see")
+        .known("vkms", "cases/findings/vkms-blend-wraps.md", "screen (CRC) is not what it must be");
     cases
         .add("planes::two_cards_show_one_buffer_at_once", two_cards_at_once)
         .from(Screen)

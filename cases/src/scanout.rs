@@ -4,6 +4,8 @@
 
 use handover::prelude::*;
 
+use crate::screen;
+
 /// Odd enough that a pitch computed from the width, or rounded, shows.
 const SIZE: Size = px(250, 130);
 
@@ -61,11 +63,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     let before = Room::SubAllocated { before: 65536, after: 4 * 65536 };
     for fourcc in [Fourcc::XR24, Fourcc::RG16] {
         let frame = NewFrame::of(fourcc, SIZE).in_room(before);
-        add(cases, format!("honours_the_offset_of_a_frame::{fourcc}"), GpuA, &frame, whole).known(
-            "vkms",
-            "cases/findings/vkms-offset-twice.md",
-            "screen (writeback) does not see",
-        );
+        let case = add(cases, format!("honours_the_offset_of_a_frame::{fourcc}"), GpuA, &frame, whole);
+        screen::adds_the_offset_twice(case);
     }
     for (name, crop) in [
         ("top_left", Rect { x: 0, y: 0, size: px(33, 17) }),

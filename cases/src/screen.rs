@@ -29,6 +29,16 @@ const FORMATS: &[Fourcc] = &[
     Fourcc::R8,
 ];
 
+/// Lists `case`, a frame that does not begin its buffer, as shown wrong by vkms, in its picture and in the checksum of that.
+pub(crate) fn adds_the_offset_twice(case: &mut Case<Cx>) {
+    const FINDING: &str = "cases/findings/vkms-offset-twice.md";
+    case.known("vkms", FINDING, "pixels differ: screen (writeback) does not see the target").known(
+        "vkms",
+        FINDING,
+        "screen (CRC) is not what it must be",
+    );
+}
+
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for &fourcc in FORMATS {
         cases

@@ -4,6 +4,7 @@
 //! with each other, but not with it.
 
 use handover::prelude::*;
+use handover::udmabuf;
 
 const SIZE: Size = px(250, 130);
 
@@ -99,6 +100,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("vulkan::draws_with_any_pitch_it_accepts::{gpu}"), move |cx| draws_with_any_pitch(cx, gpu))
             .from(gpu)
             .known("llvmpipe", "cases/findings/llvmpipe-unaligned-pitch.md", "SIGSEGV");
+        cases
+            .add(format!("vulkan::draws_to_a_frame_that_ends_with_its_buffer::{gpu}"), move |cx| {
+                draws_the_last_row(cx, gpu)
+            })
+            .from(Udmabuf)
+            .to(gpu)
+            .known("Mesa 26.", "cases/findings/llvmpipe-rows-behind.md", "SIGSEGV");
         cases
             .add(format!("vulkan::opaque_image_arrives::{gpu}_to_its_second_instance"), move |cx| opaque_image(cx, gpu))
             .from(gpu)
@@ -227,5 +235,26 @@ fn draws_with_any_pitch(cx: &mut Cx, gpu: Role) -> Outcome {
     let gpu = cx.gpu(gpu)?;
     let drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE).padded(64), 7)?;
     cx.cpu_sees(&drawn.buffer, &drawn.target)?;
+    cx.agree()
+}
+
+/// Memory as long as the driver asks for is enough to draw in. Rows lie 2 MiB apart, so that whoever draws three rows more than
+/// there are does so where nothing is mapped, and not in what lies next to the buffer by chance.
+fn draws_the_last_row(cx: &mut Cx, gpu: Role) -> Outcome {
+    let (gpu, fourcc, size) = (cx.gpu(gpu)?, Fourcc::AB48, px(250, 5));
+    let plane = Plane { offset: 0, pitch: 2 << 20 };
+    let frame = Frame::linear(fourcc, size, plane);
+    let needs = gpu.required_memory(&ImageRequest {
+        size,
+        fourcc,
+        layout: Layout::Explicit(Modifier::LINEAR, vec![plane]),
+        room: Room::Dedicated,
+        export: vec![HandleType::DmaBuf],
+    })?;
+    cx.fact("needs", format!("{needs} B, as the driver says; the frame has {} B", frame.end()?));
+    let behind = needs.saturating_sub(frame.end()?);
+    let buffer = cx.publish(Guest::Cpu, udmabuf::for_frame(frame, behind)?)?;
+    let target = cx.draw_into(&gpu, &buffer, 7)?;
+    cx.cpu_sees(&buffer, &target)?;
     cx.agree()
 }

@@ -4,6 +4,8 @@
 use handover::dmabuf::{SharedPlanes, SplitFrame};
 use handover::ends::{Importer, importers};
 use handover::prelude::*;
+
+use crate::screen;
 use handover::yuv::planes::split;
 use handover::yuv::{Colours, Range, without_colour};
 
@@ -86,7 +88,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("arrives_with_a_dma_buf_per_plane::{reader}::{fourcc}");
         let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_several);
         if reader == Screen {
-            case.known("vkms", "cases/findings/vkms-offset-twice.md", "screen (writeback) does not see");
+            screen::adds_the_offset_twice(case);
         }
         let name = format!("arrives_with_an_fd_per_plane_of_one_dma_buf::{reader}::{fourcc}");
         add(cases, &name, reader, fourcc, Colours::FULL, looks_at_one);
