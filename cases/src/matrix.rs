@@ -148,11 +148,12 @@ fn cpu_sees(cx: &mut Cx, to: &dyn Importer, buffer: &Buffer, target: &Target) ->
 
 /// The screen as one more reader, where it can show such a frame: where each thing is varied alone, as in YUV, since a look takes
 /// longer than all else. Where it can't, and whether it is right by itself, is the business of the pairs with the screen; so
-/// is vkms, which shows wrong what does not begin with the first byte.
+/// is vkms, which shows wrong what does not begin with the first byte, and what has components in the upper bits of words.
 fn screen_sees(cx: &mut Cx, to: &dyn Importer, parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
     let of_a_screen = [Screen, ScreenB, Overlay, Cursor].contains(&to.role());
     let Some(screen) = importers().into_iter().find(|importer| importer.role() == Screen) else { return Ok(()) };
-    if of_a_screen || parcel.begins_behind() {
+    let of_words = parcel.fourcc.yuv().is_some_and(|yuv| yuv.bytes == 2);
+    if of_a_screen || parcel.begins_behind() || of_words {
         return Ok(());
     }
     let shown = match screen.lacks(cx, parcel) {
