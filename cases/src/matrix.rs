@@ -199,7 +199,10 @@ fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Import
     }
     let last = Target::stamped(FIRST + 2, parcel.fourcc, parcel.size)?;
     cpu_sees(cx, to, exported.buffer(), &last)?;
-    screen_sees(cx, to, &parcel, exported.buffer(), &last)?;
+    // What an importer draws itself the screen looks at when it comes back.
+    if !to.draws(&parcel) {
+        screen_sees(cx, to, &parcel, exported.buffer(), &last)?;
+    }
     cx.agree()
 }
 
