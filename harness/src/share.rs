@@ -35,3 +35,4 @@ pub mod refused;
 pub mod remote;
 pub mod serve;
 mod sync;
+pub(crate) mod unsaid;

@@ -117,6 +117,7 @@ const PURE: &[&str] = &[
     "share/agreement/refusal.rs",
     "share/constraints.rs",
     "share/demands.rs",
+    "share/unsaid.rs",
     "texel.rs",
     "v4l2/format.rs",
     "v4l2/uapi.rs",

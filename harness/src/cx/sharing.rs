@@ -29,6 +29,7 @@ use crate::share::constraints::{Constraints, Party};
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
+use crate::share::unsaid::add_unsaid;
 use crate::v4l2::{self, Direction, Queue};
 use crate::vk::{Gpu, Image, ImportRequest};
 
@@ -336,6 +337,11 @@ impl Cx {
         }
         self.probe(buffer.heaps());
         let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
+        let driver = match (guest, &gpu) {
+            (Guest::Gles(gles), _) => Some(gles.identity().renderer.clone()),
+            (_, Some(gpu)) => Some(gpu.identity().device_name.clone()),
+            _ => None,
+        };
         let mut constraints = match (guest, gpu) {
             (Guest::Gles(gles), _) => gles.constraints(fourccs)?,
             (Guest::Gbm(gbm), _) => gbm.constraints(fourccs)?,
@@ -345,6 +351,11 @@ impl Cx {
             (Guest::ScreenB, _) => self.devices.screen(Role::ScreenB)?.constraints(fourccs, *size, &probes)?,
             (_, None) => self.devices.screen(Role::Screen)?.constraints(fourccs, *size, &probes)?,
         };
+        // Nothing is to be chosen where memory and layout are there.
+        let draws = !probes.is_empty() && fourccs.iter().any(|fourcc| fourcc.pixel().is_some());
+        if let Some(driver) = driver.filter(|_| draws) {
+            add_unsaid(&mut constraints, &driver, size.height);
+        }
         constraints.memory.address_bits = device.address_bits();
         let frames = fourccs.iter().map(|fourcc| format!("{fourcc} {size}")).collect();
         self.case.told.push(Told { device: name.clone(), frames, constraints: constraints.clone() });

@@ -25,35 +25,16 @@ use crate::share::heap::Storage;
 /// The largest alignment of a pitch that is looked for, in bytes.
 const LARGEST_ALIGNMENT: u64 = 4096;
 
-/// A driver that says less than it needs.
-struct Rule {
-    /// Part of the device's name.
-    device: &'static str,
-    /// A pitch must be a multiple of it, in bytes, though the driver takes others.
-    pitch: u64,
-    /// It works in blocks of so many rows, though the driver asks for memory up to the last row only.
-    rows: u32,
-}
-
-/// llvmpipe crashes when it draws with a pitch that is no multiple of 16 bytes
-/// (`cases/findings/llvmpipe-unaligned-pitch.md`), and rasterises blocks of 4x4 px, whole ones at the edge.
-const RULES: &[Rule] = &[Rule { device: "llvmpipe", pitch: 16, rows: 4 }];
-
 impl Gpu {
     /// What the device needs of a frame of one of `fourccs` in `size`, in memory like that of `probes`: small buffers, one
     /// for each heap in question.
     ///
     /// The pitch that it needs is asked for the LINEAR layout; of others only the driver knows where rows lie.
     ///
-    /// Without probes nothing is to be chosen, since memory and layout are there: then only what the driver itself says
-    /// counts, and not what is known of it besides.
-    ///
     /// # Errors
     /// It imports none of them in this size, or the driver fails, or answers what no driver may answer.
     pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[&Storage]) -> Result<Constraints> {
         let object = || self.device().object(format!("{fourccs:?} {size}"));
-        let rule = RULES.iter().find(|rule| self.identity().device_name.contains(rule.device));
-        let rule = rule.filter(|_| !probes.is_empty());
         let mut found = Constraints::of(Vec::new());
         let mut types = u32::MAX;
         for &fourcc in fourccs.iter().filter(|fourcc| vk_format(**fourcc).is_some()) {
@@ -74,9 +55,8 @@ impl Gpu {
                 }
                 let Some([shape]) = fourcc.planes() else { continue };
                 let linear = Linear { gpu: self, fourcc, size, shape };
-                let mut pitch = linear.pitches()?;
-                pitch.alignment = pitch.alignment.max(rule.map_or(1, |rule| rule.pitch));
-                let needs = linear.needs(&pitch, rule.map_or(1, |rule| rule.rows))?;
+                let pitch = linear.pitches()?;
+                let needs = linear.needs(&pitch)?;
                 found.pitch.alignment = found.pitch.alignment.max(pitch.alignment);
                 found.pitch.min = found.pitch.min.max(pitch.min);
                 found.pitch.max = found.pitch.max.min(pitch.max);
@@ -193,7 +173,7 @@ impl Linear<'_> {
 
     /// What the image needs with the largest pitch that an agreement is likely to come to: a page's multiple, in case that
     /// another device wants so much. It is enough for smaller ones.
-    fn needs(&self, pitches: &Bytes, rows: u32) -> Result<Needs> {
+    fn needs(&self, pitches: &Bytes) -> Result<Needs> {
         let object = || self.gpu.device().object(format!("{} LINEAR {}", self.fourcc, self.size));
         let (row, height) = (self.shape.row(self.size.width), self.shape.rows(self.size.height));
         let pitch = row.next_multiple_of(LARGEST_ALIGNMENT.max(pitches.alignment)).min(pitches.max);
@@ -203,8 +183,7 @@ impl Linear<'_> {
         })?;
         let needs = self.gpu.image_requirements(&image, true, object)?;
         let behind = needs.size.saturating_sub(pitch * u64::from(height));
-        let block = height.next_multiple_of(rows) - height;
-        let rows_behind = block.max(u32::try_from(behind / pitch.max(1)).unwrap_or(u32::MAX));
+        let rows_behind = u32::try_from(behind / pitch.max(1)).unwrap_or(u32::MAX);
         Ok(Needs { offset_alignment: needs.alignment, padding: behind % pitch.max(1), rows_behind, types: needs.types })
     }
 }

@@ -1,0 +1,48 @@
+//! What does a driver need of storage that it does not say?
+//!
+//! Pure. It counts where storage is still to be chosen; where it is there already, only what the driver itself says does.
+
+use super::constraints::Constraints;
+
+/// A driver that says less than it needs.
+struct Rule {
+    /// Part of the name of its devices, in Vulkan as in OpenGL ES.
+    device: &'static str,
+    /// A pitch must be a multiple of it, in bytes, though the driver takes others.
+    pitch: u64,
+    /// It works in blocks of so many rows, though the driver asks for memory up to the last row only.
+    rows: u32,
+}
+
+/// llvmpipe crashes when it draws with a pitch that is no multiple of 16 bytes
+/// (`cases/findings/llvmpipe-unaligned-pitch.md`), and rasterises blocks of 4x4 px, whole ones at the edge
+/// (`cases/findings/llvmpipe-rows-behind.md`).
+const RULES: &[Rule] = &[Rule { device: "llvmpipe", pitch: 16, rows: 4 }];
+
+/// Adds to `said`, what the device called `name` says that it needs to draw frames of `height` rows, what it needs besides.
+pub(crate) fn add_unsaid(said: &mut Constraints, name: &str, height: u32) {
+    for rule in RULES.iter().filter(|rule| name.contains(rule.device)) {
+        said.pitch.alignment = said.pitch.alignment.max(rule.pitch);
+        said.rows_behind = said.rows_behind.max(height.next_multiple_of(rule.rows) - height);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Fourcc;
+    use crate::share::constraints::Bytes;
+
+    #[test]
+    fn what_a_device_says_is_never_made_less() {
+        let needs = |pitch, rows_behind, name| {
+            let any = Constraints::cpu(&[Fourcc::XR24]);
+            let mut found = Constraints { pitch: Bytes::aligned(pitch), rows_behind, ..any };
+            add_unsaid(&mut found, name, 130);
+            (found.pitch.alignment, found.rows_behind)
+        };
+        assert_eq!(needs(1, 0, "llvmpipe (LLVM 19.1.7, 256 bits)"), (16, 2));
+        assert_eq!(needs(64, 3, "llvmpipe (LLVM 19.1.7, 256 bits)"), (64, 3));
+        assert_eq!(needs(1, 0, "AMD Radeon"), (1, 0));
+    }
+}
