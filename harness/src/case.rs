@@ -351,9 +351,9 @@ impl<B> Case<B> {
         self
     }
 
-    /// States that the case catches `fault`.
-    pub fn must_fail_under(&mut self, fault: Fault) -> &mut Self {
-        self.info.must_fail_under.push(fault);
+    /// States that the case catches the fault of this name.
+    pub fn must_fail_under(&mut self, fault: &str) -> &mut Self {
+        self.info.must_fail_under.push(Fault(fault.to_owned()));
         self
     }
 }
