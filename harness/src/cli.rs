@@ -5,6 +5,7 @@
 mod report;
 mod repro;
 mod sandbox;
+mod seam;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -68,6 +69,9 @@ enum Asked {
         #[arg(long)]
         exhaustive: bool,
     },
+    /// Run a command whose system calls are changed on their way by a fault
+    #[command(hide = true)]
+    Seam(seam::SeamArgs),
     /// Play a role in a process of its own, on the socket that is the standard input
     #[command(hide = true)]
     Peer {
@@ -188,6 +192,7 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction
         Asked::Sandbox(args) => Ok(sandbox::command(&args)),
         Asked::Setup(args) => Ok(sandbox::setup(args)),
         Asked::Devices(args) => Ok(inventory::command(args)),
+        Asked::Seam(args) => Err(Refusal::Machine(seam::command(&args))),
         Asked::Peer { role } => peer::serve(role)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Refusal::Machine(format!("the peer ends: {error}"))),

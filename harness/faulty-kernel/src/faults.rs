@@ -1,0 +1,123 @@
+//! The faults and controls that this crate can make, by the names that `handover-faults` describes them with.
+//!
+//! Each is a [`Made`]: the calls to stop, and what to answer. What each does and when is said there; here is how.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::call::{Answer, Call};
+use crate::fields::Fields;
+use crate::filter::Filter;
+
+mod atomic;
+mod dmabuf;
+mod fences;
+mod kms;
+mod memory;
+mod odd;
+mod prime;
+mod video;
+
+/// What is done about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The answer.
+    pub answer: Answer,
+    /// Whether the fault was made.
+    pub fired: bool,
+}
+
+impl Done {
+    /// The call is not one that the fault is about.
+    const UNTOUCHED: Self = Self { answer: Answer::Continue, fired: false };
+
+    fn fired(answer: Answer) -> Self {
+        Self { answer, fired: true }
+    }
+
+    /// The fault was not made, but the call was.
+    fn as_it_was(done: Result<i64, Errno>) -> Self {
+        Self { answer: answer_of(done), fired: false }
+    }
+}
+
+type Answerer = dyn Fn(&Call<'_>) -> io::Result<Done> + Send + Sync;
+
+/// A fault, ready to be made.
+pub struct Made {
+    /// The calls that it looks at.
+    pub filter: Filter,
+    /// What it does about one.
+    pub answer: Box<Answerer>,
+}
+
+impl Made {
+    fn on(filter: Filter, answer: impl Fn(&Call<'_>) -> io::Result<Done> + Send + Sync + 'static) -> Self {
+        Self { filter, answer: Box::new(answer) }
+    }
+
+    fn on_ioctls(numbers: &[u32], answer: impl Fn(&Call<'_>) -> io::Result<Done> + Send + Sync + 'static) -> Self {
+        Self::on(Filter::ioctls(numbers), answer)
+    }
+}
+
+type Named = (&'static str, fn() -> Made);
+
+const ALL: &[&[Named]] = &[kms::ALL, prime::ALL, dmabuf::ALL, fences::ALL, memory::ALL, video::ALL, odd::ALL];
+
+/// The names of all of them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().copied().flatten().map(|(name, _)| *name)
+}
+
+/// The fault or control of this name, ready to be made.
+pub fn make(name: &str) -> Option<Made> {
+    ALL.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, make)| make())
+}
+
+/// Changes the structure of an ioctl before the kernel reads it; it fires if `change` says so.
+fn changing(number: u32, change: impl Fn(&mut Fields) -> bool + Send + Sync + 'static) -> Made {
+    Made::on_ioctls(&[number], move |call| {
+        let mut structure = call.structure()?;
+        if !change(&mut structure) {
+            return Ok(Done::UNTOUCHED);
+        }
+        call.set_structure(&structure)?;
+        Ok(Done::fired(Answer::Continue))
+    })
+}
+
+/// Says that a call was carried out, and does not do it.
+fn ignoring(numbers: &[u32]) -> Made {
+    Made::on_ioctls(numbers, |_| Ok(Done::fired(Answer::Return(0))))
+}
+
+/// Makes the call in the caller's place, and changes what it brought back; it fires if `change` says so.
+fn reporting(number: u32, change: impl Fn(&Call<'_>, &mut Fields) -> io::Result<bool> + Send + Sync + 'static) -> Made {
+    Made::on_ioctls(&[number], move |call| {
+        let mut structure = call.structure()?;
+        let done = call.perform(&mut structure)?;
+        let fired = done.is_ok() && change(call, &mut structure)?;
+        call.set_structure(&structure)?;
+        Ok(Done { answer: answer_of(done), fired })
+    })
+}
+
+/// What the caller is told of a call that was made in its place.
+fn answer_of(done: Result<i64, Errno>) -> Answer {
+    match done {
+        Ok(value) => Answer::Return(value),
+        Err(errno) => Answer::Fail(errno),
+    }
+}
+
+/// Of a count that begins with 1: whether the fault should be made this time, every other time.
+fn every_other(count: &std::sync::atomic::AtomicU64) -> bool {
+    count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0
+}
+
+/// Owns an fd that a call has just made in this process.
+fn owned(number: i64) -> io::Result<std::os::fd::OwnedFd> {
+    crate::perform::own(number).ok_or_else(|| io::Error::other(format!("{number} is no fd")))
+}

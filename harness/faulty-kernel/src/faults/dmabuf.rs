@@ -1,0 +1,77 @@
+//! dma-buf fds: their closing, and their way to another process.
+
+use std::io;
+
+use super::{Done, Made, Named};
+use crate::call::{Answer, Call};
+use crate::fields::Fields;
+use crate::filter::Filter;
+
+pub(super) const ALL: &[Named] =
+    &[("close-forgotten", close_forgotten), ("sent-fds-lost", sent_fds_lost), ("mapping-kept", mapping_kept)];
+
+pub(super) fn is_dmabuf(call: &Call<'_>, number: i32) -> bool {
+    call.name_of_file(number).is_ok_and(|name| name.starts_with("/dmabuf"))
+}
+
+/// Every eighth dma-buf that is closed stays open.
+fn close_forgotten() -> Made {
+    let count = std::sync::atomic::AtomicU64::new(1);
+    Made::on(Filter::calls(&[libc::SYS_close]), move |call| {
+        let eighth = || count.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(8);
+        match is_dmabuf(call, call.arguments[0] as i32) && eighth() {
+            true => Ok(Done::fired(Answer::Return(0))),
+            false => Ok(Done::UNTOUCHED),
+        }
+    })
+}
+
+/// A message arrives, its last fd does not.
+fn sent_fds_lost() -> Made {
+    Made::on(Filter::calls(&[libc::SYS_sendmsg]), |call| {
+        // `struct msghdr`: the control data and its length.
+        const CONTROL: usize = 32;
+        const CONTROL_LENGTH: usize = 40;
+        let header = Fields(call.read(call.arguments[1], 56)?);
+        let (control, length) = (header.u64(CONTROL), header.u64(CONTROL_LENGTH));
+        if length < 20 {
+            return Ok(Done::UNTOUCHED);
+        }
+        let rights = Fields(call.read(control, length as usize)?);
+        // `struct cmsghdr`: length, level, type; then the fds.
+        let fds = rights.u64(0).saturating_sub(16) / 4;
+        if (rights.u32(8), rights.u32(12)) != (libc::SOL_SOCKET as u32, libc::SCM_RIGHTS as u32) || fds == 0 {
+            return Ok(Done::UNTOUCHED);
+        }
+        // The caller's structure is put back by nobody, but nobody sends the same one twice with success.
+        let mut shorter = header.clone();
+        if fds == 1 {
+            shorter.set_u64(CONTROL, 0).set_u64(CONTROL_LENGTH, 0);
+            call.write(call.arguments[1], &shorter.0)?;
+        } else {
+            let mut rights = rights;
+            rights.set_u64(0, 16 + 4 * (fds - 1));
+            call.write(control, &rights.0)?;
+        }
+        Ok(Done::fired(Answer::Continue))
+    })
+}
+
+/// munmap of a dma-buf leaves the mapping where it is.
+fn mapping_kept() -> Made {
+    Made::on(Filter::calls(&[libc::SYS_munmap]), |call| {
+        let shown = shown_at(call, call.arguments[0])?;
+        match shown.contains("/dmabuf") {
+            true => Ok(Done::fired(Answer::Return(0))),
+            false => Ok(Done::UNTOUCHED),
+        }
+    })
+}
+
+/// The line of the caller's mapping that begins at `address`.
+fn shown_at(call: &Call<'_>, address: u64) -> io::Result<String> {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", call.thread))?;
+    let begin = format!("{address:x}-");
+    let line = maps.lines().find(|line| line.trim_start_matches('0').starts_with(&begin));
+    Ok(line.unwrap_or_default().to_owned())
+}

@@ -1,0 +1,259 @@
+//! Framebuffers, planes and commits.
+//!
+//! Source: `include/uapi/drm/drm_mode.h`.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use super::atomic::{ATOMIC, Request, TEST_ONLY};
+use super::{Done, Made, Named, changing, ignoring};
+use crate::call::{Answer, Call};
+use crate::fields::{Fields, both};
+use crate::perform::perform;
+
+pub(super) const ALL: &[Named] = &[
+    ("addfb2-pitch", addfb2_pitch),
+    ("addfb2-offset-dropped", addfb2_offset_dropped),
+    ("addfb2-modifier-ignored", addfb2_modifier_ignored),
+    ("addfb2-red-blue", addfb2_red_blue),
+    ("addfb2-chroma-swapped", addfb2_chroma_swapped),
+    ("overlay-alpha-ignored", overlay_alpha_ignored),
+    ("crop-twice", crop_twice),
+    ("plane-moved", plane_moved),
+    ("plane-fence-dropped", plane_fence_dropped),
+    ("colour-range-ignored", colour_range_ignored),
+    ("test-only-accepts", test_only_accepts),
+    ("framebuffer-kept", framebuffer_kept),
+];
+
+/// `struct drm_mode_fb_cmd2`.
+pub(super) mod fb {
+    pub(crate) const SIZE: usize = 104;
+    pub(crate) const ID: usize = 0;
+    pub(crate) const WIDTH: usize = 4;
+    pub(crate) const HEIGHT: usize = 8;
+    pub(crate) const FORMAT: usize = 12;
+    pub(crate) const FLAGS: usize = 16;
+    pub(crate) const HANDLES: usize = 20;
+    pub(crate) const PITCHES: usize = 36;
+    pub(crate) const OFFSETS: usize = 52;
+    pub(crate) const MODIFIERS: usize = 72;
+    /// `DRM_MODE_FB_MODIFIERS`.
+    pub(crate) const WITH_MODIFIERS: u32 = 2;
+}
+
+/// `DRM_IOCTL_MODE_ADDFB2`.
+pub(super) const ADDFB2: u32 = both(b'd', 0xb8, fb::SIZE as u32);
+/// `DRM_IOCTL_MODE_GETFB2`.
+const GETFB2: u32 = both(b'd', 0xce, fb::SIZE as u32);
+/// `DRM_IOCTL_MODE_RMFB` and `DRM_IOCTL_MODE_CLOSEFB`.
+const RMFB: u32 = both(b'd', 0xaf, 4);
+const CLOSEFB: u32 = both(b'd', 0xd0, 8);
+/// `DRM_IOCTL_GEM_CLOSE`.
+pub(super) const GEM_CLOSE: u32 = crate::fields::writes(b'd', 0x09, 8);
+
+/// A fourcc.
+const fn code(text: &[u8; 4]) -> u32 {
+    u32::from_le_bytes(*text)
+}
+
+/// Bytes per pixel of the packed formats that the sandbox's cards show.
+pub(super) fn bytes_per_pixel(format: u32) -> Option<u32> {
+    match &format.to_le_bytes() {
+        b"R8  " => Some(1),
+        b"RG16" | b"BG16" | b"XR15" | b"AR15" | b"YUYV" | b"UYVY" | b"YVYU" | b"VYUY" => Some(2),
+        [b'A' | b'X', b'R' | b'B', b'2' | b'3', b'4' | b'0'] => Some(4),
+        [b'A' | b'X', b'R' | b'B', b'4', b'8' | b'H'] => Some(8),
+        _ => None,
+    }
+}
+
+fn planes(frame: &Fields) -> usize {
+    (0..4).filter(|plane| frame.u32(fb::HANDLES + 4 * plane) != 0).count()
+}
+
+fn swap(frame: &mut Fields, one: usize, other: usize) -> bool {
+    let (first, second) = (frame.u32(one), frame.u32(other));
+    frame.set_u32(one, second).set_u32(other, first);
+    first != second
+}
+
+fn addfb2_pitch() -> Made {
+    changing(ADDFB2, |frame| {
+        if planes(frame) > 1 {
+            return swap(frame, fb::PITCHES, fb::PITCHES + 4);
+        }
+        let Some(bytes) = bytes_per_pixel(frame.u32(fb::FORMAT)) else { return false };
+        let tight = frame.u32(fb::WIDTH) * bytes;
+        let padded = frame.u32(fb::PITCHES) > tight;
+        frame.set_u32(fb::PITCHES, tight);
+        padded
+    })
+}
+
+fn addfb2_offset_dropped() -> Made {
+    changing(ADDFB2, |frame| {
+        let with_offset = planes(frame) == 1 && frame.u32(fb::OFFSETS) != 0;
+        frame.set_u32(fb::OFFSETS, 0);
+        with_offset
+    })
+}
+
+fn addfb2_modifier_ignored() -> Made {
+    changing(ADDFB2, |frame| {
+        let modified = frame.u32(fb::FLAGS) & fb::WITH_MODIFIERS != 0 && frame.u64(fb::MODIFIERS) != 0;
+        frame.set_u32(fb::FLAGS, frame.u32(fb::FLAGS) & !fb::WITH_MODIFIERS);
+        for plane in 0..4 {
+            frame.set_u64(fb::MODIFIERS + 8 * plane, 0);
+        }
+        modified
+    })
+}
+
+fn addfb2_red_blue() -> Made {
+    changing(ADDFB2, |frame| {
+        let other = match &frame.u32(fb::FORMAT).to_le_bytes() {
+            [alpha, b'R', rest @ ..] => [*alpha, b'B', rest[0], rest[1]],
+            [alpha, b'B', rest @ ..] => [*alpha, b'R', rest[0], rest[1]],
+            _ => return false,
+        };
+        // What the drivers of the sandbox do not show in the other order stays as it is.
+        let known = [b"AR24", b"AB24", b"XR24", b"XB24"].map(code).contains(&code(&other));
+        if known {
+            frame.set_u32(fb::FORMAT, code(&other));
+        }
+        known
+    })
+}
+
+fn addfb2_chroma_swapped() -> Made {
+    changing(ADDFB2, |frame| {
+        let other = match &frame.u32(fb::FORMAT).to_le_bytes() {
+            b"NV12" => b"NV21",
+            b"NV21" => b"NV12",
+            b"NV16" => b"NV61",
+            b"NV61" => b"NV16",
+            b"NV24" => b"NV42",
+            b"NV42" => b"NV24",
+            b"YU12" => b"YV12",
+            b"YV12" => b"YU12",
+            b"YU16" => b"YV16",
+            b"YV16" => b"YU16",
+            b"YU24" => b"YV24",
+            b"YV24" => b"YU24",
+            _ => return false,
+        };
+        frame.set_u32(fb::FORMAT, code(other));
+        true
+    })
+}
+
+fn overlay_alpha_ignored() -> Made {
+    changing(ADDFB2, |frame| {
+        let with_alpha = frame.u32(fb::FORMAT) == code(b"AR24");
+        if with_alpha {
+            frame.set_u32(fb::FORMAT, code(b"XR24"));
+        }
+        with_alpha
+    })
+}
+
+/// Changes the commits that show something; it fires if `change` says so.
+fn committing(change: impl Fn(&mut Request<'_>) -> io::Result<bool> + Send + Sync + 'static) -> Made {
+    Made::on_ioctls(&[ATOMIC], move |call| {
+        let mut request = Request::read(call)?;
+        if !change(&mut request)? {
+            return Ok(Done::UNTOUCHED);
+        }
+        request.write()?;
+        Ok(Done::fired(Answer::Continue))
+    })
+}
+
+fn crop_twice() -> Made {
+    committing(|request| {
+        let mut fired = false;
+        for plane in request.objects() {
+            let Some(id) = request.value(plane, "FB_ID")?.filter(|id| *id != 0) else { continue };
+            let (width, height) = size_of(request.call, id as u32)?;
+            for (from, length, all) in [("SRC_X", "SRC_W", width), ("SRC_Y", "SRC_H", height)] {
+                let (Some(at), Some(length)) = (request.value(plane, from)?, request.value(plane, length)?) else {
+                    continue;
+                };
+                // 16.16 fixed point.
+                let twice = (2 * at).min((u64::from(all) << 16).saturating_sub(length));
+                fired |= twice != at;
+                request.set(plane, from, twice)?;
+            }
+        }
+        Ok(fired)
+    })
+}
+
+/// Width and height of a framebuffer.
+fn size_of(call: &Call<'_>, id: u32) -> io::Result<(u32, u32)> {
+    let card = call.device()?;
+    let mut frame = Fields::zeroed(fb::SIZE);
+    frame.set_u32(fb::ID, id);
+    perform(card.as_fd(), GETFB2, &mut frame)?;
+    // Whoever is master gets handles of its own, one for each object.
+    let mut handles: Vec<u32> = (0..4).map(|plane| frame.u32(fb::HANDLES + 4 * plane)).collect();
+    handles.dedup();
+    for handle in handles.into_iter().filter(|handle| *handle != 0) {
+        let mut close = Fields::zeroed(8);
+        perform(card.as_fd(), GEM_CLOSE, close.set_u32(0, handle))?;
+    }
+    Ok((frame.u32(fb::WIDTH), frame.u32(fb::HEIGHT)))
+}
+
+fn plane_moved() -> Made {
+    committing(|request| {
+        let mut fired = false;
+        for plane in request.objects() {
+            let shown = request.value(plane, "FB_ID")?.is_some_and(|id| id != 0);
+            if let Some(x) = request.value(plane, "CRTC_X")?.filter(|x| shown && *x != 0) {
+                request.set(plane, "CRTC_X", x.wrapping_add(1))?;
+                fired = true;
+            }
+        }
+        Ok(fired)
+    })
+}
+
+fn plane_fence_dropped() -> Made {
+    committing(|request| {
+        let mut fired = false;
+        for plane in request.objects() {
+            if request.value(plane, "IN_FENCE_FD")?.is_some_and(|fd| fd.cast_signed() >= 0) {
+                request.set(plane, "IN_FENCE_FD", u64::MAX)?;
+                fired = true;
+            }
+        }
+        Ok(fired)
+    })
+}
+
+fn colour_range_ignored() -> Made {
+    committing(|request| {
+        let mut fired = false;
+        for plane in request.objects() {
+            // 0 is the limited range, 1 the full one, with every driver: drm_color_mgmt.h.
+            if let Some(range) = request.value(plane, "COLOR_RANGE")? {
+                request.set(plane, "COLOR_RANGE", 1 - range.min(1))?;
+                fired = true;
+            }
+        }
+        Ok(fired)
+    })
+}
+
+fn test_only_accepts() -> Made {
+    Made::on_ioctls(&[ATOMIC], |call| match call.structure()?.u32(0) & TEST_ONLY {
+        0 => Ok(Done::UNTOUCHED),
+        _ => Ok(Done::fired(Answer::Return(0))),
+    })
+}
+
+fn framebuffer_kept() -> Made {
+    ignoring(&[RMFB, CLOSEFB])
+}
