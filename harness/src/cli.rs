@@ -2,6 +2,7 @@
 //!
 //! Only this file and the one below it print. What a subcommand does is in the module of its noun.
 
+mod faults;
 mod report;
 mod repro;
 mod sandbox;
@@ -53,6 +54,9 @@ enum Asked {
     /// Make one HTML page of a report: matrix, pixels, placement, kernel log
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
+    /// Break a driver or the kernel on purpose, and see which cases notice
+    #[command(after_help = faults::EXAMPLES)]
+    Faults(faults::FaultsArgs),
     /// Print a Rust program of one file that shows a finding without Handover
     #[command(after_help = repro::EXAMPLES)]
     Repro(repro::ReproArgs),
@@ -188,6 +192,7 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction
         Asked::Run(args) => run(args, &cases, GoldenMode::Check),
         Asked::Bless(args) => bless(args, &cases),
         Asked::Report(args) => report::command(&args),
+        Asked::Faults(args) => faults::command(&args, &cases),
         Asked::Repro(args) => repro::command(&args, &cases, reproductions),
         Asked::Sandbox(args) => Ok(sandbox::command(&args)),
         Asked::Setup(args) => Ok(sandbox::setup(args)),

@@ -53,6 +53,7 @@ pub mod compare;
 pub mod compose;
 pub mod covering;
 pub mod cx;
+pub mod detection;
 pub mod devices;
 pub mod dma_heap;
 pub mod dmabuf;

@@ -4,6 +4,7 @@
 //! writes the report. The `handover` command and the `cargo test` target both drive cases through it.
 
 pub mod choice;
+pub mod injection;
 pub mod kernel_log;
 mod link;
 pub mod memory;
@@ -114,6 +115,7 @@ impl Session {
             kernel: plan.kernel,
             worker,
             case_within: plan.case_within.or(lane_within).unwrap_or(CASE_WITHIN),
+            repeat: true,
             start_within: START_WITHIN,
             report: plan.report.clone(),
             golden: plan.golden,

@@ -127,6 +127,9 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// How the text begins of a case that passed, though a known defect should have made it fail.
+pub(crate) const PASSED_THOUGH_KNOWN: &str = "passed, but is listed as known";
+
 /// What stands between two findings of one try.
 pub const NEXT_FINDING: &str = "\n\nand another finding: ";
 
@@ -135,9 +138,7 @@ pub fn settle(first: &Try, second: Option<&Try>, known: &[&Known]) -> Settled {
     let listed = |known: &[&Known]| known.iter().map(|known| known.url.as_str()).collect::<Vec<_>>().join(", ");
     match first.verdict {
         Verdict::Pass if known.is_empty() => Settled { verdict: Verdict::Pass, reason: None, message: None },
-        Verdict::Pass => {
-            failed(format!("passed, but is listed as known: {}; remove .known(..)", listed(&distinct(known))))
-        }
+        Verdict::Pass => failed(format!("{PASSED_THOUGH_KNOWN}: {}; remove .known(..)", listed(&distinct(known)))),
         Verdict::Skip => Settled { verdict: Verdict::Skip, reason: Some(first.text.clone()), message: None },
         verdict => {
             let Some(other) = unlisted(first, known) else {

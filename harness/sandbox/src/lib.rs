@@ -56,6 +56,15 @@ pub struct Sandbox {
     set_up: Vec<(&'static str, Duration)>,
 }
 
+/// A Vulkan driver of a sandbox, by the manifest that the Vulkan loader reads.
+#[derive(Clone, Debug)]
+pub struct VulkanDriver {
+    /// The manifest's path inside the sandbox.
+    pub manifest: PathBuf,
+    /// The same file as the host sees it.
+    pub on_host: PathBuf,
+}
+
 impl Sandbox {
     /// The sandbox of this user, built now where it is not there yet.
     ///
@@ -152,6 +161,17 @@ impl Sandbox {
     pub fn init(mut self, program: impl Into<PathBuf>) -> Self {
         self.init = Some(program.into());
         self
+    }
+
+    /// The Vulkan drivers of this root filesystem, reference first, if Handover made it.
+    #[must_use]
+    pub fn vulkan_drivers(&self) -> Option<[VulkanDriver; 2]> {
+        let record = self.root_record.as_ref()?;
+        let driver = |driver: &rootfs::Driver| VulkanDriver {
+            manifest: driver.icd.clone().into(),
+            on_host: self.root.join(driver.icd.trim_start_matches('/')),
+        };
+        Some([driver(&record.gpu_a), driver(&record.gpu_b)])
     }
 
     /// What every command finds in its environment because of this root filesystem.

@@ -30,6 +30,8 @@ pub struct Settings {
     pub worker: Command,
     /// Deadline of one case.
     pub case_within: Duration,
+    /// Whether a failure is tried once more in a fresh worker.
+    pub repeat: bool,
     /// Deadline of a worker's start, with its kernel.
     pub start_within: Duration,
     /// Where cases leave their files.
@@ -114,7 +116,7 @@ impl Supervisor {
         };
         let (link, first) = self.attempt(link, case)?;
         let known = known_here(case, &first);
-        let (link, second) = if verdict::wants_repeat(&first.tried, &known) {
+        let (link, second) = if self.settings.repeat && verdict::wants_repeat(&first.tried, &known) {
             self.retire(link);
             let (link, second) = self.attempt(self.start()?, case)?;
             (link, Some(second))
@@ -376,6 +378,7 @@ mod tests {
             kernel: Box::new(Host),
             worker,
             case_within: Duration::from_secs(5),
+            repeat: true,
             start_within: Duration::from_millis(1500),
             report: ReportDir::open(folder.path()).unwrap(),
             golden: GoldenMode::Check,

@@ -1,0 +1,386 @@
+//! The faults of system calls, and of the libraries between them and a program: EGL's vendor and GBM's backend.
+
+use super::Class::{Aliasing, Coherency, ErrorPath, Format, Handle, Kms, Layout, Modifier, Ownership, Synchronisation};
+use super::Oracle::{Capability, Fds, Fences, Layout as Layouts, Pixels, References, Result};
+use super::{Class, Fault, Kind, Oracle, Seam};
+
+/// Faults of the kernel.
+const fn fault(name: &'static str, class: Class, seen_by: &'static [Oracle], names: &'static [&'static str]) -> Fault {
+    let (what, trigger, modelled_on) = ("", "", "");
+    Fault {
+        name,
+        id: "",
+        kind: Kind::Fault,
+        seam: Seam::Kernel,
+        class,
+        what,
+        trigger,
+        modelled_on,
+        seen_by,
+        names,
+        gap: None,
+    }
+}
+
+/// Faults of EGL and GBM.
+const fn library(
+    name: &'static str,
+    class: Class,
+    seen_by: &'static [Oracle],
+    names: &'static [&'static str],
+) -> Fault {
+    Fault { seam: Seam::EglGbm, ..fault(name, class, seen_by, names) }
+}
+
+/// What a kernel may do.
+const fn control(name: &'static str, class: Class) -> Fault {
+    Fault { kind: Kind::Control, ..fault(name, class, &[], &[]) }
+}
+
+pub(super) const ALL: &[Fault] = &[
+    Fault {
+        id: "P03",
+        what: "DRM_IOCTL_MODE_ADDFB2 takes the pitch of one plane for width times bytes per pixel, and of several exchanges \
+               the first two",
+        trigger: "a pitch with padding, or planes of different pitches",
+        modelled_on: "mpv 84c18f6b96, linux-meson PR 67, weston b0409743",
+        ..fault("addfb2-pitch", Layout, &[Pixels], &["pitch", "row", "ADDFB2"])
+    },
+    Fault {
+        id: "P18",
+        what: "DMA_BUF_IOCTL_IMPORT_SYNC_FILE returns 0 and does nothing",
+        trigger: "always",
+        modelled_on: "radv 85fe0e551fc, amdgpu 6e11ea9de957",
+        ..fault("implicit-fence-lost", Synchronisation, &[Fences], &["fence"])
+    },
+    Fault {
+        id: "P19",
+        what: "DRM_IOCTL_MODE_ADDFB2 takes ARGB8888 for XRGB8888; over black, on the lowest plane, that looks the same",
+        trigger: "format AR24",
+        modelled_on: "vkms 39cba5cf8c2c",
+        ..fault("overlay-alpha-ignored", Kms, &[Pixels], &["alpha", "opaque"])
+    },
+    Fault {
+        id: "P20",
+        what: "SRC_X and SRC_Y of a plane are doubled, as far as the crop stays in the framebuffer",
+        trigger: "SRC_X or SRC_Y is not 0",
+        modelled_on: "vc4 5e68a4e15d2a",
+        ..fault("crop-twice", Kms, &[Pixels], &["moved", "origin"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_ADDFB2 takes the offset of a plane for 0",
+        trigger: "one plane, with an offset",
+        modelled_on: "meson, exynos and tegra display drivers before they read fb->offsets; lima e46b2ef7243 on the GPU's side",
+        ..fault("addfb2-offset-dropped", Layout, &[Pixels], &["offset", "moved"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_ADDFB2 takes whatever modifier for LINEAR",
+        trigger: "DRM_MODE_FB_MODIFIERS with another modifier than LINEAR",
+        modelled_on: "mutter, weston and wlroots fallbacks that drop the modifier: smithay issue 2112, CTS 0c0805687",
+        ..fault("addfb2-modifier-ignored", Modifier, &[Capability, Result], &["does not list"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_ADDFB2 exchanges XR24 and XB24, and AR24 and AB24",
+        trigger: "one of these formats",
+        modelled_on: "mutter 06d0989014, gamescope 76292f01",
+        ..fault("addfb2-red-blue", Format, &[Pixels], &["red and blue", "channel", "R and B"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_ADDFB2 exchanges NV12 and NV21, YU12 and YV12, and their likes",
+        trigger: "a YUV format with a counterpart",
+        modelled_on: "mpv, weston and gstreamer mappings of YV12; rockchip's uv_swap",
+        ..fault("addfb2-chroma-swapped", Format, &[Pixels], &["Cb and Cr", "U and V", "chroma"])
+    },
+    Fault {
+        what: "CRTC_X of a plane is one pixel too large",
+        trigger: "a plane that does not begin at the left edge",
+        modelled_on: "vc4 and sun4i positions of planes that begin off the screen",
+        ..fault("plane-moved", Kms, &[Pixels], &["moved", "1 px"])
+    },
+    Fault {
+        what: "IN_FENCE_FD of a plane is taken for -1",
+        trigger: "a plane with a fence",
+        modelled_on: "drm_atomic_uapi users that reset the fence: mediatek and zynqmp before drm_gem_plane_helper_prepare_fb",
+        ..fault("plane-fence-dropped", Synchronisation, &[Fences], &["fence"])
+    },
+    Fault {
+        what: "COLOR_RANGE of a plane is the other one",
+        trigger: "a YUV plane",
+        modelled_on: "mesa and gamescope range mix-ups: mpv issue 9394 and its likes",
+        ..fault("colour-range-ignored", Format, &[Pixels], &["range"])
+    },
+    Fault {
+        what: "a commit with DRM_MODE_ATOMIC_TEST_ONLY is always said to be possible",
+        trigger: "TEST_ONLY",
+        modelled_on: "drivers that check in atomic_commit what belongs into atomic_check: i915, amdgpu_dm cursor checks",
+        ..fault("test-only-accepts", ErrorPath, &[Result], &["test"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_RMFB and CLOSEFB return 0 and keep the framebuffer",
+        trigger: "always",
+        modelled_on: "wlroots 4bc4c7d3 and smithay framebuffer leaks",
+        ..fault("framebuffer-kept", Ownership, &[References], &["framebuffer"])
+    },
+    Fault {
+        what: "DRM_IOCTL_GEM_CLOSE returns 0 and keeps the handle",
+        trigger: "always",
+        modelled_on: "vc4 and radeon winsys handle leaks; egl-wayland and nouveau imports that never close",
+        ..fault(
+            "gem-handle-kept",
+            Ownership,
+            &[References],
+            &["GEM handle", "handle", "is still there", "devices afterwards"],
+        )
+    },
+    Fault {
+        what: "DRM_IOCTL_PRIME_FD_TO_HANDLE makes a dumb buffer with the contents of the moment",
+        trigger: "a dma-buf that can be mapped",
+        modelled_on: "radeonsi 769603564ec; USB displays (udl, evdi) that copy",
+        ..fault(
+            "prime-import-copies",
+            Aliasing,
+            &[Pixels, References],
+            &["inode of the dma-buf", "GEM handle", "before"],
+        )
+    },
+    Fault {
+        what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_CLOEXEC",
+        trigger: "DRM_CLOEXEC is asked for",
+        modelled_on: "mesa and wlroots exports without it; the finding lapavipe-no-cloexec of this repository",
+        ..fault("prime-export-inherited", Ownership, &[Fds], &["exec"])
+    },
+    Fault {
+        what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_RDWR",
+        trigger: "DRM_RDWR is asked for",
+        modelled_on: "drivers and shims before DRM_RDWR of Linux 4.6: v4l2 and chromium fallbacks to read-only mappings",
+        ..fault("prime-export-read-only", Handle, &[Fds, Result], &["EACCES", "read-only", "O_RDWR"])
+    },
+    Fault {
+        what: "DRM_IOCTL_PRIME_HANDLE_TO_FD leaves a second fd open in the caller",
+        trigger: "always",
+        modelled_on: "gbm and minigbm exports that dup once too often: venus 8bbe55533f5, radv b7cc07432ac",
+        ..fault("prime-export-grows", Ownership, &[Fds], &["open files", "fd"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_MAP_DUMB says where an imported buffer would be mapped, instead of EINVAL",
+        trigger: "a handle that MAP_DUMB refuses",
+        modelled_on: "drm_gem_dumb_map_offset before 90378e58919 (drm/gem: drm_gem_dumb_map_offset(): reject dma-buf)",
+        ..fault("imported-mapped", ErrorPath, &[Result], &["can be mapped"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_CREATE_DUMB has memory for half of the rows",
+        trigger: "more than 64 rows",
+        modelled_on: "dumb buffers sized by the wrong bpp or alignment: omapdrm, rockchip, mgag200",
+        ..fault("dumb-rows-missing", Layout, &[Layouts, Result], &["size", "B", "EINVAL", "rows"])
+    },
+    Fault {
+        what: "DMA_BUF_IOCTL_EXPORT_SYNC_FILE hands out a fence that has signalled",
+        trigger: "always",
+        modelled_on: "radv and anv WSI paths that skip the implicit fence; gst-wayland-display PR 49",
+        ..fault("implicit-fence-signalled", Synchronisation, &[Fences], &["fence", "signalled"])
+    },
+    Fault {
+        what: "poll of a dma-buf returns at once, ready for what was asked",
+        trigger: "poll of one dma-buf",
+        modelled_on: "compositors that poll clients' buffers (mutter, KWin) on drivers without implicit fences",
+        ..fault("poll-never-waits", Synchronisation, &[Fences], &["poll"])
+    },
+    Fault {
+        what: "close of every eighth dma-buf fd returns 0 and leaves it open",
+        trigger: "dma-buf fds",
+        modelled_on: "fd leaks of importers: radv b7cc07432ac, egl-wayland, wlroots' renderer",
+        ..fault(
+            "close-forgotten",
+            Ownership,
+            &[Fds, References],
+            &["open files", "is still there", "dma-bufs", "listed"],
+        )
+    },
+    Fault {
+        what: "a message arrives without its last fd",
+        trigger: "SCM_RIGHTS",
+        modelled_on: "MSG_CTRUNC in wayland, chromium and pipewire when a process runs out of fds",
+        ..fault("sent-fds-lost", Ownership, &[Fds], &["fd"])
+    },
+    Fault {
+        what: "munmap of a dma-buf returns 0 and leaves the mapping where it is",
+        trigger: "a mapping of a dma-buf",
+        modelled_on: "gbm_bo_map and minigbm mappings that are never undone",
+        ..fault("mapping-kept", Ownership, &[References], &["mappings", "is still there", "dma-bufs"])
+    },
+    Fault {
+        what: "the first two pages of a udmabuf are exchanged",
+        trigger: "UDMABUF_CREATE of two pages or more",
+        modelled_on: "udmabuf folio offsets: 'udmabuf: fix a buf size overflow issue during udmabuf creation' and its likes",
+        ..fault("udmabuf-pages-swapped", Layout, &[Pixels], &["memfd", "page", "4096"])
+    },
+    Fault {
+        what: "a udmabuf has pages of its own, with the contents of the moment",
+        trigger: "UDMABUF_CREATE",
+        modelled_on: "lavapipe issue 13798; memfd pages that migrate under a pin: CVE-2024-56544",
+        ..fault("udmabuf-copies", Aliasing, &[Pixels], &["memfd"])
+    },
+    Fault {
+        what: "a reference to each udmabuf is never put",
+        trigger: "UDMABUF_CREATE",
+        modelled_on: "udmabuf_create's leak when dma_buf_fd fails",
+        ..fault("udmabuf-kept", Ownership, &[References], &["is still there", "dma-bufs", "listed"])
+    },
+    Fault {
+        what: "every second allocation of a heap is the memory of the one before",
+        trigger: "two allocations of the same length, one after the other",
+        modelled_on: "buffer caches that hand out what is in use: minigbm, gralloc, iris' bufmgr 4b6d5b6f",
+        ..fault("heap-memory-twice", Aliasing, &[Pixels, References], &["inode", "same", "differ", "dma-buf"])
+    },
+    Fault {
+        what: "memory of a heap has old bytes in it",
+        trigger: "always",
+        modelled_on: "ION and vendor heaps that do not clear: CVE-2021-0920's neighbours, dma-heap system_heap's __GFP_ZERO",
+        ..fault("heap-not-cleared", Coherency, &[Pixels], &["zero", "cleared", "0x00"])
+    },
+    Fault {
+        what: "a heap gives a page less than it was asked for",
+        trigger: "more than a page",
+        modelled_on: "heaps that round down: vendor heaps with larger granules",
+        ..fault("heap-short", Layout, &[Layouts, Result], &["B", "size"])
+    },
+    Fault {
+        what: "VIDIOC_S_FMT takes bytesperline for the smallest, and tells the one that was asked for",
+        trigger: "single-planar formats, a larger bytesperline than needed",
+        modelled_on: "vivid, uvcvideo and coda that ignore bytesperline; gstreamer v4l2 issue 1105",
+        ..fault("video-pitch-ignored", Layout, &[Pixels, Layouts], &["pitch", "row"])
+    },
+    Fault {
+        what: "VIDIOC_QBUF takes data_offset of each plane for 0",
+        trigger: "multi-planar queues, a plane with data_offset",
+        modelled_on: "codec drivers that ignore data_offset: s5p-mfc, hantro; vc5 e5a81ac7043 on the GPU's side",
+        ..fault("video-data-offset-dropped", Layout, &[Pixels], &["offset", "moved", "bytes"])
+    },
+    Fault {
+        what: "VIDIOC_QBUF takes the first dma-buf that was queued for an index",
+        trigger: "single-planar queues, another dma-buf for the same index",
+        modelled_on: "videobuf2's cached dma-bufs: vb2 'dma_buf == planes[].dbuf' comparisons by fd",
+        ..fault("qbuf-first-buffer", Aliasing, &[Pixels], &["before", "seed", "differ"])
+    },
+    Fault {
+        what: "VIDIOC_DQBUF tells another index than that of the buffer it takes out",
+        trigger: "single-planar queues",
+        modelled_on: "m2m drivers that return buffers out of order: coda, mtk-jpeg",
+        ..fault("dqbuf-wrong-index", Ownership, &[Result, Pixels], &["index", "buffer"])
+    },
+    Fault {
+        what: "VIDIOC_EXPBUF exports the first buffer, whichever is asked for",
+        trigger: "another index than 0",
+        modelled_on: "nvidia-vaapi-driver and libcamera exports of the wrong plane or buffer",
+        ..fault("expbuf-first-buffer", Aliasing, &[References, Pixels], &["inode", "differ", "same"])
+    },
+    Fault {
+        what: "eglCreateImage takes EGL_DMA_BUF_PLANE0_OFFSET_EXT for 0",
+        trigger: "a dma-buf with an offset",
+        modelled_on: "lima e46b2ef7243, vc5 e5a81ac7043",
+        ..library("egl-offset-ignored", Layout, &[Pixels], &["moved", "offset"])
+    },
+    Fault {
+        what: "eglCreateImage takes AR24 and AB24 for XR24 and XB24",
+        trigger: "a dma-buf with alpha",
+        modelled_on: "egl-wayland e1165ad, gamescope 28a4744b",
+        ..library("egl-alpha-ignored", Format, &[Pixels], &["alpha"])
+    },
+    Fault {
+        what: "eglCreateImage keeps a copy of each fd",
+        trigger: "a dma-buf",
+        modelled_on: "radv b7cc07432ac, venus 8bbe55533f5, and st/dri's dup of fds",
+        ..library("egl-import-keeps-fd", Ownership, &[Fds, References], &["open files", "dma-buf", "fd", "files"])
+    },
+    Fault {
+        what: "eglQueryDmaBufModifiersEXT lists I915_FORMAT_MOD_X_TILED as well, which eglCreateImage does not take",
+        trigger: "always",
+        modelled_on: "vc4 17d78ece36a, panfrost 660b4d6e250",
+        ..library(
+            "egl-modifier-invented",
+            Modifier,
+            &[Capability, Result],
+            &["X_TILED", "0x0100000000000001", "modifier"],
+        )
+    },
+    Fault {
+        what: "eglExportDMABUFImageMESA tells a pitch that is 64 B too large",
+        trigger: "always",
+        modelled_on: "radv c10808441cc; gst-gl exports",
+        ..library("egl-pitch-too-large", Layout, &[Pixels, Layouts], &["pitch", "size", "ends"])
+    },
+    Fault {
+        what: "gbm_bo_get_stride_for_plane tells 64 B too many",
+        trigger: "always",
+        modelled_on: "radv c10808441cc, minigbm's stride of dumb buffers",
+        ..library("gbm-pitch-too-large", Layout, &[Pixels, Layouts], &["pitch"])
+    },
+    Fault {
+        what: "gbm_bo_import takes offsets[0] for 0",
+        trigger: "GBM_BO_IMPORT_FD_MODIFIER, an offset",
+        modelled_on: "gbm_dri_bo_import before it passed offsets on; lima e46b2ef7243",
+        ..library("gbm-offset-ignored", Layout, &[Pixels], &["moved", "offset"])
+    },
+    Fault {
+        what: "gbm_bo_get_fd_for_plane leaves a second fd open",
+        trigger: "always",
+        modelled_on: "minigbm and nvidia's gbm exports; venus 8bbe55533f5",
+        ..library("gbm-export-keeps-fd", Ownership, &[Fds], &["open files", "files", "fd"])
+    },
+    Fault {
+        what: "gbm_bo_get_modifier tells I915_FORMAT_MOD_X_TILED",
+        trigger: "always",
+        modelled_on: "gbm's answer for buffers without modifiers: mesa 23.3 gbm_dri, wlroots issue 2128",
+        ..library("gbm-modifier-invented", Modifier, &[Capability], &["modifier", "X_TILED", "0x0100000000000001"])
+    },
+    Fault {
+        what: "gbm_device_is_format_supported says yes to everything",
+        trigger: "a format or a use that is not supported",
+        modelled_on: "gbm_dri_is_format_supported's USE_WRITE; the finding gbm-write-usage of this repository",
+        ..library("gbm-supports-anything", Handle, &[Capability], &["support"])
+    },
+    Fault {
+        id: "B04",
+        what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256 with EINVAL",
+        trigger: "packed formats",
+        modelled_on: "amdgpu, radeon and others scan out at such pitches only; \"DRM_IOCTL_MODE_ADDFB2\" says EINVAL",
+        ..control("addfb2-wants-256", Layout)
+    },
+    Fault {
+        id: "B06",
+        what: "DMA_BUF_IOCTL_SYNC returns EINTR, then EAGAIN, then does it",
+        trigger: "always",
+        modelled_on: "linux/dma-buf.h: \"may fail with -EAGAIN or -EINTR, in which case it must be restarted\"",
+        ..control("sync-interrupted", Coherency)
+    },
+    Fault {
+        what: "every other call of a DRM device returns EINTR before it has done anything",
+        trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE and CREATE_DUMB",
+        modelled_on: "drmIoctl of libdrm: \"while (ret == -1 && (errno == EINTR || errno == EAGAIN))\"",
+        ..control("drm-interrupted", ErrorPath)
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_CREATE_DUMB lays rows at multiples of 256 B",
+        trigger: "always",
+        modelled_on: "drm_mode_create_dumb's documentation: pitch is the driver's; radeon, amdgpu and ast align so",
+        ..control("dumb-pitch-256", Layout)
+    },
+    Fault {
+        what: "DMA_HEAP_IOCTL_ALLOC rounds up to 64 KiB",
+        trigger: "always",
+        modelled_on: "heaps with larger granules: secure heaps of vendors; the length is a least one",
+        ..control("heap-gives-more", Layout)
+    },
+    Fault {
+        what: "VIDIOC_DQBUF returns EAGAIN every other time, though poll said that a buffer is there",
+        trigger: "single-planar queues",
+        modelled_on: "poll(2): readiness may be spurious; VIDIOC_DQBUF's EAGAIN for O_NONBLOCK",
+        ..control("dqbuf-again", Synchronisation)
+    },
+    Fault {
+        what: "the calls of devices take 2 ms longer",
+        trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE, CREATE_DUMB, DMA_HEAP_IOCTL_ALLOC, DQBUF, DMA_BUF_IOCTL_SYNC",
+        modelled_on: "any machine with something else to do",
+        ..control("slow-calls", Synchronisation)
+    },
+];

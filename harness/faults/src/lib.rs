@@ -1,0 +1,172 @@
+//! Which faults does Handover have to see, and which oddities must it let pass?
+//!
+//! Each is a real bug of a driver, a kernel or a library, narrowed down to one deed that can be done on purpose; or, as a
+//! control, something unusual that the documents allow. They are data: what does the deed is `handover-faulty-vulkan` for
+//! Vulkan and the faulty system calls for everything below. Cases name the faults that they are built to see with
+//! `must_fail_under`, and `handover faults` holds them to it.
+//!
+//! The harness itself knows none of these: to it, a faulty driver is a driver.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+mod kernel;
+mod vulkan;
+
+/// One deed: what is done, where, when, and how a good message speaks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Its name, as `must_fail_under` and the command line have it: `a-z`, `0-9` and `-`.
+    pub name: &'static str,
+    /// Its number in the list that the project began with, such as `P01` or `B01`; empty if it is not of that list.
+    pub id: &'static str,
+    /// Whether it must be seen, or let pass.
+    pub kind: Kind,
+    /// Between whom it sits.
+    pub seam: Seam,
+    /// What sort of bug it is.
+    pub class: Class,
+    /// Exactly what is done, in one sentence.
+    pub what: &'static str,
+    /// When it is done.
+    pub trigger: &'static str,
+    /// The public bugs that it repeats; of a control, the text that allows it.
+    pub modelled_on: &'static str,
+    /// What can see it.
+    pub seen_by: &'static [Oracle],
+    /// Texts of which at least one must be in the message of a case that sees it, so that the message names the right object
+    /// or cause; none for a control.
+    pub names: &'static [&'static str],
+    /// Why no case sees it yet. One that is seen has none.
+    pub gap: Option<&'static str>,
+}
+
+/// Whether it must be seen, or let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A bug: some case must fail.
+    Fault,
+    /// Legal, if unusual: every case must end as it does without.
+    Control,
+}
+
+/// Where a fault sits, below everything of the harness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seam {
+    /// A Vulkan driver, `handover-faulty-vulkan`, in the place of the first GPU's.
+    VulkanA,
+    /// The same in the place of the second GPU's.
+    VulkanB,
+    /// System calls of the worker and of all that it starts, rewritten on their way into the kernel or out of it.
+    Kernel,
+    /// An EGL vendor and a GBM backend, `handover-faulty-egl-gbm`, in the place of Mesa's.
+    EglGbm,
+}
+
+/// What sort of bug a fault is: the classes of the corpus that the faults are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Pitch, offset, planes, size, offset of a binding.
+    Layout,
+    /// Which modifiers there are, and what they can do.
+    Modifier,
+    /// Format, order of channels, alpha, YUV, range.
+    Format,
+    /// Who owns fds, handles and objects, and for how long.
+    Ownership,
+    /// Handle types, memory types, sizes, and questions about them.
+    Handle,
+    /// One buffer is two, or two are one.
+    Aliasing,
+    /// Caches, and flushes that do not reach everything.
+    Coherency,
+    /// Queue families, and transitions of image layouts.
+    QueueFamily,
+    /// Fences, semaphores, and implicit synchronisation.
+    Synchronisation,
+    /// Framebuffers, planes, blending, CRC and writeback.
+    Kms,
+    /// Refusals, limits and result codes.
+    ErrorPath,
+}
+
+/// What can see a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oracle {
+    /// Pixels or bytes are compared.
+    Pixels,
+    /// An answer about a layout or a modifier is held against another.
+    Layout,
+    /// Answers about what a device can do are held against each other, or against what it then does.
+    Capability,
+    /// Open fds are counted, and looked at.
+    Fds,
+    /// Handles, references and objects of the kernel are counted.
+    References,
+    /// The state of a fence is watched.
+    Fences,
+    /// The result of a call is what the documents say.
+    Result,
+}
+
+macro_rules! named {
+    ($type:ident: $($variant:ident = $name:literal),+ $(,)?) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $name),+ })
+            }
+        }
+    };
+}
+
+named!(Kind: Fault = "fault", Control = "control");
+named!(Seam: VulkanA = "gpu_a's driver", VulkanB = "gpu_b's driver", Kernel = "system calls", EglGbm = "EGL and GBM");
+named!(
+    Class: Layout = "layout", Modifier = "modifier", Format = "format", Ownership = "ownership", Handle = "handle",
+    Aliasing = "aliasing", Coherency = "coherency", QueueFamily = "queue family", Synchronisation = "synchronisation",
+    Kms = "KMS", ErrorPath = "error path",
+);
+
+/// Every fault and every control, seam by seam.
+pub fn all() -> impl Iterator<Item = &'static Fault> {
+    vulkan::ALL.iter().chain(kernel::ALL)
+}
+
+/// The fault or control of this name.
+pub fn find(name: &str) -> Option<&'static Fault> {
+    all().find(|fault| fault.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_nobody_elses() {
+        let names: BTreeSet<&str> = all().map(|fault| fault.name).collect();
+        assert_eq!(names.len(), all().count());
+        let numbered = || all().filter(|fault| !fault.id.is_empty());
+        let numbers: BTreeSet<&str> = numbered().map(|fault| fault.id).collect();
+        assert_eq!(numbers.len(), numbered().count());
+    }
+
+    #[test]
+    fn each_says_everything() {
+        for fault in all() {
+            let name = fault.name;
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{name}");
+            assert!([fault.what, fault.trigger, fault.modelled_on].iter().all(|text| text.len() > 4), "{name}");
+            match fault.kind {
+                Kind::Fault => assert!(!fault.names.is_empty() && !fault.seen_by.is_empty(), "{name}"),
+                Kind::Control => assert!(fault.names.is_empty() && fault.gap.is_none(), "{name}"),
+            }
+        }
+    }
+}

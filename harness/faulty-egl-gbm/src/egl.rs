@@ -1,0 +1,210 @@
+//! The EGL vendor: what a few functions of Mesa's libEGL are called with, or answer.
+//!
+//! Source: `include/glvnd/libeglabi.h` of libglvnd; EGL_EXT_image_dma_buf_import, EGL_EXT_image_dma_buf_import_modifiers and
+//! EGL_MESA_image_dma_buf_export.
+#![expect(unsafe_code, reason = "the C interface between libEGL and its vendors")]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
+
+use libloading::Library;
+
+use crate::fault;
+
+const MESA: &str = "libEGL_mesa.so.0";
+
+/// `__EGLapiImports`, up to what is looked at here.
+#[repr(C)]
+pub struct Imports {
+    get_platform_display: *const c_void,
+    get_supports_api: *const c_void,
+    get_vendor_string: *const c_void,
+    get_proc_address: Option<GetProcAddress>,
+}
+
+type GetProcAddress = unsafe extern "C" fn(*const c_char) -> *mut c_void;
+type Main = unsafe extern "C" fn(u32, *const c_void, *mut c_void, *mut Imports) -> u32;
+type CreateImage = unsafe extern "C" fn(*mut c_void, *mut c_void, u32, *mut c_void, *const isize) -> *mut c_void;
+type QueryModifiers = unsafe extern "C" fn(*mut c_void, c_int, c_int, *mut u64, *mut u32, *mut c_int) -> u32;
+type Export = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut c_int, *mut c_int) -> u32;
+
+/// `EGL_LINUX_DMA_BUF_EXT`.
+const LINUX_DMA_BUF: u32 = 0x3270;
+/// `EGL_LINUX_DRM_FOURCC_EXT`.
+const FOURCC: isize = 0x3271;
+/// `EGL_DMA_BUF_PLANE0_FD_EXT` and `EGL_DMA_BUF_PLANE0_OFFSET_EXT`.
+const FD: isize = 0x3272;
+const OFFSET: isize = 0x3273;
+const NONE: isize = 0x3038;
+
+/// `I915_FORMAT_MOD_X_TILED`.
+const X_TILED: u64 = 0x0100_0000_0000_0001;
+
+static REAL: OnceLock<GetProcAddress> = OnceLock::new();
+
+/// The entry of a vendor library.
+///
+/// # Safety
+/// libEGL calls it, with what its header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __egl_Main(
+    version: u32,
+    exports: *const c_void,
+    vendor: *mut c_void,
+    imports: *mut Imports,
+) -> u32 {
+    static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
+    // SAFETY: Mesa's library is made to be loaded by any process that uses EGL.
+    let library = LIBRARY.get_or_init(|| unsafe { Library::new(MESA) }.ok());
+    let Some(library) = library else { return 0 };
+    // SAFETY: the type is that of libeglabi.h.
+    let Ok(main) = (unsafe { library.get::<Main>(b"__egl_Main") }) else { return 0 };
+    // SAFETY: the arguments are those that we were called with.
+    let done = unsafe { main(version, exports, vendor, imports) };
+    // SAFETY: libEGL passes a structure that is longer than ours, and Mesa has just filled it.
+    let Some(imports) = (unsafe { imports.as_mut() }) else { return done };
+    if let Some(real) = imports.get_proc_address.filter(|_| done != 0) {
+        let _ = REAL.set(real);
+        imports.get_proc_address = Some(get_proc_address);
+    }
+    done
+}
+
+/// Mesa's function of this name.
+fn real(name: &CStr) -> *mut c_void {
+    // SAFETY: a function of Mesa's, of the type that libeglabi.h declares, called with a text that ends.
+    REAL.get().map_or(std::ptr::null_mut(), |real| unsafe { real(name.as_ptr()) })
+}
+
+unsafe extern "C" fn get_proc_address(name: *const c_char) -> *mut c_void {
+    // SAFETY: libEGL passes the name of a function.
+    let name = unsafe { CStr::from_ptr(name) };
+    let found = real(name);
+    if found.is_null() {
+        return found;
+    }
+    match name.to_bytes() {
+        b"eglCreateImage" => create_image as CreateImage as *mut c_void,
+        b"eglQueryDmaBufModifiersEXT" => query_modifiers as QueryModifiers as *mut c_void,
+        b"eglExportDMABUFImageMESA" => export as Export as *mut c_void,
+        _ => found,
+    }
+}
+
+unsafe extern "C" fn create_image(
+    display: *mut c_void,
+    context: *mut c_void,
+    target: u32,
+    buffer: *mut c_void,
+    attributes: *const isize,
+) -> *mut c_void {
+    let function = real(c"eglCreateImage");
+    // SAFETY: EGL 1.5 declares it so; it was there when this function was handed out.
+    let function = unsafe { std::mem::transmute::<*mut c_void, CreateImage>(function) };
+    let mut changed = Vec::new();
+    let mut at = attributes;
+    while target == LINUX_DMA_BUF && !at.is_null() {
+        // SAFETY: a list of attributes is pairs up to EGL_NONE.
+        let name = unsafe { at.read() };
+        if name == NONE {
+            break;
+        }
+        // SAFETY: as above: behind a name is its value.
+        let place = unsafe { at.add(1) };
+        // SAFETY: as above.
+        changed.extend([name, changed_import(name, unsafe { place.read() })]);
+        // SAFETY: as above: behind the value is the next name, or EGL_NONE.
+        at = unsafe { at.add(2) };
+    }
+    changed.push(NONE);
+    let attributes = if changed.len() > 1 { changed.as_ptr() } else { attributes };
+    // SAFETY: the arguments are the caller's, but for a list that is as long, and lives until the call returns.
+    unsafe { function(display, context, target, buffer, attributes) }
+}
+
+/// What Mesa is told of an attribute.
+fn changed_import(name: isize, value: isize) -> isize {
+    match name {
+        OFFSET if value != 0 && fault::is("egl-offset-ignored") => {
+            fault::fired();
+            0
+        }
+        FOURCC if fault::is("egl-alpha-ignored") => {
+            let opaque = match &(value as u32).to_le_bytes() {
+                [b'A', rest @ ..] if rest.ends_with(b"24") => u32::from_le_bytes([b'X', rest[0], rest[1], rest[2]]),
+                _ => return value,
+            };
+            fault::fired();
+            opaque as isize
+        }
+        FD if fault::is("egl-import-keeps-fd") => {
+            // SAFETY: the caller's fd is open as long as the call lasts.
+            let fd = unsafe { BorrowedFd::borrow_raw(value as c_int) };
+            if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(fd, 3) {
+                std::mem::forget(kept);
+                fault::fired();
+            }
+            value
+        }
+        _ => value,
+    }
+}
+
+unsafe extern "C" fn query_modifiers(
+    display: *mut c_void,
+    format: c_int,
+    room: c_int,
+    modifiers: *mut u64,
+    external: *mut u32,
+    count: *mut c_int,
+) -> u32 {
+    let function = real(c"eglQueryDmaBufModifiersEXT");
+    // SAFETY: the extension declares it so; it was there when this function was handed out.
+    let function = unsafe { std::mem::transmute::<*mut c_void, QueryModifiers>(function) };
+    // SAFETY: the arguments are the caller's.
+    let done = unsafe { function(display, format, room, modifiers, external, count) };
+    if done == 0 || !fault::is("egl-modifier-invented") {
+        return done;
+    }
+    // SAFETY: it succeeded, so the count was written.
+    let Some(count) = (unsafe { count.as_mut() }) else { return done };
+    let last = *count as usize;
+    *count += 1;
+    if room as usize > last && !modifiers.is_null() {
+        // SAFETY: the caller has room for `room` modifiers.
+        let place = unsafe { modifiers.add(last) };
+        // SAFETY: as above.
+        unsafe { place.write(X_TILED) };
+        if !external.is_null() {
+            // SAFETY: as above, for the second list.
+            let place = unsafe { external.add(last) };
+            // SAFETY: as above.
+            unsafe { place.write(0) };
+        }
+        fault::fired();
+    } else if room > 0 {
+        *count = last as c_int;
+    }
+    done
+}
+
+unsafe extern "C" fn export(
+    display: *mut c_void,
+    image: *mut c_void,
+    fds: *mut c_int,
+    strides: *mut c_int,
+    offsets: *mut c_int,
+) -> u32 {
+    let function = real(c"eglExportDMABUFImageMESA");
+    // SAFETY: the extension declares it so; it was there when this function was handed out.
+    let function = unsafe { std::mem::transmute::<*mut c_void, Export>(function) };
+    // SAFETY: the arguments are the caller's.
+    let done = unsafe { function(display, image, fds, strides, offsets) };
+    // SAFETY: the caller has room for the pitch of each plane, or wants none.
+    if let Some(stride) = unsafe { strides.as_mut() }.filter(|_| done != 0 && fault::is("egl-pitch-too-large")) {
+        *stride += 64;
+        fault::fired();
+    }
+    done
+}

@@ -1,0 +1,192 @@
+//! The GBM backend: what a few functions of Mesa's backend are called with, or answer.
+//!
+//! Source: `src/gbm/main/gbm_backend_abi.h` of Mesa, version 0 of each structure, which later versions only append to.
+#![expect(unsafe_code, reason = "the C interface between libgbm and its backends")]
+
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::OnceLock;
+
+use libloading::Library;
+use std::os::fd::BorrowedFd;
+
+use crate::fault;
+
+/// `struct gbm_backend`.
+#[repr(C)]
+pub struct Backend {
+    version: u32,
+    name: *const c_char,
+    create_device: CreateDevice,
+}
+
+// SAFETY: its pointers are to constants and functions of a library that is never unloaded.
+unsafe impl Send for Backend {}
+// SAFETY: as above; nobody changes it.
+unsafe impl Sync for Backend {}
+
+type CreateDevice = unsafe extern "C" fn(c_int, u32) -> *mut Device;
+type GetBackend = unsafe extern "C" fn(*const c_void) -> *const Backend;
+
+/// `struct gbm_device`, up to the last function that is looked at here.
+#[repr(C)]
+pub struct Device {
+    dummy: *const c_void,
+    description: *const c_void,
+    version: u32,
+    fd: c_int,
+    name: *const c_char,
+    destroy: *const c_void,
+    is_format_supported: unsafe extern "C" fn(*mut Device, u32, u32) -> c_int,
+    plane_count_of: *const c_void,
+    create: *const c_void,
+    import: unsafe extern "C" fn(*mut Device, u32, *mut c_void, u32) -> *mut c_void,
+    map: *const c_void,
+    unmap: *const c_void,
+    write: *const c_void,
+    get_fd: *const c_void,
+    planes: *const c_void,
+    handle: *const c_void,
+    plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
+    stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
+    offset: *const c_void,
+    modifier: unsafe extern "C" fn(*mut c_void) -> u64,
+}
+
+/// Mesa's functions, as the first device has them; those of another are the same.
+struct Real {
+    is_format_supported: unsafe extern "C" fn(*mut Device, u32, u32) -> c_int,
+    import: unsafe extern "C" fn(*mut Device, u32, *mut c_void, u32) -> *mut c_void,
+    plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
+    stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
+    modifier: unsafe extern "C" fn(*mut c_void) -> u64,
+}
+
+static REAL: OnceLock<Real> = OnceLock::new();
+static MESA: OnceLock<&'static Backend> = OnceLock::new();
+
+/// The entry of a backend.
+///
+/// # Safety
+/// libgbm calls it, with what its header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gbmint_get_backend(core: *const c_void) -> *const Backend {
+    static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
+    static OURS: OnceLock<Backend> = OnceLock::new();
+    let Some(path) = std::env::var_os("HANDOVER_FAULT_GBM") else { return std::ptr::null() };
+    // SAFETY: Mesa's backend is made to be loaded by any process that uses GBM.
+    let Some(library) = LIBRARY.get_or_init(|| unsafe { Library::new(path) }.ok()) else { return std::ptr::null() };
+    // SAFETY: the type is that of gbm_backend_abi.h.
+    let Ok(get) = (unsafe { library.get::<GetBackend>(b"gbmint_get_backend") }) else { return std::ptr::null() };
+    // SAFETY: the argument is the one that we were called with.
+    let backend = unsafe { get(core) };
+    // SAFETY: a backend is a constant of its library, which is never unloaded.
+    let Some(mesa) = (unsafe { backend.as_ref() }) else { return std::ptr::null() };
+    let mesa = *MESA.get_or_init(|| mesa);
+    OURS.get_or_init(|| Backend { version: mesa.version, name: mesa.name, create_device })
+}
+
+unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
+    let Some(mesa) = MESA.get() else { return std::ptr::null_mut() };
+    // SAFETY: the arguments are libgbm's.
+    let made = unsafe { (mesa.create_device)(fd, version) };
+    // SAFETY: a backend makes a device, or returns nothing; nobody else has it yet.
+    if let Some(device) = unsafe { made.as_mut() } {
+        REAL.get_or_init(|| Real {
+            is_format_supported: device.is_format_supported,
+            import: device.import,
+            plane_fd: device.plane_fd,
+            stride: device.stride,
+            modifier: device.modifier,
+        });
+        device.is_format_supported = is_format_supported;
+        device.import = import;
+        device.plane_fd = plane_fd;
+        device.stride = stride;
+        device.modifier = modifier;
+    }
+    made
+}
+
+fn real() -> &'static Real {
+    // Set before any device has our functions.
+    REAL.get().expect("a device was made")
+}
+
+unsafe extern "C" fn is_format_supported(device: *mut Device, format: u32, usage: u32) -> c_int {
+    // SAFETY: the arguments are the caller's.
+    let supported = unsafe { (real().is_format_supported)(device, format, usage) };
+    if supported == 0 && fault::is("gbm-supports-anything") {
+        fault::fired();
+        return 1;
+    }
+    supported
+}
+
+/// `GBM_BO_IMPORT_FD_MODIFIER`.
+const FD_MODIFIER: u32 = 0x5504;
+
+/// `struct gbm_import_fd_modifier_data`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FdModifier {
+    width: u32,
+    height: u32,
+    format: u32,
+    num_fds: u32,
+    fds: [c_int; 4],
+    strides: [c_int; 4],
+    offsets: [c_int; 4],
+    modifier: u64,
+}
+
+unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void, usage: u32) -> *mut c_void {
+    let ask = |buffer: *mut c_void| {
+        // SAFETY: the arguments are the caller's, or a structure of the same type that lives until the call returns.
+        unsafe { (real().import)(device, kind, buffer, usage) }
+    };
+    if kind != FD_MODIFIER || !fault::is("gbm-offset-ignored") {
+        return ask(buffer);
+    }
+    // SAFETY: for this kind the buffer is this structure.
+    let mut wanted = unsafe { buffer.cast::<FdModifier>().read() };
+    if wanted.offsets[0] != 0 {
+        wanted.offsets[0] = 0;
+        fault::fired();
+    }
+    ask((&raw mut wanted).cast())
+}
+
+unsafe extern "C" fn plane_fd(object: *mut c_void, plane: c_int) -> c_int {
+    // SAFETY: the arguments are the caller's.
+    let number = unsafe { (real().plane_fd)(object, plane) };
+    if number >= 0 && fault::is("gbm-export-keeps-fd") {
+        // SAFETY: the backend has just made it.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(fd, 3) {
+            std::mem::forget(kept);
+            fault::fired();
+        }
+    }
+    number
+}
+
+unsafe extern "C" fn stride(object: *mut c_void, plane: c_int) -> u32 {
+    // SAFETY: the arguments are the caller's.
+    let stride = unsafe { (real().stride)(object, plane) };
+    if fault::is("gbm-pitch-too-large") {
+        fault::fired();
+        return stride + 64;
+    }
+    stride
+}
+
+unsafe extern "C" fn modifier(object: *mut c_void) -> u64 {
+    // SAFETY: the argument is the caller's.
+    let modifier = unsafe { (real().modifier)(object) };
+    if fault::is("gbm-modifier-invented") {
+        fault::fired();
+        // `I915_FORMAT_MOD_X_TILED`.
+        return 0x0100_0000_0000_0001;
+    }
+    modifier
+}

@@ -1,0 +1,97 @@
+//! What this driver can do wrong, or in an unusual way, by the names of `handover-faults`. Pure.
+
+macro_rules! deeds {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// One thing that is done otherwise than the real driver does it; `handover-faults` says exactly how.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each has the name of a fault, which says what it is")]
+        pub enum Deed { $($variant),+ }
+
+        impl Deed {
+            /// All there are.
+            pub const ALL: &[Deed] = &[$(Deed::$variant),+];
+
+            /// Its name in `handover-faults`.
+            pub fn name(self) -> &'static str {
+                match self { $(Deed::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+deeds! {
+    // The list that the project began with.
+    PitchTooLarge = "pitch-too-large",
+    ImportOffsetIgnored = "import-offset-ignored",
+    BottomRowsLost = "bottom-rows-lost",
+    LinearVanishes = "linear-vanishes",
+    ModifierUnusable = "modifier-unusable",
+    RedBlueSwapped = "red-blue-swapped",
+    AlphaOne = "alpha-one",
+    ImportLeaksFd = "import-leaks-fd",
+    FdClosedTwice = "fd-closed-twice",
+    NoMemoryType = "no-memory-type",
+    MemfdForDmabuf = "memfd-for-dmabuf",
+    ImportCopies = "import-copies",
+    StaleMap = "stale-map",
+    ReleaseLate = "release-late",
+    ImportedFenceIgnored = "imported-fence-ignored",
+    ExportedFenceEarly = "exported-fence-early",
+    // More.
+    ImportOffsetRounded = "import-offset-rounded",
+    ImportPitchRounded = "import-pitch-rounded",
+    PitchInPixels = "pitch-in-pixels",
+    PlaneOffsetLost = "plane-offset-lost",
+    SizeOfLayoutZero = "size-of-layout-zero",
+    ImageBoundAtZero = "image-bound-at-zero",
+    BufferBoundAtZero = "buffer-bound-at-zero",
+    MemorySizeShort = "memory-size-short",
+    PlaneCountTwo = "plane-count-two",
+    ModifierReportedInvalid = "modifier-reported-invalid",
+    FeaturesLost = "features-lost",
+    SrgbDecoded = "srgb-decoded",
+    MemoryTypeBeyondAll = "memory-type-beyond-all",
+    ImportWantsPadding = "import-wants-padding",
+    ImportNotOffered = "import-not-offered",
+    ImportZeroFills = "import-zero-fills",
+    ExportReallocates = "export-reallocates",
+    SameFdTwice = "same-fd-twice",
+    RefusedImportTakesFd = "refused-import-takes-fd",
+    ImportedMemoryNeverFreed = "imported-memory-never-freed",
+    TailNotFlushed = "tail-not-flushed",
+    AcquireDiscards = "acquire-discards",
+    FenceSignalledEarly = "fence-signalled-early",
+    // Legal.
+    PassesThrough = "passes-through",
+    PitchOf512 = "pitch-of-512",
+    DoneIsMinusOne = "done-is-minus-one",
+    ListInOtherOrder = "list-in-other-order",
+    DedicatedOnly = "dedicated-only",
+    AlignmentOf64Ki = "alignment-of-64-ki",
+    MemoryTypeMore = "memory-type-more",
+    UndefinedPitches = "undefined-pitches",
+    LargeAtom = "large-atom",
+}
+
+impl Deed {
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Deed> {
+        Self::ALL.iter().copied().find(|deed| deed.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use handover_faults::Seam;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_of_a_vulkan_driver_can_be_done_and_no_other() {
+        let here: BTreeSet<&str> = Deed::ALL.iter().map(|deed| deed.name()).collect();
+        let listed = handover_faults::all().filter(|fault| fault.seam != Seam::Kernel);
+        assert_eq!(here, listed.map(|fault| fault.name).collect());
+    }
+}

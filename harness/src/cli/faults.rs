@@ -1,0 +1,254 @@
+//! `handover faults`: what is printed and returned when drivers and kernel are broken on purpose.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use handover_faults::{Fault, Kind};
+use serde_json::json;
+
+use super::{at_least_one, say, stop_on_signals};
+use crate::case::{Case, CaseInfo};
+use crate::detection::{self, Row, Table, Trial};
+use crate::lane::{Lane, On};
+use crate::report::ReportDir;
+use crate::run::choice::{Choice, Parts, Refusal};
+use crate::run::injection::{self, Injection, Work};
+use crate::run::select::nearest;
+use crate::run::stop::Stop;
+use crate::sandbox::Shown;
+
+pub(super) const EXAMPLES: &str = "\
+Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of the harness. The cases that
+claim to see it run in a kernel of their own. A fault is detected if one of them fails and its message names the culprit; a
+skip, a deadline, and a failure that is known without the fault are no detection. A control is unusual but legal, and must
+fail nothing.
+
+Examples:
+    handover faults                              every fault and control, each with the cases that claim to see it
+    handover faults import-leaks-fd              one of them
+    handover faults --list                       what each does, when, and after which bug
+    handover faults --others-for 20              then the other cases too, for 20 s each: who else sees it, who sees nothing
+    handover faults --times 10                   each in ten fresh kernels
+
+It runs in the sandbox. The report directory gets faults.json, which `handover report` shows, and faults/NAME/ with the
+images of the cases that failed.
+Exit codes: 0 all detected and no alarm, 1 not so, 2 usage, 3 the sandbox is in the way, 130 interrupted.";
+
+/// Options of `handover faults`.
+#[derive(Args)]
+pub(super) struct FaultsArgs {
+    /// Names of faults or controls [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Print what each does, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// How to print: a table, or what faults.json has
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Kernels at once [default: one per processor, at most 2]
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    jobs: Option<usize>,
+    /// Then run other cases under each fault, one of each claim first, for this long
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    others_for: u64,
+    /// How often to try each, every time in a fresh kernel
+    #[arg(long, value_parser = at_least_one, default_value_t = 1, value_name = "N")]
+    times: usize,
+    /// Directory for faults.json and images
+    #[arg(long, default_value = "report", env = "HANDOVER_REPORT", value_name = "DIR")]
+    report: PathBuf,
+    #[command(flatten)]
+    sandbox: Parts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub(super) fn command<B>(args: &FaultsArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
+    let infos: Vec<&CaseInfo> = cases.iter().map(|case| &case.info).collect();
+    let faults = selected(&args.names)?;
+    if args.list {
+        say(&mut anstream::stdout(), &list(&faults, &infos, args.format)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
+    let sandbox = args.sandbox.sandbox(&mut Shown::default()).map_err(|error| Refusal::Machine(error.to_string()))?;
+    let sandbox = sandbox.kernel_args(Lane::sandbox()?.kernel_args);
+    let jobs = Choice::new(Some(On::Sandbox), None)?.jobs(args.jobs);
+    let stop = Stop::default();
+    stop_on_signals(&stop)?;
+    let injection = Injection::new(sandbox, report.path().join("faults"), stop.clone()).map_err(Refusal::Machine)?;
+    let table = table(&injection, &faults, &infos, args, (jobs, &stop));
+    let json = serde_json::to_string_pretty(&table).map_err(|error| Refusal::Machine(error.to_string()))? + "\n";
+    let path = report.write(detection::FILE, json.as_bytes()).map_err(|error| Refusal::Machine(error.to_string()))?;
+    match args.format {
+        Format::Text => {
+            say(&mut anstream::stdout(), &format!("{}report {}\n", detection::summary(&table), path.display()));
+        }
+        Format::Json => say(&mut anstream::stdout(), &json),
+    }
+    Ok(match table.is_green() {
+        _ if table.interrupted => ExitCode::from(130),
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// The faults of these names, or all of them.
+fn selected(names: &[String]) -> Result<Vec<&'static Fault>, Refusal> {
+    if names.is_empty() {
+        return Ok(handover_faults::all().collect());
+    }
+    let find = |name: &String| {
+        handover_faults::find(name).ok_or_else(|| {
+            let all: Vec<&str> = handover_faults::all().map(|fault| fault.name).collect();
+            let near = nearest(name, &all);
+            let near = if near.is_empty() { String::new() } else { format!("; the nearest are {}", near.join(", ")) };
+            Refusal::Usage(format!("no fault is named `{name}`{near}; `handover faults --list` shows them all"))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+fn list(faults: &[&'static Fault], cases: &[&CaseInfo], format: Format) -> Result<String, Refusal> {
+    match format {
+        Format::Text => Ok(detection::list(faults.iter().map(|fault| (*fault, claiming(fault, cases).len())))),
+        Format::Json => {
+            let named = |fault: &&Fault| {
+                let cases: Vec<&str> = claiming(fault, cases).iter().map(|case| case.name.as_str()).collect();
+                json!({ "fault": fault, "cases": cases })
+            };
+            let all: Vec<_> = faults.iter().map(named).collect();
+            let text = serde_json::to_string_pretty(&all).map_err(|error| Refusal::Machine(error.to_string()))?;
+            Ok(text + "\n")
+        }
+    }
+}
+
+/// The cases that claim to see `fault`.
+fn claiming<'c>(fault: &Fault, cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
+    cases.iter().filter(|case| case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name)).copied().collect()
+}
+
+/// What runs under `fault`. A control must fail none of those that are built to fail.
+fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo], others_for: Duration) -> Work<'c> {
+    let first = match fault.kind {
+        Kind::Fault => claiming(fault, cases),
+        Kind::Control => cases.iter().filter(|case| !case.must_fail_under.is_empty()).copied().collect(),
+    };
+    let others = others.iter().filter(|case| !first.iter().any(|other| other.name == case.name)).copied().collect();
+    Work { first, others, others_for }
+}
+
+/// The cases in an order in which every claim comes once before any comes twice.
+fn claims_first<'c>(cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
+    let mut turns: std::collections::BTreeMap<&str, usize> = Default::default();
+    let mut ordered: Vec<(usize, &CaseInfo)> = Vec::new();
+    for case in cases {
+        let turn = turns.entry(detection::claim(&case.name)).or_default();
+        ordered.push((*turn, case));
+        *turn += 1;
+    }
+    ordered.sort_by_key(|(turn, _)| *turn);
+    ordered.into_iter().map(|(_, case)| case).collect()
+}
+
+fn table(
+    injection: &Injection,
+    faults: &[&'static Fault],
+    cases: &[&CaseInfo],
+    args: &FaultsArgs,
+    (jobs, stop): (usize, &Stop),
+) -> Table {
+    let began = Instant::now();
+    let others = if args.others_for == 0 { Vec::new() } else { claims_first(cases) };
+    let works: Vec<Work<'_>> =
+        faults.iter().map(|fault| work(fault, cases, &others, Duration::from_secs(args.others_for))).collect();
+    // Without any fault first: whoever is red there shows nothing here.
+    let plain = |names: Vec<&str>| {
+        let first = cases.iter().filter(|case| names.contains(&case.name.as_str())).copied().collect();
+        injection.trial(None, &Work { first, others: Vec::new(), others_for: Duration::ZERO })
+    };
+    let claimed = works.iter().flat_map(|work| &work.first).map(|case| case.name.as_str()).collect();
+    let without = plain(claimed);
+    let mut red = injection::red(&without.runs);
+    if let Some(error) = without.error {
+        red.push(format!("every case: {error}"));
+    }
+    let mut tried = side_by_side(jobs, works.len(), |at| {
+        let trials: Vec<Trial> = (0..args.times)
+            .take_while(|_| !stop.is_stopped())
+            .map(|_| {
+                let mut trial = injection.trial(Some(faults[at]), &works[at]);
+                injection::held_against(&mut trial.runs, &red);
+                trial
+            })
+            .collect();
+        say(&mut anstream::stderr(), &format!("{}\n", detection::line(&Row::of(faults[at], &trials))));
+        trials
+    });
+    if !others.is_empty() {
+        // Those that failed beyond the ones that were tried without.
+        let claimed = |name: &str| without.runs.iter().any(|run| run.name == name);
+        let failed = tried.iter().flatten().flat_map(|trial| injection::red(&trial.runs));
+        let failed: Vec<String> = failed.filter(|name| !claimed(name)).collect();
+        let more = injection::red(&plain(failed.iter().map(String::as_str).collect()).runs);
+        red.extend(more);
+        tried.iter_mut().flatten().for_each(|trial| injection::held_against(&mut trial.runs, &red));
+    }
+    let rows = faults.iter().zip(&tried).map(|(fault, trials)| Row::of(fault, trials)).collect();
+    let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut table = Table::of(rows, red, wall_ms, stop.is_stopped());
+    if !others.is_empty() && args.names.is_empty() {
+        table.unkilled = Some(table.unkilled(cases.iter().map(|case| case.name.as_str())));
+    }
+    table
+}
+
+/// What `work` makes of each number below `count`, `jobs` at a time, in order.
+fn side_by_side<T: Send>(jobs: usize, count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(count) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= count {
+                        break;
+                    }
+                    let one = work(at);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, one));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, one)| one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_fault_has_is_answered_with_the_nearest() {
+        let said = selected(&["pitch-too-larg".into()]).unwrap_err().to_string();
+        assert!(said.contains("`pitch-too-larg`; the nearest are pitch-too-large"), "{said}");
+    }
+
+    #[test]
+    fn work_side_by_side_keeps_its_order() {
+        assert_eq!(side_by_side(3, 20, |at| at * at), (0..20).map(|at| at * at).collect::<Vec<_>>());
+        assert!(side_by_side(2, 0, |at| at).is_empty());
+    }
+}

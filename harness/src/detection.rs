@@ -1,0 +1,409 @@
+//! Which faults are seen, by whom, and do their messages name the culprit? The table of `handover faults`, as data.
+//!
+//! Pure: it judges what others ran. `faults.json` is this; the terminal's text and the part of the report's page are views.
+
+use std::collections::BTreeMap;
+
+use handover_faults::{Fault, Kind};
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::{self, Verdict};
+
+mod text;
+
+pub use text::{line, list, summary};
+
+/// The version of the schema below. It grows by one when a field changes its meaning or goes; a new field keeps it.
+pub const SCHEMA: u32 = 1;
+
+/// The table's name in the directory of a report.
+pub const FILE: &str = "faults.json";
+
+/// Every fault that was tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Table {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// From the first worker to the last verdict, in ms.
+    pub wall_ms: u64,
+    /// Whether the run was stopped before everything was tried.
+    pub interrupted: bool,
+    /// How many came to which end.
+    pub summary: BTreeMap<Ending, usize>,
+    /// Cases that fail without any fault, and so can show nothing here.
+    pub red_without: Vec<String>,
+    /// Claims that no fault made fail, if everything was run under every fault; a claim is family and sentence of a case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unkilled: Option<Vec<String>>,
+    /// What makes the run red.
+    pub problems: Vec<String>,
+    /// One for each fault, in the order of their list.
+    pub rows: Vec<Row>,
+}
+
+/// One fault and what came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The fault.
+    #[serde(flatten)]
+    pub fault: &'static Fault,
+    /// What came of it.
+    pub ending: Ending,
+    /// How often it was done, all tries together.
+    pub fired: u64,
+    /// How many cases ran under it, in each try.
+    pub ran: usize,
+    /// Who failed under it, or claims to and did not: of the try that came to the worst end.
+    pub cases: Vec<Seen>,
+    /// How often it was tried, each time in a kernel of its own.
+    pub tries: usize,
+    /// In how many of these it was detected, or let pass, as it should.
+    pub as_it_should: usize,
+    /// All tries together, in ms.
+    pub wall_ms: u64,
+    /// Why it could not be tried.
+    pub error: Option<String>,
+}
+
+/// What can come of a fault or a control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// A case failed, and its message names the culprit.
+    Detected,
+    /// A case failed, but no message names the culprit.
+    Unnamed,
+    /// It was done, and no case failed.
+    Missed,
+    /// It was never done.
+    NotFired,
+    /// Of a control: it was done, and no case failed.
+    Quiet,
+    /// Of a control: a case failed.
+    Alarm,
+    /// It could not be tried.
+    Broken,
+}
+
+impl Ending {
+    /// As it is written for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ending::Detected => "detected",
+            Ending::Unnamed => "unnamed",
+            Ending::Missed => "missed",
+            Ending::NotFired => "not fired",
+            Ending::Quiet => "quiet",
+            Ending::Alarm => "alarm",
+            Ending::Broken => "broken",
+        }
+    }
+
+    /// Whether this is as it should be.
+    pub fn is_right(self) -> bool {
+        matches!(self, Ending::Detected | Ending::Quiet)
+    }
+}
+
+/// A case that failed under a fault, or should have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The case.
+    pub name: String,
+    /// Whether it claims to see this fault.
+    pub claims: bool,
+    /// Whether it did: it failed or crashed, and does not without the fault.
+    pub sees: bool,
+    /// Whether its message names the culprit.
+    pub names: bool,
+    /// Its verdict under the fault.
+    pub verdict: Verdict,
+    /// The first line of its message.
+    pub said: String,
+    /// All of its message.
+    pub message: String,
+    /// How long it took, in ms.
+    pub duration_ms: f64,
+}
+
+/// A case that was run under a fault.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The case.
+    pub name: String,
+    /// Whether it claims to see this fault.
+    pub claims: bool,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Its finding or the reason of its skip.
+    pub message: String,
+    /// How long it took, in ms.
+    pub duration_ms: f64,
+    /// Whether it is red without the fault as well.
+    pub red_without: bool,
+}
+
+/// One try of one fault.
+#[derive(Clone, Debug, Default)]
+pub struct Trial {
+    /// How often it was done.
+    pub fired: u64,
+    /// The cases that ran.
+    pub runs: Vec<Run>,
+    /// How long it took, in ms.
+    pub wall_ms: u64,
+    /// Why it could not be tried.
+    pub error: Option<String>,
+}
+
+impl Run {
+    /// Whether the fault made it fail.
+    ///
+    /// A known failure that stays as it was, a skip and a deadline are no detection; and neither is that a known failure does
+    /// not come, which says only that the fault hides it.
+    fn sees(&self) -> bool {
+        matches!(self.verdict, Verdict::Fail | Verdict::Crash)
+            && !self.red_without
+            && !self.message.starts_with(verdict::PASSED_THOUGH_KNOWN)
+    }
+
+    fn seen(&self, fault: &Fault) -> Seen {
+        Seen {
+            name: self.name.clone(),
+            claims: self.claims,
+            sees: self.sees(),
+            names: self.sees() && fault.names.iter().any(|text| holds(&self.message, text)),
+            verdict: self.verdict,
+            said: self.message.lines().next().unwrap_or("").to_owned(),
+            message: self.message.clone(),
+            duration_ms: self.duration_ms,
+        }
+    }
+}
+
+/// Whether `message` holds the parts of `text` one after the other; `…` stands for any text between two.
+pub fn holds(message: &str, text: &str) -> bool {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = words(message);
+    let mut rest = message.as_str();
+    text.split('…').map(words).all(|part| match rest.find(&part) {
+        Some(at) => {
+            rest = &rest[at + part.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+impl Trial {
+    /// What came of it.
+    fn ending(&self, fault: &Fault) -> Ending {
+        let seen: Vec<Seen> = self.runs.iter().map(|run| run.seen(fault)).collect();
+        let sees = seen.iter().any(|seen| seen.sees);
+        match fault.kind {
+            _ if self.error.is_some() => Ending::Broken,
+            Kind::Control if sees => Ending::Alarm,
+            Kind::Control if self.fired == 0 => Ending::NotFired,
+            Kind::Control => Ending::Quiet,
+            Kind::Fault if seen.iter().any(|seen| seen.names) => Ending::Detected,
+            Kind::Fault if sees => Ending::Unnamed,
+            Kind::Fault if self.fired == 0 => Ending::NotFired,
+            Kind::Fault => Ending::Missed,
+        }
+    }
+}
+
+impl Row {
+    /// What `trials` of `fault` come to: the worst of their ends.
+    pub fn of(fault: &'static Fault, trials: &[Trial]) -> Row {
+        let worst = trials.iter().max_by_key(|trial| {
+            let ending = trial.ending(fault);
+            (!ending.is_right(), ending)
+        });
+        let ending = worst.map_or(Ending::Broken, |trial| trial.ending(fault));
+        let seen = worst.iter().flat_map(|trial| &trial.runs).map(|run| run.seen(fault));
+        Row {
+            fault,
+            ending,
+            fired: trials.iter().map(|trial| trial.fired).sum(),
+            ran: worst.map_or(0, |trial| trial.runs.len()),
+            cases: seen.filter(|seen| seen.sees || seen.claims).collect(),
+            tries: trials.len(),
+            as_it_should: trials.iter().filter(|trial| trial.ending(fault).is_right()).count(),
+            wall_ms: trials.iter().map(|trial| trial.wall_ms).sum(),
+            error: worst.and_then(|trial| trial.error.clone()),
+        }
+    }
+
+    /// The cases that see it, those whose message names the culprit first.
+    pub fn by(&self) -> Vec<&Seen> {
+        let mut by: Vec<&Seen> = self.cases.iter().filter(|seen| seen.sees).collect();
+        by.sort_by_key(|seen| (!seen.names, !seen.claims));
+        by
+    }
+
+    /// What is not as it must be.
+    fn problems(&self) -> Vec<String> {
+        let Fault { name, gap, .. } = *self.fault;
+        let mut problems = Vec::new();
+        match (self.ending, gap) {
+            (ending, Some(gap)) if ending.is_right() => {
+                problems.push(format!("{name} is detected, but listed with the gap that {gap}; remove it"));
+            }
+            (Ending::Missed | Ending::Unnamed | Ending::NotFired, Some(_)) => {}
+            (ending, _) if ending.is_right() => {}
+            (Ending::Broken, _) => {
+                problems.push(format!("{name} could not be tried: {}", self.error.as_deref().unwrap_or("nothing ran")));
+            }
+            (Ending::Unnamed, None) => problems
+                .push(format!("{name} is seen, but no message names the culprit: none has {:?}", self.fault.names)),
+            (Ending::Alarm, _) => {
+                let first =
+                    self.by().first().map_or_else(String::new, |seen| format!(": {}: {}", seen.name, seen.said));
+                problems.push(format!("{name} is legal, but fails a case{first}"));
+            }
+            (ending, _) => problems.push(format!("{name} is {}", ending.as_str())),
+        }
+        // A fault that no case sees yet has no one who could keep a promise.
+        for seen in self.cases.iter().filter(|seen| seen.claims && !seen.sees && self.fault.kind == Kind::Fault) {
+            problems.push(format!("{} claims to see {name}, but ended with {}", seen.name, seen.verdict));
+        }
+        problems
+    }
+}
+
+impl Table {
+    /// The table of `rows`.
+    pub fn of(rows: Vec<Row>, red_without: Vec<String>, wall_ms: u64, interrupted: bool) -> Table {
+        let mut summary = BTreeMap::new();
+        for row in &rows {
+            *summary.entry(row.ending).or_default() += 1;
+        }
+        let red = red_without.iter().map(|name| format!("{name} fails without any fault"));
+        let problems = red.chain(rows.iter().flat_map(Row::problems)).collect();
+        Table { schema: SCHEMA, wall_ms, interrupted, summary, red_without, unkilled: None, problems, rows }
+    }
+
+    /// Whether everything is as it must be.
+    pub fn is_green(&self) -> bool {
+        self.problems.is_empty() && !self.interrupted
+    }
+
+    /// The claims among `names` that no case saw a fault for.
+    pub fn unkilled<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
+        let killed = self.rows.iter().filter(|row| row.fault.kind == Kind::Fault);
+        let killed: Vec<&str> = killed.flat_map(Row::by).map(|seen| claim(&seen.name)).collect();
+        let mut left: Vec<String> = Vec::new();
+        for name in names {
+            let claim = claim(name);
+            if !killed.contains(&claim) && !left.iter().any(|other| other == claim) {
+                left.push(claim.to_owned());
+            }
+        }
+        left
+    }
+}
+
+/// What a case claims: its family and its sentence, without parameters.
+pub fn claim(name: &str) -> &str {
+    let end = name.match_indices("::").nth(1).map_or(name.len(), |(at, _)| at);
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use handover_faults::{Class, Oracle, Seam};
+
+    use super::*;
+
+    pub(super) static FAULT: Fault = Fault {
+        name: "pitch-too-large",
+        id: "P01",
+        kind: Kind::Fault,
+        seam: Seam::VulkanA,
+        class: Class::Layout,
+        what: "the pitch is told too large",
+        trigger: "always",
+        modelled_on: "something real",
+        seen_by: &[Oracle::Pixels],
+        names: &["row pitch…too large"],
+        gap: None,
+    };
+
+    pub(super) static CONTROL: Fault =
+        Fault { name: "passes-through", id: "", kind: Kind::Control, names: &[], seen_by: &[], ..FAULT };
+
+    pub(super) fn run(verdict: Verdict, message: &str) -> Run {
+        Run {
+            name: "scanout::shows_what_was_drawn::gpu_a::XR24".into(),
+            claims: true,
+            verdict,
+            message: message.into(),
+            duration_ms: 7.0,
+            red_without: false,
+        }
+    }
+
+    fn ended(fault: &'static Fault, fired: u64, run: Run) -> Ending {
+        Row::of(fault, &[Trial { fired, runs: vec![run], wall_ms: 900, error: None }]).ending
+    }
+
+    #[test]
+    fn a_fault_is_detected_by_a_failure_that_names_the_culprit() {
+        let named = "12 of 30 pixels differ\n\n  shape       like a row pitch 64 B\n              too large";
+        assert_eq!(ended(&FAULT, 1, run(Verdict::Fail, named)), Ending::Detected);
+        assert_eq!(ended(&FAULT, 1, run(Verdict::Crash, "the worker was killed by SIGSEGV")), Ending::Unnamed);
+        for (verdict, message) in [
+            (Verdict::Pass, ""),
+            (Verdict::Known, "as ever"),
+            (Verdict::Skip, "needs gpu_a; its row pitch is too large"),
+            (Verdict::Timeout, "no verdict after 10 s"),
+            (Verdict::Fail, "passed, but is listed as known: x.md; remove .known(..)"),
+        ] {
+            assert_eq!(ended(&FAULT, 1, run(verdict, message)), Ending::Missed, "{verdict}");
+            assert_eq!(ended(&FAULT, 0, run(verdict, message)), Ending::NotFired, "{verdict}");
+        }
+        assert_eq!(ended(&FAULT, 1, Run { red_without: true, ..run(Verdict::Fail, named) }), Ending::Missed);
+    }
+
+    #[test]
+    fn a_control_that_fails_a_case_is_an_alarm() {
+        assert_eq!(ended(&CONTROL, 1, run(Verdict::Fail, "x")), Ending::Alarm);
+        assert_eq!(ended(&CONTROL, 1, run(Verdict::Skip, "needs more")), Ending::Quiet);
+        assert_eq!(ended(&CONTROL, 0, run(Verdict::Pass, "")), Ending::NotFired);
+    }
+
+    #[test]
+    fn the_worst_of_several_tries_counts() {
+        let detected = Trial { fired: 1, runs: vec![run(Verdict::Fail, "row pitch too large")], ..Trial::default() };
+        let missed = Trial { fired: 1, runs: vec![run(Verdict::Pass, "")], ..Trial::default() };
+        let row = Row::of(&FAULT, &[detected.clone(), missed, detected]);
+        assert_eq!((row.ending, row.tries, row.as_it_should, row.fired), (Ending::Missed, 3, 2, 3));
+        let table = Table::of(vec![row], vec![], 1, false);
+        assert_eq!(table.problems.len(), 2, "{:?}", table.problems);
+        assert!(!table.is_green());
+    }
+
+    #[test]
+    fn a_gap_is_no_problem_until_it_is_closed() {
+        static GAP: Fault = Fault { gap: Some("nobody looks"), ..FAULT };
+        let unclaimed = Run { claims: false, ..run(Verdict::Pass, "") };
+        let trial = Trial { fired: 1, runs: vec![unclaimed], ..Trial::default() };
+        assert!(Table::of(vec![Row::of(&GAP, &[trial])], vec![], 1, false).is_green());
+        let trial = Trial { fired: 1, runs: vec![run(Verdict::Fail, "row pitch too large")], ..Trial::default() };
+        assert!(!Table::of(vec![Row::of(&GAP, &[trial])], vec![], 1, false).is_green());
+    }
+
+    #[test]
+    fn claims_without_a_killer_are_named_once() {
+        let trial = Trial { fired: 1, runs: vec![run(Verdict::Fail, "row pitch too large")], ..Trial::default() };
+        let table = Table::of(vec![Row::of(&FAULT, &[trial])], vec![], 1, false);
+        let names = [
+            "scanout::shows_what_was_drawn::gpu_b::XR24",
+            "pool::shrinks_when_idle",
+            "yuv::grey_is_grey::a",
+            "yuv::grey_is_grey::b",
+        ];
+        assert_eq!(table.unkilled(names), ["pool::shrinks_when_idle", "yuv::grey_is_grey"]);
+    }
+}

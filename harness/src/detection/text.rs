@@ -1,0 +1,99 @@
+//! The table as text for people. A view: it prints nothing itself.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use handover_faults::Fault;
+
+use super::{Ending, Row, Table};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+fn style(ending: Ending) -> Style {
+    let colour = match ending {
+        Ending::Detected | Ending::Quiet => AnsiColor::Green,
+        Ending::NotFired => AnsiColor::Yellow,
+        Ending::Unnamed | Ending::Missed | Ending::Alarm | Ending::Broken => AnsiColor::Red,
+    };
+    colour.on_default()
+}
+
+/// One fault in one line: what came of it, and who says what.
+pub fn line(row: &Row) -> String {
+    let style = style(row.ending);
+    let mut line = format!("{style}{:<9}{style:#} {}", row.ending.as_str(), row.fault.name);
+    if row.tries > 1 {
+        let _ = write!(line, " ({} of {} times)", row.as_it_should, row.tries);
+    }
+    let by = row.by();
+    if let Some(first) = by.first() {
+        let more = if by.len() > 1 { format!(" and {} more", by.len() - 1) } else { String::new() };
+        let _ = write!(line, "  {DIM}{}{more}: {}{DIM:#}", first.name, first.said);
+    }
+    line
+}
+
+/// Every fault with what it does, and how many cases claim to see it.
+pub fn list<'f>(faults: impl Iterator<Item = (&'f Fault, usize)>) -> String {
+    let mut text = String::new();
+    for (fault, claims) in faults {
+        let Fault { name, id, kind, seam, class, what, trigger, modelled_on, gap, .. } = *fault;
+        let id = if id.is_empty() { "" } else { &format!(", {id}") };
+        let _ = writeln!(text, "{BOLD}{name}{BOLD:#}  {DIM}{kind}{id}, {class}, in {seam}{DIM:#}");
+        let _ = writeln!(text, "    {what}");
+        let _ = writeln!(text, "    when   {trigger}");
+        let _ = writeln!(text, "    as     {modelled_on}");
+        if claims > 0 {
+            let _ = writeln!(text, "    cases  {claims} claim to see it");
+        }
+        if let Some(gap) = gap {
+            let _ = writeln!(text, "    gap    {gap}");
+        }
+    }
+    text
+}
+
+/// The whole table, then what makes it red, then the totals.
+pub fn summary(table: &Table) -> String {
+    let mut text = String::new();
+    let width = table.rows.iter().map(|row| row.fault.name.len()).max().unwrap_or(0);
+    let _ = writeln!(
+        text,
+        "{BOLD}{:<9}  {:<width$}  {:<15}  {:>5}  {:>5}  by{BOLD:#}",
+        "", "fault", "class", "fired", "ran"
+    );
+    for row in &table.rows {
+        let (style, ending, class) = (style(row.ending), row.ending.as_str(), row.fault.class);
+        let name = row.fault.name;
+        let by = row.by();
+        let first = by.first().map_or("", |seen| seen.name.as_str());
+        let more = if by.len() > 1 { format!(" and {} more", by.len() - 1) } else { String::new() };
+        let gap =
+            row.fault.gap.filter(|_| !row.ending.is_right()).map_or_else(String::new, |gap| format!("gap: {gap}"));
+        let (fired, ran) = (row.fired, row.ran);
+        let row = format!(
+            "{style}{ending:<9}{style:#}  {name:<width$}  {class:<15}  {fired:>5}  {ran:>5}  {first}{more}{gap}"
+        );
+        let _ = writeln!(text, "{}", row.trim_end());
+    }
+    text.push('\n');
+    for (heading, lines) in [
+        ("claims that no fault makes fail", table.unkilled.as_deref().unwrap_or_default()),
+        ("problems", &table.problems),
+    ] {
+        if !lines.is_empty() {
+            let _ = writeln!(text, "{BOLD}{heading}{BOLD:#}\n  {}\n", lines.join("\n  "));
+        }
+    }
+    let counts = table.summary.iter().map(|(ending, count)| format!("{count} {}", ending.as_str()));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let word = match (table.interrupted, table.is_green()) {
+        (true, _) => "interrupted",
+        (false, true) => "green",
+        (false, false) => "red",
+    };
+    let seconds = table.wall_ms as f64 / 1000.0;
+    let _ = writeln!(text, "{word}: {} faults and controls in {seconds:.1} s: {counts}", table.rows.len());
+    text
+}

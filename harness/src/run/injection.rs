@@ -1,0 +1,235 @@
+//! How does a case run on a driver or a kernel that is broken on purpose?
+//!
+//! As ever: supervisor and worker are those of every run, and neither knows. All that differs is what a worker finds around
+//! it: which Vulkan driver the loader is told of, or who stands between it and its kernel.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use handover_faults::{Fault, Seam};
+use serde_json::{Value, json};
+
+use super::stop::Stop;
+use super::supervisor::{Settings, Supervisor};
+use super::whole_millis;
+use crate::case::{CaseInfo, GoldenMode};
+use crate::detection::{Run, Trial};
+use crate::kernel::Command;
+use crate::report::{CaseReport, ReportDir};
+use crate::sandbox::Sandbox;
+use crate::verdict::Verdict;
+
+/// The faulty driver's library, as cargo names it.
+const LIBRARY: &str = "libhandover_faulty_vulkan.so";
+
+/// The library that is both EGL's vendor and GBM's backend.
+const EGL_GBM: &str = "libhandover_faulty_egl_gbm.so";
+
+/// Where Mesa's own backend of GBM is, from the library folder of a root filesystem.
+const GBM_BACKEND: &str = "gbm/dri_gbm.so";
+
+/// Deadline of a case under a fault. Cases take some milliseconds, and one that hangs shows nothing.
+const CASE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Deadline of a worker's start.
+const START_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where faults are tried.
+pub struct Injection {
+    sandbox: Sandbox,
+    /// This program, which is its own worker.
+    program: PathBuf,
+    /// The faulty driver's library.
+    library: PathBuf,
+    /// A directory for what each fault leaves.
+    folder: PathBuf,
+    stop: Stop,
+}
+
+/// What is run under a fault.
+pub struct Work<'c> {
+    /// First these.
+    pub first: Vec<&'c CaseInfo>,
+    /// Then these, until the time is over.
+    pub others: Vec<&'c CaseInfo>,
+    /// How long others are begun.
+    pub others_for: Duration,
+}
+
+impl Injection {
+    /// Faults in `sandbox`, with what they leave in `folder`.
+    ///
+    /// # Errors
+    /// The faulty driver is not beside this program, or there is no telling which drivers the sandbox has.
+    pub fn new(sandbox: Sandbox, folder: PathBuf, stop: Stop) -> Result<Injection, String> {
+        let program =
+            std::env::current_exe().map_err(|error| format!("the path of this program cannot be found: {error}"))?;
+        let library = library_beside(&program, LIBRARY)?;
+        if sandbox.vulkan_drivers().is_none() {
+            return Err(
+                "which Vulkan drivers a root filesystem of your own has is not known here; leave --root out".into()
+            );
+        }
+        Ok(Injection { sandbox, program, library, folder, stop })
+    }
+
+    /// Runs `work` under `fault`, or under none, in a kernel of its own.
+    pub fn trial(&self, fault: Option<&Fault>, work: &Work<'_>) -> Trial {
+        let began = Instant::now();
+        let mut trial =
+            self.tried(fault, work).unwrap_or_else(|error| Trial { error: Some(error), ..Trial::default() });
+        trial.wall_ms = whole_millis(began.elapsed());
+        trial
+    }
+
+    fn tried(&self, fault: Option<&Fault>, work: &Work<'_>) -> Result<Trial, String> {
+        let name = fault.map_or("none", |fault| fault.name);
+        let folder = self.folder.join(name);
+        // What an earlier run left must not pass for this one's.
+        let _ = fs::remove_dir_all(&folder);
+        let report = ReportDir::open(&folder).map_err(|error| error.to_string())?;
+        let fired = report.path().join("fired");
+        let worker = match fault {
+            None => self.worker(),
+            Some(fault) => self.worker_under(fault, report.path(), &fired)?,
+        };
+        let settings = Settings {
+            kernel: Box::new(self.sandbox.clone()),
+            worker: worker.share(report.path()).share(crate::golden::Goldens::open().root()),
+            case_within: CASE_WITHIN,
+            // It is to fail, and a fresh kernel would cost more than all its cases.
+            repeat: false,
+            start_within: START_WITHIN,
+            report,
+            golden: GoldenMode::Check,
+            again: format!("handover faults {name}"),
+        };
+        let supervisor = Supervisor::new(settings, self.stop.clone());
+        let mut runs = Vec::new();
+        let began = Instant::now();
+        let mut halted = None;
+        for (at, case) in work.first.iter().chain(&work.others).enumerate() {
+            if at >= work.first.len() && began.elapsed() >= work.others_for {
+                break;
+            }
+            let claims = fault.is_some_and(|fault| case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name));
+            match supervisor.run(case) {
+                Ok(report) => runs.push(run(&report, claims)),
+                Err(halt) => {
+                    halted = Some(halt.to_string());
+                    break;
+                }
+            }
+        }
+        supervisor.finish();
+        // One byte each time; none if it was never done.
+        let fired = fs::metadata(fired).map_or(0, |file| file.len());
+        Ok(Trial { fired, runs, wall_ms: 0, error: halted })
+    }
+
+    /// A worker as every run has it.
+    fn worker(&self) -> Command {
+        Command::new(&self.program).args(["worker"])
+    }
+
+    /// A worker that meets `fault`, which counts in the file `fired`.
+    fn worker_under(&self, fault: &Fault, folder: &Path, fired: &Path) -> Result<Command, String> {
+        let worker = match fault.seam {
+            Seam::VulkanA => self.on_faulty_driver(0, folder)?,
+            Seam::VulkanB => self.on_faulty_driver(1, folder)?,
+            Seam::EglGbm => self.on_faulty_libraries(folder)?,
+            Seam::Kernel => Command::new(&self.program)
+                .args(["seam", fault.name, "--"])
+                .args([self.program.as_os_str(), "worker".as_ref()]),
+        };
+        Ok(worker.env("HANDOVER_FAULT", fault.name).env("HANDOVER_FAULT_COUNT", fired))
+    }
+
+    /// A worker whose libEGL and libgbm load our library, which hands everything on to Mesa's.
+    fn on_faulty_libraries(&self, folder: &Path) -> Result<Command, String> {
+        let library = library_beside(&self.program, EGL_GBM)?;
+        let unusable = |error: std::io::Error| format!("{}: {error}", folder.display());
+        let manifest = folder.join("vendor.json");
+        let text = json!({ "file_format_version": "1.0.0", "ICD": { "library_path": library } });
+        fs::write(&manifest, text.to_string()).map_err(unusable)?;
+        // libgbm finds a backend by the name of its file.
+        fs::copy(&library, folder.join("faulty_gbm.so")).map_err(unusable)?;
+        let worker = self.worker().env("__EGL_VENDOR_LIBRARY_FILENAMES", manifest);
+        let worker = worker.env("GBM_BACKENDS_PATH", folder).env("GBM_BACKEND", "faulty");
+        let architecture = std::env::consts::ARCH;
+        Ok(worker.env("HANDOVER_FAULT_GBM", format!("/usr/lib/{architecture}-linux-gnu/{GBM_BACKEND}")))
+    }
+
+    /// A worker whose driver number `which` is the faulty one, which hands everything on to the one that was there.
+    fn on_faulty_driver(&self, which: usize, folder: &Path) -> Result<Command, String> {
+        let drivers = self.sandbox.vulkan_drivers().ok_or("the sandbox has no drivers that are known")?;
+        let manifest = &drivers[which].on_host;
+        let unusable = |why: String| format!("the manifest {}: {why}", manifest.display());
+        let text = fs::read(manifest).map_err(|error| unusable(error.to_string()))?;
+        let mut icd: Value = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
+        let real =
+            icd["ICD"]["library_path"].as_str().ok_or_else(|| unusable("it names no library".into()))?.to_owned();
+        icd["ICD"]["library_path"] = json!(self.library);
+        let ours = folder.join("driver.json");
+        fs::write(&ours, icd.to_string()).map_err(|error| format!("{}: {error}", ours.display()))?;
+        let mut manifests = drivers.map(|driver| driver.manifest);
+        manifests[which] = ours;
+        let files = manifests.map(|path| path.display().to_string()).join(":");
+        Ok(self.worker().env("VK_DRIVER_FILES", files).env("HANDOVER_FAULT_DRIVER", real))
+    }
+}
+
+fn run(report: &CaseReport, claims: bool) -> Run {
+    Run {
+        name: report.name.clone(),
+        claims,
+        verdict: report.verdict,
+        message: report.message.clone().or_else(|| report.reason.clone()).unwrap_or_default(),
+        duration_ms: report.duration_ms,
+        red_without: false,
+    }
+}
+
+/// Notes in each of `runs` whether it is red without any fault, too.
+pub fn held_against(runs: &mut [Run], red: &[String]) {
+    for run in runs {
+        run.red_without = red.contains(&run.name);
+    }
+}
+
+/// The names of those that are red.
+pub fn red(runs: &[Run]) -> Vec<String> {
+    let red = runs.iter().filter(|run| run.verdict.is_red() && run.verdict != Verdict::Timeout);
+    red.map(|run| run.name.clone()).collect()
+}
+
+/// Where cargo puts the faulty driver: with what it builds for others, beside its programs or below them.
+fn library_beside(program: &Path, library: &str) -> Result<PathBuf, String> {
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let places = [folder.join(library), folder.join("deps").join(library)];
+    places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
+        let [one, other] = places.map(|path| path.display().to_string());
+        format!(
+            "the faulty library is neither {one} nor {other}; `cargo build` makes it together with this program, \
+             and whoever moves one has to take the other along"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_is_found_where_cargo_puts_it_or_missed_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("handover");
+        let why = library_beside(&program, LIBRARY).unwrap_err();
+        assert!(why.contains("deps/libhandover_faulty_vulkan.so") && why.contains("cargo build"), "{why}");
+        fs::create_dir(folder.path().join("deps")).unwrap();
+        let below = folder.path().join("deps").join(LIBRARY);
+        fs::write(&below, "").unwrap();
+        assert_eq!(library_beside(&program, LIBRARY), Ok(below));
+    }
+}
