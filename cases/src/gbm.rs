@@ -46,7 +46,10 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("gbm::makes_just_what_it_supports::{fourcc}"), move |cx| makes_what_it_supports(cx, fourcc))
             .from(Gbm);
     }
-    cases.add("gbm::makes_just_what_it_supports::formats_that_nobody_reads", makes_others).from(Gbm);
+    cases
+        .add("gbm::makes_just_what_it_supports::formats_that_nobody_reads", makes_others)
+        .from(Gbm)
+        .must_fail_under("gbm-supports-anything");
     for (name, usage, size) in FOR_WRITING {
         cases
             .add(format!("gbm::makes_what_it_supports_for_writing::{name}"), move |cx| for_writing(cx, usage, size))
@@ -72,6 +75,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         for (place, offset) in PLACES {
             let name = format!("gbm::tells_where_a_frame_lies_that_it_took_in::{node}::{place}");
             let case = cases.add(name, move |cx| tells_where(cx, node, offset)).from(Udmabuf).to(Gbm);
+            case.must_fail_under("gbm-pitch-too-large").must_fail_under("gbm-modifier-invented");
             if offset > 0 {
                 case.known(
                     "vgem",
@@ -96,7 +100,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Udmabuf)
         .to(Gbm)
         .known("vgem", "cases/findings/llvmpipe-import-bounds.md", "a pitch of half a row");
-    cases.add("gbm::leaves_no_file_open", leaves_no_file_open).from(Gbm);
+    cases.add("gbm::leaves_no_file_open", leaves_no_file_open).from(Gbm).must_fail_under("gbm-export-keeps-fd");
 }
 
 /// Whether it was made says whether it is supported.

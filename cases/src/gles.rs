@@ -19,11 +19,12 @@ const REFUSALS: [&str; 3] = ["EGL_BAD_ACCESS", "EGL_BAD_MATCH", "EGL_BAD_PARAMET
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for (name, through) in WAYS {
         for &fourcc in Fourcc::PACKED_RGB {
-            cases
-                .add(format!("gles::samples_what_it_lists::{name}::{fourcc}"), move |cx| samples(cx, fourcc, through))
-                .from(Udmabuf)
-                .to(Gles)
-                .needs(Need::Imports { role: Gles, format: fourcc.to_string() });
+            let case = cases
+                .add(format!("gles::samples_what_it_lists::{name}::{fourcc}"), move |cx| samples(cx, fourcc, through));
+            case.from(Udmabuf).to(Gles).needs(Need::Imports { role: Gles, format: fourcc.to_string() });
+            if [Fourcc::AR24, Fourcc::AB24].contains(&fourcc) {
+                case.must_fail_under("egl-alpha-ignored");
+            }
         }
         let case = cases.add(format!("gles::a_shader_learns_the_size_of_a_texture::{name}"), move |cx| {
             learns_the_size(cx, through)
@@ -48,7 +49,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 .from(Udmabuf)
                 .to(Gles);
         }
-        cases.add(format!("gles::exports_on_gbm::{node}"), move |cx| exports_on_gbm(cx, node)).from(Gles).to(Cpu);
+        cases
+            .add(format!("gles::exports_on_gbm::{node}"), move |cx| exports_on_gbm(cx, node))
+            .from(Gles)
+            .to(Cpu)
+            .must_fail_under("egl-pitch-too-large");
     }
     cases.add("gles::hands_on_what_it_took_in", hands_on).from(Udmabuf).to(Gles).known(
         "llvmpipe",
@@ -63,6 +68,16 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .from(Udmabuf)
             .to(Gles);
     }
+    cases
+        .add("gles::takes_in_every_modifier_that_it_lists", takes_in_modifiers)
+        .from(Udmabuf)
+        .to(Gles)
+        .must_fail_under("egl-modifier-invented");
+    cases
+        .add("gles::leaves_no_file_open", leaves_no_file_open)
+        .from(Udmabuf)
+        .to(Gles)
+        .must_fail_under("egl-import-keeps-fd");
     cases
         .add("gles::refuses_external_formats_as_plain_textures", refuses_external_formats)
         .from(Udmabuf)
@@ -242,6 +257,59 @@ fn takes_in_what_it_lists(cx: &mut Cx, through: Through) -> Outcome {
             Finding::new(format!("{fourcc} LINEAR is listed, and refused")).row("said", refusal.unwrap_or_default())
         });
     }
+    cx.agree()
+}
+
+/// Modifiers whose frames have as many planes as LINEAR ones, and all in whole pages: LINEAR and Intel's X, Y and 4 tiling
+/// (`drm_fourcc.h`). Of others only their driver knows how many planes they have, so they can't be tried with any buffer.
+const PLAIN_MODIFIERS: [u64; 4] = [0, 0x0100_0000_0000_0001, 0x0100_0000_0000_0002, 0x0100_0000_0000_0009];
+
+/// Every modifier that is listed for XR24 is taken in with a buffer that has room for it, whatever is in there.
+fn takes_in_modifiers(cx: &mut Cx) -> Outcome {
+    let gles = cx.gles()?;
+    let listed = gles.modifiers(Fourcc::XR24)?;
+    cx.claim("modifiers", !listed.is_empty(), || Finding::new("EGL lists no modifier of XR24"));
+    let (plain, others): (Vec<_>, Vec<_>) =
+        listed.into_iter().map(|listed| listed.modifier).partition(|modifier| PLAIN_MODIFIERS.contains(&modifier.0));
+    if !others.is_empty() {
+        cx.fact("not tried", others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    }
+    // Rows of whole tiles, and as many of them: a tile is 4 KiB, 512 B or 128 B wide.
+    let (dmabuf, _) = udmabuf::create(1024 * 256)?;
+    let frame = Frame::linear(Fourcc::XR24, px(256, 256), Plane { offset: 0, pitch: 1024 });
+    let buffer = cx.publish(Guest::Cpu, SharedFrame { dmabuf, frame })?;
+    let answers = cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |_, shared| {
+        let import = |modifier: &Modifier| {
+            let frame = Frame { modifier: *modifier, ..shared.frame.clone() };
+            let told = SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame };
+            Ok((*modifier, gles.import(&told, Through::External).err().map(|why| why.to_string())))
+        };
+        plain.iter().map(import).collect::<Result<Vec<_>, Trouble>>()
+    })?;
+    for (modifier, refusal) in answers {
+        cx.claim(modifier, refusal.is_none(), || {
+            Finding::new(format!("EGL lists XR24 with the modifier {modifier}, and refuses to take it in"))
+                .row("said", refusal.unwrap_or_default())
+                .row("like", "a list of what the hardware has, and not of what this driver takes")
+        });
+    }
+    cx.agree()
+}
+
+/// A frame that is taken in and let go leaves no file open, and no buffer behind.
+fn leaves_no_file_open(cx: &mut Cx) -> Outcome {
+    const TIMES: usize = 8;
+    let gles = cx.gles()?;
+    let frame = Frame::linear(Fourcc::XR24, px(64, 64), Plane { offset: 0, pitch: 256 });
+    let once = || gles.import(&udmabuf::for_frame(frame.clone(), 0)?, Through::Texture2d).map(drop);
+    // What is made at first and kept is no leak.
+    once()?;
+    let (files, dmabufs) = (cx.open_files()?, cx.dmabufs()?);
+    for _ in 0..TIMES {
+        once()?;
+    }
+    cx.equals(format!("open files after {TIMES} imports by EGL"), files, cx.open_files()?);
+    cx.equals(format!("dma-bufs after {TIMES} imports by EGL"), dmabufs, cx.dmabufs()?);
     cx.agree()
 }
 

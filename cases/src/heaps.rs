@@ -6,16 +6,39 @@ use handover::prelude::*;
 /// Kinds of heaps; a case looks at every heap of its kind.
 const KINDS: &[Kind] = &Kind::ALL;
 
-/// One byte, a page, a page and a byte, and a frame whose rows end within pages.
-const SIZES: &[u64] = &[1, 4096, 4097, 1088 * 130];
+/// One byte, a page, a page and a byte, and a frame whose rows end within pages, twice: no two buffers share their memory.
+const SIZES: &[u64] = &[1, 4096, 4097, 1088 * 130, 1088 * 130];
+
+/// Kinds of which the kernel promises that fresh memory holds zeros, since it may come from anybody: memory files, the system
+/// heap, and dumb buffers (`drivers/dma-buf/heaps/system_heap.c`, `__GFP_ZERO`; "Dumb Buffer Objects" in its DRM documentation).
+const CLEARED: &[Kind] = &[Kind::Udmabuf, Kind::DmaHeap, Kind::Dumb];
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for &kind in KINDS {
-        cases.add(format!("heaps::gives_what_was_asked_for::{kind}"), move |cx| gives_what_was_asked_for(cx, kind));
+        let name = format!("heaps::gives_what_was_asked_for::{kind}");
+        let case = cases.add(name, move |cx| gives_what_was_asked_for(cx, kind));
+        if kind == Kind::DmaHeap {
+            case.must_fail_under("heap-short").must_fail_under("heap-memory-twice");
+        }
         cases.add(format!("heaps::refuses_what_it_does_not_offer::{kind}"), move |cx| refuses(cx, kind));
-        cases.add(format!("heaps::leaves_nothing_behind::{kind}"), move |cx| leaves_nothing_behind(cx, kind));
+        let case =
+            cases.add(format!("heaps::leaves_nothing_behind::{kind}"), move |cx| leaves_nothing_behind(cx, kind));
+        match kind {
+            Kind::Udmabuf => drop(case.must_fail_under("udmabuf-kept")),
+            Kind::Gbm => drop(case.must_fail_under("gbm-export-keeps-fd")),
+            _ => {}
+        }
     }
-    cases.add("heaps::shows_the_pages_of_its_memfd::udmabuf", shows_the_pages_of_its_memfd);
+    for &kind in CLEARED {
+        let case = cases.add(format!("heaps::gives_cleared_memory::{kind}"), move |cx| gives_cleared_memory(cx, kind));
+        if kind == Kind::DmaHeap {
+            case.must_fail_under("heap-not-cleared");
+        }
+    }
+    cases
+        .add("heaps::shows_the_pages_of_its_memfd::udmabuf", shows_the_pages_of_its_memfd)
+        .must_fail_under("udmabuf-copies")
+        .must_fail_under("udmabuf-pages-swapped");
 }
 
 /// `bytes` bytes, with a frame of one row in them.
@@ -96,6 +119,29 @@ fn leaves_nothing_behind(cx: &mut Cx, kind: Kind) -> Outcome {
             Finding::new(format!("{name} leaks: the kernel still lists its dma-buf {}", identity.inode))
         });
         cx.equals(format!("{name}: files left open"), before, cx.open_files()?);
+    }
+    cx.agree()
+}
+
+/// What somebody wrote and gave back is not seen by whoever gets memory next.
+fn gives_cleared_memory(cx: &mut Cx, kind: Kind) -> Outcome {
+    const BYTES: u64 = 64 << 10;
+    for heap in cx.heaps(kind)?.into_iter().filter(|heap| heap.offer().cpu) {
+        let name = heap.offer().heap.clone();
+        for n in 0..4 {
+            let storage = heap.allocate(&agreement(&*heap, BYTES))?;
+            let mut mapping = storage.shared.dmabuf.map()?;
+            let seen = mapping.read(0..BYTES)?;
+            let left = seen.iter().filter(|byte| **byte != 0).count();
+            let first = seen.iter().position(|byte| *byte != 0).unwrap_or_default();
+            cx.claim(format!("{name}: fresh memory"), left == 0, || {
+                Finding::new(format!("{name} gives memory that is not cleared: {left} of {BYTES} B hold something"))
+                    .row("first", format!("byte {first}    target 0x00    actual {:#04x}", seen[first]))
+                    .row("like", "contents of whoever had the memory before, which another process can read")
+                    .row("buffer", format!("{}, number {n} of 4", storage.shared.dmabuf))
+            });
+            mapping.write(0, &bytes_of(n + 1, BYTES))?;
+        }
     }
     cx.agree()
 }

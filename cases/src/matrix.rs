@@ -47,6 +47,19 @@ const CLAIMS: [(&str, usize, Claim); 3] =
 /// How many things there are to vary.
 const FACTORS: usize = 4;
 
+/// Faults of the importer that the frame must bring to light. One exporter is enough.
+fn faults(from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
+    let plain = parcel.fourcc == Fourcc::XR24 || parcel.fourcc == Fourcc::AR24;
+    match to {
+        _ if from != Udmabuf || !plain => vec![],
+        Gles if parcel.start == Start::Behind => vec!["egl-offset-ignored"],
+        Gbm if parcel.start == Start::Behind => vec!["gbm-offset-ignored"],
+        Video if parcel.rows == Rows::Pages => vec!["video-pitch-ignored", "dqbuf-wrong-index"],
+        Video => vec!["dqbuf-wrong-index"],
+        _ => vec![],
+    }
+}
+
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     let asked = match asked::number("HANDOVER_STRENGTH", 1..=4) {
         Ok(asked) => asked.map(|strength| strength as usize),
@@ -72,6 +85,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                         screen::adds_the_offset_twice(case);
                     } else {
                         known_of_words(case, to.role(), parcel.fourcc);
+                    }
+                    for fault in faults(from.role(), to.role(), &parcel) {
+                        case.must_fail_under(fault);
                     }
                 }
             }

@@ -36,6 +36,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let (before, after) = (BEFORE * cx.effort()?, AFTER * cx.effort()?);
             runs(cx, &Plan { fourcc: Fourcc::XR24, late: vec![(before + 1, Late::Contiguous)], frames: before + after })
         })
+        .must_fail_under("dqbuf-wrong-index")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
@@ -44,11 +45,16 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let late = vec![(4, Late::Converter), (9, Late::Contiguous)];
             runs(cx, &Plan { fourcc: Fourcc::RG16, late, frames: 15 })
         })
+        .must_fail_under("qbuf-first-buffer")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
     cases.add("pipe::a_converter_takes_scattered_memory_but_one_pitch", takes_one_pitch);
-    cases.add("pipe::leaves_nothing_behind", leaves_nothing_behind).from(GpuA).to(Screen).needs(Need::Writeback);
+    let case = cases.add("pipe::leaves_nothing_behind", leaves_nothing_behind);
+    case.from(GpuA).to(Screen).needs(Need::Writeback);
+    for fault in ["framebuffer-kept", "gem-handle-kept", "prime-export-grows", "mapping-kept", "close-forgotten"] {
+        case.must_fail_under(fault);
+    }
 }
 
 /// A video device that joins the pipe while it runs.

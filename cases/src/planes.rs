@@ -29,7 +29,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         cases.add(format!("planes::takes_what_it_lists::{kind}"), move |cx| takes_what_it_lists(cx, kind)).to(role);
         cases
             .add(format!("planes::refuses_what_it_does_not_list::{kind}"), move |cx| refuses_the_rest(cx, kind))
-            .to(role);
+            .to(role)
+            .must_fail_under("addfb2-modifier-ignored");
+        cases
+            .add(format!("planes::refuses_in_a_test_what_is_not_in_its_frame::{kind}"), move |cx| {
+                refuses_outside(cx, kind)
+            })
+            .to(role)
+            .must_fail_under("test-only-accepts");
         cases
             .add(format!("planes::shows_what_it_lists::{kind}"), move |cx| shows_what_it_lists(cx, role, kind))
             .from(Cpu)
@@ -48,7 +55,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .from(Cpu)
             .to(Overlay)
             .needs(Need::Imports { role: Overlay, format: "XR24".to_owned() })
-            .needs(Need::Writeback);
+            .needs(Need::Writeback)
+            .must_fail_under("plane-moved");
     }
     for role in [Overlay, Cursor] {
         cases
@@ -56,10 +64,12 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .from(Cpu)
             .to(role)
             .needs(Need::Imports { role, format: "AR24".to_owned() })
-            .needs(Need::Writeback);
+            .needs(Need::Writeback)
+            .must_fail_under("overlay-alpha-ignored");
     }
     cases
         .add("planes::lie_in_the_order_of_their_kinds", lie_in_order)
+        .must_fail_under("plane-moved")
         .from(Cpu)
         .to(Overlay)
         .needs(Need::Device(Cursor))
@@ -148,6 +158,32 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
         let answer = screen.answer(kind, &plain)?;
         cx.claim(format!("{fourcc} {modifier}"), !matches!(answer, Answer::Taken), || {
             Finding::new(format!("the {kind} plane takes {fourcc} {modifier}, which it does not list"))
+                .row("frame", plain.to_string())
+        });
+    }
+    cx.agree()
+}
+
+/// Pixels that a frame does not have are refused when they are asked for in a test, and so would never be shown.
+///
+/// Every driver must: the kernel looks before it does (`ENOSPC`, "Atomic Mode Setting" in its KMS documentation).
+fn refuses_outside(cx: &mut Cx, kind: PlaneKind) -> Outcome {
+    let fourcc = cx.screen()?.plane(kind)?.formats.first().copied();
+    let fourcc = fourcc.ok_or_else(|| Finding::new(format!("the {kind} plane lists no format")))?;
+    let screen = cx.screen()?;
+    let plain = screen.plain(fourcc, Modifier::LINEAR, SIZE)?;
+    for crop in [
+        Rect { x: 2, y: 0, size: SIZE },
+        Rect { x: 0, y: 2, size: SIZE },
+        Rect { x: 0, y: 0, size: px(SIZE.width, SIZE.height + 2) },
+    ] {
+        let answer = cx.screen()?.answer_to_part(kind, &plain, crop)?;
+        cx.claim(format!("{crop}"), matches!(answer, Answer::NotOnPlane(_)), || {
+            Finding::new(format!("the {kind} plane says in a test that it would show pixels that are not in the frame"))
+                .row("crop", crop.to_string())
+                .row("target", "the test-only commit fails, as ENOSPC")
+                .row("actual", format!("{answer:?}"))
+                .row("like", "a driver that checks when it commits, and not when it is asked")
                 .row("frame", plain.to_string())
         });
     }

@@ -10,20 +10,21 @@ const SIZE: Size = px(250, 130);
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for card in [Vgem, Screen] {
-        for (claim, body) in CLAIMS {
+        for (claim, body, fault) in CLAIMS {
             let name = format!("prime::{claim}::{card}");
-            cases.add(name, move |cx| body(cx, card)).from(Udmabuf).to(card);
+            cases.add(name, move |cx| body(cx, card)).from(Udmabuf).to(card).must_fail_under(fault);
         }
     }
 }
 
 type Claim = fn(&mut Cx, Role) -> Outcome;
 
-const CLAIMS: [(&str, Claim); 4] = [
-    ("hands_on_the_buffer_that_it_took", hands_on),
-    ("has_one_handle_for_a_buffer_taken_twice", one_handle),
-    ("does_not_map_what_it_took", does_not_map),
-    ("keeps_a_buffer_that_everybody_else_let_go", keeps),
+/// Each with a fault that it sees.
+const CLAIMS: [(&str, Claim, &str); 4] = [
+    ("hands_on_the_buffer_that_it_took", hands_on, "prime-import-copies"),
+    ("has_one_handle_for_a_buffer_taken_twice", one_handle, "prime-import-copies"),
+    ("does_not_map_what_it_took", does_not_map, "imported-mapped"),
+    ("keeps_a_buffer_that_everybody_else_let_go", keeps, "gem-handle-kept"),
 ];
 
 /// A frame in pages of nobody's, which the CPU has drawn.

@@ -5,7 +5,7 @@
 use handover::prelude::*;
 use handover::share::heap::Heaps;
 use handover::udmabuf;
-use handover::v4l2::{self, Given, MemoryPlane, PixelFormat, PlaneFormat};
+use handover::v4l2::{self, Direction, Given, Memory, MemoryPlane, PixelFormat, PlaneFormat};
 
 /// The smallest frame that the codec takes; its rows are no multiple of a page.
 const CODED: Size = px(640, 360);
@@ -22,18 +22,20 @@ const TWO_PLANES: PixelFormat = PixelFormat::new(b"NM16");
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for (from, fourcc) in CODED_FROM {
         let name = format!("v4l2::codes_an_imported_frame_as_its_own::{from}::{fourcc}");
-        cases.add(name, move |cx| codes(cx, from, fourcc)).from(from).to(Codec);
+        cases.add(name, move |cx| codes(cx, from, fourcc)).from(from).to(Codec).must_fail_under("dqbuf-empty");
     }
     for (to, fourcc) in DECODED_TO {
         let name = format!("v4l2::decodes_into_an_imported_frame_as_into_its_own::{to}::{fourcc}");
-        cases.add(name, move |cx| decodes(cx, to, fourcc)).from(Codec).to(to);
+        cases.add(name, move |cx| decodes(cx, to, fourcc)).from(Codec).to(to).must_fail_under("qbuf-first-buffer");
     }
     cases.add("v4l2::names_a_device_that_is_unplugged_and_finds_it_again", finds_it_again).from(Udmabuf).to(Converter);
+    cases.add("v4l2::exports_each_of_its_buffers", exports_each).from(Converter).must_fail_under("expbuf-first-buffer");
     for (name, offsets) in [("from_the_first_byte", [0, 0]), ("behind_others", [4096, 8192])] {
         cases
             .add(format!("v4l2::copies_each_plane_from_its_own_buffer::{name}"), move |cx| copies_planes(cx, offsets))
             .from(Udmabuf)
-            .to(PlanarVideo);
+            .to(PlanarVideo)
+            .must_fail_under("video-data-offset-dropped");
     }
 }
 
@@ -109,6 +111,28 @@ fn decodes(cx: &mut Cx, to: Role, fourcc: Fourcc) -> Outcome {
 /// Sum of the differences of all bytes.
 fn distance(one: &Picture, other: &Picture) -> u64 {
     one.bytes.iter().zip(&other.bytes).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
+}
+
+/// Each buffer of a queue, exported, is a dma-buf of its own, with bytes of its own; exported again, it is the same one.
+fn exports_each(cx: &mut Cx) -> Outcome {
+    let device = v4l2::Device::open(cx.converter()?.device().node())?;
+    let mut queue = v4l2::Queue::open(&device, Direction::Capture)?;
+    let count = queue.request(Memory::Own, 3)?;
+    cx.equals("buffers of the queue", 3, count);
+    let exported = (0..count).map(|index| queue.export(index)).collect::<handover::error::Result<Vec<_>>>()?;
+    for (index, dmabuf) in (0..count).zip(&exported) {
+        let again = queue.export(index)?.identity()?;
+        cx.equals(format!("inode of buffer {index}, exported again"), dmabuf.identity()?.inode, again.inode);
+        dmabuf.map()?.write(0, &[index as u8 + 1; 64])?;
+    }
+    for (index, dmabuf) in (0..count).zip(&exported) {
+        let inode = dmabuf.identity()?.inode;
+        let same = exported.iter().filter_map(|other| other.identity().ok()).filter(|other| other.inode == inode);
+        cx.equals(format!("buffers of the queue that are dma-buf {inode}, as number {index} is"), 1, same.count());
+        let seen = dmabuf.map()?.read(0..64)?;
+        cx.sees_bytes(format!("buffer {index}, when all were written"), &[index as u8 + 1; 64], &seen)?;
+    }
+    cx.agree()
 }
 
 /// Whoever uses a device that has been unplugged gets an error that names it and says so, in time; when the device is back it is

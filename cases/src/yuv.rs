@@ -33,12 +33,19 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for reader in [Gles, Screen] {
         for fourcc in Fourcc::all_yuv() {
             let name = format!("converts_what_it_lists::{reader}::{fourcc}");
-            known_of_words(add(cases, &name, reader, fourcc, Colours::FULL, looks), reader, fourcc);
+            let case = add(cases, &name, reader, fourcc, Colours::FULL, looks);
+            known_of_words(case, reader, fourcc);
+            if reader == Screen && [Fourcc::NV12, Fourcc::YU12].contains(&fourcc) {
+                case.must_fail_under("addfb2-chroma-swapped");
+            }
         }
         for colours in Colours::ALL {
             // Without sub-sampling, so that nothing but the conversion can differ.
             let name = format!("converts_as_it_is_told::{reader}::{colours}");
             let case = add(cases, &name, reader, Fourcc::NV24, colours, looks);
+            if reader == Screen {
+                case.must_fail_under("colour-range-ignored");
+            }
             if reader == Screen && colours.range == Range::Limited {
                 case.known(
                     "vkms",

@@ -470,6 +470,39 @@ pub fn compare_bytes(target: &[u8], actual: &[u8]) -> Result<Option<ByteDifferen
     Ok(Some(ByteDifference { count, total, at, target: target_byte, actual: actual_byte, ranges, more_ranges }))
 }
 
+/// The target's bytes, moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// By how much, towards the end.
+    pub by: i64,
+    /// Bytes that are so, from the first on that is, of all that the move leaves inside.
+    pub explained: u64,
+    /// Bytes that the move leaves inside.
+    pub inside: u64,
+}
+
+/// So many of the first bytes are looked for.
+const HEAD: usize = 16;
+
+/// Whether `actual` is `target`, moved: the first bytes of one are found in the other, and half of the rest follows them.
+pub fn moved(target: &[u8], actual: &[u8]) -> Option<Moved> {
+    let find = |head: &[u8], all: &[u8]| all.windows(HEAD).position(|window| window == head).filter(|at| *at > 0);
+    let later = find(target.get(..HEAD)?, actual).map(|by| (&target[..target.len() - by], &actual[by..], by as i64));
+    let earlier =
+        || find(actual.get(..HEAD)?, target).map(|by| (&target[by..], &actual[..actual.len() - by], -(by as i64)));
+    let (target, actual, by) = later.or_else(earlier)?;
+    let explained = target.iter().zip(actual).filter(|(target, actual)| target == actual).count();
+    (2 * explained >= target.len()).then_some(Moved { by, explained: explained as u64, inside: target.len() as u64 })
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (by, towards) = (grouped(self.by.unsigned_abs()), if self.by > 0 { "end" } else { "start" });
+        let (explained, inside) = (grouped(self.explained), grouped(self.inside));
+        write!(f, "like the target moved {by} B towards the {towards}; explains {explained} of {inside} bytes")
+    }
+}
+
 impl fmt::Display for ByteDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ranges: Vec<String> = self

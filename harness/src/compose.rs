@@ -15,8 +15,10 @@ use crate::frame::Size;
 use crate::picture::Picture;
 
 mod below;
+mod slips;
 
 pub use below::below;
+pub use slips::slips;
 
 /// A rectangle of a picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

@@ -13,7 +13,7 @@ use crate::asked;
 use crate::case::{
     Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Told, Trouble,
 };
-use crate::compare::{Tolerance, compare, compare_bytes};
+use crate::compare::{self, Tolerance, compare, compare_bytes};
 use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
@@ -215,6 +215,19 @@ impl Cx {
         tolerance: &Tolerance,
         suspects: &Suspects<'_>,
     ) -> Result<()> {
+        self.sees_or_slips(reader, target, actual, tolerance, suspects, || Ok(Vec::new()))
+    }
+
+    /// As [`Self::sees_within`]; only if there is a difference, it is also held against the pictures of `slips`.
+    fn sees_or_slips(
+        &mut self,
+        reader: impl fmt::Display,
+        target: &Target,
+        actual: &Picture,
+        tolerance: &Tolerance,
+        suspects: &Suspects<'_>,
+        slips: impl FnOnce() -> Result<Vec<(String, Picture)>>,
+    ) -> Result<()> {
         let reader = reader.to_string();
         if target.picture.fourcc.yuv().is_some() {
             return self.sees_planes(&reader, target, actual, &[]);
@@ -225,6 +238,8 @@ impl Cx {
         };
         let before = target.before.as_ref();
         let mut known: Vec<Known<'_>> = suspects.known.to_vec();
+        let slips = slips()?;
+        known.extend(slips.iter().map(|(name, picture)| Known { name, picture }));
         known.extend(before.map(|picture| Known { name: "the frame that was in the buffer before", picture }));
         let like = guess(&target.picture, actual, &Suspects { known: &known, pitch: suspects.pitch });
         self.save(&reader, &target.picture, actual)?;
@@ -264,7 +279,9 @@ impl Cx {
             None => self.case.agreed.push(reader.to_string()),
             Some(difference) => {
                 let what = format!("{reader} does not see the target");
-                self.case.disagreed.push(Finding::bytes_differ(what, &difference));
+                let finding = Finding::bytes_differ(what, &difference);
+                let like = compare::moved(target, actual).map(|moved| moved.to_string());
+                self.case.disagreed.push(like.into_iter().fold(finding, |finding, like| finding.row("shape", like)));
             }
         }
         Ok(())

@@ -46,7 +46,7 @@ const LIES: [(&str, Lie); 7] = [
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::a_peer_draws_into_shared_storage", peer_draws).from(Cpu).to(GpuA);
-    cases.add("sharing::a_peer_sees_new_storage_after_a_move", peer_sees_new_storage);
+    cases.add("sharing::a_peer_sees_new_storage_after_a_move", peer_sees_new_storage).must_fail_under("sent-fds-lost");
     for (name, when) in [("attached", When::Attached), ("mapped", When::Mapped), ("has_drawn", When::Drawn)] {
         cases
             .add(format!("sharing::a_peer_that_is_killed_releases_what_it_held::when_it_{name}"), move |cx| {

@@ -269,6 +269,12 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("dqbuf-wrong-index", Ownership, &[Result, Pixels], &["index", "buffer"])
     },
     Fault {
+        what: "VIDIOC_DQBUF tells a bytesused of 0",
+        trigger: "single-planar queues",
+        modelled_on: "gstreamer and ffmpeg workarounds for drivers that do not set bytesused: s5p-mfc, uvcvideo",
+        ..fault("dqbuf-empty", Layout, &[Result], &["bytes", "B"])
+    },
+    Fault {
         what: "VIDIOC_EXPBUF exports the first buffer, whichever is asked for",
         trigger: "another index than 0",
         modelled_on: "nvidia-vaapi-driver and libcamera exports of the wrong plane or buffer",

@@ -93,12 +93,20 @@ fn ignoring(numbers: &[u32]) -> Made {
     Made::on_ioctls(numbers, |_| Ok(Done::fired(Answer::Return(0))))
 }
 
-/// Makes the call in the caller's place, and changes what it brought back; it fires if `change` says so.
-fn reporting(number: u32, change: impl Fn(&Call<'_>, &mut Fields) -> io::Result<bool> + Send + Sync + 'static) -> Made {
+/// Makes the calls that `about` is true of in the caller's place, and changes what they brought back; it fires if `change`
+/// says so. There must be no address in their structure: it would be one of this process.
+fn reporting(
+    number: u32,
+    about: impl Fn(&Fields) -> bool + Send + Sync + 'static,
+    change: impl Fn(&mut Fields) -> bool + Send + Sync + 'static,
+) -> Made {
     Made::on_ioctls(&[number], move |call| {
         let mut structure = call.structure()?;
+        if !about(&structure) {
+            return Ok(Done::UNTOUCHED);
+        }
         let done = call.perform(&mut structure)?;
-        let fired = done.is_ok() && change(call, &mut structure)?;
+        let fired = done.is_ok() && change(&mut structure);
         call.set_structure(&structure)?;
         Ok(Done { answer: answer_of(done), fired })
     })

@@ -1,20 +1,24 @@
 //! Readers that reach a frame through a device: the CPU by its own addressing, a GPU that imports it, the screen that shows it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Cx, Guest, Target};
 use crate::case::{Role, Trouble, Witness};
 use crate::compare::Tolerance;
 use crate::compose::{self, compose};
 use crate::devices::Devices;
+use crate::dmabuf::SharedFrame;
 use crate::error::Result;
 use crate::format::Fourcc;
 use crate::frame::{Size, px};
 use crate::guess::Suspects;
 use crate::kms::{Layer, Recoveries};
 use crate::observed::NotObservable;
+use crate::picture::Picture;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
+use crate::share::heap::Storage;
 use crate::vk::{Gpu, ImportRequest};
 
 /// Where planes above the lowest one put their frames in [`Cx::plane_shows`], so that the position shows.
@@ -79,8 +83,8 @@ impl Cx {
         let screen = self.screen_of(role)?;
         let size = screen.size();
         let is_vkms = screen.identity().driver == "vkms";
-        let expected: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
-        let expected = compose(size, &expected)?;
+        let composed: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
+        let expected = compose(size, &composed)?;
         let before: Option<Vec<_>> =
             layers.iter().map(|(layer, target)| Some(layer.of(target.before.as_ref()?))).collect();
         let before = before.map(|layers| compose(size, &layers)).transpose()?;
@@ -103,7 +107,9 @@ impl Cx {
                 };
                 let before = before.map(|composed| composed.to(actual.fourcc)).transpose()?;
                 let target = Target { picture: expected.to(actual.fourcc)?, before };
-                self.sees_within(format!("{role} (writeback)"), &target, &actual, &tolerance, &Suspects::default())?;
+                let reader = format!("{role} (writeback)");
+                let slips = || self::slips(size, layers, &composed, actual.fourcc);
+                self.sees_or_slips(reader, &target, &actual, &tolerance, &Suspects::default(), slips)?;
             }
             Err(why) => self.unobserved(Witness::Writeback, why),
         }
@@ -170,6 +176,33 @@ impl Cx {
             Err(why) => Err(Trouble::Skip(why.to_string())),
         }
     }
+}
+
+/// What the screen would show with one mistake, as its writeback would have it in `fourcc`.
+fn slips(
+    size: Size,
+    layers: &[(Layer<'_, Buffer>, &Target)],
+    composed: &[compose::Layer<'_>],
+    fourcc: Fourcc,
+) -> Result<Vec<(String, Picture)>> {
+    let storages: Vec<_> = layers.iter().map(|(layer, _)| layer.frame.storage()).collect();
+    let plane = |storage: &Option<Arc<Storage>>| Some(*storage.as_ref()?.shared.frame.planes.first()?);
+    let pitches: Vec<u64> = storages.iter().map(|storage| plane(storage).map_or(0, |plane| plane.pitch)).collect();
+    let mut found = compose::slips(size, composed, &pitches)?;
+    for (n, storage) in storages.iter().enumerate() {
+        let Some(SharedFrame { dmabuf, frame }) = storage.as_ref().map(|storage| &storage.shared) else { continue };
+        let offset = frame.planes[0].offset;
+        if offset > 0 {
+            let mut frame = frame.clone();
+            frame.planes[0].offset = 0;
+            let picture = SharedFrame { dmabuf: dmabuf.try_clone()?, frame }.read_back()?;
+            let mut layers = composed.to_vec();
+            layers[n] = compose::Layer { picture: &picture, ..composed[n] };
+            let what = format!("what is at the buffer's start, with the offset of {offset} B ignored,");
+            found.push((what, compose(size, &layers)?));
+        }
+    }
+    found.into_iter().map(|(what, picture)| Ok((what, picture.to(fourcc)?))).collect()
 }
 
 /// CRC values, as the kernel's interface prints them.

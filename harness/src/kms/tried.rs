@@ -91,6 +91,14 @@ impl Screen {
     /// # Errors
     /// There is no such plane; the card does not take the memory; or it must not be asked.
     pub fn answer(&mut self, kind: PlaneKind, shared: &SharedFrame) -> Result<Answer> {
+        self.answer_to_part(kind, shared, Rect::whole(shared.frame.size))
+    }
+
+    /// The same of a part of the frame, or of more than there is of it.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub fn answer_to_part(&mut self, kind: PlaneKind, shared: &SharedFrame, crop: Rect) -> Result<Answer> {
         let id = self.plane(kind)?.id;
         if self.is_vkms() {
             vkms::safe(shared)?;
@@ -105,7 +113,6 @@ impl Screen {
         };
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
         let mut commit = Commit::new(&self.card);
-        let crop = Rect::whole(shared.frame.size);
         for (n, (plane, object)) in self.pipe.planes.iter().enumerate() {
             if plane.id == id {
                 // Which conversion is asked for changes nothing about whether there is one.

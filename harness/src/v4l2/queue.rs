@@ -1,13 +1,15 @@
 //! One queue of buffers of a V4L2 device: its format, its buffers, and what goes in and comes out.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::pix::{mplane, single};
 use super::uapi::{self, Buffer, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, Pix, PixMplane};
 use super::{Device, PixelFormat, ioctl};
 use crate::dmabuf::{Dmabuf, SharedFrame};
@@ -77,6 +79,18 @@ impl QueueFormat {
         Self { pixel, size, planes: vec![PlaneFormat { pitch, bytes: 0 }] }
     }
 
+    /// What is wrong with it if it can't be: rows that do not fit into their buffer.
+    fn contradiction(&self) -> Option<String> {
+        // The last row need not be padded.
+        let rows = u64::from(self.size.height.saturating_sub(1));
+        let first = self.planes.first().filter(|plane| u64::from(plane.pitch) * rows > plane.bytes.into())?;
+        let PlaneFormat { pitch, bytes } = first;
+        let needed = u64::from(*pitch) * rows;
+        Some(format!(
+            "a pitch (bytesperline) of {pitch} B, with which {rows} rows take {needed} B, and a size (sizeimage) of {bytes} B"
+        ))
+    }
+
     /// The format that `frame` has.
     ///
     /// # Errors
@@ -137,6 +151,8 @@ pub struct Queue {
     /// The buffers, while there are any.
     buffers: Option<(Memory, u32)>,
     streaming: bool,
+    /// The buffers that the device has.
+    given: Mutex<BTreeSet<u32>>,
 }
 
 impl fmt::Display for Queue {
@@ -178,8 +194,15 @@ impl Queue {
             return Err(Error::missing("opening a queue", object(), "the node has no streaming I/O"));
         }
         let format = QueueFormat::new(PixelFormat(0), Size { width: 0, height: 0 }, 0);
-        let mut queue =
-            Self { device: Arc::clone(device), direction, buf_type, format, buffers: None, streaming: false };
+        let mut queue = Self {
+            device: Arc::clone(device),
+            direction,
+            buf_type,
+            format,
+            buffers: None,
+            streaming: false,
+            given: Mutex::default(),
+        };
         queue.format = queue.negotiate(None, false)?;
         Ok(queue)
     }
@@ -231,6 +254,9 @@ impl Queue {
     /// The driver refuses: `EBUSY` while there are buffers.
     pub fn set_format(&mut self, wanted: &QueueFormat) -> Result<&QueueFormat> {
         self.format = self.negotiate(Some(wanted), true)?;
+        if let Some(why) = self.format.contradiction() {
+            return Err(Error::answer(ioctl::S_FMT.name, format!("{self}, {wanted}"), why));
+        }
         Ok(&self.format)
     }
 
@@ -293,6 +319,7 @@ impl Queue {
         let mut request =
             uapi::RequestBuffers { count, buf_type: self.buf_type, memory: memory.code(), ..Default::default() };
         let object = format!("{count} buffers of {memory:?} memory");
+        self.given().clear();
         ioctl::REQBUFS
             .ask(&self.device, &mut request)
             .map_err(|errno| self.error(ioctl::REQBUFS.name, object, errno))?;
@@ -439,7 +466,9 @@ impl Queue {
         } else {
             ioctl::QBUF.ask(&self.device, &mut buffer)
         };
-        given.map_err(|errno| self.error(ioctl::QBUF.name, what, errno))
+        given.map_err(|errno| self.error(ioctl::QBUF.name, what, errno))?;
+        self.given().insert(buffer.index);
+        Ok(())
     }
 
     /// The device takes `frame` in the only slot that the queue then has: sets the format, makes the slot, maps.
@@ -469,6 +498,10 @@ impl Queue {
         Ok(())
     }
 
+    fn given(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Stops, and takes back every buffer.
     ///
     /// # Errors
@@ -479,6 +512,7 @@ impl Queue {
             .ask(&self.device, &mut buf_type)
             .map_err(|errno| self.error(ioctl::STREAMOFF.name, "stop", errno))?;
         self.streaming = false;
+        self.given().clear();
         Ok(())
     }
 
@@ -500,6 +534,10 @@ impl Queue {
             match taken {
                 Ok(()) if buffer.flags & uapi::BUF_FLAG_ERROR != 0 => {
                     let why = format!("buffer {} is marked as damaged (V4L2_BUF_FLAG_ERROR)", buffer.index);
+                    return Err(Error::answer(ioctl::DQBUF.name, self.to_string(), why));
+                }
+                Ok(()) if !self.given().remove(&buffer.index) => {
+                    let why = format!("it took out buffer {}; given to it were {:?}", buffer.index, self.given());
                     return Err(Error::answer(ioctl::DQBUF.name, self.to_string(), why));
                 }
                 Ok(()) => {
@@ -564,32 +602,3 @@ impl Drop for Queue {
 
 /// More formats than any driver has; a longer list is a driver's error.
 const FORMATS_MAX: u32 = 1024;
-
-fn single(format: &QueueFormat) -> Pix {
-    let plane = format.planes.first().copied().unwrap_or(PlaneFormat { pitch: 0, bytes: 0 });
-    Pix {
-        width: format.size.width,
-        height: format.size.height,
-        pixelformat: format.pixel.0,
-        field: uapi::FIELD_NONE,
-        bytesperline: plane.pitch,
-        sizeimage: plane.bytes,
-        ..Default::default()
-    }
-}
-
-fn mplane(format: &QueueFormat) -> PixMplane {
-    let mut pix = PixMplane {
-        width: format.size.width,
-        height: format.size.height,
-        pixelformat: format.pixel.0,
-        field: uapi::FIELD_NONE,
-        num_planes: format.planes.len().min(uapi::MAX_PLANES) as u8,
-        ..Default::default()
-    };
-    for (to, from) in pix.planes.iter_mut().zip(&format.planes) {
-        to.bytesperline = from.pitch;
-        to.sizeimage = from.bytes;
-    }
-    pix
-}

@@ -3,7 +3,7 @@
 //! Source: `include/uapi/linux/udmabuf.h` and `dma-heap.h`.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -54,7 +54,7 @@ fn udmabuf_pages_swapped() -> Made {
         list.set_u32(0, asked.u32(FLAGS)).set_u32(4, parts.len() as u32);
         for (n, (offset, size)) in parts.into_iter().enumerate() {
             let at = 8 + 24 * n;
-            let number = std::os::fd::AsRawFd::as_raw_fd(&memfd).cast_unsigned();
+            let number = memfd.as_raw_fd().cast_unsigned();
             list.set_u32(at, number).set_u64(at + 8, offset).set_u64(at + 16, size);
         }
         hand_over(call, perform(call.device()?.as_fd(), CREATE_LIST, &mut list), asked.u32(FLAGS))
@@ -83,7 +83,7 @@ fn udmabuf_copies() -> Made {
         {
             to.write(&from.read());
         }
-        let number = std::os::fd::AsRawFd::as_raw_fd(&copy).cast_unsigned();
+        let number = copy.as_raw_fd().cast_unsigned();
         asked.set_u32(MEMFD, number).set_u64(OFFSET, 0);
         let flags = asked.u32(FLAGS);
         let made = call.perform(&mut asked)?;
@@ -97,6 +97,8 @@ fn udmabuf_kept() -> Made {
     Made::on_ioctls(&[CREATE], move |call| {
         let mut asked = call.structure()?;
         let flags = asked.u32(FLAGS);
+        let memfd = call.file(asked.u32(MEMFD).cast_signed())?;
+        asked.set_u32(MEMFD, memfd.as_raw_fd().cast_unsigned());
         let made = match call.perform(&mut asked)? {
             Ok(fd) => owned(fd)?,
             Err(errno) => return Ok(Done::as_it_was(Err(errno))),

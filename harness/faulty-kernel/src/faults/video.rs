@@ -3,7 +3,8 @@
 //! Source: `include/uapi/linux/videodev2.h`.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::collections::hash_map::Entry;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Done, Made, Named, answer_of, changing, reporting};
@@ -15,13 +16,11 @@ pub(super) const ALL: &[Named] = &[
     ("video-data-offset-dropped", video_data_offset_dropped),
     ("qbuf-first-buffer", qbuf_first_buffer),
     ("dqbuf-wrong-index", dqbuf_wrong_index),
-    ("dqbuf-error-hidden", dqbuf_error_hidden),
+    ("dqbuf-empty", dqbuf_empty),
     ("expbuf-first-buffer", expbuf_first_buffer),
-    ("orphans-refused", orphans_refused),
 ];
 
 const S_FMT: u32 = both(b'V', 5, 208);
-const REQBUFS: u32 = both(b'V', 8, 20);
 const QBUF: u32 = both(b'V', 15, 88);
 const EXPBUF: u32 = both(b'V', 16, 64);
 pub(super) const DQBUF: u32 = both(b'V', 17, 88);
@@ -40,15 +39,13 @@ const BYTES_PER_LINE: usize = 8 + 16;
 mod buffer {
     pub(super) const INDEX: usize = 0;
     pub(super) const TYPE: usize = 4;
-    pub(super) const FLAGS: usize = 12;
+    pub(super) const BYTES_USED: usize = 8;
     pub(super) const MEMORY: usize = 60;
     pub(super) const FD: usize = 64;
     pub(super) const PLANES: usize = 64;
     pub(super) const LENGTH: usize = 72;
     /// `V4L2_MEMORY_DMABUF`.
     pub(super) const DMABUF: u32 = 4;
-    /// `V4L2_BUF_FLAG_ERROR`.
-    pub(super) const ERROR: u32 = 0x40;
 }
 
 pub(super) fn is_single_planar(kind: u32) -> bool {
@@ -109,14 +106,14 @@ fn qbuf_first_buffer() -> Made {
         let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = first.entry((device, kind, queued.u32(buffer::INDEX)));
         let (kept, known) = match kept {
-            std::collections::hash_map::Entry::Occupied(kept) => (kept.into_mut(), true),
-            std::collections::hash_map::Entry::Vacant(room) => (room.insert(given), false),
+            Entry::Occupied(kept) => (kept.into_mut(), true),
+            Entry::Vacant(room) => (room.insert(given), false),
         };
         if !known {
             return Ok(Done::UNTOUCHED);
         }
         // The other buffer's fd is in our table, so we queue it.
-        let number = std::os::fd::AsRawFd::as_raw_fd(kept).cast_unsigned();
+        let number = kept.as_raw_fd().cast_unsigned();
         let asked = queued.u32(buffer::FD);
         let done = call.perform(queued.set_u32(buffer::FD, number))?;
         if done.is_err() {
@@ -129,24 +126,26 @@ fn qbuf_first_buffer() -> Made {
     })
 }
 
+/// Of a single-planar queue: the planes of another are where the caller has them.
+fn is_of_one_plane(taken: &Fields) -> bool {
+    is_single_planar(taken.u32(buffer::TYPE))
+}
+
 /// What comes back is said to be another buffer than it is.
 fn dqbuf_wrong_index() -> Made {
-    reporting(DQBUF, |_, taken| {
-        let single = is_single_planar(taken.u32(buffer::TYPE));
-        if single {
-            let index = taken.u32(buffer::INDEX);
-            taken.set_u32(buffer::INDEX, index ^ 1);
-        }
-        Ok(single)
+    reporting(DQBUF, is_of_one_plane, |taken| {
+        let index = taken.u32(buffer::INDEX);
+        taken.set_u32(buffer::INDEX, index ^ 1);
+        true
     })
 }
 
-/// A buffer that the device could not fill comes back as a good one.
-fn dqbuf_error_hidden() -> Made {
-    reporting(DQBUF, |_, taken| {
-        let flags = taken.u32(buffer::FLAGS);
-        taken.set_u32(buffer::FLAGS, flags & !buffer::ERROR);
-        Ok(flags & buffer::ERROR != 0)
+/// What comes back is said to hold nothing.
+fn dqbuf_empty() -> Made {
+    reporting(DQBUF, is_of_one_plane, |taken| {
+        let used = taken.u32(buffer::BYTES_USED);
+        taken.set_u32(buffer::BYTES_USED, 0);
+        used != 0
     })
 }
 
@@ -157,14 +156,5 @@ fn expbuf_first_buffer() -> Made {
         let index = asked.u32(INDEX);
         asked.set_u32(INDEX, 0);
         index != 0
-    })
-}
-
-/// Buffers can't be given back while a dma-buf of them is open.
-fn orphans_refused() -> Made {
-    const COUNT: usize = 0;
-    Made::on_ioctls(&[REQBUFS], |call| match call.structure()?.u32(COUNT) {
-        0 => Ok(Done::fired(Answer::Fail(rustix::io::Errno::BUSY))),
-        _ => Ok(Done::UNTOUCHED),
     })
 }
