@@ -475,24 +475,33 @@ pub fn compare_bytes(target: &[u8], actual: &[u8]) -> Result<Option<ByteDifferen
 pub struct Moved {
     /// By how much, towards the end.
     pub by: i64,
-    /// Bytes that are so, from the first on that is, of all that the move leaves inside.
+    /// Bytes that are as the move makes them.
     pub explained: u64,
     /// Bytes that the move leaves inside.
     pub inside: u64,
 }
 
-/// So many of the first bytes are looked for.
+/// So many of the first bytes are looked for, and so many places where they are found are tried.
 const HEAD: usize = 16;
+const PLACES: usize = 256;
 
 /// Whether `actual` is `target`, moved: the first bytes of one are found in the other, and half of the rest follows them.
 pub fn moved(target: &[u8], actual: &[u8]) -> Option<Moved> {
-    let find = |head: &[u8], all: &[u8]| all.windows(HEAD).position(|window| window == head).filter(|at| *at > 0);
-    let later = find(target.get(..HEAD)?, actual).map(|by| (&target[..target.len() - by], &actual[by..], by as i64));
-    let earlier =
-        || find(actual.get(..HEAD)?, target).map(|by| (&target[by..], &actual[..actual.len() - by], -(by as i64)));
-    let (target, actual, by) = later.or_else(earlier)?;
-    let explained = target.iter().zip(actual).filter(|(target, actual)| target == actual).count();
-    (2 * explained >= target.len()).then_some(Moved { by, explained: explained as u64, inside: target.len() as u64 })
+    let length = target.len().min(actual.len());
+    let places = |head: &[u8], all: &[u8]| -> Vec<usize> {
+        let windows = all.windows(HEAD).enumerate().skip(1).filter(|(_, window)| *window == head);
+        windows.map(|(at, _)| at).take(PLACES).collect()
+    };
+    let judge = |target: &[u8], actual: &[u8], by: i64| {
+        let explained = std::iter::zip(target, actual).filter(|(target, actual)| target == actual).count();
+        Moved { by, explained: explained as u64, inside: target.len().min(actual.len()) as u64 }
+    };
+    let later = places(target.get(..HEAD)?, actual).into_iter();
+    let later = later.map(|by| judge(&target[..length - by], &actual[by..length], by as i64));
+    let earlier = places(actual.get(..HEAD)?, target).into_iter();
+    let earlier = earlier.map(|by| judge(&target[by..length], &actual[..length - by], -(by as i64)));
+    let best = later.chain(earlier).max_by_key(|moved| moved.explained)?;
+    (2 * best.explained >= best.inside).then_some(best)
 }
 
 impl fmt::Display for Moved {

@@ -239,9 +239,9 @@ impl Cx {
         let before = target.before.as_ref();
         let mut known: Vec<Known<'_>> = suspects.known.to_vec();
         let slips = slips()?;
-        known.extend(slips.iter().map(|(name, picture)| Known { name, picture }));
+        let slips: Vec<_> = slips.iter().map(|(name, picture)| Known { name, picture }).collect();
         known.extend(before.map(|picture| Known { name: "the frame that was in the buffer before", picture }));
-        let like = guess(&target.picture, actual, &Suspects { known: &known, pitch: suspects.pitch });
+        let like = guess(&target.picture, actual, &Suspects { known: &known, slips: &slips, pitch: suspects.pitch });
         self.save(&reader, &target.picture, actual)?;
         self.case.disagreed.push(Finding::differs(
             format!("{reader} does not see the target"),

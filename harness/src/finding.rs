@@ -182,7 +182,7 @@ mod tests {
         target.write_to(&frame(256), &mut buffer).expect("fits");
         let actual = Picture::of_frame(&frame(260), &buffer).expect("fits");
         let difference = compare(&target, &actual, &Tolerance::Exact).expect("comparable").expect("differs");
-        let guess = guess(&target, &actual, &Suspects { known: &[], pitch: Some(260) });
+        let guess = guess(&target, &actual, &Suspects { known: &[], pitch: Some(260), ..Suspects::default() });
         Finding::differs("gpu_b did not read what gpu_a drew", &difference, guess.as_ref())
             .row("buffer", frame(260).to_string())
             .row("path", "gpu_a llvmpipe (Mesa 26.1.6)  ->  dma-buf (udmabuf)  ->  gpu_b llvmpipe (Mesa 25.0.7)")

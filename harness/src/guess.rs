@@ -34,6 +34,8 @@ pub struct Known<'a> {
 pub struct Suspects<'a> {
     /// Other pictures.
     pub known: &'a [Known<'a>],
+    /// Pictures that it could be from end to end: what a screen would show that makes one mistake.
+    pub slips: &'a [Known<'a>],
     /// Pitch of the frame in its buffer, in bytes; without it rows are taken to follow each other without padding.
     pub pitch: Option<u64>,
 }
@@ -160,6 +162,7 @@ pub fn guess(target: &Picture, actual: &Picture, suspects: &Suspects<'_>) -> Opt
     search::flipped(&evidence, &mut guesses);
     search::moved(&evidence, &mut guesses);
     search::offset_and_pitch(&evidence, suspects.pitch, &mut guesses);
+    search::slips(&evidence, suspects.slips, &mut guesses);
     search::rounded(&evidence, &mut guesses);
     if guesses.is_empty() {
         search::only_one_channel(&evidence, &mut guesses);

@@ -9,7 +9,7 @@ use crate::format::Fourcc;
 use crate::frame::Size;
 use crate::picture::Picture;
 
-/// A layer whose colours are the neighbour's.
+/// A layer beside its place.
 const NEAR: [(i32, i32, &str); 4] =
     [(1, 0, "1 px to the right"), (-1, 0, "1 px to the left"), (0, 1, "1 px down"), (0, -1, "1 px up")];
 
@@ -21,17 +21,11 @@ const NEAR: [(i32, i32, &str); 4] =
 pub fn slips(size: Size, layers: &[Layer<'_>], pitches: &[u64]) -> Result<Vec<(String, Composed)>> {
     let mut found = Vec::new();
     for (n, layer) in layers.iter().enumerate() {
-        let who = match layers.len() {
-            1 => "the frame".to_owned(),
-            _ => format!("layer {} of {} ({})", n + 1, layers.len(), layer.picture.fourcc),
-        };
-        let mut add = |what: String, changed: Option<Layer<'_>>| -> Result<()> {
+        let who = who(layers, n);
+        let mut add = |what: String, changed: Layer<'_>| -> Result<()> {
             let mut all = layers.to_vec();
-            match changed {
-                Some(changed) => all[n] = changed,
-                None => drop(all.remove(n)),
-            }
-            found.push((format!("{who} {what}"), compose(size, &all)?));
+            all[n] = changed;
+            add_other(&mut found, format!("{who} {what}"), compose(size, &all)?);
             Ok(())
         };
         let Rect { x, y, size: cut } = layer.crop;
@@ -39,33 +33,49 @@ pub fn slips(size: Size, layers: &[Layer<'_>], pitches: &[u64]) -> Result<Vec<(S
             let most = layer.picture.size;
             let (twice_x, twice_y) = ((2 * x).min(most.width - cut.width), (2 * y).min(most.height - cut.height));
             let twice = Rect { x: twice_x, y: twice_y, size: cut };
-            add(
-                format!("with the origin of its crop, ({x}, {y}), applied twice"),
-                Some(Layer { crop: twice, ..*layer }),
-            )?;
+            add(format!("with the origin of its crop, ({x}, {y}), applied twice"), Layer { crop: twice, ..*layer })?;
             let none = Rect { x: 0, y: 0, size: cut };
-            add(format!("with the origin of its crop, ({x}, {y}), ignored"), Some(Layer { crop: none, ..*layer }))?;
+            add(format!("with the origin of its crop, ({x}, {y}), ignored"), Layer { crop: none, ..*layer })?;
         }
         for (right, down, how) in NEAR {
             let at = (layer.at.0 + right, layer.at.1 + down);
-            add(format!("moved {how}"), Some(Layer { at, ..*layer }))?;
+            add(format!("moved {how}"), Layer { at, ..*layer })?;
         }
         if layer.at != (0, 0) {
-            add("moved to the screen's origin".to_owned(), Some(Layer { at: (0, 0), ..*layer }))?;
+            add("moved to the screen's origin".to_owned(), Layer { at: (0, 0), ..*layer })?;
         }
         for (what, fourcc) in mistaken(layer.picture.fourcc) {
             let picture = Picture { fourcc, ..layer.picture.clone() };
-            add(format!("{what}, as if it were {fourcc}"), Some(Layer { picture: &picture, ..*layer }))?;
+            add(format!("{what}, as if it were {fourcc}"), Layer { picture: &picture, ..*layer })?;
         }
         let tight = layer.picture.row_bytes() as u64;
         if let Some(&pitch) = pitches.get(n).filter(|pitch| **pitch > tight) {
             let picture = read_with(layer.picture, pitch, tight);
             let what = format!("read with a pitch of {tight} B where rows are {pitch} B apart");
-            add(what, Some(Layer { picture: &picture, ..*layer }))?;
+            add(what, Layer { picture: &picture, ..*layer })?;
         }
-        add("left out".to_owned(), None)?;
+    }
+    // The simplest, so that others that look the same go before.
+    for n in 0..layers.len() {
+        let mut others = layers.to_vec();
+        others.remove(n);
+        add_other(&mut found, format!("{} left out", who(layers, n)), compose(size, &others)?);
     }
     Ok(found)
+}
+
+fn who(layers: &[Layer<'_>], n: usize) -> String {
+    match layers.len() {
+        1 => "the frame".to_owned(),
+        count => format!("layer {} of {count} ({})", n + 1, layers[n].picture.fourcc),
+    }
+}
+
+/// Of mistakes that look the same the first is kept.
+fn add_other(found: &mut Vec<(String, Composed)>, what: String, picture: Composed) {
+    if found.iter().all(|(_, other)| *other != picture) {
+        found.push((what, picture));
+    }
 }
 
 /// The formats that `fourcc` can be mistaken for, with what that looks like.

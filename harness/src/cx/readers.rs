@@ -38,7 +38,7 @@ impl Cx {
             if shared.frame.fourcc.yuv().is_some() {
                 return Ok(cx.sees_planes("cpu", target, &actual, &shared.frame.planes)?);
             }
-            let suspects = Suspects { known: &[], pitch: Some(shared.frame.packed()?.pitch) };
+            let suspects = Suspects { pitch: Some(shared.frame.packed()?.pitch), ..Suspects::default() };
             Ok(cx.sees_within("cpu", target, &actual, &Tolerance::Exact, &suspects)?)
         })
     }
@@ -198,7 +198,7 @@ fn slips(
             let picture = SharedFrame { dmabuf: dmabuf.try_clone()?, frame }.read_back()?;
             let mut layers = composed.to_vec();
             layers[n] = compose::Layer { picture: &picture, ..composed[n] };
-            let what = format!("what is at the buffer's start, with the offset of {offset} B ignored,");
+            let what = format!("what is at the buffer's start, with the offset of {offset} B ignored");
             found.push((what, compose(size, &layers)?));
         }
     }

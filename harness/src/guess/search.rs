@@ -83,6 +83,19 @@ pub(super) fn known(evidence: &Evidence<'_>, known: &[Known<'_>], guesses: &mut 
     }
 }
 
+/// One of these pictures, from end to end; what is right by chance does not count against it.
+pub(super) fn slips(evidence: &Evidence<'_>, slips: &[Known<'_>], guesses: &mut Vec<Guess>) {
+    for Known { name, picture } in slips {
+        if comparable(evidence.picture, picture).is_err() {
+            continue;
+        }
+        let n = evidence.layout.bytes as usize;
+        let word = |i: usize| evidence.layout.word(&picture.bytes[i * n..]) & evidence.visible;
+        let shape = Shape::Instead { name: (*name).to_owned() };
+        guesses.extend(evidence.verify(shape, |x, y| Some((word(evidence.at(x, y)), u64::MAX))));
+    }
+}
+
 /// `other` wherever the picture is wrong.
 fn partly(evidence: &Evidence<'_>, name: &str, other: impl Fn(usize) -> u64) -> Option<Guess> {
     let area = evidence.area;

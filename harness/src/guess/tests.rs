@@ -97,7 +97,7 @@ fn a_shape_that_explains_only_part_of_the_wrong_pixels_is_no_guess() {
     actual.bytes[..3 * row].copy_from_slice(&old.bytes[..3 * row]);
     actual.bytes[9 * row..12 * row].copy_from_slice(&other.bytes[9 * row..12 * row]);
     let known = [Known { name: "the previous frame", picture: &old }];
-    assert_eq!(guess(&target, &actual, &Suspects { known: &known, pitch: None }), None);
+    assert_eq!(guess(&target, &actual, &Suspects { known: &known, pitch: None, ..Suspects::default() }), None);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn texts_of_every_shape() {
     let old = pattern(Fourcc::AR24, SIZE, STAMP - 1);
     let row = target.row_bytes();
     let known = [Known { name: "the previous frame (stamp 6)", picture: &old }];
-    let with_known = Suspects { known: &known, pitch: None };
+    let with_known = Suspects { known: &known, pitch: None, ..Suspects::default() };
     let wide = pattern(Fourcc::AB48, SIZE, STAMP);
     let half = pattern(Fourcc::AB4H, SIZE, STAMP);
     let mut texts = Vec::new();
@@ -175,10 +175,25 @@ fn texts_of_every_shape() {
     see("crop twice", &target, &taken(&target, |x, y| ((x + 16).min(60), (y + 8).min(42))), &none);
     see("one row down", &target, &taken(&target, |x, y| (x, y.saturating_sub(1))), &none);
 
-    see("pitch too large", &target, &reread(&target, (0, 256), (0, 320)), &Suspects { known: &[], pitch: Some(320) });
-    see("pitch too small", &target, &reread(&target, (0, 256), (0, 244)), &Suspects { known: &[], pitch: Some(256) });
+    see(
+        "pitch too large",
+        &target,
+        &reread(&target, (0, 256), (0, 320)),
+        &Suspects { known: &[], pitch: Some(320), ..Suspects::default() },
+    );
+    see(
+        "pitch too small",
+        &target,
+        &reread(&target, (0, 256), (0, 244)),
+        &Suspects { known: &[], pitch: Some(256), ..Suspects::default() },
+    );
     see("pitch by a byte", &target, &reread(&target, (0, 244), (0, 245)), &none);
-    see("offset ignored", &target, &reread(&target, (64, 256), (0, 256)), &Suspects { known: &[], pitch: Some(256) });
+    see(
+        "offset ignored",
+        &target,
+        &reread(&target, (64, 256), (0, 256)),
+        &Suspects { known: &[], pitch: Some(256), ..Suspects::default() },
+    );
     see("offset twice", &target, &reread(&target, (34, 244), (68, 244)), &none);
 
     see("rounded", &target, &mapped(&target, |word| word ^ 0x0001_0101), &none);
@@ -200,7 +215,7 @@ fn flat_pictures_stay_within_the_budget() {
     }
     for (target, actual) in [(&flat, &actual), (&actual, &flat)] {
         let start = std::time::Instant::now();
-        let _ = guess(target, actual, &Suspects { known: &[], pitch: Some(4096) });
+        let _ = guess(target, actual, &Suspects { known: &[], pitch: Some(4096), ..Suspects::default() });
         assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
     }
 }
@@ -222,7 +237,7 @@ proptest! {
     fn the_previous_frame_is_recognised(target in any_target(), stamp in 0u32..1000) {
         let old = pattern(target.fourcc, target.size, stamp + 2000);
         let known = [Known { name: "the previous frame", picture: &old }];
-        let found = shape(&target, &old, &Suspects { known: &known, pitch: None });
+        let found = shape(&target, &old, &Suspects { known: &known, pitch: None, ..Suspects::default() });
         prop_assert_eq!(found, Shape::Instead { name: "the previous frame".to_owned() });
     }
 
@@ -240,7 +255,7 @@ proptest! {
         let part = from as usize * row..(from + rows) as usize * row;
         actual.bytes[part.clone()].copy_from_slice(&old.bytes[part]);
         let known = [Known { name: "old", picture: &old }];
-        match shape(&target, &actual, &Suspects { known: &known, pitch: None }) {
+        match shape(&target, &actual, &Suspects { known: &known, pitch: None, ..Suspects::default() }) {
             Shape::Partly { area, fills: true, .. } => prop_assert_eq!((area.y, area.height), (from, rows)),
             other => prop_assert!(false, "{:?}", other),
         }
@@ -279,7 +294,7 @@ proptest! {
             let n = pixel_bytes(&target) as i64;
             let bytes = if too_large { bytes as i64 } else { -(bytes as i64) };
             let pixels = (bytes % n == 0).then_some(bytes / n);
-            let found = guess(&target, &actual, &Suspects { known: &[], pitch: Some(stated) });
+            let found = guess(&target, &actual, &Suspects { known: &[], pitch: Some(stated), ..Suspects::default() });
             prop_assert_eq!(found.map(|g| g.shape), Some(Shape::RowPitch { bytes, pixels }));
         }
     }
@@ -297,7 +312,7 @@ proptest! {
         let (written, read) = if too_large { (0, bytes) } else { (bytes, 0) };
         let actual = reread(&target, (written, pitch), (read, pitch));
         let bytes = if too_large { bytes as i64 } else { -(bytes as i64) };
-        let found = shape(&target, &actual, &Suspects { known: &[], pitch: Some(pitch) });
+        let found = shape(&target, &actual, &Suspects { known: &[], pitch: Some(pitch), ..Suspects::default() });
         prop_assert_eq!(found, Shape::Offset { bytes });
     }
 

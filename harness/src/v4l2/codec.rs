@@ -119,6 +119,10 @@ impl Codec {
         output.start()?;
         capture.start()?;
         let done = capture.take(PATIENCE)?;
+        if done.bytes == 0 {
+            let why = "a stream of 0 bytes (bytesused)";
+            return Err(Error::answer("VIDIOC_DQBUF", capture.to_string(), why));
+        }
         stream.map()?.read(0..done.bytes.into())
     }
 

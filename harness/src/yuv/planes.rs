@@ -78,7 +78,7 @@ pub fn compare_planes(
         let others = others.iter().map(|(name, picture)| Known { name, picture });
         let known: Vec<Known<'_>> = old.into_iter().chain(others).collect();
         let pitch = placed.get(plane).map(|plane| plane.pitch);
-        let like = guess(&targets[plane], actual, &Suspects { known: &known, pitch });
+        let like = guess(&targets[plane], actual, &Suspects { known: &known, pitch, ..Suspects::default() });
         let value = |picture: &Picture| sample_text(picture, yuv.planes[plane], &difference);
         let first = (value(&targets[plane]), value(actual));
         differ.push(PlaneDifference { plane, names: yuv.names(plane), first, difference, like });
