@@ -21,7 +21,7 @@ use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::frame::Size;
 use crate::golden::{self, Blessing, Goldens, Origin};
-use crate::guess::{Known, Suspects, guess};
+use crate::guess::{Known, Suspects, guess, moved_bytes};
 use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::picture::Picture;
@@ -264,7 +264,11 @@ impl Cx {
             None => self.case.agreed.push(reader.to_string()),
             Some(difference) => {
                 let what = format!("{reader} does not see the target");
-                self.case.disagreed.push(Finding::bytes_differ(what, &difference));
+                let mut finding = Finding::bytes_differ(what, &difference);
+                if let Some(shape) = moved_bytes(target, actual) {
+                    finding = finding.row("shape", shape);
+                }
+                self.case.disagreed.push(finding);
             }
         }
         Ok(())

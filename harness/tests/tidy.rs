@@ -271,7 +271,8 @@ fn cases_name_no_driver_interface() {
 #[test]
 fn no_source_is_too_long_to_read() {
     let mut findings = Vec::new();
-    for folder in ["harness/src", "harness/sandbox/src", "harness/faults/src", "harness/faulty-vulkan/src", "cases/src"] {
+    for folder in ["harness/src", "harness/sandbox/src", "harness/faults/src", "harness/faulty-vulkan/src", "cases/src"]
+    {
         for (path, text) in sources(folder) {
             let lines = text.lines().count();
             if lines > MOST_LINES {

@@ -15,7 +15,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "tiling DRM_FORMAT_MODIFIER, or LINEAR with external memory",
         modelled_on: "Mesa c10808441cc and 9573bd70e1e (radv)",
         seen_by: &[Pixels, Oracle::Layout],
-        names: &["row pitch"],
+        names: &["like a row pitch 64 B too large", "at row pitch 1088 B; its last pixel ends"],
         ..fault("pitch-too-large", Layout)
     },
     Fault {
@@ -24,7 +24,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout whose first offset is not 0",
         modelled_on: "Mesa e46b2ef7243 (lima) and e5a81ac7043 (vc5)",
         seen_by: &[Pixels],
-        names: &["offset"],
+        names: &["like an offset 65536 B too", "like a picture moved 64 px"],
         ..fault("import-offset-ignored", Layout)
     },
     Fault {
@@ -33,7 +33,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an image that others address, with a pitch larger than its rows",
         modelled_on: "gfxstream bbe8f9190",
         seen_by: &[Pixels],
-        names: &["rows"],
+        names: &["like a partial update: rows 126 to 129"],
         ..fault("bottom-rows-lost", Layout)
     },
     Fault {
@@ -51,7 +51,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "Mesa 17d78ece36a (vc4) and 660b4d6e250 (panfrost)",
         seen_by: &[Capability],
-        names: &["modifier"],
+        names: &["vkGetImageDrmFormatModifierPropertiesEXT…modifier LINEAR; one of [INTEL:0x0100000000000001]"],
         ..fault("modifier-unusable", Modifier)
     },
     Fault {
@@ -60,7 +60,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every image with external memory",
         modelled_on: "mutter 06d0989014, gamescope 76292f01",
         seen_by: &[Pixels],
-        names: &["red and blue"],
+        names: &["like channels R and B swapped"],
         ..fault("red-blue-swapped", Format)
     },
     Fault {
@@ -69,7 +69,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "images of imported memory, in a format with alpha",
         modelled_on: "egl-wayland e1165ad, gamescope 28a4744b",
         seen_by: &[Pixels],
-        names: &["alpha"],
+        names: &["a sampler of gpu_a…like alpha forced to 255 of 255"],
         ..fault("alpha-one", Format)
     },
     Fault {
@@ -78,7 +78,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that succeeds",
         modelled_on: "Mesa b7cc07432ac (radv) and 8bbe55533f5 (venus)",
         seen_by: &[Fds],
-        names: &["fd"],
+        names: &["files left open is not what it must be"],
         ..fault("import-leaks-fd", Ownership)
     },
     Fault {
@@ -88,6 +88,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa 3af81715470 (anv), gs-madrona PR 67",
         seen_by: &[Fds],
         names: &["closed"],
+        gap: Some("its case is not registered yet"),
         ..fault("fd-closed-twice", Ownership)
     },
     Fault {
@@ -106,6 +107,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa issue 13798 (lavapipe)",
         seen_by: &[Fds],
         names: &["memfd"],
+        gap: Some("its case is not registered yet"),
         ..fault("memfd-for-dmabuf", Handle)
     },
     Fault {
@@ -114,7 +116,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that succeeds",
         modelled_on: "Mesa 769603564ec (radeonsi)",
         seen_by: &[Pixels],
-        names: &["the frame that was in the buffer before", "does not see the target"],
+        names: &["like the frame that was in the buffer before"],
         ..fault("import-copies", Aliasing)
     },
     Fault {
@@ -124,7 +126,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa 915820cc59c (i965), VK-GL-CTS cae29ed28",
         seen_by: &[Pixels],
         names: &["map"],
-        gap: Some("no case maps shared memory through Vulkan"),
+        gap: Some("its case is not registered yet"),
         ..fault("stale-map", Coherency)
     },
     Fault {
@@ -133,7 +135,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
         modelled_on: "Mesa 25.0.2 (zink) and 26.1.1 (nvk)",
         seen_by: &[Pixels],
-        names: &["the frame that was in the buffer before"],
+        names: &["like the frame that was in the buffer before"],
         ..fault("release-late", QueueFamily)
     },
     Fault {
@@ -142,7 +144,8 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, with a fence that is still pending",
         modelled_on: "ivi-homescreen PR 388, Mesa MR 21651 (turnip)",
         seen_by: &[Fences],
-        names: &["wait", "before"],
+        names: &["before", "wait"],
+        gap: Some("its case is not registered yet"),
         ..fault("imported-fence-ignored", Synchronisation)
     },
     Fault {
@@ -152,7 +155,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa cb74cd816c0 (anv), gst-wayland-display PR 49",
         seen_by: &[Fences],
         names: &["signalled"],
-        gap: Some("no case exports the end of work that is slow enough"),
+        gap: Some("its case is not registered yet"),
         ..fault("exported-fence-early", Synchronisation)
     },
     // More.
@@ -161,7 +164,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout whose first offset is no multiple of 4096 B",
         modelled_on: "Mesa 25.2.1 (freedreno/layout), nvidia-vaapi-driver PR 446",
         seen_by: &[Pixels],
-        names: &["offset", "moved"],
+        names: &["like an offset", "like a picture moved 2 px down"],
         ..fault("import-offset-rounded", Layout)
     },
     Fault {
@@ -169,7 +172,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout with another pitch",
         modelled_on: "LookingGlass PR 719, Mesa MR 19620 (panfrost)",
         seen_by: &[Pixels],
-        names: &["row pitch"],
+        names: &["like a row pitch 192 B too", "like a row pitch"],
         ..fault("import-pitch-rounded", Layout)
     },
     Fault {
@@ -177,7 +180,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "formats of 8 B a pixel",
         modelled_on: "Mesa c10808441cc (radv)",
         seen_by: &[Oracle::Layout],
-        names: &["pitch"],
+        names: &["vkGetImageSubresourceLayout…is shorter than a row"],
         ..fault("pitch-in-pixels", Layout)
     },
     Fault {
@@ -186,7 +189,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "VK_IMAGE_ASPECT_MEMORY_PLANE_1_BIT_EXT",
         modelled_on: "Mesa 24.3.1 (freedreno), gamescope a85c8d76",
         seen_by: &[Pixels, Oracle::Layout],
-        names: &["plane"],
+        names: &["plane 1", "planes"],
         ..fault("plane-offset-lost", Layout)
     },
     Fault {
@@ -202,7 +205,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "external memory and another offset",
         modelled_on: "Mesa e5a81ac7043 (vc5) and 25.2.2 (panvk)",
         seen_by: &[Pixels],
-        names: &["offset", "moved"],
+        names: &["like an offset 65536 B too", "like a picture moved 64 px down"],
         ..fault("image-bound-at-zero", Layout)
     },
     Fault {
@@ -210,7 +213,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "shared memory and another offset",
         modelled_on: "Mesa 26.1.1 (v3dv)",
         seen_by: &[Pixels],
-        names: &["offset", "moved"],
+        names: &["bytes differ…like an offset 4096 B too"],
         ..fault("buffer-bound-at-zero", Layout)
     },
     Fault {
@@ -226,7 +229,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "format B8G8R8A8_UNORM",
         modelled_on: "Mesa f8887909c66 (iris) and 36bd3e98683 (dri2)",
         seen_by: &[Capability, Oracle::Layout],
-        names: &["plane"],
+        names: &["vkGetImageSubresourceLayout…a packed frame has 1 plane, this one has 2"],
         ..fault("plane-count-two", Modifier)
     },
     Fault {
@@ -234,7 +237,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "always",
         modelled_on: "Mesa 02b82fe80a7 and 3b05a120a31",
         seen_by: &[Oracle::Layout],
-        names: &["vkGetImageDrmFormatModifierPropertiesEXT…INVALID"],
+        names: &["vkGetImageDrmFormatModifierPropertiesEXT…modifier INVALID"],
         ..fault("modifier-reported-invalid", Modifier)
     },
     Fault {
@@ -250,7 +253,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "images of imported memory, B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "gamescope 47069426 and 5caef73b",
         seen_by: &[Pixels],
-        names: &["sampled…does not see the target"],
+        names: &["a sampler of gpu_a…like colour taken for sRGB and decoded"],
         ..fault("srgb-decoded", Format)
     },
     Fault {
@@ -258,7 +261,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type DMA_BUF",
         modelled_on: "Mesa b0550453786 (radv), GraphiteEditor PR 4321",
         seen_by: &[Capability],
-        names: &["memory type"],
+        names: &["vkGetMemoryFdPropertiesKHR…names a memory type that there is none of"],
         ..fault("memory-type-beyond-all", Handle)
     },
     Fault {
@@ -274,7 +277,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type DMA_BUF",
         modelled_on: "Mesa 486472a98db (radv) and 57d416d4236 (anv)",
         seen_by: &[Capability],
-        names: &["import"],
+        names: &["it imports none of these as dma-buf"],
         ..fault("import-not-offered", Handle)
     },
     Fault {
@@ -282,7 +285,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import",
         modelled_on: "Mesa 25.0.2 (nvk)",
         seen_by: &[Pixels],
-        names: &["does not see the target"],
+        names: &["like a buffer that nobody wrote: every byte is 0x00"],
         ..fault("import-zero-fills", Aliasing)
     },
     Fault {
@@ -290,7 +293,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type DMA_BUF",
         modelled_on: "Mesa 769603564ec (radeonsi)",
         seen_by: &[Pixels],
-        names: &["the frame that was in the buffer before"],
+        names: &["whose image it is, does not see the target"],
         ..fault("export-reallocates", Aliasing)
     },
     Fault {
@@ -298,7 +301,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "memory that is exported twice",
         modelled_on: "smithay c542d097",
         seen_by: &[Fds],
-        names: &["fd"],
+        names: &["vkGetMemoryFdKHR…which was handed out before and is still open"],
         ..fault("same-fd-twice", Ownership)
     },
     Fault {
@@ -307,7 +310,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "gamescope f58d2b4b, amd/xdna-driver PR 1599",
         seen_by: &[Fds],
         names: &["fd"],
-        gap: Some("no case has an import refused by vkAllocateMemory"),
+        gap: Some("its case is not registered yet"),
         ..fault("refused-import-takes-fd", ErrorPath)
     },
     Fault {
@@ -315,7 +318,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "imported memory",
         modelled_on: "Mesa f56e22e4967 (radv) and 0aa6a818ef6 (kms winsys)",
         seen_by: &[References],
-        names: &["dma-buf"],
+        names: &["files left open is not what it must be"],
         ..fault("imported-memory-never-freed", Ownership)
     },
     Fault {
@@ -323,7 +326,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
         modelled_on: "Mesa 64604420490 (panfrost) and d4f7962d48b (radeonsi)",
         seen_by: &[Pixels],
-        names: &["pixels differ"],
+        names: &["16 of…like a partial update: x 234 to 249, y 129"],
         ..fault("tail-not-flushed", Coherency)
     },
     Fault {
@@ -331,7 +334,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an acquire from FOREIGN_EXT or EXTERNAL, in a submission that waits for no semaphore",
         modelled_on: "gamescope 37577dc8, wlroots 2c4d3ad12d, gfxstream e6704deb2",
         seen_by: &[Pixels],
-        names: &["does not see the target"],
+        names: &["like a buffer that nobody wrote: every byte is 0xdd"],
         ..fault("acquire-discards", QueueFamily)
     },
     Fault {
@@ -339,7 +342,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "fences that have not signalled",
         modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
         seen_by: &[Fences, Pixels],
-        names: &["does not see the target"],
+        names: &["like a partial update", "like a buffer that nobody wrote"],
         ..fault("fence-signalled-early", Synchronisation)
     },
     // Legal.

@@ -57,6 +57,7 @@ table! {
     PFN_vkGetImageSubresourceLayout: "vkGetImageSubresourceLayout" => images::get_image_subresource_layout;
     PFN_vkGetImageDrmFormatModifierPropertiesEXT:
         "vkGetImageDrmFormatModifierPropertiesEXT" => images::get_image_drm_format_modifier_properties;
+    PFN_vkGetImageMemoryRequirements: "vkGetImageMemoryRequirements" => images::get_image_memory_requirements;
     PFN_vkGetImageMemoryRequirements2:
         "vkGetImageMemoryRequirements2", "vkGetImageMemoryRequirements2KHR" => images::get_image_memory_requirements2;
     PFN_vkGetBufferMemoryRequirements: "vkGetBufferMemoryRequirements" => images::get_buffer_memory_requirements;

@@ -218,6 +218,20 @@ pub(crate) unsafe extern "system" fn get_image_memory_requirements2(
     unsafe { change_requirements(!remembered(handle, image).external.is_empty(), requirements) };
 }
 
+pub(crate) unsafe extern "system" fn get_image_memory_requirements(
+    handle: vk::Device,
+    image: vk::Image,
+    requirements: *mut vk::MemoryRequirements,
+) {
+    // SAFETY: the caller's contract is the real function's.
+    let given = unsafe { device(handle).raw.get_image_memory_requirements(image) };
+    let mut all = vk::MemoryRequirements2::default().memory_requirements(given);
+    // SAFETY: a struct of ours, without a chain.
+    unsafe { change_requirements(!remembered(handle, image).external.is_empty(), &raw mut all) };
+    // SAFETY: the caller's struct.
+    unsafe { *requirements = all.memory_requirements };
+}
+
 pub(crate) unsafe extern "system" fn get_buffer_memory_requirements2(
     handle: vk::Device,
     info: *const vk::BufferMemoryRequirementsInfo2<'_>,

@@ -92,6 +92,7 @@ unsafe fn import_memory(
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
     if is(Deed::ImportZeroFills)
+        && is_dmabuf
         // SAFETY: the caller's contract.
         && let Some(bytes) = unsafe { Mapping::of(fd, None) }
     {
