@@ -18,7 +18,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 .from(gpu);
             if (gpu, fourcc) == (GpuA, Fourcc::XR24) {
                 case.must_fail_under("linear-vanishes").must_fail_under("features-lost");
-                case.must_fail_under("modifier-unusable");
+                case.must_fail_under("modifier-unusable").must_fail_under("fence-signalled-early");
             }
         }
     }

@@ -185,12 +185,12 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         seam: VulkanB,
-        what: "vkGetImageSubresourceLayout tells offset 0 of the second plane",
-        trigger: "VK_IMAGE_ASPECT_MEMORY_PLANE_1_BIT_EXT",
-        modelled_on: "Mesa 24.3.1 (freedreno), gamescope a85c8d76",
-        seen_by: &[Pixels, Oracle::Layout],
-        names: &["plane 1", "planes"],
-        ..fault("plane-offset-lost", Layout)
+        what: "vkCreateImage takes the offset of the first plane for the second",
+        trigger: "an explicit layout of at least two planes",
+        modelled_on: "Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2), gamescope a85c8d76",
+        seen_by: &[Pixels],
+        names: &["plane 1 (U V)"],
+        ..fault("second-plane-lost", Layout)
     },
     Fault {
         what: "vkGetImageSubresourceLayout tells size 0",
@@ -342,7 +342,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "fences that have not signalled",
         modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
         seen_by: &[Fences, Pixels],
-        names: &["like a partial update", "like a buffer that nobody wrote"],
+        names: &["sampled does not see the target"],
         ..fault("fence-signalled-early", Synchronisation)
     },
     // Legal.
@@ -364,6 +364,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "vkGetSemaphoreFdKHR and vkGetFenceFdKHR return -1",
         trigger: "handle type SYNC_FD, when the work is over",
         modelled_on: "VkSemaphoreGetFdInfoKHR: -1 for what has signalled",
+        gap: Some("no case that fails under a fault exports a semaphore"),
         ..control("done-is-minus-one", Synchronisation)
     },
     Fault {

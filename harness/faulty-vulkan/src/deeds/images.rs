@@ -66,6 +66,15 @@ pub(crate) unsafe extern "system" fn create_image(
             unsafe { Changed::to(planes.cast_mut(), new) }
         })
     });
+    // SAFETY: as above.
+    let second = unsafe { second_plane(&info) }.filter(|_| is(Deed::SecondPlaneLost));
+    let _lost = second.map(|(first, second)| {
+        fired();
+        // SAFETY: as above.
+        let first = unsafe { (*first).offset };
+        // SAFETY: a field of the caller's struct, as above.
+        unsafe { Changed::to(&raw mut (*second.cast_mut()).offset, first) }
+    });
     // SAFETY: the caller's chain, alive during the call.
     let listed = unsafe { find::<vk::ImageDrmFormatModifierListCreateInfoEXT<'_>>(info.p_next) };
     let listed: Vec<u64> = listed.map_or_else(Vec::new, |list| {
@@ -125,6 +134,22 @@ unsafe fn explicit_planes(info: &vk::ImageCreateInfo<'_>) -> Option<*const vk::S
     (explicit.drm_format_modifier_plane_count > 0).then_some(explicit.p_plane_layouts)
 }
 
+/// The first two planes that an image is to have, if it is made with an explicit layout of so many.
+///
+/// # Safety
+/// `info` is alive with its chain.
+unsafe fn second_plane(
+    info: &vk::ImageCreateInfo<'_>,
+) -> Option<(*const vk::SubresourceLayout, *const vk::SubresourceLayout)> {
+    // SAFETY: the caller's contract.
+    let explicit = unsafe { find::<vk::ImageDrmFormatModifierExplicitCreateInfoEXT<'_>>(info.p_next) }?;
+    // SAFETY: found in a chain that is alive.
+    let explicit = unsafe { *explicit };
+    let planes = explicit.p_plane_layouts;
+    // SAFETY: the list is as long as it says.
+    (explicit.drm_format_modifier_plane_count > 1).then(|| (planes, unsafe { planes.add(1) }))
+}
+
 pub(crate) unsafe extern "system" fn destroy_image(handle: vk::Device, image: vk::Image, allocator: Allocator<'_>) {
     super::submissions::let_work_end(handle);
     tables().images.remove(&(handle, image));
@@ -173,13 +198,10 @@ pub(crate) unsafe extern "system" fn get_image_subresource_layout(
     }
     // SAFETY: the caller's struct, written by the call.
     let layout = unsafe { &mut *layout };
-    // SAFETY: the caller's struct.
-    let aspect = unsafe { (*subresource).aspect_mask };
     match () {
         () if is(Deed::PitchTooLarge) => layout.row_pitch += 64,
         () if is(Deed::PitchInPixels) && bytes_per_pixel(known.format) == Some(8) => layout.row_pitch /= 8,
         () if is(Deed::SizeOfLayoutZero) => layout.size = 0,
-        () if is(Deed::PlaneOffsetLost) && aspect == vk::ImageAspectFlags::MEMORY_PLANE_1_EXT => layout.offset = 0,
         () if is(Deed::UndefinedPitches) => {
             // Undefined for what is neither an array nor of three dimensions.
             (layout.array_pitch, layout.depth_pitch) = (0x5555_5555_5555, 3);
