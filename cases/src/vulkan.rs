@@ -105,9 +105,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("vulkan::importer_draws_and_exporter_sees::{pair}");
         let case = cases.add(name, move |cx| importer_draws(cx, from, to)).from(from).to(to);
         match from {
-            GpuA => {
-                case.must_fail_under("pitch-too-large").must_fail_under("bottom-rows-lost")
-            }
+            GpuA => case.must_fail_under("pitch-too-large").must_fail_under("bottom-rows-lost"),
             _ => case.must_fail_under("import-copies").must_fail_under("import-not-offered"),
         };
         let name = format!("vulkan::buffer_arrives::{pair}");

@@ -60,11 +60,8 @@ fn said(message: &str) -> String {
 fn every_fault_is_seen_and_every_control_let_pass() {
     let folder = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    let output = Command::new(env!("CARGO_BIN_EXE_handover"))
-        .args(["faults", "--report"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_handover")).args(["faults", "--report"]).arg(folder.path()).output().unwrap();
     let took = began.elapsed();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));

@@ -98,20 +98,28 @@ pub(super) struct Requirements {
     pub(super) alignment: u64,
     /// Mask of memory types, not empty.
     pub(super) types: u32,
+    /// Whether the driver accepts memory only that is dedicated to it.
+    pub(super) dedicated: bool,
 }
 
 impl Requirements {
     /// Checks the answer of `vkGet…MemoryRequirements2`, `Err` says what is wrong with it.
-    pub(super) fn checked(given: &vk::MemoryRequirements) -> Result<Self, String> {
+    pub(super) fn checked(
+        given: &vk::MemoryRequirements,
+        says: &vk::MemoryDedicatedRequirements<'_>,
+    ) -> Result<Self, String> {
         check::requirements(given)?;
         let vk::MemoryRequirements { size, alignment, memory_type_bits: types } = *given;
-        Ok(Self { size, alignment, types })
+        Ok(Self { size, alignment, types, dedicated: says.requires_dedicated_allocation == vk::TRUE })
     }
 
     /// Checks that memory of `terms` has room for this at `offset`; `Err` has the numbers of both sides.
     ///
     /// The same image or buffer, on the same device and driver, must need the same as on the exporter's side.
     pub(super) fn check_place(&self, offset: u64, terms: &MemoryTerms) -> Result<(), String> {
+        if self.dedicated && !terms.dedicated {
+            return Err("the exporter, on the same device and driver, was not told to have dedicated memory".to_owned());
+        }
         let fits = offset.checked_add(self.size).is_some_and(|end| end <= terms.size);
         let has_type = self.types.checked_shr(terms.memory_type).is_some_and(|types| types & 1 == 1);
         if fits && has_type && offset.is_multiple_of(self.alignment) {
