@@ -13,9 +13,14 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "lavapipe-any-modifier", program: include_str!("../findings/lavapipe-any-modifier.rs") },
     Reproduction { finding: "lavapipe-empty-list2", program: include_str!("../findings/lavapipe-empty-list2.rs") },
     Reproduction { finding: "lavapipe-list-overrun", program: include_str!("../findings/lavapipe-list-overrun.rs") },
+    Reproduction { finding: "lavapipe-memory-planes", program: include_str!("../findings/lavapipe-memory-planes.rs") },
     Reproduction { finding: "lavapipe-no-cloexec", program: include_str!("../findings/lavapipe-no-cloexec.rs") },
     Reproduction { finding: "lavapipe-offset-query", program: include_str!("../findings/lavapipe-offset-query.rs") },
     Reproduction { finding: "lavapipe-out-of-files", program: include_str!("../findings/lavapipe-out-of-files.rs") },
+    Reproduction {
+        finding: "lavapipe-planes-refused",
+        program: include_str!("../findings/lavapipe-planes-refused.rs"),
+    },
     Reproduction { finding: "llvmpipe-external-size", program: include_str!("../findings/llvmpipe-external-size.rs") },
     Reproduction { finding: "llvmpipe-import-bounds", program: include_str!("../findings/llvmpipe-import-bounds.rs") },
     Reproduction {

@@ -14,6 +14,10 @@ const SLACK: Room = Room::SubAllocated { before: 0, after: 65536 };
 /// No multiple of a page or of a workgroup.
 const BUFFER_BYTES: u64 = 70_004;
 
+/// Formats that are sampled: with alpha, without, in either order, and wider than 8 bits.
+const SAMPLED: [Fourcc; 7] =
+    [Fourcc::XR24, Fourcc::AR24, Fourcc::AB24, Fourcc::RG16, Fourcc::AB48, Fourcc::AB4H, Fourcc::R8];
+
 /// The two ends of a handover.
 #[derive(Clone, Copy)]
 enum Route {
@@ -54,12 +58,15 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for &(name, route) in ROUTES {
         let (from, to) = route.ends();
         for fourcc in [Fourcc::XR24, Fourcc::AB24, Fourcc::RG16, Fourcc::AB48, Fourcc::AB4H, Fourcc::R8] {
-            cases
+            let case = cases
                 .add(format!("vulkan::image_arrives::{name}::{fourcc}"), move |cx| image_arrives(cx, route, fourcc))
                 .from(from)
                 .to(to)
                 .needs(Need::Exports { role: from, format: fourcc.to_string() })
                 .needs(Need::Imports { role: to, format: fourcc.to_string() });
+            if let SecondInstance(GpuA) = route {
+                sees_faults_of_an_arrival(case, fourcc);
+            }
         }
     }
     for (from, to) in [(GpuA, GpuB), (GpuB, GpuA)] {
@@ -82,18 +89,37 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             ),
         ];
         for (layout, frame, offset_by) in frames {
-            cases
+            let case = cases
                 .add(format!("vulkan::layout_is_honoured::{pair}::{layout}"), move |cx| {
                     layout_is_honoured(cx, (from, to), &frame, offset_by)
                 })
                 .from(from)
                 .to(to);
+            match (to, layout) {
+                (GpuB, "dedicated") => case.must_fail_under("release-late").must_fail_under("red-blue-swapped"),
+                (GpuA, "offset_in_the_layout") => case.must_fail_under("import-offset-ignored"),
+                (GpuA, "offset_in_the_binding") => case.must_fail_under("image-bound-at-zero"),
+                _ => case,
+            };
         }
-        cases
-            .add(format!("vulkan::importer_draws_and_exporter_sees::{pair}"), move |cx| importer_draws(cx, from, to))
-            .from(from)
-            .to(to);
-        cases.add(format!("vulkan::buffer_arrives::{pair}"), move |cx| buffer_arrives(cx, from, to)).from(from).to(to);
+        let name = format!("vulkan::importer_draws_and_exporter_sees::{pair}");
+        let case = cases.add(name, move |cx| importer_draws(cx, from, to)).from(from).to(to);
+        match from {
+            GpuA => case.must_fail_under("pitch-too-large").must_fail_under("bottom-rows-lost"),
+            _ => case.must_fail_under("import-copies").must_fail_under("import-not-offered"),
+        };
+        let name = format!("vulkan::buffer_arrives::{pair}");
+        let case = cases.add(name, move |cx| buffer_arrives(cx, from, to)).from(from).to(to);
+        if from == GpuA {
+            case.must_fail_under("buffer-bound-at-zero");
+        }
+    }
+    for (gpu, fourcc) in [GpuA, GpuB].into_iter().flat_map(|gpu| SAMPLED.map(|fourcc| (gpu, fourcc))) {
+        let name = format!("vulkan::samples_what_it_took_in::{gpu}::{fourcc}");
+        let case = cases.add(name, move |cx| samples(cx, gpu, fourcc)).from(Udmabuf).to(gpu);
+        if gpu == GpuA && [Fourcc::AR24, Fourcc::AB24].contains(&fourcc) {
+            case.must_fail_under("alpha-one").must_fail_under("srgb-decoded");
+        }
     }
     for gpu in [GpuA, GpuB] {
         cases
@@ -117,6 +143,27 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             })
             .from(gpu)
             .to(gpu);
+    }
+}
+
+/// The faults of `gpu_a` that a frame which it draws, hands to its second instance and shows the CPU is built to see.
+fn sees_faults_of_an_arrival(case: &mut Case<Cx>, fourcc: Fourcc) {
+    let faults: &[&str] = match fourcc {
+        Fourcc::XR24 => &[
+            "tail-not-flushed",
+            "import-zero-fills",
+            "import-wants-padding",
+            "size-of-layout-zero",
+            "memory-size-short",
+            "memory-type-beyond-all",
+            "plane-count-two",
+            "modifier-reported-invalid",
+        ],
+        Fourcc::AB48 => &["pitch-in-pixels"],
+        _ => &[],
+    };
+    for fault in faults {
+        case.must_fail_under(fault);
     }
 }
 
@@ -157,6 +204,18 @@ fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, o
     cx.cpu_sees(&drawn.buffer, &drawn.target)?;
     let how = ImportRequest { dedicated: frame.room == Room::Dedicated, offset_by };
     cx.gpu_sees(to, &importer, &drawn.buffer, &how, &drawn.target)?;
+    cx.agree()
+}
+
+/// What the CPU wrote a sampler shows: every channel in its place, as linear as it is, and alpha too.
+fn samples(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
+    let reader = cx.gpu(gpu)?;
+    let buffer = cx.udmabuf(fourcc, SIZE, &[Guest::Gpu(&reader)])?;
+    let target = Target::stamped(7, fourcc, SIZE)?;
+    for picture in target.before.iter().chain([&target.picture]) {
+        cx.cpu_writes(&buffer, picture)?;
+    }
+    cx.gpu_samples(format!("a sampler of {gpu}"), &reader, &buffer, &target)?;
     cx.agree()
 }
 

@@ -11,6 +11,7 @@ use handover::lane::Lane;
 use handover::report::Machine;
 use handover::reproduction::finding_of;
 use handover_cases::REPRODUCTIONS;
+use handover_faults::Kind;
 
 /// Every family together has at least so many; fewer means that one was not registered, or lost most of what it varies.
 const FEWEST: usize = 3_500;
@@ -100,4 +101,18 @@ fn the_covering_set_is_a_part_of_everything() {
         names.len(),
         all.len()
     );
+}
+
+/// A claim to see a fault names one that exists and that is to be seen; and whatever is to be seen somebody claims to see.
+#[test]
+fn claims_and_faults_name_each_other() {
+    let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
+    let claimed: BTreeSet<&str> =
+        cases.iter().flat_map(|case| &case.info.must_fail_under).map(|fault| fault.0.as_str()).collect();
+    let to_be_seen = || handover_faults::all().filter(|fault| fault.kind == Kind::Fault);
+    let unknown: Vec<&&str> = claimed.iter().filter(|name| !to_be_seen().any(|fault| fault.name == **name)).collect();
+    assert!(unknown.is_empty(), "cases claim to see what is no fault: {unknown:?}");
+    let unclaimed = to_be_seen().filter(|fault| fault.gap.is_none() && !claimed.contains(fault.name));
+    let unclaimed: Vec<&str> = unclaimed.map(|fault| fault.name).collect();
+    assert!(unclaimed.is_empty(), "no case claims to see {unclaimed:?}");
 }

@@ -470,48 +470,6 @@ pub fn compare_bytes(target: &[u8], actual: &[u8]) -> Result<Option<ByteDifferen
     Ok(Some(ByteDifference { count, total, at, target: target_byte, actual: actual_byte, ranges, more_ranges }))
 }
 
-/// The target's bytes, moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
-    /// By how much, towards the end.
-    pub by: i64,
-    /// Bytes that are as the move makes them.
-    pub explained: u64,
-    /// Bytes that the move leaves inside.
-    pub inside: u64,
-}
-
-/// So many of the first bytes are looked for, and so many places where they are found are tried.
-const HEAD: usize = 16;
-const PLACES: usize = 256;
-
-/// Whether `actual` is `target`, moved: the first bytes of one are found in the other, and half of the rest follows them.
-pub fn moved(target: &[u8], actual: &[u8]) -> Option<Moved> {
-    let length = target.len().min(actual.len());
-    let places = |head: &[u8], all: &[u8]| -> Vec<usize> {
-        let windows = all.windows(HEAD).enumerate().skip(1).filter(|(_, window)| *window == head);
-        windows.map(|(at, _)| at).take(PLACES).collect()
-    };
-    let judge = |target: &[u8], actual: &[u8], by: i64| {
-        let explained = std::iter::zip(target, actual).filter(|(target, actual)| target == actual).count();
-        Moved { by, explained: explained as u64, inside: target.len().min(actual.len()) as u64 }
-    };
-    let later = places(target.get(..HEAD)?, actual).into_iter();
-    let later = later.map(|by| judge(&target[..length - by], &actual[by..length], by as i64));
-    let earlier = places(actual.get(..HEAD)?, target).into_iter();
-    let earlier = earlier.map(|by| judge(&target[by..length], &actual[..length - by], -(by as i64)));
-    let best = later.chain(earlier).max_by_key(|moved| moved.explained)?;
-    (2 * best.explained >= best.inside).then_some(best)
-}
-
-impl fmt::Display for Moved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (by, towards) = (grouped(self.by.unsigned_abs()), if self.by > 0 { "end" } else { "start" });
-        let (explained, inside) = (grouped(self.explained), grouped(self.inside));
-        write!(f, "like the target moved {by} B towards the {towards}; explains {explained} of {inside} bytes")
-    }
-}
-
 impl fmt::Display for ByteDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ranges: Vec<String> = self

@@ -13,7 +13,7 @@ use crate::asked;
 use crate::case::{
     Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Told, Trouble,
 };
-use crate::compare::{self, Tolerance, compare, compare_bytes};
+use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::frame::Size;
 use crate::golden::{self, Blessing, Goldens, Origin};
-use crate::guess::{Known, Suspects, guess};
+use crate::guess::{Known, Suspects, guess, moved_bytes};
 use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::picture::Picture;
@@ -279,9 +279,11 @@ impl Cx {
             None => self.case.agreed.push(reader.to_string()),
             Some(difference) => {
                 let what = format!("{reader} does not see the target");
-                let finding = Finding::bytes_differ(what, &difference);
-                let like = compare::moved(target, actual).map(|moved| moved.to_string());
-                self.case.disagreed.push(like.into_iter().fold(finding, |finding, like| finding.row("shape", like)));
+                let mut finding = Finding::bytes_differ(what, &difference);
+                if let Some(shape) = moved_bytes(target, actual) {
+                    finding = finding.row("shape", shape);
+                }
+                self.case.disagreed.push(finding);
             }
         }
         Ok(())

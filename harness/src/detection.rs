@@ -248,7 +248,7 @@ impl Row {
         let mut problems = Vec::new();
         match (self.ending, gap) {
             (ending, Some(gap)) if ending.is_right() => {
-                problems.push(format!("{name} is detected, but listed with the gap that {gap}; remove it"));
+                problems.push(format!("{name} is {}, but listed with a gap ({gap}); remove it", self.ending.as_str()));
             }
             (Ending::Missed | Ending::Unnamed | Ending::NotFired, Some(_)) => {}
             (ending, _) if ending.is_right() => {}

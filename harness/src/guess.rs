@@ -4,6 +4,7 @@
 //! more than 95 % of the pixels are as it predicts, of all it predicts and of those that differ from the target. It names a shape
 //! and never blames a device.
 
+mod bytes;
 mod evidence;
 mod search;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{Area, counted, grouped};
 use crate::format::Channel;
 use crate::picture::Picture;
+pub use bytes::moved_bytes;
 use evidence::Evidence;
 
 /// A picture that the actual one could be, or hold parts of, instead of its target.
@@ -93,6 +95,11 @@ pub enum Shape {
     Multiplied,
     /// Colour is what gives the target's when multiplied by alpha.
     NotMultiplied,
+    /// Colour went through the curve of sRGB once more, or once less, than it should have.
+    Curve {
+        /// Decoded, and not encoded.
+        decoded: bool,
+    },
     /// Upside down or mirrored.
     Flipped {
         /// Left and right changed.
@@ -159,6 +166,7 @@ pub fn guess(target: &Picture, actual: &Picture, suspects: &Suspects<'_>) -> Opt
     search::known(&evidence, suspects.known, &mut guesses);
     search::channels(&evidence, &mut guesses);
     search::alpha(&evidence, &mut guesses);
+    search::curve(&evidence, &mut guesses);
     search::flipped(&evidence, &mut guesses);
     search::moved(&evidence, &mut guesses);
     search::offset_and_pitch(&evidence, suspects.pitch, &mut guesses);
@@ -231,6 +239,8 @@ impl fmt::Display for Shape {
             }
             Self::Multiplied => write!(f, "like colour multiplied by alpha once too often"),
             Self::NotMultiplied => write!(f, "like alpha ignored: colour is not multiplied by it"),
+            Self::Curve { decoded: true } => write!(f, "like colour taken for sRGB and decoded, though it is linear"),
+            Self::Curve { .. } => write!(f, "like colour encoded for sRGB, though it is to stay linear"),
             Self::Flipped { horizontally: true, vertically: true } => write!(f, "like a picture turned by 180 degrees"),
             Self::Flipped { horizontally: true, .. } => write!(f, "like a picture with left and right exchanged"),
             Self::Flipped { .. } => write!(f, "like a picture upside down"),

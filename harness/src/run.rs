@@ -16,7 +16,7 @@ pub mod supervisor;
 pub mod text;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -154,12 +154,14 @@ impl Session {
         self.lane.as_ref()?.judge_case(case)
     }
 
-    /// Runs `cases`, `jobs` at a time, until all have a verdict or the run must stop.
+    /// Runs `cases`, `jobs` at a time and the [widest first](select::widest_first), until all have a verdict or the run must stop.
+    /// Their reports are in the order of `cases`.
     pub fn run_all(&self, cases: &[&CaseInfo], jobs: usize, progress: &Progress) -> Vec<CaseReport> {
+        let order = select::widest_first(cases);
         let next = AtomicUsize::new(0);
         let verdicts = Mutex::new(Vec::new());
         let work = || {
-            while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some(case) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 progress.began(&case.name);
                 // Why it halted is the supervisor's to keep; every other thread meets the same.
                 let Ok(report) = self.run(case) else { return };
@@ -191,8 +193,8 @@ impl Session {
         });
         progress.finish();
         let mut verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let place = |report: &CaseReport| cases.iter().position(|case| case.name == report.name);
-        verdicts.sort_by_key(place);
+        let places: HashMap<&str, usize> = cases.iter().enumerate().map(|(n, case)| (case.name.as_str(), n)).collect();
+        verdicts.sort_by_key(|report| places.get(report.name.as_str()).copied());
         verdicts
     }
 

@@ -19,9 +19,11 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/lavapipe-any-modifier.rs",
     "../../cases/findings/lavapipe-empty-list2.rs",
     "../../cases/findings/lavapipe-list-overrun.rs",
+    "../../cases/findings/lavapipe-memory-planes.rs",
     "../../cases/findings/lavapipe-no-cloexec.rs",
     "../../cases/findings/lavapipe-offset-query.rs",
     "../../cases/findings/lavapipe-out-of-files.rs",
+    "../../cases/findings/lavapipe-planes-refused.rs",
     "../../cases/findings/llvmpipe-external-size.rs",
     "../../cases/findings/llvmpipe-import-bounds.rs",
     "../../cases/findings/llvmpipe-imported-offset.rs",
@@ -37,6 +39,19 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/vkms-lost-writeback.rs",
     "../../cases/findings/vkms-offset-twice.rs",
     "../../cases/findings/vkms-p010-grey.rs",
+    "../faulty-vulkan/src/chain.rs",
+    "../faulty-vulkan/src/deeds/commands.rs",
+    "../faulty-vulkan/src/deeds/images.rs",
+    "../faulty-vulkan/src/deeds/memory.rs",
+    "../faulty-vulkan/src/deeds/objects.rs",
+    "../faulty-vulkan/src/deeds/queries.rs",
+    "../faulty-vulkan/src/deeds/semaphores.rs",
+    "../faulty-vulkan/src/deeds/submissions.rs",
+    "../faulty-vulkan/src/lib.rs",
+    "../faulty-vulkan/src/mapping.rs",
+    "../faulty-vulkan/src/proxies.rs",
+    "../faulty-vulkan/src/real.rs",
+    "../faulty-vulkan/src/state.rs",
     "../sandbox/src/boot.rs",
     "dma_heap.rs",
     "dmabuf/mapping.rs",
@@ -84,6 +99,8 @@ const PURE: &[&str] = &[
     "compose/below.rs",
     "compose/slips.rs",
     "covering.rs",
+    "detection.rs",
+    "detection/text.rs",
     "error.rs",
     "finding.rs",
     "format.rs",
@@ -195,11 +212,13 @@ fn no_finding(findings: &[String]) {
 #[test]
 fn unsafe_code_is_where_the_list_says() {
     let attribute = concat!("unsafe", "_code");
-    let sandbox =
-        sources("harness/sandbox/src").into_iter().map(|(path, text)| (format!("../sandbox/src/{path}"), text));
+    let beside = ["sandbox", "faults", "faulty-vulkan"].into_iter().flat_map(|part| {
+        let sources = sources(&format!("harness/{part}/src")).into_iter();
+        sources.map(move |(path, text)| (format!("../{part}/src/{path}"), text))
+    });
     let findings = sources("cases/findings");
     let findings = findings.into_iter().map(|(path, text)| (format!("../../cases/findings/{path}"), text));
-    let all = sources("harness/src").into_iter().chain(sandbox).chain(findings);
+    let all = sources("harness/src").into_iter().chain(beside).chain(findings);
     let open: BTreeSet<String> = all.filter(|(_, text)| text.contains(attribute)).map(|(path, _)| path).collect();
     let listed: BTreeSet<String> = UNSAFE.iter().map(|path| (*path).to_owned()).collect();
     assert_eq!(open, listed, "left: what opens {attribute}; right: the list in this test");
@@ -256,7 +275,8 @@ fn cases_name_no_driver_interface() {
 #[test]
 fn no_source_is_too_long_to_read() {
     let mut findings = Vec::new();
-    for folder in ["harness/src", "harness/sandbox/src", "cases/src"] {
+    for folder in ["harness/src", "harness/sandbox/src", "harness/faults/src", "harness/faulty-vulkan/src", "cases/src"]
+    {
         for (path, text) in sources(folder) {
             let lines = text.lines().count();
             if lines > MOST_LINES {

@@ -10,12 +10,29 @@ use handover::vk::vk_format;
 /// Odd both ways.
 const SIZE: Size = px(33, 17);
 
+/// Even both ways, as sub-sampled chroma wants it.
+const YUV_SIZE: Size = px(34, 18);
+
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for gpu in [GpuA, GpuB] {
-        for &fourcc in Fourcc::PACKED_RGB.iter().filter(|fourcc| vk_format(**fourcc).is_some()) {
-            cases
+        let known_here = Fourcc::PACKED_RGB.iter().copied().chain(Fourcc::all_yuv());
+        for fourcc in known_here.filter(|fourcc| vk_format(*fourcc).is_some()) {
+            let case = cases
                 .add(format!("queries::what_is_listed_is_true::{gpu}::{fourcc}"), move |cx| is_true(cx, gpu, fourcc))
                 .from(gpu);
+            if fourcc.planes().is_some_and(|planes| planes.len() > 1) {
+                // That one it does not list.
+                if fourcc != Fourcc::NV24 {
+                    let refused = "cases/findings/lavapipe-planes-refused.md";
+                    case.known("Mesa 25.0", refused, "the modifier list says so, but no such image is supported");
+                }
+                let memory_planes = "cases/findings/lavapipe-memory-planes.md";
+                case.known("Mesa 26.1", memory_planes, "the layout query lays planes over each other");
+            }
+            if (gpu, fourcc) == (GpuA, Fourcc::XR24) {
+                case.must_fail_under("linear-vanishes").must_fail_under("features-lost");
+                case.must_fail_under("modifier-unusable").must_fail_under("fence-signalled-early");
+            }
         }
     }
 }
@@ -27,6 +44,7 @@ fn is_true(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
     let mut made = 0_u32;
     for entry in &listed {
         for (name, uses) in entry.features.each().into_iter().chain([("used in every way", entry.features)]) {
+            is_confirmed(cx, &gpu, fourcc, entry, (name, uses))?;
             made += u32::from(can_be_made(cx, &gpu, fourcc, entry, (name, uses))?);
         }
     }
@@ -43,6 +61,40 @@ fn is_true(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
     }
     cx.figure("images_made", made.into());
     cx.agree()
+}
+
+/// What the list says an image can do the query for images says, too; and of one that changes hands the same whether the answer
+/// has room for how it does or not.
+fn is_confirmed(
+    cx: &mut Cx,
+    gpu: &Gpu,
+    fourcc: Fourcc,
+    entry: &ModifierSupport,
+    (name, uses): (&str, Features),
+) -> Result<(), Trouble> {
+    let tiling = Tiling::Modifier(entry.modifier);
+    let what = format!("{fourcc} {}, {name}", entry.modifier);
+    let possible = gpu.is_possible(fourcc, tiling, uses, None)?;
+    cx.claim(format!("{what}: both queries"), possible, || {
+        let refused = "VK_ERROR_FORMAT_NOT_SUPPORTED of vkGetPhysicalDeviceImageFormatProperties2, for no handle type";
+        Finding::new(format!("{what}: the modifier list says so, but no such image is supported"))
+            .row("listed", format!("{entry:?}"))
+            .row("says", refused)
+    });
+    let shared = gpu.image_support(fourcc, tiling, uses, HandleType::DmaBuf)?.is_some();
+    let unasked = gpu.is_possible(fourcc, tiling, uses, Some(HandleType::DmaBuf))?;
+    cx.claim(format!("{what}: with and without properties"), shared == unasked, || {
+        let answer = |supported| if supported { "supported" } else { "VK_ERROR_FORMAT_NOT_SUPPORTED" };
+        Finding::new(format!("{what}: whether it is supported as dma-buf depends on what else is asked"))
+            .row("with", format!("{} with VkExternalImageFormatProperties in the chain", answer(shared)))
+            .row("without", answer(unasked))
+    });
+    Ok(())
+}
+
+/// The size in which a format is tried.
+fn size_of(fourcc: Fourcc) -> Size {
+    if fourcc.yuv().is_some() { YUV_SIZE } else { SIZE }
 }
 
 /// Whether an image with this modifier was made for `uses`; what is wrong with it is a finding of the case.
@@ -66,7 +118,7 @@ fn can_be_made(
     }
     let layout = Layout::Modifiers(vec![entry.modifier]);
     let export = vec![HandleType::DmaBuf];
-    let request = ImageRequest { size: SIZE, fourcc, layout, room: Room::Dedicated, export };
+    let request = ImageRequest { size: size_of(fourcc), fourcc, layout, room: Room::Dedicated, export };
     let image = match gpu.prepare_image(&request, uses).and_then(|unbound| unbound.bind()) {
         Ok(image) => image,
         Err(error) => {
@@ -87,18 +139,35 @@ fn can_be_made(
             Finding::new(format!("{what}: its own device does not import it again")).row("why", why)
         });
     }
-    if entry.modifier == Modifier::LINEAR {
+    if entry.modifier == Modifier::LINEAR && lie_apart(cx, &shared.frame, &what) {
         lies_where_it_says(cx, gpu, &image, shared, &what)?;
     }
     Ok(true)
+}
+
+/// Whether the planes of `frame` lie apart, as the layout query tells it; a finding of the case if they don't.
+fn lie_apart(cx: &mut Cx, frame: &Frame, what: &str) -> bool {
+    let apart = match frame.rows() {
+        Ok(rows) => !rows
+            .iter()
+            .enumerate()
+            .any(|(n, one)| rows[..n].iter().any(|other| one.offset < other.end && other.offset < one.end)),
+        Err(_) => false,
+    };
+    cx.claim(format!("{what}: planes apart"), apart, || {
+        Finding::new(format!("{what}: the layout query lays planes over each other")).row("frame", frame.to_string())
+    });
+    apart
 }
 
 /// What the device writes the CPU finds in the frame that the layout query told, and the other way round.
 fn lies_where_it_says(cx: &mut Cx, gpu: &Gpu, image: &Image, shared: SharedFrame, what: &str) -> Result<(), Trouble> {
     let (fourcc, features) = (image.fourcc(), image.features());
     let buffer = cx.publish(Guest::Gpu(gpu), shared)?;
-    let [first, second, third] = [1, 2, 3].map(|stamp| Pattern { stamp }.picture(fourcc, SIZE));
-    if features.draw {
+    let [first, second, third] = [1, 2, 3].map(|stamp| Pattern { stamp }.picture(fourcc, size_of(fourcc)));
+    // In YUV nobody draws, and sampling converts.
+    let is_rgb = fourcc.pixel().is_some();
+    if features.draw && is_rgb {
         image.draw_pattern(1)?;
         cx.cpu_sees(&buffer, &first?.into())?;
     }
@@ -114,7 +183,7 @@ fn lies_where_it_says(cx: &mut Cx, gpu: &Gpu, image: &Image, shared: SharedFrame
     if features.copy_from {
         cx.sees(format!("{what}: copied out"), &target, &image.read_back()?)?;
     }
-    if features.sample {
+    if features.sample && is_rgb {
         cx.sees(format!("{what}: sampled"), &target, &image.sampled_picture()?)?;
     }
     Ok(())

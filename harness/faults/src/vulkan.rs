@@ -1,21 +1,413 @@
-//! The faults of a Vulkan driver.
+//! The faults of a Vulkan driver. What does them is `handover-faulty-vulkan`.
 
-use super::Class::*;
+use super::Class::{
+    Aliasing, Coherency, ErrorPath, Format, Handle, Layout, Modifier, Ownership, QueueFamily, Synchronisation,
+};
+use super::Oracle::{Capability, Fds, Fences, Pixels, References, Result};
 use super::Seam::{VulkanA, VulkanB};
-use super::{Fault, Kind, Oracle};
+use super::{Class, Fault, Kind, Oracle};
 
-pub(super) const ALL: &[Fault] = &[Fault {
-    id: "P01",
-    what: "vkGetImageSubresourceLayout tells a rowPitch that is 64 B larger than the true one",
-    trigger: "tiling LINEAR or DRM_FORMAT_MODIFIER, and external memory",
-    modelled_on: "radv c10808441cc, 9573bd70e1e",
-    seen_by: &[Oracle::Pixels, Oracle::Layout],
-    names: &["pitch"],
-    ..fault("pitch-too-large", Layout)
-}];
+pub(super) const ALL: &[Fault] = &[
+    // The list that the project began with.
+    Fault {
+        id: "P01",
+        what: "vkGetImageSubresourceLayout tells a rowPitch that is 64 B larger than the true one",
+        trigger: "tiling DRM_FORMAT_MODIFIER, or LINEAR with external memory",
+        modelled_on: "Mesa c10808441cc and 9573bd70e1e (radv)",
+        seen_by: &[Pixels, Oracle::Layout],
+        names: &["like a row pitch 64 B too large", "at row pitch 1088 B; its last pixel ends"],
+        ..fault("pitch-too-large", Layout)
+    },
+    Fault {
+        id: "P02",
+        what: "vkCreateImage makes the image as if pPlaneLayouts[0].offset were 0",
+        trigger: "an explicit layout whose first offset is not 0",
+        modelled_on: "Mesa e46b2ef7243 (lima) and e5a81ac7043 (vc5)",
+        seen_by: &[Pixels],
+        names: &["like an offset 65536 B too", "like a picture moved 64 px"],
+        ..fault("import-offset-ignored", Layout)
+    },
+    Fault {
+        id: "P04",
+        what: "a copy between image and buffer, or between images, reaches only height * tight pitch / pitch rows",
+        trigger: "an image that others address, with a pitch larger than its rows",
+        modelled_on: "gfxstream bbe8f9190",
+        seen_by: &[Pixels],
+        names: &["like a partial update: rows 126 to 129"],
+        ..fault("bottom-rows-lost", Layout)
+    },
+    Fault {
+        id: "P05",
+        what: "vkGetPhysicalDeviceFormatProperties2 leaves LINEAR out of the modifier list of B8G8R8A8_UNORM",
+        trigger: "always",
+        modelled_on: "VK-GL-CTS 0c0805687, smithay issue 2112",
+        seen_by: &[Capability],
+        names: &["LINEAR is supported…its modifier list does not say so"],
+        ..fault("linear-vanishes", Modifier)
+    },
+    Fault {
+        id: "P06",
+        what: "the modifier list has I915_X_TILED with the features of LINEAR; an image of that list is made as LINEAR",
+        trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
+        modelled_on: "Mesa 17d78ece36a (vc4) and 660b4d6e250 (panfrost)",
+        seen_by: &[Capability],
+        names: &["vkGetImageDrmFormatModifierPropertiesEXT…modifier LINEAR; one of [INTEL:0x0100000000000001]"],
+        ..fault("modifier-unusable", Modifier)
+    },
+    Fault {
+        id: "P07",
+        what: "B8G8R8A8 and R8G8B8A8 are exchanged for images and their views, so that a round trip in one driver is exact",
+        trigger: "every image with external memory",
+        modelled_on: "mutter 06d0989014, gamescope 76292f01",
+        seen_by: &[Pixels],
+        names: &["like channels R and B swapped"],
+        ..fault("red-blue-swapped", Format)
+    },
+    Fault {
+        id: "P08",
+        what: "views have components.a = ONE",
+        trigger: "images of imported memory, in a format with alpha",
+        modelled_on: "egl-wayland e1165ad, gamescope 28a4744b",
+        seen_by: &[Pixels],
+        names: &["a sampler of gpu_a…like alpha forced to 255 of 255"],
+        ..fault("alpha-one", Format)
+    },
+    Fault {
+        id: "P09",
+        what: "vkAllocateMemory imports a duplicate of the fd, and leaves the fd that it was given open",
+        trigger: "every import that succeeds",
+        modelled_on: "Mesa b7cc07432ac (radv) and 8bbe55533f5 (venus)",
+        seen_by: &[Fds],
+        names: &["files left open is not what it must be"],
+        ..fault("import-leaks-fd", Ownership)
+    },
+    Fault {
+        id: "P10",
+        what: "vkFreeMemory closes the number that the imported fd had, once more",
+        trigger: "imported memory",
+        modelled_on: "Mesa 3af81715470 (anv), gs-madrona PR 67",
+        seen_by: &[Fds],
+        names: &["closed"],
+        gap: Some("its case is not registered yet"),
+        ..fault("fd-closed-twice", Ownership)
+    },
+    Fault {
+        id: "P11",
+        what: "vkGetMemoryFdPropertiesKHR returns VK_SUCCESS with memoryTypeBits 0",
+        trigger: "handle type DMA_BUF",
+        modelled_on: "Mesa 5e1cb16768d (anv)",
+        seen_by: &[Result],
+        names: &["vkGetMemoryFdPropertiesKHR…memoryTypeBits 0b0"],
+        ..fault("no-memory-type", Handle)
+    },
+    Fault {
+        id: "P12",
+        what: "vkGetMemoryFdKHR returns a memfd with the same contents where a dma-buf was asked for",
+        trigger: "memory that can be exported as OPAQUE_FD and as DMA_BUF",
+        modelled_on: "Mesa issue 13798 (lavapipe)",
+        seen_by: &[Fds],
+        names: &["memfd"],
+        gap: Some("its case is not registered yet"),
+        ..fault("memfd-for-dmabuf", Handle)
+    },
+    Fault {
+        id: "P13",
+        what: "an import allocates memory of its own and copies the contents into it, once",
+        trigger: "every import that succeeds",
+        modelled_on: "Mesa 769603564ec (radeonsi)",
+        seen_by: &[Pixels],
+        names: &["like the frame that was in the buffer before"],
+        ..fault("import-copies", Aliasing)
+    },
+    Fault {
+        id: "P14",
+        what: "vkMapMemory gives a private snapshot, which vkUnmapMemory writes back",
+        trigger: "host-coherent memory that is exported or imported",
+        modelled_on: "Mesa 915820cc59c (i965), VK-GL-CTS cae29ed28",
+        seen_by: &[Pixels],
+        names: &["map"],
+        gap: Some("its case is not registered yet"),
+        ..fault("stale-map", Coherency)
+    },
+    Fault {
+        id: "P15",
+        what: "what a command buffer wrote that gives to VK_QUEUE_FAMILY_FOREIGN_EXT reaches the dma-buf at the next submission",
+        trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
+        modelled_on: "Mesa 25.0.2 (zink) and 26.1.1 (nvk)",
+        seen_by: &[Pixels],
+        names: &["like the frame that was in the buffer before"],
+        ..fault("release-late", QueueFamily)
+    },
+    Fault {
+        id: "P16",
+        what: "vkImportSemaphoreFdKHR closes the fd and imports -1, which has signalled",
+        trigger: "handle type SYNC_FD, with a fence that is still pending",
+        modelled_on: "ivi-homescreen PR 388, Mesa MR 21651 (turnip)",
+        seen_by: &[Fences],
+        names: &["before", "wait"],
+        gap: Some("its case is not registered yet"),
+        ..fault("imported-fence-ignored", Synchronisation)
+    },
+    Fault {
+        id: "P17",
+        what: "vkGetSemaphoreFdKHR returns -1, for signalled, at once",
+        trigger: "handle type SYNC_FD, while the work still runs",
+        modelled_on: "Mesa cb74cd816c0 (anv), gst-wayland-display PR 49",
+        seen_by: &[Fences],
+        names: &["signalled"],
+        gap: Some("its case is not registered yet"),
+        ..fault("exported-fence-early", Synchronisation)
+    },
+    // More.
+    Fault {
+        what: "vkCreateImage rounds pPlaneLayouts[0].offset down to a page",
+        trigger: "an explicit layout whose first offset is no multiple of 4096 B",
+        modelled_on: "Mesa 25.2.1 (freedreno/layout), nvidia-vaapi-driver PR 446",
+        seen_by: &[Pixels],
+        names: &["like an offset", "like a picture moved 2 px down"],
+        ..fault("import-offset-rounded", Layout)
+    },
+    Fault {
+        what: "vkCreateImage rounds pPlaneLayouts[0].rowPitch up to 256 B, without a word",
+        trigger: "an explicit layout with another pitch",
+        modelled_on: "LookingGlass PR 719, Mesa MR 19620 (panfrost)",
+        seen_by: &[Pixels],
+        names: &["like a row pitch 192 B too", "like a row pitch"],
+        ..fault("import-pitch-rounded", Layout)
+    },
+    Fault {
+        what: "vkGetImageSubresourceLayout tells rowPitch in pixels instead of bytes",
+        trigger: "formats of 8 B a pixel",
+        modelled_on: "Mesa c10808441cc (radv)",
+        seen_by: &[Oracle::Layout],
+        names: &["vkGetImageSubresourceLayout…is shorter than a row"],
+        ..fault("pitch-in-pixels", Layout)
+    },
+    Fault {
+        seam: VulkanB,
+        what: "vkCreateImage takes the offset of the first plane for the second",
+        trigger: "an explicit layout of at least two planes",
+        modelled_on: "Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2), gamescope a85c8d76",
+        seen_by: &[Pixels],
+        names: &["plane 1 (U V)"],
+        ..fault("second-plane-lost", Layout)
+    },
+    Fault {
+        what: "vkGetImageSubresourceLayout tells size 0",
+        trigger: "tiling DRM_FORMAT_MODIFIER, or LINEAR with external memory",
+        modelled_on: "Mesa 7fcec8ea5e4 (anv)",
+        seen_by: &[Oracle::Layout],
+        names: &["vkGetImageSubresourceLayout…plane 0 has 0 B"],
+        ..fault("size-of-layout-zero", Layout)
+    },
+    Fault {
+        what: "vkBindImageMemory binds at 0",
+        trigger: "external memory and another offset",
+        modelled_on: "Mesa e5a81ac7043 (vc5) and 25.2.2 (panvk)",
+        seen_by: &[Pixels],
+        names: &["like an offset 65536 B too", "like a picture moved 64 px down"],
+        ..fault("image-bound-at-zero", Layout)
+    },
+    Fault {
+        what: "vkBindBufferMemory binds at 0",
+        trigger: "shared memory and another offset",
+        modelled_on: "Mesa 26.1.1 (v3dv)",
+        seen_by: &[Pixels],
+        names: &["bytes differ…like an offset 4096 B too"],
+        ..fault("buffer-bound-at-zero", Layout)
+    },
+    Fault {
+        what: "vkGetImageMemoryRequirements2 tells an eighth too little",
+        trigger: "images with external memory",
+        modelled_on: "Mesa d19bc94e4eb (radv) and e074a08a6de (anv)",
+        seen_by: &[Oracle::Layout],
+        names: &["ends after the memory"],
+        ..fault("memory-size-short", Layout)
+    },
+    Fault {
+        what: "the modifier list says that LINEAR has two memory planes",
+        trigger: "format B8G8R8A8_UNORM",
+        modelled_on: "Mesa f8887909c66 (iris) and 36bd3e98683 (dri2)",
+        seen_by: &[Capability, Oracle::Layout],
+        names: &["vkGetImageSubresourceLayout…a packed frame has 1 plane, this one has 2"],
+        ..fault("plane-count-two", Modifier)
+    },
+    Fault {
+        what: "vkGetImageDrmFormatModifierPropertiesEXT tells DRM_FORMAT_MOD_INVALID",
+        trigger: "always",
+        modelled_on: "Mesa 02b82fe80a7 and 3b05a120a31",
+        seen_by: &[Oracle::Layout],
+        names: &["vkGetImageDrmFormatModifierPropertiesEXT…modifier INVALID"],
+        ..fault("modifier-reported-invalid", Modifier)
+    },
+    Fault {
+        what: "the modifier list says that LINEAR is not sampled",
+        trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
+        modelled_on: "Mesa 7499f84956f (radv)",
+        seen_by: &[Capability],
+        names: &["LINEAR is supported for being sampled, but its modifier list does not say so"],
+        ..fault("features-lost", Modifier)
+    },
+    Fault {
+        what: "views take UNORM for SRGB, so that sampling decodes what is not encoded",
+        trigger: "images of imported memory, B8G8R8A8_UNORM and R8G8B8A8_UNORM",
+        modelled_on: "gamescope 47069426 and 5caef73b",
+        seen_by: &[Pixels],
+        names: &["a sampler of gpu_a…like colour taken for sRGB and decoded"],
+        ..fault("srgb-decoded", Format)
+    },
+    Fault {
+        what: "vkGetMemoryFdPropertiesKHR names only a memory type that does not exist",
+        trigger: "handle type DMA_BUF",
+        modelled_on: "Mesa b0550453786 (radv), GraphiteEditor PR 4321",
+        seen_by: &[Capability],
+        names: &["vkGetMemoryFdPropertiesKHR…names a memory type that there is none of"],
+        ..fault("memory-type-beyond-all", Handle)
+    },
+    Fault {
+        what: "vkAllocateMemory refuses a dma-buf whose size is no multiple of 64 KiB",
+        trigger: "handle type DMA_BUF",
+        modelled_on: "ivi-homescreen issues 598 and 219 (v3dv), Apollo-Linux issue 23 (radeonsi)",
+        seen_by: &[Result],
+        names: &["vkAllocateMemory…OUT_OF_DEVICE_MEMORY"],
+        ..fault("import-wants-padding", Handle)
+    },
+    Fault {
+        what: "vkGetPhysicalDeviceImageFormatProperties2 says that dma-bufs can't be imported",
+        trigger: "handle type DMA_BUF",
+        modelled_on: "Mesa 486472a98db (radv) and 57d416d4236 (anv)",
+        seen_by: &[Capability],
+        names: &["it imports none of these as dma-buf"],
+        ..fault("import-not-offered", Handle)
+    },
+    Fault {
+        what: "an import fills the memory with 0",
+        trigger: "every import",
+        modelled_on: "Mesa 25.0.2 (nvk)",
+        seen_by: &[Pixels],
+        names: &["like a buffer that nobody wrote: every byte is 0x00"],
+        ..fault("import-zero-fills", Aliasing)
+    },
+    Fault {
+        what: "vkGetMemoryFdKHR hands out other memory, with the contents of that moment",
+        trigger: "handle type DMA_BUF",
+        modelled_on: "Mesa 769603564ec (radeonsi)",
+        seen_by: &[Pixels],
+        names: &["whose image it is, does not see the target"],
+        ..fault("export-reallocates", Aliasing)
+    },
+    Fault {
+        what: "the second vkGetMemoryFdKHR returns the number of the first, which is still open",
+        trigger: "memory that is exported twice",
+        modelled_on: "smithay c542d097",
+        seen_by: &[Fds],
+        names: &["vkGetMemoryFdKHR…which was handed out before and is still open"],
+        ..fault("same-fd-twice", Ownership)
+    },
+    Fault {
+        what: "vkAllocateMemory closes the fd of an import that it refuses",
+        trigger: "every import that fails",
+        modelled_on: "gamescope f58d2b4b, amd/xdna-driver PR 1599",
+        seen_by: &[Fds],
+        names: &["fd"],
+        gap: Some("its case is not registered yet"),
+        ..fault("refused-import-takes-fd", ErrorPath)
+    },
+    Fault {
+        what: "vkFreeMemory frees nothing",
+        trigger: "imported memory",
+        modelled_on: "Mesa f56e22e4967 (radv) and 0aa6a818ef6 (kms winsys)",
+        seen_by: &[References],
+        names: &["files left open is not what it must be"],
+        ..fault("imported-memory-never-freed", Ownership)
+    },
+    Fault {
+        what: "the last 64 B that a command buffer wrote do not reach the dma-buf",
+        trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
+        modelled_on: "Mesa 64604420490 (panfrost) and d4f7962d48b (radeonsi)",
+        seen_by: &[Pixels],
+        names: &["16 of…like a partial update: x 234 to 249, y 129"],
+        ..fault("tail-not-flushed", Coherency)
+    },
+    Fault {
+        what: "an acquire discards what is in the memory, as if the old layout were UNDEFINED",
+        trigger: "an acquire from FOREIGN_EXT or EXTERNAL, in a submission that waits for no semaphore",
+        modelled_on: "gamescope 37577dc8, wlroots 2c4d3ad12d, gfxstream e6704deb2",
+        seen_by: &[Pixels],
+        names: &["like a buffer that nobody wrote: every byte is 0xdd"],
+        ..fault("acquire-discards", QueueFamily)
+    },
+    Fault {
+        what: "vkWaitForFences returns VK_SUCCESS at once",
+        trigger: "fences that have not signalled",
+        modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
+        seen_by: &[Fences, Pixels],
+        names: &["sampled does not see the target"],
+        ..fault("fence-signalled-early", Synchronisation)
+    },
+    // Legal.
+    Fault {
+        what: "nothing is otherwise",
+        trigger: "always",
+        modelled_on: "the Vulkan loader's driver interface",
+        ..control("passes-through", Handle)
+    },
+    Fault {
+        id: "B01",
+        what: "images have a rowPitch that is a multiple of 512 B, as told and as honoured",
+        trigger: "an image made from a modifier list with LINEAR",
+        modelled_on: "VkSubresourceLayout: rowPitch is the driver's choice",
+        ..control("pitch-of-512", Layout)
+    },
+    Fault {
+        id: "B02",
+        what: "vkGetSemaphoreFdKHR and vkGetFenceFdKHR return -1",
+        trigger: "handle type SYNC_FD, when the work is over",
+        modelled_on: "VkSemaphoreGetFdInfoKHR: -1 for what has signalled",
+        gap: Some("no case that fails under a fault exports a semaphore"),
+        ..control("done-is-minus-one", Synchronisation)
+    },
+    Fault {
+        id: "B03",
+        what: "the modifier list begins with a modifier that is then refused with VK_ERROR_FORMAT_NOT_SUPPORTED",
+        trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
+        modelled_on: "VkDrmFormatModifierPropertiesListEXT has no order, and is not all there is to ask",
+        ..control("list-in-other-order", Modifier)
+    },
+    Fault {
+        what: "images are shared only with memory that is dedicated to them",
+        trigger: "images with external memory",
+        modelled_on: "VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT, VkMemoryDedicatedRequirements",
+        ..control("dedicated-only", Handle)
+    },
+    Fault {
+        what: "memory requirements have an alignment of 64 KiB",
+        trigger: "images with external memory",
+        modelled_on: "VkMemoryRequirements: alignment is any power of two",
+        ..control("alignment-of-64-ki", Layout)
+    },
+    Fault {
+        what: "there is one more memory type, the first, which is not device-local and which no dma-buf is imported as",
+        trigger: "always",
+        modelled_on: "VkPhysicalDeviceMemoryProperties: types in an order of their own",
+        ..control("memory-type-more", Handle)
+    },
+    Fault {
+        what: "arrayPitch and depthPitch hold anything",
+        trigger: "vkGetImageSubresourceLayout of an image that is no array and has two dimensions",
+        modelled_on: "VkSubresourceLayout: both are undefined there",
+        ..control("undefined-pitches", Layout)
+    },
+    Fault {
+        what: "nonCoherentAtomSize is 256 B",
+        trigger: "always",
+        modelled_on: "Vulkan's required limits: 256 at most",
+        ..control("large-atom", Coherency)
+    },
+];
 
 /// A fault of the first GPU's driver, to be filled in.
-const fn fault(name: &'static str, class: super::Class) -> Fault {
+const fn fault(name: &'static str, class: Class) -> Fault {
     Fault {
         name,
         id: "",
@@ -32,6 +424,6 @@ const fn fault(name: &'static str, class: super::Class) -> Fault {
 }
 
 /// A control in the first GPU's driver, to be filled in.
-const fn control(name: &'static str, class: super::Class) -> Fault {
+const fn control(name: &'static str, class: Class) -> Fault {
     Fault { kind: Kind::Control, ..fault(name, class) }
 }

@@ -41,7 +41,7 @@ deeds! {
     ImportOffsetRounded = "import-offset-rounded",
     ImportPitchRounded = "import-pitch-rounded",
     PitchInPixels = "pitch-in-pixels",
-    PlaneOffsetLost = "plane-offset-lost",
+    SecondPlaneLost = "second-plane-lost",
     SizeOfLayoutZero = "size-of-layout-zero",
     ImageBoundAtZero = "image-bound-at-zero",
     BufferBoundAtZero = "buffer-bound-at-zero",

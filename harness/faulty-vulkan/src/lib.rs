@@ -13,10 +13,15 @@
 //! | `HANDOVER_FAULT_COUNT` | a file that gets one byte whenever the deed is done |
 #![expect(unsafe_code, reason = "a driver's entry points: C functions that take and give raw pointers")]
 
+mod chain;
 mod config;
 mod deed;
+mod deeds;
+mod format;
+mod mapping;
 mod proxies;
 mod real;
+mod state;
 
 use std::ffi::{CStr, c_char};
 

@@ -68,7 +68,8 @@ impl Mapping {
     /// Writes those bytes of `new` that differ from `old`.
     pub(crate) fn write_changed(&self, old: &[u8], new: &[u8]) {
         let mut at = 0;
-        for same in old.iter().zip(new).map(|(old, new)| old == new).collect::<Vec<_>>().chunk_by(|one, other| one == other)
+        for same in
+            old.iter().zip(new).map(|(old, new)| old == new).collect::<Vec<_>>().chunk_by(|one, other| one == other)
         {
             if !same[0] {
                 self.write(at, &new[at..at + same.len()]);

@@ -180,17 +180,3 @@ proptest! {
         prop_assert!(tolerated == 0 || tolerated > pixels);
     }
 }
-
-#[test]
-fn bytes_that_moved_are_told_by_how_much() {
-    let target: Vec<u8> = (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let mut later = vec![0xaa; 64];
-    later.extend(&target[..4032]);
-    let said = moved(&target, &later).expect("moved").to_string();
-    assert_eq!(said, "like the target moved 64 B towards the end; explains 4032 of 4032 bytes");
-    let mut earlier = target[100..].to_vec();
-    earlier.extend([0xaa; 100]);
-    assert_eq!(moved(&target, &earlier).map(|moved| moved.by), Some(-100));
-    assert_eq!(moved(&target, &vec![7; 4096]), None);
-    assert_eq!(moved(&target[..8], &later[..8]), None, "too few bytes to tell");
-}

@@ -59,6 +59,21 @@ impl Cx {
         Ok(self.sees(reader, target, &actual)?)
     }
 
+    /// The GPU imports `buffer` and samples it in a shader.
+    ///
+    /// # Errors
+    /// The import fails, or the device does not sample such images.
+    pub fn gpu_samples(
+        &mut self,
+        reader: impl fmt::Display,
+        gpu: &Gpu,
+        buffer: &Buffer,
+        target: &Target,
+    ) -> Result<(), Trouble> {
+        let actual = self.import(gpu, buffer, &ImportRequest::default())?.sampled_picture()?;
+        Ok(self.sees(reader, target, &actual)?)
+    }
+
     /// The screen shows `layers`, the lowest first, and must show their targets: seen through writeback and CRC, as far as
     /// the screen has them. A frame in YUV must be the only one.
     ///

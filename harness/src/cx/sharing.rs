@@ -29,7 +29,7 @@ use crate::share::constraints::{Constraints, Party};
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
-use crate::share::unsaid::add_unsaid;
+use crate::share::unsaid::{add_unsaid, lack};
 use crate::v4l2::{self, Direction, Queue};
 use crate::vk::{Gpu, Image, ImportRequest};
 
@@ -282,6 +282,19 @@ impl Cx {
         self.screen_of(role)?.off()?;
         self.on_screen.remove(&role);
         Ok(())
+    }
+
+    /// What `buffer`, whose storage is there, lacks for `role` to draw into it, that its driver needs and does not say.
+    ///
+    /// # Errors
+    /// Nobody plays the role, or the CPU can't map the buffer.
+    pub fn lacks_room(&mut self, role: Role, buffer: &Buffer) -> Result<Option<String>, Trouble> {
+        let driver = match role {
+            Role::GpuA | Role::GpuB => self.gpu(role)?.identity().device_name.clone(),
+            Role::Gles => self.gles()?.identity().renderer.clone(),
+            _ => return Ok(None),
+        };
+        self.mapped(&Guest::Cpu, buffer, Access::Read, |_, shared| Ok(lack(&driver, &shared.frame, shared.dmabuf.size)))
     }
 
     /// What verdicts call `guest`.

@@ -258,6 +258,31 @@ fn multiplied(evidence: &Evidence<'_>, shown: &[&Component], guesses: &mut Vec<G
     );
 }
 
+/// Colour through the curve of sRGB in either direction, alpha as it was.
+///
+/// The curve is that of the Khronos Data Format Specification, "sRGB EOTF".
+pub(super) fn curve(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
+    let colour = |c: &&Component| c.channel != Channel::A;
+    let (colours, alpha): (Vec<&Component>, Vec<&Component>) = evidence.layout.shown().partition(colour);
+    // A component of few bits is near to anything.
+    if evidence.layout.numeric != Numeric::Unorm || colours.is_empty() || colours.iter().any(|c| c.bits < 8) {
+        return;
+    }
+    let decode = |v: f32| if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) };
+    let encode = |v: f32| if v <= 0.003_130_8 { v * 12.92 } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 };
+    let holds = |by: &dyn Fn(f32) -> f32, x, y| {
+        let i = evidence.at(x, y);
+        let (target, actual) = (evidence.target[i], evidence.actual[i]);
+        let near = |c: &&Component| {
+            let full = c.full() as f32;
+            (by(c.of(target) as f32 / full) - c.of(actual) as f32 / full).abs() <= 1.6 / full
+        };
+        Some(colours.iter().all(near) && alpha.iter().all(|c| c.of(target) == c.of(actual)))
+    };
+    guesses.extend(evidence.judge(Shape::Curve { decoded: true }, |x, y| holds(&decode, x, y)));
+    guesses.extend(evidence.judge(Shape::Curve { decoded: false }, |x, y| holds(&encode, x, y)));
+}
+
 /// One channel is wrong, the others are right.
 pub(super) fn only_one_channel(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
     for component in evidence.layout.shown() {

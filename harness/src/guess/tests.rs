@@ -157,6 +157,16 @@ fn texts_of_every_shape() {
     see("opaque", &target, &mapped(&target, |word| word | 0xff00_0000), &none);
     see("transparent", &target, &mapped(&target, |word| word & 0x00ff_ffff), &none);
     see("no red", &target, &mapped(&target, |word| word & 0xff00_ffff), &none);
+    let through = |curve: fn(f64) -> f64| {
+        move |word: u64| {
+            let one = |shift: u32| (curve((word >> shift & 0xff) as f64 / 255.0) * 255.0).round() as u64;
+            word & 0xff00_0000 | one(16) << 16 | one(8) << 8 | one(0)
+        }
+    };
+    let decode = |v: f64| if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) };
+    let encode = |v: f64| if v <= 0.003_130_8 { v * 12.92 } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 };
+    see("sRGB decoded", &target, &mapped(&target, through(decode)), &none);
+    see("sRGB encoded", &target, &mapped(&target, through(encode)), &none);
     see("alpha noise", &target, &mapped(&target, |word| word ^ ((word * 77) & 0xff00_0000) | 0x0100_0000), &none);
     see("red noise", &target, &mapped(&target, |word| word ^ ((word * 77) & 0x00ff_0000)), &none);
     see("opaque half float", &half, &mapped(&half, |word| word & 0xffff_ffff_ffff | 0x3c00 << 48), &none);

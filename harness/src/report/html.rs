@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::{CaseReport, Report};
 use crate::case::Role;
+use crate::detection;
 use crate::format::{Channel, Fourcc, Modifier, Numeric, PlaneShape};
 use crate::frame::Frame;
 use crate::verdict::Verdict;
@@ -40,6 +41,7 @@ const SCRIPT: &[&str] = &[
     include_str!("html/memory.js"),
     include_str!("html/constraints.js"),
     include_str!("html/case.js"),
+    include_str!("html/detection.js"),
     include_str!("html/overview.js"),
     include_str!("html/page.js"),
 ];
@@ -105,6 +107,7 @@ pub fn page(mut report: Report, source: &Source) -> serde_json::Result<Page> {
         "roles": Role::ALL,
         "full": Fourcc::PACKED_RGB.iter().filter_map(full).collect::<BTreeMap<_, _>>(),
         "cases": cases.iter().map(entry).collect::<Vec<_>>(),
+        "detection": table_of_faults(&source.folder),
     });
     let mut data = String::new();
     for (at, case) in cases.iter().enumerate() {
@@ -130,6 +133,13 @@ pub fn page(mut report: Report, source: &Source) -> serde_json::Result<Page> {
     ];
     let html = filled(TEMPLATE, &parts);
     Ok(Page { html, embedded: files.embedded(), left_out: files.left_out() })
+}
+
+/// What `handover faults` left beside the report, if it did and if this program knows its schema.
+fn table_of_faults(folder: &Path) -> Option<Value> {
+    let text = std::fs::read(folder.join(detection::FILE)).ok()?;
+    let table: Value = serde_json::from_slice(&text).ok()?;
+    (table["schema"] == detection::SCHEMA).then_some(table)
 }
 
 fn title(report: &Report) -> String {

@@ -1,5 +1,8 @@
 //! Which cases did the user mean? Pure.
 
+use std::collections::HashMap;
+
+use crate::case::CaseInfo;
 use crate::lane::glob;
 
 /// Filters that select nothing, each with the names that come closest.
@@ -29,6 +32,21 @@ pub fn select(names: &[&str], filters: &[String], exact: bool) -> Result<Vec<usi
     }
     let is_meant = |name: &str| filters.iter().any(|filter| matches(filter, name, exact));
     Ok((0..names.len()).filter(|&at| is_meant(names[at])).collect())
+}
+
+/// The order in which a run takes `cases`: one of each claim about each pair of devices first, then another of each, so that the
+/// first seconds have met all that the run is about.
+pub fn widest_first<'a>(cases: &[&'a CaseInfo]) -> Vec<&'a CaseInfo> {
+    let mut taken: HashMap<_, usize> = HashMap::new();
+    let mut rounds: Vec<(usize, &CaseInfo)> = Vec::new();
+    for case in cases {
+        let claim: Vec<&str> = case.name.split("::").take(2).collect();
+        let before = taken.entry((claim, case.exporter, case.importer)).or_default();
+        rounds.push((*before, case));
+        *before += 1;
+    }
+    rounds.sort_by_key(|(round, _)| *round);
+    rounds.into_iter().map(|(_, case)| case).collect()
 }
 
 fn matches(filter: &str, name: &str, exact: bool) -> bool {
@@ -64,12 +82,27 @@ fn likeness(filter: &str, name: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::{Cases, Role};
 
     const NAMES: &[&str] =
         &["dma_buf::arrives_bit_exact::AB24", "dma_buf::arrives_bit_exact::AB24_odd", "scanout::shows_what_was_drawn"];
 
     fn filters(list: &[&str]) -> Vec<String> {
         list.iter().map(|&filter| filter.to_owned()).collect()
+    }
+
+    #[test]
+    fn each_claim_about_each_pair_is_met_before_any_comes_again() {
+        let mut list = Cases::<()>::collect(|cases| {
+            for name in ["a::x::1", "a::x::2", "b::x::1", "b::x::2", "b::y"] {
+                cases.add(name, |()| Ok(()));
+            }
+        })
+        .unwrap();
+        list[1].info.importer = Some(Role::GpuA);
+        let infos: Vec<_> = list.iter().map(|case| &case.info).collect();
+        let order: Vec<&str> = widest_first(&infos).iter().map(|info| info.name.as_str()).collect();
+        assert_eq!(order, ["a::x::1", "a::x::2", "b::x::1", "b::y", "b::x::2"]);
     }
 
     #[test]

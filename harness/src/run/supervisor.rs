@@ -252,6 +252,11 @@ impl Supervisor {
     /// An attempt that ended with its worker: what that one printed and its kernel logged is all that is left of it.
     fn broken(link: &Link, verdict: Verdict, mut text: String, took: Duration, ran_before: Vec<String>) -> Attempt {
         let kernel_log = link.kernel_log();
+        let output = link.output_text();
+        // Why a process gives itself up, it says last.
+        if let (Verdict::Crash, Some(last)) = (verdict, output.lines().rfind(|line| !line.trim().is_empty())) {
+            text = format!("{text}\n\n{}", verdict::row("said last", last));
+        }
         if let Some(finding) = kernel_log::finding(&kernel_log) {
             text = format!("{text}\n\n{finding}");
         }
@@ -259,7 +264,7 @@ impl Supervisor {
             tried: Try { verdict, text, findings: Vec::new(), duration_ms: millis(took), ran_before },
             devices: link.devices.clone(),
             kernel_log,
-            output: link.output_text(),
+            output,
             record: Record::default(),
         }
     }

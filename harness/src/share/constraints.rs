@@ -76,6 +76,9 @@ pub struct MemoryNeeds {
     /// The Vulkan memory types (`memoryTypeBits`) one of which it must have, if the device has such. [`Self::heaps`] are those
     /// that provide one; this is what each mapping is held against.
     pub types: Option<u32>,
+    /// Whether the device takes memory for one image alone, from its first byte. Any dma-buf will do, and the frame's layout must
+    /// carry its offset; what can't be is several images in parts of one allocation.
+    pub dedicated: bool,
     /// Whether the memory must be one run of addresses, as the device sees them.
     pub contiguous: bool,
     /// How many low bits of an address it can drive; 64 reaches everything.
@@ -108,6 +111,7 @@ impl MemoryNeeds {
     pub const ANY: Self = Self {
         heaps: None,
         types: None,
+        dedicated: false,
         contiguous: false,
         address_bits: 64,
         segments: None,

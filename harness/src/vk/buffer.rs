@@ -86,15 +86,13 @@ impl Gpu {
     /// As there.
     pub fn prepare_buffer(&self, request: &BufferRequest) -> Result<UnboundBuffer> {
         let BufferRequest { size, room, ref export } = *request;
-        let dedicated = room == Room::Dedicated;
         let object = || self.device().object(format!("buffer of {size} B"));
-        for &handle in export {
-            self.check_buffer_support(handle, dedicated, vk::ExternalMemoryFeatureFlags::EXPORTABLE, object)?;
-        }
+        let can = vk::ExternalMemoryFeatureFlags::EXPORTABLE;
+        let dedicated_only = self.check_buffer_support(export, can, object)?;
         let raw = self.raw_buffer(size, export)?;
-        let needs = self.buffer_requirements(&raw, dedicated, object)?;
-        let place = place_in(room, &needs).map_err(|why| Error::input("sub-allocating", object(), why))?;
-        let dedicated = if dedicated { Dedicated::ToBuffer(raw.raw()) } else { Dedicated::No };
+        let needs = self.buffer_requirements(&raw, dedicated_only, object)?;
+        let place = place_in(room, &needs).map_err(|why| why.error(object()))?;
+        let dedicated = if place.dedicated { Dedicated::ToBuffer(raw.raw()) } else { Dedicated::No };
         let memory = Memory::allocate(self.device(), place.memory_size, needs.types, dedicated, export)?;
         let span = Span { offset: place.offset, size };
         Ok(self.unbound_buffer(raw, memory, span, export, true))
@@ -117,9 +115,11 @@ impl Gpu {
         const OP: &str = "importing a buffer";
         let handle = HandleType::DmaBuf;
         let object = || self.device().object(format!("dma-buf of {} B with {span}", dmabuf.size));
-        self.check_buffer_support(handle, dedicated, vk::ExternalMemoryFeatureFlags::IMPORTABLE, object)?;
+        let can = vk::ExternalMemoryFeatureFlags::IMPORTABLE;
+        let dedicated_only = self.check_buffer_support(&[handle], can, object)?;
         let raw = self.raw_buffer(span.size, &[handle])?;
-        let needs = self.buffer_requirements(&raw, dedicated, object)?;
+        let needs = self.buffer_requirements(&raw, dedicated_only, object)?;
+        let dedicated = dedicated || needs.dedicated;
         if span.offset.checked_add(needs.size).is_none_or(|end| end > dmabuf.size) {
             let why = format!("the importer needs {} B from byte {}, after the end", needs.size, span.offset);
             return Err(Error::missing(OP, object(), why));
@@ -147,10 +147,10 @@ impl Gpu {
         let terms = &opaque.terms;
         check_terms(self.device(), terms)?;
         let object = || self.device().object(format!("opaque fd of {} B with {span}", terms.size));
-        self.check_buffer_support(handle, terms.dedicated, vk::ExternalMemoryFeatureFlags::IMPORTABLE, object)?;
+        let can = vk::ExternalMemoryFeatureFlags::IMPORTABLE;
+        let dedicated_only = self.check_buffer_support(&[handle], can, object)?;
         let raw = self.raw_buffer(span.size, &[handle])?;
-        let needs = self.buffer_requirements(&raw, terms.dedicated, object)?;
-        needs
+        self.buffer_requirements(&raw, dedicated_only, object)?
             .check_place(span.offset, terms)
             .map_err(|why| Error::answer("vkGetBufferMemoryRequirements2", object(), why))?;
         let dedicated = if terms.dedicated { Dedicated::ToBuffer(raw.raw()) } else { Dedicated::No };
@@ -159,15 +159,27 @@ impl Gpu {
         self.unbound_buffer(raw, memory, span, &[handle], false).bind()
     }
 
-    /// An error unless the device says that buffers change hands as `handle` this way (`may`).
+    /// Whether buffers change hands in dedicated memory only; an error unless the device says that they do as `handles` this
+    /// way (`may`).
     fn check_buffer_support(
         &self,
-        handle: HandleType,
-        dedicated: bool,
+        handles: &[HandleType],
         may: vk::ExternalMemoryFeatureFlags,
         object: impl Fn() -> String,
-    ) -> Result<()> {
-        const OP: &str = "vkGetPhysicalDeviceExternalBufferProperties";
+    ) -> Result<bool> {
+        let mut dedicated_only = false;
+        for &handle in handles {
+            let features = self.buffer_features(handle);
+            if !features.contains(may) {
+                let why = format!("memory does not change hands as {handle} this way");
+                return Err(Error::missing("vkGetPhysicalDeviceExternalBufferProperties", object(), why));
+            }
+            dedicated_only |= features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY);
+        }
+        Ok(dedicated_only)
+    }
+
+    fn buffer_features(&self, handle: HandleType) -> vk::ExternalMemoryFeatureFlags {
         let device = self.device();
         let info = vk::PhysicalDeviceExternalBufferInfo::default().usage(Buffer::USAGE).handle_type(handle.flag());
         let mut properties = vk::ExternalBufferProperties::default();
@@ -176,24 +188,7 @@ impl Gpu {
             let instance = device.instance.raw();
             instance.get_physical_device_external_buffer_properties(device.physical, &info, &mut properties);
         };
-        let features = properties.external_memory_properties.external_memory_features;
-        if !features.contains(may) {
-            return Err(Error::missing(OP, object(), format!("memory does not change hands as {handle} this way")));
-        }
-        if features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY) && !dedicated {
-            return Err(Error::missing(OP, object(), format!("as {handle}: dedicated memory only")));
-        }
-        Ok(())
-    }
-
-    /// What a buffer of `size` bytes that is exported as `export` needs of memory that is not dedicated to it.
-    pub(super) fn exportable_buffer(&self, size: u64, export: &[HandleType]) -> Result<Requirements> {
-        let object = || self.device().object(format!("buffer of {size} B"));
-        for &handle in export {
-            self.check_buffer_support(handle, false, vk::ExternalMemoryFeatureFlags::EXPORTABLE, object)?;
-        }
-        let raw = self.raw_buffer(size, export)?;
-        self.buffer_requirements(&raw, false, object)
+        properties.external_memory_properties.external_memory_features
     }
 
     fn raw_buffer(&self, size: u64, handles: &[HandleType]) -> Result<Owned<vk::Buffer>> {
@@ -220,7 +215,7 @@ impl Gpu {
     fn buffer_requirements(
         &self,
         buffer: &Owned<vk::Buffer>,
-        dedicated: bool,
+        dedicated_only: bool,
         object: impl Fn() -> String,
     ) -> Result<Requirements> {
         const OP: &str = "vkGetBufferMemoryRequirements2";
@@ -229,12 +224,9 @@ impl Gpu {
         let info = vk::BufferMemoryRequirementsInfo2::default().buffer(buffer.raw());
         // SAFETY: the buffer is live, the structs live during the call.
         unsafe { self.device().get_buffer_memory_requirements2(&info, &mut given) };
-        let needs =
-            Requirements::checked(&given.memory_requirements).map_err(|why| Error::answer(OP, object(), why))?;
-        if says.requires_dedicated_allocation == vk::TRUE && !dedicated {
-            return Err(Error::missing(OP, object(), "the driver accepts dedicated memory only"));
-        }
-        Ok(needs)
+        let given = given.memory_requirements;
+        let needs = Requirements::checked(&given, &says).map_err(|why| Error::answer(OP, object(), why))?;
+        Ok(Requirements { dedicated: needs.dedicated || dedicated_only, ..needs })
     }
 
     fn unbound_buffer(

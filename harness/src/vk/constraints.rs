@@ -9,10 +9,10 @@ use ash::vk;
 use super::format::vk_format;
 use super::gpu::Gpu;
 use super::image::Layout;
-use super::memory::{HandleType, importable_types};
+use super::memory::{HandleType, Requirements, importable_types};
 use super::owned::Owned;
 use super::support::{Features, Tiling};
-use super::wanted::Wanted;
+use super::wanted::{Able, Wanted};
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier, PlaneShape};
@@ -37,6 +37,7 @@ impl Gpu {
         let object = || self.device().object(format!("{fourccs:?} {size}"));
         let mut found = Constraints::of(Vec::new());
         let mut types = u32::MAX;
+        let mut dedicated = false;
         for &fourcc in fourccs.iter().filter(|fourcc| vk_format(**fourcc).is_some()) {
             for support in self.modifiers(fourcc)? {
                 let tiling = Tiling::Modifier(support.modifier);
@@ -54,7 +55,8 @@ impl Gpu {
                     continue;
                 }
                 let Some([shape]) = fourcc.planes() else { continue };
-                let linear = Linear { gpu: self, fourcc, size, shape };
+                let able = Able { features: support.features, dedicated_only: image.dedicated_only };
+                let linear = Linear { gpu: self, fourcc, size, shape, able };
                 let pitch = linear.pitches()?;
                 let needs = linear.needs(&pitch)?;
                 found.pitch.alignment = found.pitch.alignment.max(pitch.alignment);
@@ -64,13 +66,14 @@ impl Gpu {
                 found.padding = found.padding.max(needs.padding);
                 found.rows_behind = found.rows_behind.max(needs.rows_behind);
                 types &= needs.types;
+                dedicated |= needs.dedicated;
             }
         }
         if found.formats.is_empty() {
             let why = "it imports none of these as dma-buf in this size";
             return Err(Error::missing("gathering constraints", object(), why));
         }
-        found.memory = self.memory_needs(types, probes);
+        found.memory = MemoryNeeds { dedicated, ..self.memory_needs(types, probes) };
         Ok(found)
     }
 
@@ -106,6 +109,7 @@ struct Linear<'g> {
     fourcc: Fourcc,
     size: Size,
     shape: &'g PlaneShape,
+    able: Able,
 }
 
 /// What such an image needs, in bytes.
@@ -115,6 +119,7 @@ struct Needs {
     rows_behind: u32,
     /// Mask of memory types.
     types: u32,
+    dedicated: bool,
 }
 
 impl Linear<'_> {
@@ -122,8 +127,7 @@ impl Linear<'_> {
     fn image(&self, layout: &Layout) -> Result<Option<Owned<vk::Image>>> {
         let handles = [HandleType::DmaBuf];
         let wanted = Wanted { size: self.size, fourcc: self.fourcc, layout, handles: &handles, uses: Features::ALL };
-        let features = self.gpu.features(self.fourcc, Tiling::Modifier(Modifier::LINEAR))?;
-        match self.gpu.raw_image(&wanted, features) {
+        match self.gpu.raw_image(&wanted, self.able.features) {
             Ok(image) => Ok(Some(image)),
             Err(Error { cause: crate::error::Cause::Code(code), .. })
                 if code.contains("INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT") =>
@@ -181,9 +185,10 @@ impl Linear<'_> {
             let why = format!("pitch {pitch} B is refused; it keeps to what the driver took before");
             Error::answer("vkCreateImage", object(), why)
         })?;
-        let needs = self.gpu.image_requirements(&image, true, object)?;
+        let needs = self.gpu.image_requirements(&image, self.able, object)?;
         let behind = needs.size.saturating_sub(pitch * u64::from(height));
         let rows_behind = u32::try_from(behind / pitch.max(1)).unwrap_or(u32::MAX);
-        Ok(Needs { offset_alignment: needs.alignment, padding: behind % pitch.max(1), rows_behind, types: needs.types })
+        let Requirements { alignment: offset_alignment, types, dedicated, .. } = needs;
+        Ok(Needs { offset_alignment, padding: behind % pitch.max(1), rows_behind, types, dedicated })
     }
 }

@@ -15,7 +15,8 @@ impl Image {
     /// Copies `picture` into the image.
     ///
     /// # Errors
-    /// Size or format differ, the device cannot copy to such images, or the driver fails.
+    /// Size or format differ, the format is neither packed RGB nor YUV, the device cannot copy to such images, or the driver
+    /// fails.
     #[doc(alias = "vkCmdCopyBufferToImage")]
     pub fn upload(&self, picture: &Picture) -> Result<()> {
         const OP: &str = "uploading a picture";
@@ -23,15 +24,15 @@ impl Image {
             let why = format!("the picture is {} {}", picture.fourcc, picture.size);
             return Err(Error::input(OP, self.object(), why));
         }
+        let copies = self.copies(OP)?;
         if !self.features().copy_to {
             return Err(Error::missing(OP, self.object(), "the device does not copy to such images"));
         }
-        let staging = Staging::with_bytes(self.gpu(), &picture.bytes, vk::BufferUsageFlags::TRANSFER_SRC)?;
-        let regions = [self.whole()];
+        let staging = Staging::with_bytes(self.gpu(), &copies.packed(picture), vk::BufferUsageFlags::TRANSFER_SRC)?;
         let copy = |device: &ash::Device, commands| {
             // SAFETY: recording; the buffer holds a packed picture, the image has its size and is in this layout.
             unsafe {
-                device.cmd_copy_buffer_to_image(commands, staging.raw(), self.raw(), COPY_TO.layout, &regions);
+                device.cmd_copy_buffer_to_image(commands, staging.raw(), self.raw(), COPY_TO.layout, &copies.regions);
             };
         };
         // SAFETY: a copy between a live buffer and a live image of this device.
@@ -45,11 +46,7 @@ impl Image {
     #[doc(alias = "vkCmdCopyImageToBuffer")]
     pub fn read_back(&self) -> Result<Picture> {
         const OP: &str = "reading back";
-        let (size, fourcc) = (self.size(), self.fourcc());
-        let Some(copies) = Copies::of(fourcc, size) else {
-            let why = format!("{fourcc} is neither a packed RGB format known here nor one of YUV");
-            return Err(Error::input(OP, self.object(), why));
-        };
+        let copies = self.copies(OP)?;
         if !self.features().copy_from {
             return Err(Error::missing(OP, self.object(), "the device does not copy from such images"));
         }
@@ -66,7 +63,14 @@ impl Image {
         };
         // SAFETY: a copy between a live image and a live buffer of this device, then a barrier.
         unsafe { self.acquired_for(COPY_FROM, OP, copy) }?;
-        Ok(copies.picture(fourcc, size, staging.bytes()?))
+        Ok(copies.picture(self.fourcc(), self.size(), staging.bytes()?))
+    }
+
+    fn copies(&self, op: &'static str) -> Result<Copies> {
+        Copies::of(self.fourcc(), self.size()).ok_or_else(|| {
+            let why = format!("{} is neither a packed RGB format known here nor one of YUV", self.fourcc());
+            Error::input(op, self.object(), why)
+        })
     }
 
     /// As [`Self::submit_acquired`], and waits.
@@ -108,15 +112,5 @@ impl Image {
         };
         // SAFETY: barriers on a live image around what the caller vouches for.
         unsafe { Submission::submit(self.gpu().device(), op, self.object(), order, record) }
-    }
-
-    /// The whole image, packed in a buffer from its start.
-    fn whole(&self) -> vk::BufferImageCopy {
-        let layers = vk::ImageSubresourceLayers::default().aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
-        vk::BufferImageCopy::default().image_subresource(layers).image_extent(self.extent())
-    }
-
-    pub(super) fn extent(&self) -> vk::Extent3D {
-        vk::Extent3D { width: self.size().width, height: self.size().height, depth: 1 }
     }
 }

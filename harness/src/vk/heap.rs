@@ -1,7 +1,9 @@
 //! Memory of a Vulkan device as nothing but bytes: for a frame whose layout was agreed on elsewhere.
 
+use super::buffer::BufferRequest;
 use super::gpu::Gpu;
-use super::memory::{Dedicated, HandleType, Memory};
+use super::memory::HandleType;
+use super::room::Room;
 use crate::dmabuf::Dmabuf;
 use crate::error::Result;
 
@@ -9,12 +11,12 @@ impl Gpu {
     /// Allocates `bytes` bytes for any buffer and exports them; the dma-buf is all that is left of them.
     ///
     /// # Errors
-    /// The device does not export memory that is not dedicated to one image, or the driver refuses.
+    /// The device does not export buffers, or the driver refuses.
     #[doc(alias = "vkGetMemoryFdKHR")]
     pub fn export_bytes(&self, bytes: u64) -> Result<Dmabuf> {
-        let export = [HandleType::DmaBuf];
-        let needs = self.exportable_buffer(bytes, &export)?;
-        Memory::allocate(self.device(), needs.size, needs.types, Dedicated::No, &export)?.export_dmabuf()
+        let room = Room::SubAllocated { before: 0, after: 0 };
+        let request = BufferRequest { size: bytes, room, export: vec![HandleType::DmaBuf] };
+        self.prepare_buffer(&request)?.export_dmabuf()
     }
 
     /// The largest buffer that [`Self::export_bytes`] can make, in bytes: no larger than the largest memory heap.

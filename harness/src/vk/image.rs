@@ -147,14 +147,15 @@ impl Gpu {
     /// As [`Self::create_image`].
     pub fn prepare_image(&self, request: &ImageRequest, uses: Features) -> Result<Unbound> {
         let ImageRequest { size, fourcc, ref layout, room, ref export } = *request;
-        let dedicated = room == Room::Dedicated;
         let wanted = Wanted { size, fourcc, layout, handles: export, uses };
-        let features = self.check_support(&wanted, dedicated, |support| support.exportable)?;
+        let able = self.check_support(&wanted, |support| support.exportable)?;
+        let features = able.features;
         let raw = self.raw_image(&wanted, features)?;
         let object = || self.device().object(&wanted);
-        let needs = self.image_requirements(&raw, dedicated, object)?.covering(&wanted, dedicated, object)?;
-        let place = place_in(room, &needs).map_err(|why| Error::input("sub-allocating", object(), why))?;
-        let dedicated = if dedicated { Dedicated::ToImage(raw.raw()) } else { Dedicated::No };
+        let needs = self.image_requirements(&raw, able, object)?;
+        let needs = needs.covering(&wanted, room == Room::Dedicated || needs.dedicated, object)?;
+        let place = place_in(room, &needs).map_err(|why| why.error(object()))?;
+        let dedicated = if place.dedicated { Dedicated::ToImage(raw.raw()) } else { Dedicated::No };
         let memory = Memory::allocate(self.device(), place.memory_size, needs.types, dedicated, export)?;
         let tiling = self.tiling_of(&raw, layout, object)?;
         let terms = ImageTerms { size, fourcc, tiling, features, offset: place.offset };
@@ -169,12 +170,11 @@ impl Gpu {
     /// As [`Self::create_image`].
     #[doc(alias = "vkGetImageMemoryRequirements2")]
     pub fn required_memory(&self, request: &ImageRequest) -> Result<u64> {
-        let ImageRequest { size, fourcc, ref layout, room, ref export } = *request;
-        let dedicated = room == Room::Dedicated;
+        let ImageRequest { size, fourcc, ref layout, ref export, .. } = *request;
         let wanted = Wanted { size, fourcc, layout, handles: export, uses: Features::ALL };
-        let features = self.check_support(&wanted, dedicated, |support| support.exportable)?;
-        let raw = self.raw_image(&wanted, features)?;
-        Ok(self.image_requirements(&raw, dedicated, || self.device().object(&wanted))?.size)
+        let able = self.check_support(&wanted, |support| support.exportable)?;
+        let raw = self.raw_image(&wanted, able.features)?;
+        Ok(self.image_requirements(&raw, able, || self.device().object(&wanted))?.size)
     }
 
     /// An image of imported memory.

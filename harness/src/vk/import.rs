@@ -5,6 +5,7 @@
 use super::gpu::Gpu;
 use super::image::{Image, ImageTerms, Layout, OpaqueImage, Unbound};
 use super::memory::{Dedicated, HandleType, Memory, check_terms, common_type, duplicate, importable_types};
+use super::room::ONLY_DEDICATED;
 use super::support::{Features, Tiling};
 use super::wanted::Wanted;
 use crate::dmabuf::SharedFrame;
@@ -24,7 +25,7 @@ pub enum OffsetBy {
 /// How to import a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportRequest {
-    /// With `VkMemoryDedicatedAllocateInfo`; the offset can then only be the layout's.
+    /// With `VkMemoryDedicatedAllocateInfo`, whether the driver demands that or not; the offset can then only be the layout's.
     pub dedicated: bool,
     /// What carries the offset.
     pub offset_by: OffsetBy,
@@ -58,10 +59,17 @@ impl Gpu {
         let handles = [HandleType::DmaBuf];
         let wanted =
             Wanted { size: frame.size, fourcc: frame.fourcc, layout: &layout, handles: &handles, uses: Features::ALL };
-        let features = self.check_support(&wanted, how.dedicated, |support| support.importable)?;
+        let able = self.check_support(&wanted, |support| support.importable)?;
+        let features = able.features;
         let raw = self.raw_image(&wanted, features)?;
         let tiling = self.tiling_of(&raw, &layout, object)?;
-        let needs = self.image_requirements(&raw, how.dedicated, object)?.covering(&wanted, how.dedicated, object)?;
+        let needs = self.image_requirements(&raw, able, object)?;
+        let dedicated = how.dedicated || needs.dedicated;
+        if dedicated && offset != 0 {
+            let why = format!("{ONLY_DEDICATED}, which is bound at 0, and not at {offset}");
+            return Err(Error::missing(OP, object(), why));
+        }
+        let needs = needs.covering(&wanted, dedicated, object)?;
         if !offset.is_multiple_of(needs.alignment) {
             let why = format!("an image bound at byte {offset}; a multiple of {} B is needed", needs.alignment);
             return Err(Error::missing(OP, object(), why));
@@ -73,11 +81,8 @@ impl Gpu {
         let offered = importable_types(device, &shared.dmabuf)?;
         let type_index = common_type(device, offered, needs.types, &object())?;
         // Dedicated memory has the size of its image (VUID-VkMemoryDedicatedAllocateInfo-image-02964).
-        let (memory_size, dedicated) = if how.dedicated {
-            (needs.size, Dedicated::ToImage(raw.raw()))
-        } else {
-            (shared.dmabuf.size, Dedicated::No)
-        };
+        let (memory_size, dedicated) =
+            if dedicated { (needs.size, Dedicated::ToImage(raw.raw())) } else { (shared.dmabuf.size, Dedicated::No) };
         let fd = duplicate(&shared.dmabuf.fd)?;
         let memory = Memory::import(device, fd, HandleType::DmaBuf, memory_size, type_index, dedicated)?;
         let terms = ImageTerms { size: frame.size, fourcc: frame.fourcc, tiling, features, offset };
@@ -101,10 +106,9 @@ impl Gpu {
         let handles = [HandleType::OpaqueFd];
         let wanted =
             Wanted { size: terms.size, fourcc: terms.fourcc, layout: &layout, handles: &handles, uses: Features::ALL };
-        self.check_support(&wanted, memory.terms.dedicated, |support| support.importable)?;
+        let able = self.check_support(&wanted, |support| support.importable)?;
         let raw = self.raw_image(&wanted, terms.features)?;
-        let needs = self.image_requirements(&raw, memory.terms.dedicated, object)?;
-        needs
+        self.image_requirements(&raw, able, object)?
             .check_place(terms.offset, &memory.terms)
             .map_err(|why| Error::answer("vkGetImageMemoryRequirements2", object(), why))?;
         let dedicated = if memory.terms.dedicated { Dedicated::ToImage(raw.raw()) } else { Dedicated::No };

@@ -5,8 +5,9 @@
 //! and import structs nor make dedicated external memory. Staging memory is in `staging.rs`.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use ash::vk;
 use serde::{Deserialize, Serialize};
@@ -97,20 +98,28 @@ pub(super) struct Requirements {
     pub(super) alignment: u64,
     /// Mask of memory types, not empty.
     pub(super) types: u32,
+    /// Whether the driver accepts memory only that is dedicated to it.
+    pub(super) dedicated: bool,
 }
 
 impl Requirements {
     /// Checks the answer of `vkGet…MemoryRequirements2`, `Err` says what is wrong with it.
-    pub(super) fn checked(given: &vk::MemoryRequirements) -> Result<Self, String> {
+    pub(super) fn checked(
+        given: &vk::MemoryRequirements,
+        says: &vk::MemoryDedicatedRequirements<'_>,
+    ) -> Result<Self, String> {
         check::requirements(given)?;
         let vk::MemoryRequirements { size, alignment, memory_type_bits: types } = *given;
-        Ok(Self { size, alignment, types })
+        Ok(Self { size, alignment, types, dedicated: says.requires_dedicated_allocation == vk::TRUE })
     }
 
     /// Checks that memory of `terms` has room for this at `offset`; `Err` has the numbers of both sides.
     ///
     /// The same image or buffer, on the same device and driver, must need the same as on the exporter's side.
     pub(super) fn check_place(&self, offset: u64, terms: &MemoryTerms) -> Result<(), String> {
+        if self.dedicated && !terms.dedicated {
+            return Err("the exporter, on the same device and driver, was not told to have dedicated memory".to_owned());
+        }
         let fits = offset.checked_add(self.size).is_some_and(|end| end <= terms.size);
         let has_type = self.types.checked_shr(terms.memory_type).is_some_and(|types| types & 1 == 1);
         if fits && has_type && offset.is_multiple_of(self.alignment) {
@@ -155,6 +164,8 @@ pub(super) struct Memory {
     size: u64,
     type_index: u32,
     dedicated: bool,
+    /// The number of the fd that was handed out last, or -1; it may be closed since.
+    exported: AtomicI32,
 }
 
 impl Memory {
@@ -213,7 +224,7 @@ impl Memory {
         })?;
         // SAFETY: just allocated, owned by nobody else; images and buffers drop before their memory.
         let raw = unsafe { Owned::new(device, raw) };
-        Ok(Self { raw, size, type_index, dedicated: dedicated.is_dedicated() })
+        Ok(Self { raw, size, type_index, dedicated: dedicated.is_dedicated(), exported: AtomicI32::new(-1) })
     }
 
     /// The handle; valid as long as `self`.
@@ -234,12 +245,20 @@ impl Memory {
     fn export(&self, handle: HandleType) -> Result<OwnedFd> {
         let device = self.raw.device();
         let object = || self.object(handle);
+        let before = self.exported.load(Ordering::Relaxed);
+        let still_open = before >= 0 && is_open(before);
         let info = vk::MemoryGetFdInfoKHR::default().memory(self.raw()).handle_type(handle.flag());
         // SAFETY: the memory is live, and its owner checks that it was allocated for this handle type.
         let fd = unsafe { device.memory_fd.get_memory_fd(&info) }.map_err(|code| failed(GET_FD, object(), code))?;
         if fd < 0 {
             return Err(Error::answer(GET_FD, object(), format!("fd {fd}; an open file would be valid")));
         }
+        if still_open && fd == before {
+            // It has an owner already, so it must not get another.
+            let why = format!("fd {fd}, which was handed out before and is still open; a new fd would be valid");
+            return Err(Error::answer(GET_FD, object(), why));
+        }
+        self.exported.store(fd, Ordering::Relaxed);
         // SAFETY: each successful call makes a new fd that belongs to the caller.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
@@ -270,6 +289,13 @@ impl Memory {
     }
 }
 
+/// Whether a file is open at this number.
+fn is_open(fd: RawFd) -> bool {
+    // SAFETY: only asked of, and what is not open is answered with an error.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_getfd(fd).is_ok()
+}
+
 /// A duplicate of `fd`, which an import can use up.
 pub(super) fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
     fd.try_clone().map_err(|error| Error::new("fcntl(F_DUPFD_CLOEXEC)", format!("fd {}", fd.as_raw_fd()), error))
@@ -289,7 +315,12 @@ pub(super) fn importable_types(device: &Device, dmabuf: &Dmabuf) -> Result<u32> 
             "VK_SUCCESS with memoryTypeBits 0b0; a memory type, or VK_ERROR_INVALID_EXTERNAL_HANDLE, would be valid";
         return Err(Error::answer(OP, object(), why));
     }
-    Ok(properties.memory_type_bits)
+    let (bits, count) = (properties.memory_type_bits, device.memory.memory_type_count);
+    if bits.checked_shr(count).is_some_and(|beyond| beyond != 0) {
+        let why = format!("memoryTypeBits {bits:#b} names a memory type that there is none of: the device has {count}");
+        return Err(Error::answer(OP, object(), why));
+    }
+    Ok(bits)
 }
 
 /// The first memory type that both the dma-buf (`offered`) and the image or buffer (`needed`) can have.

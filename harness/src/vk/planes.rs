@@ -57,6 +57,18 @@ impl Copies {
         self.planes.last().map_or(0, |(start, bytes)| start + bytes)
     }
 
+    /// What a buffer holds from which these copies bring `picture` into an image.
+    pub(super) fn packed(&self, picture: &Picture) -> Vec<u8> {
+        let mut buffer = vec![0; self.bytes() as usize];
+        let mut rest = picture.bytes.as_slice();
+        for &(start, bytes) in &self.planes {
+            let (plane, after) = rest.split_at((bytes as usize).min(rest.len()));
+            buffer[start as usize..][..plane.len()].copy_from_slice(plane);
+            rest = after;
+        }
+        buffer
+    }
+
     /// The picture in `buffer`, which has [`Self::bytes`] bytes.
     pub(super) fn picture(&self, fourcc: Fourcc, size: Size, buffer: &[u8]) -> Picture {
         let plane = |(start, bytes): &(u64, u64)| &buffer[*start as usize..(start + bytes) as usize];
@@ -67,6 +79,7 @@ impl Copies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pattern::Pattern;
 
     #[test]
     fn planes_are_copied_in_their_own_texels() {
@@ -82,5 +95,15 @@ mod tests {
         assert_eq!(of(Fourcc::NV12), [(0, 250, 130), (32512, 125, 65)]);
         assert_eq!(of(Fourcc::YU12), [(0, 250, 130), (32512, 125, 65), (40640, 125, 65)]);
         assert!(Copies::of(Fourcc::new(b"NV15"), px(4, 4)).is_none());
+    }
+
+    #[test]
+    fn what_is_packed_for_an_image_is_what_comes_out_of_it() {
+        for fourcc in [Fourcc::NV12, Fourcc::YU12, Fourcc::XR24] {
+            let picture = Pattern { stamp: 3 }.picture(fourcc, px(34, 18)).expect("known");
+            let copies = Copies::of(fourcc, picture.size).expect("known");
+            let buffer = copies.packed(&picture);
+            assert_eq!(copies.picture(fourcc, picture.size, &buffer), picture);
+        }
     }
 }

@@ -269,37 +269,11 @@ impl Gpu {
         handle: HandleType,
     ) -> Result<Option<ImageSupport>> {
         let mut external = vk::ExternalImageFormatProperties::default();
-        let mut external_info = vk::PhysicalDeviceExternalImageFormatInfo::default().handle_type(handle.flag());
-        let mut modifier_info = vk::PhysicalDeviceImageDrmFormatModifierInfoEXT::default();
-        let mut info = vk::PhysicalDeviceImageFormatInfo2::default()
-            .format(known_format(self.device(), fourcc)?)
-            .ty(vk::ImageType::TYPE_2D)
-            .usage(features.usage())
-            .push_next(&mut external_info);
-        info = match tiling {
-            Tiling::Optimal => info.tiling(vk::ImageTiling::OPTIMAL),
-            Tiling::Linear => info.tiling(vk::ImageTiling::LINEAR),
-            Tiling::Modifier(modifier) => {
-                modifier_info = modifier_info.drm_format_modifier(modifier.0);
-                info.tiling(vk::ImageTiling::DRM_FORMAT_MODIFIER_EXT).push_next(&mut modifier_info)
-            }
-        };
         let mut properties = vk::ImageFormatProperties2::default().push_next(&mut external);
-        let device = self.device();
-        // SAFETY: the physical device is of this instance, the extensions of the chained structs are required ones,
-        // and all structs live during the call.
-        let asked = unsafe {
-            device.instance.raw().get_physical_device_image_format_properties2(device.physical, &info, &mut properties)
-        };
-        let extent = properties.image_format_properties.max_extent;
-        match asked {
-            Ok(()) => {}
-            Err(vk::Result::ERROR_FORMAT_NOT_SUPPORTED) => return Ok(None),
-            Err(code) => {
-                let object = device.object(format!("{fourcc} {tiling} as {handle}"));
-                return Err(failed("vkGetPhysicalDeviceImageFormatProperties2", object, code));
-            }
+        if !self.query_image(fourcc, tiling, features, Some(handle), &mut properties)? {
+            return Ok(None);
         }
+        let extent = properties.image_format_properties.max_extent;
         let memory = external.external_memory_properties;
         let says = |feature| memory.external_memory_features.contains(feature);
         Ok(Some(ImageSupport {
@@ -312,6 +286,68 @@ impl Gpu {
                 .collect(),
             largest: px(extent.width, extent.height),
         }))
+    }
+}
+
+impl Gpu {
+    /// Whether the device says that there can be images of `fourcc` and `tiling` that do what `features` says, and change hands
+    /// as `handle` if there is one; in which way they do is not asked.
+    ///
+    /// # Errors
+    /// As [`Self::image_support`].
+    pub fn is_possible(
+        &self,
+        fourcc: Fourcc,
+        tiling: Tiling,
+        features: Features,
+        handle: Option<HandleType>,
+    ) -> Result<bool> {
+        self.query_image(fourcc, tiling, features, handle, &mut vk::ImageFormatProperties2::default())
+    }
+
+    /// `vkGetPhysicalDeviceImageFormatProperties2`, with what `properties` has in its chain; `false` is
+    /// `VK_ERROR_FORMAT_NOT_SUPPORTED`.
+    fn query_image(
+        &self,
+        fourcc: Fourcc,
+        tiling: Tiling,
+        features: Features,
+        handle: Option<HandleType>,
+        properties: &mut vk::ImageFormatProperties2<'_>,
+    ) -> Result<bool> {
+        let mut external = vk::PhysicalDeviceExternalImageFormatInfo::default();
+        let mut modifier_info = vk::PhysicalDeviceImageDrmFormatModifierInfoEXT::default();
+        let mut info = vk::PhysicalDeviceImageFormatInfo2::default()
+            .format(known_format(self.device(), fourcc)?)
+            .ty(vk::ImageType::TYPE_2D)
+            .usage(features.usage());
+        if let Some(handle) = handle {
+            external = external.handle_type(handle.flag());
+            info = info.push_next(&mut external);
+        }
+        info = match tiling {
+            Tiling::Optimal => info.tiling(vk::ImageTiling::OPTIMAL),
+            Tiling::Linear => info.tiling(vk::ImageTiling::LINEAR),
+            Tiling::Modifier(modifier) => {
+                modifier_info = modifier_info.drm_format_modifier(modifier.0);
+                info.tiling(vk::ImageTiling::DRM_FORMAT_MODIFIER_EXT).push_next(&mut modifier_info)
+            }
+        };
+        let device = self.device();
+        // SAFETY: the physical device is of this instance, the extensions of the chained structs are required ones,
+        // and all structs live during the call.
+        let asked = unsafe {
+            device.instance.raw().get_physical_device_image_format_properties2(device.physical, &info, properties)
+        };
+        match asked {
+            Ok(()) => Ok(true),
+            Err(vk::Result::ERROR_FORMAT_NOT_SUPPORTED) => Ok(false),
+            Err(code) => {
+                let handle = handle.map(|handle| format!(" as {handle}")).unwrap_or_default();
+                let object = device.object(format!("{fourcc} {tiling}{handle}"));
+                Err(failed("vkGetPhysicalDeviceImageFormatProperties2", object, code))
+            }
+        }
     }
 }
 

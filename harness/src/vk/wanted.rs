@@ -25,6 +25,15 @@ pub(super) struct Wanted<'a> {
     pub(super) uses: Features,
 }
 
+/// What a device says of an image that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Able {
+    /// What it can do.
+    pub(super) features: Features,
+    /// Whether it changes hands in dedicated memory only (`VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT`).
+    pub(super) dedicated_only: bool,
+}
+
 impl Requirements {
     /// These requirements, enlarged to hold the pixels of an explicit layout, should the driver have forgotten them.
     ///
@@ -55,14 +64,9 @@ impl fmt::Display for Wanted<'_> {
 }
 
 impl Gpu {
-    /// What an image of all the layouts that are wanted can do; an error unless the device says that it can be made,
-    /// of this size, with or without dedicated memory, and change hands as wanted (`may`).
-    pub(super) fn check_support(
-        &self,
-        wanted: &Wanted<'_>,
-        dedicated: bool,
-        may: impl Fn(&ImageSupport) -> bool,
-    ) -> Result<Features> {
+    /// What an image of all the layouts that are wanted can do, and whether only with dedicated memory; an error unless the
+    /// device says that it can be made, of this size, and change hands as wanted (`may`).
+    pub(super) fn check_support(&self, wanted: &Wanted<'_>, may: impl Fn(&ImageSupport) -> bool) -> Result<Able> {
         const OP: &str = "vkGetPhysicalDeviceImageFormatProperties2";
         let missing = |why: String| Err(Error::missing(OP, self.device().object(wanted), why));
         let Wanted { size, fourcc, layout, handles, uses } = *wanted;
@@ -87,6 +91,7 @@ impl Gpu {
         let Some(features) = common else {
             return Err(Error::input("creating an image", self.device().object(wanted), "no modifier to choose from"));
         };
+        let mut dedicated_only = false;
         for tiling in layout.tilings() {
             for &handle in handles {
                 let Some(support) = self.image_support(fourcc, tiling, features, handle)? else {
@@ -95,16 +100,15 @@ impl Gpu {
                 let other = handles.iter().find(|other| !support.compatible.contains(other));
                 if !may(&support) {
                     return missing(format!("{tiling}: memory does not change hands as {handle} this way"));
-                } else if support.dedicated_only && !dedicated {
-                    return missing(format!("{tiling} as {handle}: dedicated memory only"));
                 } else if size.width > support.largest.width || size.height > support.largest.height {
                     return missing(format!("{tiling} as {handle}: largest image is {}", support.largest));
                 } else if let Some(other) = other {
                     return missing(format!("{tiling} as {handle}: not compatible with {other} at the same time"));
                 }
+                dedicated_only |= support.dedicated_only;
             }
         }
-        Ok(features)
+        Ok(Able { features, dedicated_only })
     }
 
     /// An image without memory, as wanted; [`Self::check_support`] has said that it is possible.
@@ -157,7 +161,7 @@ impl Gpu {
     pub(super) fn image_requirements(
         &self,
         image: &Owned<vk::Image>,
-        dedicated: bool,
+        able: Able,
         object: impl Fn() -> String,
     ) -> Result<Requirements> {
         const OP: &str = "vkGetImageMemoryRequirements2";
@@ -166,12 +170,9 @@ impl Gpu {
         let info = vk::ImageMemoryRequirementsInfo2::default().image(image.raw());
         // SAFETY: the image is live, the structs live during the call.
         unsafe { self.device().get_image_memory_requirements2(&info, &mut given) };
-        let needs =
-            Requirements::checked(&given.memory_requirements).map_err(|why| Error::answer(OP, object(), why))?;
-        if says.requires_dedicated_allocation == vk::TRUE && !dedicated {
-            return Err(Error::missing(OP, object(), "the driver accepts dedicated memory only"));
-        }
-        Ok(needs)
+        let given = given.memory_requirements;
+        let needs = Requirements::checked(&given, &says).map_err(|why| Error::answer(OP, object(), why))?;
+        Ok(Requirements { dedicated: needs.dedicated || able.dedicated_only, ..needs })
     }
 
     /// What the driver chose for `image` from `layout`.
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_offset_is_added_unless_the_memory_is_dedicated() {
-        let needs = Requirements { size: 1024 * 130, alignment: 64, types: 1 };
+        let needs = Requirements { size: 1024 * 130, alignment: 64, types: 1, dedicated: false };
         let at = |offset| Layout::Explicit(Modifier::LINEAR, vec![Plane { offset, pitch: 1024 }]);
         let size = |layout: &Layout, dedicated| {
             let wanted = Wanted { size: px(250, 130), fourcc: Fourcc::XR24, layout, handles: &[], uses: Features::ALL };

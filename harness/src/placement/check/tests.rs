@@ -55,6 +55,7 @@ fn what_suits_a_device_breaks_nothing() {
         memory: MemoryNeeds {
             heaps: Some(BTreeSet::from(["system".into()])),
             types: Some(0b11),
+            dedicated: true,
             contiguous: false,
             address_bits: 20,
             segments: Some(3),
@@ -108,6 +109,7 @@ fn what_was_not_seen_is_never_a_pass() {
     let strict = memory(MemoryNeeds {
         heaps: Some(BTreeSet::from(["system".into()])),
         types: Some(1),
+        dedicated: false,
         contiguous: true,
         address_bits: 32,
         segments: Some(1),

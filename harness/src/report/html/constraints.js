@@ -39,6 +39,7 @@ function memoryNeeds(memory) {
   const parts = [];
   if (memory.heaps) parts.push(`of ${memory.heaps.join(" or ")}`);
   if (memory.types !== null) parts.push(`Vulkan memory type ${bitsOf(memory.types).join(" or ")}`);
+  if (memory.dedicated) parts.push("dedicated to one image");
   if (memory.contiguous) parts.push("contiguous");
   if (memory.address_bits < 64) parts.push(`addresses of ${memory.address_bits} bits`);
   if (memory.segments !== null) parts.push(`at most ${grouped(memory.segments)} segments`);

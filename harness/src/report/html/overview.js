@@ -68,6 +68,7 @@ function overview() {
     part("Constraints that devices told", REPORT.constraints?.length
       ? [...byDevice(REPORT.constraints)].map(([device, told]) => constraintsTable(device, told))
       : el("p", { class: "quiet" }, "No device told any in this run.")),
+    ...detectionParts(),
     part("Slowest", slow.length ? el("ul", {}, slow.map((one) => el("li", {}, `${milliseconds(one.ms)}  `, caseLink(one.name)))) : null),
     part("Keys", el("p", { class: "quiet" }, el("kbd", {}, "/"), " search, ", el("kbd", {}, "j"), " and ", el("kbd", {}, "k"), " next and previous case, arrow keys in matrix, list and pictures, ", el("kbd", {}, "Esc"), " back to the overview. The address of this page keeps what is shown.")),
   ].filter(Boolean);

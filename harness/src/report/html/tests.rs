@@ -142,3 +142,15 @@ fn a_page_knows_how_wide_the_channels_of_a_format_are() {
     // Half floats are clamped and rounded in an image, so there is no way back.
     assert_eq!(full["AB4H"], Value::Null);
 }
+
+#[test]
+fn the_table_of_faults_is_in_the_page_if_it_lies_beside_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(data(&page_of(vec![], folder.path(), 0).html, "run")["detection"], Value::Null);
+    let table = detection::Table::of(vec![], vec![HOSTILE.to_owned()], 7, false);
+    fs::write(folder.path().join(detection::FILE), serde_json::to_vec(&table).unwrap()).unwrap();
+    let html = page_of(vec![], folder.path(), 0).html;
+    assert_eq!(data(&html, "run")["detection"]["red_without"][0], HOSTILE);
+    fs::write(folder.path().join(detection::FILE), r#"{"schema":99}"#).unwrap();
+    assert_eq!(data(&page_of(vec![], folder.path(), 0).html, "run")["detection"], Value::Null);
+}

@@ -34,6 +34,7 @@ fn small_memory() -> impl Strategy<Value = MemoryNeeds> {
         |(heaps, contiguous, address_bits, (segments, segment_size), cpu)| MemoryNeeds {
             heaps,
             types: None,
+            dedicated: false,
             contiguous,
             address_bits,
             segments,

@@ -1,0 +1,122 @@
+#![expect(unsafe_code, reason = "functions of a driver: raw pointers in, raw pointers out, and fds as numbers")]
+//! Semaphores and fences that cross over as files.
+
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use ash::vk;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+
+use super::submissions::let_work_end;
+use crate::config::{fired, is};
+use crate::deed::Deed;
+use crate::state::{device, tables};
+
+/// Whether the fence of a `sync_file` has signalled.
+///
+/// # Safety
+/// `fd` is open.
+unsafe fn is_signalled(fd: RawFd) -> bool {
+    // SAFETY: the caller's contract.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
+}
+
+pub(crate) unsafe extern "system" fn import_semaphore_fd(
+    handle: vk::Device,
+    info: *const vk::ImportSemaphoreFdInfoKHR<'_>,
+) -> vk::Result {
+    let real = device(handle).semaphore_fd.import_semaphore_fd_khr;
+    // SAFETY: the caller's struct.
+    let mut asked = unsafe { *info };
+    let fd = asked.fd;
+    let is_sync_file = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD && fd >= 0;
+    // SAFETY: an fd that is imported is open.
+    if is(Deed::ImportedFenceIgnored) && is_sync_file && unsafe { !is_signalled(fd) } {
+        fired();
+        asked.fd = -1;
+        // SAFETY: the caller's contract is the real function's; -1 is a fence that has signalled.
+        let result = unsafe { real(handle, &raw const asked) };
+        if result == vk::Result::SUCCESS {
+            // SAFETY: a successful import takes the fd.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        return result;
+    }
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { real(handle, info) }
+}
+
+/// Says -1 for a `sync_file` at `made` that has signalled.
+///
+/// # Safety
+/// `made` holds an fd that nobody else has yet, or a negative number.
+unsafe fn minus_one_if_done(made: *mut RawFd) {
+    // SAFETY: the caller's contract.
+    let fd = unsafe { *made };
+    // SAFETY: as above.
+    if fd >= 0 && unsafe { is_signalled(fd) } {
+        fired();
+        // SAFETY: nobody has it yet.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        // SAFETY: the caller's.
+        unsafe { *made = -1 };
+    }
+}
+
+pub(crate) unsafe extern "system" fn get_semaphore_fd(
+    handle: vk::Device,
+    info: *const vk::SemaphoreGetFdInfoKHR<'_>,
+    made: *mut RawFd,
+) -> vk::Result {
+    let real = device(handle);
+    // SAFETY: the caller's struct.
+    let asked = unsafe { *info };
+    let is_sync_file = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;
+    if is(Deed::ExportedFenceEarly) && is_sync_file {
+        let end = tables().ends.get(&(handle, asked.semaphore)).copied().unwrap_or_default();
+        // SAFETY: a fence that was submitted with the semaphore's signal, or none.
+        let runs = end == vk::Fence::null() || unsafe { real.raw.get_fence_status(end) } == Ok(false);
+        if runs {
+            fired();
+            // SAFETY: the caller's.
+            unsafe { *made = -1 };
+            return vk::Result::SUCCESS;
+        }
+    }
+    // SAFETY: the caller's contract is the real function's.
+    let result = unsafe { (real.semaphore_fd.get_semaphore_fd_khr)(handle, info, made) };
+    if is(Deed::DoneIsMinusOne) && is_sync_file && result == vk::Result::SUCCESS {
+        // SAFETY: written by the call that succeeded.
+        unsafe { minus_one_if_done(made) };
+    }
+    result
+}
+
+pub(crate) unsafe extern "system" fn get_fence_fd(
+    handle: vk::Device,
+    info: *const vk::FenceGetFdInfoKHR<'_>,
+    made: *mut RawFd,
+) -> vk::Result {
+    // SAFETY: the caller's struct.
+    let is_sync_file = unsafe { (*info).handle_type } == vk::ExternalFenceHandleTypeFlags::SYNC_FD;
+    // SAFETY: the caller's contract is the real function's.
+    let result = unsafe { (device(handle).fence_fd.get_fence_fd_khr)(handle, info, made) };
+    if is(Deed::DoneIsMinusOne) && is_sync_file && result == vk::Result::SUCCESS {
+        // SAFETY: written by the call that succeeded.
+        unsafe { minus_one_if_done(made) };
+    }
+    result
+}
+
+pub(crate) unsafe extern "system" fn destroy_semaphore(
+    handle: vk::Device,
+    semaphore: vk::Semaphore,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    let_work_end(handle);
+    tables().ends.remove(&(handle, semaphore));
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { (device(handle).raw.fp_v1_0().destroy_semaphore)(handle, semaphore, allocator) };
+}

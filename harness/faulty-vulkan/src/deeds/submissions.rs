@@ -1,0 +1,220 @@
+#![expect(unsafe_code, reason = "functions of a driver: raw pointers in, raw pointers out")]
+//! Work that is submitted, and waited for.
+
+use std::slice::from_raw_parts;
+use std::sync::Arc;
+
+use ash::vk;
+
+use crate::config::{fired, is};
+use crate::deed::Deed;
+use crate::mapping::Mapping;
+use crate::state::{RealDevice, device, device_of_queue, tables};
+
+/// Bytes at the end of what was written that stay in a cache.
+const TAIL: usize = 64;
+
+/// Waits for what somebody believes to be over, before it is taken away.
+pub(crate) fn let_work_end(handle: vk::Device) {
+    let hurried = {
+        let mut tables = tables();
+        let before = tables.hurried.len();
+        tables.hurried.retain(|other| *other != handle);
+        before != tables.hurried.len()
+    };
+    if hurried {
+        // SAFETY: a live device; who destroys an object of it does not use its queue meanwhile.
+        let _ = unsafe { device(handle).raw.device_wait_idle() };
+    }
+}
+
+/// What a submission is about, as far as a deed depends on it.
+struct Work {
+    waits: bool,
+    commands: Vec<vk::CommandBuffer>,
+    signals: Vec<vk::Semaphore>,
+}
+
+/// Hands `work` on by `submit`, with what happens before and after.
+fn submitted(
+    queue: vk::Queue,
+    fence: vk::Fence,
+    work: &Work,
+    submit: impl FnOnce(&RealDevice) -> vk::Result,
+) -> vk::Result {
+    let (handle, real) = device_of_queue(queue);
+    let mut released: Vec<(vk::DeviceMemory, Arc<Mapping>, Vec<u8>)> = Vec::new();
+    {
+        let mut tables = tables();
+        for ((_, _), known) in tables.memories.iter_mut().filter(|((of, _), _)| *of == handle) {
+            if let (Some((old, new)), Some(bytes)) = (known.late.take(), &known.bytes) {
+                bytes.write_changed(&old, &new);
+            }
+        }
+        for semaphore in &work.signals {
+            tables.ends.insert((handle, *semaphore), fence);
+        }
+        // What waits for others can't be waited for here.
+        let commands = work.commands.iter().filter(|_| !work.waits);
+        let commands = commands.filter_map(|commands| tables.commands.get(commands));
+        let bytes = |memory: &vk::DeviceMemory| tables.memories.get(&(handle, *memory))?.bytes.clone();
+        if is(Deed::AcquireDiscards) {
+            for mapping in commands.flat_map(|commands| &commands.acquires).filter_map(bytes) {
+                fired();
+                mapping.write(0, &vec![0xdd; mapping.len()]);
+            }
+        } else if is(Deed::ReleaseLate) || is(Deed::TailNotFlushed) {
+            let memories = commands.flat_map(|commands| &commands.releases);
+            released = memories
+                .filter_map(|memory| {
+                    let mapping = bytes(memory)?;
+                    let before = mapping.bytes();
+                    Some((*memory, mapping, before))
+                })
+                .collect();
+        }
+    }
+    let result = submit(&real);
+    if result != vk::Result::SUCCESS || released.is_empty() {
+        return result;
+    }
+    // SAFETY: the queue is the caller's for the length of the call.
+    let _ = unsafe { real.raw.queue_wait_idle(queue) };
+    for (memory, mapping, before) in released {
+        let after = mapping.bytes();
+        let Some(last) = before.iter().zip(&after).rposition(|(before, after)| before != after) else { continue };
+        fired();
+        if is(Deed::TailNotFlushed) {
+            let first = (last + 1).saturating_sub(TAIL);
+            mapping.write(first, &before[first..=last]);
+            continue;
+        }
+        mapping.write_changed(&after, &before);
+        if let Some(known) = tables().memories.get_mut(&(handle, memory)) {
+            known.late = Some((before, after));
+        }
+    }
+    result
+}
+
+pub(crate) unsafe extern "system" fn queue_submit2(
+    queue: vk::Queue,
+    count: u32,
+    submits: *const vk::SubmitInfo2<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    let mut work = Work { waits: false, commands: Vec::new(), signals: Vec::new() };
+    if count > 0 {
+        // SAFETY: the caller's list.
+        for submit in unsafe { from_raw_parts(submits, count as usize) } {
+            work.waits |= submit.wait_semaphore_info_count > 0;
+            if submit.command_buffer_info_count > 0 {
+                let length = submit.command_buffer_info_count as usize;
+                // SAFETY: its list is as long as it says.
+                let buffers = unsafe { from_raw_parts(submit.p_command_buffer_infos, length) };
+                work.commands.extend(buffers.iter().map(|info| info.command_buffer));
+            }
+            if submit.signal_semaphore_info_count > 0 {
+                let length = submit.signal_semaphore_info_count as usize;
+                // SAFETY: its list is as long as it says.
+                let signals = unsafe { from_raw_parts(submit.p_signal_semaphore_infos, length) };
+                work.signals.extend(signals.iter().map(|info| info.semaphore));
+            }
+        }
+    }
+    // SAFETY: the caller's contract is the real function's.
+    submitted(queue, fence, &work, |real| unsafe { (real.raw.fp_v1_3().queue_submit2)(queue, count, submits, fence) })
+}
+
+pub(crate) unsafe extern "system" fn queue_submit(
+    queue: vk::Queue,
+    count: u32,
+    submits: *const vk::SubmitInfo<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    let mut work = Work { waits: false, commands: Vec::new(), signals: Vec::new() };
+    if count > 0 {
+        // SAFETY: the caller's list.
+        for submit in unsafe { from_raw_parts(submits, count as usize) } {
+            work.waits |= submit.wait_semaphore_count > 0;
+            if submit.command_buffer_count > 0 {
+                let length = submit.command_buffer_count as usize;
+                // SAFETY: its list is as long as it says.
+                work.commands.extend(unsafe { from_raw_parts(submit.p_command_buffers, length) });
+            }
+            if submit.signal_semaphore_count > 0 {
+                let length = submit.signal_semaphore_count as usize;
+                // SAFETY: its list is as long as it says.
+                work.signals.extend(unsafe { from_raw_parts(submit.p_signal_semaphores, length) });
+            }
+        }
+    }
+    // SAFETY: the caller's contract is the real function's.
+    submitted(queue, fence, &work, |real| unsafe { (real.raw.fp_v1_0().queue_submit)(queue, count, submits, fence) })
+}
+
+pub(crate) unsafe extern "system" fn wait_for_fences(
+    handle: vk::Device,
+    count: u32,
+    fences: *const vk::Fence,
+    all: vk::Bool32,
+    timeout: u64,
+) -> vk::Result {
+    let real = device(handle);
+    if is(Deed::FenceSignalledEarly) {
+        // SAFETY: the caller's list.
+        let fences = unsafe { from_raw_parts(fences, count as usize) };
+        // SAFETY: live fences of this device.
+        let is_over = |fence: &vk::Fence| unsafe { real.raw.get_fence_status(*fence) } != Ok(false);
+        if !fences.iter().all(is_over) {
+            fired();
+            tables().hurried.push(handle);
+            return vk::Result::SUCCESS;
+        }
+    }
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { (real.raw.fp_v1_0().wait_for_fences)(handle, count, fences, all, timeout) }
+}
+
+pub(crate) unsafe extern "system" fn reset_fences(
+    handle: vk::Device,
+    count: u32,
+    fences: *const vk::Fence,
+) -> vk::Result {
+    let_work_end(handle);
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { (device(handle).raw.fp_v1_0().reset_fences)(handle, count, fences) }
+}
+
+pub(crate) unsafe extern "system" fn reset_command_pool(
+    handle: vk::Device,
+    pool: vk::CommandPool,
+    flags: vk::CommandPoolResetFlags,
+) -> vk::Result {
+    let_work_end(handle);
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { (device(handle).raw.fp_v1_0().reset_command_pool)(handle, pool, flags) }
+}
+
+/// A function that destroys an object, once the work is over that may use it.
+macro_rules! destroyed_after_work {
+    ($name:ident, $type:ty) => {
+        pub(crate) unsafe extern "system" fn $name(
+            handle: vk::Device,
+            object: $type,
+            allocator: *const vk::AllocationCallbacks<'_>,
+        ) {
+            let_work_end(handle);
+            // SAFETY: the caller's contract is the real function's.
+            unsafe { (device(handle).raw.fp_v1_0().$name)(handle, object, allocator) };
+        }
+    };
+}
+
+destroyed_after_work!(destroy_image_view, vk::ImageView);
+destroyed_after_work!(destroy_buffer, vk::Buffer);
+destroyed_after_work!(destroy_pipeline, vk::Pipeline);
+destroyed_after_work!(destroy_descriptor_pool, vk::DescriptorPool);
+destroyed_after_work!(destroy_sampler, vk::Sampler);
+destroyed_after_work!(destroy_fence, vk::Fence);
+destroyed_after_work!(destroy_command_pool, vk::CommandPool);

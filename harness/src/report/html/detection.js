@@ -1,0 +1,49 @@
+// Which faults that were done on purpose did cases see? The table of `handover faults`, if it lies beside the report.
+
+const ENDINGS = {
+  detected: { word: "detected", kind: "is-pass" },
+  quiet: { word: "let pass", kind: "is-pass" },
+  not_fired: { word: "not fired", kind: "is-skip" },
+  unnamed: { word: "not named", kind: "is-fail" },
+  missed: { word: "missed", kind: "is-fail" },
+  alarm: { word: "alarm", kind: "is-fail" },
+  broken: { word: "not tried", kind: "is-fail" },
+};
+
+/** Who saw a fault, each with what it said. */
+function seenBy(row) {
+  const by = row.cases.filter((one) => one.sees).sort((one, other) => other.names - one.names || other.claims - one.claims);
+  const lines = by.map((one) => el("li", {}, el("details", {}, el("summary", {}, el("code", {}, one.name), one.names ? "" : " (does not name the culprit)", el("div", { class: "quiet" }, one.said)), el("pre", {}, one.message))));
+  const blind = row.cases.filter((one) => one.claims && !one.sees).map((one) => el("li", {}, el("code", {}, one.name), ` claims to see it, but ended with ${one.verdict}`));
+  const gap = row.gap && !by.length ? el("li", {}, `gap: ${row.gap}`) : null;
+  const error = row.error ? el("li", {}, row.error) : null;
+  return el("ul", {}, lines, blind, gap, error);
+}
+
+function detectionRow(row) {
+  const ending = ENDINGS[row.ending] ?? { word: row.ending, kind: "is-fail" };
+  const times = row.tries > 1 ? ` ${row.as_it_should} of ${row.tries} times` : "";
+  const about = el("td", {}, el("b", {}, row.name), row.id ? ` (${row.id})` : "", el("div", { class: "quiet" }, `${row.what}; when: ${row.trigger}; as: ${row.modelled_on}`));
+  const numbers = [row.fired, row.ran].map((number) => el("td", {}, grouped(number)));
+  return el("tr", {}, el("td", {}, el("span", { class: `badge ${ending.kind}` }, ending.word), times), about, el("td", {}, row.class.replaceAll("_", " ")), numbers, el("td", {}, seenBy(row)));
+}
+
+/** The table of one kind: faults must be detected, controls must let every case be as it is without. */
+function detectionTable(kind, title) {
+  const rows = RUN.detection.rows.filter((row) => row.kind === kind);
+  if (!rows.length) return null;
+  const right = rows.filter((row) => row.ending === "detected" || row.ending === "quiet").length;
+  const head = el("tr", {}, ["", kind, "class", "fired", "cases", "seen by"].map((name) => el("th", { scope: "col" }, name)));
+  const caption = el("caption", {}, el("b", {}, `${right} of ${rows.length} ${title}`));
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, el("table", { class: "constraints detection" }, caption, el("thead", {}, head), el("tbody", {}, rows.map(detectionRow))));
+}
+
+function detectionParts() {
+  if (!RUN.detection) return [];
+  const { problems, unkilled } = RUN.detection;
+  return [
+    bullets("What is wrong with the table of faults", problems, "is-fail"),
+    part("Faults done on purpose", detectionTable("fault", "faults detected"), detectionTable("control", "controls let pass")),
+    bullets("Claims that no fault makes fail", unkilled ?? []),
+  ];
+}
