@@ -120,7 +120,7 @@ fn exports_each(cx: &mut Cx) -> Outcome {
     let mut queue = v4l2::Queue::open(&device, Direction::Capture)?;
     let count = queue.request(Memory::Own, 3)?;
     cx.equals("buffers of the queue", 3, count);
-    let exported = (0..count).map(|index| queue.export(index)).collect::<handover::error::Result<Vec<_>>>()?;
+    let exported = (0..count).map(|index| queue.export(index)).collect::<Result<Vec<_>>>()?;
     for (index, dmabuf) in (0..count).zip(&exported) {
         dmabuf.map()?.write(0, &[index as u8 + 1; 64])?;
     }

@@ -123,8 +123,8 @@ impl Cx {
                 let before = before.map(|composed| composed.to(actual.fourcc)).transpose()?;
                 let target = Target { picture: expected.to(actual.fourcc)?, before };
                 let reader = format!("{role} (writeback)");
-                let slips = || self::slips(size, layers, &composed, actual.fourcc);
-                self.sees_or_slips(reader, &target, &actual, &tolerance, &Suspects::default(), slips)?;
+                let mistakes = || slips(size, layers, &composed, actual.fourcc);
+                self.sees_or_slips(reader, &target, &actual, &tolerance, &Suspects::default(), mistakes)?;
             }
             Err(why) => self.unobserved(Witness::Writeback, why),
         }
