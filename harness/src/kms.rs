@@ -33,7 +33,9 @@ mod objects;
 mod prime;
 mod second;
 mod show;
+mod syncobj;
 mod tried;
+mod vgem;
 mod vkms;
 mod wait;
 mod writeback;
@@ -52,6 +54,7 @@ pub use prime::{Imported, Prime};
 pub(crate) use second::{SecondCard, is_made_here};
 pub use show::{Layer, Pending, Recoveries, Shown};
 pub use tried::Answer;
+pub use vgem::VgemFence;
 pub use vkms::Race;
 
 /// Which screen answered.
