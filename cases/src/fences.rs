@@ -53,8 +53,7 @@ fn with_frame(
 ) -> Outcome {
     // OpenGL ES draws to no format with an unused component.
     let fourcc = if from.role() == Gles { Fourcc::AB24 } else { Fourcc::XR24 };
-    let parcel =
-        Parcel { fourcc, size: SIZE, rows: Rows::Agreed, start: Start::First, planes: Planes::Contiguous };
+    let parcel = Parcel { fourcc, size: SIZE, rows: Rows::Agreed, start: Start::First, planes: Planes::Contiguous };
     if let Some(why) = from.lacks(cx, &parcel)? {
         return Err(Trouble::Skip(format!("{} can't hand it out: {why}", from.role())));
     }
@@ -85,7 +84,14 @@ fn expect(cx: &mut Cx, when: &str, dmabuf: &Dmabuf, to_read: bool, to_write: boo
             Finding::new(format!("{when}, whoever is about to {what} {}, by the fence in the buffer", word(signalled)))
                 .row("target", word(ready))
                 .row("fence", file.to_string())
-                .row("like", if ready { "a fence that nobody has to wait for" } else { "a fence that did not get into the buffer" })
+                .row(
+                    "like",
+                    if ready {
+                        "a fence that nobody has to wait for"
+                    } else {
+                        "a fence that did not get into the buffer"
+                    },
+                )
         });
     }
     let polled = dmabuf.ready()?;

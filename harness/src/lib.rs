@@ -68,6 +68,7 @@ pub mod gbm;
 pub mod gles;
 pub mod golden;
 pub mod guess;
+pub mod interrupt;
 pub mod inventory;
 pub mod junit;
 pub mod kms;

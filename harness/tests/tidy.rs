@@ -53,6 +53,7 @@ const UNSAFE: &[&str] = &[
     "gles/image.rs",
     "gles/program.rs",
     "gles/sync.rs",
+    "interrupt.rs",
     "inventory/libraries.rs",
     "inventory/vulkan.rs",
     "inventory/vulkan/formats.rs",

@@ -51,8 +51,7 @@ fn given(cx: &mut Cx, by: FenceBy, reads: bool) -> Outcome {
     let gles = cx.gles()?;
     with_frame(cx, exporter(Udmabuf), |cx, buffer, shared| {
         let access = if reads { Access::Read } else { Access::Write };
-        let image =
-            cx.hold(&Guest::Gles(&gles), buffer, access, |shared| gles.import(shared, Through::Texture2d))?;
+        let image = cx.hold(&Guest::Gles(&gles), buffer, access, |shared| gles.import(shared, Through::Texture2d))?;
         let hold_back = |turn: &Turn<'_>| -> Result<(), Trouble> {
             match turn.fence_fd()? {
                 None => Ok(()),

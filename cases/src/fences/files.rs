@@ -38,7 +38,9 @@ fn tells(cx: &mut Cx, by: FenceBy) -> Outcome {
                 .row("driver", format!("`{}`", fence.driver))
                 .row("timeline", format!("`{}`", fence.timeline))
         });
-        cx.claim("no time yet", fence.signalled_at.is_none(), || Finding::new("a pending fence tells when it signalled"));
+        cx.claim("no time yet", fence.signalled_at.is_none(), || {
+            Finding::new("a pending fence tells when it signalled")
+        });
     }
     pending.signal()?;
     let (info, earlier) = (file.info()?, earlier.info()?);

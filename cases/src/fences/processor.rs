@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use handover::dmabuf::SharedFrame;
-use handover::fence::within;
+use handover::fence::{Holder, within};
 use handover::prelude::*;
 
 use super::{IMPLICIT_LOST, owners, with_frame};
@@ -47,18 +47,21 @@ fn writes(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
 
 /// A reader does not wait for a reader; it does for a writer, or the first half would show nothing.
 fn reads_beside(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
-    let look = |shared: &SharedFrame, patience| {
+    let look = |shared: &SharedFrame| {
         let mine = another(shared)?;
-        within(patience, SYNC, shared.to_string(), move || mine.read_back())
+        within(PATIENCE, SYNC, shared.to_string(), move || mine.read_back())
     };
     let target = Target::stamped(7, shared.frame.fourcc, shared.frame.size)?;
     shared.write(&target.picture)?;
     let writer = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Write)))?;
-    let waited = look(shared, Duration::from_millis(5)).is_err();
-    cx.claim("waits for a writer", waited, || Finding::new("the cpu read while a writer was under way"));
-    writer.signal()?;
+    let holder = Holder::start(Duration::from_millis(5), || Ok(()), writer.into_signal())?;
+    look(shared)?;
+    let released = holder.other_is_through()?;
+    cx.claim("waits for a writer", !released.overtaken, || {
+        Finding::new("the cpu read while a writer was under way").row("like", "the fence is not in the buffer")
+    });
     let reader = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Read)))?;
-    let seen = look(shared, PATIENCE)?;
+    let seen = look(shared)?;
     cx.sees("the cpu, beside a reader,", &target, &seen)?;
     cx.equals("the reader is still under way", false, reader.file.is_signalled()?);
     reader.signal()?;

@@ -124,7 +124,11 @@ impl NativeFence {
         // SAFETY: display and fence are live, and belong to each other.
         let fd = unsafe { dup(self.egl.display().as_ptr(), self.raw.as_ptr()) };
         if fd < 0 {
-            let error = self.egl.api().get_error().map_or_else(|| "no EGL error is set".to_owned(), |error| format!("{error:?}"));
+            let error = self
+                .egl
+                .api()
+                .get_error()
+                .map_or_else(|| "no EGL error is set".to_owned(), |error| format!("{error:?}"));
             return Err(Error::answer(OP, object(), format!("fd {fd} ({error}); an open file was due")));
         }
         // SAFETY: each successful call makes a new fd that belongs to the caller.

@@ -115,14 +115,14 @@ impl<'a> Commit<'a> {
                 _ => return Err(Error::new(OP, object(), error)),
             }
         }
-        let made = |pointer: &str, fence: &Option<Box<AtomicI32>>| match fence.as_ref().map(|fd| fd.load(Ordering::Acquire)) {
-            None => Ok(None),
-            Some(fd) if fd >= 0 => Ok(Some(own_fd(fd))),
-            Some(fd) => Err(Error::answer(OP, object(), format!("{pointer} got {fd}, an fd was due"))),
-        };
+        let made =
+            |pointer: &str, fence: &Option<Box<AtomicI32>>| match fence.as_ref().map(|fd| fd.load(Ordering::Acquire)) {
+                None => Ok(None),
+                Some(fd) if fd >= 0 => Ok(Some(own_fd(fd))),
+                Some(fd) => Err(Error::answer(OP, object(), format!("{pointer} got {fd}, an fd was due"))),
+            };
         // Both are owned before either is found wrong.
-        let (fence, out_fence) =
-            (made("WRITEBACK_OUT_FENCE_PTR", &self.fence), made("OUT_FENCE_PTR", &self.out_fence));
+        let (fence, out_fence) = (made("WRITEBACK_OUT_FENCE_PTR", &self.fence), made("OUT_FENCE_PTR", &self.out_fence));
         Ok(Sent { fence: fence?, out_fence: out_fence?, sequence: None })
     }
 }

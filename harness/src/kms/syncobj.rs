@@ -41,8 +41,7 @@ impl Prime {
             }
             Error::new(CREATE, card.to_string(), error)
         })?;
-        let mut import =
-            Handle { handle: made.handle, flags: IMPORT_SYNC_FILE, fd: file.as_fd().as_raw_fd(), pad: 0 };
+        let mut import = Handle { handle: made.handle, flags: IMPORT_SYNC_FILE, fd: file.as_fd().as_raw_fd(), pad: 0 };
         // SAFETY: the call is DRM_IOWR(0xC2, struct drm_syncobj_handle), of which `Handle` is the part that the kernel needs.
         let request = unsafe { Updater::<FD_TO_HANDLE, Handle>::new(&mut import) };
         // SAFETY: the structure lives until the call returns, and has no pointers in it; the fd is open and stays ours.
@@ -50,7 +49,8 @@ impl Prime {
         let exported = drm_ffi::syncobj::handle_to_fd(card.as_fd(), made.handle, true).map(|handle| own_fd(handle.fd));
         let destroyed = drm_ffi::syncobj::destroy(card.as_fd(), made.handle);
         imported.map_err(|errno| Error::new("DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE", format!("{card}, {file}"), errno))?;
-        let exported = exported.map_err(|error| Error::new("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD", card.to_string(), error))?;
+        let exported =
+            exported.map_err(|error| Error::new("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD", card.to_string(), error))?;
         destroyed.map_err(|error| Error::new("DRM_IOCTL_SYNCOBJ_DESTROY", card.to_string(), error))?;
         SyncFile::from_fd(exported)
     }

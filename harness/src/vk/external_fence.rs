@@ -38,8 +38,7 @@ impl Gpu {
         let device = self.device();
         let object = || device.object("a fence for sync_file");
         let functions = device.fence_fd.clone();
-        let functions = functions
-            .ok_or_else(|| Error::missing(OP, object(), "VK_KHR_external_fence_fd is missing"))?;
+        let functions = functions.ok_or_else(|| Error::missing(OP, object(), "VK_KHR_external_fence_fd is missing"))?;
         let info = vk::PhysicalDeviceExternalFenceInfo::default().handle_type(SYNC_FD);
         let mut says = vk::ExternalFenceProperties::default();
         // SAFETY: the physical device is of this instance, and the structs live during the call.

@@ -37,8 +37,8 @@ impl Buffer {
         }
         let (raw, all) = (memory.raw(), vk::MemoryMapFlags::empty());
         // SAFETY: live memory of this device, host-visible, and mapped once, since the buffer is borrowed for as long as that lasts.
-        let start = unsafe { device.map_memory(raw, 0, vk::WHOLE_SIZE, all) }
-            .map_err(|code| failed(OP, object(), code))?;
+        let start =
+            unsafe { device.map_memory(raw, 0, vk::WHOLE_SIZE, all) }.map_err(|code| failed(OP, object(), code))?;
         let Some(start) = NonNull::new(start.cast::<u8>()) else {
             return Err(Error::answer(OP, object(), "a null address"));
         };

@@ -63,7 +63,8 @@ impl Gpu {
         let order = Order { wait: &wait, signal: &signal };
         let object = self.device().object("a submission without commands");
         // SAFETY: nothing is recorded; the semaphores outlive the submission, which borrows them.
-        let submission = unsafe { Submission::submit(self.device(), "ordering by semaphores", object, order, |_, _| {}) }?;
+        let submission =
+            unsafe { Submission::submit(self.device(), "ordering by semaphores", object, order, |_, _| {}) }?;
         Ok(Work { submission, _semaphores: PhantomData })
     }
 
@@ -98,10 +99,8 @@ impl Gpu {
         self.check_opaque_semaphores(timeline)?;
         let mut kind = kind(timeline);
         let made = Semaphore::create(self.device(), &vk::SemaphoreCreateInfo::default().push_next(&mut kind))?;
-        let info = vk::ImportSemaphoreFdInfoKHR::default()
-            .semaphore(made.raw())
-            .handle_type(OPAQUE_FD)
-            .fd(fd.as_raw_fd());
+        let info =
+            vk::ImportSemaphoreFdInfoKHR::default().semaphore(made.raw()).handle_type(OPAQUE_FD).fd(fd.as_raw_fd());
         // SAFETY: the semaphore is new, the fd open and of a semaphore of this kind.
         unsafe { self.device().semaphore_fd.import_semaphore_fd(&info) }
             .map_err(|code| failed("vkImportSemaphoreFdKHR", self.device().object("an opaque fd"), code))?;
