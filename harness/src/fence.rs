@@ -13,11 +13,11 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
 use crate::error::{Error, Result};
+use crate::wait;
 
 mod holder;
 pub mod implicit;
@@ -172,7 +172,7 @@ impl SyncFile {
     /// # Errors
     /// As [`Self::is_signalled`].
     pub fn signals_within(&self, patience: Duration) -> Result<bool> {
-        readable(&self.fd, patience).map_err(|errno| self.error("poll", errno))
+        wait::readable(&self.fd, Instant::now() + patience).map_err(|errno| self.error("poll", errno))
     }
 
     /// Waits until it has signalled.
@@ -258,22 +258,6 @@ impl PendingFence {
 impl fmt::Debug for PendingFence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PendingFence({})", self.file)
-    }
-}
-
-/// Whether `fd` became readable within `patience`. `EINTR` restarts.
-fn readable(fd: impl AsFd, patience: Duration) -> Result<bool, Errno> {
-    let deadline = Instant::now() + patience;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
-            Ok(0) if Instant::now() < deadline => {}
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
     }
 }
 

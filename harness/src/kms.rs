@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Size, px};
 use crate::observed::{NotObservable, Observed};
+use crate::wait;
 
 mod able;
 mod assign;
@@ -37,7 +38,6 @@ mod syncobj;
 mod tried;
 mod vgem;
 mod vkms;
-mod wait;
 mod writeback;
 
 use card::{Blob, Card, Framebuffer};

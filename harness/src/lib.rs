@@ -92,4 +92,5 @@ pub mod udmabuf;
 pub mod v4l2;
 pub mod verdict;
 pub mod vk;
+mod wait;
 pub mod yuv;

@@ -5,12 +5,13 @@
 //! has the fence. The pause then lasts longer than the other side took without it, so that whoever does not wait is through before
 //! the signal; and the signal must let it go on.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Cx;
 use crate::case::{Role, Trouble};
-use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::dmabuf::{Dmabuf, OpenAccess, SharedFrame};
 use crate::error::{Cause, Error, Result};
 use crate::fence::{Generations, Holder, PendingFence, Released, Seen, SyncFile, Timeline, Use};
 use crate::finding::Finding;
@@ -283,8 +284,8 @@ impl Cx {
         let row = |finding: Finding| {
             finding
                 .row("fence", &ran.fence)
-                .row("pending", format!("for {:.1} ms", ran.released.watched.as_secs_f64() * 1e3))
-                .row("through", format!("after {:.1} ms", ran.took.as_secs_f64() * 1e3))
+                .row("pending", format!("for {:.2} ms", ran.released.watched.as_secs_f64() * 1e3))
+                .row("through", format!("after {:.2} ms", ran.took.as_secs_f64() * 1e3))
         };
         let like = match put {
             Put::Given => "the fence was taken and not waited for",
@@ -293,7 +294,10 @@ impl Cx {
         self.claim("waits for the fence", !ran.released.overtaken, || {
             row(Finding::new(format!("{other} did not wait for the fence: {saw}"))).row("like", like)
         });
-        self.claim("fenced", ran.seen == Seen::New || ran.released.overtaken, || {
+        if ran.released.overtaken {
+            return;
+        }
+        self.claim("fenced", ran.seen == Seen::New, || {
             row(Finding::new(format!("after the fence had signalled, {saw}")))
                 .row("like", "work that began before the wait, or was not made visible")
         });
@@ -322,9 +326,9 @@ impl Slow {
 
 /// The slow side of one run. It begins its access to the buffer before there is a fence, as nobody waits for himself.
 struct Side {
-    access: crate::dmabuf::OpenAccess,
+    access: OpenAccess,
     /// Of each row that is left: the byte where it lies, and for a writer what it is to be.
-    rows: std::collections::VecDeque<(u64, Vec<u8>)>,
+    rows: VecDeque<(u64, Vec<u8>)>,
     half: usize,
     reads: bool,
     /// What a reader has read.
@@ -334,7 +338,7 @@ struct Side {
 impl Side {
     fn begin(slow: Slow, shared: &SharedFrame, generations: &Generations) -> Result<Self> {
         let reads = slow == Slow::Reader;
-        let rows: std::collections::VecDeque<_> =
+        let rows: VecDeque<_> =
             generations.new.rows_in(&shared.frame)?.into_iter().map(|(at, row)| (at, row.to_vec())).collect();
         let access = if reads { Access::Read } else { Access::Write };
         let access = shared.dmabuf.map()?.begin(access)?;

@@ -10,13 +10,13 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
 use super::SyncFile;
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
+use crate::wait;
 
 /// What somebody does with a buffer under a fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,18 +128,8 @@ impl Dmabuf {
     }
 
     fn poll(&self, events: PollFlags, patience: Duration) -> Result<PollFlags> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            let mut fds = [PollFd::new(&self.fd, events)];
-            match poll(&mut fds, Some(&left)) {
-                Ok(0) if Instant::now() < deadline => {}
-                Ok(_) => return Ok(fds[0].revents()),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::new("poll", self.to_string(), errno)),
-            }
-        }
+        let polled = wait::events(&self.fd, events, Instant::now() + patience);
+        polled.map_err(|errno| Error::new("poll", self.to_string(), errno))
     }
 }
 
