@@ -8,6 +8,8 @@ use handover::case::Cases;
 use handover::cx::Cx;
 
 mod bounds;
+mod coherency;
+mod fences;
 mod findings;
 mod gbm;
 mod gles;
@@ -54,4 +56,6 @@ pub fn register(cases: &mut Cases<Cx>) {
     sharing::register(cases);
     pool::register(cases);
     pipe::register(cases);
+    fences::register(cases);
+    coherency::register(cases);
 }

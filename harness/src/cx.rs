@@ -39,6 +39,7 @@ use agreed::Agreed;
 
 mod agreed;
 mod artifacts;
+mod fenced;
 mod frames;
 mod ledger;
 mod limits;
@@ -49,6 +50,7 @@ mod sharing;
 mod watch;
 mod yuv;
 
+pub use fenced::{FenceBy, Put, Turn};
 pub use frames::{Drawn, NewFrame, Target};
 pub use ledger::{Growth, Ledger};
 pub use sharing::{Guest, Held};

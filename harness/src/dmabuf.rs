@@ -26,7 +26,7 @@ mod split;
 
 pub use fdinfo::Fdinfo;
 pub use guards::{Damage, Region};
-pub use mapping::{Mapping, Window};
+pub use mapping::{Mapping, OpenAccess, Window};
 pub use split::{SharedPlanes, SplitFrame};
 
 /// A dma-buf.

@@ -18,9 +18,12 @@ mod egl;
 mod extensions;
 mod image;
 mod program;
+mod sync;
 
 pub use egl::ListedModifier;
 pub use image::{GlImage, Through, can_create};
+
+pub use sync::NativeFence;
 
 use egl::{Egl, Platform};
 use program::Programs;

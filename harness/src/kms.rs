@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::{Size, px};
 use crate::observed::{NotObservable, Observed};
+use crate::wait;
 
 mod able;
 mod assign;
@@ -33,9 +34,10 @@ mod objects;
 mod prime;
 mod second;
 mod show;
+mod syncobj;
 mod tried;
+mod vgem;
 mod vkms;
-mod wait;
 mod writeback;
 
 use card::{Blob, Card, Framebuffer};
@@ -52,6 +54,7 @@ pub use prime::{Imported, Prime};
 pub(crate) use second::{SecondCard, is_made_here};
 pub use show::{Layer, Pending, Recoveries, Shown};
 pub use tried::Answer;
+pub use vgem::VgemFence;
 pub use vkms::Race;
 
 /// Which screen answered.

@@ -24,7 +24,8 @@
 //!
 //! Around all that, [`run`] gives each case a worker and a deadline, [`kernel`] is where a command runs, [`sandbox`] the
 //! user-mode kernel that this can be (both are a crate of their own, `handover-sandbox`, which knows nothing of the rest), and
-//! [`cli`] the command. [`faults`] has the kernel run out of memory where a case wants that.
+//! [`cli`] the command. [`faults`] has the kernel run out of memory where a case wants that, and [`fence`] has fences that
+//! signal when a case wants it.
 //!
 //! # What always holds
 //!
@@ -60,6 +61,7 @@ pub mod dmabuf;
 pub mod ends;
 pub mod error;
 pub mod faults;
+pub mod fence;
 pub mod finding;
 pub mod format;
 pub mod frame;
@@ -67,6 +69,7 @@ pub mod gbm;
 pub mod gles;
 pub mod golden;
 pub mod guess;
+pub mod interrupt;
 pub mod inventory;
 pub mod junit;
 pub mod kms;
@@ -90,4 +93,5 @@ pub mod udmabuf;
 pub mod v4l2;
 pub mod verdict;
 pub mod vk;
+mod wait;
 pub mod yuv;

@@ -16,6 +16,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 
 use super::Dmabuf;
 use crate::error::{Error, Result};
+use crate::share::core::Access;
 
 /// A dma-buf mapped for the CPU, from its first byte on. Unmapped when dropped.
 #[derive(Debug)]
@@ -87,6 +88,45 @@ const SYNC_READ: u64 = 1;
 const SYNC_WRITE: u64 = 2;
 const SYNC_END: u64 = 4;
 
+/// A CPU access under way, as a device's is: nothing in it waits for anybody, and what is written counts when it is ended.
+///
+/// The kernel waits for the buffer's fences when an access begins, so one that began before can work under them.
+#[derive(Debug)]
+pub struct OpenAccess {
+    mapping: Mapping,
+    flags: u64,
+}
+
+impl OpenAccess {
+    /// Fills `bytes` with the bytes from `at` on.
+    ///
+    /// # Errors
+    /// The range reaches outside the buffer.
+    pub fn read_into(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        self.mapping.window().peek(at, bytes)
+    }
+
+    /// Copies `bytes` to where they belong, `at` bytes from the start of the buffer.
+    ///
+    /// # Errors
+    /// The range reaches outside the buffer.
+    pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        let to = self.mapping.at(at, bytes.len() as u64)?;
+        // SAFETY: `at` checked that the destination lies in the mapping; `bytes` is private memory, since no reference to a
+        // mapping is ever handed out, so the two do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        Ok(())
+    }
+
+    /// Ends the access.
+    ///
+    /// # Errors
+    /// `DMA_BUF_IOCTL_SYNC` fails.
+    pub fn end(self) -> Result<()> {
+        self.mapping.sync(self.flags | SYNC_END)
+    }
+}
+
 impl Mapping {
     pub(super) fn new(buffer: Dmabuf) -> Result<Self> {
         let refused = |errno| Error::new("mmap", buffer.to_string(), errno);
@@ -97,6 +137,19 @@ impl Mapping {
         let start = start.map_err(refused)?;
         let start = NonNull::new(start).ok_or_else(|| Error::answer("mmap", buffer.to_string(), "a null address"))?;
         Ok(Self { buffer, region: Arc::new(Region { start, length }) })
+    }
+
+    /// Begins an access that lasts until it is ended.
+    ///
+    /// # Errors
+    /// `DMA_BUF_IOCTL_SYNC` fails; it waits for the buffer's fences first.
+    pub fn begin(self, access: Access) -> Result<OpenAccess> {
+        let flags = match access {
+            Access::Read => SYNC_READ,
+            Access::Write => SYNC_READ | SYNC_WRITE,
+        };
+        self.sync(flags)?;
+        Ok(OpenAccess { mapping: self, flags })
     }
 
     /// How many bytes it shows.

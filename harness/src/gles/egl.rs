@@ -20,7 +20,7 @@ use crate::frame::{Frame, Plane, Size};
 use crate::gbm::Gbm;
 use crate::yuv::{Colours, Encoding, Range};
 
-type Api = egl::DynamicInstance<egl::EGL1_5>;
+pub(super) type Api = egl::DynamicInstance<egl::EGL1_5>;
 
 const LIBRARY: &str = "libEGL.so.1";
 
@@ -125,7 +125,7 @@ fn api() -> Result<&'static Api> {
 }
 
 /// `EGL_BAD_MATCH` and the like, as the specification has them: the crate calls that one `BadMatch`.
-fn code(error: egl::Error) -> Cause {
+pub(super) fn code(error: egl::Error) -> Cause {
     let mut name = "EGL".to_owned();
     for letter in format!("{error:?}").chars() {
         if letter.is_ascii_uppercase() {
@@ -190,7 +190,15 @@ impl Egl {
         found.map_or(std::ptr::null(), |function| function as *const c_void)
     }
 
-    fn object(&self, what: impl fmt::Display) -> String {
+    pub(super) fn api(&self) -> &'static Api {
+        self.api
+    }
+
+    pub(super) fn display(&self) -> egl::Display {
+        self.display
+    }
+
+    pub(super) fn object(&self, what: impl fmt::Display) -> String {
         format!("EGL ({}) {what}", self.vendor)
     }
 

@@ -150,6 +150,10 @@ impl Gem {
         self.handle
     }
 
+    pub(super) fn card(&self) -> &Arc<Card> {
+        &self.card
+    }
+
     /// The dma-buf that the card has for its handle.
     pub(super) fn export(&self) -> Result<Dmabuf> {
         let exported = drm_ffi::gem::handle_to_fd(self.card.as_fd(), self.handle, drm::CLOEXEC | drm::RDWR);

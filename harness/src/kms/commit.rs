@@ -25,6 +25,8 @@ pub(super) struct Commit<'a> {
     /// Where the kernel writes the fence of the writeback job. Boxed, since the request holds its address; atomic,
     /// since the kernel writes it behind the compiler's back.
     fence: Option<Box<AtomicI32>>,
+    /// As `fence`, for the commit itself.
+    out_fence: Option<Box<AtomicI32>>,
     flags: AtomicCommitFlags,
 }
 
@@ -32,6 +34,8 @@ pub(super) struct Commit<'a> {
 pub(super) struct Sent {
     /// Signals when the writeback job is done, if the commit had one.
     pub(super) fence: Option<OwnedFd>,
+    /// Signals when the commit took effect, if it asked for that.
+    pub(super) out_fence: Option<OwnedFd>,
     /// Vertical blank count of the CRTC at which the commit took effect, as soon as that is known.
     sequence: Option<u32>,
 }
@@ -39,7 +43,7 @@ pub(super) struct Sent {
 impl<'a> Commit<'a> {
     pub(super) fn new(card: &'a Card) -> Self {
         let flags = AtomicCommitFlags::NONBLOCK | AtomicCommitFlags::PAGE_FLIP_EVENT;
-        Self { card, request: AtomicModeReq::new(), fence: None, flags }
+        Self { card, request: AtomicModeReq::new(), fence: None, out_fence: None, flags }
     }
 
     /// Sets a property of an object.
@@ -73,6 +77,15 @@ impl<'a> Commit<'a> {
         Ok(self)
     }
 
+    /// Asks for a fence that signals when the commit took effect on `crtc` (`OUT_FENCE_PTR`).
+    pub(super) fn out_fence(&mut self, crtc: &Object) -> Result<&mut Self> {
+        let fence = Box::new(AtomicI32::new(-1));
+        let address = fence.as_ptr().expose_provenance() as u64;
+        self.set(crtc, "OUT_FENCE_PTR", address)?;
+        self.out_fence = Some(fence);
+        Ok(self)
+    }
+
     /// Asks the driver whether it would carry the request out; nothing changes on the screen.
     ///
     /// # Errors
@@ -102,14 +115,15 @@ impl<'a> Commit<'a> {
                 _ => return Err(Error::new(OP, object(), error)),
             }
         }
-        let fence = match self.fence.as_ref().map(|fence| fence.load(Ordering::Acquire)) {
-            None => None,
-            Some(fd) if fd >= 0 => Some(own_fd(fd)),
-            Some(fd) => {
-                return Err(Error::answer(OP, object(), format!("WRITEBACK_OUT_FENCE_PTR got {fd}, an fd was due")));
-            }
-        };
-        Ok(Sent { fence, sequence: None })
+        let made =
+            |pointer: &str, fence: &Option<Box<AtomicI32>>| match fence.as_ref().map(|fd| fd.load(Ordering::Acquire)) {
+                None => Ok(None),
+                Some(fd) if fd >= 0 => Ok(Some(own_fd(fd))),
+                Some(fd) => Err(Error::answer(OP, object(), format!("{pointer} got {fd}, an fd was due"))),
+            };
+        // Both are owned before either is found wrong.
+        let (fence, out_fence) = (made("WRITEBACK_OUT_FENCE_PTR", &self.fence), made("OUT_FENCE_PTR", &self.out_fence));
+        Ok(Sent { fence: fence?, out_fence: out_fence?, sequence: None })
     }
 }
 
@@ -158,7 +172,7 @@ fn events(card: &Card) -> Result<Option<u32>> {
 
 /// Takes ownership of an fd that an ioctl has just handed to this process.
 pub(super) fn own_fd(fd: RawFd) -> OwnedFd {
-    // SAFETY: all callers pass the number that a successful DRM_IOCTL_MODE_ATOMIC or DRM_IOCTL_PRIME_HANDLE_TO_FD
-    // wrote: a new fd that nobody else in this process knows.
+    // SAFETY: all callers pass the number that a successful DRM_IOCTL_MODE_ATOMIC, DRM_IOCTL_PRIME_HANDLE_TO_FD or
+    // DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD wrote: a new fd that nobody else in this process knows.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -18,6 +18,10 @@ pub struct Prime(Arc<Card>);
 pub struct Imported(Gem);
 
 impl Prime {
+    pub(super) fn card(&self) -> &Arc<Card> {
+        &self.0
+    }
+
     /// Opens `node`.
     ///
     /// # Errors
@@ -41,6 +45,10 @@ impl Prime {
 }
 
 impl Imported {
+    pub(super) fn card(&self) -> &Arc<Card> {
+        self.0.card()
+    }
+
     /// Number of the GEM handle, which this file of the card has for the buffer.
     pub fn handle(&self) -> u32 {
         self.0.handle()

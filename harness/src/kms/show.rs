@@ -13,6 +13,7 @@ use super::{DEADLINE, PlaneKind, Screen, vkms, wait};
 use crate::compose::{self, Rect};
 use crate::dmabuf::{SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
+use crate::fence::SyncFile;
 use crate::format::Fourcc;
 use crate::frame::{Framed, Size};
 use crate::observed::{NotObservable, Observed};
@@ -99,6 +100,8 @@ pub struct Pending<'s> {
     sent: Sent,
     /// Jobs queued for this picture: the fence of each, in the order of `screen.targets`.
     jobs: Vec<OwnedFd>,
+    /// What was asked for with [`Screen::submit_fenced`].
+    out_fence: Option<OwnedFd>,
     /// Framebuffers of `screen.on_screen` that belong to these frames: the last ones.
     framebuffers: usize,
     /// How the planes are set, for a job that must be repeated.
@@ -143,6 +146,23 @@ impl Screen {
         layers: &[Layer<'_, F>],
         writeback: Option<Fourcc>,
     ) -> Result<Pending<'_>> {
+        self.submit_with(layers, writeback, false)
+    }
+
+    /// [`Self::submit`], with a fence that signals when the frames are on the screen: [`Pending::out_fence`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn submit_fenced<F: SharedPlanes>(&mut self, layers: &[Layer<'_, F>]) -> Result<Pending<'_>> {
+        self.submit_with(layers, None, true)
+    }
+
+    fn submit_with<F: SharedPlanes>(
+        &mut self,
+        layers: &[Layer<'_, F>],
+        writeback: Option<Fourcc>,
+        fenced: bool,
+    ) -> Result<Pending<'_>> {
         let assigned = self.check(layers)?;
         let size = self.size();
         self.resize(size)?;
@@ -163,12 +183,13 @@ impl Screen {
             Err(why) => Err(why.clone()),
         };
         let fences: Vec<_> = layers.iter().map(|layer| layer.fence).collect();
-        let mut sent = self.send(&planes, &fences, 0, &what)?;
+        let mut sent = self.send(&planes, &fences, 0, fenced, &what)?;
         let jobs = sent.fence.take().into_iter().collect();
+        let out_fence = sent.out_fence.take();
         let count = framebuffers.len();
         // Both the old frames and the new ones are in use until the commit is done.
         self.on_screen.extend(framebuffers);
-        Ok(Pending { screen: self, what, capture, sent, jobs, framebuffers: count, planes })
+        Ok(Pending { screen: self, what, capture, sent, jobs, out_fence, framebuffers: count, planes })
     }
 
     /// Refuses what no driver should be asked; the plane of each layer.
@@ -211,8 +232,18 @@ impl Screen {
     }
 
     /// Commits the planes, each after its fence if it has one, and a writeback job into target `job`.
-    fn send(&self, planes: &[Placed], fences: &[Option<BorrowedFd<'_>>], job: usize, what: &str) -> Result<Sent> {
+    fn send(
+        &self,
+        planes: &[Placed],
+        fences: &[Option<BorrowedFd<'_>>],
+        job: usize,
+        fenced: bool,
+        what: &str,
+    ) -> Result<Sent> {
         let mut commit = Commit::new(&self.card);
+        if fenced {
+            commit.out_fence(&self.pipe.crtc)?;
+        }
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
         for (n, (_, plane)) in self.pipe.planes.iter().enumerate() {
             let Some(shown) = planes.iter().position(|placed| placed.plane == n) else {
@@ -229,6 +260,12 @@ impl Screen {
         }
         commit.send(what)
     }
+}
+
+/// Another fd of the fence that is `fd`.
+fn sync_file(fd: &OwnedFd) -> Result<SyncFile> {
+    let fd = fd.try_clone().map_err(|error| Error::new("dup", "a fence of the screen", error))?;
+    SyncFile::from_fd(fd)
 }
 
 /// What KMS calls it ("Plane Color Properties" of its documentation).
@@ -255,6 +292,22 @@ impl Pending<'_> {
     /// The card's events can't be read.
     pub fn flipped(&mut self, patience: Duration) -> Result<bool> {
         Ok(self.sequence(Instant::now() + patience)?.is_some())
+    }
+
+    /// The fence that signals when the frames are on the screen (`OUT_FENCE_PTR`); `None` unless it was asked for.
+    ///
+    /// # Errors
+    /// The process has no fd left, or what the kernel gave is no sync file.
+    pub fn out_fence(&self) -> Result<Option<SyncFile>> {
+        self.out_fence.as_ref().map(sync_file).transpose()
+    }
+
+    /// The fence that signals when the picture is written back (`WRITEBACK_OUT_FENCE_PTR`); `None` without writeback.
+    ///
+    /// # Errors
+    /// As [`Self::out_fence`].
+    pub fn writeback_fence(&self) -> Result<Option<SyncFile>> {
+        self.jobs.first().map(sync_file).transpose()
     }
 
     /// Waits until the frames are on the screen, and looks at it.
@@ -353,7 +406,7 @@ impl Pending<'_> {
         self.screen.targets[job].seed()?;
         std::thread::sleep(vkms::between_jobs(self.screen.size()));
         // The frames fences have signalled, or the first commit would not have happened.
-        let mut sent = self.screen.send(&self.planes, &[], job, &self.what)?;
+        let mut sent = self.screen.send(&self.planes, &[], job, false, &self.what)?;
         self.jobs.extend(sent.fence.take());
         match sent.sequence(&self.screen.card, Instant::now() + DEADLINE)? {
             Some(_) => Ok(()),

@@ -256,6 +256,14 @@ impl LoopStream {
         }
         self.video.captured(shared)
     }
+
+    /// What capture sees now of `shared`, which output holds since [`Self::pass`].
+    ///
+    /// # Errors
+    /// As [`Loopback::seen_of`].
+    pub fn look_again(&self, shared: &SharedFrame) -> Result<Picture> {
+        self.video.captured(shared)
+    }
 }
 
 impl Running {

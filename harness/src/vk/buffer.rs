@@ -261,6 +261,14 @@ impl UnboundBuffer {
         Ok(buffer)
     }
 
+    /// Between two calls it belongs to other Vulkan instances of this device and driver, and to no device outside Vulkan: it is
+    /// released to `VK_QUEUE_FAMILY_EXTERNAL`.
+    #[must_use]
+    pub fn kept_in_vulkan(mut self) -> Self {
+        self.buffer.owner = Owner::External;
+        self
+    }
+
     /// Where it will lie in its memory.
     pub fn span(&self) -> Span {
         self.buffer.span
@@ -286,6 +294,14 @@ impl Buffer {
     /// Where it lies in its memory.
     pub fn span(&self) -> Span {
         self.span
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     /// A new dma-buf fd for its memory; [`Self::span`] says where in it the buffer lies.

@@ -7,6 +7,7 @@ use super::commands::{Order, Submission};
 use super::image::Image;
 use super::ownership::{COPY_FROM, COPY_TO, Use};
 use super::planes::Copies;
+use super::semaphore::{Semaphore, raw};
 use super::staging::Staging;
 use crate::error::{Error, Result};
 use crate::picture::Picture;
@@ -45,6 +46,14 @@ impl Image {
     /// The format is neither packed RGB nor YUV, the device cannot copy from such images, or the driver fails.
     #[doc(alias = "vkCmdCopyImageToBuffer")]
     pub fn read_back(&self) -> Result<Picture> {
+        self.read_back_after(&[])
+    }
+
+    /// [`Self::read_back`], when all of `wait` are signalled.
+    ///
+    /// # Errors
+    /// As there; also if the end does not come within 5 s, which abandons the device.
+    pub fn read_back_after(&self, wait: &[&Semaphore]) -> Result<Picture> {
         const OP: &str = "reading back";
         let copies = self.copies(OP)?;
         if !self.features().copy_from {
@@ -61,8 +70,10 @@ impl Image {
             // SAFETY: recording; the buffer is live.
             unsafe { device.cmd_pipeline_barrier2(commands, &to_host) };
         };
-        // SAFETY: a copy between a live image and a live buffer of this device, then a barrier.
-        unsafe { self.acquired_for(COPY_FROM, OP, copy) }?;
+        let wait = raw(wait);
+        let order = Order { wait: &wait, signal: &[] };
+        // SAFETY: a copy between a live image and a live buffer of this device, then a barrier; the semaphores live until its end.
+        unsafe { self.submit_acquired(COPY_FROM, OP, order, copy) }?.wait()?;
         Ok(copies.picture(self.fourcc(), self.size(), staging.bytes()?))
     }
 

@@ -12,6 +12,9 @@ pub(super) struct Extension {
     pub(super) reason: &'static str,
 }
 
+/// What a device may lack: a case that needs it says so.
+pub(super) const FENCE_FD: &CStr = khr::external_fence_fd::NAME;
+
 /// The device extensions without which a device is of no use here; everything else is core Vulkan 1.3.
 pub(super) const fn required_extensions() -> [Extension; 5] {
     [

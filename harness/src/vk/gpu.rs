@@ -12,7 +12,7 @@ use gpu_allocator::vulkan::{Allocator, AllocatorCreateDesc};
 
 use super::commands::Recorders;
 use super::error::failed;
-use super::extensions::required_extensions;
+use super::extensions::{FENCE_FD, required_extensions};
 use super::identity::DriverIdentity;
 use super::instance::{Instance, VERSION, Validation, names as device_names};
 use super::kernel_device;
@@ -22,6 +22,8 @@ use super::staging;
 use crate::error::{Cause, Error, Result};
 use crate::observed::Observed;
 use crate::placement;
+
+pub(super) use ash::khr::external_fence_fd as khr_fence_fd;
 
 /// A Vulkan device, opened; clones are the same device.
 ///
@@ -155,6 +157,8 @@ pub(super) struct Device {
     pub(super) memory_fd: khr::external_memory_fd::Device,
     /// `VK_KHR_external_semaphore_fd`.
     pub(super) semaphore_fd: khr::external_semaphore_fd::Device,
+    /// `VK_KHR_external_fence_fd`, where the device has it.
+    pub(super) fence_fd: Option<khr_fence_fd::Device>,
     /// `VK_EXT_image_drm_format_modifier`.
     pub(super) modifier: ext::image_drm_format_modifier::Device,
     /// The physical device.
@@ -187,19 +191,23 @@ impl Device {
         if properties.api_version < VERSION {
             return Err(Error::missing(OP, object, "Vulkan 1.3 or later is needed"));
         }
-        check_extensions(instance.raw(), physical, &identity)?;
+        let offered = check_extensions(instance.raw(), physical, &identity)?;
+        let has_fences = offered.iter().any(|extension| extension.extension_name_as_c_str() == Ok(FENCE_FD));
         let queue_family = find_queue_family(instance.raw(), physical)
             .ok_or_else(|| Error::missing(OP, object.clone(), "no queue family can draw and compute"))?;
 
-        let names = required_extensions().map(|extension| extension.name.as_ptr());
+        let names = required_extensions().into_iter().map(|extension| extension.name.as_ptr());
+        let names: Vec<_> = names.chain(has_fences.then_some(FENCE_FD.as_ptr())).collect();
         let priorities = [1.0];
         let queues =
             [vk::DeviceQueueCreateInfo::default().queue_family_index(queue_family).queue_priorities(&priorities)];
-        // Both features are mandatory in Vulkan 1.3.
+        // All three features are mandatory in Vulkan 1.3.
+        let mut counters = vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true);
         let mut features = vk::PhysicalDeviceVulkan13Features::default().dynamic_rendering(true).synchronization2(true);
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names)
+            .push_next(&mut counters)
             .push_next(&mut features);
         // SAFETY: `info` and what it points to live until the call returns; extensions were checked, the queue
         // family exists, the features are mandatory.
@@ -210,6 +218,7 @@ impl Device {
         Ok(Arc::new(Self {
             memory_fd: khr::external_memory_fd::Device::new(instance.raw(), &raw),
             semaphore_fd: khr::external_semaphore_fd::Device::new(instance.raw(), &raw),
+            fence_fd: has_fences.then(|| khr_fence_fd::Device::new(instance.raw(), &raw)),
             modifier: ext::image_drm_format_modifier::Device::new(instance.raw(), &raw),
             raw,
             kernel: kernel_device::of(instance.raw(), physical),
@@ -268,7 +277,13 @@ impl Deref for Device {
 }
 
 /// Refuses a device that lacks a required extension, naming each that is missing and what for.
-fn check_extensions(instance: &ash::Instance, physical: vk::PhysicalDevice, identity: &DriverIdentity) -> Result<()> {
+///
+/// Returns what it offers.
+fn check_extensions(
+    instance: &ash::Instance,
+    physical: vk::PhysicalDevice,
+    identity: &DriverIdentity,
+) -> Result<Vec<vk::ExtensionProperties>> {
     const OP: &str = "vkEnumerateDeviceExtensionProperties";
     // SAFETY: `physical` belongs to the live instance.
     let offered = unsafe { instance.enumerate_device_extension_properties(physical) }
@@ -279,7 +294,7 @@ fn check_extensions(instance: &ash::Instance, physical: vk::PhysicalDevice, iden
         .filter(|extension| lacks(extension.name))
         .map(|extension| format!("{} is missing ({})", extension.name.to_string_lossy(), extension.reason))
         .collect();
-    if missing.is_empty() { Ok(()) } else { Err(Error::missing(OP, identity.to_string(), missing.join(", "))) }
+    if missing.is_empty() { Ok(offered) } else { Err(Error::missing(OP, identity.to_string(), missing.join(", "))) }
 }
 
 /// The first queue family that can draw, compute and so also copy.

@@ -237,6 +237,12 @@ impl Memory {
         self.size
     }
 
+    /// What its memory type is.
+    pub(super) fn flags(&self, device: &Device) -> vk::MemoryPropertyFlags {
+        let types = device.memory.memory_types.get(self.type_index as usize);
+        types.map_or(vk::MemoryPropertyFlags::empty(), |kind| kind.property_flags)
+    }
+
     fn object(&self, handle: HandleType) -> String {
         self.raw.device().object(format!("{} B as {handle}", self.size))
     }

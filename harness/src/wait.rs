@@ -6,15 +6,20 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Whether `fd` became readable (a sync file: signalled) before `deadline` passed. `EINTR` restarts.
-pub(super) fn readable(fd: impl AsFd, deadline: Instant) -> Result<bool, Errno> {
+/// Whether `fd` became readable (a sync file: signalled) before `deadline` passed.
+pub(crate) fn readable(fd: impl AsFd, deadline: Instant) -> Result<bool, Errno> {
+    Ok(!events(fd, PollFlags::IN, deadline)?.is_empty())
+}
+
+/// Which of `wanted` came for `fd` before `deadline` passed, with errors; nothing if none did. `EINTR` restarts.
+pub(crate) fn events(fd: impl AsFd, wanted: PollFlags, deadline: Instant) -> Result<PollFlags, Errno> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        let mut fds = [PollFd::new(&fd, wanted)];
         match poll(&mut fds, Some(&timespec(left))) {
             Ok(0) if Instant::now() < deadline => {}
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
+            Ok(0) => return Ok(PollFlags::empty()),
+            Ok(_) => return Ok(fds[0].revents()),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

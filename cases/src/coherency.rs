@@ -1,0 +1,339 @@
+//! Is what one side wrote what the other side sees, at once, and to the last byte: caches, mappings that are kept, copies made in
+//! secret.
+//!
+//! Every frame is stamped, so that a stale one is told from a wrong one.
+
+use std::time::Duration;
+
+use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
+use handover::fence::Holder;
+use handover::prelude::*;
+use handover::vk::{Buffer as Words, Span};
+
+const SIZE: Size = px(64, 64);
+
+/// A page and a half, so that the last page is not full.
+const BYTES: u64 = 6144;
+const WORDS: u32 = 1536;
+
+/// Generations that a mapping is kept for.
+const GENERATIONS: std::ops::Range<u32> = 7..12;
+
+pub(crate) fn register(cases: &mut Cases<Cx>) {
+    for from in [Udmabuf, DmaHeap, Screen, GpuA] {
+        for to in [GpuA, GpuB, Gles, Gbm, Vgem].into_iter().filter(|to| *to != from) {
+            let name = format!("coherency::an_import_is_no_copy::{from}_to_{to}");
+            let case = cases.add(name, move |cx| is_no_copy(cx, from, to)).from(from).to(to);
+            if [GpuA, GpuB].contains(&to) {
+                case.must_fail_under("import-copies");
+            }
+        }
+    }
+    cases.add("coherency::an_import_is_no_copy::udmabuf_to_screen", screen_is_no_copy).from(Udmabuf).to(Screen);
+    cases.add("coherency::an_import_is_no_copy::udmabuf_to_video", video_is_no_copy).from(Udmabuf).to(Video);
+    for by in [Cpu, GpuA, GpuB, Gles, Screen, Video] {
+        cases
+            .add(format!("coherency::signals_in_the_middle_of_a_wait_change_nothing::{by}"), move |cx| {
+                interrupted(cx, by)
+            })
+            .from(Udmabuf)
+            .to(by)
+            .must_fail_under("implicit-fence-lost");
+    }
+    for gpu in [GpuA, GpuB] {
+        for (side, imported) in [("exported", false), ("imported", true)] {
+            cases
+                .add(format!("coherency::a_kept_mapping_sees_every_submission::{gpu}::{side}"), move |cx| {
+                    kept_mapping(cx, gpu, imported)
+                })
+                .from(gpu)
+                .must_fail_under("stale-map");
+        }
+        for (what, body) in [("image", image_released as fn(&mut Cx, Role) -> Outcome), ("buffer", buffer_released)] {
+            cases
+                .add(format!("coherency::a_release_to_foreign_is_there_at_its_fence::{gpu}::{what}"), move |cx| {
+                    body(cx, gpu)
+                })
+                .from(gpu)
+                .to(Cpu)
+                .must_fail_under("release-late");
+        }
+        cases
+            .add(format!("coherency::a_release_to_external_is_there_at_its_fence::{gpu}"), move |cx| {
+                kept_in_vulkan(cx, gpu)
+            })
+            .from(gpu);
+    }
+    for from in exporters().into_iter().filter(|from| from.role() != ScreenB) {
+        let role = from.role();
+        let name = |claim: &str| format!("coherency::{claim}::{role}");
+        cases.add(name("a_write_touches_nothing_else"), move |cx| with_buffer(cx, from, partial)).from(role).to(Cpu);
+        cases
+            .add(name("a_mapping_of_the_cpu_sees_every_submission"), move |cx| with_buffer(cx, from, cpu_mapping_kept))
+            .from(role)
+            .to(GpuB);
+        cases.add(name("the_last_bytes_of_a_buffer_cross"), move |cx| with_buffer(cx, from, tail)).from(role).to(GpuB);
+    }
+}
+
+/// The device that plays `role`, as one that hands out.
+fn exporter(role: Role) -> &'static dyn Exporter {
+    exporters().into_iter().find(|exporter| exporter.role() == role).expect("the role is one of an exporter")
+}
+
+/// The device that plays `role`, as one that takes in.
+fn importer(role: Role) -> &'static dyn Importer {
+    importers().into_iter().find(|importer| importer.role() == role).expect("the role is one of an importer")
+}
+
+/// What crosses: OpenGL ES draws to no format with an unused component.
+fn parcel(from: Role, to: Role) -> Parcel {
+    let fourcc = if [from, to].contains(&Gles) { Fourcc::AB24 } else { Fourcc::XR24 };
+    Parcel { fourcc, size: SIZE, rows: Rows::Agreed, start: Start::First, planes: Planes::Contiguous }
+}
+
+/// A frame of `from`'s, in the hands of the CPU while `work` runs.
+fn with_buffer(
+    cx: &mut Cx,
+    from: &'static dyn Exporter,
+    work: fn(&mut Cx, &Buffer, &SharedFrame) -> Result<(), Trouble>,
+) -> Outcome {
+    let parcel = parcel(from.role(), Cpu);
+    if let Some(why) = from.lacks(cx, &parcel)? {
+        return Err(Trouble::Skip(format!("{} can't hand it out: {why}", from.role())));
+    }
+    let exported = from.export(cx, &parcel, importer(Cpu))?;
+    let buffer = exported.buffer().clone();
+    cx.mapped(&Guest::Cpu, &buffer, Access::Write, |cx, shared| work(cx, &buffer, shared))?;
+    cx.agree()
+}
+
+/// What is written on either side after the import is seen on the other: the two are one memory.
+fn is_no_copy(cx: &mut Cx, from: Role, to: Role) -> Outcome {
+    let (from, to, parcel) = (exporter(from), importer(to), parcel(from, to));
+    for (role, why) in [(from.role(), from.lacks(cx, &parcel)?), (to.role(), to.lacks(cx, &parcel)?)] {
+        if let Some(why) = why {
+            return Err(Trouble::Skip(format!("{role}: {why}")));
+        }
+    }
+    let mut exported = from.export(cx, &parcel, to)?;
+    exported.draw(cx, 6)?;
+    let mut imported = to.import(cx, exported.buffer())?;
+    let target = |stamp| Target::stamped(stamp, parcel.fourcc, parcel.size);
+    imported.sees(cx, &target(6)?)?;
+    for stamp in [7, 8] {
+        exported.draw(cx, stamp)?;
+        imported.sees(cx, &target(stamp)?)?;
+    }
+    if to.draws(&parcel) {
+        imported.draw(cx, 9)?;
+        cx.cpu_sees(exported.buffer(), &target(9)?)?;
+        exported.sees(cx, &target(9)?)?;
+    }
+    cx.agree()
+}
+
+/// A frame is written while it is on the screen: the next picture of the screen has it, without a new commit of the frame.
+fn screen_is_no_copy(cx: &mut Cx) -> Outcome {
+    let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Screen])?;
+    for stamp in [7, 8, 9] {
+        let target = Target::stamped(stamp, Fourcc::XR24, SIZE)?;
+        cx.cpu_writes(&buffer, &target.picture)?;
+        cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
+    }
+    cx.agree()
+}
+
+/// Output holds on to its frame: what is written into it then is what capture sees next.
+fn video_is_no_copy(cx: &mut Cx) -> Outcome {
+    let video = cx.video_loop(Video)?;
+    let guest = Guest::Video(video.output());
+    let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[guest])?;
+    let target = |stamp| Target::stamped(stamp, Fourcc::XR24, SIZE);
+    cx.cpu_writes(&buffer, &target(7)?.picture)?;
+    cx.mapped(&guest, &buffer, Access::Read, |cx, shared| {
+        let mut stream = video.stream();
+        let seen = stream.pass(shared)?;
+        cx.sees("video", &target(7)?, &seen)?;
+        for stamp in [8, 9] {
+            shared.write(&target(stamp)?.picture)?;
+            let seen = stream.look_again(shared)?;
+            cx.sees("video, whose frame was written after it took it,", &target(stamp)?, &seen)?;
+        }
+        Ok(())
+    })?;
+    cx.agree()
+}
+
+/// A pointer that Vulkan gave is kept while the device works: it sees each generation, as a fresh mapping of the dma-buf does.
+fn kept_mapping(cx: &mut Cx, role: Role, imported: bool) -> Outcome {
+    let gpu = cx.gpu(role)?;
+    let request = BufferRequest { size: BYTES, room: Room::Dedicated, export: vec![HandleType::DmaBuf] };
+    let made = gpu.create_buffer(&request)?;
+    let (dmabuf, span) = (made.export_dmabuf()?, made.span());
+    cx.fact("buffer", format!("{span} in {dmabuf}"));
+    // Who works is the one whose memory is mapped, through another buffer of that memory.
+    let mut mapped: Words = if imported { gpu.import_buffer(&dmabuf, span, true)? } else { made };
+    mapped.upload(&noise_words(GENERATIONS.start - 1, WORDS))?;
+    let worker = gpu.import_buffer(&dmabuf, span, true)?;
+    let map = match mapped.map() {
+        Err(error) if matches!(error.cause, handover::error::Cause::Missing(_)) => {
+            return Err(Trouble::Skip(error.to_string()));
+        }
+        map => map?,
+    };
+    for stamp in GENERATIONS {
+        let before = noise_words(stamp - 1, WORDS);
+        cx.sees_words(format!("the kept mapping before submission {stamp}"), &before, &map.words())?;
+        worker.fill(stamp)?;
+        let target = noise_words(stamp, WORDS);
+        cx.cpu_sees_words(&dmabuf, span, &target)?;
+        let kept = map.words();
+        cx.claim("kept mapping", kept != before, || {
+            let (old, fresh) = (stamp - 1, "a fresh mapping of the dma-buf shows that");
+            Finding::new(format!(
+                "the kept mapping shows generation {old} after the fence of generation {stamp}, and {fresh}"
+            ))
+            .row("like", "a snapshot, or a cache that is not coherent")
+        });
+        if cx.disagrees() {
+            break;
+        }
+        cx.sees_words(format!("the kept mapping after submission {stamp}"), &target, &kept)?;
+    }
+    cx.agree()
+}
+
+/// Signals come every millisecond while whoever looks waits for the fence of a slow writer: each call that they break off is made
+/// again, and the frame is the new one all the same.
+fn interrupted(cx: &mut Cx, by: Role) -> Outcome {
+    let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Cpu])?;
+    cx.mapped(&Guest::Cpu, &buffer, Access::Write, |cx, shared| {
+        shared.write(&Pattern { stamp: 6 }.picture(Fourcc::XR24, SIZE)?)?;
+        let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
+        // Ready before the fence comes: what is made once is not what is interrupted.
+        let mut imported = (by != Cpu).then(|| importer(by).import(cx, &buffer)).transpose()?;
+        if let Some(imported) = &mut imported {
+            imported.sees(cx, &Target::stamped(6, Fourcc::XR24, SIZE)?)?;
+        }
+        let mut access = shared.dmabuf.map()?.begin(Access::Write)?;
+        let fence = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Write)))?;
+        let rows: Vec<_> =
+            target.picture.rows_in(&shared.frame)?.into_iter().map(|(at, row)| (at, row.to_vec())).collect();
+        let finish = move || {
+            rows.iter().try_for_each(|(at, row)| access.write(*at, row))?;
+            access.end()
+        };
+        let holder = Holder::start(Duration::from_millis(12), finish, fence.into_signal())?;
+        let (looked, signals) = handover::interrupt::while_interrupted(Duration::from_millis(1), || {
+            // The CPU and the screen wait by themselves; who does not looks at the buffer's own fence first.
+            if ![Cpu, Screen].contains(&by) {
+                shared.dmabuf.export_sync_file(Use::Read)?.wait(Duration::from_secs(5))?;
+            }
+            match &mut imported {
+                Some(imported) => imported.sees(cx, &target),
+                None => Ok(cx.sees("the cpu", &target, &shared.read_back()?)?),
+            }
+        })?;
+        let released = holder.other_is_through()?;
+        looked?;
+        cx.figure("signals", signals.into());
+        cx.claim("interrupted", signals > 0, || Finding::new("no signal came while the other side waited"));
+        cx.equals("went on before the signal of the fence", false, released.overtaken);
+        Ok(())
+    })?;
+    cx.agree()
+}
+
+/// What was drawn before a release to devices outside Vulkan is in the dma-buf when the fence of that same submission signals.
+fn image_released(cx: &mut Cx, role: Role) -> Outcome {
+    let gpu = cx.gpu(role)?;
+    let mut drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), GENERATIONS.start - 1)?;
+    cx.cpu_sees(&drawn.buffer, &drawn.target)?;
+    for stamp in GENERATIONS {
+        cx.redraw(&gpu, &mut drawn, stamp)?;
+        // Nothing else is submitted in between, and the mapping is a fresh one.
+        cx.cpu_sees(&drawn.buffer, &drawn.target)?;
+    }
+    cx.agree()
+}
+
+fn buffer_released(cx: &mut Cx, role: Role) -> Outcome {
+    let gpu = cx.gpu(role)?;
+    let request = BufferRequest { size: BYTES, room: Room::Dedicated, export: vec![HandleType::DmaBuf] };
+    let buffer = gpu.create_buffer(&request)?;
+    let (dmabuf, span) = (buffer.export_dmabuf()?, buffer.span());
+    cx.fact("buffer", format!("{span} in {dmabuf}"));
+    for stamp in GENERATIONS {
+        buffer.fill(stamp)?;
+        cx.cpu_sees_words(&dmabuf, span, &noise_words(stamp, WORDS))?;
+    }
+    cx.agree()
+}
+
+/// What was written before a release to other instances of the device is there for them when the fence signals.
+fn kept_in_vulkan(cx: &mut Cx, role: Role) -> Outcome {
+    let (gpu, second) = (cx.gpu(role)?, cx.second_instance(role)?);
+    let request = BufferRequest { size: BYTES, room: Room::Dedicated, export: vec![HandleType::DmaBuf] };
+    let buffer = gpu.prepare_buffer(&request)?.kept_in_vulkan().bind()?;
+    let (dmabuf, span): (_, Span) = (buffer.export_dmabuf()?, buffer.span());
+    cx.fact("buffer", format!("{span} in {dmabuf}"));
+    let other = second.prepare_buffer_import(&dmabuf, span, true)?.kept_in_vulkan().bind()?;
+    for stamp in GENERATIONS {
+        buffer.fill(stamp)?;
+        cx.sees_words(format!("{role} in its second instance"), &noise_words(stamp, WORDS), &other.read_back()?)?;
+        other.fill(stamp + 100)?;
+        cx.sees_words(format!("{role} in its first instance"), &noise_words(stamp + 100, WORDS), &buffer.read_back()?)?;
+    }
+    cx.agree()
+}
+
+/// Bytes written somewhere in the middle, across the end of a page and at both ends are there, and no other byte has changed, as
+/// a second mapping sees it.
+fn partial(cx: &mut Cx, _: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
+    let (mut one, other) = (shared.dmabuf.map()?, shared.dmabuf.map()?);
+    let size = shared.dmabuf.size;
+    let mut target: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+    one.write(0, &target)?;
+    cx.sees_bytes("a second mapping", &target, &other.read(0..size)?)?;
+    let page = handover::dmabuf::page_size();
+    for (at, length) in [(0, 1), (page - 3, 7), (size / 2 + 1, 129), (size - 1, 1), (size - 17, 16)] {
+        let bytes: Vec<u8> = (0..length).map(|n| 0x80 | (at + n) as u8).collect();
+        one.write(at, &bytes)?;
+        target[at as usize..(at + length) as usize].copy_from_slice(&bytes);
+        cx.sees_bytes(format!("a second mapping after {length} B at byte {at}"), &target, &other.read(0..size)?)?;
+    }
+    Ok(())
+}
+
+/// The last words of the last page cross in both directions.
+fn tail(cx: &mut Cx, _: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
+    let gpu = cx.gpu(GpuB)?;
+    let (dmabuf, size) = (&shared.dmabuf, shared.dmabuf.size);
+    let span = Span { offset: size - 4096, size: 4096 };
+    let words = gpu.import_buffer(dmabuf, span, false)?;
+    let mut mapping = dmabuf.map()?;
+    let target = noise_words(7, 1024);
+    let bytes: Vec<u8> = target.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    // In two parts, the second of which is the last byte alone.
+    mapping.write(span.offset, &bytes[..4095])?;
+    mapping.write(size - 1, &bytes[4095..])?;
+    cx.sees_words("the gpu at the end of the buffer", &target, &words.read_back()?)?;
+    words.fill(8)?;
+    cx.cpu_sees_words(dmabuf, span, &noise_words(8, 1024))?;
+    Ok(())
+}
+
+/// One mapping of the CPU is kept while a GPU draws, and sees each generation in an access of its own.
+fn cpu_mapping_kept(cx: &mut Cx, buffer: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
+    let gpu = cx.gpu(GpuB)?;
+    let image = cx.import(&gpu, buffer, &ImportRequest::default())?;
+    let kept = shared.dmabuf.map()?;
+    let end = shared.frame.end()?;
+    for stamp in GENERATIONS {
+        image.draw_pattern(stamp)?;
+        let seen = Picture::of_frame(&shared.frame, &kept.read(0..end)?)?;
+        cx.sees("the cpu through a kept mapping", &Target::stamped(stamp, shared.frame.fourcc, SIZE)?, &seen)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! From the fences in a buffer to those of an API and back, as compositors do it: what is in the buffer is exported as `sync_file`
+//! and given to the GPU, and the GPU's own fence is put into the buffer.
+
+use handover::ends::Exporter;
+use handover::prelude::*;
+
+use super::{EXPORT_EARLY, IMPLICIT_LOST, IMPORT_IGNORED, owners, with_frame};
+use crate::fences::vulkan::slow_stamps;
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for from in owners() {
+        for gpu in [GpuA, GpuB] {
+            let pair = format!("{}_to_{gpu}", from.role());
+            for (claim, reads) in [("a_gpu_reads_after_the_writer", true), ("a_gpu_draws_after_the_reader", false)] {
+                cases
+                    .add(format!("fences::{claim}::{pair}"), move |cx| bridged(cx, from, gpu, reads))
+                    .from(from.role())
+                    .to(gpu)
+                    .must_fail_under(IMPLICIT_LOST)
+                    .must_fail_under(IMPORT_IGNORED);
+            }
+        }
+        // What OpenGL ES exports itself it takes in by another way.
+        if from.role() != Gles {
+            cases
+                .add(format!("fences::opengl_es_reads_after_the_writer::{}", from.role()), move |cx| sampled(cx, from))
+                .from(from.role())
+                .to(Gles)
+                .must_fail_under(IMPLICIT_LOST);
+        }
+    }
+    for gpu in [GpuA, GpuB] {
+        cases
+            .add(format!("fences::what_a_gpu_draws_is_waited_for_in_the_buffer::{gpu}"), move |cx| put_back(cx, gpu))
+            .from(gpu)
+            .to(Cpu)
+            .must_fail_under(EXPORT_EARLY);
+    }
+}
+
+/// The GPU waits for what the buffer says, and for nothing if that is nothing.
+fn bridged(cx: &mut Cx, from: &'static dyn Exporter, role: Role, reads: bool) -> Outcome {
+    let gpu = cx.gpu(role)?;
+    with_frame(cx, from, |cx, buffer, shared| {
+        let image = cx.import(&gpu, buffer, &ImportRequest::default())?;
+        let name = role.to_string();
+        let fence = (FenceBy::SwSync, Put::InBuffer);
+        // The semaphore takes the fence over, also one that has signalled.
+        let begin = |what| -> Result<_> {
+            let begin = gpu.semaphore()?;
+            begin.import(Some(shared.dmabuf.export_sync_file(what)?))?;
+            Ok(begin)
+        };
+        if reads {
+            return cx.reads_in_order(&name, shared, fence, &mut |_, turn| {
+                Ok(turn.generations.seen(&image.read_back_after(&[&begin(Use::Read)?])?)?)
+            });
+        }
+        cx.writes_in_order(&name, shared, fence, &mut |_, turn| {
+            Ok(image.draw_pattern_after(turn.stamp, &[&begin(Use::Write)?])?)
+        })
+    })
+}
+
+fn sampled(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
+    let gles = cx.gles()?;
+    with_frame(cx, from, |cx, buffer, shared| {
+        let image = cx.hold(&Guest::Gles(&gles), buffer, Access::Read, |shared| {
+            gles.import(shared, handover::gles::Through::Texture2d)
+        })?;
+        cx.reads_in_order("opengl es", shared, (FenceBy::SwSync, Put::InBuffer), &mut |_, turn| {
+            let fence = gles.import_fence(shared.dmabuf.export_sync_file(Use::Read)?)?;
+            fence.hold_back_drawing()?;
+            Ok(turn.generations.seen(&image.sampled_picture()?)?)
+        })
+    })
+}
+
+/// The GPU's own fence is put into the buffer, and the CPU, who knows nothing of the GPU, sees all of a long drawing. Without that
+/// it sees less.
+fn put_back(cx: &mut Cx, role: Role) -> Outcome {
+    let gpu = cx.gpu(role)?;
+    let (mut image, buffer) = cx.make(&gpu, &NewFrame::of(Fourcc::XR24, px(256, 256)))?;
+    let stamps = slow_stamps(cx, &mut image)?;
+    let last = stamps.end - 1;
+    let target = Target::stamped(last, Fourcc::XR24, px(256, 256))?;
+    cx.mapped(&Guest::Cpu, &buffer, Access::Read, |cx, shared| {
+        image.draw_pattern(0)?;
+        let drawing = image.draw_patterns_after(stamps.clone(), None)?;
+        let early = shared.read_back()?;
+        drawing.wait()?;
+        cx.claim("less without the fence", early.bytes != target.picture.bytes, || {
+            Finding::new("the cpu saw the end of a long drawing without a fence: with one it would show nothing")
+        });
+        image.draw_pattern(0)?;
+        let drawing = image.draw_patterns_after(stamps.clone(), None)?;
+        if let Some(file) = drawing.export_sync_file()? {
+            shared.dmabuf.import_sync_file(Use::Write, &file)?;
+        }
+        let seen = shared.read_back()?;
+        drawing.wait()?;
+        Ok(cx.sees("the cpu, after the fence in the buffer,", &target, &seen)?)
+    })?;
+    // The exporter's own look comes last: nothing was drawn any more.
+    cx.cpu_sees(&buffer, &target)?;
+    cx.agree()
+}

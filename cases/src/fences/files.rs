@@ -1,0 +1,132 @@
+//! Fences as files by themselves: what the kernel tells of them, and what becomes of them.
+
+use std::time::{Duration, Instant};
+
+use handover::fence::State;
+use handover::prelude::*;
+
+use super::BY;
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for by in BY {
+        let name = |claim: &str| format!("fences::{claim}::{}", by.as_str());
+        cases.add(name("a_sync_file_tells_who_signals_it_and_when_it_did"), move |cx| tells(cx, by));
+        cases.add(name("a_fence_that_never_signals_is_named"), move |cx| never(cx, by));
+    }
+    cases.add("fences::a_merged_file_has_the_fences_that_are_pending", merged);
+    cases.add("fences::a_fence_whose_maker_goes_has_failed", maker_goes);
+    for card in [Screen, Vgem] {
+        let name = format!("fences::a_syncobj_carries_a_sync_file::{card}");
+        cases.add(name, move |cx| syncobj(cx, card)).from(card);
+    }
+}
+
+/// While it is pending it names its driver and has no time; then it has signalled, later than what signalled before.
+fn tells(cx: &mut Cx, by: FenceBy) -> Outcome {
+    let before = cx.timeline()?;
+    let earlier = before.fence(1)?;
+    before.advance(1)?;
+    let pending = cx.pending_fence(by, None)?;
+    let file = pending.file.try_clone()?;
+    let info = file.info()?;
+    cx.equals("the pending file", State::Pending, info.state);
+    cx.equals("fences in it", 1, info.fences.len());
+    for fence in &info.fences {
+        let told = !fence.driver.is_empty() && !fence.timeline.is_empty();
+        cx.claim("names", told, || {
+            Finding::new("a pending fence does not tell who signals it")
+                .row("driver", format!("`{}`", fence.driver))
+                .row("timeline", format!("`{}`", fence.timeline))
+        });
+        cx.claim("no time yet", fence.signalled_at.is_none(), || {
+            Finding::new("a pending fence tells when it signalled")
+        });
+    }
+    pending.signal()?;
+    let (info, earlier) = (file.info()?, earlier.info()?);
+    cx.equals("the signalled file", State::Signalled, info.state);
+    let at = |info: &handover::fence::Info| info.fences.first().and_then(|fence| fence.signalled_at);
+    let (first, second) = (at(&earlier), at(&info));
+    cx.claim("time", first.is_some() && second >= first, || {
+        Finding::new("a fence does not tell that it signalled after one that had signalled before")
+            .row("earlier", format!("{first:?}"))
+            .row("later", format!("{second:?}"))
+    });
+    cx.equals("the time at a second look", format!("{second:?}"), format!("{:?}", at(&file.info()?)));
+    cx.agree()
+}
+
+/// The wait for it ends at its deadline, and says which fence it was.
+fn never(cx: &mut Cx, by: FenceBy) -> Outcome {
+    const PATIENCE: Duration = Duration::from_millis(4);
+    let pending = cx.pending_fence(by, None)?;
+    let driver = pending.file.info()?.fences.first().map(|fence| fence.driver.clone()).unwrap_or_default();
+    let began = Instant::now();
+    let waited = pending.file.wait(PATIENCE);
+    let took = began.elapsed();
+    let said = waited.err().map_or("nothing".to_owned(), |error| error.to_string());
+    cx.claim("named", said.contains(&driver) && said.contains("within 4 ms"), || {
+        Finding::new("the wait for a fence that never signals does not say which one it is").row("said", said.clone())
+    });
+    cx.claim("deadline", took >= PATIENCE && took < Duration::from_secs(5), || {
+        Finding::new(format!("a wait of {} ms took {:.1} ms", PATIENCE.as_millis(), took.as_secs_f64() * 1e3))
+    });
+    pending.signal()?;
+    cx.agree()
+}
+
+/// Fences of two timelines are two, of one timeline one, and a pending one stays when the other has signalled.
+fn merged(cx: &mut Cx) -> Outcome {
+    let (one, other) = (cx.timeline()?, cx.timeline()?);
+    let [a, b, later] = [one.fence(1)?, other.fence(1)?, one.fence(2)?];
+    let both = a.merged_with(&b, "both")?;
+    let info = both.info()?;
+    cx.equals("the name of the merged file", "both", info.name.as_str());
+    cx.equals("fences of two timelines", 2, info.fences.len());
+    cx.equals("points of one timeline", 1, a.merged_with(&later, "points")?.info()?.fences.len());
+    one.advance(1)?;
+    cx.equals("the merged file with one fence signalled", State::Pending, both.info()?.state);
+    let pending = a.merged_with(&b, "again")?;
+    cx.equals("a file merged of one that has signalled and one that has not", State::Pending, pending.info()?.state);
+    other.advance(1)?;
+    cx.equals("the merged file with both signalled", State::Signalled, both.info()?.state);
+    cx.equals("a file merged of what has signalled", State::Signalled, a.merged_with(&b, "done")?.info()?.state);
+    cx.equals("the later point of a timeline", State::Pending, later.info()?.state);
+    one.advance(1)?;
+    cx.agree()
+}
+
+/// Nobody waits for ever: whoever was to signal and is gone leaves fences that have failed.
+fn maker_goes(cx: &mut Cx) -> Outcome {
+    let timeline = cx.timeline()?;
+    let (signalled, pending) = (timeline.fence(1)?, timeline.fence(2)?);
+    let both = signalled.merged_with(&pending, "both")?;
+    timeline.advance(1)?;
+    drop(timeline);
+    cx.equals("what had signalled", State::Signalled, signalled.info()?.state);
+    for (what, file) in [("what was pending", &pending), ("what was merged with it", &both)] {
+        cx.equals(format!("{what} lets go"), true, file.is_signalled()?);
+        let state = file.info()?.state;
+        cx.claim(what, matches!(state, State::Failed(_)), || {
+            Finding::new(format!("{what} is {state}, though nobody signalled it"))
+        });
+    }
+    cx.agree()
+}
+
+/// A syncobj that a sync file is imported into hands on the same fence.
+fn syncobj(cx: &mut Cx, card: Role) -> Outcome {
+    let prime = cx.prime(card)?;
+    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+    let file = match prime.through_syncobj(&pending.file) {
+        Ok(file) => file,
+        Err(error) if matches!(error.cause, handover::error::Cause::Missing(_)) => {
+            return Err(Trouble::Skip(error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    cx.equals("what came out of the syncobj has signalled", false, file.is_signalled()?);
+    pending.signal()?;
+    cx.equals("it signals with the fence that went in", true, file.signals_within(Duration::from_secs(5))?);
+    cx.agree()
+}

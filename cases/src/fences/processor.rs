@@ -1,0 +1,69 @@
+//! The CPU waits for the fences in a buffer when it begins an access (`DMA_BUF_IOCTL_SYNC`), for every exporter.
+
+use std::time::Duration;
+
+use handover::dmabuf::SharedFrame;
+use handover::fence::{Holder, within};
+use handover::prelude::*;
+
+use super::{IMPLICIT_LOST, owners, with_frame};
+
+/// The kernel waits without a deadline of its own.
+const PATIENCE: Duration = Duration::from_secs(8);
+const SYNC: &str = "DMA_BUF_IOCTL_SYNC";
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for from in owners() {
+        let role = from.role();
+        let mut add = |claim: &str, body: fn(&mut Cx, &SharedFrame) -> Result<(), Trouble>| {
+            let body = move |cx: &mut Cx| with_frame(cx, from, |cx, _, shared| body(cx, shared));
+            let case = cases.add(format!("fences::{claim}::{role}"), body);
+            case.from(role).to(Cpu).must_fail_under(IMPLICIT_LOST);
+        };
+        add("the_cpu_reads_after_the_writer", reads);
+        add("the_cpu_writes_after_the_reader", writes);
+        add("the_cpu_reads_beside_a_reader", reads_beside);
+    }
+}
+
+fn another(shared: &SharedFrame) -> Result<SharedFrame> {
+    Ok(SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame: shared.frame.clone() })
+}
+
+fn reads(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
+    cx.reads_in_order("the cpu", shared, (FenceBy::SwSync, Put::InBuffer), &mut |_, turn| {
+        let mine = another(shared)?;
+        let picture = within(PATIENCE, SYNC, shared.to_string(), move || mine.read_back())?;
+        Ok(turn.generations.seen(&picture)?)
+    })
+}
+
+fn writes(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
+    cx.writes_in_order("the cpu", shared, (FenceBy::SwSync, Put::InBuffer), &mut |_, turn| {
+        let (mine, picture) = (another(shared)?, turn.generations.new.clone());
+        Ok(within(PATIENCE, SYNC, shared.to_string(), move || mine.write(&picture))?)
+    })
+}
+
+/// A reader does not wait for a reader; it does for a writer, or the first half would show nothing.
+fn reads_beside(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
+    let look = |shared: &SharedFrame| {
+        let mine = another(shared)?;
+        within(PATIENCE, SYNC, shared.to_string(), move || mine.read_back())
+    };
+    let target = Target::stamped(7, shared.frame.fourcc, shared.frame.size)?;
+    shared.write(&target.picture)?;
+    let writer = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Write)))?;
+    let holder = Holder::start(Duration::from_millis(5), || Ok(()), writer.into_signal())?;
+    look(shared)?;
+    let released = holder.other_is_through()?;
+    cx.claim("waits for a writer", !released.overtaken, || {
+        Finding::new("the cpu read while a writer was under way").row("like", "the fence is not in the buffer")
+    });
+    let reader = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Read)))?;
+    let seen = look(shared)?;
+    cx.sees("the cpu, beside a reader,", &target, &seen)?;
+    cx.equals("the reader is still under way", false, reader.file.is_signalled()?);
+    reader.signal()?;
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! What the screen waits for before it shows a frame, and what signals when it has.
+//!
+//! Sources: `IN_FENCE_FD`, `OUT_FENCE_PTR` and `WRITEBACK_OUT_FENCE_PTR` under "Explicit Fencing Properties" in the kernel's KMS
+//! documentation, and `drm_gem_plane_helper_prepare_fb` for the fences in a buffer.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use handover::compose::compose;
+use handover::ends::Exporter;
+use handover::fence::Holder;
+use handover::prelude::*;
+
+use super::{BY, IMPLICIT_LOST, SIZE, exporter, owners, with_frame};
+
+const SOON: Duration = Duration::from_secs(5);
+/// The screen shows a frame within some 17 ms if nothing holds it back.
+const WATCHED: Duration = Duration::from_millis(40);
+
+/// Where the upper frame goes.
+const AT: (i32, i32) = (16, 8);
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for by in BY {
+        for plane in [Screen, Overlay] {
+            let name = format!("fences::the_screen_shows_after_the_fence_it_is_given::{plane}::{}", by.as_str());
+            let body = move |cx: &mut Cx| {
+                with_frame(cx, exporter(Udmabuf), |cx, buffer, shared| {
+                    ordered(cx, buffer, shared, plane, (by, Put::Given))
+                })
+            };
+            cases.add(name, body).from(Udmabuf).to(plane).needs(Need::Writeback);
+        }
+    }
+    // OpenGL ES hands out nothing without alpha, which would be blended.
+    for from in owners().filter(|from| from.role() != Gles) {
+        let body = move |cx: &mut Cx| shows_after_the_writer(cx, from);
+        cases
+            .add(format!("fences::the_screen_shows_after_the_writer::{}", from.role()), body)
+            .from(from.role())
+            .to(Screen)
+            .needs(Need::Writeback)
+            .must_fail_under(IMPLICIT_LOST);
+    }
+    type Claim = fn(&mut Cx, &Buffer, &SharedFrame) -> Result<(), Trouble>;
+    let claims: [(&str, Claim); 5] = [
+        ("the_screen_shows_beside_a_reader", beside_a_reader),
+        ("a_fence_that_the_screen_is_given_overrules_those_in_the_buffer", overruled),
+        ("a_fence_that_fails_does_not_hold_back_the_screen", failed),
+        ("the_out_fence_signals_with_the_flip", out_fence),
+        ("the_out_fence_follows_the_fence_in_the_buffer", out_fence_of_the_buffer),
+    ];
+    for (claim, body) in claims {
+        for from in [Udmabuf, Screen] {
+            let body = move |cx: &mut Cx| with_frame(cx, exporter(from), body);
+            let case = cases.add(format!("fences::{claim}::{from}"), body).from(from).to(Screen).needs(Need::Writeback);
+            if claim == "the_out_fence_follows_the_fence_in_the_buffer" {
+                case.must_fail_under(IMPLICIT_LOST);
+            }
+        }
+    }
+    for gpu in [GpuA, GpuB] {
+        let name = format!("fences::a_gpu_waits_for_the_screen::{gpu}");
+        cases.add(name, move |cx| a_gpu_waits(cx, gpu)).from(Screen).to(gpu).must_fail_under(super::IMPORT_IGNORED);
+    }
+}
+
+fn shows_after_the_writer(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
+    with_frame(cx, from, |cx, buffer, shared| ordered(cx, buffer, shared, Screen, (FenceBy::SwSync, Put::InBuffer)))
+}
+
+/// The plane that plays `plane` shows `buffer` when its writer is done, over a frame at rest if it is not the lowest one.
+fn ordered(
+    cx: &mut Cx,
+    buffer: &Buffer,
+    shared: &SharedFrame,
+    plane: Role,
+    fence: (FenceBy, Put),
+) -> Result<(), Trouble> {
+    let below = cx.screen()?.dumb(Fourcc::XR24, px(96, 80))?;
+    let below = cx.publish(Guest::Screen, below)?;
+    let ground = Pattern { stamp: 9 }.picture(Fourcc::XR24, px(96, 80))?;
+    cx.cpu_writes(&below, &ground)?;
+    // What there is to be made for a first frame is not part of how long the next ones take.
+    cx.show(&[Layer::whole(&below)])?;
+    cx.reads_in_order(plane.as_str(), shared, fence, &mut |cx, turn| {
+        let fence = turn.fence.map(AsFd::as_fd);
+        let upper = Layer { fence, ..Layer::whole(buffer) };
+        let layers = match plane {
+            Overlay => vec![Layer::whole(&below), Layer { at: AT, plane: Some(PlaneKind::Overlay), ..upper }],
+            _ => vec![upper],
+        };
+        let shown = cx.show(&layers)?;
+        let actual = shown.writeback.map_err(|why| Trouble::Skip(why.to_string()))?;
+        let size = cx.screen()?.size();
+        let through = |picture: &Picture| {
+            let pictures = if plane == Overlay { vec![&ground, picture] } else { vec![picture] };
+            let layers: Vec<_> = layers.iter().zip(pictures).map(|(layer, picture)| layer.of(picture)).collect();
+            compose(size, &layers)?.to(actual.fourcc)
+        };
+        let Generations { old, new } = turn.generations;
+        Ok(Generations { old: through(old)?, new: through(new)? }.seen(&actual)?)
+    })
+}
+
+/// What the screen shows of `buffer`, which has a fence that it need not wait for.
+fn is_shown_meanwhile(
+    cx: &mut Cx,
+    layer: Layer<'_, Buffer>,
+    shared: &SharedFrame,
+    why: &str,
+    pending: PendingFence,
+) -> Result<(), Trouble> {
+    let target = Target::stamped(7, shared.frame.fourcc, SIZE)?;
+    let holder = Holder::start(SOON, || Ok(()), pending.into_signal())?;
+    let shown = cx.screen_shows(&[(layer, &target)]);
+    let released = holder.other_is_through()?;
+    shown?;
+    cx.claim("does not wait", released.overtaken, || {
+        Finding::new(format!("the screen waited for a fence, though {why}"))
+            .row("waited", format!("{} s, until that fence signalled", SOON.as_secs()))
+    });
+    Ok(())
+}
+
+fn beside_a_reader(cx: &mut Cx, buffer: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
+    shared.write(&Pattern { stamp: 7 }.picture(shared.frame.fourcc, SIZE)?)?;
+    let reader = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Read)))?;
+    is_shown_meanwhile(cx, Layer::whole(buffer), shared, "it is a reader's, as the screen is", reader)
+}
+
+/// A program that brings its own fence is asked for no other: one buffer can be on two screens of different speed.
+fn overruled(cx: &mut Cx, buffer: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
+    shared.write(&Pattern { stamp: 7 }.picture(shared.frame.fourcc, SIZE)?)?;
+    let timeline = cx.timeline()?;
+    let own = timeline.fence(1)?;
+    timeline.advance(1)?;
+    let writer = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Write)))?;
+    let layer = Layer { fence: Some(own.as_fd()), ..Layer::whole(buffer) };
+    is_shown_meanwhile(cx, layer, shared, "it was given one of its own, which overrules that in the buffer", writer)
+}
+
+/// The maker of a fence goes away before its signal: whoever waits goes on.
+fn failed(cx: &mut Cx, buffer: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
+    shared.write(&Pattern { stamp: 7 }.picture(shared.frame.fourcc, SIZE)?)?;
+    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+    let file = pending.file.try_clone()?;
+    drop(pending);
+    let state = file.info()?.state;
+    cx.claim("the fence has failed", matches!(state, handover::fence::State::Failed(_)), || {
+        Finding::new(format!("a fence whose maker is gone is {state}, and should have failed"))
+    });
+    let target = Target::stamped(7, shared.frame.fourcc, SIZE)?;
+    cx.screen_shows(&[(Layer { fence: Some(file.as_fd()), ..Layer::whole(buffer) }, &target)])
+}
+
+fn out_fence(cx: &mut Cx, _: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
+    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+    let given = pending.file.try_clone()?;
+    follows_the_flip(cx, shared, Some(&given), pending)
+}
+
+fn out_fence_of_the_buffer(cx: &mut Cx, _: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
+    let pending = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Write)))?;
+    follows_the_flip(cx, shared, None, pending)
+}
+
+/// Neither the flip nor its fences come before what the screen waits for; then the out-fence has signalled when the event is there,
+/// and the writeback's fence comes after the flip.
+fn follows_the_flip(
+    cx: &mut Cx,
+    shared: &SharedFrame,
+    given: Option<&SyncFile>,
+    pending: PendingFence,
+) -> Result<(), Trouble> {
+    cx.fact("fence", &pending.file);
+    let screen = cx.screen()?;
+    let layer = Layer { fence: given.map(AsFd::as_fd), ..Layer::whole(shared) };
+    let mut sent = screen.submit_fenced(&[layer])?;
+    let (out, written) = (sent.out_fence()?, sent.writeback_fence()?);
+    let early_flip = sent.flipped(WATCHED)?;
+    let mut early = Vec::new();
+    for (name, file) in [("out-fence", &out), ("writeback's fence", &written)] {
+        if let Some(file) = file
+            && file.is_signalled()?
+        {
+            early.push(name);
+        }
+    }
+    pending.signal()?;
+    let flipped = sent.flipped(SOON)?;
+    let with_the_flip = out.as_ref().map(SyncFile::is_signalled).transpose()?;
+    let shown = sent.finish();
+    let written = written.as_ref().map(SyncFile::is_signalled).transpose()?;
+    // Only what goes through `cx.show` is taken off by itself.
+    cx.black_screen()?;
+    cx.claim("no flip before the fence", !early_flip, || {
+        Finding::new("the frame was on the screen while its fence was pending")
+            .row("like", "the driver does not wait for fences before it commits")
+    });
+    cx.claim("no fence before the flip", early.is_empty(), || {
+        Finding::new(format!("{} signalled before the frame was on the screen", early.join(" and ")))
+    });
+    cx.equals("the frame is on the screen after the signal", true, flipped);
+    let Some(with_the_flip) = with_the_flip else {
+        return Err(Finding::new("the commit gave no out-fence").into());
+    };
+    cx.claim("out-fence at the flip", with_the_flip, || {
+        Finding::new("the flip event has come and the out-fence has not signalled")
+            .row("like", "the two stand for different moments, or the fence is signalled by whoever cleans up later")
+    });
+    shown?;
+    if let Some(written) = written {
+        cx.equals("the writeback's fence has signalled when the picture is there", true, written);
+    }
+    Ok(())
+}
+
+/// The screen's own fence, held back by one that we signal, holds back a GPU.
+fn a_gpu_waits(cx: &mut Cx, role: Role) -> Outcome {
+    let gpu = cx.gpu(role)?;
+    with_frame(cx, exporter(Screen), |cx, _, shared| {
+        let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+        let given = pending.file.try_clone()?;
+        let screen = cx.screen()?;
+        let sent = screen.submit_fenced(&[Layer { fence: Some(given.as_fd()), ..Layer::whole(shared) }])?;
+        let Some(out) = sent.out_fence()? else {
+            return Err(Finding::new("the commit gave no out-fence").into());
+        };
+        let label = out.to_string();
+        let semaphore = gpu.semaphore()?;
+        semaphore.import(Some(out))?;
+        let work = gpu.submit(&[&semaphore], &[])?;
+        let early = work.ends_within(WATCHED)?;
+        pending.signal()?;
+        let went_on = work.ends_within(SOON)?;
+        let shown = sent.finish();
+        cx.black_screen()?;
+        cx.claim("waits for the screen", !early, || {
+            Finding::new(format!("{role} did not wait for the fence of a commit that was pending"))
+                .row("fence", label.clone())
+                .row("like", "the wait was dropped")
+        });
+        cx.claim("goes on at the flip", went_on, || {
+            Finding::new(format!("{role} did not go on within {} s after the flip", SOON.as_secs())).row("fence", label)
+        });
+        shown?;
+        Ok(())
+    })
+}

@@ -1,0 +1,65 @@
+//! Video devices and fences: V4L2 has none, so a program waits before it queues a frame; and gets buffers back in their order.
+
+use std::time::Duration;
+
+use handover::prelude::*;
+use handover::v4l2::{Direction, Memory, Queue};
+
+use super::{IMPLICIT_LOST, exporter, with_frame};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// In an order that is not that of their numbers.
+const ORDER: [u32; 4] = [2, 0, 3, 1];
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for from in [Udmabuf, DmaHeap] {
+        cases
+            .add(format!("fences::a_video_device_reads_after_a_wait_in_poll::{from}"), move |cx| polled(cx, from))
+            .from(from)
+            .to(Video)
+            .must_fail_under(IMPLICIT_LOST);
+    }
+    for video in [Video, DmaVideo, PlanarVideo] {
+        let name = format!("fences::buffers_come_back_in_the_order_of_the_queue::{video}");
+        cases.add(name, move |cx| in_order(cx, video)).from(video);
+    }
+}
+
+/// The program waits in `poll` for the writer, then has the device take the frame.
+fn polled(cx: &mut Cx, from: Role) -> Outcome {
+    let video = cx.video_loop(Video)?;
+    with_frame(cx, exporter(from), |cx, buffer, shared| {
+        cx.reads_in_order("video", shared, (FenceBy::SwSync, Put::InBuffer), &mut |cx, turn| {
+            let ready = shared.dmabuf.is_ready_within(Use::Read, SOON)?;
+            if !ready {
+                return Err(Finding::new(format!("poll did not end within {} s", SOON.as_secs())).into());
+            }
+            let guest = Guest::Video(video.output());
+            let actual = cx.mapped(&guest, buffer, Access::Read, |_, shared| Ok(video.seen_of(shared)?))?;
+            Ok(turn.generations.seen(&actual)?)
+        })
+    })
+}
+
+/// Capture fills buffers in the order in which it was given them, and gives them back in it, each as a later frame.
+fn in_order(cx: &mut Cx, role: Role) -> Outcome {
+    let video = cx.video_loop(role)?;
+    let mut capture = Queue::open(video.capture(), Direction::Capture)?;
+    capture.request(Memory::Own, ORDER.len() as u32)?;
+    for slot in ORDER {
+        capture.give_own(slot)?;
+    }
+    capture.start()?;
+    let mut done = Vec::new();
+    for _ in ORDER {
+        done.push(capture.take(SOON)?);
+    }
+    let words = |numbers: Vec<u32>| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    cx.equals("the order of the buffers", words(ORDER.to_vec()), words(done.iter().map(|done| done.index).collect()));
+    let frames: Vec<u32> = done.iter().map(|done| done.sequence).collect();
+    cx.claim("frames count up", frames.windows(2).all(|pair| pair[0] < pair[1]), || {
+        Finding::new("a buffer that came back later holds no later frame").row("frames", words(frames.clone()))
+    });
+    cx.agree()
+}

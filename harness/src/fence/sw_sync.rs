@@ -1,0 +1,78 @@
+//! Fences that a program signals itself: the kernel's software timelines, made for testing.
+//!
+//! Source: `drivers/dma-buf/sw_sync.c`; its header is no part of the kernel's interface, so the structures are here.
+#![expect(unsafe_code, reason = "the ioctls of sw_sync, one of which makes an fd")]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
+
+use super::{NAME, SyncFile, bytes};
+use crate::error::{Error, Result};
+use crate::inventory::mounts::Mounts;
+
+/// A software timeline, which counts from 0. When it is dropped all its fences signal, with `ENOENT`.
+#[derive(Debug)]
+pub struct Timeline(OwnedFd);
+
+impl Timeline {
+    /// A new one.
+    ///
+    /// # Errors
+    /// As missing: debugfs is not mounted, the kernel has no `sw_sync`, or we may not open it.
+    pub fn open() -> Result<Self> {
+        const OP: &str = "opening a software timeline";
+        let debugfs = Mounts::read().debugfs();
+        let path: PathBuf = debugfs.ready().map_err(|why| Error::missing(OP, "sw_sync", why))?.join("sync/sw_sync");
+        let opened = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        opened.map(Self).map_err(|errno| {
+            let why = format!(
+                "{}; a kernel with CONFIG_SW_SYNC has it, for root",
+                std::io::Error::from_raw_os_error(errno.raw_os_error())
+            );
+            Error::missing(OP, path.display().to_string(), why)
+        })
+    }
+
+    /// A fence that signals when the timeline has counted to `value`.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn fence(&self, value: u32) -> Result<SyncFile> {
+        const OP: &str = "SW_SYNC_IOC_CREATE_FENCE";
+        const CREATE: Opcode = opcode::read_write::<Create>(b'W', 0);
+        let object = || format!("software timeline, point {value}");
+        let mut create = Create { value, name: bytes("handover"), fence: -1 };
+        // SAFETY: SW_SYNC_IOC_CREATE_FENCE is _IOWR('W', 0, struct sw_sync_create_fence_data), which `Create` is.
+        let request = unsafe { Updater::<CREATE, Create>::new(&mut create) };
+        // SAFETY: the structure lives until the call returns, and has no pointers in it.
+        unsafe { ioctl(&self.0, request) }.map_err(|errno| Error::new(OP, object(), errno))?;
+        if create.fence < 0 {
+            return Err(Error::answer(OP, object(), format!("fd {}; an open file was due", create.fence)));
+        }
+        // SAFETY: the call succeeded, so this is an fd that the kernel just made and that nobody else owns.
+        SyncFile::from_fd(unsafe { OwnedFd::from_raw_fd(create.fence) })
+    }
+
+    /// Counts on by `by`.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn advance(&self, by: u32) -> Result<()> {
+        const INC: Opcode = opcode::write::<u32>(b'W', 1);
+        // SAFETY: SW_SYNC_IOC_INC is _IOW('W', 1, __u32).
+        let request = unsafe { Setter::<INC, u32>::new(by) };
+        // SAFETY: the request only reads its argument, which lives until the call returns.
+        unsafe { ioctl(&self.0, request) }.map_err(|errno| Error::new("SW_SYNC_IOC_INC", "software timeline", errno))
+    }
+}
+
+/// `struct sw_sync_create_fence_data`.
+#[repr(C)]
+struct Create {
+    value: u32,
+    name: [u8; NAME],
+    fence: RawFd,
+}
