@@ -29,7 +29,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                     ordered(cx, buffer, shared, plane, (by, Put::Given))
                 })
             };
-            cases.add(name, body).from(Udmabuf).to(plane).needs(Need::Writeback);
+            let case = cases.add(name, body).from(Udmabuf).to(plane).needs(Need::Writeback);
+            case.must_fail_under("plane-fence-dropped");
         }
     }
     // OpenGL ES hands out nothing without alpha, which would be blended.
@@ -56,6 +57,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             let case = cases.add(format!("fences::{claim}::{from}"), body).from(from).to(Screen).needs(Need::Writeback);
             if claim == "the_out_fence_follows_the_fence_in_the_buffer" {
                 case.must_fail_under(IMPLICIT_LOST);
+            }
+            if claim.starts_with("the_out_fence") {
+                case.must_fail_under("out-fence-early");
             }
         }
     }

@@ -104,6 +104,18 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("plane-fence-dropped", Synchronisation, &[Fences], &["fence"])
     },
     Fault {
+        what: "OUT_FENCE_PTR of a CRTC gets a fence that has signalled",
+        trigger: "a commit with OUT_FENCE_PTR",
+        modelled_on: "drm_crtc fences signalled at commit and not at the flip: vc4, zynqmp; gamescope's out-fence waits",
+        ..fault("out-fence-early", Synchronisation, &[Fences], &["fence"])
+    },
+    Fault {
+        what: "WRITEBACK_OUT_FENCE_PTR gets a fence that has signalled",
+        trigger: "a writeback job",
+        modelled_on: "writeback drivers that signal before the memory is written: vc4_txp, komeda; IGT kms_writeback",
+        ..fault("writeback-fence-early", Synchronisation, &[Fences, Pixels], &["writeback", "fence"])
+    },
+    Fault {
         what: "COLOR_RANGE of a plane is the other one",
         trigger: "a YUV plane",
         modelled_on: "mesa and gamescope range mix-ups: mpv issue 9394 and its likes",
@@ -146,7 +158,8 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_CLOEXEC",
         trigger: "DRM_CLOEXEC is asked for",
-        modelled_on: "mesa and wlroots exports without it; the finding lapavipe-no-cloexec of this repository",
+        modelled_on: "mesa and wlroots exports without it; the finding lavapipe-no-cloexec of this repository",
+        gap: Some("no case looks at the flags of what a card exports"),
         ..fault("prime-export-inherited", Ownership, &[Fds], &["exec"])
     },
     Fault {

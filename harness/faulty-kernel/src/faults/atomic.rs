@@ -59,6 +59,11 @@ impl<'a> Request<'a> {
         Ok(Self { call, card, device, structure, set })
     }
 
+    /// Whether nothing is to be shown.
+    pub(super) fn is_test(&self) -> bool {
+        self.structure.u32(0) & TEST_ONLY != 0
+    }
+
     /// The objects, each once.
     pub(super) fn objects(&self) -> Vec<u32> {
         let mut objects: Vec<u32> = self.set.iter().map(|(object, ..)| *object).collect();

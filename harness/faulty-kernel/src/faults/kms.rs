@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::atomic::{ATOMIC, Request, TEST_ONLY};
+use super::fences::signalled;
 use super::{Done, Made, Named, changing, ignoring};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both};
@@ -21,6 +22,8 @@ pub(super) const ALL: &[Named] = &[
     ("crop-twice", crop_twice),
     ("plane-moved", plane_moved),
     ("plane-fence-dropped", plane_fence_dropped),
+    ("out-fence-early", out_fence_early),
+    ("writeback-fence-early", writeback_fence_early),
     ("colour-range-ignored", colour_range_ignored),
     ("test-only-accepts", test_only_accepts),
     ("framebuffer-kept", framebuffer_kept),
@@ -231,6 +234,35 @@ fn plane_fence_dropped() -> Made {
         }
         Ok(fired)
     })
+}
+
+/// The fence of a CRTC or of a writeback job has signalled before the kernel has begun.
+fn fence_early(pointer: &'static str) -> Made {
+    committing(move |request| {
+        let mut fired = false;
+        if request.is_test() {
+            return Ok(false);
+        }
+        for object in request.objects() {
+            let place = request.value(object, pointer)?.filter(|place| *place != 0);
+            if let (Some(place), Some(fence)) = (place, signalled()) {
+                let number = request.call.give(fence, true)?;
+                request.call.write(place, &number.to_ne_bytes())?;
+                // Then the kernel makes none.
+                request.set(object, pointer, 0)?;
+                fired = true;
+            }
+        }
+        Ok(fired)
+    })
+}
+
+fn out_fence_early() -> Made {
+    fence_early("OUT_FENCE_PTR")
+}
+
+fn writeback_fence_early() -> Made {
+    fence_early("WRITEBACK_OUT_FENCE_PTR")
 }
 
 fn colour_range_ignored() -> Made {
