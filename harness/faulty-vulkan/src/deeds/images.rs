@@ -304,15 +304,15 @@ unsafe fn change_requirements(image: &Image, requirements: *mut vk::MemoryRequir
         () if is(Deed::MemorySizeShort) => needs.size -= needs.size / 8,
         () if is(Deed::AlignmentOf64Ki) => needs.alignment = needs.alignment.max(1 << 16),
         () if is(Deed::DedicatedOnly) => {
+            // Who demands memory of just this size has to count the offset in, which Mesa 25.0 forgets.
+            if needs.size < image.end {
+                needs.size = image.end.next_multiple_of(4096);
+            }
             // SAFETY: the caller's contract.
             let Some(dedicated) = (unsafe { find::<vk::MemoryDedicatedRequirements<'_>>(all.p_next) }) else { return };
             // SAFETY: found in a chain that is alive and was written by the real driver.
             let dedicated = unsafe { &mut *dedicated };
             (dedicated.requires_dedicated_allocation, dedicated.prefers_dedicated_allocation) = (vk::TRUE, vk::TRUE);
-            // Who demands memory of just this size has to count the offset in, which Mesa 25.0 forgets.
-            if needs.size < image.end {
-                needs.size = image.end.next_multiple_of(4096);
-            }
         }
         () => return,
     }
