@@ -74,7 +74,9 @@ pub(crate) unsafe extern "system" fn create_image(
         // SAFETY: as above.
         let first = unsafe { (*first).offset };
         // SAFETY: a field of the caller's struct, as above.
-        unsafe { Changed::to(&raw mut (*second.cast_mut()).offset, first) }
+        let offset = unsafe { &raw mut (*second.cast_mut()).offset };
+        // SAFETY: the caller's struct is its own to write; it is as it was when the call returns.
+        unsafe { Changed::to(offset, first) }
     });
     // SAFETY: the caller's chain, alive during the call.
     let listed = unsafe { find::<vk::ImageDrmFormatModifierListCreateInfoEXT<'_>>(info.p_next) };
