@@ -200,11 +200,21 @@ fn image_arrives(cx: &mut Cx, route: Route, fourcc: Fourcc) -> Outcome {
 /// Pitch and offset of the exporter's layout are the importer's too, whichever of Vulkan's two offsets carries them.
 fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, offset_by: OffsetBy) -> Outcome {
     let (exporter, importer) = (cx.gpu(from)?, cx.gpu(to)?);
+    if offset_by == OffsetBy::Binding && demands_dedicated(&importer, frame.fourcc)? {
+        return Err(Trouble::Skip(format!("{to} takes dedicated memory only, which is bound at 0")));
+    }
     let drawn = cx.draw(&exporter, frame, 7)?;
     cx.cpu_sees(&drawn.buffer, &drawn.target)?;
     let how = ImportRequest { dedicated: frame.room == Room::Dedicated, offset_by };
     cx.gpu_sees(to, &importer, &drawn.buffer, &how, &drawn.target)?;
     cx.agree()
+}
+
+/// Whether `gpu` imports LINEAR dma-bufs of `fourcc` as dedicated memory only.
+fn demands_dedicated(gpu: &Gpu, fourcc: Fourcc) -> Result<bool> {
+    let tiling = Tiling::Modifier(Modifier::LINEAR);
+    let support = gpu.image_support(fourcc, tiling, gpu.features(fourcc, tiling)?, HandleType::DmaBuf)?;
+    Ok(support.is_some_and(|support| support.dedicated_only))
 }
 
 /// What the CPU wrote a sampler shows: every channel in its place, as linear as it is, and alpha too.

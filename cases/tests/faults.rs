@@ -1,7 +1,6 @@
 //! Does every fault that is done on purpose find a case that sees it, and does every control pass unnoticed?
 //!
 //! One run of `handover faults` over all of them, in the sandbox, through the command that users start.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it as the test itself does")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

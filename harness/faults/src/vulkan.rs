@@ -369,7 +369,7 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         id: "B03",
-        what: "the modifier list begins with a modifier that is then refused with VK_ERROR_FORMAT_NOT_SUPPORTED",
+        what: "the modifier list begins with a modifier that is refused for shared memory, with VK_ERROR_FORMAT_NOT_SUPPORTED",
         trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "VkDrmFormatModifierPropertiesListEXT has no order, and is not all there is to ask",
         ..control("list-in-other-order", Modifier)

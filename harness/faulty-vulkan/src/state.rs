@@ -34,6 +34,10 @@ pub(crate) struct Image {
     /// Handle types of memory that it can be bound to; empty if its memory stays here.
     pub(crate) external: vk::ExternalMemoryHandleTypeFlags,
     pub(crate) memory: vk::DeviceMemory,
+    /// The modifier that it is said to have, if that is another than the real one.
+    pub(crate) told: Option<u64>,
+    /// Where its pixels end in bytes from where it is bound, if it has an explicit layout of one plane.
+    pub(crate) end: u64,
 }
 
 /// Memory that was imported, or can be exported.

@@ -186,7 +186,6 @@ pub(crate) unsafe extern "system" fn pipeline_barrier2(
     unsafe { (device.raw.fp_v1_3().cmd_pipeline_barrier2)(commands, info) };
 }
 
-#[expect(clippy::too_many_arguments, reason = "vkCmdPipelineBarrier has so many")]
 pub(crate) unsafe extern "system" fn pipeline_barrier(
     commands: vk::CommandBuffer,
     before: vk::PipelineStageFlags,

@@ -32,13 +32,8 @@ pub(crate) unsafe extern "system" fn create_image(
     let external = unsafe { find::<vk::ExternalMemoryImageCreateInfo<'_>>(info.p_next) };
     // SAFETY: found in a chain that is alive.
     let external = external.map_or_else(Default::default, |external| unsafe { (*external).handle_types });
-    let mut remembered = Image {
-        format: info.format,
-        extent: info.extent,
-        tiling: info.tiling,
-        external,
-        memory: vk::DeviceMemory::null(),
-    };
+    let mut remembered =
+        Image { format: info.format, extent: info.extent, tiling: info.tiling, external, ..Image::default() };
     if is(Deed::RedBlueSwapped)
         && !external.is_empty()
         && let Some(swapped) = red_blue_swapped(info.format)
@@ -66,6 +61,12 @@ pub(crate) unsafe extern "system" fn create_image(
             unsafe { Changed::to(planes.cast_mut(), new) }
         })
     });
+    // SAFETY: explicit layouts have at least one plane.
+    let first = planes.map(|planes| unsafe { *planes });
+    if let (Some(first), Some(bytes)) = (first, bytes_per_pixel(info.format)) {
+        let rows = u64::from(info.extent.height.saturating_sub(1));
+        remembered.end = first.offset + rows * first.row_pitch + u64::from(info.extent.width * bytes);
+    }
     // SAFETY: as above.
     let second = unsafe { second_plane(&info) }.filter(|_| is(Deed::SecondPlaneLost));
     let _lost = second.map(|(first, second)| {
@@ -73,7 +74,9 @@ pub(crate) unsafe extern "system" fn create_image(
         // SAFETY: as above.
         let first = unsafe { (*first).offset };
         // SAFETY: a field of the caller's struct, as above.
-        unsafe { Changed::to(&raw mut (*second.cast_mut()).offset, first) }
+        let offset = unsafe { &raw mut (*second.cast_mut()).offset };
+        // SAFETY: the caller's struct is its own to write; it is as it was when the call returns.
+        unsafe { Changed::to(offset, first) }
     });
     // SAFETY: the caller's chain, alive during the call.
     let listed = unsafe { find::<vk::ImageDrmFormatModifierListCreateInfoEXT<'_>>(info.p_next) };
@@ -86,8 +89,12 @@ pub(crate) unsafe extern "system" fn create_image(
     });
     let foreign = listed.contains(&X_TILED);
     if is(Deed::ListInOtherOrder) && foreign && !listed.contains(&LINEAR) {
-        // Refused as the query says.
-        return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+        if !external.is_empty() {
+            // Refused as the query says.
+            return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+        }
+        // How it is laid out, nobody else will know.
+        remembered.told = Some(X_TILED);
     }
     if is(Deed::ModifierUnusable) && listed == [X_TILED] {
         fired();
@@ -219,6 +226,10 @@ pub(crate) unsafe extern "system" fn get_image_drm_format_modifier_properties(
     let get = device(handle).modifiers.get_image_drm_format_modifier_properties_ext;
     // SAFETY: the caller's contract is the real function's.
     let result = unsafe { get(handle, image, properties) };
+    if let Some(told) = remembered(handle, image).told {
+        // SAFETY: the caller's struct.
+        unsafe { (*properties).drm_format_modifier = told };
+    }
     if is(Deed::ModifierReportedInvalid) {
         fired();
         // SAFETY: the caller's struct.
@@ -237,7 +248,7 @@ pub(crate) unsafe extern "system" fn get_image_memory_requirements2(
     // SAFETY: the caller's struct.
     let image = unsafe { (*info).image };
     // SAFETY: the caller's struct, written by the call, with its chain.
-    unsafe { change_requirements(!remembered(handle, image).external.is_empty(), requirements) };
+    unsafe { change_requirements(&remembered(handle, image), requirements) };
 }
 
 pub(crate) unsafe extern "system" fn get_image_memory_requirements(
@@ -249,7 +260,7 @@ pub(crate) unsafe extern "system" fn get_image_memory_requirements(
     let given = unsafe { device(handle).raw.get_image_memory_requirements(image) };
     let mut all = vk::MemoryRequirements2::default().memory_requirements(given);
     // SAFETY: a struct of ours, without a chain.
-    unsafe { change_requirements(!remembered(handle, image).external.is_empty(), &raw mut all) };
+    unsafe { change_requirements(&remembered(handle, image), &raw mut all) };
     // SAFETY: the caller's struct.
     unsafe { *requirements = all.memory_requirements };
 }
@@ -262,7 +273,7 @@ pub(crate) unsafe extern "system" fn get_buffer_memory_requirements2(
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device(handle).raw.fp_v1_1().get_buffer_memory_requirements2)(handle, info, requirements) };
     // SAFETY: the caller's struct, written by the call, with its chain.
-    unsafe { change_requirements(false, requirements) };
+    unsafe { change_requirements(&Image::default(), requirements) };
 }
 
 pub(crate) unsafe extern "system" fn get_buffer_memory_requirements(
@@ -280,7 +291,7 @@ pub(crate) unsafe extern "system" fn get_buffer_memory_requirements(
 
 /// # Safety
 /// `requirements` was written by the real driver and is alive with its chain.
-unsafe fn change_requirements(external_image: bool, requirements: *mut vk::MemoryRequirements2<'_>) {
+unsafe fn change_requirements(image: &Image, requirements: *mut vk::MemoryRequirements2<'_>) {
     // SAFETY: the caller's contract.
     let all = unsafe { &mut *requirements };
     let needs = &mut all.memory_requirements;
@@ -288,13 +299,17 @@ unsafe fn change_requirements(external_image: bool, requirements: *mut vk::Memor
         // Nothing but the new first type is not for it.
         needs.memory_type_bits <<= 1;
     }
-    if !external_image {
+    if image.external.is_empty() {
         return;
     }
     match () {
         () if is(Deed::MemorySizeShort) => needs.size -= needs.size / 8,
         () if is(Deed::AlignmentOf64Ki) => needs.alignment = needs.alignment.max(1 << 16),
         () if is(Deed::DedicatedOnly) => {
+            // Who demands memory of just this size has to count the offset in, which Mesa 25.0 forgets.
+            if needs.size < image.end {
+                needs.size = image.end.next_multiple_of(4096);
+            }
             // SAFETY: the caller's contract.
             let Some(dedicated) = (unsafe { find::<vk::MemoryDedicatedRequirements<'_>>(all.p_next) }) else { return };
             // SAFETY: found in a chain that is alive and was written by the real driver.

@@ -112,8 +112,10 @@ unsafe fn import_memory(
         let result = unsafe { allocate(handle, &raw const info, allocator, made) };
         if result == vk::Result::SUCCESS {
             fired();
+            // SAFETY: written by the call that succeeded.
+            let memory = unsafe { *made };
             // SAFETY: made just now, and nobody else has it yet.
-            unsafe { fill(device, *made, &bytes.bytes()) };
+            unsafe { fill(device, memory, &bytes.bytes()) };
             // SAFETY: a successful import takes the fd.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
@@ -124,8 +126,10 @@ unsafe fn import_memory(
     if is(Deed::ImportLeaksFd)
         && let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(borrowed, 0)
     {
-        // SAFETY: the caller's struct, which is as it was when the call returns.
-        let _changed = unsafe { Changed::to(&raw mut (*import).fd, copy.as_raw_fd()) };
+        // SAFETY: a field of the caller's struct, which is alive.
+        let number = unsafe { &raw mut (*import).fd };
+        // SAFETY: the caller's struct is its own to write; it is as it was when the call returns.
+        let _changed = unsafe { Changed::to(number, copy.as_raw_fd()) };
         // SAFETY: as the caller's, by another fd of the same file.
         let result = unsafe { allocate(handle, &raw const info, allocator, made) };
         if result == vk::Result::SUCCESS {

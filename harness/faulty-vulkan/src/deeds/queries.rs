@@ -167,13 +167,13 @@ pub(crate) unsafe extern "system" fn get_image_format_properties2(
     let modifier = unsafe { find::<vk::PhysicalDeviceImageDrmFormatModifierInfoEXT<'_>>(chain) };
     // SAFETY: found in a chain that is alive.
     let modifier = modifier.map(|modifier| unsafe { (*modifier).drm_format_modifier });
-    if is(Deed::ListInOtherOrder) && modifier == Some(X_TILED) {
-        return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
-    }
     // SAFETY: the caller's chain, alive during the call.
     let handle = unsafe { find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(chain) };
     // SAFETY: found in a chain that is alive.
     let handle = handle.map_or_else(Default::default, |handle| unsafe { (*handle).handle_type });
+    if is(Deed::ListInOtherOrder) && modifier == Some(X_TILED) && !handle.is_empty() {
+        return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+    }
     // SAFETY: the caller's struct, written by the call.
     let chain = unsafe { (*properties).p_next }.cast_const();
     // SAFETY: the caller's chain, alive during the call.
