@@ -9,6 +9,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "gbm-dumb-render-node", program: include_str!("../findings/gbm-dumb-render-node.rs") },
     Reproduction { finding: "gbm-no-errno", program: include_str!("../findings/gbm-no-errno.rs") },
     Reproduction { finding: "gbm-plane-count", program: include_str!("../findings/gbm-plane-count.rs") },
+    Reproduction { finding: "gbm-render-node-leak", program: include_str!("../findings/gbm-render-node-leak.rs") },
     Reproduction { finding: "gbm-write-usage", program: include_str!("../findings/gbm-write-usage.rs") },
     Reproduction { finding: "lavapipe-any-modifier", program: include_str!("../findings/lavapipe-any-modifier.rs") },
     Reproduction { finding: "lavapipe-empty-list2", program: include_str!("../findings/lavapipe-empty-list2.rs") },
@@ -20,6 +21,10 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction {
         finding: "lavapipe-planes-refused",
         program: include_str!("../findings/lavapipe-planes-refused.rs"),
+    },
+    Reproduction {
+        finding: "lavapipe-refused-import",
+        program: include_str!("../findings/lavapipe-refused-import.rs"),
     },
     Reproduction { finding: "llvmpipe-external-size", program: include_str!("../findings/llvmpipe-external-size.rs") },
     Reproduction { finding: "llvmpipe-import-bounds", program: include_str!("../findings/llvmpipe-import-bounds.rs") },

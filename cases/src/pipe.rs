@@ -114,7 +114,7 @@ fn leaves_nothing_behind(cx: &mut Cx) -> Outcome {
         took = began.elapsed().as_secs_f64();
         drop(parts);
         cx.black_screen()?;
-        ledgers.push(cx.ledger()?);
+        ledgers.push(cx.holdings()?);
     }
     for ledger in &ledgers {
         cx.screen_is_free(ledger);

@@ -158,6 +158,8 @@ pub enum Witness {
     Writeback,
     /// The screen's CRC.
     Crc,
+    /// The ledger of what is open before and after: files, dma-bufs, handles.
+    Ledger,
 }
 
 impl fmt::Display for Witness {
@@ -166,6 +168,7 @@ impl fmt::Display for Witness {
             Witness::Validation => "validation",
             Witness::Writeback => "writeback",
             Witness::Crc => "crc",
+            Witness::Ledger => "ledger",
         })
     }
 }

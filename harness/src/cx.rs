@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::asked;
 use crate::case::{
-    Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Told, Trouble,
+    Bench, CaseNotes, CaseStart, DeviceIdentity, GoldenMode, Need, Outcome, Record, Role, Told, Trouble, Witness,
 };
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::devices::{Devices, Unplayed};
@@ -22,6 +22,7 @@ use crate::format::Fourcc;
 use crate::frame::Size;
 use crate::golden::{self, Blessing, Goldens, Origin};
 use crate::guess::{Known, Suspects, guess, moved_bytes};
+use crate::ledger;
 use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::picture::Picture;
@@ -41,8 +42,9 @@ mod agreed;
 mod artifacts;
 mod fenced;
 mod frames;
-mod ledger;
+mod holdings;
 mod limits;
+mod loops;
 mod needs;
 mod readers;
 mod roles;
@@ -52,7 +54,7 @@ mod yuv;
 
 pub use fenced::{FenceBy, Put, Turn};
 pub use frames::{Drawn, NewFrame, Target};
-pub use ledger::{Growth, Ledger};
+pub use holdings::{Growth, Holdings};
 pub use sharing::{Guest, Held};
 pub use watch::Deed;
 
@@ -104,7 +106,8 @@ impl Cx {
     pub fn open_files(&self) -> Result<usize> {
         const LIST: &str = "/proc/self/fd";
         let entries = std::fs::read_dir(LIST).map_err(|error| Error::new("read", LIST, error))?;
-        Ok(entries.count())
+        // The ledger's come and go.
+        Ok(entries.count() - ledger::own_files())
     }
 
     /// By how much more than usual is tried where there is no end to what could be tried: `HANDOVER_EFFORT`, 1 unless set.
@@ -375,6 +378,25 @@ impl Cx {
         Err(Trouble::Fail(Finding { of: disagreed, ..self.with_facts(finding) }))
     }
 
+    /// What the case leaves behind that nobody keeps.
+    fn close_ledger(&mut self) -> ledger::Closing {
+        let failed = self.devices.look_away().err();
+        let imbalances = self.devices.imbalances();
+        for inode in self.devices.shown() {
+            ledger::excuse(inode, "what a screen shows");
+        }
+        // What a screen shows it shows until it shows something else.
+        let shown = self.on_screen.values().flatten().map(|mapping| mapping.storage());
+        let kept = shown.flat_map(|storage| {
+            let pages = storage.pages.iter().map(|pages| ledger::kept(pages, "pages of what a screen shows"));
+            pages.chain([ledger::kept(&*storage.shared.dmabuf.fd, "what a screen shows")])
+        });
+        let mut closing = ledger::end(kept);
+        closing.findings.extend(imbalances);
+        closing.findings.extend(failed.as_ref().map(Finding::from_error));
+        closing
+    }
+
     fn with_facts(&self, finding: Finding) -> Finding {
         self.case.facts.iter().fold(finding, |finding, (label, text)| finding.row(*label, text.clone()))
     }
@@ -399,6 +421,7 @@ impl Bench for Cx {
 
     fn begin(&mut self, start: CaseStart) {
         self.observer().mark();
+        ledger::begin();
         self.case = Running {
             name: start.name,
             artifacts: start.artifacts,
@@ -409,7 +432,9 @@ impl Bench for Cx {
     }
 
     fn end(&mut self, held: bool) -> CaseNotes {
-        let case = std::mem::take(&mut self.case);
+        let mut case = std::mem::take(&mut self.case);
+        // They hold on to their buffers.
+        case.attached.clear();
         let unconcluded = (held && !case.concluded)
             .then(|| "the case ended without asking its readers: its last line must be cx.agree()".to_owned());
         // Where buffers lay is recorded by each mapping.
@@ -423,8 +448,13 @@ impl Bench for Cx {
         if !held {
             self.forget_unplugged();
         }
+        let closing = self.close_ledger();
+        if let Some(why) = closing.unobserved {
+            case.record.unobserved.insert(Witness::Ledger, why);
+        }
+        let left = closing.findings.into_iter().map(|finding| finding.to_string());
         CaseNotes {
-            findings: unconcluded.into_iter().chain(unreported).chain(objections).collect(),
+            findings: unconcluded.into_iter().chain(unreported).chain(objections).chain(left).collect(),
             record: Record { facts, ..case.record },
             told: case.told,
             before: case.said_before,

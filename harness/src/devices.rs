@@ -6,18 +6,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::case::{DeviceIdentity, Role, Trouble};
+use crate::dmabuf::SharedFrame;
 use crate::error::{Cause, Error, Result};
 use crate::finding::Finding;
 use crate::format::Fourcc;
-use crate::gbm::{GbmDevice, NodeKind};
-use crate::gles::Gles;
+use crate::frame::{Frame, Plane, px};
+use crate::gbm::{Bo, GbmDevice, NodeKind, Usage};
+use crate::gles::{GlImage, Gles, Through};
 use crate::kms::{DumbBuffers, PlaneKind, Prime, Screen, SecondCard};
+use crate::ledger;
 use crate::observed::Observed;
 use crate::peer::Peer;
 use crate::placement::Observer;
 use crate::placement::probe::Importer;
 use crate::share::heap::Heap;
 use crate::share::heaps::{Found, Kind};
+use crate::udmabuf;
 use crate::v4l2::{Codec, Converter, Loopback};
 use crate::vk::{self, Gpu, Message, Severity, Validation};
 
@@ -47,7 +51,9 @@ enum Slot<T> {
 impl<T> Slot<T> {
     fn get(&mut self, open: impl FnOnce() -> Result<T>) -> Result<&mut T, Unplayed> {
         if let Self::Untried = self {
-            *self = match open() {
+            // It is kept, with all that its driver opens for it.
+            let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or("device");
+            *self = match ledger::keeping(|| format!("{kind} that is open for all cases"), open) {
                 Ok(device) => Self::Open(device),
                 Err(Error { cause: Cause::Missing(why), op, object }) => {
                     Self::Absent(Error::missing(op, object, why).to_string())
@@ -105,7 +111,14 @@ pub struct Devices {
     heaps: Found,
     observer: Option<Observer>,
     importers: Option<Observed<Vec<Arc<Importer>>>>,
+    /// What drivers look at when a case is over, and as what they took it in: see [`Self::look_away`].
+    elsewhere: Option<SharedFrame>,
+    textures: Vec<(String, GlImage)>,
+    bos: Vec<Bo>,
 }
+
+/// Whose the buffer is.
+const ELSEWHERE: fn() -> String = || "what drivers look at between cases".to_owned();
 
 impl Devices {
     /// The GPU that plays `role`.
@@ -122,6 +135,16 @@ impl Devices {
     /// As [`Self::gpu`].
     pub fn second_instance(&mut self, role: Role) -> Result<Gpu, Unplayed> {
         self.second_instances.entry(role).or_default().get(|| open_gpu(role)).cloned()
+    }
+
+    /// The same device once more, which nobody keeps.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn fresh_gpu(&mut self, role: Role) -> Result<Gpu, Unplayed> {
+        // So that one who is absent is known to be.
+        self.gpu(role)?;
+        open_gpu(role).map_err(Unplayed::Broken)
     }
 
     /// A process of its own in which `role` is played.
@@ -188,7 +211,8 @@ impl Devices {
     /// Why there is none.
     pub fn video_loop(&mut self, role: Role) -> Result<Loopback, Unplayed> {
         let open = || match role {
-            // Of those that the sandbox has, the second has videobuf2's contiguous allocator, the third the multi-planar API.
+            // Of those that the sandbox has, the second has videobuf2's contiguous allocator, the third the
+            // multi-planar API.
             Role::Video => Loopback::of("vivid-000"),
             Role::DmaVideo => Loopback::of("vivid-001"),
             Role::PlanarVideo => Loopback::of("vivid-002"),
@@ -272,6 +296,13 @@ impl Devices {
     /// # Errors
     /// Why there is none.
     pub fn heaps(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
+        match self.heaps.has_looked(kind) {
+            true => self.find_heaps(kind),
+            false => ledger::keeping(|| format!("heaps of kind {kind}"), || self.find_heaps(kind)),
+        }
+    }
+
+    fn find_heaps(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
         if kind == Kind::Vulkan {
             let (a, b) = (self.gpu(Role::GpuA), self.gpu(Role::GpuB));
             if let (Err(why), Err(_)) = (&a, &b) {
@@ -288,7 +319,7 @@ impl Devices {
 
     /// Who looks at the kernel, from the first time that somebody asks.
     pub fn observer(&mut self) -> &mut Observer {
-        self.observer.get_or_insert_with(Observer::open)
+        self.observer.get_or_insert_with(|| ledger::keeping(|| "the observer".to_owned(), Observer::open))
     }
 
     /// Who takes dma-bufs, looked for when they are first needed.
@@ -298,7 +329,7 @@ impl Devices {
     pub fn importers(&mut self) -> Observed<Vec<Arc<Importer>>> {
         let observer = self.observer.get_or_insert_with(Observer::open);
         let find = || Importer::find(observer).map(|found| found.into_iter().map(Arc::new).collect());
-        self.importers.get_or_insert_with(find).clone()
+        self.importers.get_or_insert_with(|| ledger::keeping(|| "importers".to_owned(), find)).clone()
     }
 
     /// Who plays `role`.
@@ -356,9 +387,9 @@ impl Devices {
 
     /// Whether the validation layer says `message` only because a driver misinformed it.
     ///
-    /// The layer learns what a modifier can do from `VkDrmFormatModifierPropertiesList2EXT`. A driver that leaves that list
-    /// empty makes it believe that nothing can be done, whatever the other list says. The empty list is a finding of its own
-    /// (`queries::both_modifier_lists_agree`); what follows from it is not a second one in every other case.
+    /// The layer learns what a modifier can do from `VkDrmFormatModifierPropertiesList2EXT`. A driver that leaves that
+    /// list empty makes it believe that nothing can be done, whatever the other list says. The empty list is a finding
+    /// of its own (`queries::both_modifier_lists_agree`); what follows from it is not a second one in every other case.
     fn excuses(&self, message: &Message) -> bool {
         const FEATURES: [&str; 3] = [
             "VUID-VkImageViewCreateInfo-None-02273",
@@ -376,8 +407,70 @@ impl Devices {
             && self.gpus.values().chain(self.second_instances.values()).any(misinforms)
     }
 
-    /// Lets go of every video device that has been unplugged, so that the next who needs it looks for it again; says whether
-    /// there was one.
+    /// Has OpenGL ES and GBM look at a small buffer of ours, if the case used them.
+    ///
+    /// A context keeps what it looked at last until it looks at something else, also when that is destroyed by then: no
+    /// leak, and one buffer at most. What it keeps from now on is accounted for.
+    ///
+    /// # Errors
+    /// A driver fails at that.
+    pub fn look_away(&mut self) -> Result<()> {
+        let (egl, gbm) = (ledger::used("egl"), ledger::used("gbm_bo_"));
+        if !egl && !gbm {
+            return Ok(());
+        }
+        if self.elsewhere.is_none() {
+            let frame = Frame::linear(Fourcc::XR24, px(16, 16), Plane { offset: 0, pitch: 256 });
+            // Without udmabuf there is nothing to look at.
+            self.elsewhere = ledger::keeping(ELSEWHERE, || udmabuf::for_frame(frame, 4096)).ok();
+        }
+        let Some(elsewhere) = &self.elsewhere else { return Ok(()) };
+        let contexts = [&self.gles].into_iter().chain(self.gles_on_gbm.values());
+        let open = contexts.filter_map(|slot| if let Slot::Open(gles) = slot { Some(gles) } else { None });
+        for gles in open.filter(|_| egl) {
+            let image = match self.textures.iter().find(|(name, _)| *name == gles.name()) {
+                Some((_, image)) => image,
+                None => {
+                    let image = ledger::keeping(ELSEWHERE, || gles.import(elsewhere, Through::Texture2d))?;
+                    self.textures.push((gles.name(), image));
+                    &self.textures[self.textures.len() - 1].1
+                }
+            };
+            image.sampled_picture()?;
+        }
+        if let (Slot::Open(device), true) = (&self.gbm, gbm) {
+            if self.bos.is_empty() {
+                for node in device.nodes() {
+                    self.bos.push(ledger::keeping(ELSEWHERE, || node.import(elsewhere, Usage::default()))?);
+                }
+            }
+            self.bos.iter().try_for_each(|bo| bo.read().map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// Inodes of the dma-bufs that screens show.
+    pub fn shown(&self) -> Vec<u64> {
+        let shown = |slot: &Slot<Screen>| match slot {
+            Slot::Open(screen) => screen.shown().collect(),
+            Slot::Untried | Slot::Absent(_) => Vec::new(),
+        };
+        self.screens.values().flat_map(shown).collect()
+    }
+
+    /// What of the GEM handles and framebuffers of our cards is not as it must be after a case.
+    pub fn imbalances(&self) -> Vec<Finding> {
+        fn open<T>(slot: &Slot<T>) -> Option<&T> {
+            if let Slot::Open(device) = slot { Some(device) } else { None }
+        }
+        let screens = self.screens.values().filter_map(open).filter_map(Screen::imbalance);
+        let primes = self.primes.values().filter_map(open).filter_map(Prime::imbalance);
+        let vgem = open(&self.vgem).and_then(DumbBuffers::imbalance);
+        screens.chain(primes).chain(vgem).collect()
+    }
+
+    /// Lets go of every video device that has been unplugged, so that the next who needs it looks for it again; says
+    /// whether there was one.
     pub fn forget_unplugged(&mut self) -> bool {
         let before = self.video_loops.len();
         let gone = |slot: &Slot<Loopback>| matches!(slot, Slot::Open(video) if video.output().is_gone() || video.capture().is_gone());
@@ -412,7 +505,8 @@ fn chosen(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
-/// Opens the GPU that plays `role`: the chosen one, else the first device for `gpu_a` and the first other one for `gpu_b`.
+/// Opens the GPU that plays `role`: the chosen one, else the first device for `gpu_a` and the first other one for
+/// `gpu_b`.
 fn open_gpu(role: Role) -> Result<Gpu> {
     let validation = Validation::from_environment()?;
     match role {
@@ -422,8 +516,8 @@ fn open_gpu(role: Role) -> Result<Gpu> {
     }
 }
 
-/// Opens the first device that matches `wanted` and does not play `gpu_a`, which is the first that matches `first`: a pair
-/// that is one device twice would show nothing.
+/// Opens the first device that matches `wanted` and does not play `gpu_a`, which is the first that matches `first`: a
+/// pair that is one device twice would show nothing.
 fn open_other_gpu(first: Option<&str>, wanted: Option<&str>, validation: Validation) -> Result<Gpu> {
     if let (Some(first), Some(wanted)) = (first, wanted) {
         // The usual way, without a look at every driver.

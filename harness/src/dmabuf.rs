@@ -11,33 +11,60 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
+use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::format::Modifier;
 use crate::frame::{Frame, Framed, Size};
+use crate::ledger::Fd;
 use crate::observed::Observed;
 use crate::picture::Picture;
 
 mod fdinfo;
 mod guards;
 mod mapping;
+mod misuse;
 mod split;
 
 pub use fdinfo::Fdinfo;
 pub use guards::{Damage, Region};
 pub use mapping::{Mapping, OpenAccess, Window};
+pub use misuse::Misuse;
 pub use split::{SharedPlanes, SplitFrame};
 
 /// A dma-buf.
 #[derive(Debug)]
 pub struct Dmabuf {
     /// The file.
-    pub fd: OwnedFd,
+    pub fd: Fd,
     /// Size in bytes, as the kernel says (`lseek` to the end).
     pub size: u64,
+    /// Whether the fd was closed on exec when it came.
+    closed_on_exec: bool,
     /// Asked for once: it never changes.
     identity: OnceLock<Identity>,
+}
+
+/// How an fd may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    /// `O_RDONLY`.
+    ReadOnly,
+    /// `O_WRONLY`.
+    WriteOnly,
+    /// `O_RDWR`.
+    ReadWrite,
+}
+
+impl fmt::Display for AccessMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ReadOnly => "O_RDONLY",
+            Self::WriteOnly => "O_WRONLY",
+            Self::ReadWrite => "O_RDWR",
+        })
+    }
 }
 
 /// Which dma-buf this is; two fds with the same inode are the same buffer.
@@ -66,20 +93,31 @@ impl Dmabuf {
         }
         let size = rustix::fs::seek(&fd, rustix::fs::SeekFrom::End(0))
             .map_err(|errno| Error::new("lseek(SEEK_END)", describe(fd.as_fd()), errno))?;
-        Ok(Self { fd, size, identity: OnceLock::new() })
+        let fd = Fd::new(fd).map_err(|errno| Error::new("fstat", format!("dma-buf ({size} B)"), errno))?;
+        let failed = |op, errno| Error::new(op, format!("dma-buf ({size} B)"), errno);
+        let flags = rustix::io::fcntl_getfd(&fd).map_err(|errno| failed("fcntl(F_GETFD)", errno))?;
+        let closed_on_exec = flags.contains(FdFlags::CLOEXEC);
+        if !closed_on_exec {
+            // Else the next process that we start keeps the buffer for as long as it runs.
+            rustix::io::fcntl_setfd(&fd, flags | FdFlags::CLOEXEC).map_err(|errno| failed("fcntl(F_SETFD)", errno))?;
+        }
+        Ok(Self { fd, size, closed_on_exec, identity: OnceLock::new() })
+    }
+
+    /// Inode in the kernel's dma-buf file system: what tells one buffer from another.
+    pub fn inode(&self) -> u64 {
+        self.fd.inode()
     }
 
     /// Which buffer this is.
     ///
     /// # Errors
-    /// The kernel refuses `fstat`.
+    /// None any more; callers treat it as they treat what the kernel may refuse.
     pub fn identity(&self) -> Result<Identity> {
         if let Some(identity) = self.identity.get() {
             return Ok(identity.clone());
         }
-        let status = rustix::fs::fstat(&self.fd)
-            .map_err(|errno| Error::new("fstat", format!("dma-buf ({} B)", self.size), errno))?;
-        let identity = Identity { inode: status.st_ino, exporter: exporter(self.fd.as_fd()), size: self.size };
+        let identity = Identity { inode: self.inode(), exporter: exporter(self.fd.as_fd()), size: self.size };
         // What procfs did not tell it may tell when there are files left to be opened.
         match identity.exporter {
             Some(_) => Ok(self.identity.get_or_init(|| identity).clone()),
@@ -95,14 +133,29 @@ impl Dmabuf {
         Fdinfo::of(self.fd.as_fd())
     }
 
-    /// Whether its fd is closed when this process becomes another program.
+    /// Whether its fd would have been closed when this process becomes another program, as it came from whoever made it. It
+    /// is closed then in any case, since the harness sees to that.
+    pub fn came_close_on_exec(&self) -> bool {
+        self.closed_on_exec
+    }
+
+    /// Whether the fd is still open, and still this buffer: nobody to whom it was only lent has closed it.
+    pub fn is_open(&self) -> bool {
+        self.fd.stands()
+    }
+
+    /// How the fd may be used.
     ///
     /// # Errors
     /// The kernel refuses `fcntl`.
-    pub fn is_close_on_exec(&self) -> Result<bool> {
+    pub fn access_mode(&self) -> Result<AccessMode> {
         let flags =
-            rustix::io::fcntl_getfd(&self.fd).map_err(|errno| Error::new("fcntl(F_GETFD)", self.to_string(), errno))?;
-        Ok(flags.contains(rustix::io::FdFlags::CLOEXEC))
+            rustix::fs::fcntl_getfl(&self.fd).map_err(|errno| Error::new("fcntl(F_GETFL)", self.to_string(), errno))?;
+        Ok(match flags & rustix::fs::OFlags::ACCMODE {
+            mode if mode == rustix::fs::OFlags::RDWR => AccessMode::ReadWrite,
+            mode if mode == rustix::fs::OFlags::WRONLY => AccessMode::WriteOnly,
+            _ => AccessMode::ReadOnly,
+        })
     }
 
     /// Another fd of the same buffer.
@@ -111,7 +164,8 @@ impl Dmabuf {
     /// The process has no fd left.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = self.fd.try_clone().map_err(|error| Error::new("dup", self.to_string(), error))?;
-        Ok(Self { fd, size: self.size, identity: self.identity.clone() })
+        let fd = Fd::new(fd).map_err(|errno| Error::new("fstat", self.to_string(), errno))?;
+        Ok(Self { fd, size: self.size, closed_on_exec: true, identity: self.identity.clone() })
     }
 
     /// Maps the whole buffer for the CPU. The mapping holds an fd of its own and outlives `self`.

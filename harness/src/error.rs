@@ -110,6 +110,7 @@ const KNOWN_ERRNO: &[(rustix::io::Errno, &str)] = {
         (E::ACCESS, "EACCES"),
         (E::AGAIN, "EAGAIN"),
         (E::BADF, "EBADF"),
+        (E::BADFD, "EBADFD"),
         (E::BUSY, "EBUSY"),
         (E::EXIST, "EEXIST"),
         (E::FAULT, "EFAULT"),

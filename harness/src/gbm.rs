@@ -32,7 +32,8 @@ mod find;
 mod functions;
 mod usage;
 
-pub use bo::{Bo, How};
+pub(crate) use bo::KEPT;
+pub use bo::{AskedImport, Bo, How};
 pub(crate) use find::devices;
 pub use find::{GbmDevice, NodeKind};
 pub use usage::Usage;
@@ -128,6 +129,13 @@ impl Gbm {
     /// The device node.
     pub fn node(&self) -> &Path {
         &self.0.path
+    }
+
+    /// Whether it closes no GEM handle of what it took in, so that every such buffer stays until the node is closed: a finding,
+    /// `cases/findings/gbm-render-node-leak.md`, which `ownership::gbm_lets_go_of_what_it_took_in` claims.
+    pub(crate) fn keeps_what_it_took_in(&self) -> bool {
+        let is_render = self.node().file_name().is_some_and(|name| name.to_string_lossy().starts_with("renderD"));
+        is_render && self.driver() == "vgem"
     }
 
     /// What verdicts call it: `gbm (renderD128)`.

@@ -17,11 +17,13 @@ use crate::share::constraints::{Constraints, FormatModifier, MemoryNeeds};
 mod egl;
 mod extensions;
 mod image;
+mod misuse;
 mod program;
 mod sync;
 
 pub use egl::ListedModifier;
 pub use image::{GlImage, Through, can_create};
+pub use misuse::{Attribute, attributes_of};
 
 pub use sync::NativeFence;
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::frame::{Size, px};
 use crate::observed::{NotObservable, Observed};
@@ -29,6 +30,7 @@ mod crc;
 mod dumb;
 mod find;
 mod formats;
+mod misuse;
 mod mode;
 mod objects;
 mod prime;
@@ -49,6 +51,7 @@ pub use crc::Crc;
 pub(crate) use dumb::DumbBuffers;
 pub use formats::Offer;
 pub(crate) use formats::{in_formats, writeback_formats};
+pub use misuse::{AddFb, BadCommit};
 pub use objects::{Plane, PlaneKind};
 pub use prime::{Imported, Prime};
 pub(crate) use second::{SecondCard, is_made_here};
@@ -102,6 +105,16 @@ impl Screen {
     /// The driver refuses.
     pub fn holds(&self) -> Result<(usize, usize)> {
         self.card.holds()
+    }
+
+    /// What of its handles is not as it must be after a case: see [`crate::ledger`].
+    pub(crate) fn imbalance(&self) -> Option<Finding> {
+        self.card.imbalance()
+    }
+
+    /// Inodes of the dma-bufs that it shows, which it keeps until it shows others.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = u64> {
+        self.on_screen.iter().flat_map(|framebuffer| framebuffer.buffers.iter().copied())
     }
 
     /// Opens the display of driver `select` (`vkms`) or at the node `select` (`/dev/dri/card0`), any that works without

@@ -22,6 +22,8 @@
 //!    them, [`junit`] and the page of [`report::html`] are views of it, a [`lane`] says what must hold beyond them.
 //!    A finding about somebody else's driver has a [`reproduction`] that needs nothing of this crate.
 //!
+//! Before and after each case the [`ledger`] asks what is open, and a difference fails it.
+//!
 //! Around all that, [`run`] gives each case a worker and a deadline, [`kernel`] is where a command runs, [`sandbox`] the
 //! user-mode kernel that this can be (both are a crate of their own, `handover-sandbox`, which knows nothing of the rest), and
 //! [`cli`] the command. [`faults`] has the kernel run out of memory where a case wants that, and [`fence`] has fences that
@@ -74,6 +76,7 @@ pub mod inventory;
 pub mod junit;
 pub mod kms;
 pub mod lane;
+pub mod ledger;
 mod node;
 pub mod observed;
 pub mod pattern;
@@ -88,6 +91,7 @@ pub mod reproduction;
 pub mod run;
 pub mod scene;
 pub mod share;
+pub mod stray;
 mod texel;
 pub mod udmabuf;
 pub mod v4l2;

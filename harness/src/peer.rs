@@ -320,7 +320,7 @@ fn answer(
             // Another pattern lies under the drawn one, so that nothing is right by chance.
             shared.write(&Pattern { stamp: stamp.wrapping_sub(1) }.picture(fourcc, size)?)?;
             image.draw_pattern(stamp)?;
-            Ok((Answer::Drawn { frame: shared.frame }, Some(shared.dmabuf.fd)))
+            Ok((Answer::Drawn { frame: shared.frame }, Some(shared.dmabuf.fd.into_plain())))
         }
         Ask::Read { frame, dedicated } => {
             let how = ImportRequest { dedicated, ..ImportRequest::default() };

@@ -8,7 +8,7 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
@@ -16,6 +16,7 @@ use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::ledger;
 
 const NODE: &str = "/dev/udmabuf";
 
@@ -29,7 +30,9 @@ pub fn create(size: u64) -> Result<(Dmabuf, OwnedFd)> {
     let memfd = sealed(size, object)?;
     let create = Create { memfd: memfd.as_raw_fd() as u32, flags: UDMABUF_FLAGS_CLOEXEC, offset: 0, size };
     let fd = device()?.make(CREATE, create).map_err(|errno| Error::new("UDMABUF_CREATE", object(), errno))?;
-    Ok((Dmabuf::from_fd(fd)?, memfd))
+    let dmabuf = Dmabuf::from_fd(fd)?;
+    ledger::step("UDMABUF_CREATE", Some(dmabuf.inode()), format_args!("{size} B"));
+    Ok((dmabuf, memfd))
 }
 
 /// A dma-buf of `size` bytes whose second half is its first half again: no device sees it as one run of addresses, however
@@ -47,18 +50,64 @@ pub fn folded(size: u64) -> Result<Dmabuf> {
     Dmabuf::from_fd(fd)
 }
 
+/// What `UDMABUF_CREATE` is told, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The memory file.
+    pub memfd: RawFd,
+    /// First byte of it.
+    pub offset: u64,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// How a memory file is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// It can't shrink, as the driver wants it.
+    Shrink,
+    /// Not at all.
+    Not,
+    /// It can't shrink, and nobody may write to it.
+    ShrinkAndWrite,
+}
+
+/// A memory file of `size` bytes.
+///
+/// # Errors
+/// The process has no fd left.
+pub fn memory(size: u64, sealed: Sealed) -> Result<OwnedFd> {
+    let object = || format!("{size} B");
+    let memfd = rustix::fs::memfd_create("handover", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+        .map_err(|errno| Error::new("memfd_create", object(), errno))?;
+    rustix::fs::ftruncate(&memfd, size).map_err(|errno| Error::new("ftruncate", object(), errno))?;
+    let seals = match sealed {
+        Sealed::Shrink => SealFlags::SHRINK,
+        Sealed::Not => SealFlags::empty(),
+        Sealed::ShrinkAndWrite => SealFlags::SHRINK | SealFlags::WRITE,
+    };
+    rustix::fs::fcntl_add_seals(&memfd, seals).map_err(|errno| Error::new("fcntl(F_ADD_SEALS)", object(), errno))?;
+    Ok(memfd)
+}
+
+/// Has the driver make a dma-buf of what is `asked`, whatever that is.
+///
+/// # Errors
+/// The driver's answer.
+pub fn ask(asked: Asked) -> Result<Dmabuf> {
+    let Asked { memfd, offset, size } = asked;
+    let create = Create { memfd: memfd.cast_unsigned(), flags: UDMABUF_FLAGS_CLOEXEC, offset, size };
+    let made = device()?.make(CREATE, create);
+    Dmabuf::from_fd(made.map_err(|errno| Error::new("UDMABUF_CREATE", format!("{NODE}, {asked:?}"), errno))?)
+}
+
 /// A memfd of `size` bytes that the driver takes: it takes only memory that can't shrink under it.
 fn sealed(size: u64, object: impl Fn() -> String) -> Result<OwnedFd> {
     let page = rustix::param::page_size() as u64;
     if size == 0 || !size.is_multiple_of(page) {
         return Err(Error::input("UDMABUF_CREATE", object(), format!("size must be a positive multiple of {page} B")));
     }
-    let memfd = rustix::fs::memfd_create("handover", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-        .map_err(|errno| Error::new("memfd_create", object(), errno))?;
-    rustix::fs::ftruncate(&memfd, size).map_err(|errno| Error::new("ftruncate", object(), errno))?;
-    rustix::fs::fcntl_add_seals(&memfd, SealFlags::SHRINK)
-        .map_err(|errno| Error::new("fcntl(F_ADD_SEALS)", object(), errno))?;
-    Ok(memfd)
+    memory(size, Sealed::Shrink)
 }
 
 /// `/dev/udmabuf`, open.

@@ -33,6 +33,7 @@ mod converter;
 mod format;
 pub(crate) mod ioctl;
 mod loopback;
+mod misuse;
 mod pix;
 mod queue;
 pub(crate) mod uapi;

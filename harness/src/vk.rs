@@ -17,6 +17,7 @@
 //!   staging and read-back.
 //! - What a driver answers is checked before it is used: [`Cause::Answer`](crate::error::Cause::Answer).
 
+mod budget;
 mod buffer;
 mod check;
 mod commands;

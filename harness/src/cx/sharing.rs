@@ -21,6 +21,7 @@ use crate::frame::{Frame, Plane, Size, px};
 use crate::gbm::Gbm;
 use crate::gles::Gles;
 use crate::kms::{Layer, Shown};
+use crate::ledger;
 use crate::observed::NotObservable;
 use crate::placement::{self, Checked, check, reach};
 use crate::share::agreement::{Agreement, Wish};
@@ -386,7 +387,9 @@ impl Cx {
             let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
             let agreement = Agreement { heap: offer.heap.clone(), frame, bytes: page };
             // A heap that has nothing now says so again when it is needed.
-            if let Some(Ok(storage)) = heaps.get(&offer.heap).map(|heap| heap.allocate(&agreement)) {
+            if let Some(Ok(storage)) = heaps.get(&offer.heap).map(|heap| {
+                ledger::keeping(|| format!("a small buffer of heap {}", offer.heap), || heap.allocate(&agreement))
+            }) {
                 self.probes.insert(offer.heap, storage);
             }
         }

@@ -8,6 +8,7 @@ use super::Cx;
 use crate::case::Trouble;
 use crate::compare::{counted, grouped};
 use crate::dmabuf::{Identity, SharedFrame};
+use crate::ledger;
 use crate::observed::NotObservable;
 use crate::placement::bufinfo::{self, Entry};
 use crate::placement::parse::{Event, What};
@@ -24,7 +25,7 @@ pub struct Deed {
 impl Cx {
     /// Who looks at the kernel; opened by the first case.
     pub fn observer(&mut self) -> &mut Observer {
-        self.observer.get_or_insert_with(Observer::open)
+        self.observer.get_or_insert_with(|| ledger::keeping(|| "the observer".to_owned(), Observer::open))
     }
 
     /// Takes `step`, and sees what the kernel does meanwhile, down to the pages that it allocates.
@@ -45,9 +46,14 @@ impl Cx {
     /// # Errors
     /// A skip that says why there is none.
     pub fn importers(&mut self, way: Way) -> Result<Vec<Arc<Importer>>, Trouble> {
+        self.observer();
         let observer = self.observer.get_or_insert_with(Observer::open);
         let find = || Importer::find(observer).map(|found| found.into_iter().map(Arc::new).collect::<Vec<_>>());
-        let importers = self.importers.get_or_insert_with(find).as_ref().map_err(|why| unseen(why.clone()))?;
+        let importers = self
+            .importers
+            .get_or_insert_with(|| ledger::keeping(|| "importers".to_owned(), find))
+            .as_ref()
+            .map_err(|why| unseen(why.clone()))?;
         let found: Vec<_> = importers.iter().filter(|importer| importer.way == way).cloned().collect();
         match found.is_empty() {
             false => Ok(found),

@@ -15,7 +15,14 @@ use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
+use crate::ledger;
 use crate::picture::Picture;
+
+/// The call that takes in.
+const IMPORT: &str = "gbm_bo_import(GBM_BO_IMPORT_FD_MODIFIER)";
+
+/// Why a buffer stays, if [`Gbm::keeps_what_it_took_in`].
+pub(crate) const KEPT: &str = "a GEM handle of a render node that GBM does not close";
 
 /// `GBM_BO_IMPORT_FD_MODIFIER`.
 const IMPORT_FD_MODIFIER: u32 = 0x5504;
@@ -93,6 +100,7 @@ impl Gbm {
             }
         };
         drop(device);
+        ledger::step(how.op(), None, size);
         Bo::new(self, raw.map_err(|cause| Error::new(how.op(), object(), cause))?, size)
     }
 
@@ -101,7 +109,7 @@ impl Gbm {
     /// # Errors
     /// A number does not fit into GBM's structure, or the driver refuses.
     pub fn import(&self, shared: &SharedFrame, usage: Usage) -> Result<Bo> {
-        const OP: &str = "gbm_bo_import(GBM_BO_IMPORT_FD_MODIFIER)";
+        const OP: &str = IMPORT;
         let Frame { size, fourcc, modifier, planes } = &shared.frame;
         let object = || self.object(format!("{shared}, for {usage}"));
         let mut data = ImportFdModifier {
@@ -134,7 +142,68 @@ impl Gbm {
         // its fds are open until the call returns.
         let raw = answered(|| unsafe { import(device.as_ptr(), IMPORT_FD_MODIFIER, data, usage.0) });
         drop(device);
+        ledger::step(OP, Some(shared.dmabuf.inode()), "");
+        if self.keeps_what_it_took_in() && raw.is_ok() {
+            ledger::excuse(shared.dmabuf.inode(), KEPT);
+        }
         Bo::new(self, raw.map_err(|cause| Error::new(OP, object(), cause))?, *size)
+    }
+}
+
+/// What `gbm_bo_import` is told, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedImport {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// The fourcc's number.
+    pub format: u32,
+    /// How many planes.
+    pub num_fds: u32,
+    /// Of each plane.
+    pub fds: [c_int; 4],
+    /// In bytes.
+    pub strides: [c_int; 4],
+    /// In bytes.
+    pub offsets: [c_int; 4],
+    /// The modifier's number.
+    pub modifier: u64,
+}
+
+impl AskedImport {
+    /// What is told of a frame of one plane, in order: to be changed for the worse.
+    pub fn of(shared: &SharedFrame) -> Self {
+        let plane = shared.frame.planes.first().copied().unwrap_or(Plane { offset: 0, pitch: 0 });
+        Self {
+            width: shared.frame.size.width,
+            height: shared.frame.size.height,
+            format: shared.frame.fourcc.0,
+            num_fds: 1,
+            fds: [shared.dmabuf.fd.as_raw_fd(), -1, -1, -1],
+            strides: [plane.pitch as c_int, 0, 0, 0],
+            offsets: [plane.offset as c_int, 0, 0, 0],
+            modifier: shared.frame.modifier.0,
+        }
+    }
+}
+
+impl Gbm {
+    /// Has GBM take in what is `asked`, whatever that is, and lets go of it.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn try_import(&self, asked: &AskedImport) -> Result<()> {
+        let AskedImport { width, height, format, num_fds, fds, strides, offsets, modifier } = *asked;
+        let mut data = ImportFdModifier { width, height, format, num_fds, fds, strides, offsets, modifier };
+        let device = self.lock();
+        let (import, destroy, data) = (self.0.functions.import, self.0.functions.destroy, (&raw mut data).cast());
+        // SAFETY: the device is live, and ours alone while it is locked; the structure is that of this type of import.
+        let raw = answered(|| unsafe { import(device.as_ptr(), IMPORT_FD_MODIFIER, data, 0) });
+        let taken = raw.map_err(|cause| Error::new(IMPORT, self.object(format!("{asked:?}")), cause))?;
+        // SAFETY: made just now, and nobody else has it.
+        unsafe { destroy(taken.as_ptr()) };
+        Ok(())
     }
 }
 
@@ -237,7 +306,9 @@ impl Bo {
         }
         drop(device);
         // SAFETY: each successful call makes a new fd that belongs to the caller.
-        Dmabuf::from_fd(unsafe { OwnedFd::from_raw_fd(fd) })
+        let dmabuf = Dmabuf::from_fd(unsafe { OwnedFd::from_raw_fd(fd) })?;
+        ledger::step(op, Some(dmabuf.inode()), format_args!("{} B", dmabuf.size));
+        Ok(dmabuf)
     }
 
     /// The pixels as GBM maps them.

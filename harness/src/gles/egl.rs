@@ -17,7 +17,8 @@ use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
-use crate::gbm::Gbm;
+use crate::gbm::{Gbm, KEPT};
+use crate::ledger;
 use crate::yuv::{Colours, Encoding, Range};
 
 pub(super) type Api = egl::DynamicInstance<egl::EGL1_5>;
@@ -30,12 +31,15 @@ const LINUX_DMA_BUF: egl::Enum = 0x3270;
 const LINUX_DRM_FOURCC: Attrib = 0x3271;
 const GL_TEXTURE_2D: egl::Enum = 0x30B1;
 /// fd, offset, pitch, low and high half of the modifier, of each plane that EGL knows.
-const PLANES: [[Attrib; 5]; 4] = [
+pub(super) const PLANES: [[Attrib; 5]; 4] = [
     [0x3272, 0x3273, 0x3274, 0x3443, 0x3444],
     [0x3275, 0x3276, 0x3277, 0x3445, 0x3446],
     [0x3278, 0x3279, 0x327A, 0x3447, 0x3448],
     [0x3440, 0x3441, 0x3442, 0x3449, 0x344A],
 ];
+
+/// The call that takes in.
+const IMPORT: &str = "eglCreateImage(EGL_LINUX_DMA_BUF_EXT)";
 
 const YUV_COLOR_SPACE_HINT: Attrib = 0x327B;
 const SAMPLE_RANGE_HINT: Attrib = 0x327C;
@@ -272,7 +276,7 @@ impl Egl {
     /// # Errors
     /// A number does not fit into EGL's attributes, or the driver refuses.
     pub(super) fn import(self: &Rc<Self>, shared: &impl SharedPlanes, colours: Colours) -> Result<EglImage> {
-        const OP: &str = "eglCreateImage(EGL_LINUX_DMA_BUF_EXT)";
+        const OP: &str = IMPORT;
         let Frame { size, fourcc, modifier, planes } = shared.frame();
         let object = || self.object(shared);
         if planes.is_empty() || planes.len() > PLANES.len() {
@@ -302,6 +306,18 @@ impl Egl {
             attributes.extend([pitch, number("a pitch", plane.pitch)?]);
             attributes.extend([low, (modifier.0 & 0xffff_ffff) as Attrib, high, (modifier.0 >> 32) as Attrib]);
         }
+        let image = self.image_of(&mut attributes, object);
+        ledger::step(IMPORT, Some(shared.dmabuf_of(0).inode()), "");
+        if let (Platform::Gbm(gbm), Ok(_)) = (&self.platform, &image)
+            && gbm.keeps_what_it_took_in()
+        {
+            (0..planes.len()).for_each(|n| ledger::excuse(shared.dmabuf_of(n).inode(), KEPT));
+        }
+        image
+    }
+
+    /// The image that `attributes` describe, which end here.
+    fn image_of(self: &Rc<Self>, attributes: &mut Vec<Attrib>, object: impl Fn() -> String) -> Result<EglImage> {
         attributes.push(egl::ATTRIB_NONE);
         // SAFETY: this target takes no context, which is a null pointer by definition.
         let context = unsafe { egl::Context::from_ptr(egl::NO_CONTEXT) };
@@ -309,9 +325,17 @@ impl Egl {
         let nothing = unsafe { egl::ClientBuffer::from_ptr(std::ptr::null_mut()) };
         let raw = self
             .api
-            .create_image(self.display, context, LINUX_DMA_BUF, nothing, &attributes)
-            .map_err(|error| Error::new(OP, object(), code(error)))?;
+            .create_image(self.display, context, LINUX_DMA_BUF, nothing, attributes)
+            .map_err(|error| Error::new(IMPORT, object(), code(error)))?;
         Ok(EglImage { raw, egl: Rc::clone(self) })
+    }
+
+    /// Whether the driver takes in what `attributes` describe, whatever that is; it lets go at once.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub(super) fn try_import(self: &Rc<Self>, attributes: &[Attrib], object: impl Fn() -> String) -> Result<()> {
+        self.image_of(&mut attributes.to_vec(), || self.object(object())).map(drop)
     }
 
     /// The image of a texture of this context.
@@ -440,7 +464,9 @@ impl EglImage {
         });
         let planes = planes.collect::<Result<_>>()?;
         let frame = Frame { size, fourcc, modifier: Modifier(modifier), planes };
-        Ok(SharedFrame { dmabuf: Dmabuf::from_fd(first)?, frame })
+        let dmabuf = Dmabuf::from_fd(first)?;
+        ledger::step(EXPORT, Some(dmabuf.inode()), format_args!("{} B", dmabuf.size));
+        Ok(SharedFrame { dmabuf, frame })
     }
 }
 

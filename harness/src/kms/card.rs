@@ -7,15 +7,19 @@ use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drm::control::Device as _;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
+use crate::ledger;
 
 /// An open card node.
 #[derive(Debug)]
@@ -28,6 +32,10 @@ pub(super) struct Card {
     /// How often each GEM handle is in use: importing a buffer that the card already knows yields the same handle
     /// again, and one close ends it for all.
     gems: Mutex<HashMap<u32, usize>>,
+    /// How many framebuffers of ours there are.
+    framebuffers: AtomicUsize,
+    /// Whether something was made since [`Self::imbalance`] was asked.
+    touched: AtomicBool,
 }
 
 impl AsFd for Card {
@@ -47,8 +55,15 @@ impl fmt::Display for Card {
 
 impl Card {
     pub(super) fn new(fd: OwnedFd, path: &Path) -> Result<Self> {
-        let mut card =
-            Self { fd, path: path.to_owned(), driver: String::new(), version: (0, 0, 0), gems: Mutex::default() };
+        let mut card = Self {
+            fd,
+            path: path.to_owned(),
+            driver: String::new(),
+            version: (0, 0, 0),
+            gems: Mutex::default(),
+            framebuffers: AtomicUsize::new(0),
+            touched: AtomicBool::new(false),
+        };
         let version = drm::Device::get_driver(&card)
             .map_err(|error| Error::new("DRM_IOCTL_VERSION", path.display().to_string(), error))?;
         card.driver = version.name().to_string_lossy().into_owned();
@@ -90,6 +105,7 @@ impl Card {
         bits: u32,
         object: impl Fn() -> String,
     ) -> Result<(Dmabuf, u64)> {
+        self.touched.store(true, Ordering::Relaxed);
         let created = drm_ffi::mode::dumbbuffer::create(self.as_fd(), width, height, bits, 0)
             .map_err(|error| Error::new("DRM_IOCTL_MODE_CREATE_DUMB", object(), error))?;
         let exported = drm_ffi::gem::handle_to_fd(self.as_fd(), created.handle, drm::CLOEXEC | drm::RDWR);
@@ -98,12 +114,14 @@ impl Card {
         let closed = drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), created.handle);
         let fd = exported.map_err(|error| Error::new("DRM_IOCTL_PRIME_HANDLE_TO_FD", object(), error))?;
         closed.map_err(|error| Error::new("DRM_IOCTL_MODE_DESTROY_DUMB", object(), error))?;
-        Ok((Dmabuf::from_fd(fd)?, created.pitch.into()))
+        let dmabuf = Dmabuf::from_fd(fd)?;
+        ledger::step("DRM_IOCTL_PRIME_HANDLE_TO_FD (dumb buffer)", Some(dmabuf.inode()), &*self.driver);
+        Ok((dmabuf, created.pitch.into()))
     }
 }
 
 /// So many handles are made to see which numbers are taken.
-const TRIED: u32 = 8;
+const TRIED: u32 = 4;
 
 impl Card {
     /// How many GEM handles and framebuffers of this file there are, by what the kernel answers and not by our own count.
@@ -123,8 +141,33 @@ impl Card {
                 .map_err(|error| self.error("DRM_IOCTL_MODE_DESTROY_DUMB", error))?;
         }
         tried?;
-        let resources = self.resource_handles().map_err(|error| self.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
-        Ok((highest - made.len(), resources.framebuffers().len()))
+        let framebuffers = match self.resource_handles() {
+            Ok(resources) => resources.framebuffers().len(),
+            // A card without a display, such as vgem, makes none.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => 0,
+            Err(error) => return Err(self.error("DRM_IOCTL_MODE_GETRESOURCES", error)),
+        };
+        Ok((highest - made.len(), framebuffers))
+    }
+
+    /// Whether the kernel has other GEM handles and framebuffers of this file than we have: more are leaked, and fewer were
+    /// closed by somebody else. Asked only if something was made since it was asked last.
+    pub(super) fn imbalance(&self) -> Option<Finding> {
+        if !self.touched.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let ours =
+            (self.gems.lock().unwrap_or_else(PoisonError::into_inner).len(), self.framebuffers.load(Ordering::Relaxed));
+        let words = |(gems, framebuffers): (usize, usize)| format!("{gems} GEM handles, {framebuffers} framebuffers");
+        match self.holds() {
+            Ok(kernels) if kernels == ours => None,
+            Ok(kernels) => {
+                let summary = format!("{self} holds other handles after the case than were made and not closed");
+                let finding = Finding::new(summary).row("target", words(ours)).row("actual", words(kernels));
+                Some(finding.row("node", self.path.display().to_string()))
+            }
+            Err(error) => Some(Finding::from_error(&error)),
+        }
     }
 }
 
@@ -139,10 +182,12 @@ impl Gem {
     pub(super) fn import(card: &Arc<Card>, buffer: &Dmabuf) -> Result<Self> {
         // Held over the call: a close by another thread between import and count would end our handle.
         let mut gems = card.gems.lock().unwrap_or_else(PoisonError::into_inner);
+        card.touched.store(true, Ordering::Relaxed);
         let imported = drm_ffi::gem::fd_to_handle(card.as_fd(), buffer.fd.as_fd())
             .map_err(|error| Error::new("DRM_IOCTL_PRIME_FD_TO_HANDLE", format!("{card}, {buffer}"), error))?;
         *gems.entry(imported.handle).or_default() += 1;
         drop(gems);
+        ledger::step("DRM_IOCTL_PRIME_FD_TO_HANDLE", Some(buffer.inode()), &*card.driver);
         Ok(Self { card: card.clone(), handle: imported.handle })
     }
 
@@ -190,6 +235,8 @@ impl Drop for Gem {
 pub(super) struct Framebuffer {
     pub(super) id: u32,
     card: Arc<Card>,
+    /// Inodes of its dma-bufs.
+    pub(super) buffers: Vec<u64>,
     /// Of each plane. Closed after the framebuffer is removed, which `drop` does before fields go.
     _gems: Vec<Gem>,
 }
@@ -226,7 +273,10 @@ impl Framebuffer {
         let added =
             drm_ffi::mode::add_fb2(card.as_fd(), width, height, code, &handles, &pitches, &offsets, &modifiers, flags)
                 .map_err(|error| Error::new(OP, object(), error))?;
-        Ok(Self { id: added.fb_id, card: card.clone(), _gems: gems })
+        card.framebuffers.fetch_add(1, Ordering::Relaxed);
+        ledger::step(OP, Some(shared.dmabuf_of(0).inode()), &*card.driver);
+        let buffers = (0..frame.planes.len()).map(|n| shared.dmabuf_of(n).inode()).collect();
+        Ok(Self { id: added.fb_id, card: card.clone(), buffers, _gems: gems })
     }
 }
 
@@ -236,6 +286,7 @@ impl Drop for Framebuffer {
         if let Err(error) = drm_ffi::mode::rm_fb(card.as_fd(), self.id) {
             tracing::error!(%card, id = self.id, %error, "DRM_IOCTL_MODE_RMFB failed");
         }
+        card.framebuffers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@ use super::card::Card;
 use super::find;
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::format::Fourcc;
 use crate::frame::Size;
 
@@ -60,6 +61,11 @@ impl DumbBuffers {
     /// Kernel driver.
     pub(crate) fn driver(&self) -> &str {
         &self.0.driver
+    }
+
+    /// What of its handles is not as it must be after a case: see [`crate::ledger`].
+    pub(crate) fn imbalance(&self) -> Option<Finding> {
+        self.0.imbalance()
     }
 
     /// A buffer for a frame, as the driver lays it.

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use super::card::{Card, Gem};
 use crate::dmabuf::Dmabuf;
 use crate::error::Result;
+use crate::finding::Finding;
 
 /// A card that nobody has to be master of.
 #[derive(Clone, Debug)]
-pub struct Prime(Arc<Card>);
+pub struct Prime(pub(super) Arc<Card>);
 
 /// A dma-buf in the hands of a card; it lets go when dropped.
 #[derive(Debug)]
-pub struct Imported(Gem);
+pub struct Imported(pub(super) Gem);
 
 impl Prime {
     pub(super) fn card(&self) -> &Arc<Card> {
@@ -33,6 +34,11 @@ impl Prime {
     /// Kernel driver.
     pub(crate) fn driver(&self) -> &str {
         &self.0.driver
+    }
+
+    /// What of its handles is not as it must be after a case: see [`crate::ledger`].
+    pub(crate) fn imbalance(&self) -> Option<Finding> {
+        self.0.imbalance()
     }
 
     /// Hands `buffer` to the card. Its own buffers it takes back without attaching to them.

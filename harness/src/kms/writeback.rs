@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::card::{Card, Framebuffer};
 use crate::dmabuf::{Mapping, SharedFrame};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::Size;
+use crate::ledger;
 use crate::picture::Picture;
 
 /// A writeback buffer of the screen's own.
@@ -23,9 +24,14 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn new(card: &Arc<Card>, fourcc: Fourcc, size: Size) -> Result<Self> {
-        let shared = card.dumb(fourcc, size)?;
-        let mapping = shared.dmabuf.map()?;
-        let framebuffer = Framebuffer::new(card, &shared)?;
+        let make = || {
+            let shared = card.dumb(fourcc, size)?;
+            let mapping = shared.dmabuf.map()?;
+            let framebuffer = Framebuffer::new(card, &shared)?;
+            Ok::<_, Error>((shared, mapping, framebuffer))
+        };
+        // The screen keeps it for its next picture of this size.
+        let (shared, mapping, framebuffer) = ledger::keeping(|| format!("writeback buffer of {card}"), make)?;
         // No composed picture equals it: no byte follows itself, and no pixel repeats its neighbour.
         let seed: Vec<u8> = (0..shared.dmabuf.size).map(|n| (n as u8).wrapping_mul(101) ^ (n >> 8) as u8).collect();
         let bytes = vec![0; seed.len()];

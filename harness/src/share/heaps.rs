@@ -123,6 +123,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// Whether heaps of `kind` were looked for.
+    pub fn has_looked(&self, kind: Kind) -> bool {
+        self.looked.contains_key(&kind)
+    }
+
     /// Every heap of `kind`; each has given a page.
     ///
     /// # Errors

@@ -263,7 +263,7 @@ impl Session {
                 let mapping = self.number();
                 let held = Held { attachment, access, since: Instant::now(), _mapping: mapped };
                 self.mappings.insert(mapping, held);
-                Ok((Answer::Mapped { mapping, generation, heap, frame }, Some(dmabuf.fd)))
+                Ok((Answer::Mapped { mapping, generation, heap, frame }, Some(dmabuf.fd.into_plain())))
             }
             Request::Unmap { mapping } => match self.mappings.remove(&mapping) {
                 Some(_) => Ok((Answer::Done, None)),

@@ -16,6 +16,7 @@ use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::format::Modifier;
 use crate::frame::{Frame, Plane, Size};
+use crate::ledger;
 
 /// Which way pixels go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,7 +385,9 @@ impl Queue {
         let mut request = ExportBuffer { buf_type: self.buf_type, index, flags, ..Default::default() };
         let fd = ioctl::export(self.device.as_fd(), &mut request)
             .map_err(|errno| self.error("VIDIOC_EXPBUF", format_args!("buffer {index}"), errno))?;
-        Dmabuf::from_fd(fd)
+        let dmabuf = Dmabuf::from_fd(fd)?;
+        ledger::step("VIDIOC_EXPBUF", Some(dmabuf.inode()), &self.device);
+        Ok(dmabuf)
     }
 
     /// Gives slot `index`, whose buffer is of the device's own memory, to the device. An output queue sends all of it.
@@ -452,6 +455,8 @@ impl Queue {
         let mut buffer = self.buffer(Memory::Dmabuf, index, first.bytesused);
         buffer.length = first.length;
         buffer.place = first.place;
+        let inode = planes.first().map(|plane| plane.dmabuf.inode());
+        ledger::step("VIDIOC_QBUF (dma-buf)", inode, &self.device);
         self.give(buffer, &mut given, what)
     }
 

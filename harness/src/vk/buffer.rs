@@ -89,6 +89,9 @@ impl Gpu {
         let object = || self.device().object(format!("buffer of {size} B"));
         let can = vk::ExternalMemoryFeatureFlags::EXPORTABLE;
         let dedicated_only = self.check_buffer_support(export, can, object)?;
+        for &handle in export {
+            self.check_compatible(handle, export, object)?;
+        }
         let raw = self.raw_buffer(size, export)?;
         let needs = self.buffer_requirements(&raw, dedicated_only, object)?;
         let place = place_in(room, &needs).map_err(|why| why.error(object()))?;
@@ -179,7 +182,23 @@ impl Gpu {
         Ok(dedicated_only)
     }
 
+    /// An error unless buffers can change hands as `handle` and as all of `others` (VUID-VkBufferCreateInfo-pNext-00920).
+    fn check_compatible(&self, handle: HandleType, others: &[HandleType], object: impl Fn() -> String) -> Result<()> {
+        let compatible = self.external_buffer(handle).compatible_handle_types;
+        match others.iter().find(|other| **other != handle && !compatible.contains(other.flag())) {
+            None => Ok(()),
+            Some(other) => {
+                let why = format!("{handle} is not compatible with {other} at the same time");
+                Err(Error::missing("vkGetPhysicalDeviceExternalBufferProperties", object(), why))
+            }
+        }
+    }
+
     fn buffer_features(&self, handle: HandleType) -> vk::ExternalMemoryFeatureFlags {
+        self.external_buffer(handle).external_memory_features
+    }
+
+    fn external_buffer(&self, handle: HandleType) -> vk::ExternalMemoryProperties {
         let device = self.device();
         let info = vk::PhysicalDeviceExternalBufferInfo::default().usage(Buffer::USAGE).handle_type(handle.flag());
         let mut properties = vk::ExternalBufferProperties::default();
@@ -188,7 +207,7 @@ impl Gpu {
             let instance = device.instance.raw();
             instance.get_physical_device_external_buffer_properties(device.physical, &info, &mut properties);
         };
-        properties.external_memory_properties.external_memory_features
+        properties.external_memory_properties
     }
 
     fn raw_buffer(&self, size: u64, handles: &[HandleType]) -> Result<Owned<vk::Buffer>> {

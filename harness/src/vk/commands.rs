@@ -10,6 +10,7 @@ use super::error::failed;
 use super::gpu::Device;
 use super::owned::Owned;
 use crate::error::{Error, Result};
+use crate::ledger::objects::cached;
 
 /// How long a submission may take; software drivers draw our largest picture in a small part of it.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -48,7 +49,7 @@ impl Recorder {
     /// One that nobody uses, ready to record.
     fn take(device: &Arc<Device>) -> Result<Self, (&'static str, vk::Result)> {
         let idle = device.recorders.idle().pop();
-        let Some(recorder) = idle else { return Self::create(device) };
+        let Some(recorder) = idle else { return cached(|| Self::create(device)) };
         // SAFETY: the pool is live, and the submission of its one buffer was waited for.
         unsafe { device.reset_command_pool(recorder.pool.raw(), vk::CommandPoolResetFlags::empty()) }
             .map_err(|code| ("vkResetCommandPool", code))?;

@@ -5,7 +5,7 @@
 //! and import structs nor make dedicated external memory. Staging memory is in `staging.rs`.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -20,6 +20,7 @@ use super::owned::Owned;
 use super::ownership::Owner;
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
+use crate::ledger::{self, Fd, Given};
 
 /// In which shape memory leaves or enters a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -157,6 +158,9 @@ impl Dedicated {
 /// The call that exports.
 const GET_FD: &str = "vkGetMemoryFdKHR";
 
+/// The call that imports.
+const IMPORT: &str = "vkAllocateMemory (import)";
+
 /// Device memory that can change hands.
 pub(super) struct Memory {
     raw: Owned<vk::DeviceMemory>,
@@ -166,6 +170,32 @@ pub(super) struct Memory {
     dedicated: bool,
     /// The number of the fd that was handed out last, or -1; it may be closed since.
     exported: AtomicI32,
+    /// The fd that it was imported by, which is the driver's now. Looked at again when the memory is freed.
+    given: Last,
+}
+
+/// An fd that is looked at when the memory that came of it is gone.
+struct Last(Option<Given>);
+
+/// The call that frees.
+const FREE: &str = "vkFreeMemory";
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if let Some(given) = &self.0 {
+            given.look(FREE, true);
+            ledger::step(FREE, None, "");
+        }
+    }
+}
+
+impl Drop for Memory {
+    // Before the fields go, of which the memory is the first.
+    fn drop(&mut self) {
+        if let Some(given) = &self.given.0 {
+            given.look(FREE, false);
+        }
+    }
 }
 
 impl Memory {
@@ -195,7 +225,7 @@ impl Memory {
     /// Imports `fd`; it is closed whether that works or not, with the memory or now.
     pub(super) fn import(
         device: &Arc<Device>,
-        fd: OwnedFd,
+        fd: Fd,
         handle: HandleType,
         size: u64,
         type_index: u32,
@@ -206,9 +236,15 @@ impl Memory {
             .allocation_size(size)
             .memory_type_index(type_index)
             .push_next(&mut import);
-        let memory = Self::create(device, info, dedicated)?;
+        let inode = Some(fd.inode());
+        let refused = |error| {
+            ledger::step("vkAllocateMemory (import, refused)", inode, format_args!("{size} B"));
+            error
+        };
+        let mut memory = Self::create(device, info, dedicated).map_err(refused)?;
         // A successful import gives the fd to the driver, a failed one does not (`VkImportMemoryFdInfoKHR`).
-        let _given_away = fd.into_raw_fd();
+        memory.given = Last(fd.give(IMPORT));
+        ledger::step(IMPORT, inode, format_args!("{size} B"));
         Ok(memory)
     }
 
@@ -224,7 +260,8 @@ impl Memory {
         })?;
         // SAFETY: just allocated, owned by nobody else; images and buffers drop before their memory.
         let raw = unsafe { Owned::new(device, raw) };
-        Ok(Self { raw, size, type_index, dedicated: dedicated.is_dedicated(), exported: AtomicI32::new(-1) })
+        let exported = AtomicI32::new(-1);
+        Ok(Self { raw, size, type_index, dedicated: dedicated.is_dedicated(), exported, given: Last(None) })
     }
 
     /// The handle; valid as long as `self`.
@@ -273,16 +310,19 @@ impl Memory {
     pub(super) fn export_dmabuf(&self) -> Result<Dmabuf> {
         let fd = self.export(HandleType::DmaBuf)?;
         // A file that is no dma-buf is this call's wrong answer.
-        Dmabuf::from_fd(fd).map_err(|error| Error {
+        let dmabuf = Dmabuf::from_fd(fd).map_err(|error| Error {
             op: GET_FD.into(),
             object: self.object(HandleType::DmaBuf),
             ..error
-        })
+        })?;
+        ledger::step(GET_FD, Some(dmabuf.inode()), format_args!("{} B", dmabuf.size));
+        Ok(dmabuf)
     }
 
     /// A new opaque fd.
     pub(super) fn export_opaque(&self) -> Result<OpaqueMemory> {
         let fd = self.export(HandleType::OpaqueFd)?;
+        ledger::step("vkGetMemoryFdKHR (opaque fd)", None, format_args!("{} B", self.size));
         let identity = &self.raw.device().identity;
         let terms = MemoryTerms {
             size: self.size,
@@ -303,8 +343,10 @@ fn is_open(fd: RawFd) -> bool {
 }
 
 /// A duplicate of `fd`, which an import can use up.
-pub(super) fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
-    fd.try_clone().map_err(|error| Error::new("fcntl(F_DUPFD_CLOEXEC)", format!("fd {}", fd.as_raw_fd()), error))
+pub(super) fn duplicate(fd: &OwnedFd) -> Result<Fd> {
+    let object = || format!("fd {}", fd.as_raw_fd());
+    let duplicate = fd.try_clone().map_err(|error| Error::new("fcntl(F_DUPFD_CLOEXEC)", object(), error))?;
+    Fd::new(duplicate).map_err(|errno| Error::new("fstat", object(), errno))
 }
 
 /// The memory types that can import `dmabuf`, as a mask that is not empty.

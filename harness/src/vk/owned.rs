@@ -6,11 +6,14 @@ use std::sync::Arc;
 use ash::vk;
 
 use super::gpu::Device;
+use crate::ledger::objects;
 
 /// A handle that is destroyed with this value; keeps its device alive.
 pub(super) struct Owned<H: Object> {
     raw: H,
     device: Arc<Device>,
+    /// The ledger's number of it.
+    number: u64,
 }
 
 impl<H: Object> Owned<H> {
@@ -20,7 +23,7 @@ impl<H: Object> Owned<H> {
     /// `raw` is a live object of `device` and nobody else destroys it. Objects that it needs (the buffer of a
     /// view, say) outlive it; memory outlives nothing that is bound to it and still used.
     pub(super) unsafe fn new(device: &Arc<Device>, raw: H) -> Self {
-        Self { raw, device: Arc::clone(device) }
+        Self { raw, device: Arc::clone(device), number: objects::made(H::KIND) }
     }
 
     /// The handle. It stays valid as long as `self`.
@@ -36,6 +39,7 @@ impl<H: Object> Owned<H> {
 
 impl<H: Object> Drop for Owned<H> {
     fn drop(&mut self) {
+        objects::gone(self.number);
         if self.device.is_abandoned() {
             return;
         }
@@ -47,6 +51,9 @@ impl<H: Object> Drop for Owned<H> {
 
 /// A kind of Vulkan object that a device creates and destroys.
 pub(super) trait Object: Copy {
+    /// What Vulkan calls it, without `Vk`.
+    const KIND: &'static str;
+
     /// Destroys it.
     ///
     /// # Safety
@@ -57,6 +64,8 @@ pub(super) trait Object: Copy {
 macro_rules! objects {
     ($( $handle:ident $destroy:ident; )*) => { $(
         impl Object for vk::$handle {
+            const KIND: &'static str = stringify!($handle);
+
             unsafe fn destroy(self, device: &ash::Device) {
                 // SAFETY: the caller's contract is the one of this function.
                 unsafe { device.$destroy(self, None) };

@@ -12,6 +12,7 @@ use super::error::failed;
 use super::gpu::{Device, Gpu};
 use super::owned::Owned;
 use crate::error::Result;
+use crate::ledger::objects::cached;
 use crate::scene::{SceneShader, Vertex};
 
 /// A compiled shader of `shaders/`.
@@ -111,7 +112,7 @@ impl Gpu {
         if let Some(pipeline) = made.get(&(work, format)) {
             return Ok(Arc::clone(pipeline));
         }
-        let pipeline = Arc::new(Pipeline::create(self.device(), work, format)?);
+        let pipeline = Arc::new(cached(|| Pipeline::create(self.device(), work, format))?);
         made.insert((work, format), Arc::clone(&pipeline));
         Ok(pipeline)
     }

@@ -16,6 +16,7 @@ use super::gpu::Gpu;
 use super::owned::Owned;
 use super::ownership::{self, Use};
 use crate::error::{Error, Result};
+use crate::ledger::objects::cached;
 
 /// What read-back memory holds before the device writes: a byte that a forgotten write leaves for everyone to see.
 const POISON: u8 = 0xd5;
@@ -79,7 +80,8 @@ impl Staging {
         let mapped = match gpu.idle_staging().take(kind, size) {
             Some(mapped) => mapped,
             None if size > LARGEST_IDLE => Mapped::create(gpu, kind, size)?,
-            None => Mapped::create(gpu, kind, size.max(SMALLEST).next_power_of_two())?,
+            // It may stay for the next who needs one.
+            None => cached(|| Mapped::create(gpu, kind, size.max(SMALLEST).next_power_of_two()))?,
         };
         Ok(Self { mapped: ManuallyDrop::new(mapped), size, gpu: gpu.clone() })
     }

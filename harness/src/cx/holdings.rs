@@ -1,34 +1,35 @@
 //! What is held at a moment: files, dma-bufs, mappings, GEM handles, framebuffers, pages.
 //!
-//! The kernel is asked for each, and not the code that should have let go of it.
+//! The kernel is asked for each, and not the code that should have let go of it. For cases that look at memory, too,
+//! and between two of their steps; what a case may leave at its end is the business of [`crate::ledger`].
 //!
-//! Two ledgers are compared, and what lies in the first one can't be missed in the second. So a case takes the first one after
-//! a warm-up that is much shorter than what it checks: what is made once and kept is in it (open devices, a small buffer of
-//! each heap, what a library keeps), and of a leak only that of the warm-up. Where nothing may be left, as on a black
-//! screen, that is a claim of its own ([`Cx::screen_is_free`]).
+//! Two of these are compared, and what lies in the first one can't be missed in the second. So a case takes the first
+//! one after a warm-up that is much shorter than what it checks: what is made once and kept is in it (open devices, a
+//! small buffer of each heap, what a library keeps), and of a leak only that of the warm-up. Where nothing may be left,
+//! as on a black screen, that is a claim of its own ([`Cx::screen_is_free`]).
 //!
-//! Memory is no count: it comes and goes. How much each step adds is therefore taken from many moments ([`Growth`]), which
-//! finds a page a step long before it shows in the sum.
+//! Memory is no count: it comes and goes. How much each step adds is therefore taken from many moments ([`Growth`]),
+//! which finds a page a step long before it shows in the sum.
 
 use std::fs;
-use std::path::Path;
 
 use super::Cx;
 use crate::case::Trouble;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
+use crate::ledger::alone;
 
-/// Memory of the kernel that comes and goes without being lost, in KiB: 0.6 MiB were seen over 5,400 frames. What leaks with
-/// each frame is found earlier, by [`Growth`].
+/// Memory of the kernel that comes and goes without being lost, in KiB: 0.6 MiB were seen over 5,400 frames. What leaks
+/// with each frame is found earlier, by [`Growth`].
 const KERNEL_NOISE_KIB: u64 = 4 << 10;
 
-/// The same of this process, in KiB: heaps of libraries, and the last 65,536 events, which the observer keeps. It grew by 14 MiB
-/// in 5,000 frames, and by 1 MiB in the 5,000 after them.
+/// The same of this process, in KiB: heaps of libraries, and the last 65,536 events, which the observer keeps. It grew
+/// by 14 MiB in 5,000 frames, and by 1 MiB in the 5,000 after them.
 const OWN_NOISE_KIB: u64 = 24 << 10;
 
 /// What is held at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ledger {
+pub struct Holdings {
     /// Files that this process has open.
     files: usize,
     /// dma-bufs, of whatever process.
@@ -117,27 +118,28 @@ impl Cx {
         }
     }
 
-    /// Claims that at the moment of `ledger`, when the screen was black, its file held nothing, not even what a warm-up left.
-    pub fn screen_is_free(&mut self, ledger: &Ledger) {
-        self.equals("GEM handles of a black screen", 0, ledger.gems);
-        self.equals("framebuffers of a black screen", 0, ledger.framebuffers);
+    /// Claims that at the moment of `held`, when the screen was black, its file held nothing, not even what a warm-up
+    /// left.
+    pub fn screen_is_free(&mut self, held: &Holdings) {
+        self.equals("GEM handles of a black screen", 0, held.gems);
+        self.equals("framebuffers of a black screen", 0, held.framebuffers);
     }
 
     /// What is held now.
     ///
     /// # Errors
     /// A skip if the kernel shows no list of dma-bufs; a finding if the screen does not answer.
-    pub fn ledger(&mut self) -> Result<Ledger, Trouble> {
+    pub fn holdings(&mut self) -> Result<Holdings, Trouble> {
         let maps = read("/proc/self/maps")?;
         let shared = |line: &&str| ["/dmabuf", "/memfd:", "/dev/"].iter().any(|path| line.contains(path));
         let (gems, framebuffers) = self.screen()?.holds()?;
         let pages = if alone() { Some(pages(&read("/proc/meminfo")?)) } else { None };
         let mappings = maps.lines().filter(shared).count();
-        Ok(Ledger { files: self.open_files()?, dmabufs: self.dmabufs()?, mappings, gems, framebuffers, pages })
+        Ok(Holdings { files: self.open_files()?, dmabufs: self.dmabufs()?, mappings, gems, framebuffers, pages })
     }
 
     /// Claims that no more is held at the end than at the start.
-    pub fn nothing_more(&mut self, start: &Ledger, end: &Ledger) {
+    pub fn nothing_more(&mut self, start: &Holdings, end: &Holdings) {
         self.equals("open files", start.files, end.files);
         self.equals("dma-bufs", start.dmabufs, end.dmabufs);
         self.equals("mappings of shared memory", start.mappings, end.mappings);
@@ -174,32 +176,14 @@ fn pages(meminfo: &str) -> Pages {
     Pages { shmem, own, kernel: used.saturating_sub(shmem + own) }
 }
 
-/// Whether no process runs but the first one, this one and those that it started: so it is in a kernel of our own.
-fn alone() -> bool {
-    let us = std::process::id();
-    let Ok(entries) = fs::read_dir("/proc") else { return false };
-    let others = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter(|pid| {
-        let of = |name: &str| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name));
-        // The kernel's own threads have no command line, and who is gone by now has none either.
-        let is_process = of("cmdline").is_ok_and(|line| !line.is_empty());
-        is_process && *pid != 1 && *pid != us && of("status").ok().and_then(|status| parent(&status)) != Some(us)
-    });
-    others.count() == 0
-}
-
-fn parent(status: &str) -> Option<u32> {
-    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn memory_and_parents_are_read_as_the_kernel_writes_them() {
+    fn memory_is_read_as_the_kernel_writes_them() {
         let text = "MemTotal:        4124308 kB\nMemFree: 1 kB\nMemAvailable:    4090640 kB\nAnonPages:   1028 kB\nShmem:   12 kB\nShmemHugePages: 7 kB\n";
         assert_eq!(pages(text), Pages { shmem: 12, own: 1028, kernel: 32_628 });
-        assert_eq!(parent("Name:\tinit\nPid:\t7\nPPid:\t3\n"), Some(3));
     }
     #[test]
     fn what_grows_with_each_step_is_told_from_what_grows_once() {

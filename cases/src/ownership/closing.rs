@@ -1,0 +1,257 @@
+//! A buffer outlives exporter, importer, fd, mapping, process and device, in every order in which they can go.
+//!
+//! Whoever still has it looks at it after each of them went, and sees what was drawn; when the last one is gone the
+//! kernel has freed it.
+
+use std::any::Any;
+
+use handover::dmabuf::{Dmabuf, Mapping};
+use handover::gbm::{Bo, How, Usage};
+use handover::gles::{GlImage, Through};
+use handover::kms::Imported;
+use handover::prelude::*;
+use handover::vk::{Image, Span};
+
+use super::{PITCH, SIZE};
+
+/// Who makes the buffer. Of GPUs and GBM the buffer object is a holder of its own.
+const EXPORTERS: [Role; 8] = [GpuA, GpuB, Gbm, Udmabuf, DmaHeap, Screen, Vgem, Video];
+
+/// Who takes it in.
+const IMPORTERS: [Role; 5] = [GpuA, GpuB, Gles, Gbm, Vgem];
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for from in EXPORTERS {
+        for to in IMPORTERS.into_iter().filter(|to| *to != from) {
+            cases
+                .add(format!("ownership::a_buffer_lives_until_the_last_lets_go::{from}_to_{to}"), move |cx| {
+                    in_every_order(cx, from, to)
+                })
+                .from(from)
+                .to(to);
+        }
+    }
+    for gpu in [GpuA, GpuB] {
+        cases
+            .add(format!("ownership::a_buffer_outlives_the_device_that_made_it::{gpu}"), move |cx| {
+                outlives_device(cx, gpu, true)
+            })
+            .from(gpu);
+        cases
+            .add(format!("ownership::a_buffer_outlives_the_device_that_took_it_in::{gpu}"), move |cx| {
+                outlives_device(cx, gpu, false)
+            })
+            .from(Udmabuf)
+            .to(gpu);
+        cases
+            .add(format!("ownership::a_buffer_outlives_the_process_that_made_it::{gpu}"), move |cx| {
+                outlives_process(cx, gpu)
+            })
+            .from(gpu);
+    }
+}
+
+/// Somebody who has the buffer.
+enum Holder {
+    /// A GPU's image, made or taken in.
+    Vulkan(Box<Image>),
+    /// OpenGL ES's texture.
+    Texture(Box<GlImage>),
+    /// A bo, made or taken in.
+    Bo(Box<Bo>),
+    /// A card's handle.
+    Handle(Imported),
+    /// The fd.
+    Fd(Dmabuf),
+    /// A mapping.
+    Mapped(Mapping),
+    /// Who has the memory and can't look: a queue, pages.
+    Memory(#[expect(dead_code, reason = "it is held, and never looked at")] Box<dyn Any>),
+}
+
+impl Holder {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Vulkan(_) => "image",
+            Self::Texture(_) => "texture",
+            Self::Bo(_) => "bo",
+            Self::Handle(_) => "handle",
+            Self::Fd(_) => "fd",
+            Self::Mapped(_) => "mapping",
+            Self::Memory(_) => "memory",
+        }
+    }
+
+    /// What it sees; `None` if it can't look.
+    fn sees(&self, frame: &Frame) -> Result<Option<Picture>> {
+        let end = frame.end()?;
+        Ok(Some(match self {
+            Self::Vulkan(image) => image.read_back()?,
+            Self::Texture(image) => image.sampled_picture()?,
+            Self::Bo(bo) => bo.read()?,
+            Self::Handle(handle) => Picture::of_frame(frame, &handle.export()?.map()?.read(0..end)?)?,
+            Self::Fd(dmabuf) => Picture::of_frame(frame, &dmabuf.map()?.read(0..end)?)?,
+            Self::Mapped(mapping) => Picture::of_frame(frame, &mapping.read(0..end)?)?,
+            Self::Memory(_) => return Ok(None),
+        }))
+    }
+}
+
+/// The buffer, with who made it if that is somebody.
+fn made(cx: &mut Cx, from: Role) -> Result<(SharedFrame, Option<Holder>), Trouble> {
+    let frame = Frame::linear(Fourcc::XR24, SIZE, Plane { offset: 0, pitch: PITCH });
+    Ok(match from {
+        GpuA | GpuB => {
+            let image = cx.gpu(from)?.create_image(&ImageRequest {
+                size: SIZE,
+                fourcc: Fourcc::XR24,
+                layout: Layout::Explicit(Modifier::LINEAR, frame.planes),
+                room: Room::SubAllocated { before: 0, after: 65536 },
+                export: vec![HandleType::DmaBuf],
+            })?;
+            image.hand_over()?;
+            (image.export_dmabuf()?, Some(Holder::Vulkan(Box::new(image))))
+        }
+        Gbm => {
+            let bo = cx.gbm()?.gives.create(Fourcc::XR24, SIZE, &How::Plain(Usage::LINEAR))?;
+            (bo.export()?, Some(Holder::Bo(Box::new(bo))))
+        }
+        Screen => (SharedFrame { dmabuf: cx.screen()?.dumb_of_bytes(65536)?, frame }, None),
+        Vgem => {
+            let heaps = cx.heaps(Kind::Dumb)?;
+            let heap = heaps.iter().find(|heap| heap.offer().heap.starts_with("vgem"));
+            let heap = heap.ok_or_else(|| Trouble::Skip("this machine has no dumb buffers of vgem".to_owned()))?;
+            let agreement = Agreement { heap: heap.offer().heap.clone(), frame, bytes: 65536 };
+            (heap.allocate(&agreement)?.shared, None)
+        }
+        heap => {
+            let heap = cx.heap(heap)?;
+            let agreement = Agreement { heap: heap.offer().heap.clone(), frame, bytes: 65536 };
+            let Storage { shared, pages, keep, .. } = heap.allocate(&agreement)?;
+            let memory: Box<dyn Any> = Box::new((pages, keep));
+            (shared, Some(Holder::Memory(memory)))
+        }
+    })
+}
+
+fn taken(cx: &mut Cx, to: Role, shared: &SharedFrame) -> Result<Holder, Trouble> {
+    Ok(match to {
+        GpuA | GpuB => Holder::Vulkan(Box::new(cx.gpu(to)?.import_image(shared, &ImportRequest::default())?)),
+        Gles => Holder::Texture(Box::new(cx.gles()?.import(shared, Through::Texture2d)?)),
+        // What its render node does not let go of is the business of `ownership::gbm_lets_go_of_what_it_took_in`.
+        Gbm => Holder::Bo(Box::new(cx.gbm()?.gives.import(shared, Usage::default())?)),
+        card => Holder::Handle(cx.prime(card)?.import(&shared.dmabuf)?),
+    })
+}
+
+/// Every order of `count` things.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    let Some(last) = count.checked_sub(1) else { return vec![Vec::new()] };
+    let shorter = orders(last);
+    let inserted = |order: &Vec<usize>| {
+        let order = order.clone();
+        (0..=last).map(move |at| {
+            let mut order = order.clone();
+            order.insert(at, last);
+            order
+        })
+    };
+    shorter.iter().flat_map(inserted).collect()
+}
+
+fn in_every_order(cx: &mut Cx, from: Role, to: Role) -> Outcome {
+    let picture = Pattern { stamp: 7 }.picture(Fourcc::XR24, SIZE)?;
+    let mut looks = 0_u32;
+    let count = holders(cx, from, to)?.1.len();
+    for order in orders(count) {
+        let (frame, holders, identity) = holders(cx, from, to)?;
+        let mut holders: Vec<Option<Holder>> = holders.into_iter().map(Some).collect();
+        let mut gone = Vec::new();
+        for at in order {
+            gone.push(holders[at].as_ref().map_or("", Holder::name));
+            drop(holders[at].take());
+            for holder in holders.iter().flatten() {
+                let Some(seen) = holder.sees(&frame)? else { continue };
+                looks += 1;
+                let target = Target::from(picture.clone());
+                if !cx.disagrees() {
+                    cx.sees(format!("the {}, after others went,", holder.name()), &target, &seen)?;
+                    if cx.disagrees() {
+                        cx.fact("gone", gone.join(", then "));
+                    }
+                }
+            }
+        }
+        if [from, to].iter().any(|role| [Gles, Gbm].contains(role)) {
+            cx.drivers_look_away()?;
+        }
+        let listed = cx.is_listed(&identity)?;
+        cx.claim("freed", !listed, || {
+            Finding::new("the buffer is still there when the last who had it has let go").row("order", gone.join(", "))
+        });
+        if cx.disagrees() {
+            break;
+        }
+    }
+    cx.figure("looks", looks.into());
+    cx.claim("looks", looks > 0, || Finding::new("nobody looked"));
+    cx.agree()
+}
+
+/// A drawn buffer with everybody who has it.
+fn holders(cx: &mut Cx, from: Role, to: Role) -> Result<(Frame, Vec<Holder>, handover::dmabuf::Identity), Trouble> {
+    let (shared, maker) = made(cx, from)?;
+    let importer = taken(cx, to, &shared)?;
+    let mapping = shared.dmabuf.map()?;
+    shared.write(&Pattern { stamp: 7 }.picture(Fourcc::XR24, SIZE)?)?;
+    let identity = shared.dmabuf.identity()?;
+    let SharedFrame { dmabuf, frame } = shared;
+    let mut holders = vec![importer, Holder::Mapped(mapping), Holder::Fd(dmabuf)];
+    holders.extend(maker);
+    Ok((frame, holders, identity))
+}
+
+/// `vkDestroyDevice` and `vkDestroyInstance` end what the device had of the buffer, and nothing else of it.
+fn outlives_device(cx: &mut Cx, gpu: Role, makes: bool) -> Outcome {
+    const WORDS: u32 = 4096;
+    let other = cx.gpu(if gpu == GpuA { GpuB } else { GpuA })?;
+    let fresh = cx.fresh_gpu(gpu)?;
+    let span = Span { offset: 0, size: u64::from(WORDS) * 4 };
+    let dmabuf = if makes {
+        let export = vec![HandleType::DmaBuf];
+        let buffer = fresh.create_buffer(&BufferRequest { size: span.size, room: Room::Dedicated, export })?;
+        buffer.fill(7)?;
+        buffer.export_dmabuf()?
+    } else {
+        let (dmabuf, _) = handover::udmabuf::create(65536)?;
+        fresh.import_buffer(&dmabuf, span, false)?.fill(7)?;
+        dmabuf
+    };
+    let mapping = dmabuf.map()?;
+    drop(fresh);
+    let words = noise_words(7, WORDS);
+    let target: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    cx.sees_bytes("cpu, by its mapping,", &target, &mapping.read(0..span.size)?)?;
+    cx.cpu_sees_words(&dmabuf, span, &words)?;
+    cx.sees_words("the other gpu", &words, &other.import_buffer(&dmabuf, span, false)?.read_back()?)?;
+    let identity = dmabuf.identity()?;
+    drop((dmabuf, mapping));
+    let listed = cx.is_listed(&identity)?;
+    cx.claim("freed", !listed, || Finding::new("the buffer is still there when everybody has let go"));
+    cx.agree()
+}
+
+/// A process that made a buffer and is killed leaves it to those who have it.
+fn outlives_process(cx: &mut Cx, gpu: Role) -> Outcome {
+    let size = px(64, 64);
+    let target = Target::from(Pattern { stamp: 7 }.picture(Fourcc::XR24, size)?);
+    let shared = cx.peer(gpu)?.draw(Fourcc::XR24, size, 7)?;
+    cx.sees("cpu, while the process lives,", &target, &shared.read_back()?)?;
+    cx.peer(gpu)?.kill();
+    cx.sees("cpu, when it is dead,", &target, &shared.read_back()?)?;
+    let identity = shared.dmabuf.identity()?;
+    drop(shared);
+    let listed = cx.is_listed(&identity)?;
+    cx.claim("freed", !listed, || Finding::new("the buffer is still there when everybody has let go"));
+    cx.agree()
+}

@@ -1,0 +1,108 @@
+//! Imports that fail since the kernel has no memory, or the process no fd: the only failures of a Vulkan import that a
+//! program can bring about without invalid usage. After each the fd is still its owner's, and the same import works.
+
+use handover::faults::{Faults, Thread};
+use handover::gbm::Usage;
+use handover::gles::Through;
+use handover::prelude::*;
+
+use super::{SIZE, drawn};
+
+/// More allocations, or fds, than any import needs.
+const MOST: u32 = 400;
+
+/// An import that is dropped at once.
+type Import = fn(&mut Cx, &SharedFrame) -> Result<Result<()>, Trouble>;
+
+const IMPORTS: [(&str, Role, Import); 6] = [
+    ("gpu_a", GpuA, |cx, shared| Ok(cx.gpu(GpuA)?.import_image(shared, &ImportRequest::default()).map(drop))),
+    ("gpu_b", GpuB, |cx, shared| Ok(cx.gpu(GpuB)?.import_image(shared, &ImportRequest::default()).map(drop))),
+    ("gles", Gles, |cx, shared| Ok(cx.gles()?.import(shared, Through::Texture2d).map(drop))),
+    ("gbm", Gbm, |cx, shared| Ok(cx.gbm()?.gives.import(shared, Usage::default()).map(drop))),
+    ("vgem", Vgem, |cx, shared| Ok(cx.prime(Vgem)?.import(&shared.dmabuf).map(drop))),
+    ("screen", Screen, |cx, shared| Ok(cx.screen()?.takes(shared).map(drop))),
+];
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for (name, to, import) in IMPORTS {
+        let case = cases
+            .add(format!("ownership::a_failed_import_leaves_the_fd::without_memory::{name}"), move |cx| {
+                without_memory(cx, to, import)
+            })
+            .from(Udmabuf)
+            .to(to)
+            .needs(Need::FailingAllocations);
+        if to == GpuA {
+            let finding = "cases/findings/lavapipe-refused-import.md";
+            case.known("Mesa 25.0", finding, "was closed by somebody else while it was in use");
+        }
+        cases
+            .add(format!("ownership::a_failed_import_leaves_the_fd::without_fds::{name}"), move |cx| {
+                without_fds(cx, import)
+            })
+            .from(Udmabuf)
+            .to(to);
+    }
+}
+
+/// What must be so after an import that failed or worked.
+fn as_before(cx: &mut Cx, shared: &SharedFrame, files: usize, after: &str) -> Outcome {
+    cx.claim("the fd", shared.dmabuf.is_open(), || {
+        Finding::new(format!("the fd of the buffer is closed after {after}, and it is its owner's"))
+    });
+    cx.equals(format!("open files after {after}"), files, cx.open_files()?);
+    Ok(())
+}
+
+fn without_memory(cx: &mut Cx, to: Role, import: Import) -> Outcome {
+    let shared = drawn(7)?;
+    import(cx, &shared)??;
+    let faults = Faults::open()?;
+    let files = cx.open_files()?;
+    let mut refused = 0_u32;
+    for n in 1..MOST {
+        // So that this process needs no memory of its own meanwhile: what is freed here is kept by the allocator.
+        drop(vec![0_u8; 96 << 10]);
+        let (answer, failed) = faults.nth(&Thread::current(), n, || import(cx, &shared))?;
+        refused += u32::from(answer?.is_err());
+        as_before(cx, &shared, files, &format!("allocation {n} failed"))?;
+        if cx.disagrees() || !failed {
+            break;
+        }
+        import(cx, &shared)??;
+    }
+    drop(faults);
+    cx.figure("refused", refused.into());
+    // OpenGL ES and GBM do with what the kernel makes anyway.
+    let may_work = [Gles, Gbm].contains(&to);
+    cx.claim("imports that failed", refused > 0 || may_work, || {
+        Finding::new("no import failed, whatever allocation did")
+    });
+    import(cx, &shared)??;
+    seen(cx, &shared)
+}
+
+fn without_fds(cx: &mut Cx, import: Import) -> Outcome {
+    let shared = drawn(7)?;
+    import(cx, &shared)??;
+    let files = cx.open_files()?;
+    let mut worked = 0;
+    for left in 0..24 {
+        let answer = cx.with_files_left(left, |cx| import(cx, &shared))?;
+        as_before(cx, &shared, files, &format!("an import with {left} fds left"))?;
+        // Some need none.
+        worked += i32::from(answer?.is_ok());
+        import(cx, &shared)??;
+        if cx.disagrees() || worked > 1 {
+            break;
+        }
+    }
+    cx.claim("an import that works", worked > 0, || Finding::new("with 23 fds left no import works"));
+    seen(cx, &shared)
+}
+
+fn seen(cx: &mut Cx, shared: &SharedFrame) -> Outcome {
+    let target = Target::from(Pattern { stamp: 7 }.picture(Fourcc::XR24, SIZE)?);
+    cx.sees("cpu", &target, &shared.read_back()?)?;
+    cx.agree()
+}

@@ -1,0 +1,199 @@
+//! What a card refuses: files that are no buffers, handles that are none, framebuffers that lead outside their buffer,
+//! and commits that nobody could show.
+//!
+//! Errors: `dma_buf_get` (`EBADF` for no file, `EINVAL` for a file that is no dma-buf), `drm_gem_prime_handle_to_fd`
+//! and `drm_gem_handle_delete`, `drm_internal_framebuffer_create` and `drm_framebuffer_check_src_coords` (`ENOSPC`),
+//! `drm_atomic_*_check`.
+
+use handover::kms::{AddFb, BadCommit};
+use handover::prelude::*;
+use handover::stray::Stray;
+use handover::udmabuf;
+
+use super::refused;
+
+const SIZE: Size = px(64, 64);
+
+/// `DRM_CLOEXEC | DRM_RDWR`.
+const FLAGS: u32 = 0o2000000 | 2;
+
+/// A number that no file of a card gives to a handle.
+const NO_HANDLE: u32 = 0x7fff_ffff;
+
+type Change = fn(&mut AddFb);
+
+const FRAMEBUFFERS: [(&str, Fourcc, Change, &[&str]); 19] = [
+    ("no_width", Fourcc::XR24, |fb| fb.width = 0, &["EINVAL"]),
+    ("no_height", Fourcc::XR24, |fb| fb.height = 0, &["EINVAL"]),
+    ("a_width_beyond_any_card", Fourcc::XR24, |fb| fb.width = 1 << 20, &["EINVAL"]),
+    ("a_format_that_nobody_knows", Fourcc::XR24, |fb| fb.format = Fourcc::new(b"ZZ99").0, &["EINVAL"]),
+    ("a_modifier_that_is_not_listed", Fourcc::XR24, |fb| fb.modifiers[0] = 0x0200_0000_0000_0001, &["EINVAL"]),
+    (
+        "a_modifier_without_its_flag",
+        Fourcc::XR24,
+        |fb| {
+            fb.flags = 0;
+            fb.modifiers[0] = 0x0200_0000_0000_0001;
+        },
+        &["EINVAL"],
+    ),
+    ("an_unknown_flag", Fourcc::XR24, |fb| fb.flags |= 0x80, &["EINVAL"]),
+    ("no_pitch", Fourcc::XR24, |fb| fb.pitches[0] = 0, &["EINVAL"]),
+    ("a_pitch_of_half_a_row", Fourcc::XR24, |fb| fb.pitches[0] /= 2, &["EINVAL"]),
+    ("a_pitch_that_leads_behind_the_buffer", Fourcc::XR24, |fb| fb.pitches[0] *= 2, &["EINVAL"]),
+    ("a_size_that_does_not_fit_in_32_bits", Fourcc::XR24, |fb| fb.pitches[0] = 0xf000_0000, &["ERANGE", "EINVAL"]),
+    ("rows_behind_the_end", Fourcc::XR24, |fb| fb.height *= 2, &["EINVAL"]),
+    ("an_offset_behind_the_end", Fourcc::XR24, |fb| fb.offsets[0] = 1 << 20, &["EINVAL"]),
+    ("no_buffer", Fourcc::XR24, |fb| fb.handles[0] = 0, &["EINVAL"]),
+    ("a_handle_that_there_is_not", Fourcc::XR24, |fb| fb.handles[0] = NO_HANDLE, &["ENOENT"]),
+    ("a_plane_too_many", Fourcc::XR24, |fb| fb.handles[1] = fb.handles[0], &["EINVAL"]),
+    ("a_plane_too_few", Fourcc::NV12, |fb| fb.handles[1] = 0, &["EINVAL"]),
+    ("a_second_plane_behind_the_end", Fourcc::NV12, |fb| fb.offsets[1] = 1 << 20, &["EINVAL"]),
+    ("planes_of_two_modifiers", Fourcc::NV12, |fb| fb.modifiers[1] = 0x0200_0000_0000_0001, &["EINVAL"]),
+];
+
+const COMMITS: [(&str, BadCommit, &str); 8] = [
+    ("a_source_outside_the_framebuffer", BadCommit::SourceOutsideTheFramebuffer, "ENOSPC"),
+    ("a_framebuffer_without_crtc", BadCommit::FramebufferWithoutCrtc, "EINVAL"),
+    ("a_crtc_without_framebuffer", BadCommit::CrtcWithoutFramebuffer, "EINVAL"),
+    ("a_framebuffer_that_there_is_not", BadCommit::UnknownFramebuffer, "EINVAL"),
+    ("a_fence_that_is_none", BadCommit::FenceThatIsNone, "EINVAL"),
+    ("a_modeset_that_is_not_allowed", BadCommit::ModesetThatIsNotAllowed, "EINVAL"),
+    ("an_active_crtc_without_mode", BadCommit::ActiveWithoutMode, "EINVAL"),
+    ("a_writeback_of_another_size", BadCommit::WritebackOfAnotherSize, "EINVAL"),
+];
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for card in [Vgem, Screen] {
+        for stray in Stray::ALL {
+            cases
+                .add(format!("refusals::prime_refuses::{}::{card}", stray.as_str()), move |cx| {
+                    refuses_stray(cx, card, stray)
+                })
+                .to(card);
+        }
+        let mut add = |claim: &str, body: fn(&mut Cx, Role) -> Outcome| {
+            cases.add(format!("refusals::{claim}::{card}"), move |cx| body(cx, card)).to(card);
+        };
+        add("prime_exports_no_handle_that_there_is_not", exports_none);
+        add("prime_exports_with_known_flags_alone", exports_with_flags);
+        add("a_card_closes_no_handle_that_there_is_not", closes_none);
+        add("a_card_closes_a_handle_once", closes_once);
+    }
+    for (name, fourcc, change, valid) in FRAMEBUFFERS {
+        cases
+            .add(format!("refusals::addfb2_refuses::{name}"), move |cx| refuses_framebuffer(cx, fourcc, change, valid))
+            .to(Screen);
+    }
+    cases.add("refusals::a_card_removes_no_framebuffer_that_there_is_not", removes_none).to(Screen);
+    for (name, wrong, valid) in COMMITS {
+        cases
+            .add(format!("refusals::a_commit_is_refused_with::{name}"), move |cx| refuses_commit(cx, wrong, valid))
+            .to(Screen);
+    }
+}
+
+fn refuses_stray(cx: &mut Cx, card: Role, stray: Stray) -> Outcome {
+    let prime = cx.prime(card)?;
+    let (dmabuf, _) = udmabuf::create(65536)?;
+    let open = stray.open()?;
+    let good = |_: &mut Cx| Ok(prime.import(&dmabuf).map(drop)?);
+    let valid = if stray.is_open() { "EINVAL" } else { "EBADF " };
+    refused(cx, &stray.to_string(), &[valid], good, |_| prime.import_number(open.number()))?;
+    cx.agree()
+}
+
+fn exports_none(cx: &mut Cx, card: Role) -> Outcome {
+    let prime = cx.prime(card)?;
+    let (dmabuf, _) = udmabuf::create(65536)?;
+    let taken = prime.import(&dmabuf)?;
+    for handle in [0, NO_HANDLE] {
+        let good = |cx: &mut Cx| {
+            let inode = taken.export()?.inode();
+            cx.equals("inode that is handed on", dmabuf.inode(), inode);
+            Ok(())
+        };
+        let what = format!("an export of handle {handle}");
+        refused(cx, &what, &["ENOENT"], good, |_| prime.export_handle(handle, FLAGS).map(drop))?;
+    }
+    cx.agree()
+}
+
+fn exports_with_flags(cx: &mut Cx, card: Role) -> Outcome {
+    let prime = cx.prime(card)?;
+    let (dmabuf, _) = udmabuf::create(65536)?;
+    let taken = prime.import(&dmabuf)?;
+    // O_APPEND, O_TRUNC.
+    for flag in [0o2000, 0o1000] {
+        let good = |_: &mut Cx| Ok(taken.export().map(drop)?);
+        let what = format!("an export with flag {flag:#o}");
+        refused(cx, &what, &["EINVAL"], good, |_| prime.export_handle(taken.handle(), FLAGS | flag).map(drop))?;
+    }
+    cx.agree()
+}
+
+fn closes_none(cx: &mut Cx, card: Role) -> Outcome {
+    let prime = cx.prime(card)?;
+    let (dmabuf, _) = udmabuf::create(65536)?;
+    for handle in [0, NO_HANDLE] {
+        let good = |_: &mut Cx| Ok(prime.import(&dmabuf).map(drop)?);
+        let what = format!("closing handle {handle}");
+        refused(cx, &what, &["EINVAL"], good, |_| prime.close_handle(handle))?;
+    }
+    cx.agree()
+}
+
+/// A file's handle that is closed is nobody's; that another file has one of the same number is nothing to it.
+fn closes_once(cx: &mut Cx, card: Role) -> Outcome {
+    let prime = cx.prime(card)?.reopen()?;
+    let other = prime.reopen()?;
+    let (dmabuf, _) = udmabuf::create(65536)?;
+    let elsewhere = other.import(&dmabuf)?;
+    let handle = prime.import(&dmabuf)?.handle();
+    let good = |cx: &mut Cx| {
+        cx.equals("inode that the other file hands on", dmabuf.inode(), elsewhere.export()?.inode());
+        Ok(())
+    };
+    refused(cx, "closing a handle that was closed", &["EINVAL"], good, |_| prime.close_handle(handle))?;
+    cx.agree()
+}
+
+fn refuses_framebuffer(cx: &mut Cx, fourcc: Fourcc, change: Change, valid: &[&str]) -> Outcome {
+    let prime = cx.prime(Screen)?;
+    let shared = cx.screen()?.plain(fourcc, Modifier::LINEAR, SIZE)?;
+    let taken = prime.import(&shared.dmabuf)?;
+    let plain = taken.add_fb(&shared);
+    let mut wrong = plain;
+    change(&mut wrong);
+    let good = |_: &mut Cx| Ok(prime.add_framebuffer(&plain)?);
+    refused(cx, "the framebuffer", valid, good, |_| prime.add_framebuffer(&wrong))?;
+    cx.agree()
+}
+
+fn removes_none(cx: &mut Cx) -> Outcome {
+    let prime = cx.prime(Screen)?;
+    let shared = cx.screen()?.plain(Fourcc::XR24, Modifier::LINEAR, SIZE)?;
+    let taken = prime.import(&shared.dmabuf)?;
+    let plain = taken.add_fb(&shared);
+    let good = |_: &mut Cx| Ok(prime.add_framebuffer(&plain)?);
+    refused(cx, "removing a framebuffer that there is not", &["ENOENT"], good, |_| {
+        prime.remove_framebuffer(0x0fff_ffff)
+    })?;
+    cx.agree()
+}
+
+fn refuses_commit(cx: &mut Cx, wrong: BadCommit, valid: &str) -> Outcome {
+    let size = cx.screen()?.size();
+    let shared = cx.screen()?.plain(Fourcc::XR24, Modifier::LINEAR, size)?;
+    let good = |cx: &mut Cx| Ok(cx.screen()?.try_commit(&shared, None)?);
+    let before = cx.screen()?.holds()?;
+    refused(cx, "the commit", &[valid], good, |cx| match cx.screen() {
+        Ok(screen) => screen.try_commit(&shared, Some(wrong)),
+        // It was there a moment ago.
+        Err(_) => Ok(()),
+    })?;
+    let after = cx.screen()?.holds()?;
+    cx.equals("GEM handles", before.0, after.0);
+    cx.equals("framebuffers", before.1, after.1);
+    cx.agree()
+}

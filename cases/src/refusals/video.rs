@@ -1,0 +1,261 @@
+//! What a V4L2 queue refuses, and what it lets go of.
+//!
+//! Errors: "Return Value" of `VIDIOC_QBUF`, `VIDIOC_REQBUFS`, `VIDIOC_EXPBUF`, `VIDIOC_S_FMT` and `VIDIOC_STREAMON` in
+//! the kernel's V4L2 documentation.
+
+use handover::prelude::*;
+use handover::stray::Stray;
+use handover::udmabuf;
+use handover::v4l2::{Device, Direction, Memory, PixelFormat, Queue, QueueFormat};
+
+use super::{judge, refused};
+
+/// A size that every loop has, with rows of 256 bytes.
+const SIZE: Size = px(64, 64);
+
+type Claim = fn(&mut Cx, Role) -> Outcome;
+
+const CLAIMS: [(&str, Claim); 9] = [
+    ("a_buffer_that_is_too_small", too_small),
+    ("a_slot_that_there_is_not", no_such_slot),
+    ("a_slot_that_is_given_twice", given_twice),
+    ("a_kind_of_memory_that_there_is_not", no_such_memory),
+    ("another_format_while_there_are_buffers", another_format),
+    ("buffers_for_a_second_user", second_user),
+    ("a_start_without_buffers", start_without_buffers),
+    ("other_buffers_while_it_runs", other_buffers),
+    ("to_export_what_is_not_its_own", exports_foreign),
+];
+
+/// Slot, plane and flags of an export. `O_APPEND` is not among the flags that are documented.
+const EXPORTS: [(&str, (u32, u32, u32)); 3] = [
+    ("a_slot_that_there_is_not", (7, 0, 0o2)),
+    ("a_plane_that_there_is_not", (0, 7, 0o2)),
+    ("an_unknown_flag", (0, 0, 0o2002)),
+];
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for stray in Stray::ALL {
+        for video in [Video, DmaVideo] {
+            cases
+                .add(format!("refusals::a_queue_refuses::{}::{video}", stray.as_str()), move |cx| {
+                    refuses_stray(cx, video, stray)
+                })
+                .to(video);
+        }
+    }
+    for video in [Video, PlanarVideo] {
+        for (name, claim) in CLAIMS {
+            cases.add(format!("refusals::a_queue_refuses::{name}::{video}"), move |cx| claim(cx, video)).to(video);
+        }
+        for (name, asked) in EXPORTS {
+            cases
+                .add(format!("refusals::a_queue_exports_no::{name}::{video}"), move |cx| exports_none(cx, video, asked))
+                .from(video);
+        }
+        cases
+            .add(format!("refusals::a_queue_lets_go_of_exported_buffers::{video}"), move |cx| orphans(cx, video))
+            .from(video);
+    }
+}
+
+fn format() -> QueueFormat {
+    QueueFormat::new(PixelFormat::new(b"XR24"), SIZE, 0)
+}
+
+/// The output queue of the loop, in a small format, and a buffer that it takes.
+fn queue(cx: &mut Cx, video: Role) -> Result<(Queue, SharedFrame), Trouble> {
+    let video = cx.video_loop(video)?;
+    let mut queue = Queue::open(video.output(), Direction::Output)?;
+    let given = queue.set_format(&format())?.clone();
+    let pitch = given.planes.first().map_or(0, |plane| u64::from(plane.pitch));
+    let frame = Frame::linear(Fourcc::XR24, given.size, Plane { offset: 0, pitch });
+    // In one page there is one run of addresses, wherever it lies; this is more, which the first loop takes.
+    let shared = udmabuf::for_frame(frame, 4096)?;
+    Ok((queue, shared))
+}
+
+/// The queue takes a buffer, and lets go of it.
+fn takes(queue: &mut Queue, shared: &SharedFrame) -> Outcome {
+    queue.request(Memory::Dmabuf, 1)?;
+    queue.give_dmabuf(0, shared)?;
+    Ok(queue.release()?)
+}
+
+fn refuses_stray(cx: &mut Cx, video: Role, stray: Stray) -> Outcome {
+    let open = stray.open()?;
+    if video == DmaVideo {
+        // It wants contiguous memory, of which its own queue has some.
+        let device = cx.video_loop(video)?;
+        let mut queue = Queue::open(device.output(), Direction::Output)?;
+        let bytes = queue.set_format(&format())?.planes.first().map_or(0, |plane| plane.bytes);
+        queue.request(Memory::Dmabuf, 1)?;
+        let answer = queue.give_number(0, open.number(), bytes);
+        judge(cx, &stray.to_string(), &["EINVAL"], answer);
+        queue.release()?;
+        queue.request(Memory::Own, 1)?;
+        queue.give_own(0)?;
+        queue.release()?;
+        return cx.agree();
+    }
+    let (mut queue, shared) = queue(cx, video)?;
+    let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
+    queue.request(Memory::Dmabuf, 1)?;
+    // A slot is given once: the good buffer is tried afterwards.
+    let answer = queue.give_number(0, open.number(), bytes);
+    judge(cx, &stray.to_string(), &["EINVAL"], answer);
+    queue.give_dmabuf(0, &shared)?;
+    queue.release()?;
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+/// `EINVAL`: "the buffer size is insufficient".
+fn too_small(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    let (small, _) = udmabuf::create(4096)?;
+    takes(&mut queue, &shared)?;
+    queue.request(Memory::Dmabuf, 1)?;
+    let number = std::os::fd::AsRawFd::as_raw_fd(&*small.fd);
+    // 0 stands for the whole buffer.
+    for length in [0, 4096] {
+        let answer = queue.give_number(0, number, length);
+        judge(cx, &format!("a buffer of 4096 B, said to have {length} B"), &["EINVAL"], answer);
+    }
+    queue.release()?;
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+fn no_such_slot(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    queue.request(Memory::Dmabuf, 1)?;
+    let answer = queue.give_dmabuf(7, &shared);
+    judge(cx, "slot 7 of 1", &["EINVAL"], answer);
+    queue.give_dmabuf(0, &shared)?;
+    queue.release()?;
+    cx.agree()
+}
+
+fn given_twice(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    queue.request(Memory::Dmabuf, 2)?;
+    queue.give_dmabuf(0, &shared)?;
+    let answer = queue.give_dmabuf(0, &shared);
+    judge(cx, "a slot that the device has", &["EINVAL"], answer);
+    queue.give_dmabuf(1, &shared)?;
+    queue.release()?;
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+fn no_such_memory(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    for memory in [0, 7] {
+        takes(&mut queue, &shared)?;
+        let answer = queue.request_number(memory);
+        judge(cx, &format!("memory of kind {memory}"), &["EINVAL"], answer);
+    }
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+/// `EBUSY`: "the device is busy and cannot change the format", since there are buffers.
+fn another_format(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    let before = queue.format().clone();
+    queue.request(Memory::Dmabuf, 1)?;
+    let other = QueueFormat::new(PixelFormat::new(b"XR24"), px(320, 180), 0);
+    let answer = queue.set_format(&other).map(drop);
+    judge(cx, "another format", &["EBUSY"], answer);
+    queue.give_dmabuf(0, &shared)?;
+    queue.release()?;
+    cx.equals("format afterwards", before.to_string(), queue.try_format(&before)?.to_string());
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+/// `EBUSY`: who asked for buffers first has the queue, until they are freed.
+fn second_user(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    let node = cx.video_loop(video)?.output().node().to_owned();
+    let again = Device::open(&node)?;
+    let mut other = Queue::open(&again, Direction::Output)?;
+    queue.request(Memory::Dmabuf, 1)?;
+    let answer = other.request(Memory::Dmabuf, 1).map(drop);
+    judge(cx, "buffers for a second user", &["EBUSY"], answer);
+    queue.give_dmabuf(0, &shared)?;
+    queue.release()?;
+    // Now it is the other's.
+    takes(&mut other, &shared)?;
+    cx.agree()
+}
+
+fn start_without_buffers(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    let answer = queue.start();
+    judge(cx, "a start without buffers", &["EINVAL"], answer);
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+/// `EBUSY`: "[…] or the streaming is in progress".
+fn other_buffers(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    queue.request(Memory::Dmabuf, 2)?;
+    queue.give_dmabuf(0, &shared)?;
+    queue.give_dmabuf(1, &shared)?;
+    queue.start()?;
+    let answer = queue.request_number(4);
+    judge(cx, "other buffers while it runs", &["EBUSY"], answer);
+    queue.stop()?;
+    queue.release()?;
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+/// `EINVAL`: what was imported is not the queue's to export.
+fn exports_foreign(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    queue.request(Memory::Dmabuf, 1)?;
+    queue.give_dmabuf(0, &shared)?;
+    let answer = queue.export(0).map(drop);
+    judge(cx, "an export of what was imported", &["EINVAL"], answer);
+    queue.release()?;
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+fn exports_none(cx: &mut Cx, video: Role, (slot, plane, flags): (u32, u32, u32)) -> Outcome {
+    let (mut queue, _) = queue(cx, video)?;
+    queue.request(Memory::Own, 1)?;
+    let good = |_: &mut Cx| Ok(queue.export(0).map(drop)?);
+    let what = format!("slot {slot}, plane {plane}, flags {flags:#o}");
+    refused(cx, &what, &["EINVAL"], good, |_| queue.export_as(slot, plane, flags).map(drop))?;
+    queue.release()?;
+    cx.agree()
+}
+
+/// `V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS`: a queue frees its buffers though they are exported, and who has one keeps its
+/// bytes. Without it, `EBUSY`.
+fn orphans(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, _) = queue(cx, video)?;
+    let keeps = queue.keeps_exported()?;
+    queue.request(Memory::Own, 1)?;
+    let exported = queue.export(0)?;
+    let bytes: Vec<u8> = (0..4096_u32).map(|n| (n * 7 + 3) as u8).collect();
+    exported.map()?.write(0, &bytes)?;
+    let answer = queue.request(Memory::Own, 0).map(drop);
+    if !keeps {
+        judge(cx, "freeing a buffer that is exported", &["EBUSY"], answer);
+        return cx.agree();
+    }
+    answer?;
+    // Others take the place of what was freed.
+    queue.request(Memory::Own, 2)?;
+    cx.sees_bytes("cpu, after the queue freed it,", &bytes, &exported.map()?.read(0..4096)?)?;
+    queue.release()?;
+    let listed = cx.is_listed(&exported.identity()?)?;
+    cx.claim("kept", listed, || Finding::new("the buffer is gone, though its fd is open"));
+    cx.agree()
+}

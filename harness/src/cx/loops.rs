@@ -1,0 +1,99 @@
+//! Does a step leave something behind each time that it is done? Once may be a cache; a hundred times is a leak.
+
+use super::Cx;
+use crate::case::{Outcome, Trouble};
+use crate::dmabuf::page_size;
+use crate::finding::Finding;
+use crate::ledger::{self, objects};
+use crate::vk::Gpu;
+
+/// So often the step is done before it is counted: what is made once and kept is there by then.
+const WARM_UP: u32 = 3;
+
+/// What is there at one moment of a loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Counts(Vec<(String, Option<u64>)>);
+
+impl Cx {
+    /// Claims that `step`, which is done `cycles` times, leaves nothing behind: no file, no dma-buf, no Vulkan object,
+    /// and, where `gpus` say, no memory of theirs.
+    ///
+    /// What grows in the first half and not in the second is a cache, and said to be one.
+    ///
+    /// # Errors
+    /// Those of `step`; a skip if there is no list of dma-bufs.
+    pub fn leaves_nothing(
+        &mut self,
+        step: &str,
+        cycles: u32,
+        gpus: &[Gpu],
+        mut once: impl FnMut(&mut Self) -> Outcome,
+    ) -> Outcome {
+        for _ in 0..WARM_UP {
+            once(self)?;
+        }
+        let start = self.counts(gpus)?;
+        for _ in 0..cycles / 2 {
+            once(self)?;
+        }
+        let middle = self.counts(gpus)?;
+        for _ in cycles / 2..cycles {
+            once(self)?;
+        }
+        let end = self.counts(gpus)?;
+        for (((what, start), (_, middle)), (_, end)) in start.0.into_iter().zip(middle.0).zip(end.0) {
+            let (Some(start), Some(middle), Some(end)) = (start, middle, end) else {
+                self.fact("not observed", format!("{what}, which the driver does not tell"));
+                continue;
+            };
+            let half = f64::from(cycles - cycles / 2);
+            let per_cycle = (end as f64 - middle as f64) / half;
+            if end == middle && middle > start {
+                self.fact("a cache", format!("{what}: {start} before, {middle} from cycle {} on", cycles / 2));
+            }
+            // Memory comes in pages, and is estimated: less than one each time is no leak of any buffer.
+            let most = if what.starts_with("bytes") {
+                middle + u64::from(cycles - cycles / 2) * page_size() / 2
+            } else {
+                middle
+            };
+            self.claim(format!("{what} over {cycles} times {step}"), end <= most, || {
+                Finding::new(format!("{step} leaves {what} behind: {per_cycle:+.2} each time"))
+                    .row("target", format!("{middle}, as after {} times", cycles / 2))
+                    .row("actual", format!("{end} after {cycles} times, {start} at the start"))
+            });
+        }
+        Ok(())
+    }
+
+    fn counts(&self, gpus: &[Gpu]) -> Result<Counts, Trouble> {
+        let mut counts = vec![
+            ("open files".to_owned(), Some(self.open_files()? as u64)),
+            ("dma-bufs".to_owned(), Some(self.dmabufs()? as u64)),
+            ("Vulkan objects".to_owned(), Some(objects::alive())),
+            ("numbers closed twice".to_owned(), Some(ledger::found_so_far())),
+        ];
+        counts.extend(gpus.iter().map(|gpu| {
+            let name = self.devices.name_of(gpu);
+            (format!("bytes of memory of {name}"), gpu.heap_usage().ok())
+        }));
+        Ok(Counts(counts))
+    }
+
+    /// Has the drivers that keep what they looked at last look at something else: then a buffer that everybody let go
+    /// is gone.
+    ///
+    /// # Errors
+    /// A driver fails at that.
+    pub fn drivers_look_away(&mut self) -> Outcome {
+        Ok(self.devices.look_away()?)
+    }
+
+    /// The GPU of `role` through an instance and a device of its own, which are closed when it is dropped.
+    ///
+    /// # Errors
+    /// As [`Self::gpu`].
+    pub fn fresh_gpu(&mut self, role: crate::case::Role) -> Result<Gpu, Trouble> {
+        Ok(self.devices.fresh_gpu(role)?)
+    }
+}

@@ -1,0 +1,274 @@
+//! Calls on a card that must be refused: handles that are none, framebuffers that can't be, commits that nobody could
+//! show.
+//!
+//! Sources: `drivers/gpu/drm/drm_prime.c`, `drm_gem.c`, `drm_framebuffer.c`, `drm_atomic_uapi.c` and `drm_atomic.c` of
+//! the kernel, and the documentation of `struct drm_mode_fb_cmd2`.
+#![expect(unsafe_code, reason = "makes ioctls with wrong arguments")]
+
+use std::ffi::c_void;
+use std::os::fd::{AsFd, RawFd};
+use std::sync::Arc;
+
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
+
+use super::card::{Card, Framebuffer, Gem};
+use super::commit::{Commit, own_fd};
+use super::prime::Prime;
+use super::show::Placed;
+use super::{Screen, mode};
+use crate::compose::Rect;
+use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::error::{Error, Result};
+use crate::frame::px;
+use crate::stray;
+
+/// What `DRM_IOCTL_MODE_ADDFB2` is told, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddFb {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// The fourcc's number.
+    pub format: u32,
+    /// `DRM_MODE_FB_INTERLACED` is 1, `DRM_MODE_FB_MODIFIERS` is 2.
+    pub flags: u32,
+    /// GEM handles.
+    pub handles: [u32; 4],
+    /// In bytes.
+    pub pitches: [u32; 4],
+    /// In bytes.
+    pub offsets: [u32; 4],
+    /// Of each plane.
+    pub modifiers: [u64; 4],
+}
+
+/// An atomic commit that must be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadCommit {
+    /// More is shown of the framebuffer than it has.
+    SourceOutsideTheFramebuffer,
+    /// A framebuffer on a plane that is on no CRTC.
+    FramebufferWithoutCrtc,
+    /// A plane on a CRTC without a framebuffer.
+    CrtcWithoutFramebuffer,
+    /// A framebuffer of a number that there is not.
+    UnknownFramebuffer,
+    /// A fence that is no `sync_file`.
+    FenceThatIsNone,
+    /// Another mode without `DRM_MODE_ATOMIC_ALLOW_MODESET`.
+    ModesetThatIsNotAllowed,
+    /// A CRTC that is on, and has no mode.
+    ActiveWithoutMode,
+    /// A writeback into a framebuffer of another size than the picture's.
+    WritebackOfAnotherSize,
+}
+
+/// `struct drm_prime_handle`.
+#[repr(C)]
+#[derive(Default)]
+struct PrimeHandle {
+    handle: u32,
+    flags: u32,
+    fd: i32,
+}
+
+/// `struct drm_gem_close`.
+#[repr(C)]
+#[derive(Default)]
+struct GemClose {
+    handle: u32,
+    padding: u32,
+}
+
+const FD_TO_HANDLE: Opcode = opcode::read_write::<PrimeHandle>(b'd', 0x2e);
+const HANDLE_TO_FD: Opcode = opcode::read_write::<PrimeHandle>(b'd', 0x2d);
+const GEM_CLOSE: Opcode = opcode::write::<GemClose>(b'd', 0x09);
+
+/// A call whose argument is a `T`.
+struct Call<'a, T> {
+    opcode: Opcode,
+    argument: &'a mut T,
+}
+
+// SAFETY: the argument is a pointer to a `T` that is borrowed for as long as `self` lives, and of the size that the
+// number says.
+unsafe impl<T> Ioctl for Call<'_, T> {
+    type Output = ();
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        std::ptr::from_mut(self.argument).cast()
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn ask<T>(card: &Card, opcode: Opcode, argument: &mut T, op: &'static str, what: String) -> Result<()> {
+    // SAFETY: all callers pass the structure of the number; the kernel checks what is in it.
+    unsafe { ioctl(card, Call { opcode, argument }) }.map_err(|errno| Error::new(op, format!("{card}, {what}"), errno))
+}
+
+impl Prime {
+    /// Hands the number `fd` to the card, whatever it is, and closes the handle that comes of it.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn import_number(&self, fd: RawFd) -> Result<()> {
+        let mut argument = PrimeHandle { fd, ..Default::default() };
+        ask(&self.0, FD_TO_HANDLE, &mut argument, "DRM_IOCTL_PRIME_FD_TO_HANDLE", format!("fd {fd}"))?;
+        self.close_handle(argument.handle)
+    }
+
+    /// Has the card hand out `handle`, whatever it is, with `flags`.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn export_handle(&self, handle: u32, flags: u32) -> Result<Dmabuf> {
+        let what = format!("GEM handle {handle}, flags {flags:#x}");
+        let mut argument = PrimeHandle { handle, flags, fd: -1 };
+        ask(&self.0, HANDLE_TO_FD, &mut argument, "DRM_IOCTL_PRIME_HANDLE_TO_FD", what)?;
+        Dmabuf::from_fd(own_fd(argument.fd))
+    }
+
+    /// Closes `handle`, whatever it is.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn close_handle(&self, handle: u32) -> Result<()> {
+        let mut argument = GemClose { handle, ..Default::default() };
+        ask(&self.0, GEM_CLOSE, &mut argument, "DRM_IOCTL_GEM_CLOSE", format!("GEM handle {handle}"))
+    }
+
+    /// Has the card make a framebuffer, and removes it again.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn add_framebuffer(&self, wanted: &AddFb) -> Result<()> {
+        let AddFb { width, height, format, flags, handles, pitches, offsets, modifiers } = wanted;
+        let card = &self.0;
+        let object = || format!("{card}, {wanted:?}");
+        let fd = card.as_fd();
+        let added = drm_ffi::mode::add_fb2(fd, *width, *height, *format, handles, pitches, offsets, modifiers, *flags)
+            .map_err(|error| Error::new("DRM_IOCTL_MODE_ADDFB2", object(), error))?;
+        drm_ffi::mode::rm_fb(fd, added.fb_id).map_err(|error| Error::new("DRM_IOCTL_MODE_RMFB", object(), error))
+    }
+
+    /// Removes the framebuffer of number `id`, whatever it is.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn remove_framebuffer(&self, id: u32) -> Result<()> {
+        let object = format!("{}, framebuffer {id}", self.0);
+        drm_ffi::mode::rm_fb(self.0.as_fd(), id).map_err(|error| Error::new("DRM_IOCTL_MODE_RMFB", object, error))
+    }
+
+    /// The node, opened once more.
+    ///
+    /// # Errors
+    /// We may not.
+    pub fn reopen(&self) -> Result<Self> {
+        Self::open(&self.0.path)
+    }
+}
+
+impl Screen {
+    /// Asks whether the screen would carry out a commit that shows `shared` and is wrong in one thing, or in none.
+    /// Nothing changes.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn try_commit(&mut self, shared: &SharedFrame, wrong: Option<BadCommit>) -> Result<()> {
+        self.resize(self.size())?;
+        let card: &Arc<Card> = &self.card;
+        let framebuffer = Framebuffer::new(card, shared)?;
+        let size = shared.frame.size;
+        let crtc = u64::from(u32::from(self.pipe.crtc.handle));
+        let Some((_, plane)) = self.pipe.planes.first() else {
+            return Err(Error::missing("choosing a plane", card.to_string(), "it has none"));
+        };
+        let placed =
+            Placed { plane: 0, framebuffer: framebuffer.id, crop: Rect::whole(size), at: (0, 0), colours: None };
+        let mut commit = Commit::new(card);
+        commit.place(plane, crtc, &placed)?;
+        // What lives until the kernel was asked.
+        let mut target = None;
+        let mut blob = None;
+        let fence = stray::Stray::Eventfd.open()?;
+        match wrong {
+            None => {}
+            Some(BadCommit::SourceOutsideTheFramebuffer) => {
+                commit.set(plane, "SRC_X", u64::from(size.width) << 16)?;
+            }
+            Some(BadCommit::FramebufferWithoutCrtc) => {
+                commit.set(plane, "CRTC_ID", 0)?;
+            }
+            Some(BadCommit::CrtcWithoutFramebuffer) => {
+                commit.set(plane, "FB_ID", 0)?;
+            }
+            Some(BadCommit::UnknownFramebuffer) => {
+                commit.set(plane, "FB_ID", 0x0fff_ffff)?;
+            }
+            Some(BadCommit::FenceThatIsNone) => {
+                commit.set(plane, "IN_FENCE_FD", fence.number() as u64)?;
+            }
+            Some(BadCommit::ModesetThatIsNotAllowed) => {
+                let other = px(self.size.width + 16, self.size.height + 16);
+                let mode = blob.insert(super::Blob::new(card, &mode::timings(other))?);
+                commit.set(&self.pipe.crtc, "MODE_ID", mode.id)?;
+            }
+            Some(BadCommit::ActiveWithoutMode) => {
+                commit.set(&self.pipe.crtc, "MODE_ID", 0)?.set(&self.pipe.crtc, "ACTIVE", 1)?;
+                commit.allow_modeset();
+            }
+            Some(BadCommit::WritebackOfAnotherSize) => {
+                let Some((connector, formats)) = &self.pipe.writeback else {
+                    return Err(Error::missing("writing back", card.to_string(), "it has no writeback connector"));
+                };
+                let other = px(self.size.width / 2, self.size.height / 2);
+                let made = card.dumb(formats[0], other)?;
+                let framebuffer = target.insert(Framebuffer::new(card, &made)?);
+                commit.set(connector, "WRITEBACK_FB_ID", u64::from(framebuffer.id))?;
+            }
+        }
+        commit.try_out(&format!("{wrong:?}"))
+    }
+}
+
+impl Gem {
+    /// What `DRM_IOCTL_MODE_ADDFB2` is told of a frame in this handle, in order.
+    pub(super) fn add_fb(&self, shared: &SharedFrame) -> AddFb {
+        let frame = &shared.frame;
+        let mut wanted = AddFb {
+            width: frame.size.width,
+            height: frame.size.height,
+            format: frame.fourcc.0,
+            flags: drm_ffi::DRM_MODE_FB_MODIFIERS,
+            handles: [0; 4],
+            pitches: [0; 4],
+            offsets: [0; 4],
+            modifiers: [0; 4],
+        };
+        for (n, plane) in frame.planes.iter().enumerate().take(4) {
+            wanted.handles[n] = self.handle();
+            wanted.pitches[n] = plane.pitch as u32;
+            wanted.offsets[n] = plane.offset as u32;
+            wanted.modifiers[n] = frame.modifier.0;
+        }
+        wanted
+    }
+}
+
+impl super::Imported {
+    /// What `DRM_IOCTL_MODE_ADDFB2` is told of a frame in this handle, in order: to be changed for the worse.
+    pub fn add_fb(&self, shared: &SharedFrame) -> AddFb {
+        self.0.add_fb(shared)
+    }
+}

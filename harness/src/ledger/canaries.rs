@@ -1,0 +1,337 @@
+//! Canaries: files that stand where a number was closed, so that who closes it once more is found.
+//!
+//! A number that is free may be closed as often as one likes, and nobody notices until it is somebody else's: then a
+//! stranger's file is gone. So no number that a buffer had is free while its case runs. It is the canary's, and closed
+//! twice it is missing, or somebody else's.
+//!
+//! - Whoever closes a buffer's fd here closes it by `dup3` of the canary: there is no moment between.
+//! - After an import that takes the fd, its number is free if the driver closed it, and then a canary is set (`F_DUPFD`
+//!   from that number on, which never takes a number that is in use). If the driver keeps the fd for as long as the
+//!   memory lives, its number must be free when the memory is gone; a [`sentry`] takes it in the moment in which it is
+//!   closed.
+//! - Between two cases the lowest numbers that nobody has are canaries', so that what a driver closes too late is
+//!   found, too.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{MemfdFlags, fstat, memfd_create};
+use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
+
+use super::files::{self, Node};
+use super::journal::Journal;
+use super::sentry::{self, Watch};
+use super::{with, words};
+use crate::finding::Finding;
+use crate::observed::{NotObservable, Observed};
+
+/// So many stand at once for numbers of the case, at most: with many more a process might have no fd left.
+const MOST: usize = 96;
+
+/// So many stand between two cases.
+const GAPS: usize = 8;
+
+/// Numbers below are standard streams, which others may want.
+const LOWEST: RawFd = 3;
+
+/// The canaries of a process.
+pub(super) struct Canaries {
+    /// What all of them stand for.
+    file: OwnedFd,
+    node: Node,
+    /// Set during the case, the oldest first.
+    set: VecDeque<Canary>,
+    /// In gaps, between cases.
+    gaps: Vec<OwnedFd>,
+    /// What numbers were before: for those that are closed too late.
+    history: BTreeMap<RawFd, String>,
+    /// Fds that a driver took, and left open when the memory went.
+    stayed: Vec<Stayed>,
+    suspended: bool,
+    /// How many more times the sentry may be sent in this case: it costs as much as a small case does.
+    sentries: u32,
+}
+
+/// So many times at most.
+const SENTRIES: u32 = 12;
+
+/// A canary in the place of an fd.
+struct Canary {
+    fd: OwnedFd,
+    /// What the number was: `dma-buf 77, closed by its owner`.
+    was: String,
+}
+
+/// An fd that stayed open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stayed {
+    pub(super) number: RawFd,
+    pub(super) node: Node,
+    /// The call after which it should have been closed.
+    pub(super) after: &'static str,
+}
+
+/// An fd that a driver took: its number is watched until the memory that came of it is gone.
+pub struct Given {
+    number: RawFd,
+    node: Node,
+    /// Whether it was free, so that a canary stands there.
+    canary: bool,
+    /// Set while the driver is about to close it.
+    watch: Mutex<Option<Watch>>,
+}
+
+/// `number`, which stood for `node`, was taken by the call `by`, and is the driver's.
+pub(super) fn given(number: RawFd, node: Node, by: &'static str) -> Option<Given> {
+    with(|book| {
+        let canaries = book.canaries.as_mut().ok()?;
+        let was = format!("the fd of dma-buf {} that {by} took", node.inode);
+        let canary = canaries.stand_at(number, was);
+        Some(Given { number, node, canary, watch: Mutex::default() })
+    })
+    .flatten()
+}
+
+impl Given {
+    /// Looks whether the driver closed the number twice, before or after the call `call`, the last one if `is_last`.
+    pub fn look(&self, call: &'static str, is_last: bool) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let caught = match (self.canary, is_last) {
+            (false, false) => {
+                let canary = with(|book| book.canaries.as_mut().ok()?.for_a_sentry()).flatten();
+                *watch = canary.and_then(|canary| sentry::watch(self.number, canary));
+                None
+            }
+            _ => watch.take().and_then(Watch::end),
+        };
+        drop(watch);
+        let was = format!("the fd of dma-buf {} that {call} let go", self.node.inode);
+        with(|book| {
+            if let (Some(fd), Ok(canaries)) = (caught, &mut book.canaries) {
+                let finding = canaries.take_over(fd, was, &format!("after {call}"), &book.journal);
+                book.findings.extend(finding);
+            }
+        });
+        with(|book| {
+            let Ok(canaries) = &mut book.canaries else { return };
+            if self.canary {
+                let when = if is_last { "after" } else { "before" };
+                let finding = canaries.look_at(self.number, &format!("{when} {call}"), &book.journal);
+                book.findings.extend(finding);
+            } else if is_last && files::node(self.number) == Some(self.node) {
+                // Not yet a finding: somebody else may have another fd of the buffer with this number, and close it.
+                canaries.stayed.push(Stayed { number: self.number, node: self.node, after: call });
+            }
+        });
+    }
+}
+
+impl Canaries {
+    pub(super) fn new() -> Observed<Self> {
+        let failed = |errno| NotObservable(format!("memfd_create: {}", std::io::Error::from(errno)));
+        let file = memfd_create("canary", MemfdFlags::CLOEXEC).map_err(failed)?;
+        let node = Node::of(&fstat(&file).map_err(failed)?);
+        Ok(Self {
+            file,
+            node,
+            set: VecDeque::new(),
+            gaps: Vec::new(),
+            history: BTreeMap::new(),
+            stayed: Vec::new(),
+            suspended: false,
+            sentries: SENTRIES,
+        })
+    }
+
+    /// The numbers where one stands, and the one of the file itself.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        let set = self.set.iter().map(|canary| &canary.fd);
+        set.chain(&self.gaps).chain([&self.file]).map(AsRawFd::as_raw_fd)
+    }
+
+    /// How many there are, apart from the file itself.
+    pub(super) fn count(&self) -> usize {
+        self.set.len() + self.gaps.len()
+    }
+
+    /// The lowest number that is free.
+    pub(super) fn lowest_free(&self) -> Option<RawFd> {
+        fcntl_dupfd_cloexec(&self.file, LOWEST).ok().map(|fd| fd.as_raw_fd())
+    }
+
+    /// What was found of suspicions.
+    pub(super) fn take_stayed(&mut self) -> Vec<Stayed> {
+        std::mem::take(&mut self.stayed)
+    }
+
+    /// A canary for the sentry to set, if it may go once more.
+    fn for_a_sentry(&mut self) -> Option<OwnedFd> {
+        if self.suspended {
+            return None;
+        }
+        self.sentries = self.sentries.checked_sub(1)?;
+        self.file.try_clone().ok()
+    }
+
+    /// A canary that the sentry set is one like the others, if it still stands.
+    fn take_over(&mut self, fd: OwnedFd, was: String, when: &str, journal: &Journal) -> Option<Finding> {
+        if self.stands(&fd) {
+            return self.add(fd, was);
+        }
+        let number = fd.into_raw_fd();
+        let finding = words::closed_twice(number, &was, Some(when), files::describe(number));
+        Some(finding.maybe("calls", journal.tail()))
+    }
+
+    fn stands(&self, fd: &OwnedFd) -> bool {
+        fstat(fd).is_ok_and(|status| Node::of(&status) == self.node)
+    }
+
+    /// Closes `fd`, which must still stand for `node`, and sets a canary in its place.
+    pub(super) fn retire(&mut self, mut fd: OwnedFd, node: Node, journal: &Journal) -> Option<Finding> {
+        if !fstat(&fd).is_ok_and(|status| Node::of(&status) == node) {
+            // Closing it now would close what is not ours.
+            let number = fd.into_raw_fd();
+            return Some(words::closed_behind_us(number, node.inode, files::describe(number), journal));
+        }
+        if self.suspended || dup3(&self.file, &mut fd, DupFlags::CLOEXEC).is_err() {
+            return None;
+        }
+        self.add(fd, format!("an fd of dma-buf {}, closed by its owner", node.inode))
+    }
+
+    /// Sets a canary at `number` if nobody has it.
+    fn stand_at(&mut self, number: RawFd, was: String) -> bool {
+        if self.suspended {
+            return false;
+        }
+        let Ok(fd) = fcntl_dupfd_cloexec(&self.file, number) else { return false };
+        // Another number was the next that is free: this one is in use.
+        let stands = fd.as_raw_fd() == number;
+        if stands {
+            self.add(fd, was);
+        }
+        stands
+    }
+
+    /// Adds a canary. The oldest makes room, and is looked at.
+    fn add(&mut self, fd: OwnedFd, was: String) -> Option<Finding> {
+        self.history.insert(fd.as_raw_fd(), was.clone());
+        self.set.push_back(Canary { fd, was });
+        let oldest = if self.set.len() > MOST { self.set.pop_front() } else { None };
+        oldest.and_then(|canary| self.end(canary))
+    }
+
+    /// Closes a canary, if it is still there.
+    fn end(&self, canary: Canary) -> Option<Finding> {
+        if self.stands(&canary.fd) {
+            return None;
+        }
+        let number = canary.fd.into_raw_fd();
+        Some(words::closed_twice(number, &canary.was, None, files::describe(number)))
+    }
+
+    /// Looks at the canary at `number`.
+    fn look_at(&mut self, number: RawFd, when: &str, journal: &Journal) -> Option<Finding> {
+        let at = self.set.iter().position(|canary| canary.fd.as_raw_fd() == number)?;
+        if self.stands(&self.set[at].fd) {
+            return None;
+        }
+        let canary = self.set.remove(at)?;
+        let number = canary.fd.into_raw_fd();
+        let finding = words::closed_twice(number, &canary.was, Some(when), files::describe(number));
+        Some(finding.maybe("calls", journal.tail()))
+    }
+
+    /// The case is over: its canaries are looked at, and go; those between cases are looked at.
+    pub(super) fn release(&mut self) -> Vec<Finding> {
+        self.sentries = SENTRIES;
+        let set = std::mem::take(&mut self.set);
+        let mut findings: Vec<Finding> = set.into_iter().filter_map(|canary| self.end(canary)).collect();
+        let (stand, gone) = std::mem::take(&mut self.gaps).into_iter().partition(|fd| self.stands(fd));
+        self.gaps = stand;
+        for fd in gone {
+            let number = fd.into_raw_fd();
+            let was = self.history.get(&number).map_or("nobody's", String::as_str);
+            findings.push(words::closed_twice(number, was, None, files::describe(number)));
+        }
+        findings
+    }
+
+    /// Sets canaries where nobody of `files` is, the lowest numbers first.
+    pub(super) fn fill_gaps(&mut self, files: &std::collections::BTreeSet<RawFd>) {
+        let Some(&highest) = files.last() else { return };
+        let free = (LOWEST..highest).filter(|number| !files.contains(number));
+        let taken: Vec<RawFd> = self.numbers().collect();
+        for number in free.filter(|number| !taken.contains(number)).take(GAPS.saturating_sub(self.gaps.len())) {
+            match fcntl_dupfd_cloexec(&self.file, number) {
+                Ok(fd) if fd.as_raw_fd() == number => self.gaps.push(fd),
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets every canary go, and sets none; or sets them again from now on.
+    pub(super) fn suspend(&mut self, suspended: bool) -> Vec<Finding> {
+        self.suspended = suspended;
+        if suspended { self.release() } else { Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer() -> (OwnedFd, Node) {
+        let fd = memfd_create("buffer", MemfdFlags::CLOEXEC).expect("memfd");
+        let node = Node::of(&fstat(&fd).expect("open"));
+        (fd, node)
+    }
+
+    #[test]
+    fn a_number_that_is_closed_stays_taken_until_the_case_ends() {
+        let mut canaries = Canaries::new().expect("memfd");
+        let (fd, node) = buffer();
+        let number = fd.as_raw_fd();
+        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        assert!(canaries.numbers().any(|taken| taken == number));
+        assert_eq!(files::describe(number).expect("open").text, "memfd canary (deleted)");
+        assert!(canaries.look_at(number, "after vkFreeMemory", &Journal::default()).is_none());
+        assert!(canaries.release().is_empty());
+        assert_eq!(canaries.count(), 0);
+    }
+
+    #[test]
+    fn who_closes_a_number_twice_is_found() {
+        let mut canaries = Canaries::new().expect("memfd");
+        let (fd, node) = buffer();
+        let number = fd.as_raw_fd();
+        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        // Another file is there now, as if the number had been closed and somebody had got it.
+        let stranger = memfd_create("stranger", MemfdFlags::CLOEXEC).expect("memfd");
+        let at = canaries.set.iter_mut().find(|canary| canary.fd.as_raw_fd() == number).expect("stands");
+        dup3(&stranger, &mut at.fd, DupFlags::CLOEXEC).expect("dup3");
+        let finding = canaries.look_at(number, "after vkFreeMemory", &Journal::default()).expect("gone").to_string();
+        assert!(finding.starts_with(&format!("fd {number} was closed twice")), "{finding}");
+        assert!(finding.contains("memfd stranger") && finding.contains(&node.inode.to_string()), "{finding}");
+        assert!(canaries.release().is_empty(), "it is told once");
+    }
+
+    #[test]
+    fn an_fd_that_somebody_else_closed_is_found_when_its_owner_closes_it() {
+        let mut canaries = Canaries::new().expect("memfd");
+        let ((mut fd, node), (stranger, _)) = (buffer(), buffer());
+        dup3(&stranger, &mut fd, DupFlags::CLOEXEC).expect("dup3");
+        let finding = canaries.retire(fd, node, &Journal::default()).expect("another's").to_string();
+        assert!(finding.contains("was closed by somebody else"), "{finding}");
+    }
+
+    #[test]
+    fn a_canary_never_takes_a_number_that_is_in_use() {
+        let mut canaries = Canaries::new().expect("memfd");
+        let (fd, _) = buffer();
+        assert!(!canaries.stand_at(fd.as_raw_fd(), String::new()));
+        assert_eq!(files::describe(fd.as_raw_fd()).expect("open").text, "memfd buffer (deleted)");
+    }
+}

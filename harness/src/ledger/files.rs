@@ -1,0 +1,215 @@
+//! Which files does this process have open, and what is each?
+//!
+//! Source: `proc(5)`, and "3.8 /proc/<pid>/fdinfo/<fd>" of the kernel's proc documentation.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+
+use crate::observed::{NotObservable, Observed};
+use crate::placement::bufinfo::Entry;
+
+/// Where the kernel lists them.
+const LIST: &str = "/proc/self/fd";
+
+/// The list of open files, itself an open file.
+pub(super) struct List(OwnedFd);
+
+/// Which file an fd stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Node {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+impl Node {
+    pub(crate) fn of(status: &rustix::fs::Stat) -> Self {
+        Self { device: status.st_dev, inode: status.st_ino }
+    }
+}
+
+/// What an open file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct What {
+    /// In the field's words: `dma-buf 77 (udmabuf, 135168 B)`, `sync_file`, `memfd lp_dma_buf`.
+    pub(super) text: String,
+    /// Inode of a dma-buf.
+    pub(super) buffer: Option<u64>,
+}
+
+impl List {
+    pub(super) fn open() -> Observed<Self> {
+        Self::of(Path::new(LIST))
+    }
+
+    fn of(path: &Path) -> Observed<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = rustix::fs::open(path, flags, Mode::empty());
+        open.map(Self).map_err(|errno| not_readable(path, errno))
+    }
+
+    /// The numbers of all open files but the list's own.
+    pub(super) fn numbers(&self) -> Observed<BTreeSet<RawFd>> {
+        let failed = |errno| not_readable(Path::new(LIST), errno);
+        rustix::fs::seek(&self.0, SeekFrom::Start(0)).map_err(failed)?;
+        let mut room = [MaybeUninit::uninit(); 8 << 10];
+        let mut entries = RawDir::new(&self.0, &mut room);
+        let mut numbers = BTreeSet::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            // `.` and `..` are no numbers.
+            numbers.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok()));
+        }
+        numbers.remove(&self.0.as_raw_fd());
+        Ok(numbers)
+    }
+}
+
+fn not_readable(path: &Path, errno: rustix::io::Errno) -> NotObservable {
+    let why = std::io::Error::from(errno);
+    let like = match errno {
+        rustix::io::Errno::NOENT => ", like procfs that is not mounted",
+        rustix::io::Errno::MFILE | rustix::io::Errno::NFILE => ", no fd is left to look with",
+        _ => "",
+    };
+    NotObservable(format!("{}: {why}{like}", path.display()))
+}
+
+/// The file that `number` stands for; `None` if for none, or if procfs does not tell.
+pub(super) fn node(number: RawFd) -> Option<Node> {
+    let status = fs::metadata(format!("{LIST}/{number}")).ok()?;
+    Some(Node { device: status.dev(), inode: status.ino() })
+}
+
+/// What `number` is; `None` if it is closed by now.
+pub(super) fn describe(number: RawFd) -> Option<What> {
+    let link = fs::read_link(format!("{LIST}/{number}")).ok()?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+    let inode = node(number).map_or(0, |node| node.inode);
+    Some(told(&link.to_string_lossy(), &info, inode))
+}
+
+/// A file in the field's words, by the text of its link and its fdinfo.
+fn told(link: &str, info: &str, inode: u64) -> What {
+    let value = |key: &str| info.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()));
+    if let Some(exporter) = value("exp_name") {
+        let size = value("size").unwrap_or("?");
+        return What { text: format!("dma-buf {inode} ({exporter}, {size} B)"), buffer: Some(inode) };
+    }
+    if link.starts_with("/dmabuf") {
+        return What { text: format!("dma-buf {inode}"), buffer: Some(inode) };
+    }
+    let text = match link {
+        "anon_inode:sync_file" => "sync_file".to_owned(),
+        "anon_inode:[eventfd]" => "eventfd".to_owned(),
+        "anon_inode:syncobj_file" => "syncobj".to_owned(),
+        "anon_inode:[pidfd]" => "pidfd".to_owned(),
+        link if link.starts_with("/dev/dri/") => format!("DRM node {link}"),
+        link if link.starts_with("/memfd:") => format!("memfd {}", link.trim_start_matches("/memfd:")),
+        link if link.starts_with("socket:") || link.starts_with("pipe:") => link.replacen(':', " ", 1),
+        link => link.to_owned(),
+    };
+    What { text, buffer: None }
+}
+
+/// The processes that this one started and that have an fd or a mapping of the dma-buf `inode`, each with its command
+/// line.
+pub(super) fn children_with(inode: u64) -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let us = std::process::id();
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let has = |pid: u32| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let by_fd = fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.starts_with("/dmabuf:")));
+        let mut inodes = by_fd.filter_map(|fd| Some(fs::metadata(fd.path()).ok()?.ino()));
+        let maps = || fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        inodes.any(|other| other == inode) || maps_of(&maps(), inode) > 0
+    };
+    let children = numbers.filter(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        parent(&status) == Some(us) && has(*pid)
+    });
+    let told = |pid: u32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&str> = line.split('\0').skip(1).filter(|word| !word.is_empty()).collect();
+        format!("process {pid} ({})", words.join(" "))
+    };
+    children.map(told).collect()
+}
+
+/// Whether this process has the buffer mapped, and how often.
+pub(super) fn mapped(entry: &Entry) -> usize {
+    maps_of(&fs::read_to_string("/proc/self/maps").unwrap_or_default(), entry.buffer.inode)
+}
+
+/// How many of the mappings in `maps` are of the dma-buf `inode`.
+fn maps_of(maps: &str, inode: u64) -> usize {
+    let inode = inode.to_string();
+    let of = |line: &&str| line.contains("/dmabuf") && line.split_whitespace().nth(4) == Some(inode.as_str());
+    maps.lines().filter(of).count()
+}
+
+/// Whether no process runs but the first one, this one and those that it started: so it is in a kernel of our own.
+pub(crate) fn alone() -> bool {
+    let us = std::process::id();
+    let Ok(entries) = fs::read_dir("/proc") else { return false };
+    let others = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter(|pid| {
+        let of = |name: &str| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name));
+        // The kernel's own threads have no command line, and who is gone by now has none either.
+        let is_process = of("cmdline").is_ok_and(|line| !line.is_empty());
+        is_process && *pid != 1 && *pid != us && of("status").ok().and_then(|status| parent(&status)) != Some(us)
+    });
+    others.count() == 0
+}
+
+fn parent(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_are_read_as_the_kernel_writes_them() {
+        assert_eq!(parent("Name:\tinit\nPid:\t7\nPPid:\t3\n"), Some(3));
+    }
+
+    #[test]
+    fn a_file_that_is_opened_is_listed_and_told() {
+        let list = List::open().expect("procfs");
+        let before = list.numbers().expect("listed");
+        let memfd = rustix::fs::memfd_create("pixels", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+        let number = memfd.as_raw_fd();
+        // Other tests open and close files meanwhile; this number is ours.
+        assert!(!before.contains(&number) && list.numbers().expect("listed").contains(&number));
+        assert_eq!(describe(number).expect("open").text, "memfd pixels (deleted)");
+        drop(memfd);
+    }
+
+    #[test]
+    fn files_are_told_in_the_words_of_the_field() {
+        let info = "pos:\t0\nflags:\t02000002\nsize:\t135168\ncount:\t3\nexp_name:\tudmabuf\n";
+        let buffer = What { text: "dma-buf 77 (udmabuf, 135168 B)".into(), buffer: Some(77) };
+        assert_eq!(told("/dmabuf:", info, 77), buffer);
+        for (link, text) in [
+            ("anon_inode:sync_file", "sync_file"),
+            ("/dev/dri/card0", "DRM node /dev/dri/card0"),
+            ("socket:[41]", "socket [41]"),
+            ("/dev/video0", "/dev/video0"),
+        ] {
+            assert_eq!(told(link, "pos:\t0\n", 5), What { text: text.into(), buffer: None });
+        }
+    }
+
+    #[test]
+    fn where_procfs_is_not_mounted_nothing_is_observed() {
+        let why = List::of(Path::new("/nowhere/self/fd")).err().expect("no such list").to_string();
+        assert!(why.contains("/nowhere/self/fd") && why.contains("procfs that is not mounted"), "{why}");
+    }
+}

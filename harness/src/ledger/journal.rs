@@ -1,0 +1,119 @@
+//! Which calls did a case make that give or take files and buffers?
+//!
+//! Breadcrumbs for a finding that comes later: each has the call, what it was about, and the lowest number that was
+//! free afterwards. Numbers are not used again during a case, so the call that opened a file is the first one after
+//! which the lowest free number lies above that file's.
+
+use std::fmt;
+use std::os::fd::RawFd;
+
+use super::{OPEN, canaries, lock};
+
+/// So many steps are kept; later ones are counted.
+const MOST: usize = 4096;
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// By its own name: `vkAllocateMemory (import)`.
+    op: &'static str,
+    /// The dma-buf that it was about.
+    inode: Option<u64>,
+    /// What else there is to say of it: `135168 B`.
+    about: String,
+    /// The lowest number that was free afterwards.
+    free: Option<RawFd>,
+}
+
+/// The calls of a case, in their order.
+#[derive(Default)]
+pub(super) struct Journal {
+    steps: Vec<Step>,
+    more: usize,
+}
+
+/// Leaves a breadcrumb: `op` was called, about the dma-buf of `inode` if it was about one.
+pub fn step(op: &'static str, inode: Option<u64>, about: impl fmt::Display) {
+    if !OPEN.load(std::sync::atomic::Ordering::Relaxed) {
+        return;
+    }
+    if let Some(book) = lock().as_mut() {
+        let free = book.canaries.as_ref().ok().and_then(canaries::Canaries::lowest_free);
+        book.journal.add(Step { op, inode, about: about.to_string(), free });
+    }
+}
+
+impl Journal {
+    pub(super) fn clear(&mut self) {
+        self.steps.clear();
+        self.more = 0;
+    }
+
+    fn add(&mut self, step: Step) {
+        if self.steps.len() < MOST {
+            self.steps.push(step);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether a call's name begins with `op`.
+    pub(super) fn used(&self, op: &str) -> bool {
+        self.steps.iter().any(|step| step.op.starts_with(op))
+    }
+
+    /// Whether a call was about the dma-buf of `inode`.
+    pub(super) fn knows(&self, inode: u64) -> bool {
+        self.steps.iter().any(|step| step.inode == Some(inode))
+    }
+
+    /// The call during which `number` was opened, as far as lowest free numbers tell.
+    pub(super) fn opened(&self, number: RawFd) -> Option<String> {
+        let at = self.steps.iter().position(|step| step.free.is_some_and(|free| free > number))?;
+        let before = at.checked_sub(1).map_or_else(String::new, |before| format!(", after {}", self.told(before)));
+        Some(format!("{}{before}", self.told(at)))
+    }
+
+    /// The first and the last call that were about the dma-buf of `inode`.
+    pub(super) fn ends(&self, inode: u64) -> Option<(String, String)> {
+        let of = |step: &Step| step.inode == Some(inode);
+        Some((self.told(self.steps.iter().position(of)?), self.told(self.steps.iter().rposition(of)?)))
+    }
+
+    /// The last calls, a line for each.
+    pub(super) fn tail(&self) -> Option<String> {
+        const LINES: usize = 8;
+        let from = self.steps.len().saturating_sub(LINES);
+        let lines: Vec<String> = (from..self.steps.len()).map(|at| self.told(at)).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    fn told(&self, at: usize) -> String {
+        let Step { op, inode, about, .. } = &self.steps[at];
+        let buffer = inode.map_or_else(String::new, |inode| format!(", dma-buf {inode}"));
+        let comma = if about.is_empty() { "" } else { ", " };
+        let of = self.steps.len() + self.more;
+        format!("call {} of {of}: {op}{buffer}{comma}{about}", at + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_was_opened_by_the_first_call_after_which_its_number_is_taken() {
+        let step = |op, inode, free| Step { op, inode, about: String::new(), free: Some(free) };
+        let mut journal = Journal::default();
+        journal.add(step("UDMABUF_CREATE", Some(5), 12));
+        journal.add(step("vkAllocateMemory (import)", Some(5), 14));
+        journal.add(step("vkFreeMemory", None, 14));
+        let at = |number| journal.opened(number).unwrap_or_default();
+        assert!(at(11).starts_with("call 1 of 3: UDMABUF_CREATE"), "{}", at(11));
+        let import = "call 2 of 3: vkAllocateMemory (import), dma-buf 5, after call 1 of 3: UDMABUF_CREATE, dma-buf 5";
+        assert_eq!((at(12), at(13)), (import.to_owned(), import.to_owned()));
+        assert_eq!(journal.opened(14), None);
+        assert!(journal.knows(5) && !journal.knows(6));
+        assert_eq!(journal.tail().map(|tail| tail.lines().count()), Some(3));
+    }
+}

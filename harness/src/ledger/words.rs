@@ -1,0 +1,132 @@
+//! How what the ledger finds is told. Pure text.
+
+use std::os::fd::RawFd;
+
+use super::files::What;
+use super::journal::Journal;
+use crate::compare::counted;
+use crate::finding::Finding;
+use crate::placement::bufinfo::Entry;
+
+/// A file that nobody accounts for.
+pub(super) struct Open {
+    pub(super) number: RawFd,
+    pub(super) what: What,
+    /// The call that should have closed it, if a driver was given it.
+    pub(super) after: Option<&'static str>,
+}
+
+/// Files that are still open: one finding for those that are alike.
+pub(super) fn open_files(open: &[Open], journal: &Journal) -> Option<Finding> {
+    let (first, others) = open.split_first()?;
+    let finding = match others.len() {
+        0 => Finding::new(format!("fd {} is still open after the case: {}", first.number, first.what.text)),
+        _ => {
+            let count = counted(open.len() as u64, "fd");
+            Finding::new(format!(
+                "{count} are still open after the case, the first is {}: {}",
+                first.number, first.what.text
+            ))
+        }
+    };
+    let given = open.iter().find_map(|open| Some((open, open.after?)));
+    let finding = match given {
+        Some((open, call)) => finding
+            .row("stayed", format!("after {call}: fd {} was given to the driver by a successful import", open.number))
+            .row("like", "a driver that works on a duplicate of the fd, and closes only that one"),
+        None => finding,
+    };
+    const LISTED: usize = 8;
+    let listed = others.iter().take(LISTED).map(|open| format!("fd {}: {}", open.number, open.what.text));
+    let mut listed: Vec<String> = listed.collect();
+    if others.len() > LISTED {
+        listed.push(format!("and {} more", others.len() - LISTED));
+    }
+    let ends = first.what.buffer.and_then(|inode| journal.ends(inode));
+    Some(
+        finding
+            .maybe("opened by", journal.opened(first.number))
+            .maybe("buffer", ends.map(|(first, last)| format!("first in {first}; last in {last}")))
+            .maybe("also", (!listed.is_empty()).then(|| listed.join("\n")))
+            .maybe("calls", journal.tail()),
+    )
+}
+
+/// A dma-buf that is still there, and that no fd of the findings stands for.
+pub(super) fn buffer_left(entry: &Entry, mapped: usize, peers: &[String], journal: &Journal) -> Finding {
+    let buffer = &entry.buffer;
+    let exporter = buffer.exporter.as_deref().unwrap_or("unknown exporter");
+    let summary = format!("dma-buf {} ({exporter}, {} B) is still there after the case", buffer.inode, buffer.size);
+    let attached = match entry.attached.is_empty() {
+        true => "no device is attached".to_owned(),
+        false => format!("attached: {}", entry.attached.join(", ")),
+    };
+    let holder = match mapped {
+        0 if !peers.is_empty() => peers.join(", "),
+        0 => {
+            "no fd and no mapping of this process: a driver, a GEM handle, a framebuffer or another process".to_owned()
+        }
+        count => format!("{} of this process", counted(count as u64, "mapping")),
+    };
+    let finding =
+        Finding::new(summary).row("held by", format!("{holder}; {} references, {attached}", entry.references));
+    let finding = match journal.ends(buffer.inode) {
+        Some((first, last)) => finding.row("made by", first).row("last in", last),
+        None => finding,
+    };
+    finding.maybe("calls", journal.tail())
+}
+
+/// A canary that is gone.
+pub(super) fn closed_twice(number: RawFd, was: &str, when: Option<&str>, now: Option<What>) -> Finding {
+    let seen = when.map_or_else(String::new, |when| format!(", seen {when}"));
+    let now = now.map_or_else(|| "nobody's".to_owned(), |what| what.text);
+    Finding::new(format!("fd {number} was closed twice{seen}: it was {was}"))
+        .row("target", "the canary that was set there when it was closed the first time")
+        .row("actual", now)
+        .row("like", "code that keeps the number of an fd after it was closed or given away, and closes it once more")
+}
+
+/// An fd of ours that does not stand for its file any more.
+pub(super) fn closed_behind_us(number: RawFd, inode: u64, now: Option<What>, journal: &Journal) -> Finding {
+    let now = now.map_or_else(|| "closed".to_owned(), |what| what.text);
+    let ends = journal.ends(inode);
+    Finding::new(format!("fd {number} of dma-buf {inode} was closed by somebody else while it was in use"))
+        .row("target", format!("dma-buf {inode}"))
+        .row("actual", now)
+        .maybe("buffer", ends.map(|(first, last)| format!("first in {first}; last in {last}")))
+        .row(
+            "like",
+            "a driver that closes an fd that it was only lent, or one that a failed import left with its owner",
+        )
+        .maybe("calls", journal.tail())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dmabuf::Identity;
+
+    #[test]
+    fn an_imported_fd_that_stays_is_blamed_on_the_import() {
+        let open = |number, after| Open {
+            number,
+            what: What { text: "dma-buf 77 (udmabuf, 135168 B)".into(), buffer: Some(77) },
+            after,
+        };
+        let finding = open_files(&[open(41, Some("vkFreeMemory")), open(43, None)], &Journal::default());
+        let text = finding.expect("two files").to_string();
+        assert!(text.starts_with("2 fds are still open after the case, the first is 41: dma-buf 77"), "{text}");
+        assert!(text.contains("after vkFreeMemory: fd 41 was given to the driver"), "{text}");
+        assert!(open_files(&[], &Journal::default()).is_none());
+    }
+
+    #[test]
+    fn a_buffer_that_stays_has_its_exporter_and_its_holders() {
+        let buffer = Identity { inode: 9, exporter: Some("drm".into()), size: 4096 };
+        let entry = Entry { buffer, references: 1, attached: vec!["vkms".into()], fences: Vec::new() };
+        let text = buffer_left(&entry, 2, &[], &Journal::default()).to_string();
+        assert!(text.starts_with("dma-buf 9 (drm, 4096 B) is still there after the case"), "{text}");
+        assert!(text.contains("2 mappings of this process; 1 references, attached: vkms"), "{text}");
+    }
+}
