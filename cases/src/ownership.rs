@@ -35,6 +35,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("ownership::hands_out_an_fd_to_read_and_write_that_is_closed_on_exec::{role}");
         let case = cases.add(name, move |cx| hands_out(cx, from));
         case.from(role);
+        if role == Vgem {
+            case.must_fail_under("prime-export-inherited").must_fail_under("prime-export-read-only");
+        }
         if role == GpuA {
             case.known("Mesa 25.0", "cases/findings/lavapipe-no-cloexec.md", "the fd is not closed on exec");
         }

@@ -231,10 +231,11 @@ fn no_finding(findings: &[String]) {
 #[test]
 fn unsafe_code_is_where_the_list_says() {
     let attribute = concat!("unsafe", "_code");
-    let beside = ["sandbox", "faults", "faulty-egl-gbm", "faulty-kernel", "faulty-vulkan"].into_iter().flat_map(|part| {
-        let sources = sources(&format!("harness/{part}/src")).into_iter();
-        sources.map(move |(path, text)| (format!("../{part}/src/{path}"), text))
-    });
+    let beside =
+        ["sandbox", "faults", "faulty-egl-gbm", "faulty-kernel", "faulty-vulkan"].into_iter().flat_map(|part| {
+            let sources = sources(&format!("harness/{part}/src")).into_iter();
+            sources.map(move |(path, text)| (format!("../{part}/src/{path}"), text))
+        });
     let findings = sources("cases/findings");
     let findings = findings.into_iter().map(|(path, text)| (format!("../../cases/findings/{path}"), text));
     let all = sources("harness/src").into_iter().chain(beside).chain(findings);
@@ -294,8 +295,15 @@ fn cases_name_no_driver_interface() {
 #[test]
 fn no_source_is_too_long_to_read() {
     let mut findings = Vec::new();
-    for folder in ["harness/src", "harness/sandbox/src", "harness/faults/src", "harness/faulty-egl-gbm/src", "harness/faulty-kernel/src", "harness/faulty-vulkan/src", "cases/src"]
-    {
+    for folder in [
+        "harness/src",
+        "harness/sandbox/src",
+        "harness/faults/src",
+        "harness/faulty-egl-gbm/src",
+        "harness/faulty-kernel/src",
+        "harness/faulty-vulkan/src",
+        "cases/src",
+    ] {
         for (path, text) in sources(folder) {
             let lines = text.lines().count();
             if lines > MOST_LINES {

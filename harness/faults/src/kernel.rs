@@ -159,14 +159,13 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_CLOEXEC",
         trigger: "DRM_CLOEXEC is asked for",
         modelled_on: "mesa and wlroots exports without it; the finding lavapipe-no-cloexec of this repository",
-        gap: Some("no case looks at the flags of what a card exports"),
         ..fault("prime-export-inherited", Ownership, &[Fds], &["exec"])
     },
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_RDWR",
         trigger: "DRM_RDWR is asked for",
         modelled_on: "drivers and shims before DRM_RDWR of Linux 4.6: v4l2 and chromium fallbacks to read-only mappings",
-        ..fault("prime-export-read-only", Handle, &[Fds, Result], &["EACCES", "read-only", "O_RDWR"])
+        ..fault("prime-export-read-only", Handle, &[Fds, Result], &["EACCES", "read-only", "read and write"])
     },
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD leaves a second fd open in the caller",
