@@ -63,7 +63,6 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .to(Screen)
         .needs(Need::Writeback)
         .must_fail_under("dumb-rows-missing")
-        .must_fail_under("writeback-fence-early")
         .must_fail_under("prime-export-read-only");
 }
 

@@ -113,6 +113,9 @@ pub(super) const ALL: &[Fault] = &[
         what: "WRITEBACK_OUT_FENCE_PTR gets a fence that has signalled",
         trigger: "a writeback job",
         modelled_on: "writeback drivers that signal before the memory is written: vc4_txp, komeda; IGT kms_writeback",
+        gap: Some(
+            "the screen looks again while its buffer has not changed, and cases of lost writebacks look at the fence alone",
+        ),
         ..fault("writeback-fence-early", Synchronisation, &[Fences, Pixels], &["writeback", "fence"])
     },
     Fault {
