@@ -1,7 +1,7 @@
 //! The EGL vendor: what a few functions of Mesa's libEGL are called with, or answer.
 //!
-//! Source: `include/glvnd/libeglabi.h` of libglvnd; EGL_EXT_image_dma_buf_import, EGL_EXT_image_dma_buf_import_modifiers and
-//! EGL_MESA_image_dma_buf_export.
+//! Source: `include/glvnd/libeglabi.h` of libglvnd; EGL_EXT_image_dma_buf_import,
+//! EGL_EXT_image_dma_buf_import_modifiers and EGL_MESA_image_dma_buf_export.
 #![expect(unsafe_code, reason = "the C interface between libEGL and its vendors")]
 
 use std::ffi::{CStr, c_char, c_int, c_void};

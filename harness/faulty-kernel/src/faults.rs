@@ -93,8 +93,8 @@ fn ignoring(numbers: &[u32]) -> Made {
     Made::on_ioctls(numbers, |_| Ok(Done::fired(Answer::Return(0))))
 }
 
-/// Makes the calls that `about` is true of in the caller's place, and changes what they brought back; it fires if `change`
-/// says so. There must be no address in their structure: it would be one of this process.
+/// Makes the calls that `about` is true of in the caller's place, and changes what they brought back; it fires if
+/// `change` says so. There must be no address in their structure: it would be one of this process.
 fn reporting(
     number: u32,
     about: impl Fn(&Fields) -> bool + Send + Sync + 'static,

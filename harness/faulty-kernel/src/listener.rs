@@ -27,8 +27,8 @@ impl Listener {
     /// Until somebody [serves](Self::serve) the listener from another thread or process, what the filter names hangs.
     ///
     /// # Errors
-    /// The kernel has no user notification (5.0 and later with `CONFIG_SECCOMP_FILTER` have), or a filter with a listener is
-    /// there already.
+    /// The kernel has no user notification (5.0 and later with `CONFIG_SECCOMP_FILTER` have), or a filter with a
+    /// listener is there already.
     pub fn install(filter: &Filter) -> io::Result<Self> {
         let unknown = || io::Error::other("the numbers of this processor's system calls are not known");
         let program = filter.program(filter::ARCHITECTURE.ok_or_else(unknown)?);
@@ -55,8 +55,8 @@ impl Listener {
         Self { fd, turn: Mutex::new(()) }
     }
 
-    /// Answers calls by `answer`, one after another, until every thread that has the filter is gone. Several threads may
-    /// serve one listener, and must where an answer waits for something that another call brings about.
+    /// Answers calls by `answer`, one after another, until every thread that has the filter is gone. Several threads
+    /// may serve one listener, and must where an answer waits for something that another call brings about.
     ///
     /// A call for which `answer` fails goes on as it came, and what failed goes to `failed`.
     ///
@@ -127,7 +127,8 @@ impl Listener {
     }
 
     fn ask<T>(&self, number: libc::Ioctl, argument: &mut T) -> io::Result<i32> {
-        // SAFETY: all callers pass the structure of the number, which lives until the call returns and has no pointers in it.
+        // SAFETY: all callers pass the structure of the number, which lives until the call returns and has no pointers
+        // in it.
         let done = unsafe { libc::ioctl(self.fd.as_raw_fd(), number, std::ptr::from_mut(argument)) };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(done) }
     }

@@ -13,8 +13,8 @@ use crate::fields::Fields;
 /// # Errors
 /// The kernel's.
 pub fn perform(file: BorrowedFd<'_>, number: u32, structure: &mut Fields) -> Result<i64, Errno> {
-    // SAFETY: the structure has the size that the number says, and lives until the call returns. Addresses in it are those
-    // of memory that the callers in this crate keep meanwhile.
+    // SAFETY: the structure has the size that the number says, and lives until the call returns. Addresses in it are
+    // those of memory that the callers in this crate keep meanwhile.
     let done = unsafe { libc::ioctl(file.as_raw_fd(), number.into(), structure.0.as_mut_ptr()) };
     if done < 0 { Err(last()) } else { Ok(done.into()) }
 }
@@ -46,8 +46,8 @@ impl Mapped {
     /// What is there now.
     pub fn read(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.length];
-        // SAFETY: the mapping has `length` bytes and lives as long as `self`; others may write meanwhile, which shows in
-        // what is read and nowhere else.
+        // SAFETY: the mapping has `length` bytes and lives as long as `self`; others may write meanwhile, which shows
+        // in what is read and nowhere else.
         unsafe { std::ptr::copy_nonoverlapping(self.start.cast::<u8>(), bytes.as_mut_ptr(), self.length) };
         bytes
     }

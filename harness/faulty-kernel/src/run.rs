@@ -1,9 +1,9 @@
 //! Starts a command whose system calls are changed on their way.
 //!
 //! Who starts whom is the other way round than with a debugger: the process that was asked starts the supervisor, puts
-//! the filter on itself, waits until the supervisor has its listener, and becomes the command. So the command is the process
-//! that whoever asked has started, with its pid, its signals and its exit status, and the supervisor is a child of it that ends
-//! when the last process with the filter has.
+//! the filter on itself, waits until the supervisor has its listener, and becomes the command. So the command is the
+//! process that whoever asked has started, with its pid, its signals and its exit status, and the supervisor is a
+//! child of it that ends when the last process with the filter has.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -19,7 +19,8 @@ use crate::listener::Listener;
 /// So many calls may wait for their answers at once: one may be answered only after another.
 const SERVERS: usize = 4;
 
-/// Becomes `command` under `filter`; `supervisor` is what calls [`serve`] with its standard input. Returns only if that fails.
+/// Becomes `command` under `filter`; `supervisor` is what calls [`serve`] with its standard input. Returns only if
+/// that fails.
 pub fn exec(filter: &Filter, supervisor: &mut Command, command: &[OsString]) -> io::Error {
     let started = start(filter, supervisor);
     let (Some(program), Ok(())) = (command.first(), &started) else {
@@ -43,8 +44,8 @@ fn start(filter: &Filter, supervisor: &mut Command) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers the calls of this process's parent, which told the number of its listener over the socket that is the standard
-/// input, and of all that it starts, until the last of them has ended.
+/// Answers the calls of this process's parent, which told the number of its listener over the socket that is the
+/// standard input, and of all that it starts, until the last of them has ended.
 ///
 /// # Errors
 /// The parent is gone, or the kernel gives no calls.

@@ -13,8 +13,8 @@ use crate::picture::Picture;
 const NEAR: [(i32, i32, &str); 4] =
     [(1, 0, "1 px to the right"), (-1, 0, "1 px to the left"), (0, 1, "1 px down"), (0, -1, "1 px up")];
 
-/// What a screen of `size` would show of `layers`, whose rows are `pitches` bytes apart in memory, with one mistake: which one
-/// to follow "like", and the picture.
+/// What a screen of `size` would show of `layers`, whose rows are `pitches` bytes apart in memory, with one mistake:
+/// which one to follow "like", and the picture.
 ///
 /// # Errors
 /// As [`compose`].
