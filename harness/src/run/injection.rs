@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::stop::Stop;
 use super::supervisor::{Settings, Supervisor};
 use super::whole_millis;
-use crate::case::{CaseInfo, GoldenMode};
+use crate::case::{CaseInfo, GoldenMode, Role};
 use crate::detection::{Run, Trial};
 use crate::kernel::Command;
 use crate::report::{CaseReport, ReportDir};
@@ -107,7 +107,7 @@ impl Injection {
             if at >= work.first.len() && began.elapsed() >= work.others_for {
                 break;
             }
-            let claims = fault.is_some_and(|fault| case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name));
+            let claims = fault.is_some_and(|fault| claims(case, fault));
             match supervisor.run(case) {
                 Ok(report) => runs.push(run(&report, claims)),
                 Err(halt) => {
@@ -156,6 +156,20 @@ impl Injection {
         let files = manifests.map(|path| path.display().to_string()).join(":");
         Ok(self.worker().env("VK_DRIVER_FILES", files).env("HANDOVER_FAULT_DRIVER", real))
     }
+}
+
+/// Whether `case` claims to see `fault`: it names it, and works with the device that has it.
+///
+/// A claim is written for every device that plays a part; a case of `gpu_b` alone has nothing to do with `gpu_a`'s driver.
+pub fn claims(case: &CaseInfo, fault: &Fault) -> bool {
+    let role = match fault.seam {
+        Seam::VulkanA => Some(Role::GpuA),
+        Seam::VulkanB => Some(Role::GpuB),
+        // What is below everybody concerns everybody.
+        _ => None,
+    };
+    case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name)
+        && role.is_none_or(|role| case.roles().contains(&role))
 }
 
 fn run(report: &CaseReport, claims: bool) -> Run {
