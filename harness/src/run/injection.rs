@@ -199,7 +199,8 @@ pub fn red(runs: &[Run]) -> Vec<String> {
 /// Where cargo puts the faulty driver: with what it builds for others, beside its programs or below them.
 fn library_beside(program: &Path) -> Result<PathBuf, String> {
     let folder = program.parent().unwrap_or(Path::new("."));
-    let places = [folder.join(LIBRARY), folder.join("deps").join(LIBRARY)];
+    // Below is what was built last; beside is a link to it, which cargo renews only when the driver itself is asked for.
+    let places = [folder.join("deps").join(LIBRARY), folder.join(LIBRARY)];
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         let [one, other] = places.map(|path| path.display().to_string());
         format!(
