@@ -249,6 +249,15 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("features-lost", Modifier)
     },
     Fault {
+        seam: VulkanB,
+        what: "VkDrmFormatModifierPropertiesList2EXT is filled as if there were no modifier",
+        trigger: "always",
+        modelled_on: "Mesa 26.1.3 (panvk)",
+        seen_by: &[Capability],
+        names: &["the two modifier lists of…differ"],
+        ..fault("second-list-empty", Modifier)
+    },
+    Fault {
         what: "views take UNORM for SRGB, so that sampling decodes what is not encoded",
         trigger: "images of imported memory, B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "gamescope 47069426 and 5caef73b",
