@@ -1,5 +1,5 @@
-//! Is what one side wrote what the other side sees, at once, and to the last byte: caches, mappings that are kept, copies made in
-//! secret.
+//! Is what one side wrote what the other side sees, at once, and to the last byte: caches, mappings that are kept,
+//! copies made in secret.
 //!
 //! Every frame is stamped, so that a stale one is told from a wrong one.
 
@@ -133,7 +133,8 @@ fn is_no_copy(cx: &mut Cx, from: Role, to: Role) -> Outcome {
     cx.agree()
 }
 
-/// A frame is written while it is on the screen: the next picture of the screen has it, without a new commit of the frame.
+/// A frame is written while it is on the screen: the next picture of the screen has it, without a new commit of the
+/// frame.
 fn screen_is_no_copy(cx: &mut Cx) -> Outcome {
     let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Screen])?;
     for stamp in [7, 8, 9] {
@@ -165,7 +166,8 @@ fn video_is_no_copy(cx: &mut Cx) -> Outcome {
     cx.agree()
 }
 
-/// A pointer that Vulkan gave is kept while the device works: it sees each generation, as a fresh mapping of the dma-buf does.
+/// A pointer that Vulkan gave is kept while the device works: it sees each generation, as a fresh mapping of the
+/// dma-buf does.
 fn kept_mapping(cx: &mut Cx, role: Role, imported: bool) -> Outcome {
     let gpu = cx.gpu(role)?;
     let request = BufferRequest { size: BYTES, room: Room::Dedicated, export: vec![HandleType::DmaBuf] };
@@ -204,8 +206,8 @@ fn kept_mapping(cx: &mut Cx, role: Role, imported: bool) -> Outcome {
     cx.agree()
 }
 
-/// Signals come every millisecond while whoever looks waits for the fence of a slow writer: each call that they break off is made
-/// again, and the frame is the new one all the same.
+/// Signals come every millisecond while whoever looks waits for the fence of a slow writer: each call that they break
+/// off is made again, and the frame is the new one all the same.
 fn interrupted(cx: &mut Cx, by: Role) -> Outcome {
     let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Cpu])?;
     cx.mapped(&Guest::Cpu, &buffer, Access::Write, |cx, shared| {
@@ -245,7 +247,8 @@ fn interrupted(cx: &mut Cx, by: Role) -> Outcome {
     cx.agree()
 }
 
-/// What was drawn before a release to devices outside Vulkan is in the dma-buf when the fence of that same submission signals.
+/// What was drawn before a release to devices outside Vulkan is in the dma-buf when the fence of that same submission
+/// signals.
 fn image_released(cx: &mut Cx, role: Role) -> Outcome {
     let gpu = cx.gpu(role)?;
     let mut drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), GENERATIONS.start - 1)?;
@@ -288,8 +291,8 @@ fn kept_in_vulkan(cx: &mut Cx, role: Role) -> Outcome {
     cx.agree()
 }
 
-/// Bytes written somewhere in the middle, across the end of a page and at both ends are there, and no other byte has changed, as
-/// a second mapping sees it.
+/// Bytes written somewhere in the middle, across the end of a page and at both ends are there, and no other byte has
+/// changed, as a second mapping sees it.
 fn partial(cx: &mut Cx, _: &Buffer, shared: &SharedFrame) -> Result<(), Trouble> {
     let (mut one, other) = (shared.dmabuf.map()?, shared.dmabuf.map()?);
     let size = shared.dmabuf.size;

@@ -1,5 +1,5 @@
-//! From the fences in a buffer to those of an API and back, as compositors do it: what is in the buffer is exported as `sync_file`
-//! and given to the GPU, and the GPU's own fence is put into the buffer.
+//! From the fences in a buffer to those of an API and back, as compositors do it: what is in the buffer is exported as
+//! `sync_file` and given to the GPU, and the GPU's own fence is put into the buffer.
 
 use handover::ends::Exporter;
 use handover::prelude::*;
@@ -76,8 +76,8 @@ fn sampled(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
     })
 }
 
-/// The GPU's own fence is put into the buffer, and the CPU, who knows nothing of the GPU, sees all of a long drawing. Without that
-/// it sees less.
+/// The GPU's own fence is put into the buffer, and the CPU, who knows nothing of the GPU, sees all of a long drawing.
+/// Without that it sees less.
 fn put_back(cx: &mut Cx, role: Role) -> Outcome {
     let gpu = cx.gpu(role)?;
     let (mut image, buffer) = cx.make(&gpu, &NewFrame::of(Fourcc::XR24, px(256, 256)))?;

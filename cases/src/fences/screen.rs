@@ -1,7 +1,7 @@
 //! What the screen waits for before it shows a frame, and what signals when it has.
 //!
-//! Sources: `IN_FENCE_FD`, `OUT_FENCE_PTR` and `WRITEBACK_OUT_FENCE_PTR` under "Explicit Fencing Properties" in the kernel's KMS
-//! documentation, and `drm_gem_plane_helper_prepare_fb` for the fences in a buffer.
+//! Sources: `IN_FENCE_FD`, `OUT_FENCE_PTR` and `WRITEBACK_OUT_FENCE_PTR` under "Explicit Fencing Properties" in the
+//! kernel's KMS documentation, and `drm_gem_plane_helper_prepare_fb` for the fences in a buffer.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -69,7 +69,8 @@ fn shows_after_the_writer(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
     with_frame(cx, from, |cx, buffer, shared| ordered(cx, buffer, shared, Screen, (FenceBy::SwSync, Put::InBuffer)))
 }
 
-/// The plane that plays `plane` shows `buffer` when its writer is done, over a frame at rest if it is not the lowest one.
+/// The plane that plays `plane` shows `buffer` when its writer is done, over a frame at rest if it is not the lowest
+/// one.
 fn ordered(
     cx: &mut Cx,
     buffer: &Buffer,
@@ -165,8 +166,8 @@ fn out_fence_of_the_buffer(cx: &mut Cx, _: &Buffer, shared: &SharedFrame) -> Res
     follows_the_flip(cx, shared, None, pending)
 }
 
-/// Neither the flip nor its fences come before what the screen waits for; then the out-fence has signalled when the event is there,
-/// and the writeback's fence comes after the flip.
+/// Neither the flip nor its fences come before what the screen waits for; then the out-fence has signalled when the
+/// event is there, and the writeback's fence comes after the flip.
 fn follows_the_flip(
     cx: &mut Cx,
     shared: &SharedFrame,

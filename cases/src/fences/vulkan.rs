@@ -1,8 +1,8 @@
 //! Semaphores and fences of Vulkan that came from elsewhere, and that go there.
 //!
-//! What holds of them is in the specification's "Importing Semaphore Payloads" and "Importing Fence Payloads", and in the
-//! descriptions of the handle type `SYNC_FD`: it is imported for one wait, it is exported at most once for each signal, its fd
-//! belongs to the driver after an import that succeeded, and -1 is a fence that has signalled.
+//! What holds of them is in the specification's "Importing Semaphore Payloads" and "Importing Fence Payloads", and in
+//! the descriptions of the handle type `SYNC_FD`: it is imported for one wait, it is exported at most once for each
+//! signal, its fd belongs to the driver after an import that succeeded, and -1 is a fence that has signalled.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -123,8 +123,8 @@ pub(super) fn slow_stamps(cx: &mut Cx, image: &mut Image) -> Result<Range<u32>, 
     Ok(1..1 + count)
 }
 
-/// When the exported fence says that it has signalled the contents stand: those of a drawing of 150 ms, seen through the
-/// dma-buf at that moment. A look without the fence sees less.
+/// When the exported fence says that it has signalled the contents stand: those of a drawing of 150 ms, seen through
+/// the dma-buf at that moment. A look without the fence sees less.
 fn slow(cx: &mut Cx, role: Role) -> Outcome {
     let gpu = cx.gpu(role)?;
     let size = px(256, 256);
@@ -267,7 +267,8 @@ fn restored(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
 fn exported_again(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     let semaphore = gpu.exportable_semaphore()?;
     for round in 1..=3 {
-        // While it is under way: the validation layer does not count an export of what has ended as the wait that it is.
+        // While it is under way: the validation layer does not count an export of what has ended as the wait that it
+        // is.
         let work = gpu.submit(&[], &[&semaphore])?;
         let file = semaphore.export()?;
         let signalled = match &file {
