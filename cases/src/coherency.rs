@@ -3,7 +3,7 @@
 //!
 //! Every frame is stamped, so that a stale one is told from a wrong one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
 use handover::fence::Holder;
@@ -24,7 +24,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         for to in [GpuA, GpuB, Gles, Gbm, Vgem].into_iter().filter(|to| *to != from) {
             let name = format!("coherency::an_import_is_no_copy::{from}_to_{to}");
             let case = cases.add(name, move |cx| is_no_copy(cx, from, to)).from(from).to(to);
-            if [GpuA, GpuB].contains(&to) {
+            // Only the first GPU is broken on purpose.
+            if to == GpuA {
                 case.must_fail_under("import-copies");
             }
         }
@@ -42,21 +43,18 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
     for gpu in [GpuA, GpuB] {
         for (side, imported) in [("exported", false), ("imported", true)] {
-            cases
-                .add(format!("coherency::a_kept_mapping_sees_every_submission::{gpu}::{side}"), move |cx| {
-                    kept_mapping(cx, gpu, imported)
-                })
-                .from(gpu)
-                .must_fail_under("stale-map");
+            let name = format!("coherency::a_kept_mapping_sees_every_submission::{gpu}::{side}");
+            let case = cases.add(name, move |cx| kept_mapping(cx, gpu, imported)).from(gpu);
+            if gpu == GpuA {
+                case.must_fail_under("stale-map");
+            }
         }
         for (what, body) in [("image", image_released as fn(&mut Cx, Role) -> Outcome), ("buffer", buffer_released)] {
-            cases
-                .add(format!("coherency::a_release_to_foreign_is_there_at_its_fence::{gpu}::{what}"), move |cx| {
-                    body(cx, gpu)
-                })
-                .from(gpu)
-                .to(Cpu)
-                .must_fail_under("release-late");
+            let name = format!("coherency::a_release_to_foreign_is_there_at_its_fence::{gpu}::{what}");
+            let case = cases.add(name, move |cx| body(cx, gpu)).from(gpu).to(Cpu);
+            if gpu == GpuA {
+                case.must_fail_under("release-late");
+            }
         }
         cases
             .add(format!("coherency::a_release_to_external_is_there_at_its_fence::{gpu}"), move |cx| {
@@ -215,8 +213,13 @@ fn interrupted(cx: &mut Cx, by: Role) -> Outcome {
         let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
         // Ready before the fence comes: what is made once is not what is interrupted.
         let mut imported = (by != Cpu).then(|| importer(by).import(cx, &buffer)).transpose()?;
+        let mut took = Duration::ZERO;
         if let Some(imported) = &mut imported {
-            imported.sees(cx, &Target::stamped(6, Fourcc::XR24, SIZE)?)?;
+            for _ in 0..2 {
+                let began = Instant::now();
+                imported.sees(cx, &Target::stamped(6, Fourcc::XR24, SIZE)?)?;
+                took = began.elapsed();
+            }
         }
         let mut access = shared.dmabuf.map()?.begin(Access::Write)?;
         let fence = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Write)))?;
@@ -226,7 +229,7 @@ fn interrupted(cx: &mut Cx, by: Role) -> Outcome {
             rows.iter().try_for_each(|(at, row)| access.write(*at, row))?;
             access.end()
         };
-        let holder = Holder::start(Duration::from_millis(12), finish, fence.into_signal())?;
+        let holder = Holder::start(Duration::from_millis(12).max(took * 3), finish, fence.into_signal())?;
         let (looked, signals) = handover::interrupt::while_interrupted(Duration::from_millis(1), || {
             // The CPU and the screen wait by themselves; who does not looks at the buffer's own fence first.
             if ![Cpu, Screen].contains(&by) {

@@ -36,6 +36,19 @@ const IMPORT_IGNORED: &str = "imported-fence-ignored";
 /// The fault of an exporter whose fence comes too soon.
 const EXPORT_EARLY: &str = "exported-fence-early";
 
+/// Which faults of a Vulkan driver a case about `gpu` claims to see: only the first GPU is broken on purpose.
+fn seen_on(gpu: Role, faults: &'static [&'static str]) -> &'static [&'static str] {
+    if gpu == GpuA { faults } else { &[] }
+}
+
+/// States that `case` catches each of `faults`.
+fn must_fail_under<'c>(case: &'c mut Case<Cx>, faults: &[&str]) -> &'c mut Case<Cx> {
+    faults.iter().for_each(|fault| {
+        case.must_fail_under(fault);
+    });
+    case
+}
+
 const SIZE: Size = px(64, 64);
 
 /// Both ways to have a fence that we signal.

@@ -11,7 +11,7 @@ use handover::ends::Exporter;
 use handover::fence::Holder;
 use handover::prelude::*;
 
-use super::{BY, IMPLICIT_LOST, SIZE, exporter, owners, with_frame};
+use super::{BY, IMPLICIT_LOST, IMPORT_IGNORED, SIZE, exporter, must_fail_under, owners, seen_on, with_frame};
 
 const SOON: Duration = Duration::from_secs(5);
 /// The screen shows a frame within some 17 ms if nothing holds it back.
@@ -61,7 +61,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     for gpu in [GpuA, GpuB] {
         let name = format!("fences::a_gpu_waits_for_the_screen::{gpu}");
-        cases.add(name, move |cx| a_gpu_waits(cx, gpu)).from(Screen).to(gpu).must_fail_under(super::IMPORT_IGNORED);
+        let case = cases.add(name, move |cx| a_gpu_waits(cx, gpu)).from(Screen).to(gpu);
+        must_fail_under(case, seen_on(gpu, &[IMPORT_IGNORED]));
     }
 }
 

@@ -11,7 +11,7 @@ use handover::fence::Holder;
 use handover::prelude::*;
 use handover::vk::Fence;
 
-use super::{BY, EXPORT_EARLY, IMPORT_IGNORED, exporter, with_frame};
+use super::{BY, EXPORT_EARLY, IMPORT_IGNORED, exporter, must_fail_under, seen_on, with_frame};
 
 /// Whoever is not held back is through before that.
 const SOON: Duration = Duration::from_secs(5);
@@ -48,11 +48,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             for (claim, reads) in
                 [("a_gpu_reads_after_the_fence_it_is_given", true), ("a_gpu_draws_after_the_fence_it_is_given", false)]
             {
-                cases
-                    .add(format!("fences::{claim}::{gpu}::{}", by.as_str()), move |cx| given(cx, gpu, by, reads))
-                    .from(Udmabuf)
-                    .to(gpu)
-                    .must_fail_under(IMPORT_IGNORED);
+                let name = format!("fences::{claim}::{gpu}::{}", by.as_str());
+                let case = cases.add(name, move |cx| given(cx, gpu, by, reads)).from(Udmabuf).to(gpu);
+                must_fail_under(case, seen_on(gpu, &[IMPORT_IGNORED]));
             }
         }
         for (claim, body, faults) in SEMAPHORES.into_iter().chain(FENCES) {
@@ -62,14 +60,11 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 cx.agree()
             };
             let case = cases.add(format!("fences::{claim}::{gpu}"), body).from(gpu);
-            faults.iter().for_each(|fault| {
-                case.must_fail_under(fault);
-            });
+            must_fail_under(case, seen_on(gpu, faults));
         }
-        cases
-            .add(format!("fences::an_exported_fence_signals_when_the_drawing_is_there::{gpu}"), move |cx| slow(cx, gpu))
-            .from(gpu)
-            .must_fail_under(EXPORT_EARLY);
+        let name = format!("fences::an_exported_fence_signals_when_the_drawing_is_there::{gpu}");
+        let case = cases.add(name, move |cx| slow(cx, gpu)).from(gpu);
+        must_fail_under(case, seen_on(gpu, &[EXPORT_EARLY]));
         for (kind, timeline) in [("binary", false), ("timeline", true)] {
             let name = format!("fences::semaphores_cross_as_opaque_fds::{gpu}::{kind}");
             cases.add(name, move |cx| opaque(cx, gpu, timeline)).from(gpu);
