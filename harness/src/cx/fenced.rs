@@ -206,8 +206,8 @@ impl Cx {
         self.loses(other, slow, "stale", &stale, stale.seen == Seen::Old);
         let torn = self.run(slow, shared, Plan { stamp: 3, halves: 1, ..unfenced }, act)?;
         self.loses(other, slow, "torn", &torn, matches!(torn.seen, Seen::Torn { .. }));
-        // Three times as long as it took without the fence, when everything was made that is made once: displays and video
-        // devices take up to a frame more or less.
+        // Three times as long as it took without the fence, when everything was made that is made once: displays and
+        // video devices take up to a frame more or less.
         let pause = PAUSE.max(torn.took * 3).min(Duration::from_secs(1));
         let fenced = self.run(slow, shared, Plan { stamp: 4, halves: 1, fence: Some(fence), pause }, act)?;
         self.waits(other, slow, &fenced, fence.1);
