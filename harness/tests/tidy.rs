@@ -100,6 +100,7 @@ const UNSAFE: &[&str] = &[
     "vk/memory.rs",
     "vk/messages.rs",
     "vk/owned.rs",
+    "vk/pending.rs",
     "vk/pipeline.rs",
     "vk/render.rs",
     "vk/semaphore.rs",

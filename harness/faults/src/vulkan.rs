@@ -126,7 +126,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa 915820cc59c (i965), VK-GL-CTS cae29ed28",
         seen_by: &[Pixels],
         names: &["map"],
-        gap: Some("its case is not registered yet"),
+        gap: None,
         ..fault("stale-map", Coherency)
     },
     Fault {
@@ -145,7 +145,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "ivi-homescreen PR 388, Mesa MR 21651 (turnip)",
         seen_by: &[Fences],
         names: &["before", "wait"],
-        gap: Some("its case is not registered yet"),
+        gap: None,
         ..fault("imported-fence-ignored", Synchronisation)
     },
     Fault {
@@ -155,7 +155,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa cb74cd816c0 (anv), gst-wayland-display PR 49",
         seen_by: &[Fences],
         names: &["signalled"],
-        gap: Some("its case is not registered yet"),
+        gap: None,
         ..fault("exported-fence-early", Synchronisation)
     },
     // More.
