@@ -63,6 +63,7 @@ impl Sentry {
         let (orders, taken) = bounded::<Order>(1);
         let (given, answers) = bounded(1);
         let watch = move || {
+            prefer();
             for Order { file, number, canary } in taken {
                 WAITS.store(true, Ordering::SeqCst);
                 let at = take(&file, number, &canary);
@@ -76,6 +77,15 @@ impl Sentry {
         std::thread::Builder::new().name("sentry".into()).spawn(watch).ok()?;
         Some(Self { orders, answers })
     }
+}
+
+/// Has this thread run as soon as it is woken, where we may ask for that: root may.
+fn prefer() {
+    // SAFETY: the structure is plain data, for which zeros are valid.
+    let mut wanted: libc::sched_param = unsafe { std::mem::zeroed() };
+    wanted.sched_priority = 1;
+    // SAFETY: it is for this thread, and the structure lives until the call returns.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const wanted) };
 }
 
 /// Takes `number` as soon as it is free. Whoever closes another fd of the file wakes the sentry, too, and ends the lock of the
