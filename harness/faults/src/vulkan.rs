@@ -78,7 +78,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that succeeds",
         modelled_on: "Mesa b7cc07432ac (radv) and 8bbe55533f5 (venus)",
         seen_by: &[Fds],
-        names: &["files left open is not what it must be"],
+        names: &["files left open is not what it must be", "still open after the case"],
         ..fault("import-leaks-fd", Ownership)
     },
     Fault {

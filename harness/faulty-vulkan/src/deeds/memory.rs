@@ -144,7 +144,7 @@ unsafe fn import_memory(
     if is(Deed::RefusedImportTakesFd) && result != vk::Result::SUCCESS {
         fired();
         // SAFETY: none of ours to close, which is the point.
-        unsafe { rustix::io::close(fd) };
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
     result
 }
@@ -205,7 +205,7 @@ pub(crate) unsafe extern "system" fn free_memory(
     {
         fired();
         // SAFETY: whatever is open at this number by now is not ours, which is the point.
-        unsafe { rustix::io::close(fd) };
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
 }
 
