@@ -122,7 +122,7 @@ fn answer_of(done: Result<i64, Errno>) -> Answer {
 
 /// Of a count that begins with 1: whether the fault should be made this time, every other time.
 fn every_other(count: &std::sync::atomic::AtomicU64) -> bool {
-    count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0
+    count.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2)
 }
 
 /// Owns an fd that a call has just made in this process.
