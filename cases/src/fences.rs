@@ -1,8 +1,9 @@
-//! Is access really ordered: is the fence there, on the right buffer, for the right access, and does the other side wait for it?
+//! Is access really ordered: is the fence there, on the right buffer, for the right access, and does the other side
+//! wait for it?
 //!
-//! No claim depends on luck. Fences are pending until we signal them, and whoever should wait is watched meanwhile. Where contents
-//! are at stake, `cx.reads_in_order` and `cx.writes_in_order` have each handover lose without its fence, in both ways in which one
-//! can, before it has to hold with it.
+//! No claim depends on luck. Fences are pending until we signal them, and whoever should wait is watched meanwhile.
+//! Where contents are at stake, `cx.reads_in_order` and `cx.writes_in_order` have each handover lose without its fence,
+//! in both ways in which one can, before it has to hold with it.
 
 use handover::dmabuf::Dmabuf;
 use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
@@ -34,6 +35,19 @@ const IMPLICIT_LOST: &str = "implicit-fence-lost";
 const IMPORT_IGNORED: &str = "imported-fence-ignored";
 /// The fault of an exporter whose fence comes too soon.
 const EXPORT_EARLY: &str = "exported-fence-early";
+
+/// Which faults of a Vulkan driver a case about `gpu` claims to see: only the first GPU is broken on purpose.
+fn seen_on(gpu: Role, faults: &'static [&'static str]) -> &'static [&'static str] {
+    if gpu == GpuA { faults } else { &[] }
+}
+
+/// States that `case` catches each of `faults`.
+fn must_fail_under<'c>(case: &'c mut Case<Cx>, faults: &[&str]) -> &'c mut Case<Cx> {
+    faults.iter().for_each(|fault| {
+        case.must_fail_under(fault);
+    });
+    case
+}
 
 const SIZE: Size = px(64, 64);
 
@@ -74,7 +88,8 @@ fn exporter(role: Role) -> &'static dyn Exporter {
     exporters().into_iter().find(|exporter| exporter.role() == role).expect("the role is one of an exporter")
 }
 
-/// Who may go on at `dmabuf` now, asked in every way there is: fences exported for reading, writing and both, and `poll`.
+/// Who may go on at `dmabuf` now, asked in every way there is: fences exported for reading, writing and both, and
+/// `poll`.
 fn expect(cx: &mut Cx, when: &str, dmabuf: &Dmabuf, to_read: bool, to_write: bool) -> Result<(), Trouble> {
     let word = |ready: bool| if ready { "may go on" } else { "must wait" };
     for (what, ready) in [(Use::Read, to_read), (Use::Write, to_write), (Use::Both, to_write)] {

@@ -34,6 +34,7 @@ const STEADY: &[&str] = &[
     "plane-count-two",
     "red-blue-swapped",
     "release-late",
+    "second-list-empty",
     "second-plane-lost",
     "size-of-layout-zero",
     "srgb-decoded",

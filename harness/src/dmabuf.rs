@@ -163,8 +163,7 @@ impl Dmabuf {
     /// # Errors
     /// The process has no fd left.
     pub fn try_clone(&self) -> Result<Self> {
-        let fd = self.fd.try_clone().map_err(|error| Error::new("dup", self.to_string(), error))?;
-        let fd = Fd::new(fd).map_err(|errno| Error::new("fstat", self.to_string(), errno))?;
+        let fd = self.fd.duplicate().map_err(|error| Error::new("dup", self.to_string(), error))?;
         Ok(Self { fd, size: self.size, closed_on_exec: true, identity: self.identity.clone() })
     }
 

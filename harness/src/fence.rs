@@ -1,12 +1,12 @@
 //! Who may go on, and since when: fences as files, in buffers, and under our own control.
 //!
-//! A [`SyncFile`] is a fence as every API passes it on. A [`PendingFence`] is one whose end we choose, so that a claim about
-//! waiting depends on no luck: it is held until whoever should wait was seen to wait. What others attached to a dma-buf is
-//! asked and told by [`implicit`]. [`Holder`] is the side that works slowly under such a fence, [`Seen`] what became of the
-//! other side.
+//! A [`SyncFile`] is a fence as every API passes it on. A [`PendingFence`] is one whose end we choose, so that a claim
+//! about waiting depends on no luck: it is held until whoever should wait was seen to wait. What others attached to a
+//! dma-buf is asked and told by [`implicit`]. [`Holder`] is the side that works slowly under such a fence, [`Seen`]
+//! what became of the other side.
 //!
-//! Sources: `include/uapi/linux/sync_file.h`, and "Sync File API Guide" and "Buffer Sharing and Synchronization (dma-buf)" in
-//! the kernel's documentation.
+//! Sources: `include/uapi/linux/sync_file.h`, and "Sync File API Guide" and "Buffer Sharing and Synchronization
+//! (dma-buf)" in the kernel's documentation.
 #![expect(unsafe_code, reason = "the ioctls of sync files, which make fds and fill arrays")]
 
 use std::fmt;
@@ -136,7 +136,8 @@ impl SyncFile {
         const FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
         // SAFETY: SYNC_IOC_FILE_INFO is _IOWR('>', 4, struct sync_file_info), which `FileInfo` is.
         let request = unsafe { Updater::<FILE_INFO, FileInfo>::new(info) };
-        // SAFETY: the structure lives until the call returns; its list is null with a count of 0, or has room for its count.
+        // SAFETY: the structure lives until the call returns; its list is null with a count of 0, or has room for its
+        // count.
         unsafe { ioctl(&self.fd, request) }.map_err(|errno| self.error("SYNC_IOC_FILE_INFO", errno))
     }
 

@@ -1,7 +1,8 @@
-//! What if signals come in the middle of a call? Its thread is interrupted again and again, by a signal that does nothing.
+//! What if signals come in the middle of a call? Its thread is interrupted again and again, by a signal that does
+//! nothing.
 //!
-//! The handler is set without `SA_RESTART`, so that a call of the kernel that waits is broken off (`EINTR`) and whoever made it has
-//! to make it again. signal-hook sets none like that, so this goes by libc.
+//! The handler is set without `SA_RESTART`, so that a call of the kernel that waits is broken off (`EINTR`) and whoever
+//! made it has to make it again. signal-hook sets none like that, so this goes by libc.
 //!
 //! Source: signal(7), "Interruption of system calls and library functions by signal handlers".
 #![expect(unsafe_code, reason = "sigaction without SA_RESTART, and a signal to one thread")]
@@ -36,7 +37,8 @@ pub fn while_interrupted<T>(period: Duration, work: impl FnOnce() -> T) -> Resul
     let seen = Arc::clone(&over);
     let interrupt = move || {
         while !seen.load(Ordering::Acquire) {
-            // SAFETY: the target is alive: it joins this thread before it goes on. The handler is set, so that nothing else happens.
+            // SAFETY: the target is alive: it joins this thread before it goes on. The handler is set, so that nothing
+            // else happens.
             unsafe { libc::pthread_kill(target, SIGNAL) };
             std::thread::sleep(period);
         }
@@ -60,7 +62,8 @@ fn handled() -> Result<()> {
         // SAFETY: all zeros are a valid `sigaction`: no flags, an empty mask, the default handler.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = count as extern "C" fn(libc::c_int) as usize;
-        // SAFETY: the handler only adds to an atomic number, which is async-signal-safe; nobody else here handles this signal.
+        // SAFETY: the handler only adds to an atomic number, which is async-signal-safe; nobody else here handles this
+        // signal.
         match unsafe { libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut()) } {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or_default()),

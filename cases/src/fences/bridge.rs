@@ -1,10 +1,10 @@
-//! From the fences in a buffer to those of an API and back, as compositors do it: what is in the buffer is exported as `sync_file`
-//! and given to the GPU, and the GPU's own fence is put into the buffer.
+//! From the fences in a buffer to those of an API and back, as compositors do it: what is in the buffer is exported as
+//! `sync_file` and given to the GPU, and the GPU's own fence is put into the buffer.
 
 use handover::ends::Exporter;
 use handover::prelude::*;
 
-use super::{EXPORT_EARLY, IMPLICIT_LOST, IMPORT_IGNORED, owners, with_frame};
+use super::{EXPORT_EARLY, IMPLICIT_LOST, IMPORT_IGNORED, must_fail_under, owners, seen_on, with_frame};
 use crate::fences::vulkan::slow_stamps;
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
@@ -12,12 +12,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         for gpu in [GpuA, GpuB] {
             let pair = format!("{}_to_{gpu}", from.role());
             for (claim, reads) in [("a_gpu_reads_after_the_writer", true), ("a_gpu_draws_after_the_reader", false)] {
-                cases
-                    .add(format!("fences::{claim}::{pair}"), move |cx| bridged(cx, from, gpu, reads))
-                    .from(from.role())
-                    .to(gpu)
-                    .must_fail_under(IMPLICIT_LOST)
-                    .must_fail_under(IMPORT_IGNORED);
+                let name = format!("fences::{claim}::{pair}");
+                let case = cases.add(name, move |cx| bridged(cx, from, gpu, reads)).from(from.role()).to(gpu);
+                must_fail_under(case.must_fail_under(IMPLICIT_LOST), seen_on(gpu, &[IMPORT_IGNORED]));
             }
         }
         // What OpenGL ES exports itself it takes in by another way.
@@ -30,11 +27,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         }
     }
     for gpu in [GpuA, GpuB] {
-        cases
-            .add(format!("fences::what_a_gpu_draws_is_waited_for_in_the_buffer::{gpu}"), move |cx| put_back(cx, gpu))
-            .from(gpu)
-            .to(Cpu)
-            .must_fail_under(EXPORT_EARLY);
+        let name = format!("fences::what_a_gpu_draws_is_waited_for_in_the_buffer::{gpu}");
+        let case = cases.add(name, move |cx| put_back(cx, gpu)).from(gpu).to(Cpu);
+        must_fail_under(case, seen_on(gpu, &[EXPORT_EARLY]));
     }
 }
 
@@ -76,8 +71,8 @@ fn sampled(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
     })
 }
 
-/// The GPU's own fence is put into the buffer, and the CPU, who knows nothing of the GPU, sees all of a long drawing. Without that
-/// it sees less.
+/// The GPU's own fence is put into the buffer, and the CPU, who knows nothing of the GPU, sees all of a long drawing.
+/// Without that it sees less.
 fn put_back(cx: &mut Cx, role: Role) -> Outcome {
     let gpu = cx.gpu(role)?;
     let (mut image, buffer) = cx.make(&gpu, &NewFrame::of(Fourcc::XR24, px(256, 256)))?;

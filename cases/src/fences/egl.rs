@@ -46,7 +46,8 @@ fn import(gles: &Device, file: SyncFile) -> Result<NativeFence, Trouble> {
     })
 }
 
-/// What is drawn after the wait was ordered, in whichever place the driver waits, sees or leaves what the fence stands for.
+/// What is drawn after the wait was ordered, in whichever place the driver waits, sees or leaves what the fence stands
+/// for.
 fn given(cx: &mut Cx, by: FenceBy, reads: bool) -> Outcome {
     let gles = cx.gles()?;
     with_frame(cx, exporter(Udmabuf), |cx, buffer, shared| {

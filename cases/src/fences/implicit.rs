@@ -83,7 +83,8 @@ fn for_the_last_reader(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble>
     expect(cx, "when the last reader is done", dmabuf, true, true)
 }
 
-/// Writers on timelines of their own add up, and a later point of one timeline stands for the points before; whoever ends first.
+/// Writers on timelines of their own add up, and a later point of one timeline stands for the points before; whoever
+/// ends first.
 fn for_every_writer(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     let dmabuf = &shared.dmabuf;
     for first in [0, 1] {
@@ -125,7 +126,8 @@ fn snapshot(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     expect(cx, "with both done", dmabuf, true, true)
 }
 
-/// A file of two fences, put into the buffer, holds until both have signalled, in whatever order it was merged and they signal.
+/// A file of two fences, put into the buffer, holds until both have signalled, in whatever order it was merged and they
+/// signal.
 fn merged(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     let dmabuf = &shared.dmabuf;
     for (swapped, first) in [(false, 0), (true, 0), (false, 1), (true, 1)] {

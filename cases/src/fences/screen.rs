@@ -1,7 +1,7 @@
 //! What the screen waits for before it shows a frame, and what signals when it has.
 //!
-//! Sources: `IN_FENCE_FD`, `OUT_FENCE_PTR` and `WRITEBACK_OUT_FENCE_PTR` under "Explicit Fencing Properties" in the kernel's KMS
-//! documentation, and `drm_gem_plane_helper_prepare_fb` for the fences in a buffer.
+//! Sources: `IN_FENCE_FD`, `OUT_FENCE_PTR` and `WRITEBACK_OUT_FENCE_PTR` under "Explicit Fencing Properties" in the
+//! kernel's KMS documentation, and `drm_gem_plane_helper_prepare_fb` for the fences in a buffer.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use handover::ends::Exporter;
 use handover::fence::Holder;
 use handover::prelude::*;
 
-use super::{BY, IMPLICIT_LOST, SIZE, exporter, owners, with_frame};
+use super::{BY, IMPLICIT_LOST, IMPORT_IGNORED, SIZE, exporter, must_fail_under, owners, seen_on, with_frame};
 
 const SOON: Duration = Duration::from_secs(5);
 /// The screen shows a frame within some 17 ms if nothing holds it back.
@@ -65,7 +65,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     for gpu in [GpuA, GpuB] {
         let name = format!("fences::a_gpu_waits_for_the_screen::{gpu}");
-        cases.add(name, move |cx| a_gpu_waits(cx, gpu)).from(Screen).to(gpu).must_fail_under(super::IMPORT_IGNORED);
+        let case = cases.add(name, move |cx| a_gpu_waits(cx, gpu)).from(Screen).to(gpu);
+        must_fail_under(case, seen_on(gpu, &[IMPORT_IGNORED]));
     }
 }
 
@@ -73,7 +74,8 @@ fn shows_after_the_writer(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
     with_frame(cx, from, |cx, buffer, shared| ordered(cx, buffer, shared, Screen, (FenceBy::SwSync, Put::InBuffer)))
 }
 
-/// The plane that plays `plane` shows `buffer` when its writer is done, over a frame at rest if it is not the lowest one.
+/// The plane that plays `plane` shows `buffer` when its writer is done, over a frame at rest if it is not the lowest
+/// one.
 fn ordered(
     cx: &mut Cx,
     buffer: &Buffer,
@@ -169,8 +171,8 @@ fn out_fence_of_the_buffer(cx: &mut Cx, _: &Buffer, shared: &SharedFrame) -> Res
     follows_the_flip(cx, shared, None, pending)
 }
 
-/// Neither the flip nor its fences come before what the screen waits for; then the out-fence has signalled when the event is there,
-/// and the writeback's fence comes after the flip.
+/// Neither the flip nor its fences come before what the screen waits for; then the out-fence has signalled when the
+/// event is there, and the writeback's fence comes after the flip.
 fn follows_the_flip(
     cx: &mut Cx,
     shared: &SharedFrame,

@@ -1,11 +1,13 @@
-//! Video devices and fences: V4L2 has none, so a program waits before it queues a frame; and gets buffers back in their order.
+//! Video devices and fences: V4L2 has none, so a program waits before it queues a frame; and gets buffers back in their
+//! order.
 
 use std::time::Duration;
 
+use handover::fence::Holder;
 use handover::prelude::*;
 use handover::v4l2::{Direction, Memory, Queue};
 
-use super::{IMPLICIT_LOST, exporter, with_frame};
+use super::{IMPLICIT_LOST, SIZE, exporter, with_frame};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -24,6 +26,10 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         let name = format!("fences::buffers_come_back_in_the_order_of_the_queue::{video}");
         cases.add(name, move |cx| in_order(cx, video)).from(video);
     }
+    cases
+        .add("fences::a_fence_in_a_buffer_leaves_the_order_of_the_queue", in_order_with_a_fence)
+        .from(Udmabuf)
+        .to(Video);
 }
 
 /// The program waits in `poll` for the writer, then has the device take the frame.
@@ -51,6 +57,40 @@ fn in_order(cx: &mut Cx, role: Role) -> Outcome {
         capture.give_own(slot)?;
     }
     capture.start()?;
+    come_back(cx, &mut capture)?;
+    cx.agree()
+}
+
+/// The first buffer of the queue is one that somebody else still reads: whether the device waits for him or not, no
+/// other buffer overtakes it.
+fn in_order_with_a_fence(cx: &mut Cx) -> Outcome {
+    let video = cx.video_loop(Video)?;
+    let filler = Guest::Filler(video.capture());
+    let mut buffers = Vec::new();
+    for _ in ORDER {
+        let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[filler])?;
+        let frame = cx.hold(&filler, &buffer, Access::Write, |shared| {
+            Ok(SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame: shared.frame.clone() })
+        })?;
+        buffers.push(frame);
+    }
+    let mut capture = Queue::open(video.capture(), Direction::Capture)?;
+    capture.set_frame(&buffers[0].frame)?;
+    capture.request(Memory::Dmabuf, ORDER.len() as u32)?;
+    let first = &buffers[ORDER[0] as usize].dmabuf;
+    let reader = cx.pending_fence(FenceBy::SwSync, Some((first, Use::Read)))?;
+    let holder = Holder::start(Duration::from_millis(20), || Ok(()), reader.into_signal())?;
+    for slot in ORDER {
+        capture.give_dmabuf(slot, &buffers[slot as usize])?;
+    }
+    capture.start()?;
+    come_back(cx, &mut capture)?;
+    holder.other_is_through()?;
+    cx.agree()
+}
+
+/// The buffers that were given in [`ORDER`] come back in it.
+fn come_back(cx: &mut Cx, capture: &mut Queue) -> Result<(), Trouble> {
     let mut done = Vec::new();
     for _ in ORDER {
         done.push(capture.take(SOON)?);
@@ -61,5 +101,5 @@ fn in_order(cx: &mut Cx, role: Role) -> Outcome {
     cx.claim("frames count up", frames.windows(2).all(|pair| pair[0] < pair[1]), || {
         Finding::new("a buffer that came back later holds no later frame").row("frames", words(frames.clone()))
     });
-    cx.agree()
+    Ok(())
 }

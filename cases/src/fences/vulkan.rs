@@ -1,8 +1,8 @@
 //! Semaphores and fences of Vulkan that came from elsewhere, and that go there.
 //!
-//! What holds of them is in the specification's "Importing Semaphore Payloads" and "Importing Fence Payloads", and in the
-//! descriptions of the handle type `SYNC_FD`: it is imported for one wait, it is exported at most once for each signal, its fd
-//! belongs to the driver after an import that succeeded, and -1 is a fence that has signalled.
+//! What holds of them is in the specification's "Importing Semaphore Payloads" and "Importing Fence Payloads", and in
+//! the descriptions of the handle type `SYNC_FD`: it is imported for one wait, it is exported at most once for each
+//! signal, its fd belongs to the driver after an import that succeeded, and -1 is a fence that has signalled.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use handover::fence::Holder;
 use handover::prelude::*;
 use handover::vk::Fence;
 
-use super::{BY, EXPORT_EARLY, IMPORT_IGNORED, exporter, with_frame};
+use super::{BY, EXPORT_EARLY, IMPORT_IGNORED, exporter, must_fail_under, seen_on, with_frame};
 
 /// Whoever is not held back is through before that.
 const SOON: Duration = Duration::from_secs(5);
@@ -48,11 +48,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             for (claim, reads) in
                 [("a_gpu_reads_after_the_fence_it_is_given", true), ("a_gpu_draws_after_the_fence_it_is_given", false)]
             {
-                cases
-                    .add(format!("fences::{claim}::{gpu}::{}", by.as_str()), move |cx| given(cx, gpu, by, reads))
-                    .from(Udmabuf)
-                    .to(gpu)
-                    .must_fail_under(IMPORT_IGNORED);
+                let name = format!("fences::{claim}::{gpu}::{}", by.as_str());
+                let case = cases.add(name, move |cx| given(cx, gpu, by, reads)).from(Udmabuf).to(gpu);
+                must_fail_under(case, seen_on(gpu, &[IMPORT_IGNORED]));
             }
         }
         for (claim, body, faults) in SEMAPHORES.into_iter().chain(FENCES) {
@@ -62,14 +60,11 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 cx.agree()
             };
             let case = cases.add(format!("fences::{claim}::{gpu}"), body).from(gpu);
-            faults.iter().for_each(|fault| {
-                case.must_fail_under(fault);
-            });
+            must_fail_under(case, seen_on(gpu, faults));
         }
-        cases
-            .add(format!("fences::an_exported_fence_signals_when_the_drawing_is_there::{gpu}"), move |cx| slow(cx, gpu))
-            .from(gpu)
-            .must_fail_under(EXPORT_EARLY);
+        let name = format!("fences::an_exported_fence_signals_when_the_drawing_is_there::{gpu}");
+        let case = cases.add(name, move |cx| slow(cx, gpu)).from(gpu);
+        must_fail_under(case, seen_on(gpu, &[EXPORT_EARLY]));
         for (kind, timeline) in [("binary", false), ("timeline", true)] {
             let name = format!("fences::semaphores_cross_as_opaque_fds::{gpu}::{kind}");
             cases.add(name, move |cx| opaque(cx, gpu, timeline)).from(gpu);
@@ -123,8 +118,8 @@ pub(super) fn slow_stamps(cx: &mut Cx, image: &mut Image) -> Result<Range<u32>, 
     Ok(1..1 + count)
 }
 
-/// When the exported fence says that it has signalled the contents stand: those of a drawing of 150 ms, seen through the
-/// dma-buf at that moment. A look without the fence sees less.
+/// When the exported fence says that it has signalled the contents stand: those of a drawing of 150 ms, seen through
+/// the dma-buf at that moment. A look without the fence sees less.
 fn slow(cx: &mut Cx, role: Role) -> Outcome {
     let gpu = cx.gpu(role)?;
     let size = px(256, 256);
@@ -267,7 +262,8 @@ fn restored(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
 fn exported_again(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     let semaphore = gpu.exportable_semaphore()?;
     for round in 1..=3 {
-        // While it is under way: the validation layer does not count an export of what has ended as the wait that it is.
+        // While it is under way: the validation layer does not count an export of what has ended as the wait that it
+        // is.
         let work = gpu.submit(&[], &[&semaphore])?;
         let file = semaphore.export()?;
         let signalled = match &file {

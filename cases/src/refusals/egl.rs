@@ -22,7 +22,7 @@ fn with(list: &mut List, name: Attribute, value: i64) {
     list.push((name, value));
 }
 
-const CHANGES: [(&str, Change, &[&str]); 17] = [
+const CHANGES: [(&str, Change, &[&str]); 16] = [
     // "the list of attributes is incomplete": EGL_BAD_PARAMETER.
     ("no_width", |list| without(list, Attribute::Width), &["EGL_BAD_PARAMETER"]),
     ("no_height", |list| without(list, Attribute::Height), &["EGL_BAD_PARAMETER"]),
@@ -38,16 +38,6 @@ const CHANGES: [(&str, Change, &[&str]); 17] = [
     // "EGL_BAD_MATCH is generated if the EGL_LINUX_DRM_FOURCC_EXT attribute is set to a format not supported by the
     // EGL."
     ("a_format_that_nobody_knows", |list| with(list, Attribute::Fourcc, 0x3939_5a5a), &["EGL_BAD_MATCH"]),
-    // "EGL_BAD_ATTRIBUTE is generated if the […] format indicates a single-plane format" and plane 1 is specified.
-    (
-        "a_plane_too_many",
-        |list| {
-            let fd = list.iter().find(|(name, _)| *name == Attribute::Fd(0)).map_or(-1, |(_, fd)| *fd);
-            list.extend([(Attribute::Fd(1), fd), (Attribute::Offset(1), 0), (Attribute::Pitch(1), 256)]);
-            list.extend([(Attribute::ModifierLow(1), 0), (Attribute::ModifierHigh(1), 0)]);
-        },
-        &["EGL_BAD_ATTRIBUTE"],
-    ),
     // "EGL_BAD_ATTRIBUTE is generated if the value specified for EGL_YUV_COLOR_SPACE_HINT_EXT is not" one of those.
     ("an_unknown_color_space", |list| with(list, Attribute::ColorSpace, 1), &["EGL_BAD_ATTRIBUTE"]),
     ("an_unknown_range", |list| with(list, Attribute::SampleRange, 1), &["EGL_BAD_ATTRIBUTE"]),

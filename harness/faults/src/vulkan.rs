@@ -78,7 +78,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that succeeds",
         modelled_on: "Mesa b7cc07432ac (radv) and 8bbe55533f5 (venus)",
         seen_by: &[Fds],
-        names: &["files left open is not what it must be"],
+        names: &["files left open is not what it must be", "still open after the case"],
         ..fault("import-leaks-fd", Ownership)
     },
     Fault {
@@ -126,7 +126,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa 915820cc59c (i965), VK-GL-CTS cae29ed28",
         seen_by: &[Pixels],
         names: &["map"],
-        gap: Some("its case is not registered yet"),
+        gap: None,
         ..fault("stale-map", Coherency)
     },
     Fault {
@@ -145,7 +145,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "ivi-homescreen PR 388, Mesa MR 21651 (turnip)",
         seen_by: &[Fences],
         names: &["before", "wait"],
-        gap: Some("its case is not registered yet"),
+        gap: None,
         ..fault("imported-fence-ignored", Synchronisation)
     },
     Fault {
@@ -155,7 +155,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa cb74cd816c0 (anv), gst-wayland-display PR 49",
         seen_by: &[Fences],
         names: &["signalled"],
-        gap: Some("its case is not registered yet"),
+        gap: None,
         ..fault("exported-fence-early", Synchronisation)
     },
     // More.
@@ -247,6 +247,15 @@ pub(super) const ALL: &[Fault] = &[
         seen_by: &[Capability],
         names: &["LINEAR is supported for being sampled, but its modifier list does not say so"],
         ..fault("features-lost", Modifier)
+    },
+    Fault {
+        seam: VulkanB,
+        what: "VkDrmFormatModifierPropertiesList2EXT is filled as if there were no modifier",
+        trigger: "always",
+        modelled_on: "Mesa 26.1.3 (panvk)",
+        seen_by: &[Capability],
+        names: &["the two modifier lists of…differ"],
+        ..fault("second-list-empty", Modifier)
     },
     Fault {
         what: "views take UNORM for SRGB, so that sampling decodes what is not encoded",

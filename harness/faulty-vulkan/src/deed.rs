@@ -49,6 +49,7 @@ deeds! {
     PlaneCountTwo = "plane-count-two",
     ModifierReportedInvalid = "modifier-reported-invalid",
     FeaturesLost = "features-lost",
+    SecondListEmpty = "second-list-empty",
     SrgbDecoded = "srgb-decoded",
     MemoryTypeBeyondAll = "memory-type-beyond-all",
     ImportWantsPadding = "import-wants-padding",

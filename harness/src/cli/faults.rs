@@ -135,7 +135,7 @@ fn list(faults: &[&'static Fault], cases: &[&CaseInfo], format: Format) -> Resul
 
 /// The cases that claim to see `fault`.
 fn claiming<'c>(fault: &Fault, cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
-    cases.iter().filter(|case| case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name)).copied().collect()
+    cases.iter().filter(|case| injection::claims(case, fault)).copied().collect()
 }
 
 /// What runs under `fault`. A control must fail none of those that are built to fail.

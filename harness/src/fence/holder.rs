@@ -1,5 +1,5 @@
-//! Whoever works slowly under a fence: done with the first half, it waits until the other side was seen to wait or to be
-//! through, does the second half, and only then signals.
+//! Whoever works slowly under a fence: done with the first half, it waits until the other side was seen to wait or to
+//! be through, does the second half, and only then signals.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -57,8 +57,8 @@ impl Other {
 }
 
 impl Holder {
-    /// Watches the other side for `patience`, at most until it is through; then `finish` does the rest of the work, and `signal`
-    /// signals the fence.
+    /// Watches the other side for `patience`, at most until it is through; then `finish` does the rest of the work, and
+    /// `signal` signals the fence.
     ///
     /// # Errors
     /// The machine has no thread left.

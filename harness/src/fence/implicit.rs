@@ -2,8 +2,8 @@
 //!
 //! Each is there for reading or for writing: a reader must wait for the writers, a writer for everybody.
 //!
-//! Source: `DMA_BUF_IOCTL_EXPORT_SYNC_FILE`, `DMA_BUF_IOCTL_IMPORT_SYNC_FILE` and "Implicit Fence Poll Support" in the kernel's
-//! documentation of dma-bufs.
+//! Source: `DMA_BUF_IOCTL_EXPORT_SYNC_FILE`, `DMA_BUF_IOCTL_IMPORT_SYNC_FILE` and "Implicit Fence Poll Support" in the
+//! kernel's documentation of dma-bufs.
 #![expect(unsafe_code, reason = "the two ioctls, one of which makes an fd")]
 
 use std::fmt;

@@ -138,7 +138,8 @@ impl NativeFence {
 
 impl Drop for NativeFence {
     fn drop(&mut self) {
-        // SAFETY: display and fence are live and belong to each other; it is destroyed once, and EGL keeps what waits for it.
+        // SAFETY: display and fence are live and belong to each other; it is destroyed once, and EGL keeps what waits
+        // for it.
         if let Err(error) = unsafe { self.egl.api().destroy_sync(self.egl.display(), self.raw) } {
             tracing::warn!("a native fence was not destroyed: {error:?}");
         }

@@ -32,7 +32,8 @@ mod tests {
     use super::*;
 
     fn noise(count: u32) -> Vec<u8> {
-        (0..count).map(|n| (n.wrapping_mul(0x9E37_79B1) >> 13) as u8).collect()
+        let mixed = |n: u32| (n ^ n >> 15).wrapping_mul(0x85EB_CA6B);
+        (0..count).map(|n| (mixed(n.wrapping_mul(0x9E37_79B1)) >> 24) as u8).collect()
     }
 
     #[test]

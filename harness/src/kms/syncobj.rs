@@ -1,7 +1,7 @@
 //! DRM's own synchronization objects, as far as they carry the fences of sync files.
 //!
-//! Source: "DRM Sync Objects" in the kernel's DRM documentation. The raw calls of the drm crates import a sync file into no object
-//! but number 0, so that call is here.
+//! Source: "DRM Sync Objects" in the kernel's DRM documentation. The raw calls of the drm crates import a sync file
+//! into no object but number 0, so that call is here.
 #![expect(unsafe_code, reason = "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE with an object of ours")]
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -42,7 +42,8 @@ impl Prime {
             Error::new(CREATE, card.to_string(), error)
         })?;
         let mut import = Handle { handle: made.handle, flags: IMPORT_SYNC_FILE, fd: file.as_fd().as_raw_fd(), pad: 0 };
-        // SAFETY: the call is DRM_IOWR(0xC2, struct drm_syncobj_handle), of which `Handle` is the part that the kernel needs.
+        // SAFETY: the call is DRM_IOWR(0xC2, struct drm_syncobj_handle), of which `Handle` is the part that the kernel
+        // needs.
         let request = unsafe { Updater::<FD_TO_HANDLE, Handle>::new(&mut import) };
         // SAFETY: the structure lives until the call returns, and has no pointers in it; the fd is open and stays ours.
         let imported = unsafe { ioctl(card.as_fd(), request) };

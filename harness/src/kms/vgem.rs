@@ -46,7 +46,7 @@ impl Imported {
     /// Attaches a new fence to the buffer: somebody is under way, to `what`.
     ///
     /// # Errors
-    /// The card is not vgem, or refuses: `EBUSY` if there is a fence that somebody who is about to `what` must wait for.
+    /// The card is not vgem, or refuses: `EBUSY` if there is a fence that one who is about to `what` must wait for.
     pub fn attach_fence(&self, what: Use) -> Result<VgemFence> {
         const ATTACH: Opcode = opcode::read_write::<Attach>(b'd', COMMAND_BASE + 1);
         let card = self.card();

@@ -52,21 +52,24 @@ static SENTRY: OnceLock<Option<Sentry>> = OnceLock::new();
 static TAKEN: Mutex<bool> = Mutex::new(false);
 /// Whether it is about to wait.
 static WAITS: AtomicBool = AtomicBool::new(false);
+/// Whether the watch is over.
+static ENDS: AtomicBool = AtomicBool::new(false);
+
+/// So many fds of one file are closed in one call, at most.
+const CLOSES: u32 = 16;
 
 impl Sentry {
     fn start() -> Option<Self> {
         let (orders, taken) = bounded::<Order>(1);
         let (given, answers) = bounded(1);
         let watch = move || {
+            prefer();
             for Order { file, number, canary } in taken {
                 WAITS.store(true, Ordering::SeqCst);
-                let locked = lock(&file, libc::F_OFD_SETLKW, libc::F_WRLCK);
-                let at = locked.then(|| rustix::io::fcntl_dupfd_cloexec(&canary, number).ok()).flatten();
-                lock(&file, libc::F_OFD_SETLK, libc::F_UNLCK);
+                let at = take(&file, number, &canary);
                 // Before the answer, so that nothing is open that a ledger would see.
                 drop((file, canary));
-                // With another number, this one is in use; it closes.
-                if given.send(at.filter(|fd| fd.as_raw_fd() == number)).is_err() {
+                if given.send(at).is_err() {
                     return;
                 }
             }
@@ -74,6 +77,40 @@ impl Sentry {
         std::thread::Builder::new().name("sentry".into()).spawn(watch).ok()?;
         Some(Self { orders, answers })
     }
+}
+
+/// Has this thread run as soon as it is woken, where we may ask for that: root may.
+fn prefer() {
+    // SAFETY: the structure is plain data, for which zeros are valid.
+    let mut wanted: libc::sched_param = unsafe { std::mem::zeroed() };
+    wanted.sched_priority = 1;
+    // SAFETY: it is for this thread, and the structure lives until the call returns.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const wanted) };
+}
+
+/// Takes `number` as soon as it is free. Whoever closes another fd of the file wakes the sentry, too, and ends the lock of the
+/// process: it is set again, by us as well as by anybody else of the process.
+fn take(file: &OwnedFd, number: RawFd, canary: &OwnedFd) -> Option<OwnedFd> {
+    let mut taken = None;
+    for _ in 0..CLOSES {
+        if !lock(file, libc::F_OFD_SETLKW, libc::F_WRLCK) {
+            break;
+        }
+        // With another number, this one is in use.
+        let next = rustix::io::fcntl_dupfd_cloexec(canary, number).ok();
+        taken = next.filter(|fd| fd.as_raw_fd() == number);
+        lock(file, libc::F_OFD_SETLK, libc::F_UNLCK);
+        if taken.is_some() || ENDS.load(Ordering::SeqCst) {
+            break;
+        }
+        lock(file, libc::F_SETLK, libc::F_WRLCK);
+        if ENDS.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    // Nobody else of the process has use for it.
+    lock(file, libc::F_SETLK, libc::F_UNLCK);
+    taken
 }
 
 /// Sets, or ends, a lock on all of the file; waits for it with `F_OFD_SETLKW`.
@@ -118,6 +155,7 @@ pub(super) fn watch(number: RawFd, canary: OwnedFd) -> Option<Watch> {
         return None;
     }
     WAITS.store(false, Ordering::SeqCst);
+    ENDS.store(false, Ordering::SeqCst);
     sentry.orders.try_send(Order { file: theirs, number, canary }).ok()?;
     *taken = true;
     let until = Instant::now() + PATIENCE;
@@ -131,6 +169,7 @@ impl Watch {
     /// Ends it: the canary, if the number was closed and nobody else took it.
     pub(super) fn end(self) -> Option<OwnedFd> {
         let sentry = SENTRY.get()?.as_ref()?;
+        ENDS.store(true, Ordering::SeqCst);
         lock(&self.file, libc::F_SETLK, libc::F_UNLCK);
         let answer = sentry.answers.recv_timeout(PATIENCE);
         // Who does not answer is not asked again.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::stop::Stop;
 use super::supervisor::{Settings, Supervisor};
 use super::whole_millis;
-use crate::case::{CaseInfo, GoldenMode};
+use crate::case::{CaseInfo, GoldenMode, Role};
 use crate::detection::{Run, Trial};
 use crate::kernel::Command;
 use crate::report::{CaseReport, ReportDir};
@@ -113,7 +113,7 @@ impl Injection {
             if at >= work.first.len() && began.elapsed() >= work.others_for {
                 break;
             }
-            let claims = fault.is_some_and(|fault| case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name));
+            let claims = fault.is_some_and(|fault| claims(case, fault));
             match supervisor.run(case) {
                 Ok(report) => runs.push(run(&report, claims)),
                 Err(halt) => {
@@ -180,6 +180,20 @@ impl Injection {
     }
 }
 
+/// Whether `case` claims to see `fault`: it names it, and works with the device that has it.
+///
+/// A claim is written for every device that plays a part; a case of `gpu_b` alone has nothing to do with `gpu_a`'s driver.
+pub fn claims(case: &CaseInfo, fault: &Fault) -> bool {
+    let role = match fault.seam {
+        Seam::VulkanA => Some(Role::GpuA),
+        Seam::VulkanB => Some(Role::GpuB),
+        // What is below everybody concerns everybody.
+        _ => None,
+    };
+    case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name)
+        && role.is_none_or(|role| case.roles().contains(&role))
+}
+
 fn run(report: &CaseReport, claims: bool) -> Run {
     Run {
         name: report.name.clone(),
@@ -207,7 +221,8 @@ pub fn red(runs: &[Run]) -> Vec<String> {
 /// Where cargo puts the faulty driver: with what it builds for others, beside its programs or below them.
 fn library_beside(program: &Path, library: &str) -> Result<PathBuf, String> {
     let folder = program.parent().unwrap_or(Path::new("."));
-    let places = [folder.join(library), folder.join("deps").join(library)];
+    // Below is what was built last; beside is a link to it, which cargo renews only when the driver itself is asked for.
+    let places = [folder.join("deps").join(library), folder.join(library)];
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         let [one, other] = places.map(|path| path.display().to_string());
         format!(

@@ -72,7 +72,8 @@ impl Image {
         };
         let wait = raw(wait);
         let order = Order { wait: &wait, signal: &[] };
-        // SAFETY: a copy between a live image and a live buffer of this device, then a barrier; the semaphores live until its end.
+        // SAFETY: a copy between a live image and a live buffer of this device, then a barrier; the semaphores live until
+        // its end.
         unsafe { self.submit_acquired(COPY_FROM, OP, order, copy) }?.wait()?;
         Ok(copies.picture(self.fourcc(), self.size(), staging.bytes()?))
     }

@@ -36,7 +36,8 @@ impl Buffer {
             return Err(Error::missing(OP, object(), format!("its memory is {flags:?}; {wanted:?} is needed")));
         }
         let (raw, all) = (memory.raw(), vk::MemoryMapFlags::empty());
-        // SAFETY: live memory of this device, host-visible, and mapped once, since the buffer is borrowed for as long as that lasts.
+        // SAFETY: live memory of this device, host-visible, and mapped once, since the buffer is borrowed for as long
+        // as that lasts.
         let start =
             unsafe { device.map_memory(raw, 0, vk::WHOLE_SIZE, all) }.map_err(|code| failed(OP, object(), code))?;
         let Some(start) = NonNull::new(start.cast::<u8>()) else {
@@ -53,8 +54,8 @@ impl MappedBuffer<'_> {
     pub fn words(&self) -> Vec<u32> {
         let mut words = vec![0_u32; self.words];
         let (from, to) = (self.start.as_ptr().cast::<c_void>(), words.as_mut_ptr().cast::<c_void>());
-        // SAFETY: the source is mapped for so many words; the destination is private memory. No reference to mapped memory is
-        // ever made, and whoever writes meanwhile can only make words torn.
+        // SAFETY: the source is mapped for so many words; the destination is private memory. No reference to mapped
+        // memory is ever made, and whoever writes meanwhile can only make words torn.
         unsafe { std::ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast::<u8>(), self.words * 4) };
         words
     }

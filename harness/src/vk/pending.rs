@@ -28,9 +28,11 @@ pub struct Pending<'a> {
 }
 
 impl Image {
-    /// Submits a drawing of the [pattern](crate::pattern) for each of `stamps`, one over the other, and returns at once.
+    /// Submits a drawing of the [pattern](crate::pattern) for each of `stamps`, one over the other, and returns at
+    /// once.
     ///
-    /// With `after` the drawing begins when that is signalled. Many stamps make slow work, and the picture shows the last.
+    /// With `after` the drawing begins when that is signalled. Many stamps make slow work, and the picture shows the
+    /// last.
     ///
     /// # Errors
     /// No stamp; the device cannot draw to such images, or order them by `sync_file`; or the driver fails.
@@ -66,7 +68,8 @@ impl Image {
         let order = Order { wait: &wait, signal: &[] };
         let pattern = self.pattern_draw()?;
         let draw = |device: &ash::Device, commands| pattern.record(device, commands, stamp);
-        // SAFETY: a draw with a pipeline for this format, which `pattern` keeps alive; view and semaphores live until the end.
+        // SAFETY: a draw with a pipeline for this format, which `pattern` keeps alive; view and semaphores live until
+        // the end.
         let (submission, _view) = unsafe { self.submit_draw(Ground::Covered, "drawing the pattern", order, draw) }?;
         submission.wait()
     }

@@ -172,7 +172,8 @@ impl Semaphore {
         Ok(Self(unsafe { Owned::new(device, raw) }))
     }
 
-    /// Whoever waits for it next waits for `file`, and for nothing if that is `None` (fd -1); then it is what it was before.
+    /// Whoever waits for it next waits for `file`, and for nothing if that is `None` (fd -1); then it is what it was
+    /// before.
     ///
     /// # Errors
     /// The driver fails.
@@ -186,7 +187,8 @@ impl Semaphore {
             .flags(vk::SemaphoreImportFlags::TEMPORARY)
             .handle_type(SYNC_FD)
             .fd(file.as_ref().map_or(-1, |file| file.as_fd().as_raw_fd()));
-        // SAFETY: the semaphore is live and not in use, since a `Work` borrows it; the fd is open, or -1, which is valid.
+        // SAFETY: the semaphore is live and not in use, since a `Work` borrows it; the fd is open, or -1, which is
+        // valid.
         unsafe { device.semaphore_fd.import_semaphore_fd(&info) }
             .map_err(|code| failed("vkImportSemaphoreFdKHR", object, code))?;
         // A successful import gives the fd to the driver, a failed one does not.
@@ -194,7 +196,8 @@ impl Semaphore {
         Ok(())
     }
 
-    /// A `sync_file` that signals when the signal comes that was submitted; `None` if the driver says that it has come (fd -1).
+    /// A `sync_file` that signals when the signal comes that was submitted; `None` if the driver says that it has come
+    /// (fd -1).
     ///
     /// It uses that signal up: nobody can wait for the semaphore before another one is submitted.
     ///

@@ -144,7 +144,7 @@ unsafe fn import_memory(
     if is(Deed::RefusedImportTakesFd) && result != vk::Result::SUCCESS {
         fired();
         // SAFETY: none of ours to close, which is the point.
-        unsafe { rustix::io::close(fd) };
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
     result
 }
@@ -204,8 +204,12 @@ pub(crate) unsafe extern "system" fn free_memory(
         && let Some(fd) = known.imported_by
     {
         fired();
-        // SAFETY: whatever is open at this number by now is not ours, which is the point.
-        unsafe { rustix::io::close(fd) };
+        // SAFETY: it is only asked whether it is open; closing one that is not aborts a program with debug assertions.
+        let number = unsafe { BorrowedFd::borrow_raw(fd) };
+        if rustix::io::fcntl_getfd(number).is_ok() {
+            // SAFETY: whatever is open at this number by now is not ours, which is the point.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
     }
 }
 

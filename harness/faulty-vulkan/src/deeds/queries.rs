@@ -118,7 +118,13 @@ pub(crate) unsafe extern "system" fn get_format_properties2(
     // SAFETY: a query of ours, with room.
     unsafe { real(physical, format, &raw mut whole) };
     let count = if asked.drm_format_modifier_count == room { 0 } else { asked.drm_format_modifier_count as usize };
-    let all2 = told(all2[..count.min(MOST)].to_vec(), format).filter(|_| count > 0);
+    let all2 = match is(Deed::SecondListEmpty) && count > 0 {
+        true => {
+            fired();
+            Some(Vec::new())
+        }
+        false => told(all2[..count.min(MOST)].to_vec(), format).filter(|_| count > 0),
+    };
 
     let (list, list2) = (list.filter(|_| all.is_some()), list2.filter(|_| all2.is_some()));
     {
