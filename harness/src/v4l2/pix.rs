@@ -31,3 +31,15 @@ pub(super) fn mplane(format: &QueueFormat) -> PixMplane {
     }
     pix
 }
+
+/// What is wrong with a format that can't be: rows that do not fit into their buffer.
+pub(super) fn contradiction(format: &QueueFormat) -> Option<String> {
+    // The last row need not be padded.
+    let rows = u64::from(format.size.height.saturating_sub(1));
+    let first = format.planes.first().filter(|plane| u64::from(plane.pitch) * rows > plane.bytes.into())?;
+    let PlaneFormat { pitch, bytes } = first;
+    let needed = u64::from(*pitch) * rows;
+    Some(format!(
+        "a pitch (bytesperline) of {pitch} B, with which {rows} rows take {needed} B, and a size (sizeimage) of {bytes} B"
+    ))
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::pix::{mplane, single};
+use super::pix::{contradiction, mplane, single};
 use super::uapi::{self, Buffer, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, Pix, PixMplane};
 use super::{Device, PixelFormat, ioctl};
 use crate::dmabuf::{Dmabuf, SharedFrame};
@@ -78,18 +78,6 @@ impl QueueFormat {
     /// `pixel` of `size`, with rows `pitch` bytes apart; 0 leaves that to the driver.
     pub fn new(pixel: PixelFormat, size: Size, pitch: u32) -> Self {
         Self { pixel, size, planes: vec![PlaneFormat { pitch, bytes: 0 }] }
-    }
-
-    /// What is wrong with it if it can't be: rows that do not fit into their buffer.
-    fn contradiction(&self) -> Option<String> {
-        // The last row need not be padded.
-        let rows = u64::from(self.size.height.saturating_sub(1));
-        let first = self.planes.first().filter(|plane| u64::from(plane.pitch) * rows > plane.bytes.into())?;
-        let PlaneFormat { pitch, bytes } = first;
-        let needed = u64::from(*pitch) * rows;
-        Some(format!(
-            "a pitch (bytesperline) of {pitch} B, with which {rows} rows take {needed} B, and a size (sizeimage) of {bytes} B"
-        ))
     }
 
     /// The format that `frame` has.
@@ -255,7 +243,7 @@ impl Queue {
     /// The driver refuses: `EBUSY` while there are buffers.
     pub fn set_format(&mut self, wanted: &QueueFormat) -> Result<&QueueFormat> {
         self.format = self.negotiate(Some(wanted), true)?;
-        if let Some(why) = self.format.contradiction() {
+        if let Some(why) = contradiction(&self.format) {
             return Err(Error::answer(ioctl::S_FMT.name, format!("{self}, {wanted}"), why));
         }
         Ok(&self.format)
