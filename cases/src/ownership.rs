@@ -3,7 +3,7 @@
 //!
 //! - Vulkan takes the fd of a successful import, and of no other (`VkImportMemoryFdInfoKHR`). EGL, GBM, KMS and V4L2
 //!   never take it (`EGL_EXT_image_dma_buf_import`: "EGL does not retain ownership of the file descriptor"; "PRIME
-//! Buffer Sharing" and "Streaming I/O (DMA buffer importing)" of the kernel's documentation).
+//!   Buffer Sharing" and "Streaming I/O (DMA buffer importing)" of the kernel's documentation).
 //! - Each export is a new fd, open for reading and writing, closed on exec, of the same dma-buf, and really a dma-buf.
 //! - A buffer lives until the last who has it lets go, whoever that is.
 //!

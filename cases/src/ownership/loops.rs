@@ -34,10 +34,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .from(gpu);
     }
     for (name, to, body) in IMPORTS {
-        cases
-            .add(format!("ownership::a_hundred_imports_leave_nothing::{name}"), move |cx| body(cx))
-            .from(Udmabuf)
-            .to(to);
+        cases.add(format!("ownership::a_hundred_imports_leave_nothing::{name}"), body).from(Udmabuf).to(to);
     }
     for heap in HEAPS {
         cases
@@ -45,13 +42,10 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .from(heap);
     }
     for (name, from, body) in EXPORTS {
-        cases.add(format!("ownership::a_hundred_exports_leave_nothing::{name}"), move |cx| body(cx)).from(from);
+        cases.add(format!("ownership::a_hundred_exports_leave_nothing::{name}"), body).from(from);
     }
     for (name, to, body) in FAILURES {
-        cases
-            .add(format!("ownership::a_hundred_failed_imports_leave_nothing::{name}"), move |cx| body(cx))
-            .from(Udmabuf)
-            .to(to);
+        cases.add(format!("ownership::a_hundred_failed_imports_leave_nothing::{name}"), body).from(Udmabuf).to(to);
     }
 }
 
@@ -103,7 +97,7 @@ fn gpu_imports(cx: &mut Cx, gpu: Role, way: &'static str) -> Outcome {
     let span = handover::vk::Span { offset: 0, size: bytes };
     let export = vec![HandleType::OpaqueFd];
     let opaque = exporter.create_buffer(&BufferRequest { size: 65536, room: Room::Dedicated, export })?;
-    cx.leaves_nothing("an import", CYCLES, &[importer.clone()], |_| {
+    cx.leaves_nothing("an import", CYCLES, std::slice::from_ref(&importer), |_| {
         match way {
             "image" => drop(importer.import_image(&shared, &ImportRequest::default())?),
             "dedicated_image" => {
@@ -127,7 +121,7 @@ fn gpu_exports(cx: &mut Cx, gpu: Role) -> Outcome {
         room: Room::Dedicated,
         export: vec![HandleType::DmaBuf],
     };
-    cx.leaves_nothing("an export", CYCLES, &[gpu.clone()], |_| {
+    cx.leaves_nothing("an export", CYCLES, std::slice::from_ref(&gpu), |_| {
         let image = gpu.create_image(&request)?;
         let (one, other) = (image.export_dmabuf()?, image.export_dmabuf()?);
         // Whoever goes first.

@@ -58,7 +58,7 @@ impl Eye {
         match self {
             Self::Cpu => Stream::Cpu,
             Self::Loop(video, gate) => Stream::Loop(video.stream(), gate.clone()),
-            Self::Converter(video) => Stream::Converter(video.stream()),
+            Self::Converter(video) => Stream::Converter(Box::new(video.stream())),
         }
     }
 }
@@ -67,7 +67,7 @@ impl Eye {
 enum Stream {
     Cpu,
     Loop(LoopStream, Gate),
-    Converter(ConverterStream),
+    Converter(Box<ConverterStream>),
 }
 
 impl Stream {

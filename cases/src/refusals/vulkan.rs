@@ -3,11 +3,11 @@
 //!
 //! - A dma-buf whose fd is open for reading only is a valid handle. A driver that needs more says
 //!   `VK_ERROR_INVALID_EXTERNAL_HANDLE` to `vkGetMemoryFdPropertiesKHR` or `vkAllocateMemory` ("an external handle is
-//! not a valid handle of the specified type"), or takes it and can only read.
+//!   not a valid handle of the specified type"), or takes it and can only read.
 //! - `vkGetMemoryFdKHR`: `VK_ERROR_TOO_MANY_OBJECTS`, `VK_ERROR_OUT_OF_HOST_MEMORY`.
 //! - "A successful import operation transfers ownership of the fd", and a failed one does not
 //!   (`VkImportMemoryFdInfoKHR`): who fails leaves the fd, open, to its owner. The ledger looks at that whenever an
-//! import fails, in whatever case.
+//!   import fails, in whatever case.
 
 use handover::prelude::*;
 use handover::v4l2::{Direction, Memory, PixelFormat, Queue, QueueFormat};

@@ -192,14 +192,14 @@ mod tests {
     fn a_number_is_taken_when_it_is_closed_and_not_before() {
         let memfd = |name: &str| memfd_create(name, MemfdFlags::CLOEXEC).expect("memfd");
         let held = memfd("driver");
-        let watch = super::watch(held.as_raw_fd(), memfd("canary")).expect("nobody else has it");
-        assert!(watch.end().is_none(), "the number is in use");
+        let watched = watch(held.as_raw_fd(), memfd("canary")).expect("nobody else has it");
+        assert!(watched.end().is_none(), "the number is in use");
 
         let number = duplicate(held.as_raw_fd()).expect("fds").into_raw_fd();
-        let watch = super::watch(number, memfd("canary")).expect("nobody else has it");
+        let watched = watch(number, memfd("canary")).expect("nobody else has it");
         // SAFETY: made above, and nobody else knows it.
         unsafe { libc::close(number) };
-        let canary = watch.end().expect("the number was free");
+        let canary = watched.end().expect("the number was free");
         assert_eq!(canary.as_raw_fd(), number);
     }
 }
