@@ -36,7 +36,8 @@ fn main() -> ExitCode {
 }
 
 fn run(mut arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let cases: Vec<CaseInfo> = Cases::collect(handover_cases::register)?.into_iter().map(|case| case.info).collect();
+    let mut cases: Vec<CaseInfo> =
+        Cases::collect(handover_cases::register)?.into_iter().map(|case| case.info).collect();
     if arguments.list {
         if let (true, Some(name)) = (arguments.exact, &arguments.filter) {
             let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
@@ -49,12 +50,14 @@ fn run(mut arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code());
     }
 
-    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let choice = Choice::from_environment()?;
     if let Some(lane) = &choice.lane {
-        lane.check_patterns(&names)?;
+        let all: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        lane.check_patterns(&all)?;
+        cases.retain(|case| lane.has(&case.name));
     }
+    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     // libtest takes one thread per processor, and in the sandbox each is a kernel.
     arguments.test_threads = Some(choice.jobs(arguments.test_threads));
     let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.ignored;

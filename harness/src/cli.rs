@@ -5,9 +5,12 @@
 mod faults;
 mod report;
 mod repro;
+mod resume;
 mod sandbox;
 mod seam;
+mod walk;
 
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,11 +21,12 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::case::{Bench, Case, Cases, Extent, GoldenMode, Role};
 use crate::inventory;
 use crate::kernel::Command;
-use crate::lane::On;
+use crate::lane::{Lane, On};
 use crate::peer;
 use crate::report::{Report, ReportDir};
 use crate::reproduction::Reproduction;
 use crate::run::choice::{Choice, Parts, Refusal};
+use crate::run::journal::{Journal, Unfinished};
 use crate::run::progress::Progress;
 use crate::run::stop::Stop;
 use crate::run::{Plan, Session, select, text, worker};
@@ -57,6 +61,9 @@ enum Asked {
     /// Break a driver or the kernel on purpose, and see which cases notice
     #[command(after_help = faults::EXAMPLES)]
     Faults(faults::FaultsArgs),
+    /// Run cases with something going wrong at every place where it can
+    #[command(after_help = walk::EXAMPLES)]
+    Walk(walk::WalkArgs),
     /// Print a Rust program of one file that shows a finding without Handover
     #[command(after_help = repro::EXAMPLES)]
     Repro(repro::ReproArgs),
@@ -72,6 +79,9 @@ enum Asked {
         /// Every combination of the matrix
         #[arg(long)]
         exhaustive: bool,
+        /// Cases can be disturbed
+        #[arg(long, value_enum, value_name = "HOW")]
+        disturbed: Option<worker::Disturbed>,
     },
     /// Run a command whose system calls are changed on their way by a fault
     #[command(hide = true)]
@@ -129,6 +139,10 @@ struct RunArgs {
     /// Deadline of one case in seconds [default: the lane's, or 30]
     #[arg(long, value_parser = seconds, value_name = "SECONDS")]
     timeout: Option<Duration>,
+    /// Finish the run that was cut off in this report directory: only cases without a verdict run, in the same place and by the
+    /// same rules
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "exact", "list", "exhaustive", "timeout"])]
+    resume: Option<PathBuf>,
     /// Lane file: devices that must answer, cases that must run, skips that are allowed
     #[arg(long, env = "HANDOVER_LANE", value_name = "FILE")]
     lane: Option<PathBuf>,
@@ -181,27 +195,38 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction
     if let Some(code) = crate::sandbox::guest_main() {
         return code;
     }
-    let asked = parse(register);
+    let mut asked = parse(register);
     print_warnings();
+    let mut unfinished = None;
+    if let Asked::Run(RunArgs { resume: Some(folder), .. }) = &asked.command {
+        match resume::command(folder, &asked.command) {
+            Ok((command, found)) => {
+                asked.command = command;
+                unfinished = Some(found);
+            }
+            Err(refusal) => return refuse(&refusal),
+        }
+    }
     let extent = asked.command.extent();
     let cases = match Cases::collect_to(extent, register) {
         Ok(cases) => cases,
         Err(error) => return refuse(&Refusal::Usage(error.to_string())),
     };
     let done = match asked.command {
-        Asked::Run(args) => run(args, &cases, GoldenMode::Check),
+        Asked::Run(args) => run(args, &cases, GoldenMode::Check, unfinished),
         Asked::Bless(args) => bless(args, &cases),
         Asked::Report(args) => report::command(&args),
         Asked::Faults(args) => faults::command(&args, &cases),
+        Asked::Walk(args) => walk::command(&args, &cases),
         Asked::Repro(args) => repro::command(&args, &cases, reproductions),
         Asked::Sandbox(args) => Ok(sandbox::command(&args)),
-        Asked::Setup(args) => Ok(sandbox::setup(args)),
+        Asked::Setup(args) => Ok(sandbox::setup(&args)),
         Asked::Devices(args) => Ok(inventory::command(args)),
         Asked::Seam(args) => Err(Refusal::Machine(seam::command(&args))),
         Asked::Peer { role } => peer::serve(role)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Refusal::Machine(format!("the peer ends: {error}"))),
-        Asked::Worker { .. } => worker::serve(&cases)
+        Asked::Worker { disturbed, .. } => worker::serve(&cases, disturbed)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Refusal::Machine(format!("the worker ends: {error}"))),
     };
@@ -228,7 +253,7 @@ impl Asked {
     /// Which cases there are for it.
     fn extent(&self) -> Extent {
         match self {
-            Asked::Run(RunArgs { exhaustive: true, .. }) | Asked::Worker { exhaustive: true } => Extent::Exhaustive,
+            Asked::Run(RunArgs { exhaustive: true, .. }) | Asked::Worker { exhaustive: true, .. } => Extent::Exhaustive,
             _ => Extent::Covering,
         }
     }
@@ -256,16 +281,27 @@ fn say(stream: &mut impl Write, text: &str) {
     let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
 }
 
-fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCode, Refusal> {
+fn run<B>(
+    args: RunArgs,
+    cases: &[Case<B>],
+    golden: GoldenMode,
+    unfinished: Option<Unfinished>,
+) -> Result<ExitCode, Refusal> {
     let names: Vec<&str> = cases.iter().map(|case| case.info.name.as_str()).collect();
-    let selected =
+    let mut selected =
         select::select(&names, &args.filters, args.exact).map_err(|error| Refusal::Usage(error.to_string()))?;
+    let mut only = |lane: &Lane| {
+        if args.filters.is_empty() {
+            selected.retain(|&at| lane.has(names[at]));
+        }
+    };
     if args.list {
         // What a run would refuse is refused here, too.
         if args.lane.is_some()
             && let Some(lane) = Choice::new(args.on, args.lane.as_deref())?.lane
         {
             lane.check_patterns(&names)?;
+            only(&lane);
         }
         let list: String = selected.iter().map(|&at| format!("{}\n", names[at])).collect();
         say(&mut anstream::stdout(), &list);
@@ -274,17 +310,23 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
     let choice = Choice::new(args.on, args.lane.as_deref())?;
     if let Some(lane) = &choice.lane {
         lane.check_patterns(&names)?;
+        only(lane);
     }
     let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
     let jobs = choice.jobs(args.jobs);
     // Before signals are caught: whoever interrupts the building of a sandbox wants it to end at once.
     let kernel = choice.kernel(&args.sandbox)?;
+    let header = resume::header(&names, selected.len(), &choice)?;
+    if let Some(unfinished) = &unfinished {
+        unfinished.check(report.path(), &header).map_err(|error| Refusal::Usage(error.to_string()))?;
+    }
+    let (folder, lane_file) = (report.path().to_owned(), choice.file.clone());
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     let plan = Plan {
         kernel,
         worker: own_worker(args.exhaustive)?,
-        again: choice.again(args.exhaustive),
+        again: choice.again(args.exhaustive, &args.sandbox),
         lane: choice.lane,
         whole: args.filters.is_empty(),
         none_is_red: true,
@@ -292,10 +334,23 @@ fn run<B>(args: RunArgs, cases: &[Case<B>], golden: GoldenMode) -> Result<ExitCo
         report,
         golden,
     };
-    let session = Session::open(plan, stop);
-    let infos: Vec<_> = selected.iter().map(|&at| &cases[at].info).collect();
+    let mut session = Session::open(plan, stop);
     let names: Vec<&str> = selected.iter().map(|&at| names[at]).collect();
-    let verdicts = session.run_all(&infos, jobs, &Progress::new(infos.len()));
+    let mut infos: Vec<_> = selected.iter().map(|&at| &cases[at].info).collect();
+    let mut verdicts = Vec::new();
+    let journal = match &unfinished {
+        Some(unfinished) => {
+            verdicts = session.recall(&unfinished.entries);
+            let done: HashSet<&str> = verdicts.iter().map(|case| case.name.as_str()).collect();
+            infos.retain(|info| !done.contains(info.name.as_str()));
+            Journal::go_on(&folder, unfinished)
+        }
+        None => Journal::begin(&folder, &resume::beginning(header, lane_file, session.machine().clone())?),
+    };
+    session.keep(journal.map_err(|error| Refusal::Usage(error.to_string()))?);
+    verdicts.extend(session.run_all(&infos, jobs, &Progress::new(infos.len())));
+    let places: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+    verdicts.sort_by_key(|case| places.get(case.name.as_str()).copied());
     let report = session.conclude(&names, verdicts);
     let written = session.write(&report);
     say(&mut anstream::stdout(), &text::summary(&report));
@@ -328,11 +383,12 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
         report: args.report,
         jobs: None,
         timeout: None,
+        resume: None,
         lane: args.lane,
         sandbox: Parts::default(),
     };
     match Choice::new(args.on, args.lane.as_deref())?.lane {
-        Some(lane) if lane.reference => run(args, cases, GoldenMode::Bless),
+        Some(lane) if lane.reference => run(args, cases, GoldenMode::Bless, None),
         lane => Err(Refusal::Usage(format!(
             "lane {} is not a reference lane; only one with `reference = true` may bless",
             lane.map_or_else(String::new, |lane| lane.name)

@@ -444,10 +444,11 @@ impl Bench for Cx {
         // A body that skips or fails on its way to cx.agree() does not take back what its readers have seen.
         let unreported = case.disagreed.into_iter().map(|finding| finding.to_string());
         let objections = self.devices.objections();
-        self.devices.forget_broken();
         if !held {
-            self.forget_unplugged();
+            self.devices.unburden_peers();
         }
+        self.devices.forget_broken();
+        self.forget_unplugged();
         let closing = self.close_ledger();
         if let Some(why) = closing.unobserved {
             case.record.unobserved.insert(Witness::Ledger, why);

@@ -152,7 +152,13 @@ impl Devices {
     /// # Errors
     /// It can't be started.
     pub fn peer(&mut self, role: Role) -> Result<&mut Peer, Unplayed> {
-        self.peers.entry(role).or_default().get(|| Peer::start(role))
+        let slot = self.peers.entry(role).or_default();
+        if let Slot::Open(peer) = slot
+            && !peer.is_fit()
+        {
+            *slot = Slot::Untried;
+        }
+        slot.get(|| Peer::start(role))
     }
 
     /// The screen that plays `role`, or the one whose plane does.
@@ -489,6 +495,15 @@ impl Devices {
             self.importers = None;
         }
         forgot
+    }
+
+    /// Has peers let go of what a case left them with that failed on its way.
+    pub fn unburden_peers(&mut self) {
+        for slot in self.peers.values_mut() {
+            if let Slot::Open(peer) = slot {
+                peer.forget();
+            }
+        }
     }
 
     /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline.

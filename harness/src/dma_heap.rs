@@ -7,6 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::retry_on_intr;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
 use crate::dmabuf::Dmabuf;
@@ -47,10 +48,13 @@ pub fn ask(name: &str, mut allocation: Allocation) -> Result<Dmabuf> {
     let object = || format!("{DIRECTORY}/{name} ({size} B)");
     let heap = rustix::fs::open(Path::new(DIRECTORY).join(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| Error::new("open", object(), errno))?;
-    // SAFETY: DMA_HEAP_IOCTL_ALLOC is _IOWR('H', 0, struct dma_heap_allocation_data), which `Allocation` is.
-    let request = unsafe { Updater::<ALLOC, Allocation>::new(&mut allocation) };
-    // SAFETY: the structure lives until the call returns, and has no pointers in it.
-    unsafe { ioctl(&heap, request) }.map_err(|errno| Error::new(OP, object(), errno))?;
+    retry_on_intr(|| {
+        // SAFETY: DMA_HEAP_IOCTL_ALLOC is _IOWR('H', 0, struct dma_heap_allocation_data), which `Allocation` is.
+        let request = unsafe { Updater::<ALLOC, Allocation>::new(&mut allocation) };
+        // SAFETY: the structure lives until the call returns, and has no pointers in it.
+        unsafe { ioctl(&heap, request) }
+    })
+    .map_err(|errno| Error::new(OP, object(), errno))?;
     // SAFETY: the call succeeded, so this is an fd that the kernel just made and that nobody else owns.
     let fd = unsafe { OwnedFd::from_raw_fd(allocation.fd.cast_signed()) };
     let dmabuf = Dmabuf::from_fd(fd)?;

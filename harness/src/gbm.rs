@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::px;
 use crate::inventory::access;
+use crate::restart::again;
 use crate::share::constraints::{Constraints, FormatModifier};
 
 mod bo;
@@ -93,10 +94,10 @@ impl Gbm {
         let fd = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| closed(path, errno))?;
         let node = Node(fd);
-        let version = node.get_driver().map_err(|error| Error::new("DRM_IOCTL_VERSION", object(), error))?;
+        let version = again(|| node.get_driver()).map_err(|error| Error::new("DRM_IOCTL_VERSION", object(), error))?;
         let driver = version.name().to_string_lossy().into_owned();
         // Whoever opens a card first is its master; a render node has none, and says so.
-        let _ = node.release_master_lock();
+        let _ = again(|| node.release_master_lock());
         // SAFETY: the fd is open, and stays so for as long as the device lives.
         let raw = unsafe { (functions.create_device)(node.0.as_raw_fd()) };
         let raw = NonNull::new(raw)

@@ -53,9 +53,18 @@ pub struct Lane {
     /// For each role, a part of the name or driver of the device that must have answered.
     #[serde(default)]
     pub devices: BTreeMap<Role, String>,
+    /// The cases that a run without filters has in this lane; every one if it is empty. Patterns as below.
+    #[serde(default)]
+    pub only: Vec<String>,
     /// Cases that must get a verdict other than skip; `*` stands for any text, and in a file `{a,b}` for either.
     #[serde(default)]
     pub must_run: Vec<String>,
+    /// The cases that `handover walk` walks, if it is not told others. Patterns as above.
+    #[serde(default)]
+    pub walk: Vec<String>,
+    /// What `handover walk` finds in drivers of others, and where it is described.
+    #[serde(default)]
+    pub walk_known: Vec<WalkKnown>,
     /// Who must have seen every case that passes and in which it can have a part.
     #[serde(default)]
     pub must_observe: Vec<Witness>,
@@ -65,10 +74,23 @@ pub struct Lane {
     /// Added to the environment of the workers.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// The kernel of the sandbox, if it is not the usual one.
+    pub kernel: Option<SandboxKernel>,
     /// Arguments for the kernel of the sandbox.
     #[serde(default)]
     pub kernel_args: Vec<String>,
 }
+
+/// Another kernel than the usual one, for a lane of the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxKernel {
+    /// The one that reports its own defects.
+    Debug,
+}
+
+/// How the release of that kernel ends; see `CONFIG_LOCALVERSION` in `ci/sandbox/kernel-debug.config`.
+pub const DEBUG_RELEASE: &str = "-debug";
 
 /// A skip that a lane allows.
 #[derive(Clone, Debug, Deserialize)]
@@ -80,6 +102,30 @@ pub struct MaySkip {
     pub reason: String,
     /// Why that is as it should be here.
     pub because: String,
+}
+
+/// A defect that `handover walk` shows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalkKnown {
+    /// A part of what is wrong, with the call in brackets and what the case said; `…` stands for any text between.
+    pub matching: String,
+    /// Where it is described: a file beside the cases.
+    pub finding: String,
+}
+
+impl WalkKnown {
+    /// Whether that is what `text` says.
+    pub fn shows(&self, text: &str) -> bool {
+        let mut rest = text;
+        self.matching.split('…').all(|part| match rest.find(part) {
+            Some(at) => {
+                rest = &rest[at + part.len()..];
+                true
+            }
+            None => false,
+        })
+    }
 }
 
 /// The rule that a skip breaks.
@@ -133,7 +179,9 @@ impl Lane {
 
     /// Makes one pattern of each that `{a,b}` stands for: every one of them has to name a case.
     fn spell_out(&mut self) {
-        self.must_run = self.must_run.iter().flat_map(|pattern| alternatives(pattern)).collect();
+        for patterns in [&mut self.only, &mut self.must_run, &mut self.walk] {
+            *patterns = patterns.iter().flat_map(|pattern| alternatives(pattern)).collect();
+        }
         let each = |skip: &MaySkip| {
             alternatives(&skip.case).into_iter().map(|case| MaySkip { case, ..skip.clone() }).collect::<Vec<_>>()
         };
@@ -145,7 +193,8 @@ impl Lane {
     /// # Errors
     /// Names the patterns that match none: a renamed case must not slip out of its lane.
     pub fn check_patterns(&self, names: &[&str]) -> Result<(), LaneError> {
-        let patterns = self.must_run.iter().chain(self.may_skip.iter().map(|skip| &skip.case));
+        let patterns =
+            self.only.iter().chain(&self.must_run).chain(&self.walk).chain(self.may_skip.iter().map(|skip| &skip.case));
         let unknown: Vec<&str> =
             patterns.filter(|pattern| !names.iter().any(|name| glob(pattern, name))).map(String::as_str).collect();
         match unknown.as_slice() {
@@ -155,6 +204,11 @@ impl Lane {
                 what: format!("names cases that do not exist: {}", unknown.join(", ")),
             }),
         }
+    }
+
+    /// Whether a run without filters has the case `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|pattern| glob(pattern, name))
     }
 
     /// Why a case may skip with this reason, if it may.
@@ -210,6 +264,15 @@ impl Lane {
     /// then a device that nobody needed is not missed.
     pub fn judge_devices(&self, machine: &Machine, whole: bool) -> Vec<String> {
         let mut problems = Vec::new();
+        if let (Some(SandboxKernel::Debug), Some(release)) = (self.kernel, &machine.kernel)
+            && !release.ends_with(DEBUG_RELEASE)
+        {
+            problems.push(format!(
+                "the kernel is {release}, which does not report its own defects; lane {} demands one that ends in \
+                 `{DEBUG_RELEASE}`",
+                self.name
+            ));
+        }
         for (role, part) in &self.devices {
             let answered = machine.devices.get(role).map_or(&[][..], Vec::as_slice);
             if answered.is_empty() && whole {
@@ -287,6 +350,14 @@ mod tests {
     }
 
     #[test]
+    fn the_lane_of_the_debugging_kernel_is_valid() {
+        let lane = Lane::parse(Path::new("sandbox-debug.toml"), include_str!("../../ci/lanes/sandbox-debug.toml"));
+        let lane = lane.unwrap();
+        assert_eq!((lane.on, lane.kernel), (On::Sandbox, Some(SandboxKernel::Debug)));
+        assert!(!lane.only.is_empty());
+    }
+
+    #[test]
     fn the_lane_of_the_sandbox_is_valid() {
         let lane = Lane::sandbox().unwrap();
         assert_eq!((lane.name.as_str(), lane.on, lane.reference), ("sandbox", On::Sandbox, true));
@@ -358,6 +429,25 @@ mod tests {
         );
         assert_eq!(lane.judge_missing(&["a::must_work", "a::b_works"], &[]).len(), 1);
         assert!(lane.check_patterns(&["b::works"]).unwrap_err().to_string().contains("a::must_*"));
+    }
+
+    #[test]
+    fn a_lane_may_have_some_of_the_cases() {
+        let all = lane("on = \"sandbox\"");
+        assert!(all.has("a::b_works"));
+        let some = lane("on = \"sandbox\"\nonly = [\"a::{b,c}_*\"]");
+        assert!(some.has("a::b_works") && some.has("a::c_works") && !some.has("a::d_works"));
+        let unknown = some.check_patterns(&["a::b_works"]).unwrap_err().to_string();
+        assert!(unknown.ends_with("do not exist: a::c_*"), "{unknown}");
+    }
+
+    #[test]
+    fn the_usual_kernel_is_red_where_the_other_must_run() {
+        let lane = lane("on = \"sandbox\"\nkernel = \"debug\"");
+        let on =
+            |release: &str| lane.judge_devices(&Machine { kernel: Some(release.into()), ..Machine::default() }, true);
+        assert_eq!(on("7.3.4-sandbox-debug"), [""; 0]);
+        assert!(on("7.3.4-sandbox")[0].contains("does not report its own defects"));
     }
 
     #[test]

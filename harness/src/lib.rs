@@ -27,7 +27,8 @@
 //! Around all that, [`run`] gives each case a worker and a deadline, [`kernel`] is where a command runs, [`sandbox`] the
 //! user-mode kernel that this can be (both are a crate of their own, `handover-sandbox`, which knows nothing of the rest), and
 //! [`cli`] the command. [`faults`] has the kernel run out of memory where a case wants that, and [`fence`] has fences that
-//! signal when a case wants it.
+//! signal when a case wants it; [`disturb`] has any case meet failing system calls, signals and dying peers, which
+//! `handover walk` does one by one.
 //!
 //! # What always holds
 //!
@@ -58,6 +59,7 @@ pub mod covering;
 pub mod cx;
 pub mod detection;
 pub mod devices;
+pub mod disturb;
 pub mod dma_heap;
 pub mod dmabuf;
 pub mod ends;
@@ -72,6 +74,7 @@ pub mod gles;
 pub mod golden;
 pub mod guess;
 pub mod interrupt;
+
 pub mod inventory;
 pub mod junit;
 pub mod kms;
@@ -88,8 +91,10 @@ pub mod png;
 pub mod prelude;
 pub mod report;
 pub mod reproduction;
+mod restart;
 pub mod run;
 pub mod scene;
+mod seccomp;
 pub mod share;
 pub mod stray;
 mod texel;

@@ -6,16 +6,18 @@
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::case::Role;
 use crate::channel::{Channel, Received, brief};
 use crate::devices::Devices;
 use crate::dmabuf::{Dmabuf, SharedFrame};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Size};
 use crate::pattern::Pattern;
@@ -27,6 +29,21 @@ use crate::vk::{HandleType, ImageRequest, ImportRequest, Layout, Room};
 
 /// Within this time a peer must answer; opening its devices is part of the first answer.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The same in ms where somebody said so; 0 is nobody.
+static PATIENCE_MS: AtomicU64 = AtomicU64::new(0);
+
+/// From now on peers of this process must answer within `patience`, where it is expected that they do not.
+pub fn set_patience(patience: Duration) {
+    PATIENCE_MS.store(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+fn deadline() -> Duration {
+    match PATIENCE_MS.load(Ordering::Relaxed) {
+        0 => DEADLINE,
+        ms => Duration::from_millis(ms),
+    }
+}
 
 /// What a peer is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +59,8 @@ enum Ask {
     TakePart { party: Party, part: Part },
     /// Unmap, detach, and close that socket.
     LetGo,
+    /// Close every such socket, whoever is at its other end or is not.
+    Forget,
 }
 
 /// How far a peer goes with a buffer of another process; it stays there until it is told to let go, or dies.
@@ -203,17 +222,27 @@ impl Peer {
         self.broken
     }
 
+    /// Whether another case can use it: it did not fail to answer, and did not end since it answered.
+    pub fn is_fit(&mut self) -> bool {
+        !self.broken && matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Has it let go of whatever a case left it with that failed on its way. One that can't is not fit any more.
+    pub fn forget(&mut self) {
+        if !self.broken && self.ask(&Ask::Forget, None).is_err() {
+            self.broken = true;
+        }
+    }
+
     fn ask(&mut self, ask: &Ask, with: Option<BorrowedFd<'_>>) -> Result<(Answer, Option<OwnedFd>)> {
         // Until there is an answer.
         self.broken = true;
-        self.channel.send(ask, &Vec::from_iter(with))?;
-        let Some(Received { message, fds }) = self.channel.recv(DEADLINE)? else {
-            let how = self.ended();
-            return Err(Error::missing(
-                "waiting for an answer",
-                self.name.clone(),
-                format!("the process ended: {how}"),
-            ));
+        if let Err(error) = self.channel.send(ask, &Vec::from_iter(with)) {
+            let is_closed = matches!(error.cause, Cause::Errno(Errno::PIPE | Errno::CONNRESET));
+            return Err(if is_closed { self.gone("asking") } else { error });
+        }
+        let Some(Received { message, fds }) = self.channel.recv(deadline())? else {
+            return Err(self.gone("waiting for an answer"));
         };
         self.broken = false;
         let Reply { answer, objections } = message;
@@ -222,6 +251,12 @@ impl Peer {
             Answer::Refused { why } => Err(Error::missing("asking", self.name.clone(), why)),
             answer => Ok((answer, fds?.into_iter().next())),
         }
+    }
+
+    /// The error of `op` on a process that has closed its socket.
+    fn gone(&mut self, op: &'static str) -> Error {
+        let how = self.ended();
+        Error::missing(op, self.name.clone(), format!("the process ended: {how}"))
     }
 
     /// How a process ended that has closed its socket.
@@ -347,6 +382,10 @@ fn answer(
                 gpu.import_image(&mapping.shared, &ImportRequest::default())?.draw_pattern(stamp)?;
             }
             taken.push(Taken { buffer, attachment, mapping });
+            Ok((Answer::Done, None))
+        }
+        Ask::Forget => {
+            taken.clear();
             Ok((Answer::Done, None))
         }
         Ask::LetGo => {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::case::{DeviceIdentity, Record, Role, Told};
+use crate::run::journal::Unfinished;
 use crate::verdict::{Try, Verdict};
 
 pub mod html;
@@ -198,7 +199,7 @@ impl Report {
 }
 
 impl Report {
-    /// Reads the report in the directory `folder`.
+    /// Reads the report in the directory `folder`; of a run that was killed, what its journal has.
     ///
     /// # Errors
     /// There is none, or it is none of this program's.
@@ -209,6 +210,11 @@ impl Report {
         }
         let path = folder.join(FILE);
         let unreadable = |why: Why| Unreadable { path: path.clone(), why };
+        if !path.exists()
+            && let Ok(unfinished) = Unfinished::read(folder)
+        {
+            return Ok(unfinished.report(folder));
+        }
         let text = fs::read(&path).map_err(|error| {
             unreadable(if error.kind() == io::ErrorKind::NotFound { Why::Missing } else { Why::Io(error) })
         })?;

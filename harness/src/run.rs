@@ -5,7 +5,9 @@
 
 pub mod choice;
 pub mod injection;
+pub mod journal;
 pub mod kernel_log;
+mod leaks;
 mod link;
 pub mod memory;
 pub mod progress;
@@ -14,12 +16,13 @@ pub mod select;
 pub mod stop;
 pub mod supervisor;
 pub mod text;
+pub mod walk;
 pub mod worker;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::case::{CaseInfo, GoldenMode, Witness};
@@ -29,6 +32,7 @@ use crate::kernel::{Command, Kernel};
 use crate::lane::Lane;
 use crate::report::{self, CaseReport, Machine, Report, ReportDir, ReportError, SCHEMA, Summary, Timings};
 use crate::verdict::Verdict;
+use journal::{Entry, Journal};
 use progress::Progress;
 use stop::Stop;
 use supervisor::{Halt, Seen, Settings, Supervisor};
@@ -37,10 +41,10 @@ use supervisor::{Halt, Seen, Settings, Supervisor};
 pub const CASE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Deadline of a worker's start; a kernel of its own needs a second of it.
-const START_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const START_WITHIN: Duration = Duration::from_secs(60);
 
 /// Environment variable that says how many seconds the set-up took that was done before this command.
-const SET_UP_S: &str = "HANDOVER_SET_UP_S";
+pub(crate) const SET_UP_S: &str = "HANDOVER_SET_UP_S";
 
 /// What a session needs to know before its first case.
 pub struct Plan {
@@ -75,6 +79,9 @@ pub struct Session {
     set_up_ms: BTreeMap<String, u64>,
     stop: Stop,
     began: Instant,
+    /// What earlier parts of the run took.
+    before: Duration,
+    journal: Mutex<Option<Journal>>,
 }
 
 impl Session {
@@ -131,7 +138,32 @@ impl Session {
             set_up_ms,
             stop,
             began,
+            before: Duration::ZERO,
+            journal: Mutex::default(),
         }
+    }
+
+    /// Where the run takes place, as far as that is known before a worker came up.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// From now on what ends is kept in `journal`.
+    pub fn keep(&self, journal: Journal) {
+        *self.journal() = Some(journal);
+    }
+
+    /// Takes what a run came to that was cut off for the beginning of this one.
+    pub fn recall(&mut self, entries: &[Entry]) -> Vec<CaseReport> {
+        for entry in entries {
+            self.supervisor.recall(&entry.news);
+        }
+        self.before = entries.last().map_or(Duration::ZERO, |entry| Duration::from_millis(entry.at_ms));
+        entries.iter().map(|entry| entry.case.clone()).collect()
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one case; callable from many threads at once.
@@ -145,6 +177,17 @@ impl Session {
             let because = lane.allows_skip(&report.name, report.reason.as_deref().unwrap_or_default());
             report.allowed = Some(allowed);
             report.because = because.filter(|_| allowed).map(str::to_owned);
+        }
+        let mut journal = self.journal();
+        if let Some(open) = journal.as_mut() {
+            let at_ms = whole_millis(self.before + self.began.elapsed());
+            let entry = Entry { at_ms, case: report, news: self.supervisor.news() };
+            if let Err(error) = open.ended(&entry) {
+                // The run can do without; whoever kills it will miss it.
+                tracing::warn!(%error, "the journal ends here");
+                *journal = None;
+            }
+            return Ok(entry.case);
         }
         Ok(report)
     }
@@ -200,7 +243,7 @@ impl Session {
 
     /// Ends the workers, judges the lane and makes the report of `cases`. `names` are the cases that were asked for.
     pub fn conclude(&self, names: &[&str], cases: Vec<CaseReport>) -> Report {
-        let wall_ms = whole_millis(self.began.elapsed());
+        let wall_ms = whole_millis(self.before + self.began.elapsed());
         let seen = self.supervisor.finish();
         let interrupted = self.stop.is_stopped();
         let machine = self.machine_of(&seen);
@@ -254,17 +297,19 @@ impl Session {
         })?;
         let xml = junit::document(report).map_err(|error| self.report.unwritable("junit.xml", error))?;
         self.report.write("junit.xml", xml.as_bytes())?;
+        // What has no verdict yet can still get one.
+        if report.summary.not_run == 0
+            && let Some(journal) = self.journal().take()
+        {
+            journal.done();
+        }
         Ok(path)
     }
 
     fn machine_of(&self, seen: &Seen) -> Machine {
         let mut machine = self.machine.clone();
         if let Some(hello) = &seen.hello {
-            machine.kernel = Some(hello.kernel.clone());
-            machine.kernel_log = match &hello.no_kernel_log {
-                None => "read".into(),
-                Some(why) => format!("not readable: {why}"),
-            };
+            hello.tell(&mut machine);
         }
         for (role, devices) in &seen.devices {
             machine.devices.insert(*role, devices.iter().cloned().collect());

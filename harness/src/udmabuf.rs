@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::retry_on_intr;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
 
 use crate::dmabuf::{Dmabuf, SharedFrame};
@@ -80,7 +81,7 @@ pub fn memory(size: u64, sealed: Sealed) -> Result<OwnedFd> {
     let object = || format!("{size} B");
     let memfd = rustix::fs::memfd_create("handover", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
         .map_err(|errno| Error::new("memfd_create", object(), errno))?;
-    rustix::fs::ftruncate(&memfd, size).map_err(|errno| Error::new("ftruncate", object(), errno))?;
+    retry_on_intr(|| rustix::fs::ftruncate(&memfd, size)).map_err(|errno| Error::new("ftruncate", object(), errno))?;
     let seals = match sealed {
         Sealed::Shrink => SealFlags::SHRINK,
         Sealed::Not => SealFlags::empty(),
@@ -119,10 +120,13 @@ fn device() -> Result<Device> {
 }
 
 impl Device {
-    fn make<T>(&self, call: Call<T>, argument: T) -> rustix::io::Result<OwnedFd> {
-        // SAFETY: only the constants below make a `Call`, each with the structure of its number; the argument lives until
-        // the call returns, and the memfds that it names are open meanwhile.
-        unsafe { ioctl(&self.0, Make { call, argument }) }
+    fn make<T: Copy>(&self, call: Call<T>, argument: T) -> rustix::io::Result<OwnedFd> {
+        retry_on_intr(|| {
+            let make = Make { call: Call { ..call }, argument };
+            // SAFETY: only the constants below make a `Call`, each with the structure of its number; the argument lives until
+            // the call returns, and the memfds that it names are open meanwhile.
+            unsafe { ioctl(&self.0, make) }
+        })
     }
 }
 
@@ -155,6 +159,7 @@ struct Call<T> {
 
 /// `struct udmabuf_create`.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Create {
     memfd: u32,
     flags: u32,
@@ -164,6 +169,7 @@ struct Create {
 
 /// `struct udmabuf_create_list` with two items.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct CreateList {
     flags: u32,
     count: u32,

@@ -19,6 +19,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -54,6 +55,8 @@ pub struct Device {
     name: String,
     driver: String,
     caps: u32,
+    /// Whether it keeps what it should have let go of, until it is closed.
+    stuck: AtomicBool,
 }
 
 impl AsFd for Device {
@@ -123,7 +126,14 @@ impl Device {
         let bus = uapi::text(&cap.bus_info);
         let name = bus.strip_prefix("platform:").unwrap_or(&bus).to_owned();
         let driver = uapi::text(&cap.driver);
-        Ok(Arc::new(Self { fd, node: node.to_owned(), name, driver, caps: cap.of_node() }))
+        Ok(Arc::new(Self {
+            fd,
+            node: node.to_owned(),
+            name,
+            driver,
+            caps: cap.of_node(),
+            stuck: AtomicBool::new(false),
+        }))
     }
 
     /// Where the device sits, as its driver says: `vivid-001`. The nodes of one device share it.

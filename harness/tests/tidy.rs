@@ -83,6 +83,7 @@ const UNSAFE: &[&str] = &[
     "kms/vgem.rs",
     "ledger/sentry.rs",
     "placement/pagemap.rs",
+    "seccomp.rs",
     "udmabuf.rs",
     "v4l2/ioctl.rs",
     "vk/budget.rs",
@@ -121,6 +122,8 @@ const PURE: &[&str] = &[
     "covering.rs",
     "detection.rs",
     "detection/text.rs",
+    "disturb.rs",
+    "disturb/calls.rs",
     "error.rs",
     "fence/seen.rs",
     "finding.rs",
@@ -149,7 +152,10 @@ const PURE: &[&str] = &[
     "report/html.rs",
     "report/html/files.rs",
     "reproduction.rs",
+    "run/journal.rs",
     "run/select.rs",
+    "run/walk/judge.rs",
+    "run/walk/text.rs",
     "scene.rs",
     "share/agreement.rs",
     "share/agreement/layout.rs",
@@ -167,6 +173,13 @@ const PURE: &[&str] = &[
     "vk/words.rs",
     "yuv.rs",
     "yuv/planes.rs",
+];
+
+/// Who may look at the wall clock, which can be set back, and what for. Deadlines and durations are `Instant`s.
+const WALL_CLOCK: &[(&str, &str)] = &[
+    ("disturb/disturber.rs", "sets it back, to see who minds"),
+    ("golden.rs", "the day on which a golden was blessed"),
+    ("report/html.rs", "when a report was written"),
 ];
 
 /// Longer sources want splitting.
@@ -293,6 +306,20 @@ fn cases_name_no_driver_interface() {
         findings.push("cases/src/lib.rs: does not forbid unsafe code".to_owned());
     }
     no_finding(&findings);
+}
+
+#[test]
+fn deadlines_and_durations_are_no_business_of_the_wall_clock() {
+    let listed: BTreeSet<String> = WALL_CLOCK.iter().map(|(path, _)| (*path).to_owned()).collect();
+    let looks = |text: &str| text.contains("SystemTime") || text.contains("clock_gettime");
+    let found: BTreeSet<String> =
+        sources("harness/src").into_iter().filter(|(_, text)| looks(text)).map(|(path, _)| path).collect();
+    assert_eq!(found, listed, "left: who looks at the wall clock; right: the list in this test");
+    for folder in ["harness/sandbox/src", "cases/src"] {
+        let found: Vec<String> =
+            sources(folder).into_iter().filter(|(_, text)| looks(text)).map(|(path, _)| path).collect();
+        assert!(found.is_empty(), "{folder}: {found:?} look at the wall clock");
+    }
 }
 
 #[test]

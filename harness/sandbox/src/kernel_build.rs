@@ -1,8 +1,10 @@
 //! How does the sandbox's kernel come to be?
 //!
 //! Debian's newest kernel source is downloaded, unpacked without the drivers that cannot matter,
-//! configured with `ci/sandbox/kernel.config` and built as user-mode Linux.
+//! configured with `ci/sandbox/kernel.config` and built as user-mode Linux. The one that looks after
+//! itself has the options of `ci/sandbox/kernel-debug.config` as well.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -20,6 +22,9 @@ use super::tool;
 /// Options of the kernel; every other one is off, or as these need it.
 const FRAGMENT: &str = include_str!("../../../ci/sandbox/kernel.config");
 
+/// Options that the second kernel has beyond these; they win.
+const DEBUG_FRAGMENT: &str = include_str!("../../../ci/sandbox/kernel-debug.config");
+
 /// Added to the options that user-mode Linux has. The kernel's own way to DMA and I/O memory, which
 /// DRM and V4L2 ask for, is a PCI bus over virtio; these two are what it really needs of it.
 const KCONFIG: &str = "
@@ -31,9 +36,6 @@ config SANDBOX
 
 /// Counts up whenever this file makes another kernel of the same options.
 const RECIPE: &str = "3";
-
-/// C files that such a build compiles, its own tools included; about.
-const OBJECTS: u64 = 731;
 
 /// Spares every tenth second or more of the compiler's time.
 const FASTER: &str = "KCFLAGS=-O1";
@@ -129,9 +131,39 @@ pub(super) struct Record {
     pub(super) source: String,
 }
 
-/// The entry's name.
-pub(super) fn name() -> String {
-    entry_name("kernel", &[RECIPE, KCONFIG, FRAGMENT])
+/// One of the kernels that can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flavour {
+    /// The fast one.
+    Usual,
+    /// The one that reports its own defects: wrong orders of locks, use of what was freed, leaks.
+    Debug,
+}
+
+impl Flavour {
+    /// The entry's name in the cache.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Usual => entry_name("kernel", &[RECIPE, KCONFIG, FRAGMENT]),
+            Self::Debug => entry_name("kernel-debug", &[RECIPE, KCONFIG, FRAGMENT, DEBUG_FRAGMENT]),
+        }
+    }
+
+    /// Its options. Where one is set twice the kernel's configuration takes the last.
+    fn options(self) -> String {
+        match self {
+            Self::Usual => FRAGMENT.to_owned(),
+            Self::Debug => format!("{FRAGMENT}{DEBUG_FRAGMENT}"),
+        }
+    }
+
+    /// C files that such a build compiles, its own tools included; about.
+    fn objects(self) -> u64 {
+        match self {
+            Self::Usual => 731,
+            Self::Debug => 770,
+        }
+    }
 }
 
 /// The kernel in a finished entry, and its record.
@@ -143,7 +175,7 @@ pub(super) fn open(entry: &Path) -> Result<(std::path::PathBuf, Record), SetupEr
 }
 
 /// Fills an entry.
-pub(super) fn build(entry: &Path, progress: &mut dyn Progress) -> Result<(), SetupError> {
+pub(super) fn build(flavour: Flavour, entry: &Path, progress: &mut dyn Progress) -> Result<(), SetupError> {
     let work = entry.join("work");
     let apt = Apt::update(&work, progress)?;
     let source = newest_source(&apt, progress)?;
@@ -159,13 +191,14 @@ pub(super) fn build(entry: &Path, progress: &mut dyn Progress) -> Result<(), Set
     progress.step(&format!("unpacking {source} {}", package.version));
     unpack(&deb[0], &tree, progress)?;
     progress.step("configuring the kernel");
-    configure(&tree, progress)?;
-    let building = format!("building the kernel from {source} {}", package.version);
+    configure(flavour, &tree, progress)?;
+    let kind = if flavour == Flavour::Debug { "debugging kernel" } else { "kernel" };
+    let building = format!("building the {kind} from {source} {}", package.version);
     progress.step(&building);
-    if compile(&tree, Some(FASTER), progress).is_err() {
+    if compile(flavour, &tree, Some(FASTER), progress).is_err() {
         // The kernel promises this for its own optimisation level alone; a real defect comes up again.
         progress.step(&format!("{building}, more slowly"));
-        compile(&tree, None, progress)?;
+        compile(flavour, &tree, None, progress)?;
     }
 
     let binary = entry.join(BINARY);
@@ -226,10 +259,11 @@ fn make(tree: &Path) -> Command {
     command
 }
 
-fn configure(tree: &Path, progress: &mut dyn Progress) -> Result<(), SetupError> {
+fn configure(flavour: Flavour, tree: &Path, progress: &mut dyn Progress) -> Result<(), SetupError> {
     let what = "configuring the kernel";
     let options = tree.join("sandbox.config");
-    fs::write(&options, FRAGMENT).map_err(SetupError::io("writing the kernel's options"))?;
+    let wanted = flavour.options();
+    fs::write(&options, &wanted).map_err(SetupError::io("writing the kernel's options"))?;
     let kconfig = File::options().append(true).open(tree.join("arch/um/Kconfig"));
     let added = kconfig.and_then(|mut file| file.write_all(KCONFIG.as_bytes()));
     added.map_err(SetupError::io("adding an option to the kernel"))?;
@@ -238,7 +272,7 @@ fn configure(tree: &Path, progress: &mut dyn Progress) -> Result<(), SetupError>
     all.arg("KCONFIG_ALLCONFIG=sandbox.config").arg("allnoconfig");
     tool::run_quietly(what, &mut all, CONFIGURE, progress)?;
     let config = fs::read_to_string(tree.join(".config")).map_err(SetupError::io(what))?;
-    let lost = lost_options(FRAGMENT, &config);
+    let lost = lost_options(&wanted, &config);
     if !lost.is_empty() {
         progress.note(&format!("this kernel does not take {}", lost.join(", ")));
     }
@@ -247,11 +281,19 @@ fn configure(tree: &Path, progress: &mut dyn Progress) -> Result<(), SetupError>
 
 /// The options of `fragment` that did not make it into `config`.
 fn lost_options<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
-    let set = |line: &&str| line.starts_with("CONFIG_");
-    fragment.lines().filter(set).filter(|wanted| !config.lines().any(|line| line == *wanted)).collect()
+    let mut last = BTreeMap::new();
+    for line in fragment.lines() {
+        let set = line.strip_prefix("CONFIG_").and_then(|rest| rest.split_once('='));
+        let unset = line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set"));
+        if let Some(name) = set.map(|(name, _)| name).or(unset) {
+            last.insert(name, line);
+        }
+    }
+    let lost = |wanted: &&str| wanted.starts_with("CONFIG_") && !config.lines().any(|line| line == *wanted);
+    last.into_values().filter(lost).collect()
 }
 
-fn compile(tree: &Path, flags: Option<&str>, progress: &mut dyn Progress) -> Result<(), SetupError> {
+fn compile(flavour: Flavour, tree: &Path, flags: Option<&str>, progress: &mut dyn Progress) -> Result<(), SetupError> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut done = 0;
     tool::run(
@@ -262,7 +304,7 @@ fn compile(tree: &Path, flags: Option<&str>, progress: &mut dyn Progress) -> Res
         |line, progress| {
             if line.starts_with("  CC ") {
                 done += 1;
-                progress.count(done, OBJECTS);
+                progress.count(done, flavour.objects());
             }
         },
     )
@@ -293,5 +335,18 @@ mod tests {
         let fragment = "# comment\nCONFIG_A=y\nCONFIG_B=7\n# CONFIG_C is not set\n";
         assert!(lost_options(fragment, "CONFIG_B=7\nCONFIG_A=y\n").is_empty());
         assert_eq!(lost_options(fragment, "CONFIG_A=m\nCONFIG_B=7\n"), ["CONFIG_A=y"]);
+    }
+
+    #[test]
+    fn an_option_that_is_set_twice_is_as_it_was_set_last() {
+        let config = "CONFIG_A=n\n# CONFIG_B is not set\n";
+        assert!(lost_options("CONFIG_A=y\nCONFIG_B=y\nCONFIG_A=n\n# CONFIG_B is not set\n", config).is_empty());
+    }
+
+    #[test]
+    fn both_kernels_have_their_own_entry() {
+        assert!(Flavour::Usual.name().starts_with("kernel-"));
+        assert!(Flavour::Debug.name().starts_with("kernel-debug-"));
+        assert_ne!(Flavour::Usual.name()["kernel-".len()..], Flavour::Debug.name()["kernel-debug-".len()..]);
     }
 }

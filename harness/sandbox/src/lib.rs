@@ -37,11 +37,35 @@ pub use setup_error::SetupError;
 
 use crate::kernel::{Command, Error, Kernel, KernelInfo, Running};
 use cache::Cache;
+use kernel_build::Flavour;
 use wire::Job;
 
 /// Free space that a build takes at its peak, MiB.
 const KERNEL_MIB: u64 = 1000;
 const ROOT_MIB: u64 = 800;
+
+/// The kernel that a sandbox runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The fast one that Handover builds.
+    #[default]
+    Usual,
+    /// The one that Handover builds to report its own defects, see `ci/sandbox/kernel-debug.config`.
+    Debug,
+    /// A user-mode Linux binary of the user's own.
+    File(PathBuf),
+}
+
+impl Which {
+    /// Which of those that are built, or the file.
+    fn flavour(self) -> Result<Flavour, PathBuf> {
+        match self {
+            Self::Usual => Ok(Flavour::Usual),
+            Self::Debug => Ok(Flavour::Debug),
+            Self::File(path) => Err(path),
+        }
+    }
+}
 
 /// A user-mode kernel and a root filesystem, ready to run commands.
 #[derive(Clone, Debug)]
@@ -71,28 +95,34 @@ impl Sandbox {
     /// # Errors
     /// If something to build with is missing or a build fails; nothing half-made stays behind.
     pub fn ensure(progress: &mut dyn Progress) -> Result<Self, SetupError> {
-        Self::with_parts(None, None, progress)
+        Self::with_parts(Which::Usual, None, progress)
     }
 
     /// The sandbox of this user, if it was built before.
     #[must_use]
     pub fn cached() -> Option<Self> {
+        Self::cached_with(Flavour::Usual)
+    }
+
+    /// The same with the kernel that reports its own defects.
+    #[must_use]
+    pub fn cached_debug() -> Option<Self> {
+        Self::cached_with(Flavour::Debug)
+    }
+
+    fn cached_with(flavour: Flavour) -> Option<Self> {
         let cache = Cache::of_user().ok()?;
-        let kernel = cache.get(&kernel_build::name())?;
+        let kernel = cache.get(&flavour.name())?;
         let root = cache.get(&rootfs::name())?;
         let (kernel, record) = kernel_build::open(&kernel).ok()?;
         Some(Self::of(kernel, Some(record), root, Vec::new()))
     }
 
-    /// A sandbox with a kernel or a root filesystem of the user's own; only the others are built.
+    /// A sandbox with another kernel or a root filesystem of the user's own; what is not given as a file is built.
     ///
     /// # Errors
     /// As [`Sandbox::ensure`].
-    pub fn with_parts(
-        kernel: Option<PathBuf>,
-        root: Option<PathBuf>,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, SetupError> {
+    pub fn with_parts(kernel: Which, root: Option<PathBuf>, progress: &mut dyn Progress) -> Result<Self, SetupError> {
         if std::env::consts::ARCH != "x86_64" {
             return Err(SetupError::Processor { arch: std::env::consts::ARCH });
         }
@@ -101,11 +131,11 @@ impl Sandbox {
             Some(root) => Ok((root, None)),
             None => entry("root filesystem", &rootfs::name(), ROOT_MIB, rootfs::build, &mut *beside),
         };
-        let kernel_entry = |progress: &mut dyn Progress| match kernel {
-            Some(kernel) => Ok((kernel, None, None)),
-            None => {
-                let name = kernel_build::name();
-                let (entry, took) = entry("kernel", &name, KERNEL_MIB, kernel_build::build, progress)?;
+        let kernel_entry = |progress: &mut dyn Progress| match kernel.flavour() {
+            Err(file) => Ok((file, None, None)),
+            Ok(flavour) => {
+                let build = |dir: &Path, progress: &mut dyn Progress| kernel_build::build(flavour, dir, progress);
+                let (entry, took) = entry("kernel", &flavour.name(), KERNEL_MIB, build, progress)?;
                 let (kernel, record) = kernel_build::open(&entry)?;
                 Ok((kernel, Some(record), took))
             }

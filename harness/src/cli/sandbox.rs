@@ -20,7 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::kernel::{Command, Error, Exit, Kernel, Running};
 use crate::run::choice::Parts;
-use crate::sandbox::{Sandbox, Shown, host_packages};
+use crate::sandbox::{Sandbox, Shown, Which, host_packages};
 
 /// Exit code when the deadline passed, as `timeout` has it.
 const DEADLINE: u8 = 124;
@@ -51,11 +51,21 @@ pub(super) struct SandboxArgs {
 }
 
 /// Options of `handover setup`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct SetupArgs {
+    /// `debug` for the kernel that reports its own defects, instead of the usual one
+    #[arg(long, value_enum, value_name = "debug")]
+    kernel: Option<SetupKernel>,
     /// Only print the Debian packages that building the sandbox needs, one per line
     #[arg(long)]
     print_packages: bool,
+}
+
+/// What `handover setup` builds beyond the usual.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum SetupKernel {
+    /// The kernel that reports its own defects.
+    Debug,
 }
 
 /// Reads a positive number of seconds.
@@ -68,7 +78,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// `handover setup`: builds what is missing and says what is there.
 #[must_use]
-pub(super) fn setup(args: SetupArgs) -> ExitCode {
+pub(super) fn setup(args: &SetupArgs) -> ExitCode {
     if args.print_packages {
         let lines = host_packages::all().join("\n");
         return match writeln!(io::stdout(), "{lines}") {
@@ -76,7 +86,11 @@ pub(super) fn setup(args: SetupArgs) -> ExitCode {
             Err(_) => ExitCode::from(OWN_FAILURE),
         };
     }
-    let built = Sandbox::ensure(&mut Shown::default());
+    let which = match args.kernel {
+        None => Which::Usual,
+        Some(SetupKernel::Debug) => Which::Debug,
+    };
+    let built = Sandbox::with_parts(which, None, &mut Shown::default());
     match built {
         Ok(sandbox) => {
             say(sandbox.describe());

@@ -20,6 +20,7 @@ use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
 use crate::ledger;
+use crate::restart::again;
 
 /// An open card node.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Card {
             framebuffers: AtomicUsize::new(0),
             touched: AtomicBool::new(false),
         };
-        let version = drm::Device::get_driver(&card)
+        let version = again(|| drm::Device::get_driver(&card))
             .map_err(|error| Error::new("DRM_IOCTL_VERSION", path.display().to_string(), error))?;
         card.driver = version.name().to_string_lossy().into_owned();
         card.version = version.version;
@@ -78,7 +79,7 @@ impl Card {
         let card = Self::new(fd, node)?;
         // Whoever opens a card first is its master, which is the screen's to be. If somebody else is, there is nothing to
         // give back, and the answer says so.
-        let _ = drm::Device::release_master_lock(&card);
+        let _ = again(|| drm::Device::release_master_lock(&card));
         Ok(card)
     }
 
@@ -106,12 +107,12 @@ impl Card {
         object: impl Fn() -> String,
     ) -> Result<(Dmabuf, u64)> {
         self.touched.store(true, Ordering::Relaxed);
-        let created = drm_ffi::mode::dumbbuffer::create(self.as_fd(), width, height, bits, 0)
+        let created = again(|| drm_ffi::mode::dumbbuffer::create(self.as_fd(), width, height, bits, 0))
             .map_err(|error| Error::new("DRM_IOCTL_MODE_CREATE_DUMB", object(), error))?;
-        let exported = drm_ffi::gem::handle_to_fd(self.as_fd(), created.handle, drm::CLOEXEC | drm::RDWR);
+        let exported = again(|| drm_ffi::gem::handle_to_fd(self.as_fd(), created.handle, drm::CLOEXEC | drm::RDWR));
         let exported = exported.map(|prime| super::commit::own_fd(prime.fd));
         // Closing only fails for a handle that is none, and then nothing leaks.
-        let closed = drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), created.handle);
+        let closed = again(|| drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), created.handle));
         let fd = exported.map_err(|error| Error::new("DRM_IOCTL_PRIME_HANDLE_TO_FD", object(), error))?;
         closed.map_err(|error| Error::new("DRM_IOCTL_MODE_DESTROY_DUMB", object(), error))?;
         let dmabuf = Dmabuf::from_fd(fd)?;
@@ -131,13 +132,13 @@ impl Card {
     pub(super) fn holds(&self) -> Result<(usize, usize)> {
         let mut made = Vec::new();
         let tried = (0..TRIED).try_for_each(|_| {
-            let dumb = drm_ffi::mode::dumbbuffer::create(self.as_fd(), 1, 1, 32, 0);
+            let dumb = again(|| drm_ffi::mode::dumbbuffer::create(self.as_fd(), 1, 1, 32, 0));
             made.push(dumb.map_err(|error| self.error("DRM_IOCTL_MODE_CREATE_DUMB", error))?.handle);
             Ok(())
         });
         let highest = made.iter().copied().max().unwrap_or_default() as usize;
         for handle in &made {
-            drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), *handle)
+            again(|| drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), *handle))
                 .map_err(|error| self.error("DRM_IOCTL_MODE_DESTROY_DUMB", error))?;
         }
         tried?;
@@ -183,7 +184,7 @@ impl Gem {
         // Held over the call: a close by another thread between import and count would end our handle.
         let mut gems = card.gems.lock().unwrap_or_else(PoisonError::into_inner);
         card.touched.store(true, Ordering::Relaxed);
-        let imported = drm_ffi::gem::fd_to_handle(card.as_fd(), buffer.fd.as_fd())
+        let imported = again(|| drm_ffi::gem::fd_to_handle(card.as_fd(), buffer.fd.as_fd()))
             .map_err(|error| Error::new("DRM_IOCTL_PRIME_FD_TO_HANDLE", format!("{card}, {buffer}"), error))?;
         *gems.entry(imported.handle).or_default() += 1;
         drop(gems);
@@ -201,13 +202,13 @@ impl Gem {
 
     /// The dma-buf that the card has for its handle.
     pub(super) fn export(&self) -> Result<Dmabuf> {
-        let exported = drm_ffi::gem::handle_to_fd(self.card.as_fd(), self.handle, drm::CLOEXEC | drm::RDWR);
+        let exported = again(|| drm_ffi::gem::handle_to_fd(self.card.as_fd(), self.handle, drm::CLOEXEC | drm::RDWR));
         let prime = exported.map_err(|error| self.error("DRM_IOCTL_PRIME_HANDLE_TO_FD", error))?;
         Dmabuf::from_fd(super::commit::own_fd(prime.fd))
     }
 
     pub(super) fn map_offset(&self) -> Result<u64> {
-        let mapped = drm_ffi::mode::dumbbuffer::map(self.card.as_fd(), self.handle, 0, 0);
+        let mapped = again(|| drm_ffi::mode::dumbbuffer::map(self.card.as_fd(), self.handle, 0, 0));
         mapped.map(|map| map.offset).map_err(|error| self.error("DRM_IOCTL_MODE_MAP_DUMB", error))
     }
 
@@ -223,7 +224,7 @@ impl Drop for Gem {
         *uses -= 1;
         if *uses == 0 {
             gems.remove(&self.handle);
-            if let Err(error) = drm_ffi::gem::close(self.card.as_fd(), self.handle) {
+            if let Err(error) = again(|| drm_ffi::gem::close(self.card.as_fd(), self.handle)) {
                 tracing::error!(card = %self.card, handle = self.handle, %error, "DRM_IOCTL_GEM_CLOSE failed");
             }
         }
@@ -270,9 +271,10 @@ impl Framebuffer {
         let flags = if with_modifier { drm_ffi::DRM_MODE_FB_MODIFIERS } else { 0 };
         let Size { width, height } = frame.size;
         let code = frame.fourcc.0;
-        let added =
+        let added = again(|| {
             drm_ffi::mode::add_fb2(card.as_fd(), width, height, code, &handles, &pitches, &offsets, &modifiers, flags)
-                .map_err(|error| Error::new(OP, object(), error))?;
+        })
+        .map_err(|error| Error::new(OP, object(), error))?;
         card.framebuffers.fetch_add(1, Ordering::Relaxed);
         ledger::step(OP, Some(shared.dmabuf_of(0).inode()), &*card.driver);
         let buffers = (0..frame.planes.len()).map(|n| shared.dmabuf_of(n).inode()).collect();
@@ -283,7 +285,7 @@ impl Framebuffer {
 impl Drop for Framebuffer {
     fn drop(&mut self) {
         let card = &self.card;
-        if let Err(error) = drm_ffi::mode::rm_fb(card.as_fd(), self.id) {
+        if let Err(error) = again(|| drm_ffi::mode::rm_fb(card.as_fd(), self.id)) {
             tracing::error!(%card, id = self.id, %error, "DRM_IOCTL_MODE_RMFB failed");
         }
         card.framebuffers.fetch_sub(1, Ordering::Relaxed);
@@ -301,14 +303,14 @@ impl Blob {
     /// A blob with the contents of `data`.
     pub(super) fn new<T>(card: &Arc<Card>, data: &T) -> Result<Self> {
         const OP: &str = "DRM_IOCTL_MODE_CREATEPROPBLOB";
-        let value = card.create_property_blob(data).map_err(|error| card.error(OP, error))?;
+        let value = again(|| card.create_property_blob(data)).map_err(|error| card.error(OP, error))?;
         Ok(Self { card: card.clone(), id: value.into() })
     }
 }
 
 impl Drop for Blob {
     fn drop(&mut self) {
-        if let Err(error) = self.card.destroy_property_blob(self.id) {
+        if let Err(error) = again(|| self.card.destroy_property_blob(self.id)) {
             tracing::error!(card = %self.card, id = self.id, %error, "DRM_IOCTL_MODE_DESTROYPROPBLOB failed");
         }
     }

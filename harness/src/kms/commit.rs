@@ -17,6 +17,7 @@ use super::card::Card;
 use super::objects::Object;
 use super::wait;
 use crate::error::{Error, Result};
+use crate::restart::again;
 
 /// An atomic request under construction.
 pub(super) struct Commit<'a> {
@@ -92,8 +93,7 @@ impl<'a> Commit<'a> {
     /// It would not.
     pub(super) fn try_out(self, what: &str) -> Result<()> {
         let flags = AtomicCommitFlags::TEST_ONLY | (self.flags & AtomicCommitFlags::ALLOW_MODESET);
-        self.card
-            .atomic_commit(flags, self.request)
+        again(|| self.card.atomic_commit(flags, self.request.clone()))
             .map_err(|error| Error::new("DRM_IOCTL_MODE_ATOMIC (test only)", format!("{}, {what}", self.card), error))
     }
 

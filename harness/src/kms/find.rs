@@ -12,6 +12,7 @@ use super::objects::Pipe;
 use super::{able, second};
 use crate::error::{Cause, Error, Result};
 use crate::node::denied;
+use crate::restart::again;
 
 /// The first card that `select` allows and that has a pipe, with us as its master.
 pub(super) fn card(select: Option<&str>) -> Result<(Card, Pipe)> {
@@ -67,14 +68,14 @@ fn open(node: &Path, driver: Option<&str>) -> Result<(Card, Pipe)> {
         return Err(Error::missing("open", name(), format!("its driver is {}", card.driver)));
     }
     for (capability, needed) in able::ASKED {
-        let Err(error) = card.set_client_capability(capability, true) else { continue };
+        let Err(error) = again(|| card.set_client_capability(capability, true)) else { continue };
         let error = able::refused(&card.to_string(), capability, Cause::from(error));
         if needed {
             return Err(error);
         }
         tracing::info!(%error, "the screen goes without");
     }
-    card.acquire_master_lock().map_err(|error| match Cause::from(error) {
+    again(|| card.acquire_master_lock()).map_err(|error| match Cause::from(error) {
         // EACCES: we never were master and may not take it.
         Cause::Errno(Errno::BUSY | Errno::ACCESS) => {
             Error::missing("DRM_IOCTL_SET_MASTER", card.to_string(), format!("{} is master of it", master(&card)))

@@ -11,6 +11,7 @@ use super::formats::{self, Offer};
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Size, px};
+use crate::restart::again;
 
 /// A KMS object with its properties by name.
 #[derive(Debug)]
@@ -27,10 +28,11 @@ impl Object {
     fn read<H: ResourceHandle>(card: &Card, handle: H, kind: &str) -> Result<Self> {
         let name = format!("{kind} {}", Into::<u32>::into(handle));
         let failed = |op, error| Error::new(op, format!("{card}, {name}"), error);
-        let values = card.get_properties(handle).map_err(|error| failed("DRM_IOCTL_MODE_OBJ_GETPROPERTIES", error))?;
+        let values =
+            again(|| card.get_properties(handle)).map_err(|error| failed("DRM_IOCTL_MODE_OBJ_GETPROPERTIES", error))?;
         let (mut properties, mut choices) = (BTreeMap::new(), BTreeMap::new());
         for (id, value) in values {
-            let info = card.get_property(id).map_err(|error| failed("DRM_IOCTL_MODE_GETPROPERTY", error))?;
+            let info = again(|| card.get_property(id)).map_err(|error| failed("DRM_IOCTL_MODE_GETPROPERTY", error))?;
             let property = info.name().to_string_lossy().into_owned();
             if let property::ValueType::Enum(values) = info.value_type() {
                 let choice = |one: &property::EnumValue| (one.name().to_string_lossy().into_owned(), one.value());
@@ -127,7 +129,8 @@ impl Pipe {
     /// # Errors
     /// No such CRTC; says what is missing.
     pub(super) fn choose(card: &Card) -> Result<Self> {
-        let lists = card.resource_handles().map_err(|error| card.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
+        let lists =
+            again(|| card.resource_handles()).map_err(|error| card.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
         let reach = Reach::read(card, &lists)?;
         let mut why = vec![format!("{} CRTCs, {} connectors", lists.crtcs().len(), lists.connectors().len())];
         let mut pipes = Vec::new();
@@ -154,12 +157,12 @@ impl Reach {
     fn read(card: &Card, lists: &drm::control::ResourceHandles) -> Result<Self> {
         let mut connectors = Vec::new();
         for &handle in lists.connectors() {
-            let info =
-                card.get_connector(handle, true).map_err(|error| card.error("DRM_IOCTL_MODE_GETCONNECTOR", error))?;
+            let info = again(|| card.get_connector(handle, true))
+                .map_err(|error| card.error("DRM_IOCTL_MODE_GETCONNECTOR", error))?;
             let mut crtcs = Vec::new();
             for &encoder in info.encoders() {
-                let encoder =
-                    card.get_encoder(encoder).map_err(|error| card.error("DRM_IOCTL_MODE_GETENCODER", error))?;
+                let encoder = again(|| card.get_encoder(encoder))
+                    .map_err(|error| card.error("DRM_IOCTL_MODE_GETENCODER", error))?;
                 crtcs.extend(lists.filter_crtcs(encoder.possible_crtcs()));
             }
             connectors.push((info, crtcs));
@@ -207,10 +210,11 @@ impl Reach {
     /// The planes that reach `crtc`, lowest first.
     fn planes(&self, card: &Card, crtc: crtc::Handle) -> Result<Vec<(Plane, Object)>> {
         let failed = |op, error| card.error(op, error);
-        let handles = card.plane_handles().map_err(|error| failed("DRM_IOCTL_MODE_GETPLANERESOURCES", error))?;
+        let handles =
+            again(|| card.plane_handles()).map_err(|error| failed("DRM_IOCTL_MODE_GETPLANERESOURCES", error))?;
         let mut planes = Vec::new();
         for handle in handles {
-            let info = card.get_plane(handle).map_err(|error| failed("DRM_IOCTL_MODE_GETPLANE", error))?;
+            let info = again(|| card.get_plane(handle)).map_err(|error| failed("DRM_IOCTL_MODE_GETPLANE", error))?;
             if !self.lists.filter_crtcs(info.possible_crtcs()).contains(&crtc) {
                 continue;
             }
@@ -241,7 +245,7 @@ impl Reach {
 /// Smallest and largest framebuffer of the card. The drm crate keeps them as ranges that can only be asked about one
 /// value.
 fn sizes(card: &Card) -> Result<(Size, Size)> {
-    let limits = drm_ffi::mode::get_resources(card.as_fd(), None, None, None, None)
+    let limits = again(|| drm_ffi::mode::get_resources(card.as_fd(), None, None, None, None))
         .map_err(|error| card.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
     Ok((px(limits.min_width, limits.min_height), px(limits.max_width, limits.max_height)))
 }
@@ -254,8 +258,7 @@ fn wrong(card: &Card, object: &Object, why: String) -> Error {
 fn blob(card: &Card, object: &Object, name: &str) -> Result<Option<Vec<u8>>> {
     match object.value(name) {
         None | Some(0) => Ok(None),
-        Some(id) => card
-            .get_property_blob(id)
+        Some(id) => again(|| card.get_property_blob(id))
             .map(Some)
             .map_err(|error| Error::new("DRM_IOCTL_MODE_GETPROPBLOB", format!("{card}, {}", object.name), error)),
     }

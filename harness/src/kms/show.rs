@@ -316,6 +316,27 @@ impl Pending<'_> {
     /// The commit or its writeback did not end within 5 s, for example since a fence of a frame never signals; the
     /// writeback ended but wrote nothing.
     pub fn finish(mut self) -> Result<Shown> {
+        let shown = self.look();
+        if shown.is_err() {
+            self.calm_down();
+        }
+        shown
+    }
+
+    /// Leaves the screen so that the next one can look at it, though this one could not: a commit that comes too early after
+    /// another loses its writeback (see [`super::vkms`]).
+    fn calm_down(&self) {
+        let until = Instant::now() + vkms::patience(self.screen.size());
+        for fence in &self.jobs {
+            // Of a job that is lost there is nothing to wait for.
+            if !matches!(wait::readable(fence, until), Ok(true)) {
+                break;
+            }
+        }
+        std::thread::sleep(self.screen.settle);
+    }
+
+    fn look(&mut self) -> Result<Shown> {
         let until = Instant::now() + DEADLINE;
         let Some(sequence) = self.sequence(until)? else {
             return Err(self.late("waiting for the page flip event"));

@@ -17,6 +17,7 @@ use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{self, Frame, Size, px};
+use crate::restart::again;
 
 /// What the driver says to a frame on a plane.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Screen {
     /// # Errors
     /// The driver says something that is no size.
     pub fn cursor_size(&self) -> Result<Size> {
-        let ask = |capability| match self.card.get_driver_capability(capability) {
+        let ask = |capability| match again(|| self.card.get_driver_capability(capability)) {
             Ok(0) => Ok(USUAL_CURSOR as u32),
             Ok(pixels) => u32::try_from(pixels).map_err(|_| {
                 let why = format!("{pixels} px, which does not fit in 32 bits");

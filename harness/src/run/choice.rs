@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::processors;
+use super::{journal, processors};
 use crate::kernel::{Host, Kernel};
-use crate::lane::{Lane, LaneError, On};
-use crate::sandbox::{self, Sandbox, SetupError, Shown};
+use crate::lane::{Lane, LaneError, On, SandboxKernel};
+use crate::sandbox::{self, Sandbox, SetupError, Shown, Which};
 
 /// Why a command ends without having done what it was asked.
 #[derive(Debug)]
@@ -37,9 +37,10 @@ impl From<LaneError> for Refusal {
 /// What a sandbox is made of, where it is not the usual one.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Parts {
-    /// A user-mode Linux binary to run instead of the one that Handover builds
-    #[arg(long, value_name = "PATH")]
-    kernel: Option<PathBuf>,
+    /// `debug` for a kernel that reports its own defects (lockdep, KASAN, kmemleak; built once, and several times slower), or
+    /// a user-mode Linux binary of your own
+    #[arg(long, value_name = "debug|PATH", value_parser = which)]
+    kernel: Option<Which>,
     /// A parameter for the sandbox's kernel, such as vkms.enable_cursor=1 (may be repeated)
     #[arg(long, value_name = "ARG")]
     kernel_arg: Vec<String>,
@@ -49,6 +50,15 @@ pub struct Parts {
     /// A directory that the sandbox shall see at the same path, writable (may be repeated)
     #[arg(long, value_name = "DIR")]
     share: Vec<PathBuf>,
+}
+
+/// The file called `debug` in the present directory is `./debug`.
+fn which(text: &str) -> Result<Which, String> {
+    match text {
+        "" => Err("it is empty; give `debug` or the path of a user-mode Linux binary".into()),
+        "debug" => Ok(Which::Debug),
+        path => Ok(Which::File(path.into())),
+    }
 }
 
 impl Parts {
@@ -69,7 +79,7 @@ impl Parts {
     /// # Errors
     /// As [`Sandbox::ensure`].
     pub fn sandbox(&self, progress: &mut dyn sandbox::Progress) -> Result<Sandbox, SetupError> {
-        let sandbox = Sandbox::with_parts(self.kernel.clone(), self.root.clone(), progress)?;
+        let sandbox = Sandbox::with_parts(self.kernel.clone().unwrap_or_default(), self.root.clone(), progress)?;
         Ok(sandbox.kernel_args(self.kernel_arg.iter().cloned()).shares(self.share.iter().cloned()))
     }
 }
@@ -82,7 +92,7 @@ pub struct Choice {
     /// The rules; on the host there are none unless a lane is named.
     pub lane: Option<Lane>,
     /// The file of the lane, if one was named.
-    file: Option<PathBuf>,
+    pub file: Option<PathBuf>,
 }
 
 impl Choice {
@@ -136,12 +146,24 @@ impl Choice {
             (On::Host, Some(option)) => Err(Refusal::Usage(SetupError::NotOnHost { option }.to_string())),
             (On::Host, None) => Ok(Box::new(Host)),
             (On::Sandbox, _) => {
+                let debug = self.lane.as_ref().is_some_and(|lane| lane.kernel == Some(SandboxKernel::Debug));
+                let parts = match &parts.kernel {
+                    None if debug => &Parts { kernel: Some(Which::Debug), ..parts.clone() },
+                    _ => parts,
+                };
                 let sandbox =
                     parts.sandbox(&mut Shown::default()).map_err(|error| Refusal::Machine(error.to_string()))?;
                 let lane_args = self.lane.iter().flat_map(|lane| lane.kernel_args.iter().cloned());
                 Ok(Box::new(sandbox.kernel_args(lane_args)))
             }
         }
+    }
+
+    /// The lane with a digest of its file, if it has one: two of the same name may differ.
+    pub fn rules(&self) -> Option<String> {
+        let text = self.file.as_ref().map(|file| std::fs::read_to_string(file).unwrap_or_default());
+        let name = &self.lane.as_ref()?.name;
+        Some(text.map_or_else(|| name.clone(), |text| format!("{name} ({})", journal::digest([text.as_str()]))))
     }
 
     /// Workers at once: what was asked for, or what the lane says, or what suits the place.
@@ -154,12 +176,17 @@ impl Choice {
         asked.or(self.lane.as_ref().and_then(|lane| lane.jobs)).unwrap_or(suitable)
     }
 
-    /// The command that runs one case of this choice, without the case's name.
-    pub fn again(&self, exhaustive: bool) -> String {
+    /// The command that runs one case of this choice with these `parts`, without the case's name.
+    pub fn again(&self, exhaustive: bool, parts: &Parts) -> String {
         let exhaustive = if exhaustive { " --exhaustive" } else { "" };
+        let kernel = match &parts.kernel {
+            None | Some(Which::Usual) => String::new(),
+            Some(Which::Debug) => " --kernel debug".to_owned(),
+            Some(Which::File(path)) => format!(" --kernel {}", path.display()),
+        };
         match &self.file {
-            Some(file) => format!("handover run{exhaustive} --lane {} --exact", file.display()),
-            None => format!("handover run{exhaustive} --on {} --exact", self.on),
+            Some(file) => format!("handover run{exhaustive}{kernel} --lane {} --exact", file.display()),
+            None => format!("handover run{exhaustive}{kernel} --on {} --exact", self.on),
         }
     }
 }

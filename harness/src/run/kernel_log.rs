@@ -94,6 +94,11 @@ const HOLDS: &[&str] = &[
     "scheduling from the idle thread",
     "sleeping function called from invalid context",
     "GPU HANG",
+    // videobuf2 with CONFIG_VIDEO_ADV_DEBUG: calls of a driver's queue that must come in pairs and did not.
+    "UNBALANCED!",
+    "ODEBUG: ",
+    "lock held when returning to user space",
+    "unreferenced object ",
 ];
 
 fn is_defect(line: &str) -> bool {
@@ -155,6 +160,39 @@ mod tests {
                 "WARNING: drivers/gpu/drm/drm_gem.c:287",
             ),
             ("i915 0000:00:02.0: [drm] GPU HANG: ecode 9:1:85dffffb", "GPU HANG"),
+            // As the sandbox's debugging kernel prints them; `sandbox::defects_of_the_kernel_fail_their_case` provokes them.
+            (
+                "lkdtm: Performing direct entry WRITE_AFTER_FREE\n\
+                 ==================================================================\n\
+                 BUG: KASAN: slab-use-after-free in lkdtm_WRITE_AFTER_FREE+0xab/0x120\n\
+                 Write of size 4 at addr 00000000666d4a00 by task sh/45",
+                "BUG: KASAN: slab-use-after-free in lkdtm_WRITE_AFTER_FREE",
+            ),
+            (
+                "------------[ cut here ]------------\n\
+                 UBSAN: array-index-out-of-bounds in drivers/misc/lkdtm/bugs.c:458:16\n\
+                 index 8 is out of range for type 'char [8]'",
+                "UBSAN: array-index-out-of-bounds in drivers/misc/lkdtm/bugs.c:458:16",
+            ),
+            (
+                " non-slab/vmalloc memory\n------------[ cut here ]------------\n\
+                 WARNING: lib/list_debug.c:29 at __list_add_valid_or_report+0x140/0x1fe, CPU#0: sh/37\n\
+                 list_add corruption. next->prev should be prev (00000000666afbe0), but was 0000000000000000.",
+                "WARNING: lib/list_debug.c:29 at __list_add_valid_or_report",
+            ),
+            (
+                "WARNING: lib/refcount.c:22 at refcount_warn_saturate+0x114/0x310, CPU#0: sh/53\n\
+                 refcount_t: saturated; leaking memory.",
+                "WARNING: lib/refcount.c:22",
+            ),
+            (
+                "WARNING: possible recursive locking detected\n7.3.4-sandbox-debug #2 Not tainted\n\
+                 --------------------------------------------\nhandover/31 is trying to acquire lock:",
+                "WARNING: possible recursive locking detected",
+            ),
+            ("INFO: task handover:31 blocked for more than 20 seconds.", "blocked for more than 20 seconds"),
+            ("ODEBUG: free active (active state 0) object: 0000000061f1c8c0 object type: timer_list", "free active"),
+            ("videobuf2_common: [cap-0] counters for queue 00000000, buffer 0: UNBALANCED!", "UNBALANCED!"),
         ] {
             let found = finding(&lines(log)).unwrap_or_else(|| panic!("nothing found in {log}"));
             let first = found.lines().next().unwrap();

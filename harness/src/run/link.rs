@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, select_biased};
 
 use super::protocol::{Done, END_OF_OUTPUT, Hello, MAX_LINE, Reply, Request};
 use super::stop::Stop;
-use crate::case::{DeviceIdentity, GoldenMode, Role};
+use crate::case::{DeviceIdentity, Role};
 use crate::kernel::{Command, Exit, Kernel, Running};
 
 /// How long a worker that closed its protocol may take to end.
@@ -118,20 +117,12 @@ impl Link {
     }
 
     /// Runs one case.
-    pub(super) fn run(
-        &mut self,
-        name: &str,
-        artifacts: &Path,
-        golden: GoldenMode,
-        within: Duration,
-        stop: &Stop,
-    ) -> Ending {
+    pub(super) fn run(&mut self, request: &Request, within: Duration, stop: &Stop) -> Ending {
         self.output().clear();
         self.devices.clear();
         while self.output_ended.try_recv().is_ok() {}
         self.logged_before = self.running.kernel_log().map_or(0, |log| log.lines().count());
-        let request = Request { run: name.to_owned(), artifacts: artifacts.to_owned(), golden };
-        if let Err(error) = self.ask(&request) {
+        if let Err(error) = self.ask(request) {
             return Ending::NeverBegan(format!("{} ({error})", self.how_it_ended()));
         }
         let deadline = Instant::now() + within;
@@ -140,7 +131,7 @@ impl Link {
             match self.next(deadline, stop) {
                 Next::Line(Line::Reply(Reply::Began)) => {
                     began = true;
-                    self.ran.push(name.to_owned());
+                    self.ran.push(request.run.clone());
                 }
                 Next::Line(Line::Reply(Reply::Devices(devices))) if began => self.devices = devices,
                 Next::Line(Line::Reply(Reply::Done(done))) if began => {

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{DeviceIdentity, GoldenMode, Record, Role, Told};
+use crate::disturb::{Disturbance, Met};
+use crate::report::Machine;
 use crate::verdict::Verdict;
 
 /// The longest answer that the supervisor reads, in bytes; a longer line is no answer.
@@ -26,6 +28,9 @@ pub struct Request {
     pub artifacts: PathBuf,
     /// Whether golden images are compared or written.
     pub golden: GoldenMode,
+    /// What is to happen to it while it runs, in a worker that was started for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbance: Option<Disturbance>,
 }
 
 /// Worker to supervisor.
@@ -43,12 +48,23 @@ pub enum Reply {
 }
 
 /// What a worker knows about where it runs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// Release of the kernel under the worker.
     pub kernel: String,
     /// Why the kernel log cannot be read, if it cannot.
     pub no_kernel_log: Option<String>,
+}
+
+impl Hello {
+    /// What of it is said about the machine.
+    pub fn tell(&self, machine: &mut Machine) {
+        machine.kernel = Some(self.kernel.clone());
+        machine.kernel_log = match &self.no_kernel_log {
+            None => "read".into(),
+            Some(why) => format!("not readable: {why}"),
+        };
+    }
 }
 
 /// How a case ended inside a worker that lived to tell.
@@ -76,4 +92,7 @@ pub struct Done {
     /// What was objected to between the case before and this one.
     #[serde(default)]
     pub before: Vec<String>,
+    /// What came of the disturbance that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<Met>,
 }

@@ -8,19 +8,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel_log;
+use super::leaks;
 use super::link::{Ending, Link};
 use super::memory::{self, Peaks};
 use super::millis;
-use super::protocol::Hello;
+use super::protocol::{Hello, Request};
 use super::stop::Stop;
 use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Record, Role, Told};
 use crate::kernel::{Command, Kernel};
-use crate::report::{CaseReport, ReportDir, Side};
+use crate::lane;
+use crate::report::{CaseReport, Machine, ReportDir, Side};
 use crate::verdict::{self, Try, Verdict};
 
 /// How long a worker may take to close its devices at the end of its life.
 const CLOSING: Duration = Duration::from_secs(5);
+
+/// The same on a kernel that then looks for memory that was lost.
+const SLOW_CLOSING: Duration = Duration::from_secs(40);
 
 /// What a supervisor works with.
 pub struct Settings {
@@ -76,6 +83,47 @@ pub struct Seen {
     pub problems: Vec<String>,
     /// Why the run cannot go on.
     pub broken: Option<String>,
+    news: News,
+}
+
+impl Seen {
+    fn note(&mut self, note: String) {
+        self.news.notes.push(note.clone());
+        self.notes.push(note);
+    }
+}
+
+/// What was learned beside the verdicts since it was last asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct News {
+    /// What the first worker said about where it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hello: Option<Hello>,
+    /// Devices that answered for the first time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<(Role, DeviceIdentity)>,
+    /// What devices told for the first time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Told>,
+    /// Oddities that belong to no case.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What makes the run red and is no case's fault.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+impl News {
+    /// What of it is said about the machine.
+    pub fn tell(&self, machine: &mut Machine) {
+        if let Some(hello) = &self.hello {
+            hello.tell(machine);
+        }
+        for (role, device) in &self.devices {
+            machine.devices.entry(*role).or_default().push(device.clone());
+        }
+    }
 }
 
 /// Runs cases in workers. Share it between threads by reference.
@@ -115,11 +163,12 @@ impl Supervisor {
             None => self.start()?,
         };
         let (link, first) = self.attempt(link, case)?;
+        let link = self.unless_marred(link, &first);
         let known = known_here(case, &first);
         let (link, second) = if self.settings.repeat && verdict::wants_repeat(&first.tried, &known) {
             self.retire(link);
             let (link, second) = self.attempt(self.start()?, case)?;
-            (link, Some(second))
+            (self.unless_marred(link, &second), Some(second))
         } else {
             (link, None)
         };
@@ -127,6 +176,16 @@ impl Supervisor {
             self.idle().push(link);
         }
         Ok(self.report(case, first, second))
+    }
+
+    /// The worker, unless its kernel has reported a defect: such a kernel says less of the next one. Lockdep and KASAN report
+    /// one and are silent from then on, and what was damaged stays so.
+    fn unless_marred(&self, link: Option<Link>, attempt: &Attempt) -> Option<Link> {
+        if kernel_log::finding(&attempt.kernel_log).is_none() {
+            return link;
+        }
+        self.retire(link);
+        None
     }
 
     /// Closes every worker and says what was seen.
@@ -172,7 +231,12 @@ impl Supervisor {
         }
         let Settings { kernel, worker, start_within, .. } = &self.settings;
         let link = Link::start(kernel.as_ref(), worker, *start_within, &self.stop)?;
-        self.seen().hello.get_or_insert_with(|| link.hello.clone());
+        let mut seen = self.seen();
+        if seen.hello.is_none() {
+            seen.hello = Some(link.hello.clone());
+            seen.news.hello = Some(link.hello.clone());
+        }
+        drop(seen);
         Ok(link)
     }
 
@@ -182,7 +246,7 @@ impl Supervisor {
             Tried::Ended(link, attempt) => return Ok((link, *attempt)),
             Tried::Stopped => return Err(Halt::Interrupted),
             Tried::NeverBegan(how, _) => {
-                self.seen().notes.push(format!("a worker died between two cases and was replaced: it {how}"));
+                self.seen().note(format!("a worker died between two cases and was replaced: it {how}"));
             }
         }
         match self.try_in(self.start()?, case) {
@@ -202,7 +266,13 @@ impl Supervisor {
         let ran_before = link.ran.len();
         let began = Instant::now();
         let within = settings.case_within;
-        let ending = link.run(&case.name, &settings.report.of_case(&case.name), settings.golden, within, &self.stop);
+        let request = Request {
+            run: case.name.clone(),
+            artifacts: settings.report.of_case(&case.name),
+            golden: settings.golden,
+            disturbance: None,
+        };
+        let ending = link.run(&request, within, &self.stop);
         let (verdict, text) = match ending {
             Ending::Stopped => return Tried::Stopped,
             Ending::NeverBegan(how) => {
@@ -219,7 +289,11 @@ impl Supervisor {
                 let before = &link.ran[..ran_before];
                 let after = before.last().map_or("the start of the worker", String::as_str);
                 let objections = done.before.iter().map(|said| format!("between {after} and {}: {said}", case.name));
-                self.seen().problems.extend(objections);
+                let objections: Vec<String> = objections.collect();
+                let mut seen = self.seen();
+                seen.news.problems.extend_from_slice(&objections);
+                seen.problems.extend(objections);
+                drop(seen);
                 self.heard(&done.told);
                 self.seen().memory.ended(done.peak_kib, memory::peak_kib);
                 let ran_before = before[..count].to_vec();
@@ -275,26 +349,61 @@ impl Supervisor {
         let started = seen.started;
         seen.to_first_verdict = seen.to_first_verdict.or(started.map(|started| started.elapsed()));
         for (role, device) in devices {
-            seen.devices.entry(*role).or_default().insert(device.clone());
+            if seen.devices.entry(*role).or_default().insert(device.clone()) {
+                seen.news.devices.push((*role, device.clone()));
+            }
         }
     }
 
     /// Notes what devices told of their constraints.
     fn heard(&self, told: &[Told]) {
-        let known = &mut self.seen().told;
+        let mut seen = self.seen();
         for new in told {
-            if !known.iter_mut().any(|before| before.takes_in(new)) {
-                known.push(new.clone());
+            // Also what one that is known takes in: that is not as it was.
+            seen.news.told.push(new.clone());
+            if !seen.told.iter_mut().any(|before| before.takes_in(new)) {
+                seen.told.push(new.clone());
             }
         }
+    }
+
+    /// What was learned since this was last asked.
+    pub fn news(&self) -> News {
+        std::mem::take(&mut self.seen().news)
+    }
+
+    /// Takes what was learned by a supervisor that is no more for its own.
+    pub fn recall(&self, news: &News) {
+        let mut seen = self.seen();
+        if seen.hello.is_none() {
+            seen.hello.clone_from(&news.hello);
+        }
+        for (role, device) in &news.devices {
+            seen.devices.entry(*role).or_default().insert(device.clone());
+        }
+        for told in &news.told {
+            if !seen.told.iter_mut().any(|before| before.takes_in(told)) {
+                seen.told.push(told.clone());
+            }
+        }
+        seen.notes.extend_from_slice(&news.notes);
+        seen.problems.extend_from_slice(&news.problems);
     }
 
     fn retire(&self, link: Option<Link>) {
         let Some(link) = link else { return };
         let last = link.ran.last().cloned();
-        if let Some(how) = link.close(CLOSING) {
+        let closing = if link.hello.kernel.ends_with(lane::DEBUG_RELEASE) { SLOW_CLOSING } else { CLOSING };
+        if let Some(how) = link.close(closing) {
             let after = last.map_or_else(String::new, |name| format!(", after {name}"));
-            self.seen().notes.push(format!("a worker {how}{after}"));
+            if let Some((_, lost)) = how.split_once(leaks::WORDS) {
+                let problem = format!("{}{lost}", leaks::WORDS);
+                let mut seen = self.seen();
+                seen.news.problems.push(problem.clone());
+                seen.problems.push(problem);
+                return;
+            }
+            self.seen().note(format!("a worker {how}{after}"));
         }
     }
 

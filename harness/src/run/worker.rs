@@ -15,9 +15,11 @@ use std::time::Instant;
 use rustix::fs::{Mode, OFlags};
 
 use super::kernel_log::{self, KernelLog};
+use super::leaks::{self, Leaks};
 use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request};
 use super::{memory, millis};
 use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble};
+use crate::disturb::{Disturbance, Disturber, disturber};
 use crate::finding::Finding;
 use crate::verdict::{NEXT_FINDING, Verdict};
 
@@ -27,11 +29,22 @@ static IN_CASE: AtomicBool = AtomicBool::new(false);
 /// Where the last panic was and what it said; the payload alone has no place.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
+/// How the cases of a worker can be disturbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Disturbed {
+    /// System calls wait for a listener that decides about them, which costs each of them a detour.
+    WithListener,
+    /// In every other way.
+    WithoutListener,
+}
+
 /// Serves requests until the supervisor closes its end.
 ///
 /// # Errors
 /// What went wrong with the protocol's own files; a case that fails is an answer, not an error.
-pub fn serve<B: Bench>(cases: &[Case<B>]) -> io::Result<()> {
+///
+/// `disturbed` makes it one whose cases can be disturbed.
+pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::Result<()> {
     let (requests, mut replies) = take_protocol()?;
     remember_panics();
     let (mut kernel_log, no_kernel_log) = match KernelLog::open() {
@@ -42,6 +55,13 @@ pub fn serve<B: Bench>(cases: &[Case<B>]) -> io::Result<()> {
     send(&mut replies, &Reply::Hello(Hello { kernel, no_kernel_log }))?;
 
     let requests = read_requests(requests)?;
+    // After the thread above was started, which waits for requests and is no part of any case.
+    let disturber = match disturbed {
+        None => None,
+        Some(Disturbed::WithoutListener) => Some(Disturber::without_listener()),
+        Some(Disturbed::WithListener) => Some(Disturber::start().map_err(io::Error::other)?),
+    };
+    let mut leaks = Leaks::watch();
     let mut bench = B::new();
     for line in requests {
         let request: Request = serde_json::from_str(&line)
@@ -50,15 +70,27 @@ pub fn serve<B: Bench>(cases: &[Case<B>]) -> io::Result<()> {
             io::Error::other(format!("this worker has no case `{}`: not the supervisor's binary", request.run))
         })?;
         send(&mut replies, &Reply::Began)?;
+        if let Some(leaks) = &mut leaks {
+            leaks.began(&request.run);
+        }
         IN_CASE.store(true, Ordering::SeqCst);
         let tell = |devices| send(&mut replies, &Reply::Devices(devices));
-        let done = run_case(case, &mut bench, kernel_log.as_mut(), request, tell);
+        let disturbance = disturber.as_ref().zip(request.disturbance);
+        let held = disturbance.map(|_| disturber::held());
+        let mut done = run_case(case, &mut bench, kernel_log.as_mut(), request, disturbance, tell);
+        if let (Some(met), Some(held)) = (&mut done.met, &held) {
+            met.held = disturber::change(held);
+        }
         IN_CASE.store(false, Ordering::SeqCst);
         io::stdout().flush()?;
         io::stderr().write_all(END_OF_OUTPUT)?;
         send(&mut replies, &Reply::Done(Box::new(done)))?;
     }
-    Ok(())
+    drop(bench);
+    match leaks.map(|leaks| leaks.lost()).unwrap_or_default().as_slice() {
+        [] => Ok(()),
+        lost => Err(io::Error::other(format!("{}:\n{}", leaks::WORDS, lost.join("\n")))),
+    }
 }
 
 /// Moves the protocol off the standard streams.
@@ -103,12 +135,14 @@ fn run_case<B: Bench>(
     bench: &mut B,
     mut log: Option<&mut KernelLog>,
     request: Request,
+    disturbance: Option<(&Disturber, Disturbance)>,
     tell: impl FnOnce(BTreeMap<Role, DeviceIdentity>) -> io::Result<()>,
 ) -> Done {
     if let Some(log) = log.as_deref_mut() {
         log.take();
     }
     let began = Instant::now();
+    let mut met = None;
     let start = CaseStart { name: request.run, artifacts: request.artifacts, golden: request.golden };
     let body = caught(|| {
         bench.begin(start);
@@ -116,7 +150,17 @@ fn run_case<B: Bench>(
         if let Some(reason) = missing(case, bench)? {
             return Err(Trouble::Skip(reason));
         }
-        (case.body)(bench)
+        let disturbed = disturbance.map(|(disturber, what)| disturber.begin(what)).transpose()?;
+        let mut body = || panic::catch_unwind(AssertUnwindSafe(|| (case.body)(bench)));
+        let outcome = match disturbed {
+            None => body(),
+            Some(disturbed) => {
+                let (outcome, came) = disturbed.during(body)?;
+                met = Some(came);
+                outcome
+            }
+        };
+        outcome.unwrap_or_else(|payload| panic::resume_unwind(payload))
     });
     let (mut findings, mut each) = (Vec::new(), Vec::new());
     let mut skipped = None;
@@ -159,6 +203,7 @@ fn run_case<B: Bench>(
         told: notes.told,
         peak_kib: memory::peak_kib(),
         before: notes.before,
+        met,
     }
 }
 

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
 
 use super::uapi::{
@@ -63,9 +64,12 @@ const fn both<T>(name: &'static str, number: u8) -> Call<T> {
 impl<T> Call<T> {
     /// Makes the call on `node`.
     pub(crate) fn ask(&self, node: impl AsFd, argument: &mut T) -> Result<(), Errno> {
-        // SAFETY: only the constants above make a `Call`, each with the structure of its number, and `Asked` passes
-        // a pointer to one that lives until the call returns. Addresses are in it only if `ask_planes` put them there.
-        unsafe { ioctl(node, Asked { opcode: self.opcode, argument }) }
+        retry_on_intr(|| {
+            let asked = Asked { opcode: self.opcode, argument };
+            // SAFETY: only the constants above make a `Call`, each with the structure of its number, and `Asked` passes
+            // a pointer to one that lives until the call returns. Addresses are in it only if `ask_planes` put them there.
+            unsafe { ioctl(&node, asked) }
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -589,6 +590,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         if let Err(error) = self.release() {
             tracing::error!(%error, "could not free the buffers of a V4L2 queue");
+            self.device.stuck.store(true, Ordering::Relaxed);
         }
     }
 }

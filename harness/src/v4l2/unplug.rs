@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
@@ -49,9 +50,10 @@ impl Device {
         Ok(Unplugged { driver, device })
     }
 
-    /// Whether the device is gone for good: what is open of it is of no more use.
+    /// Whether what is open of the device is of no more use: it is gone for good, or kept buffers that it should have freed.
     pub fn is_gone(&self) -> bool {
-        ioctl::QUERYCAP.ask(self, &mut uapi::Capability::default()) == Err(Errno::NODEV)
+        self.stuck.load(Ordering::Relaxed)
+            || ioctl::QUERYCAP.ask(self, &mut uapi::Capability::default()) == Err(Errno::NODEV)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The cases that misbehave on purpose, and the bench that they run on.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -51,6 +51,9 @@ impl Bench for Desk {
     }
 }
 
+/// How many short cases there are, for tests that end a run in the middle.
+pub(crate) const MANY: usize = 40;
+
 /// What one case leaves behind in its process for another.
 static SPOILED: AtomicBool = AtomicBool::new(false);
 
@@ -59,6 +62,15 @@ pub(crate) fn register(cases: &mut Cases<Desk>) {
     bad(cases);
     known(cases);
     order(cases);
+
+    defects(cases);
+    walked(cases);
+    for number in 0..MANY {
+        cases.add(format!("many::case_{number}_passes"), |_| {
+            std::thread::sleep(Duration::from_millis(5));
+            Ok(())
+        });
+    }
 
     cases.add("skip::needs_a_gpu", |_| Ok(())).from(Role::GpuA).to(Role::GpuB);
     cases.add("skip::says_so_itself", |_| Err(Trouble::Skip("needs a Tuesday".into())));
@@ -98,6 +110,13 @@ fn bad(cases: &mut Cases<Desk>) {
         print("about to wait for a fence\n");
         hang()
     });
+    cases.add("bad::hangs_in_a_system_call", |_| {
+        print("about to read what nobody writes\n");
+        let (mut reader, writer) = std::io::pipe().map_err(|error| found(&error.to_string()))?;
+        let read = reader.read(&mut [0]);
+        drop(writer);
+        Err(found(&format!("a read of an empty pipe gave {read:?}")))
+    });
     cases.add("bad::prints_megabytes", |_| {
         let line = "all work and no play\n".repeat(1000);
         (0..300).for_each(|_| print(&line));
@@ -126,6 +145,59 @@ fn bad(cases: &mut Cases<Desk>) {
             Ok(()) => hang(),
             Err(error) => Err(found(&error.to_string())),
         }
+    });
+}
+
+/// What the kernel's own test of its checks can provoke, by the words it has for it.
+const DEFECTS: [(&str, &str); 5] = [
+    ("warns", "WARNING"),
+    ("writes_to_memory_that_was_freed", "WRITE_AFTER_FREE"),
+    ("writes_behind_an_array", "ARRAY_BOUNDS"),
+    ("corrupts_a_list", "CORRUPT_LIST_ADD"),
+    ("overflows_a_reference_count", "REFCOUNT_ADD_OVERFLOW"),
+];
+
+fn defects(cases: &mut Cases<Desk>) {
+    const PROVOKE: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
+    for (name, word) in DEFECTS {
+        // The kernel does it and goes on, and the body has nothing to object to.
+        cases.add(format!("defect::{name}"), move |_| match std::fs::write(PROVOKE, word) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Trouble::Skip(format!("needs a kernel that has defects on demand; {PROVOKE}: {error}"))),
+        });
+    }
+}
+
+/// Cases that meet a failing system call in different ways.
+fn walked(cases: &mut Cases<Desk>) {
+    let open = || std::fs::File::open("/dev/null");
+    cases.add("walk::says_what_failed", move |_| {
+        open().map(drop).map_err(|error| found(&format!("openat on /dev/null: {error}")))
+    });
+    cases.add("walk::does_not_say_what_failed", move |_| open().map(drop).map_err(|_| found("something is wrong")));
+    cases.add("walk::does_not_mind", move |_| {
+        let _ = open();
+        Ok(())
+    });
+    cases.add("walk::loses_a_file_when_it_fails", move |_| {
+        let first = open().map_err(|error| found(&format!("openat: {error}")))?;
+        match open() {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                std::mem::forget(first);
+                Err(found(&format!("openat: {error}")))
+            }
+        }
+    });
+    cases.add("walk::hangs_when_it_fails", move |_| if open().is_ok() { Ok(()) } else { hang() });
+    cases.add("walk::ends_its_process_when_it_fails", move |_| match open() {
+        Ok(_) => Ok(()),
+        Err(_) => std::process::abort(),
+    });
+    cases.add("walk::takes_the_wall_clock_for_a_stopwatch", |_| {
+        let began = std::time::SystemTime::now();
+        std::thread::sleep(Duration::from_millis(20));
+        began.elapsed().map(drop).map_err(|error| found(&format!("a case that ended before it began: {error}")))
     });
 }
 

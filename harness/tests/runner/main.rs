@@ -14,6 +14,8 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Output, Stdio};
 
+use cases::MANY;
+use handover::report::Report;
 use handover::sandbox::Sandbox;
 use handover::verdict::Verdict;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -32,6 +34,9 @@ const TESTS: &[(&str, fn())] = &[
     ("a_worker_that_cannot_start_ends_the_run", a_worker_that_cannot_start_ends_the_run),
     ("an_interrupt_writes_what_is_known", an_interrupt_writes_what_is_known),
     ("a_killed_supervisor_leaves_no_worker", a_killed_supervisor_leaves_no_worker),
+    ("a_killed_supervisor_leaves_what_ended_and_resume_finishes_it", resume_finishes_what_was_killed),
+    ("a_run_that_was_interrupted_can_be_resumed", a_run_that_was_interrupted_can_be_resumed),
+    ("only_the_same_run_is_resumed", only_the_same_run_is_resumed),
     ("listing_starts_nothing", listing_starts_nothing),
     ("bad_input_is_named_before_anything_runs", bad_input_is_named_before_anything_runs),
     ("too_few_file_descriptors_are_a_clear_error", too_few_file_descriptors_are_a_clear_error),
@@ -43,13 +48,18 @@ const TESTS: &[(&str, fn())] = &[
 /// The same in kernels of their own.
 const IN_SANDBOX: &[(&str, fn())] = &[
     ("sandbox::every_ending_gets_its_verdict", sandbox_every_ending_gets_its_verdict),
+    ("sandbox::a_walk_tells_each_ending_from_the_others", sandbox_a_walk_tells_each_ending_from_the_others),
     ("sandbox::no_kernel_outlives_its_supervisor", sandbox_no_kernel_outlives_its_supervisor),
 ];
+
+/// The same in kernels that report their own defects.
+const IN_DEBUG_KERNEL: &[(&str, fn())] =
+    &[("sandbox::defects_of_the_kernel_fail_their_case", sandbox_defects_of_the_kernel_fail_their_case)];
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("worker") if std::env::var_os(NO_START).is_some() => ExitCode::from(9),
-        Some("run" | "worker" | "bless" | "guest-init") => handover::cli::main(cases::register, &[]),
+        Some("run" | "worker" | "bless" | "walk" | "guest-init") => handover::cli::main(cases::register, &[]),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
 }
@@ -70,7 +80,18 @@ fn trials() -> Vec<Trial> {
             Ok::<Completion, Failed>(Completion::Completed)
         })
     });
-    on_host.chain(in_sandbox).collect()
+    let in_debug_kernel = IN_DEBUG_KERNEL.iter().map(|&(name, test)| {
+        Trial::ignorable_test(name, move || {
+            if Sandbox::cached_debug().is_none() {
+                return Ok(Completion::ignored_with(
+                    "needs the debugging kernel; `handover setup --kernel debug` builds it",
+                ));
+            }
+            test();
+            Ok::<Completion, Failed>(Completion::Completed)
+        })
+    });
+    on_host.chain(in_sandbox).chain(in_debug_kernel).collect()
 }
 
 // The tests.
@@ -100,6 +121,7 @@ fn every_ending_gets_its_verdict() {
         ("bad::touches_memory_that_is_not_there", Verdict::Crash, "SIGSEGV"),
         ("bad::exits_without_a_word", Verdict::Crash, "ended with exit status 0"),
         ("bad::hangs", Verdict::Timeout, "no verdict after 2 s"),
+        ("bad::hangs_in_a_system_call", Verdict::Timeout, "no verdict after 2 s"),
         ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
         ("bad::prints_megabytes", Verdict::Fail, "it was too much"),
         ("skip::needs_a_gpu", Verdict::Skip, "needs gpu_a; this machine has a processor"),
@@ -220,6 +242,103 @@ fn a_killed_supervisor_leaves_no_worker() {
     assert!(!run.report_path().join("report.json").exists());
 }
 
+/// Cases that end in every way, and enough of them to be in the middle.
+const LONG: [&str; 8] =
+    ["--jobs", "2", "many::", "bad::fails", "bad::panics", "skip::", "known::fails_as_listed", "good::"];
+
+/// A report without times, and without what depends on which worker was free.
+fn timeless(report: &Report) -> serde_json::Value {
+    let mut value = serde_json::to_value(report).unwrap();
+    for key in ["wall_ms", "timings", "memory"] {
+        value.as_object_mut().unwrap().remove(key);
+    }
+    for case in value["cases"].as_array_mut().unwrap() {
+        case.as_object_mut().unwrap().remove("duration_ms");
+        for attempt in case["attempts"].as_array_mut().unwrap() {
+            attempt.as_object_mut().unwrap().remove("duration_ms");
+            attempt.as_object_mut().unwrap().remove("ran_before");
+        }
+    }
+    value
+}
+
+fn resume_finishes_what_was_killed() {
+    let whole = Run::new();
+    let code = whole.output(&LONG).status.code();
+    assert!(!whole.journal().exists());
+    let whole = whole.report();
+    assert_eq!(whole.cases.len(), MANY + 9, "{:?}", whole.summary);
+    for lines in [1, 2, 9, 25, 40] {
+        let run = Run::new();
+        let mut child = run.start(&LONG);
+        let count = || std::fs::read(run.journal()).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
+        eventually("so many cases end", || (count() >= lines).then_some(()));
+        child.kill().unwrap();
+        assert_eq!(end_of(&mut child).signal(), Some(9));
+        let so_far = Report::read(&run.report_path()).unwrap();
+        assert!(so_far.interrupted && !so_far.is_green());
+        assert!((lines - 1..whole.cases.len()).contains(&so_far.cases.len()), "{lines}: {:?}", so_far.summary);
+        assert_eq!(so_far.summary.not_run, whole.cases.len() - so_far.cases.len());
+
+        let output = run.resume(&[]);
+        assert_eq!(output.status.code(), code, "{}", text(&output.stderr));
+        assert_eq!(timeless(&run.report()), timeless(&whole), "killed after {lines} lines");
+        assert_no_leftovers(&run.report_path());
+        let output = run.resume(&[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("came to its end"), "{}", text(&output.stderr));
+    }
+}
+
+fn a_run_that_was_interrupted_can_be_resumed() {
+    let run = Run::new();
+    let mut child = run.start(&["--jobs", "1", "many::", "good::"]);
+    eventually("some cases end", || {
+        let journal = std::fs::read(run.journal()).unwrap_or_default();
+        (journal.iter().filter(|byte| **byte == b'\n').count() > 3).then_some(())
+    });
+    signal("-INT", &child.id().to_string());
+    assert_eq!(end_of(&mut child).code(), Some(130));
+    assert!(run.report().interrupted);
+    let output = run.resume(&["--jobs", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let report = run.report();
+    assert!(report.is_green() && report.summary.pass == MANY + 3, "{:?}", report.summary);
+}
+
+fn only_the_same_run_is_resumed() {
+    let run = Run::new();
+    let mut child = run.start(&["--jobs", "1", "good::passes", "bad::waits_to_be_killed"]);
+    run.pid_of_waiting_case("");
+    child.kill().unwrap();
+    end_of(&mut child);
+    let journal = std::fs::read_to_string(run.journal()).unwrap();
+    let lane = run.lane("on = \"host\"\n");
+    let refused = |args: &[&str], part: &str| {
+        let output = run.resume(args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?}: {said}");
+        assert!(run.journal().exists());
+    };
+    refused(&["--lane", &lane], "the lane was none and is lab");
+    refused(&["good"], "cannot be used with");
+    for (from, to, part) in [
+        ("\"program\":\"", "\"program\":\"1", "the program was 1"),
+        ("\"cases\":\"", "\"cases\":\"f", "the list of cases was f"),
+        ("\"schema\":1", "\"schema\":0", "the report's schema was 0"),
+        ("{\"header\"", "{\"head\"", "line 1 is no line of a journal"),
+    ] {
+        assert!(journal.contains(from), "{journal}");
+        std::fs::write(run.journal(), journal.replacen(from, to, 1)).unwrap();
+        refused(&[], part);
+    }
+    let elsewhere = Run::new();
+    let output = elsewhere.resume(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("report: No such file"), "{}", text(&output.stderr));
+}
+
 fn listing_starts_nothing() {
     let run = Run::new();
     let output = run.output(&["--list", "good"]);
@@ -273,6 +392,8 @@ fn too_few_file_descriptors_are_a_clear_error() {
         let is_named = ["the limit of open files is", "Too many open files", "No file descriptors available"];
         let is_named = is_named.iter().any(|named| said.contains(named));
         assert!(is_complete || is_named, "limit {limit}: {status} {said}");
+        // What got no verdict can still get one.
+        let _ = std::fs::remove_file(run.journal());
         assert_no_leftovers(&run.report_path());
     }
 }
@@ -354,6 +475,7 @@ fn sandbox_every_ending_gets_its_verdict() {
         ("bad::aborts", Verdict::Crash, "SIGABRT"),
         ("bad::exits_without_a_word", Verdict::Crash, "ended with exit status 0"),
         ("bad::hangs", Verdict::Timeout, "no verdict after 3 s"),
+        ("bad::hangs_in_a_system_call", Verdict::Timeout, "no verdict after 3 s"),
         ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
         ("bad::prints_megabytes", Verdict::Fail, "it was too much"),
     ] {
@@ -362,6 +484,72 @@ fn sandbox_every_ending_gets_its_verdict() {
     assert_eq!(case(&report, "bad::fails").output, "a driver's own words, without an end of line");
     let log = case(&report, "bad::panics_its_kernel").kernel_log.join("\n");
     assert!(log.contains("sysrq") && !log.contains("devtmpfs: mounted"), "{log}");
+}
+
+/// What `handover walk` says of cases that meet a failing call in every way there is.
+fn sandbox_a_walk_tells_each_ending_from_the_others() {
+    let run = Run::new();
+    let lane = run.lane(SANDBOX);
+    let walked = |by: &str, timeout: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["walk", "--jobs", "2", "--lane", &lane, "--timeout", timeout, "--by", by, "walk::", "--report"]);
+        let output = command.arg(run.report_path()).stdin(Stdio::null()).output().unwrap();
+        let document = std::fs::read(run.report_path().join("walk.json")).unwrap_or_default();
+        (output, serde_json::from_slice::<serde_json::Value>(&document).unwrap_or_default())
+    };
+    let (output, document) = walked("EMFILE", "1");
+    let printed = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    let steps = |name: &str| {
+        let cases = document["cases"].as_array().unwrap();
+        let case = cases.iter().find(|case| case["name"] == format!("walk::{name}"));
+        case.unwrap_or_else(|| panic!("{name} was not walked: {printed}"))["kinds"]["too_many_files"].clone()
+    };
+    for (name, borne, named, finding) in [
+        ("says_what_failed", 0, 1, None),
+        ("does_not_mind", 1, 0, None),
+        ("does_not_say_what_failed", 0, 0, Some("the case does not say what failed")),
+        ("loses_a_file_when_it_fails", 0, 2, Some("holds something else afterwards, each time: +1 /dev/null")),
+        ("hangs_when_it_fails", 0, 0, Some("the case does not end")),
+        ("ends_its_process_when_it_fails", 0, 0, Some("the worker does not survive it")),
+    ] {
+        let steps = steps(name);
+        assert_eq!((&steps["borne"], &steps["named"]), (&borne.into(), &named.into()), "{name}: {steps}");
+        let found: Vec<&str> =
+            steps["findings"].as_array().unwrap().iter().filter_map(|found| found["what"].as_str()).collect();
+        assert_eq!(found, finding.into_iter().collect::<Vec<_>>(), "{name}: {steps}");
+    }
+    // A clock that is set back is seen by who looks at it, and by nobody else: no deadline of ours passes.
+    let (output, document) = walked("clock", "5");
+    let findings: Vec<&str> = document["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|case| !case["kinds"]["clock"]["findings"].as_array().unwrap().is_empty())
+        .filter_map(|case| case["name"].as_str())
+        .collect();
+    assert_eq!(findings, ["walk::takes_the_wall_clock_for_a_stopwatch"], "{}", text(&output.stdout));
+}
+
+/// The kernel provokes them itself, with the body of the case none the wiser.
+fn sandbox_defects_of_the_kernel_fail_their_case() {
+    let run = Run::new();
+    let lane = run.lane("on = \"sandbox\"\nkernel = \"debug\"\n");
+    run.output(&["--lane", &lane, "--jobs", "1", "good", "defect::"]);
+    let report = run.report();
+    assert_eq!((report.error.as_deref(), report.summary.pass), (None, 3), "{report:?}");
+    assert!(report.machine.kernel.as_deref().is_some_and(|kernel| kernel.ends_with("-debug")), "{report:?}");
+    for (name, part) in [
+        ("defect::warns", "the kernel reported a defect: WARNING: drivers/misc/lkdtm/bugs.c"),
+        ("defect::writes_to_memory_that_was_freed", "BUG: KASAN: slab-use-after-free in lkdtm_WRITE_AFTER_FREE"),
+        ("defect::writes_behind_an_array", "UBSAN: array-index-out-of-bounds in drivers/misc/lkdtm"),
+        ("defect::corrupts_a_list", "__list_add_valid_or_report"),
+        ("defect::overflows_a_reference_count", "refcount_warn_saturate"),
+    ] {
+        has_message(&report, name, Verdict::Fail, part);
+        // Each in a kernel that had not spoken yet.
+        assert_eq!(case(&report, name).attempts.len(), 2);
+    }
 }
 
 fn sandbox_no_kernel_outlives_its_supervisor() {

@@ -45,6 +45,17 @@ impl Run {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.report_path().join("journal.jsonl")
+    }
+
+    /// Finishes what was cut off.
+    pub(crate) fn resume(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("run").arg("--resume").arg(self.report_path()).args(args);
+        command.env_remove("CI").env_remove("HANDOVER_LANE").stdin(Stdio::null()).output().unwrap()
+    }
+
     pub(crate) fn report(&self) -> Report {
         let text = std::fs::read(self.report_path().join("report.json")).unwrap();
         serde_json::from_slice(&text).unwrap()

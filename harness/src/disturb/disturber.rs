@@ -1,0 +1,344 @@
+//! How is a case disturbed inside the worker that runs it? By a thread that hears of every system call, a timer, and the clock.
+//!
+//! The thread that listens must not wait for one that it holds up: it allocates nothing and takes no lock under which somebody
+//! makes a system call that waits for it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, Timespec, clock_settime};
+
+use super::{Blow, Call, Disturbance, Fault, Met};
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::peer;
+use crate::placement::bufinfo;
+use crate::seccomp::{self, Listener};
+
+/// Within this time everything is gone that is freed by and by.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// So long a peer may be silent while cases are disturbed; opening its devices is part of its first answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// From one signal to the next.
+const SIGNAL_EVERY: Duration = Duration::from_millis(1);
+
+/// How far the clock goes back at once, in s, and how often.
+const BACK: i64 = 3600;
+const BACK_EVERY: Duration = Duration::from_millis(5);
+
+/// Disturbs cases of this process.
+#[derive(Debug)]
+pub struct Disturber {
+    watch: Arc<Mutex<Watch>>,
+}
+
+/// What the thread that listens looks for, and what it saw.
+#[derive(Clone, Copy, Debug)]
+struct Watch {
+    disturbance: Disturbance,
+    count: u32,
+    met: Option<Call>,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    GoesOn,
+    Fails(Errno),
+    /// Its process gets a signal.
+    Struck(Signal),
+}
+
+impl Watch {
+    const IDLE: Watch = Watch { disturbance: Disturbance::Nothing, count: 0, met: None };
+
+    /// Decides about `call`, of a peer or of this process.
+    fn decide(&mut self, call: Call, of_peer: impl FnOnce() -> bool) -> Fate {
+        let (counts, nth, fate) = match self.disturbance {
+            Disturbance::Call { fault, nth } => (call.may(fault), nth, Fate::Fails(errno(fault))),
+            Disturbance::Peer { blow, nth } => (of_peer(), nth, Fate::Struck(signal(blow))),
+            Disturbance::Nothing | Disturbance::Signals | Disturbance::Clock => return Fate::GoesOn,
+        };
+        if !counts || self.met.is_some() {
+            return Fate::GoesOn;
+        }
+        self.count += 1;
+        if self.count < nth {
+            return Fate::GoesOn;
+        }
+        self.met = Some(call);
+        fate
+    }
+}
+
+fn errno(fault: Fault) -> Errno {
+    match fault {
+        Fault::Interrupted => Errno::INTR,
+        Fault::NoMemory => Errno::NOMEM,
+        Fault::TooManyFiles => Errno::MFILE,
+        Fault::Busy => Errno::BUSY,
+    }
+}
+
+fn signal(blow: Blow) -> Signal {
+    match blow {
+        Blow::Kill => Signal::KILL,
+        Blow::Stop => Signal::STOP,
+    }
+}
+
+impl Disturber {
+    /// From now on, this thread and what it starts can be disturbed, but for their system calls.
+    ///
+    /// A call that waits for a listener can be interrupted there by a signal, also one that waits for nothing in the kernel and
+    /// never returns `EINTR` otherwise. So signals come where nobody listens.
+    pub fn without_listener() -> Self {
+        peer::set_patience(PATIENCE);
+        Self { watch: Arc::new(Mutex::new(Watch::IDLE)) }
+    }
+
+    /// From now on, this thread and what it starts can be disturbed; threads that are there already can not.
+    ///
+    /// # Errors
+    /// The kernel has no seccomp filters with a listener, or this process has one already.
+    pub fn start() -> Result<Self> {
+        let failed = |error: io::Error| Error::new("listening to system calls", "this process", error);
+        let watch = Arc::new(Mutex::new(Watch::IDLE));
+        let (give, take) = mpsc::channel::<Listener>();
+        let watched = Arc::clone(&watch);
+        let listen = move || {
+            if let Ok(listener) = take.recv() {
+                attend(&listener, &watched);
+            }
+        };
+        std::thread::Builder::new().name("listener".into()).spawn(listen).map_err(failed)?;
+        let listener = seccomp::listen(&Call::numbers()).map_err(failed)?;
+        give.send(listener).map_err(|_| failed(io::Error::other("the thread that listens is gone")))?;
+        peer::set_patience(PATIENCE);
+        Ok(Self { watch })
+    }
+
+    /// Lets `disturbance` happen until the result is dropped.
+    ///
+    /// # Errors
+    /// The disturbance can't be made here.
+    pub fn begin(&self, disturbance: Disturbance) -> Result<Disturbed<'_>> {
+        let failed = |error: io::Error| Error::new("disturbing", disturbance.to_string(), error);
+        let clock = matches!(disturbance, Disturbance::Clock).then(Clock::begin).transpose().map_err(failed)?;
+        *self.watch() = Watch { disturbance, ..Watch::IDLE };
+        Ok(Disturbed { disturber: self, clock })
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves the calls that wait, until nobody is left who could call.
+fn attend(listener: &Listener, watch: &Mutex<Watch>) {
+    while let Ok(waiting) = listener.next() {
+        let call = Call { number: waiting.number, args: waiting.args };
+        let fate = watch.lock().unwrap_or_else(PoisonError::into_inner).decide(call, || !is_own(waiting.thread));
+        match fate {
+            Fate::GoesOn => listener.allow(&waiting),
+            Fate::Fails(errno) => listener.fail(&waiting, errno),
+            Fate::Struck(signal) => {
+                if let Some(process) = i32::try_from(waiting.thread).ok().and_then(Pid::from_raw) {
+                    // It fails only if the process is gone, which is what is wanted.
+                    let _ = kill_process(process, signal);
+                }
+                listener.allow(&waiting);
+            }
+        }
+    }
+}
+
+/// Whether a thread is one of this process.
+fn is_own(thread: u32) -> bool {
+    let mut path = [0_u8; 40];
+    let mut left = path.as_mut_slice();
+    if write!(left, "/proc/self/task/{thread}").is_err() {
+        return false;
+    }
+    let length = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+    rustix::fs::access(&path[..length], rustix::fs::Access::EXISTS).is_ok()
+}
+
+/// While it lives, a case is disturbed.
+pub struct Disturbed<'d> {
+    disturber: &'d Disturber,
+    clock: Option<Clock>,
+}
+
+impl Disturbed<'_> {
+    /// Does `work`, with signals if that is what is to happen; ends the disturbance, and says what came of it. What is held is
+    /// not looked at.
+    ///
+    /// # Errors
+    /// No signals can be had.
+    pub fn during<T>(self, work: impl FnOnce() -> T) -> Result<(T, Met)> {
+        let disturbance = self.disturber.watch().disturbance;
+        let (done, signals) = match disturbance {
+            Disturbance::Signals => {
+                let (done, came) = interrupt::while_interrupted(SIGNAL_EVERY, work)?;
+                (done, Some(came))
+            }
+            _ => (work(), None),
+        };
+        let Watch { count, met, .. } = *self.disturber.watch();
+        let times = signals.or(self.clock.as_ref().map(Clock::steps)).unwrap_or(count);
+        Ok((done, Met { call: met.map(|call| call.name()), times, held: BTreeMap::new() }))
+    }
+}
+
+impl Drop for Disturbed<'_> {
+    fn drop(&mut self) {
+        *self.disturber.watch() = Watch::IDLE;
+    }
+}
+
+/// The wall clock goes back while it lives, and is right again afterwards.
+struct Clock {
+    stop: Arc<AtomicBool>,
+    steps: Arc<AtomicU32>,
+    thread: Option<JoinHandle<()>>,
+    began: (Timespec, Instant),
+}
+
+impl Clock {
+    fn begin() -> io::Result<Self> {
+        if !fs::read_to_string("/proc/cpuinfo").is_ok_and(|cpu| cpu.contains("User Mode Linux")) {
+            return Err(io::Error::other("the clock belongs to this machine; a sandbox has its own"));
+        }
+        let began = (now(), Instant::now());
+        let (stop, steps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        set_back()?;
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&steps));
+        let work = move || {
+            while !stopped.load(Ordering::SeqCst) && set_back().is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(BACK_EVERY);
+            }
+        };
+        let thread = std::thread::Builder::new().name("clock".into()).spawn(work)?;
+        Ok(Self { stop, steps, thread: Some(thread), began })
+    }
+
+    fn steps(&self) -> u32 {
+        1 + self.steps.load(Ordering::SeqCst)
+    }
+}
+
+/// As std has it; rustix looks for functions in the vDSO that user-mode Linux lacks.
+fn now() -> Timespec {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timespec { tv_sec: i64::try_from(since.as_secs()).unwrap_or_default(), tv_nsec: i64::from(since.subsec_nanos()) }
+}
+
+fn set_back() -> io::Result<()> {
+    let now = now();
+    Ok(clock_settime(ClockId::Realtime, Timespec { tv_sec: now.tv_sec - BACK, ..now })?)
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let (then, since) = self.began;
+        let passed = i64::try_from(since.elapsed().as_secs()).unwrap_or_default();
+        let now = Timespec { tv_sec: then.tv_sec + passed, ..then };
+        if let Err(error) = clock_settime(ClockId::Realtime, now) {
+            tracing::error!(%error, "the clock stays wrong");
+        }
+    }
+}
+
+/// What is held: open files of this process by what they are, and dma-bufs of all processes where the kernel lists them.
+pub fn held() -> BTreeMap<String, i64> {
+    let mut held: BTreeMap<String, i64> = BTreeMap::new();
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        // The one of the directory is gone by now.
+        if let Ok(target) = fs::read_link(entry.path())
+            && !(target.starts_with("/proc") && target.ends_with("fd"))
+        {
+            *held.entry(kind(&target)).or_default() += 1;
+        }
+    }
+    if let Ok(list) = bufinfo::list() {
+        held.insert("dma-bufs of all processes".to_owned(), i64::try_from(list.len()).unwrap_or(i64::MAX));
+    }
+    held
+}
+
+/// What an open file is, without what differs from one to the next.
+fn kind(target: &Path) -> String {
+    let text = target.to_string_lossy();
+    match text.split_once(":[") {
+        Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
+        _ => text.into_owned(),
+    }
+}
+
+/// What is held now and was not `before`, or the other way around, once that is nothing or has settled.
+pub fn change(before: &BTreeMap<String, i64>) -> BTreeMap<String, i64> {
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let now = held();
+        let count = |map: &BTreeMap<String, i64>, key: &String| map.get(key).copied().unwrap_or_default();
+        let keys = before.keys().chain(now.keys());
+        let change: BTreeMap<String, i64> = keys
+            .map(|key| (key.clone(), count(&now, key) - count(before, key)))
+            .filter(|(_, change)| *change != 0)
+            .collect();
+        if change.is_empty() || Instant::now() >= deadline {
+            return change;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Call = Call { number: libc::SYS_openat, args: [0; 6] };
+    const POLL: Call = Call { number: libc::SYS_ppoll, args: [0; 6] };
+
+    #[test]
+    fn the_nth_call_that_can_fails_and_no_other() {
+        let disturbance = Disturbance::Call { fault: Fault::TooManyFiles, nth: 2 };
+        let mut watch = Watch { disturbance, ..Watch::IDLE };
+        let fates = [OPEN, POLL, OPEN, OPEN].map(|call| watch.decide(call, || false));
+        assert_eq!(fates, [Fate::GoesOn, Fate::GoesOn, Fate::Fails(Errno::MFILE), Fate::GoesOn]);
+        assert_eq!((watch.count, watch.met), (2, Some(OPEN)));
+    }
+
+    #[test]
+    fn a_peer_is_struck_at_its_own_calls() {
+        let mut watch = Watch { disturbance: Disturbance::Peer { blow: Blow::Kill, nth: 1 }, ..Watch::IDLE };
+        assert_eq!(watch.decide(OPEN, || false), Fate::GoesOn);
+        assert_eq!(watch.decide(OPEN, || true), Fate::Struck(Signal::KILL));
+    }
+
+    #[test]
+    fn what_is_opened_is_held() {
+        let before = held();
+        let file = fs::File::open("/dev/null").unwrap();
+        assert!(change(&before).get("/dev/null").is_some_and(|more| *more >= 1));
+        drop(file);
+        assert!(is_own(std::process::id()) && !is_own(1));
+    }
+}

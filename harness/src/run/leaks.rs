@@ -1,0 +1,145 @@
+//! Which memory of the kernel has nobody a pointer to any more, and in which case was it allocated?
+//!
+//! Where the kernel keeps track of that ("Kernel Memory Leak Detector" in its documentation), as the sandbox's debugging one
+//! does, a worker asks it once its devices are closed. An object counts only when it is older than 5 s, so that wait comes first.
+
+use std::fs;
+use std::time::Duration;
+
+/// The kernel's list, where there is one.
+const LIST: &str = "/sys/kernel/debug/kmemleak";
+
+/// How old an object has to be, and some more.
+const OLD: Duration = Duration::from_millis(5500);
+
+/// Between two looks at the same memory, the second of which confirms the first.
+const BETWEEN: Duration = Duration::from_millis(200);
+
+/// What the report of a leak begins with.
+pub(super) const WORDS: &str = "memory of the kernel is lost";
+
+/// The kernel counts time from 5 minutes before it starts, so that what overflows does so early (`INITIAL_JIFFIES`), in steps
+/// of 10 ms in the sandbox.
+const JIFFIES_AT_START: u64 = (1 << 32) - 300 * HZ;
+const HZ: u64 = 100;
+
+/// Keeps track of when which case ran.
+#[derive(Debug, Default)]
+pub(super) struct Leaks {
+    began: Vec<(u64, String)>,
+}
+
+/// An object that nobody has a pointer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lost {
+    /// Its first line: address and size.
+    what: String,
+    /// When it was allocated.
+    jiffies: u64,
+    /// Who allocated it, the innermost first.
+    trace: Vec<String>,
+}
+
+impl Leaks {
+    /// Begins to keep track, where the kernel does. What is lost by now is nobody's here.
+    pub(super) fn watch() -> Option<Self> {
+        let is_there = fs::metadata(LIST).is_ok();
+        is_there.then(Self::default)
+    }
+
+    /// A case begins.
+    pub(super) fn began(&mut self, case: &str) {
+        if let Some(now) = jiffies() {
+            self.began.push((now, case.to_owned()));
+        }
+    }
+
+    /// What was lost since the first case, each in a line; says so if the kernel does not tell.
+    pub(super) fn lost(&self) -> Vec<String> {
+        if self.began.is_empty() {
+            return Vec::new();
+        }
+        std::thread::sleep(OLD);
+        let scan = || fs::write(LIST, "scan");
+        let scanned = scan().and_then(|()| {
+            std::thread::sleep(BETWEEN);
+            scan()
+        });
+        match scanned.and_then(|()| fs::read_to_string(LIST)) {
+            Ok(list) => parse(&list).iter().filter_map(|lost| self.told(lost)).collect(),
+            Err(error) => vec![format!("kmemleak can't be asked: {LIST}: {error}")],
+        }
+    }
+
+    fn told(&self, lost: &Lost) -> Option<String> {
+        let (_, case) = self.began.iter().rev().find(|(began, _)| *began <= lost.jiffies)?;
+        let trace = lost.trace.iter().take(6).map(String::as_str).collect::<Vec<_>>().join(" < ");
+        Some(format!("{}, allocated in {case} or while it began, by {trace}", lost.what))
+    }
+}
+
+/// Now, as the kernel counts.
+fn jiffies() -> Option<u64> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    Some(JIFFIES_AT_START + (seconds * HZ as f64) as u64)
+}
+
+fn parse(list: &str) -> Vec<Lost> {
+    let mut all: Vec<Lost> = Vec::new();
+    let mut in_trace = false;
+    for line in list.lines() {
+        if line.starts_with("unreferenced object ") {
+            let what = line.trim_end_matches(':').to_owned();
+            all.push(Lost { what, jiffies: 0, trace: Vec::new() });
+            in_trace = false;
+            continue;
+        }
+        let Some(lost) = all.last_mut() else { continue };
+        if let Some((_, rest)) = line.split_once(", jiffies ") {
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+            lost.jiffies = digits.parse().unwrap_or_default();
+        } else if line.trim_start().starts_with("backtrace") {
+            in_trace = true;
+        } else if in_trace {
+            let name = line.rsplit(']').next().unwrap_or(line).trim();
+            lost.trace.push(name.split('+').next().unwrap_or(name).to_owned());
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "\
+unreferenced object 0x0000000061f1c8c0 (size 64):
+  comm \"handover\", pid 31, jiffies 4294937400
+  hex dump (first 32 bytes):
+    00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ................
+  backtrace (crc 6c7e4ab4):
+    [<00000000602c3d4e>] __kmalloc_noprof+0x1a4/0x2c0
+    [<0000000060451234>] vkms_atomic_crtc_duplicate_state+0x40/0x90
+unreferenced object 0x0000000061f1d000 (size 192):
+  comm \"swapper\", pid 1, jiffies 4294937297 (age 12.340s)
+  backtrace:
+    [<00000000602c3d4e>] kmem_cache_alloc_noprof+0x1a4/0x2c0
+";
+
+    #[test]
+    fn an_object_is_of_the_case_that_ran_when_it_was_allocated() {
+        let parsed = parse(LIST);
+        assert_eq!(parsed.len(), 2);
+        assert_eq!(parsed[0].trace, ["__kmalloc_noprof", "vkms_atomic_crtc_duplicate_state"]);
+        let began = [(4_294_937_390, "a::b_works".to_owned()), (4_294_937_410, "a::c_works".to_owned())];
+        let leaks = Leaks { began: began.into() };
+        let told: Vec<_> = parsed.iter().filter_map(|lost| leaks.told(lost)).collect();
+        assert_eq!(
+            told,
+            ["unreferenced object 0x0000000061f1c8c0 (size 64), allocated in a::b_works or while it began, by \
+              __kmalloc_noprof < vkms_atomic_crtc_duplicate_state"],
+            "what the kernel lost while it started is no case's"
+        );
+    }
+}

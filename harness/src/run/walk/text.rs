@@ -1,0 +1,96 @@
+//! What is printed of a walk. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::{Kind, Walked};
+use crate::verdict::row;
+
+/// How many lines of what a case said are printed.
+const SAID: usize = 12;
+
+/// What is wrong, then a table of all steps, then the totals.
+pub fn summary(walked: &[Walked], kinds: &[Kind], wall_ms: u64) -> String {
+    let mut text = String::new();
+    for one in walked {
+        for (kind, found) in one.findings() {
+            let call = found.call.as_deref().map_or_else(String::new, |call| format!(" ({call})"));
+            let _ = writeln!(text, "---- {} ---- {}\n{}{call}", one.name, kind.name(), found.what);
+            let _ = writeln!(text, "\n{}", row("step", format!("{}, {} times", found.step, found.times)));
+            for (at, line) in found.said.lines().filter(|line| !line.trim().is_empty()).take(SAID).enumerate() {
+                let _ = writeln!(text, "{}", row(if at == 0 { "it said" } else { "" }, line));
+            }
+            text.push('\n');
+        }
+    }
+    let width = walked.iter().map(|one| one.name.len()).max().unwrap_or(0);
+    let _ = write!(text, "{:width$}", "steps: borne + named !wrong ~known");
+    for kind in kinds {
+        let _ = write!(text, "  {:>12}", kind.name());
+    }
+    text.push('\n');
+    for one in walked {
+        let _ = write!(text, "{:width$}", one.name);
+        for kind in kinds {
+            let steps = one.kinds.get(kind).cloned().unwrap_or_default();
+            let bad = steps.findings.iter().map(|found| found.times).sum::<u32>();
+            let counts = match (steps.met, bad) {
+                (0, 0) => "-".to_owned(),
+                (_, 0) => format!("{} + {}", steps.borne, steps.named),
+                (_, bad) => format!("{} + {} !{bad}", steps.borne, steps.named),
+            };
+            let known: u32 = steps.known.values().sum();
+            let counts = if known > 0 { format!("{counts} ~{known}") } else { counts };
+            let _ = write!(text, "  {counts:>12}");
+        }
+        text.push('\n');
+    }
+    let (mut met, mut findings) = (0, 0);
+    for one in walked {
+        met += one.kinds.values().map(|steps| steps.met).sum::<u32>();
+        findings += one.findings().count();
+    }
+    let mut known: BTreeMap<&str, u32> = BTreeMap::new();
+    for (finding, times) in walked.iter().flat_map(|one| one.kinds.values()).flat_map(|steps| &steps.known) {
+        *known.entry(finding.as_str()).or_default() += times;
+    }
+    for (finding, times) in known {
+        let _ = writeln!(text, "known, {times} times: {finding}");
+    }
+    let word = if findings == 0 { "green" } else { "red" };
+    let _ = writeln!(text, "\n{word}: {} cases, {met} disturbances, {findings} findings\n{wall_ms} ms", walked.len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Found, Steps};
+    use super::*;
+
+    #[test]
+    fn the_finding_comes_first_and_every_step_is_counted() {
+        let found = Found {
+            what: "the case does not say what failed".into(),
+            step: "ENOMEM of call 7".into(),
+            call: Some("openat".into()),
+            said: "12 of 30 pixels differ\n\n  rows   all".into(),
+            times: 2,
+        };
+        let bad = Steps { met: 9, borne: 4, named: 3, ms: 5, findings: vec![found], ..Steps::default() };
+        let good = Steps { met: 3, borne: 3, ..Steps::default() };
+        let kinds: BTreeMap<Kind, Steps> = [(Kind::NoMemory, bad), (Kind::Signals, good)].into();
+        let walked = [Walked { name: "a::b_works".into(), kinds }];
+        let text = summary(&walked, &[Kind::NoMemory, Kind::Peer, Kind::Signals], 12);
+        let begin = "---- a::b_works ---- ENOMEM\nthe case does not say what failed (openat)\n";
+        assert!(text.starts_with(begin), "{text}");
+        let parts = [
+            "step        ENOMEM of call 7, 2 times",
+            "it said     12 of 30 pixels differ",
+            "4 + 3 !2             -         3 + 0",
+            "red: 1 cases, 12 disturbances, 1 findings",
+        ];
+        for part in parts {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+    }
+}
