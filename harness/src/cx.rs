@@ -35,7 +35,7 @@ use crate::share::constraints::Constraints;
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Storage};
 use crate::share::heaps::Kind;
-use crate::vk::{Gpu, Image, ImportRequest, Span};
+use crate::vk::{self, Gpu, Image, ImportRequest, Span};
 use agreed::Agreed;
 
 mod agreed;
@@ -60,7 +60,10 @@ pub use watch::Deed;
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        Self::Fail(Finding::from_error(&error))
+        match vk::is_no_room(&error) {
+            true => Self::Skip(error.to_string()),
+            false => Self::Fail(Finding::from_error(&error)),
+        }
     }
 }
 

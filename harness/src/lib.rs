@@ -94,7 +94,6 @@ pub mod reproduction;
 mod restart;
 pub mod run;
 pub mod scene;
-mod seccomp;
 pub mod share;
 pub mod stray;
 mod texel;

@@ -83,7 +83,6 @@ const UNSAFE: &[&str] = &[
     "kms/vgem.rs",
     "ledger/sentry.rs",
     "placement/pagemap.rs",
-    "seccomp.rs",
     "udmabuf.rs",
     "v4l2/ioctl.rs",
     "vk/budget.rs",

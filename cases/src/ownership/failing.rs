@@ -36,6 +36,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             let finding = "cases/findings/lavapipe-refused-import.md";
             case.known("Mesa 25.0", finding, "was closed by somebody else while it was in use");
         }
+        if to == GpuB {
+            case.must_fail_under("refused-import-takes-fd");
+        }
         cases
             .add(format!("ownership::a_failed_import_leaves_the_fd::without_fds::{name}"), move |cx| {
                 without_fds(cx, import)

@@ -17,6 +17,7 @@ pub(crate) const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const SECOND_ARGUMENT: u32 = 24;
+const FIFTH_ARGUMENT: u32 = 48;
 
 /// The system calls that wait for an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Filter {
     ioctls: Vec<u32>,
     /// All calls but `calls` are stopped.
     inverted: bool,
+    /// `mmap` of no file is not stopped, whatever else is said of `mmap`.
+    spares_memory: bool,
 }
 
 /// One instruction, as `struct sock_filter` has it: code, two jumps, and a constant.
@@ -51,7 +54,14 @@ impl Filter {
     pub fn and(mut self, other: &Self) -> Self {
         self.calls.extend(&other.calls);
         self.ioctls.extend(&other.ioctls);
+        self.spares_memory |= other.spares_memory;
         self
+    }
+
+    /// The same but for `mmap` of no file: memory, of which there is too much.
+    #[must_use]
+    pub fn sparing_memory(self) -> Self {
+        Self { spares_memory: true, ..self }
     }
 
     /// The program for the kernel.
@@ -67,6 +77,16 @@ impl Filter {
         // Of another architecture: skip over one instruction if equal.
         let mut program = vec![load(ARCH), ((BPF_JMP | BPF_JEQ | BPF_K) as u16, 1, 0, architecture)];
         program.extend([answer(SECCOMP_RET_ALLOW), load(NUMBER)]);
+        if self.spares_memory {
+            // The lower half of an fd of -1, on a machine that has it first; then the number once more.
+            program.push(((BPF_JMP | BPF_JEQ | BPF_K) as u16, 0, 4, libc::SYS_mmap as u32));
+            program.extend([
+                load(FIFTH_ARGUMENT),
+                unless_equal_skip(u32::MAX),
+                answer(SECCOMP_RET_ALLOW),
+                load(NUMBER),
+            ]);
+        }
         for call in &self.calls {
             program.extend([unless_equal_skip(*call as u32), answer(named)]);
         }
@@ -101,7 +121,8 @@ mod tests {
                     at += usize::from(if loaded == value { equal } else { other });
                 }
                 _ => {
-                    loaded = [(ARCH, arch), (NUMBER, call), (SECOND_ARGUMENT, second)]
+                    // The second argument stands for the fifth, too.
+                    loaded = [(ARCH, arch), (NUMBER, call), (SECOND_ARGUMENT, second), (FIFTH_ARGUMENT, second)]
                         .iter()
                         .find(|(at, _)| *at == value)
                         .map_or(0, |(_, value)| *value)
@@ -119,6 +140,15 @@ mod tests {
         assert!(stopped(HERE, libc::SYS_close as u32, 0));
         assert!(!stopped(HERE, ioctl, 0x4008_6201) && !stopped(HERE, libc::SYS_read as u32, 0x4008_6200));
         assert!(!stopped(0x4000_0003, ioctl, 0xc068_64b8), "a call of 32 bits has other numbers");
+    }
+
+    #[test]
+    fn memory_of_no_file_is_spared() {
+        let filter = Filter::calls(&[libc::SYS_mmap, libc::SYS_openat]).sparing_memory();
+        let of_mmap = |fd| ask(&filter, HERE, libc::SYS_mmap as u32, fd);
+        assert_eq!((of_mmap(u32::MAX), of_mmap(3)), (SECCOMP_RET_ALLOW, SECCOMP_RET_USER_NOTIF));
+        assert_eq!(ask(&filter, HERE, libc::SYS_openat as u32, u32::MAX), SECCOMP_RET_USER_NOTIF);
+        assert_eq!(ask(&filter, HERE, libc::SYS_close as u32, 0), SECCOMP_RET_ALLOW);
     }
 
     #[test]

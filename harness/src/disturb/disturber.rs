@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use handover_faulty_kernel::{Answer, Filter, Listener};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, Timespec, clock_settime};
@@ -22,7 +23,6 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::peer;
 use crate::placement::bufinfo;
-use crate::seccomp::{self, Listener};
 
 /// Within this time everything is gone that is freed by and by.
 const SETTLED: Duration = Duration::from_millis(300);
@@ -123,7 +123,8 @@ impl Disturber {
             }
         };
         std::thread::Builder::new().name("listener".into()).spawn(listen).map_err(failed)?;
-        let listener = seccomp::listen(&Call::numbers()).map_err(failed)?;
+        let filter = Filter::calls(&Call::numbers()).sparing_memory();
+        let listener = Listener::install(&filter).map_err(failed)?;
         give.send(listener).map_err(|_| failed(io::Error::other("the thread that listens is gone")))?;
         peer::set_patience(PATIENCE);
         Ok(Self { watch })
@@ -147,21 +148,23 @@ impl Disturber {
 
 /// Serves the calls that wait, until nobody is left who could call.
 fn attend(listener: &Listener, watch: &Mutex<Watch>) {
-    while let Ok(waiting) = listener.next() {
-        let call = Call { number: waiting.number, args: waiting.args };
+    let answer = |waiting: &handover_faulty_kernel::Call<'_>| {
+        let call = Call { number: waiting.number, args: waiting.arguments };
         let fate = watch.lock().unwrap_or_else(PoisonError::into_inner).decide(call, || !is_own(waiting.thread));
-        match fate {
-            Fate::GoesOn => listener.allow(&waiting),
-            Fate::Fails(errno) => listener.fail(&waiting, errno),
+        Ok(match fate {
+            Fate::GoesOn => Answer::Continue,
+            Fate::Fails(errno) => Answer::Fail(errno),
             Fate::Struck(signal) => {
                 if let Some(process) = i32::try_from(waiting.thread).ok().and_then(Pid::from_raw) {
                     // It fails only if the process is gone, which is what is wanted.
                     let _ = kill_process(process, signal);
                 }
-                listener.allow(&waiting);
+                Answer::Continue
             }
-        }
-    }
+        })
+    };
+    // It fails where the kernel gives no more calls, and then there is nothing to disturb.
+    let _ = listener.serve(answer, |_, _| ());
 }
 
 /// Whether a thread is one of this process.

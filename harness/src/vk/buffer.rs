@@ -16,7 +16,7 @@ use super::memory::{
 use super::owned::Owned;
 use super::ownership::{COMPUTE_TO, COPY_FROM, COPY_TO, Owner, Use};
 use super::pipeline::Work;
-use super::room::{Room, place_in};
+use super::room::{Room, only_dedicated, place_in};
 use super::staging::Staging;
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
@@ -122,6 +122,9 @@ impl Gpu {
         let dedicated_only = self.check_buffer_support(&[handle], can, object)?;
         let raw = self.raw_buffer(span.size, &[handle])?;
         let needs = self.buffer_requirements(&raw, dedicated_only, object)?;
+        if needs.dedicated && span.offset != 0 {
+            return Err(only_dedicated(object(), span.offset));
+        }
         let dedicated = dedicated || needs.dedicated;
         if span.offset.checked_add(needs.size).is_none_or(|end| end > dmabuf.size) {
             let why = format!("the importer needs {} B from byte {}, after the end", needs.size, span.offset);

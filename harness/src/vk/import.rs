@@ -5,7 +5,7 @@
 use super::gpu::Gpu;
 use super::image::{Image, ImageTerms, Layout, OpaqueImage, Unbound};
 use super::memory::{Dedicated, HandleType, Memory, check_terms, common_type, duplicate, importable_types};
-use super::room::ONLY_DEDICATED;
+use super::room::only_dedicated;
 use super::support::{Features, Tiling};
 use super::wanted::Wanted;
 use crate::dmabuf::SharedFrame;
@@ -66,8 +66,7 @@ impl Gpu {
         let needs = self.image_requirements(&raw, able, object)?;
         let dedicated = how.dedicated || needs.dedicated;
         if dedicated && offset != 0 {
-            let why = format!("{ONLY_DEDICATED}, which is bound at 0, and not at {offset}");
-            return Err(Error::missing(OP, object(), why));
+            return Err(only_dedicated(object(), offset));
         }
         let needs = needs.covering(&wanted, dedicated, object)?;
         if !offset.is_multiple_of(needs.alignment) {

@@ -1,7 +1,7 @@
 //! Where a new image or buffer lies in its memory.
 
 use super::memory::Requirements;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 
 /// Where a new image or buffer lies in its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,28 +26,44 @@ pub(super) struct Place {
     pub(super) dedicated: bool,
 }
 
+/// The step at which it turns out that there is no place.
+const OP: &str = "sub-allocating";
+
+/// Whether `error` is that a driver has dedicated memory only for what was to lie in a part of some: nothing that a case can
+/// show false.
+pub(crate) fn is_no_room(error: &Error) -> bool {
+    error.op == OP && matches!(error.cause, Cause::Missing(_))
+}
+
+/// That the driver demands dedicated memory for `object`, which was to lie at `offset`.
+pub(super) fn only_dedicated(object: String, offset: u64) -> Error {
+    let why = format!(
+        "the driver accepts dedicated memory only, which begins with what it is for; {offset} B before are wanted"
+    );
+    Error::missing(OP, object, why)
+}
+
 /// Why something has no place.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoPlace {
     /// The request is wrong; the text says what would be valid.
     Invalid(String),
-    /// The driver has no such memory for it.
-    Unsupported(String),
+    /// The driver demands dedicated memory, and so many bytes were to lie before.
+    Dedicated(u64),
 }
 
 impl NoPlace {
     /// The error of the call that wanted it.
     pub(super) fn error(self, object: String) -> Error {
-        const OP: &str = "sub-allocating";
         match self {
             Self::Invalid(why) => Error::input(OP, object, why),
-            Self::Unsupported(why) => Error::missing(OP, object, why),
+            Self::Dedicated(before) => only_dedicated(object, before),
         }
     }
 }
 
-/// Where something with `needs` lies in `room`. What is nowhere but at the start of its memory is dedicated to it if the driver
-/// demands that.
+/// Where something with `needs` lies in `room`. If the driver demands dedicated memory, it has what begins with it to itself, and
+/// no room behind.
 pub(super) fn place_in(room: Room, needs: &Requirements) -> Result<Place, NoPlace> {
     let Requirements { size, alignment, dedicated: demanded, .. } = *needs;
     let (before, after) = match room {
@@ -61,15 +77,12 @@ pub(super) fn place_in(room: Room, needs: &Requirements) -> Result<Place, NoPlac
             "{before} B before and {after} B after {size} B; before, a multiple of {alignment} B, and all within 64 bits, would be valid"
         )));
     };
-    if demanded && (before, after) != (0, 0) {
-        let why = format!("{ONLY_DEDICATED}, without the {before} B before and {after} B after that are wanted");
-        return Err(NoPlace::Unsupported(why));
+    match (demanded, before) {
+        (false, _) => Ok(Place { offset: before, memory_size, dedicated: false }),
+        (true, 0) => Ok(Place { offset: 0, memory_size: size, dedicated: true }),
+        (true, _) => Err(NoPlace::Dedicated(before)),
     }
-    Ok(Place { offset: before, memory_size, dedicated: demanded })
 }
-
-/// What an error says of a driver that demands it.
-pub(super) const ONLY_DEDICATED: &str = "the driver accepts dedicated memory only";
 
 #[cfg(test)]
 mod tests {
@@ -90,9 +103,10 @@ mod tests {
         let needs = Requirements { size: 1000, alignment: 64, types: 1, dedicated: true };
         let place = Ok(Place { offset: 0, memory_size: 1000, dedicated: true });
         assert_eq!(place_in(Room::Dedicated, &needs), place);
-        assert_eq!(place_in(Room::SubAllocated { before: 0, after: 0 }, &needs), place);
-        let refused = place_in(Room::SubAllocated { before: 64, after: 0 }, &needs);
-        let Err(NoPlace::Unsupported(why)) = refused else { panic!("{refused:?}") };
-        assert!(why.contains("dedicated memory only") && why.contains("64 B before"), "{why}");
+        assert_eq!(place_in(Room::SubAllocated { before: 0, after: 4096 }, &needs), place);
+        assert_eq!(place_in(Room::SubAllocated { before: 64, after: 0 }, &needs), Err(NoPlace::Dedicated(64)));
+        let error = NoPlace::Dedicated(64).error("image".to_owned());
+        assert!(is_no_room(&error) && error.to_string().contains("64 B before are wanted"), "{error}");
+        assert!(!is_no_room(&NoPlace::Invalid(String::new()).error("image".to_owned())));
     }
 }

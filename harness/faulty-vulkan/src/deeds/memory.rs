@@ -246,10 +246,8 @@ pub(crate) unsafe extern "system" fn get_memory_fd(
     }
     // SAFETY: written by the call that succeeded.
     let fd = unsafe { *made };
-    let both = DMA_BUF | vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD;
     if is(Deed::MemfdForDmabuf)
         && is_dmabuf
-        && export.contains(both)
         // SAFETY: open, and the caller's only when this returns.
         && let Some(memfd) = unsafe { memfd_of(fd) }
     {

@@ -135,7 +135,19 @@ pub(crate) unsafe extern "system" fn get_format_properties2(
             // SAFETY: the caller gave it to be written.
             unsafe { Changed::to(at, std::ptr::null_mut()) }
         });
+        let hidden2 = list2.map(|list| {
+            // SAFETY: a field of the caller's struct, which is alive.
+            let at = unsafe { &raw mut (*list).p_drm_format_modifier_properties };
+            // SAFETY: the caller gave it to be written.
+            unsafe { Changed::to(at, std::ptr::null_mut()) }
+        });
         let count = list.map(|list| {
+            // SAFETY: a field of the caller's struct, which is alive.
+            let at = unsafe { &raw mut (*list).drm_format_modifier_count };
+            // SAFETY: the caller gave it to be written.
+            unsafe { Changed::to(at, 0) }
+        });
+        let count2 = list2.map(|list| {
             // SAFETY: a field of the caller's struct, which is alive.
             let at = unsafe { &raw mut (*list).drm_format_modifier_count };
             // SAFETY: the caller gave it to be written.
@@ -143,7 +155,7 @@ pub(crate) unsafe extern "system" fn get_format_properties2(
         });
         // SAFETY: the caller's contract is the real function's.
         unsafe { real(physical, format, properties) };
-        drop((hidden, count));
+        drop((hidden, hidden2, count, count2));
     }
     if let (Some(list), Some(all)) = (list, all) {
         // SAFETY: the caller's struct, which is alive.
