@@ -254,6 +254,8 @@ fn timeless(report: &Report) -> serde_json::Value {
     }
     for case in value["cases"].as_array_mut().unwrap() {
         case.as_object_mut().unwrap().remove("duration_ms");
+        // A panic prints the number of its thread.
+        case["output"] = case["output"].as_str().unwrap().is_empty().into();
         for attempt in case["attempts"].as_array_mut().unwrap() {
             attempt.as_object_mut().unwrap().remove("duration_ms");
             attempt.as_object_mut().unwrap().remove("ran_before");
