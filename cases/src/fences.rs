@@ -77,6 +77,12 @@ fn with_frame(
     cx.agree()
 }
 
+/// Whether `seen` is less than all of `target`, which is drawn over the pattern of frame 0 and others between.
+fn is_less(seen: &Picture, target: &Target) -> Result<bool> {
+    let old = Pattern { stamp: 0 }.picture(target.picture.fourcc, target.picture.size)?;
+    Ok(Generations { old, new: target.picture.clone() }.seen(seen)? != Seen::New)
+}
+
 /// The importer that every buffer suits.
 fn processor() -> &'static dyn Importer {
     let cpu = importers().into_iter().find(|importer| importer.role() == Cpu);

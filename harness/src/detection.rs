@@ -200,14 +200,17 @@ impl Trial {
     fn ending(&self, fault: &Fault) -> Ending {
         let seen: Vec<Seen> = self.runs.iter().map(|run| run.seen(fault)).collect();
         let sees = seen.iter().any(|seen| seen.sees);
+        // What is legal must not make a case hang either.
+        let hangs = self.runs.iter().any(|run| run.verdict == Verdict::Timeout && !run.red_without);
         match fault.kind {
             _ if self.error.is_some() => Ending::Broken,
-            Kind::Control if sees => Ending::Alarm,
+            Kind::Control if sees || hangs => Ending::Alarm,
             Kind::Control if self.fired == 0 => Ending::NotFired,
             Kind::Control => Ending::Quiet,
+            // Whatever failed then, it was not the fault.
+            Kind::Fault if self.fired == 0 => Ending::NotFired,
             Kind::Fault if seen.iter().any(|seen| seen.names) => Ending::Detected,
             Kind::Fault if sees => Ending::Unnamed,
-            Kind::Fault if self.fired == 0 => Ending::NotFired,
             Kind::Fault => Ending::Missed,
         }
     }

@@ -44,7 +44,12 @@ pub(super) const ALL: &[Fault] = &[
                the first two",
         trigger: "a pitch with padding, or planes of different pitches",
         modelled_on: "mpv 84c18f6b96, linux-meson PR 67, weston b0409743",
-        ..fault("addfb2-pitch", Layout, &[Pixels], &["pitch", "row", "ADDFB2"])
+        ..fault(
+            "addfb2-pitch",
+            Layout,
+            &[Pixels],
+            &["screen…like a row pitch", "screen_…like a row pitch", "screen (writeback)…row pitch"],
+        )
     },
     Fault {
         id: "P18",
@@ -70,13 +75,13 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 takes the offset of a plane for 0",
         trigger: "one plane, with an offset",
-        modelled_on: "meson, exynos and tegra display drivers before they read fb->offsets; lima e46b2ef7243 on the GPU's side",
-        ..fault("addfb2-offset-dropped", Layout, &[Pixels], &["offset", "moved"])
+        modelled_on: "lima e46b2ef7243, on the GPU's side; no bug of a display driver was looked up",
+        ..fault("addfb2-offset-dropped", Layout, &[Pixels], &["screen…like a picture moved"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 takes whatever modifier for LINEAR",
         trigger: "DRM_MODE_FB_MODIFIERS with another modifier than LINEAR",
-        modelled_on: "mutter, weston and wlroots fallbacks that drop the modifier: smithay issue 2112, CTS 0c0805687",
+        modelled_on: "smithay issue 2112, CTS 0c0805687",
         ..fault("addfb2-modifier-ignored", Modifier, &[Capability, Result], &["does not list"])
     },
     Fault {
@@ -88,31 +93,31 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 exchanges NV12 and NV21, YU12 and YV12, and their likes",
         trigger: "a YUV format with a counterpart",
-        modelled_on: "mpv, weston and gstreamer mappings of YV12; rockchip's uv_swap",
+        modelled_on: "the class of U and V exchanged; no single bug was looked up",
         ..fault("addfb2-chroma-swapped", Format, &[Pixels], &["Cb and Cr", "U and V", "chroma"])
     },
     Fault {
         what: "CRTC_X of a plane is one pixel too large",
         trigger: "a plane that does not begin at the left edge",
-        modelled_on: "vc4 and sun4i positions of planes that begin off the screen",
-        ..fault("plane-moved", Kms, &[Pixels], &["moved", "1 px"])
+        modelled_on: "the class of wrong positions of planes; no single bug was looked up",
+        ..fault("plane-moved", Kms, &[Pixels], &["screen…moved 1 px", "screen…like a picture moved"])
     },
     Fault {
         what: "IN_FENCE_FD of a plane is taken for -1",
         trigger: "a plane with a fence",
-        modelled_on: "drm_atomic_uapi users that reset the fence: mediatek and zynqmp before drm_gem_plane_helper_prepare_fb",
+        modelled_on: "the class of display fences that nobody waits for; no single bug was looked up",
         ..fault("plane-fence-dropped", Synchronisation, &[Fences], &["fence"])
     },
     Fault {
         what: "OUT_FENCE_PTR of a CRTC gets a fence that has signalled",
         trigger: "a commit with OUT_FENCE_PTR",
-        modelled_on: "drm_crtc fences signalled at commit and not at the flip: vc4, zynqmp; gamescope's out-fence waits",
+        modelled_on: "the class of out-fences that signal early; no single bug was looked up",
         ..fault("out-fence-early", Synchronisation, &[Fences], &["fence"])
     },
     Fault {
         what: "WRITEBACK_OUT_FENCE_PTR gets a fence that has signalled",
         trigger: "a writeback job",
-        modelled_on: "writeback drivers that signal before the memory is written: vc4_txp, komeda; IGT kms_writeback",
+        modelled_on: "the class of writeback fences that signal early; no single bug was looked up",
         gap: Some(
             "the screen looks again while its buffer has not changed, and cases of lost writebacks look at the fence alone",
         ),
@@ -121,25 +126,25 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "COLOR_RANGE of a plane is the other one",
         trigger: "a YUV plane",
-        modelled_on: "mesa and gamescope range mix-ups: mpv issue 9394 and its likes",
+        modelled_on: "the class of ranges taken for each other; no single bug was looked up",
         ..fault("colour-range-ignored", Format, &[Pixels], &["range"])
     },
     Fault {
         what: "a commit with DRM_MODE_ATOMIC_TEST_ONLY is always said to be possible",
         trigger: "TEST_ONLY",
-        modelled_on: "drivers that check in atomic_commit what belongs into atomic_check: i915, amdgpu_dm cursor checks",
+        modelled_on: "the class of checks that are made at the commit only; no single bug was looked up",
         ..fault("test-only-accepts", ErrorPath, &[Result], &["test"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_RMFB and CLOSEFB return 0 and keep the framebuffer",
         trigger: "always",
-        modelled_on: "wlroots 4bc4c7d3 and smithay framebuffer leaks",
+        modelled_on: "the class of framebuffers that stay; no single bug was looked up",
         ..fault("framebuffer-kept", Ownership, &[References], &["framebuffer"])
     },
     Fault {
         what: "DRM_IOCTL_GEM_CLOSE returns 0 and keeps the handle",
         trigger: "always",
-        modelled_on: "vc4 and radeon winsys handle leaks; egl-wayland and nouveau imports that never close",
+        modelled_on: "the class of GEM handles that stay; no single bug was looked up",
         ..fault(
             "gem-handle-kept",
             Ownership,
@@ -167,7 +172,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_RDWR",
         trigger: "DRM_RDWR is asked for",
-        modelled_on: "drivers and shims before DRM_RDWR of Linux 4.6: v4l2 and chromium fallbacks to read-only mappings",
+        modelled_on: "kernels before DRM_RDWR; no single bug was looked up",
         ..fault("prime-export-read-only", Handle, &[Fds, Result], &["EACCES", "read-only", "read and write"])
     },
     Fault {
@@ -179,31 +184,31 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_MODE_MAP_DUMB says where an imported buffer would be mapped, instead of EINVAL",
         trigger: "a handle that MAP_DUMB refuses",
-        modelled_on: "drm_gem_dumb_map_offset before 90378e58919 (drm/gem: drm_gem_dumb_map_offset(): reject dma-buf)",
+        modelled_on: "kernels before drm_gem_dumb_map_offset() refused imported buffers",
         ..fault("imported-mapped", ErrorPath, &[Result], &["can be mapped"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_CREATE_DUMB has memory for half of the rows",
         trigger: "more than 64 rows",
-        modelled_on: "dumb buffers sized by the wrong bpp or alignment: omapdrm, rockchip, mgag200",
-        ..fault("dumb-rows-missing", Layout, &[Layouts, Result], &["size", "B", "EINVAL", "rows"])
+        modelled_on: "the class of sizes computed too small; no single bug was looked up",
+        ..fault("dumb-rows-missing", Layout, &[Layouts, Result], &["sharing a frame failed: the frame ends at byte"])
     },
     Fault {
         what: "DMA_BUF_IOCTL_EXPORT_SYNC_FILE hands out a fence that has signalled",
         trigger: "always",
-        modelled_on: "radv and anv WSI paths that skip the implicit fence; gst-wayland-display PR 49",
+        modelled_on: "gst-wayland-display PR 49",
         ..fault("implicit-fence-signalled", Synchronisation, &[Fences], &["fence", "signalled"])
     },
     Fault {
         what: "poll of a dma-buf returns at once, ready for what was asked",
         trigger: "poll of one dma-buf",
-        modelled_on: "compositors that poll clients' buffers (mutter, KWin) on drivers without implicit fences",
-        ..fault("poll-never-waits", Synchronisation, &[Fences], &["poll"])
+        modelled_on: "the class of implicit fences that poll does not know; no single bug was looked up",
+        ..fault("poll-never-waits", Synchronisation, &[Fences], &["poll does not say", "poll woke", "poll"])
     },
     Fault {
         what: "close of every eighth dma-buf fd returns 0 and leaves it open",
         trigger: "dma-buf fds",
-        modelled_on: "fd leaks of importers: radv b7cc07432ac, egl-wayland, wlroots' renderer",
+        modelled_on: "radv b7cc07432ac",
         ..fault(
             "close-forgotten",
             Ownership,
@@ -214,25 +219,25 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "a message arrives without its last fd",
         trigger: "SCM_RIGHTS",
-        modelled_on: "MSG_CTRUNC in wayland, chromium and pipewire when a process runs out of fds",
-        ..fault("sent-fds-lost", Ownership, &[Fds], &["fd"])
+        modelled_on: "recvmsg(2): MSG_CTRUNC, when a process has no room for fds; no single bug was looked up",
+        ..fault("sent-fds-lost", Ownership, &[Fds], &["0 fds came along"])
     },
     Fault {
         what: "munmap of a dma-buf returns 0 and leaves the mapping where it is",
         trigger: "a mapping of a dma-buf",
-        modelled_on: "gbm_bo_map and minigbm mappings that are never undone",
+        modelled_on: "the class of mappings that stay; no single bug was looked up",
         ..fault("mapping-kept", Ownership, &[References], &["mappings", "is still there", "dma-bufs"])
     },
     Fault {
         what: "the first two pages of a udmabuf are exchanged",
         trigger: "UDMABUF_CREATE of two pages or more",
-        modelled_on: "udmabuf folio offsets: 'udmabuf: fix a buf size overflow issue during udmabuf creation' and its likes",
+        modelled_on: "the class of pages in the wrong order; no single bug was looked up",
         ..fault("udmabuf-pages-swapped", Layout, &[Pixels], &["memfd", "page", "4096"])
     },
     Fault {
         what: "a udmabuf has pages of its own, with the contents of the moment",
         trigger: "UDMABUF_CREATE",
-        modelled_on: "lavapipe issue 13798; memfd pages that migrate under a pin: CVE-2024-56544",
+        modelled_on: "Mesa issue 13798 (lavapipe)",
         ..fault("udmabuf-copies", Aliasing, &[Pixels], &["memfd"])
     },
     Fault {
@@ -244,62 +249,67 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "every second allocation of a heap is the memory of the one before",
         trigger: "two allocations of the same length, one after the other",
-        modelled_on: "buffer caches that hand out what is in use: minigbm, gralloc, iris' bufmgr 4b6d5b6f",
-        ..fault("heap-memory-twice", Aliasing, &[Pixels, References], &["inode", "same", "differ", "dma-buf"])
+        modelled_on: "the class of caches that hand out what is in use; no single bug was looked up",
+        ..fault("heap-memory-twice", Aliasing, &[Pixels, References], &["buffers with inode"])
     },
     Fault {
         what: "memory of a heap has old bytes in it",
         trigger: "always",
-        modelled_on: "ION and vendor heaps that do not clear: CVE-2021-0920's neighbours, dma-heap system_heap's __GFP_ZERO",
+        modelled_on: "the class of memory that is not cleared: the system heap asks for __GFP_ZERO; no single bug was looked up",
         ..fault("heap-not-cleared", Coherency, &[Pixels], &["zero", "cleared", "0x00"])
     },
     Fault {
         what: "a heap gives a page less than it was asked for",
         trigger: "more than a page",
-        modelled_on: "heaps that round down: vendor heaps with larger granules",
-        ..fault("heap-short", Layout, &[Layouts, Result], &["B", "size"])
+        modelled_on: "the class of sizes rounded down; no single bug was looked up",
+        ..fault(
+            "heap-short",
+            Layout,
+            &[Layouts, Result],
+            &["allocating from a heap", "the buffer has…bytes", "at least"],
+        )
     },
     Fault {
         what: "VIDIOC_S_FMT takes bytesperline for the smallest, and tells the one that was asked for",
         trigger: "single-planar formats, a larger bytesperline than needed",
-        modelled_on: "vivid, uvcvideo and coda that ignore bytesperline; gstreamer v4l2 issue 1105",
-        ..fault("video-pitch-ignored", Layout, &[Pixels, Layouts], &["pitch", "row"])
+        modelled_on: "the class of pitches that a video device ignores; no single bug was looked up",
+        ..fault("video-pitch-ignored", Layout, &[Pixels, Layouts], &["VIDIOC_S_FMT…a pitch (bytesperline)"])
     },
     Fault {
         what: "VIDIOC_QBUF takes data_offset of each plane for 0",
         trigger: "multi-planar queues, a plane with data_offset",
-        modelled_on: "codec drivers that ignore data_offset: s5p-mfc, hantro; vc5 e5a81ac7043 on the GPU's side",
+        modelled_on: "vc5 e5a81ac7043, on the GPU's side; no bug of a video device was looked up",
         ..fault("video-data-offset-dropped", Layout, &[Pixels], &["offset", "moved", "bytes"])
     },
     Fault {
         what: "VIDIOC_QBUF takes the first dma-buf that was queued for an index",
         trigger: "single-planar queues, another dma-buf for the same index",
-        modelled_on: "videobuf2's cached dma-bufs: vb2 'dma_buf == planes[].dbuf' comparisons by fd",
+        modelled_on: "the class of imports cached by number; no single bug was looked up",
         ..fault("qbuf-first-buffer", Aliasing, &[Pixels], &["before", "seed", "differ"])
     },
     Fault {
         what: "VIDIOC_DQBUF tells another index than that of the buffer it takes out",
         trigger: "single-planar queues",
-        modelled_on: "m2m drivers that return buffers out of order: coda, mtk-jpeg",
-        ..fault("dqbuf-wrong-index", Ownership, &[Result, Pixels], &["index", "buffer"])
+        modelled_on: "the class of buffers given back by the wrong number; no single bug was looked up",
+        ..fault("dqbuf-wrong-index", Ownership, &[Result, Pixels], &["VIDIOC_DQBUF…it took out buffer"])
     },
     Fault {
         what: "VIDIOC_DQBUF tells a bytesused of 0",
         trigger: "single-planar queues",
-        modelled_on: "gstreamer and ffmpeg workarounds for drivers that do not set bytesused: s5p-mfc, uvcvideo",
-        ..fault("dqbuf-empty", Layout, &[Result], &["bytes", "B"])
+        modelled_on: "the class of lengths that a video device does not tell; no single bug was looked up",
+        ..fault("dqbuf-empty", Layout, &[Result], &["VIDIOC_DQBUF…a stream of 0 bytes"])
     },
     Fault {
         what: "VIDIOC_EXPBUF exports the first buffer, whichever is asked for",
         trigger: "another index than 0",
-        modelled_on: "nvidia-vaapi-driver and libcamera exports of the wrong plane or buffer",
+        modelled_on: "the class of exports of another buffer; no single bug was looked up",
         ..fault("expbuf-first-buffer", Aliasing, &[References, Pixels], &["inode", "differ", "same"])
     },
     Fault {
         what: "eglCreateImage takes EGL_DMA_BUF_PLANE0_OFFSET_EXT for 0",
         trigger: "a dma-buf with an offset",
         modelled_on: "lima e46b2ef7243, vc5 e5a81ac7043",
-        ..library("egl-offset-ignored", Layout, &[Pixels], &["moved", "offset"])
+        ..library("egl-offset-ignored", Layout, &[Pixels], &["gles…like a picture moved", "gles…like an offset"])
     },
     Fault {
         what: "eglCreateImage takes AR24 and AB24 for XR24 and XB24",
@@ -311,7 +321,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "eglCreateImage keeps a copy of each fd",
         trigger: "a dma-buf",
         modelled_on: "radv b7cc07432ac, venus 8bbe55533f5, and st/dri's dup of fds",
-        ..library("egl-import-keeps-fd", Ownership, &[Fds, References], &["open files", "dma-buf", "fd", "files"])
+        ..library("egl-import-keeps-fd", Ownership, &[Fds, References], &["open files after 8 imports by EGL"])
     },
     Fault {
         what: "eglQueryDmaBufModifiersEXT lists I915_FORMAT_MOD_X_TILED as well, which eglCreateImage does not take",
@@ -321,26 +331,31 @@ pub(super) const ALL: &[Fault] = &[
             "egl-modifier-invented",
             Modifier,
             &[Capability, Result],
-            &["X_TILED", "0x0100000000000001", "modifier"],
+            &["EGL lists XR24 with the modifier INTEL:0x0100000000000001"],
         )
     },
     Fault {
         what: "eglExportDMABUFImageMESA tells a pitch that is 64 B too large",
         trigger: "always",
         modelled_on: "radv c10808441cc; gst-gl exports",
-        ..library("egl-pitch-too-large", Layout, &[Pixels, Layouts], &["pitch", "size", "ends"])
+        ..library(
+            "egl-pitch-too-large",
+            Layout,
+            &[Pixels, Layouts],
+            &["sharing a frame failed: the frame ends at byte"],
+        )
     },
     Fault {
         what: "gbm_bo_get_stride_for_plane tells 64 B too many",
         trigger: "always",
         modelled_on: "radv c10808441cc, minigbm's stride of dumb buffers",
-        ..library("gbm-pitch-too-large", Layout, &[Pixels, Layouts], &["pitch"])
+        ..library("gbm-pitch-too-large", Layout, &[Pixels, Layouts], &["pitch in bytes is not what it must be"])
     },
     Fault {
         what: "gbm_bo_import takes offsets[0] for 0",
         trigger: "GBM_BO_IMPORT_FD_MODIFIER, an offset",
-        modelled_on: "gbm_dri_bo_import before it passed offsets on; lima e46b2ef7243",
-        ..library("gbm-offset-ignored", Layout, &[Pixels], &["moved", "offset"])
+        modelled_on: "lima e46b2ef7243",
+        ..library("gbm-offset-ignored", Layout, &[Pixels], &["gbm…like a picture moved", "gbm…like an offset"])
     },
     Fault {
         what: "gbm_bo_get_fd_for_plane leaves a second fd open",
@@ -351,7 +366,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "gbm_bo_get_modifier tells I915_FORMAT_MOD_X_TILED",
         trigger: "always",
-        modelled_on: "gbm's answer for buffers without modifiers: mesa 23.3 gbm_dri, wlroots issue 2128",
+        modelled_on: "the class of modifiers told that are not so; no single bug was looked up",
         ..library("gbm-modifier-invented", Modifier, &[Capability], &["modifier", "X_TILED", "0x0100000000000001"])
     },
     Fault {

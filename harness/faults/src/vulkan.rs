@@ -87,7 +87,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "imported memory",
         modelled_on: "Mesa 3af81715470 (anv), gs-madrona PR 67",
         seen_by: &[Fds],
-        names: &["closed"],
+        names: &["closed twice"],
         ..fault("fd-closed-twice", Ownership)
     },
     Fault {
@@ -105,7 +105,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every export as DMA_BUF; the bug needed OPAQUE_FD beside it, which no driver here claims to go together",
         modelled_on: "Mesa issue 13798 (lavapipe)",
         seen_by: &[Fds],
-        names: &["memfd"],
+        names: &["vkGetMemoryFdKHR…memfd…not a dma-buf"],
         ..fault("memfd-for-dmabuf", Handle)
     },
     Fault {
@@ -123,8 +123,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "host-coherent memory that is exported or imported",
         modelled_on: "Mesa 915820cc59c (i965), VK-GL-CTS cae29ed28",
         seen_by: &[Pixels],
-        names: &["map"],
-        gap: None,
+        names: &["the kept mapping shows generation"],
         ..fault("stale-map", Coherency)
     },
     Fault {
@@ -142,8 +141,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, with a fence that is still pending",
         modelled_on: "ivi-homescreen PR 388, Mesa MR 21651 (turnip)",
         seen_by: &[Fences],
-        names: &["before", "wait"],
-        gap: None,
+        names: &["did not wait for the fence"],
         ..fault("imported-fence-ignored", Synchronisation)
     },
     Fault {
@@ -152,8 +150,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, while the work still runs",
         modelled_on: "Mesa cb74cd816c0 (anv), gst-wayland-display PR 49",
         seen_by: &[Fences],
-        names: &["signalled"],
-        gap: None,
+        names: &["exported fence had signalled", "fence was signalled before the work"],
         ..fault("exported-fence-early", Synchronisation)
     },
     // More.
@@ -316,7 +313,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that fails",
         modelled_on: "gamescope f58d2b4b, amd/xdna-driver PR 1599",
         seen_by: &[Fds],
-        names: &["fd"],
+        names: &["was closed by somebody else while it was in use"],
         // The first GPU's does so by itself: cases/findings/lavapipe-refused-import.md.
         seam: VulkanB,
         ..fault("refused-import-takes-fd", ErrorPath)

@@ -40,6 +40,11 @@ use cache::Cache;
 use kernel_build::Flavour;
 use wire::Job;
 
+/// Whether a variable of this name passes from the host into the sandbox.
+pub fn passes_in(name: &str) -> bool {
+    environment::passes(name.as_ref())
+}
+
 /// Free space that a build takes at its peak, MiB.
 const KERNEL_MIB: u64 = 1000;
 const ROOT_MIB: u64 = 800;

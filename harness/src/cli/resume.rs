@@ -44,7 +44,8 @@ pub(super) fn header(names: &[&str], selected: usize, choice: &Choice) -> Result
     let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
     let mut environment: Vec<(String, String)> =
         std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-    environment.retain(|(name, _)| name.starts_with("HANDOVER_") && !OTHERS.contains(&name.as_str()));
+    // On the host all of them bear on the drivers, too.
+    environment.retain(|(name, _)| handover_sandbox::passes_in(name) && !OTHERS.contains(&name.as_str()));
     environment.sort();
     Ok(Header {
         schema: SCHEMA,

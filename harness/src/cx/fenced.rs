@@ -104,6 +104,9 @@ const UNFENCED: Duration = Duration::from_secs(5);
 /// After its signal a fence holds nobody back for so long.
 const LATE: Duration = Duration::from_secs(2);
 
+/// The pause is at most so long: no longer than fences and patience last.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// The pause is at least so long.
 const PAUSE: Duration = Duration::from_millis(3);
 
@@ -208,7 +211,12 @@ impl Cx {
         self.loses(other, slow, "torn", &torn, matches!(torn.seen, Seen::Torn { .. }));
         // Three times as long as it took without the fence, when everything was made that is made once: displays and
         // video devices take up to a frame more or less.
-        let pause = PAUSE.max(torn.took * 3).min(Duration::from_secs(1));
+        let took = torn.took.max(stale.took);
+        let pause = PAUSE.max(took * 3).min(LONGEST_PAUSE);
+        if pause < took * 2 {
+            let why = format!("too slow to tell: {:.1} s without the fence", took.as_secs_f64());
+            return Err(Trouble::Skip(why));
+        }
         let fenced = self.run(slow, shared, Plan { stamp: 4, halves: 1, fence: Some(fence), pause }, act)?;
         self.waits(other, slow, &fenced, fence.1);
         self.figure("unfenced_ms", torn.took.as_secs_f64() * 1e3);

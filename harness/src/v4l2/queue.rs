@@ -197,6 +197,14 @@ impl Queue {
         Ok(queue)
     }
 
+    /// What the device says that its format is now (`VIDIOC_G_FMT`).
+    ///
+    /// # Errors
+    /// It refuses, or answers what no device may answer.
+    pub fn current_format(&self) -> Result<QueueFormat> {
+        self.negotiate(None, false)
+    }
+
     /// The device.
     pub fn device(&self) -> &Arc<Device> {
         &self.device
