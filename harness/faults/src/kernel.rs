@@ -44,12 +44,7 @@ pub(super) const ALL: &[Fault] = &[
                the first two",
         trigger: "a pitch with padding, or planes of different pitches",
         modelled_on: "mpv 84c18f6b96, linux-meson PR 67, weston b0409743",
-        ..fault(
-            "addfb2-pitch",
-            Layout,
-            &[Pixels],
-            &["screen…like a row pitch", "screen_…like a row pitch", "screen (writeback)…row pitch"],
-        )
+        ..fault("addfb2-pitch", Layout, &[Pixels], &["screen…like the frame read with a pitch of"])
     },
     Fault {
         id: "P18",
