@@ -75,7 +75,9 @@ impl Cx {
         ];
         counts.extend(gpus.iter().map(|gpu| {
             let name = self.devices.name_of(gpu);
-            (format!("bytes of memory of {name}"), gpu.heap_usage().ok())
+            // A driver in software tells of the machine's memory, where others take some and give some back.
+            let own = gpu.identity().device_type != "cpu";
+            (format!("bytes of memory of {name}"), own.then(|| gpu.heap_usage().ok()).flatten())
         }));
         Ok(Counts(counts))
     }
