@@ -1,7 +1,7 @@
 //! What may happen to a case from outside while it runs: a system call that fails, signals, a clock that is set back, a peer
 //! that is killed or stops.
 //!
-//! A [`Disturbance`] says what, and [`Met`] what came of it. Which calls a fault may meet is in [`calls`] (pure); what makes it
+//! A [`Disturbance`] says what, and [`Met`] what came of it. Which calls a fault may meet is in `calls` (pure); what makes it
 //! happen inside a worker is the [`Disturber`].
 
 mod calls;

@@ -10,9 +10,9 @@
 //!   allowed, of that owner and no more. A second look waits a moment, since drivers have threads and the kernel cleans
 //!   up by and by.
 //! - **Numbers are not used again** while a case runs. Whoever closes an fd of a buffer here puts a *canary* in its
-//!   place ([`Fd`]), and one stands where a driver has closed an fd that it was given ([`given`]). Who closes a number
+//!   place ([`Fd`]), and one stands where a driver has closed an fd that it was given ([`Given`]). Who closes a number
 //!   a second time closes the canary, and is found. That a number stands for one file alone is also how
-//!   [`Journal`](journal::Journal) can tell between which two calls a file was opened.
+//!   the journal can tell between which two calls a file was opened.
 //! - **Calls leave breadcrumbs** ([`step`]), so that a finding names the call, and not the case alone.
 //!
 //! What can't be observed here (no procfs, no debugfs, no fd left to look with) is said once for each case, with the

@@ -2,7 +2,7 @@
 //!
 //! To the loader it is a driver like any other, so validation and every other layer sit above it and see what a faulty driver
 //! would have shown them. Its interface is the one of "Vulkan Loader/Driver Interface" (LoaderDriverInterface.md). Handles are
-//! the real driver's own, so the loader's dispatch tables stay where they are; what is remembered of them is in [`state`].
+//! the real driver's own, so the loader's dispatch tables stay where they are; what is remembered of them is in `state`.
 //!
 //! It is steered by the environment, since that is all that a driver gets:
 //!

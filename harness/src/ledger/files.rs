@@ -1,6 +1,6 @@
 //! Which files does this process have open, and what is each?
 //!
-//! Source: `proc(5)`, and "3.8 /proc/<pid>/fdinfo/<fd>" of the kernel's proc documentation.
+//! Source: `proc(5)`, and "3.8 `/proc/<pid>/fdinfo/<fd>`" of the kernel's proc documentation.
 
 use std::collections::BTreeSet;
 use std::fs;

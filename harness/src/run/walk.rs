@@ -3,7 +3,7 @@
 //! A [`Walk`] runs a case once for each system call that may fail, and has that one call fail; then with signals, with a clock
 //! that goes back, and with each step of a peer as its last. After each it asks: did the case end at all, did it say what
 //! failed (or was the fault none to it), is nothing left behind, and does the case pass afterwards? What each disturbance is,
-//! is said in [`crate::disturb`]; how an ending is judged, in [`judge`].
+//! is said in [`crate::disturb`]; how an ending is judged, in `judge`.
 
 mod judge;
 mod text;
