@@ -26,6 +26,14 @@ fn laid(fourcc: Fourcc, size: Size, pitch: u32) -> Frame {
 }
 
 impl Queue {
+    /// What the device says that its format is now (`VIDIOC_G_FMT`).
+    ///
+    /// # Errors
+    /// It refuses, or answers what no device may answer.
+    pub fn current_format(&self) -> Result<QueueFormat> {
+        self.negotiate(None, false)
+    }
+
     /// What the queue needs of a frame of the first of `fourccs` that it takes in `size`: pitches differ between formats, and
     /// some drivers have one only.
     ///

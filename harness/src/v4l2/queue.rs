@@ -197,14 +197,6 @@ impl Queue {
         Ok(queue)
     }
 
-    /// What the device says that its format is now (`VIDIOC_G_FMT`).
-    ///
-    /// # Errors
-    /// It refuses, or answers what no device may answer.
-    pub fn current_format(&self) -> Result<QueueFormat> {
-        self.negotiate(None, false)
-    }
-
     /// The device.
     pub fn device(&self) -> &Arc<Device> {
         &self.device
@@ -275,7 +267,7 @@ impl Queue {
         Err(Error::missing(ioctl::S_FMT.name, format!("{self}, {wanted}"), why))
     }
 
-    fn negotiate(&self, wanted: Option<&QueueFormat>, set: bool) -> Result<QueueFormat> {
+    pub(super) fn negotiate(&self, wanted: Option<&QueueFormat>, set: bool) -> Result<QueueFormat> {
         let object = || wanted.map_or_else(|| self.to_string(), |wanted| format!("{self}, {wanted}"));
         if self.is_multi_planar() {
             let call = match (wanted, set) {
