@@ -108,8 +108,6 @@ pub struct MaySkip {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WalkKnown {
-    /// The cases that it may come to, a name or a pattern; every one without it.
-    pub case: Option<String>,
     /// A part of what is wrong, with the call in brackets and what the case said; `…` stands for any text between.
     pub matching: String,
     /// Where it is described: a file beside the cases.
@@ -117,17 +115,16 @@ pub struct WalkKnown {
 }
 
 impl WalkKnown {
-    /// Whether that is what `text` says of `case`.
-    pub fn shows(&self, case: &str, text: &str) -> bool {
+    /// Whether that is what `text` says.
+    pub fn shows(&self, text: &str) -> bool {
         let mut rest = text;
-        self.case.as_ref().is_none_or(|pattern| glob(pattern, case))
-            && self.matching.split('…').all(|part| match rest.find(part) {
-                Some(at) => {
-                    rest = &rest[at + part.len()..];
-                    true
-                }
-                None => false,
-            })
+        self.matching.split('…').all(|part| match rest.find(part) {
+            Some(at) => {
+                rest = &rest[at + part.len()..];
+                true
+            }
+            None => false,
+        })
     }
 }
 

@@ -255,7 +255,7 @@ impl Walk {
             let none = Ran { verdict: Verdict::Pass, text: String::new(), met: Met::default() };
             self.afterwards(link, case, kind, step, &none, &mut steps)?;
         }
-        steps.forgive(&case.name, &self.known);
+        steps.forgive(&self.known);
         steps.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(steps)
     }
@@ -392,11 +392,11 @@ impl Walk {
 
 impl Steps {
     /// Counts what is known apart.
-    fn forgive(&mut self, case: &str, known: &[WalkKnown]) {
+    fn forgive(&mut self, known: &[WalkKnown]) {
         self.findings.retain(|found| {
             let call = found.call.as_deref().unwrap_or("no call");
             let text = format!("{} ({call})\n{}", found.what, found.said);
-            match known.iter().find(|known| known.shows(case, &text)) {
+            match known.iter().find(|known| known.shows(&text)) {
                 Some(known) => {
                     *self.known.entry(known.finding.clone()).or_default() += found.times;
                     false
