@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use handover::case::{Cases, Extent, Role};
+use handover::detection::Killers;
 use handover::golden::Goldens;
 use handover::lane::Lane;
 use handover::report::Machine;
@@ -18,6 +19,9 @@ const FEWEST: usize = 3_800;
 
 /// So many families there are, at least.
 const FAMILIES: usize = 22;
+
+/// So many claims may state why no fault fails them.
+const MOST_WITHOUT: usize = 25;
 
 fn names() -> Vec<String> {
     let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
@@ -115,4 +119,16 @@ fn claims_and_faults_name_each_other() {
     let unclaimed = to_be_seen().filter(|fault| fault.gap.is_none() && !claimed.contains(fault.name));
     let unclaimed: Vec<&str> = unclaimed.map(|fault| fault.name).collect();
     assert!(unclaimed.is_empty(), "no case claims to see {unclaimed:?}");
+}
+
+/// A claim that nothing can fail says nothing: each has a fault that fails a case of it, or fails already by a defect that is
+/// listed, or states why no fault can.
+#[test]
+fn every_claim_has_a_fault_that_fails_it_or_says_why_not() {
+    let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
+    let killers = Killers::of(cases.iter().map(|case| &case.info));
+    let problems = killers.problems();
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    assert!(killers.by_none.len() <= MOST_WITHOUT, "{} claims that no fault fails", killers.by_none.len());
+    assert!(killers.by_none.values().all(|because| because.len() > 20), "{:?}", killers.by_none);
 }

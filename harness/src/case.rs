@@ -298,6 +298,8 @@ pub struct CaseInfo {
     pub known: Vec<Known>,
     /// The faults that this case claims to catch.
     pub must_fail_under: Vec<Fault>,
+    /// Why no fault that can be done fails the claim, if none can.
+    pub no_fault: Option<String>,
 }
 
 impl CaseInfo {
@@ -359,6 +361,14 @@ impl<B> Case<B> {
         self.info.must_fail_under.push(Fault(fault.to_owned()));
         self
     }
+
+    /// States why no fault that can be done fails the claim: what would have to be broken, and what else holds it.
+    ///
+    /// Each claim has that, or a fault that fails one of its cases, or a defect by which one fails already.
+    pub fn no_fault(&mut self, because: &str) -> &mut Self {
+        self.info.no_fault = Some(because.to_owned());
+        self
+    }
 }
 
 /// How many combinations of what can be varied become cases.
@@ -393,6 +403,7 @@ impl<B> Cases<B> {
                 needs: Vec::new(),
                 known: Vec::new(),
                 must_fail_under: Vec::new(),
+                no_fault: None,
             },
             body: Box::new(body),
         });

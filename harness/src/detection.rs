@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::verdict::{self, Verdict};
 
+mod killers;
 mod text;
 
+pub use killers::Killers;
 pub use text::{line, list, summary};
 
 /// The version of the schema below. It grows by one when a field changes its meaning or goes; a new field keeps it.
@@ -35,6 +37,8 @@ pub struct Table {
     /// Claims that no fault made fail, if everything was run under every fault; a claim is family and sentence of a case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unkilled: Option<Vec<String>>,
+    /// Which claim is failed by what, as the cases say.
+    pub killers: Killers,
     /// What makes the run red.
     pub problems: Vec<String>,
     /// One for each fault, in the order of their list.
@@ -284,7 +288,17 @@ impl Table {
         }
         let red = red_without.iter().map(|name| format!("{name} fails without any fault"));
         let problems = red.chain(rows.iter().flat_map(Row::problems)).collect();
-        Table { schema: SCHEMA, wall_ms, interrupted, summary, red_without, unkilled: None, problems, rows }
+        Table {
+            schema: SCHEMA,
+            wall_ms,
+            interrupted,
+            summary,
+            red_without,
+            unkilled: None,
+            killers: Killers::default(),
+            problems,
+            rows,
+        }
     }
 
     /// Whether everything is as it must be.

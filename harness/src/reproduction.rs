@@ -81,6 +81,7 @@ mod tests {
             needs: vec![],
             known: findings.iter().map(known).collect(),
             must_fail_under: vec![],
+            no_fault: None,
         }
     }
 

@@ -5,7 +5,12 @@ use super::Oracle::{Capability, Fds, Fences, Layout as Layouts, Pixels, Referenc
 use super::{Class, Fault, Kind, Oracle, Seam};
 
 /// Faults of the kernel.
-const fn fault(name: &'static str, class: Class, seen_by: &'static [Oracle], names: &'static [&'static str]) -> Fault {
+pub(super) const fn fault(
+    name: &'static str,
+    class: Class,
+    seen_by: &'static [Oracle],
+    names: &'static [&'static str],
+) -> Fault {
     let (what, trigger, modelled_on) = ("", "", "");
     Fault {
         name,
@@ -23,7 +28,7 @@ const fn fault(name: &'static str, class: Class, seen_by: &'static [Oracle], nam
 }
 
 /// Faults of EGL and GBM.
-const fn library(
+pub(super) const fn library(
     name: &'static str,
     class: Class,
     seen_by: &'static [Oracle],

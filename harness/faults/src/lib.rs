@@ -12,7 +12,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 mod kernel;
+mod lifetimes;
+mod storage;
+mod unchecked;
 mod vulkan;
+mod waits;
 
 /// One deed: what is done, where, when, and how a good message speaks of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -134,7 +138,7 @@ named!(
 
 /// Every fault and every control, seam by seam.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
-    vulkan::ALL.iter().chain(kernel::ALL)
+    [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL].into_iter().flatten()
 }
 
 /// The fault or control of this name.

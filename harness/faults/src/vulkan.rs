@@ -411,7 +411,7 @@ pub(super) const ALL: &[Fault] = &[
 ];
 
 /// A fault of the first GPU's driver, to be filled in.
-const fn fault(name: &'static str, class: Class) -> Fault {
+pub(super) const fn fault(name: &'static str, class: Class) -> Fault {
     Fault {
         name,
         id: "",

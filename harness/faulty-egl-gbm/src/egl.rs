@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "the C interface between libEGL and its vendors")]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use libloading::Library;
@@ -27,6 +27,7 @@ type GetProcAddress = unsafe extern "C" fn(*const c_char) -> *mut c_void;
 type Main = unsafe extern "C" fn(u32, *const c_void, *mut c_void, *mut Imports) -> u32;
 type CreateImage = unsafe extern "C" fn(*mut c_void, *mut c_void, u32, *mut c_void, *const isize) -> *mut c_void;
 type QueryModifiers = unsafe extern "C" fn(*mut c_void, c_int, c_int, *mut u64, *mut u32, *mut c_int) -> u32;
+type QueryFormats = unsafe extern "C" fn(*mut c_void, c_int, *mut c_int, *mut c_int) -> u32;
 type Export = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut c_int, *mut c_int) -> u32;
 
 /// `EGL_LINUX_DMA_BUF_EXT`.
@@ -36,10 +37,20 @@ const FOURCC: isize = 0x3271;
 /// `EGL_DMA_BUF_PLANE0_FD_EXT` and `EGL_DMA_BUF_PLANE0_OFFSET_EXT`.
 const FD: isize = 0x3272;
 const OFFSET: isize = 0x3273;
+/// `EGL_DMA_BUF_PLANE0_PITCH_EXT`.
+const PITCH: isize = 0x3274;
+const HEIGHT: isize = 0x3056;
+const WIDTH: isize = 0x3057;
 const NONE: isize = 0x3038;
 
 /// `I915_FORMAT_MOD_X_TILED`.
 const X_TILED: u64 = 0x0100_0000_0000_0001;
+
+/// `DRM_FORMAT_XRGB8888`.
+const XR24: isize = u32::from_le_bytes(*b"XR24") as isize;
+
+/// `DRM_FORMAT_RGBA8888`, which Mesa does not take in.
+const RA24: c_int = u32::from_le_bytes(*b"RA24") as c_int;
 
 static REAL: OnceLock<GetProcAddress> = OnceLock::new();
 
@@ -86,6 +97,7 @@ unsafe extern "C" fn get_proc_address(name: *const c_char) -> *mut c_void {
     }
     match name.to_bytes() {
         b"eglCreateImage" => create_image as CreateImage as *mut c_void,
+        b"eglQueryDmaBufFormatsEXT" => query_formats as QueryFormats as *mut c_void,
         b"eglQueryDmaBufModifiersEXT" => query_modifiers as QueryModifiers as *mut c_void,
         b"eglExportDMABUFImageMESA" => export as Export as *mut c_void,
         _ => found,
@@ -120,7 +132,38 @@ unsafe extern "C" fn create_image(
     changed.push(NONE);
     let attributes = if changed.len() > 1 { changed.as_ptr() } else { attributes };
     // SAFETY: the arguments are the caller's, but for a list that is as long, and lives until the call returns.
-    unsafe { function(display, context, target, buffer, attributes) }
+    let made = unsafe { function(display, context, target, buffer, attributes) };
+    if target != LINUX_DMA_BUF {
+        return made;
+    }
+    if made.is_null() && fault::is("egl-unchecked") {
+        let plain = plain(&changed);
+        // SAFETY: as above; the list is another one, which ends and lives until the call returns.
+        let made = unsafe { function(display, context, target, buffer, plain.as_ptr()) };
+        if !made.is_null() {
+            fault::fired();
+        }
+        return made;
+    }
+    if !made.is_null() && fault::is("egl-import-takes-fd") {
+        let fds = changed.as_chunks::<2>().0.iter().filter(|[name, _]| *name == FD);
+        for [_, fd] in fds {
+            // SAFETY: none of ours to close, which is the point.
+            drop(unsafe { OwnedFd::from_raw_fd(*fd as c_int) });
+            fault::fired();
+        }
+    }
+    made
+}
+
+/// An XR24 LINEAR frame at the start of the dma-buf that `attributes` name, if they name one.
+fn plain(attributes: &[isize]) -> Vec<isize> {
+    let pairs = attributes.as_chunks::<2>().0;
+    let told = |name: isize| pairs.iter().find(|[other, _]| *other == name).map(|[_, value]| *value);
+    let [width, height] = [WIDTH, HEIGHT].map(|name| told(name).filter(|length| *length > 0).unwrap_or(16));
+    let frame = [(WIDTH, width), (HEIGHT, height), (FOURCC, XR24), (OFFSET, 0), (PITCH, (4 * width + 255) & !255)];
+    let fd = told(FD).map(|fd| (FD, fd));
+    frame.into_iter().chain(fd).flat_map(|(name, value)| [name, value]).chain([NONE]).collect()
 }
 
 /// What Mesa is told of an attribute.
@@ -137,6 +180,19 @@ fn changed_import(name: isize, value: isize) -> isize {
             };
             fault::fired();
             opaque as isize
+        }
+        FOURCC if fault::is("egl-red-blue") => {
+            let other = match &(value as u32).to_le_bytes() {
+                [alpha, b'R', rest @ ..] if rest == b"24" => [*alpha, b'B', rest[0], rest[1]],
+                [alpha, b'B', rest @ ..] if rest == b"24" => [*alpha, b'R', rest[0], rest[1]],
+                _ => return value,
+            };
+            fault::fired();
+            u32::from_le_bytes(other) as isize
+        }
+        HEIGHT if value % 4 != 0 && fault::is("egl-height-rounded") => {
+            fault::fired();
+            (value + 3) & !3
         }
         FD if fault::is("egl-import-keeps-fd") => {
             // SAFETY: the caller's fd is open as long as the call lasts.
@@ -162,8 +218,19 @@ unsafe extern "C" fn query_modifiers(
     let function = real(c"eglQueryDmaBufModifiersEXT");
     // SAFETY: the extension declares it so; it was there when this function was handed out.
     let function = unsafe { std::mem::transmute::<*mut c_void, QueryModifiers>(function) };
+    if fault::is("egl-modifiers-lost") {
+        fault::fired();
+        // SAFETY: the caller wants to know the count.
+        unsafe { count.write(0) };
+        return 1;
+    }
     // SAFETY: the arguments are the caller's.
     let done = unsafe { function(display, format, room, modifiers, external, count) };
+    if fault::is("egl-format-invented") && format == RA24 {
+        // SAFETY: as the caller of `eglQueryDmaBufModifiersEXT` promises.
+        unsafe { tell_linear(room, modifiers, external, count) };
+        return 1;
+    }
     if done == 0 || !fault::is("egl-modifier-invented") {
         return done;
     }
@@ -185,6 +252,48 @@ unsafe extern "C" fn query_modifiers(
         fault::fired();
     } else if room > 0 {
         *count = last as c_int;
+    }
+    done
+}
+
+/// Answers that LINEAR is the only modifier.
+///
+/// # Safety
+/// The lists are null or have room for `room` entries; the count can be written.
+unsafe fn tell_linear(room: c_int, modifiers: *mut u64, external: *mut u32, count: *mut c_int) {
+    // SAFETY: the caller's contract.
+    unsafe { count.write(1) };
+    if room > 0 && !modifiers.is_null() {
+        // SAFETY: the caller's contract.
+        unsafe { modifiers.write(0) };
+        if !external.is_null() {
+            // SAFETY: the caller's contract.
+            unsafe { external.write(0) };
+        }
+    }
+}
+
+unsafe extern "C" fn query_formats(display: *mut c_void, room: c_int, formats: *mut c_int, count: *mut c_int) -> u32 {
+    let function = real(c"eglQueryDmaBufFormatsEXT");
+    // SAFETY: the extension declares it so; it was there when this function was handed out.
+    let function = unsafe { std::mem::transmute::<*mut c_void, QueryFormats>(function) };
+    // SAFETY: the arguments are the caller's.
+    let done = unsafe { function(display, room, formats, count) };
+    if done == 0 || !fault::is("egl-format-invented") {
+        return done;
+    }
+    // SAFETY: it succeeded, so the count was written.
+    let Some(count) = (unsafe { count.as_mut() }) else { return done };
+    let last = *count as usize;
+    if formats.is_null() || room == 0 {
+        *count += 1;
+    } else if room as usize > last {
+        *count += 1;
+        // SAFETY: the caller has room for `room` formats.
+        let place = unsafe { formats.add(last) };
+        // SAFETY: as above.
+        unsafe { place.write(RA24) };
+        fault::fired();
     }
     done
 }

@@ -50,6 +50,7 @@ pub struct Device {
     stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
     offset: *const c_void,
     modifier: unsafe extern "C" fn(*mut c_void) -> u64,
+    destroy_object: unsafe extern "C" fn(*mut c_void),
 }
 
 /// Mesa's functions, as the first device has them; those of another are the same.
@@ -59,6 +60,7 @@ struct Real {
     plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
     stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
     modifier: unsafe extern "C" fn(*mut c_void) -> u64,
+    destroy_object: unsafe extern "C" fn(*mut c_void),
 }
 
 static REAL: OnceLock<Real> = OnceLock::new();
@@ -97,12 +99,14 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
             plane_fd: device.plane_fd,
             stride: device.stride,
             modifier: device.modifier,
+            destroy_object: device.destroy_object,
         });
         device.is_format_supported = is_format_supported;
         device.import = import;
         device.plane_fd = plane_fd;
         device.stride = stride;
         device.modifier = modifier;
+        device.destroy_object = destroy_object;
     }
     made
 }
@@ -144,6 +148,20 @@ unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void,
         // SAFETY: the arguments are the caller's, or a structure of the same type that lives until the call returns.
         unsafe { (real().import)(device, kind, buffer, usage) }
     };
+    if kind == FD_MODIFIER && fault::is("gbm-unchecked") {
+        let made = ask(buffer);
+        if !made.is_null() {
+            return made;
+        }
+        // SAFETY: for this kind the buffer is this structure.
+        let asked = unsafe { buffer.cast::<FdModifier>().read() };
+        let mut plain = FdModifier { format: u32::from_le_bytes(*b"XR24"), num_fds: 1, modifier: 0, ..asked };
+        let made = ask((&raw mut plain).cast());
+        if !made.is_null() {
+            fault::fired();
+        }
+        return made;
+    }
     if kind != FD_MODIFIER || !fault::is("gbm-offset-ignored") {
         return ask(buffer);
     }
@@ -189,4 +207,13 @@ unsafe extern "C" fn modifier(object: *mut c_void) -> u64 {
         return 0x0100_0000_0000_0001;
     }
     modifier
+}
+
+unsafe extern "C" fn destroy_object(object: *mut c_void) {
+    if fault::is("gbm-object-kept") {
+        fault::fired();
+        return;
+    }
+    // SAFETY: the argument is the caller's.
+    unsafe { (real().destroy_object)(object) };
 }

@@ -14,10 +14,15 @@ mod atomic;
 mod dmabuf;
 mod fences;
 mod kms;
+mod lists;
+mod mappings;
 mod memory;
 mod odd;
 mod prime;
+mod storage;
+mod unchecked;
 mod video;
+mod waits;
 
 /// What is done about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +69,20 @@ impl Made {
 
 type Named = (&'static str, fn() -> Made);
 
-const ALL: &[&[Named]] = &[kms::ALL, prime::ALL, dmabuf::ALL, fences::ALL, memory::ALL, video::ALL, odd::ALL];
+const ALL: &[&[Named]] = &[
+    kms::ALL,
+    prime::ALL,
+    dmabuf::ALL,
+    fences::ALL,
+    memory::ALL,
+    video::ALL,
+    unchecked::ALL,
+    lists::ALL,
+    mappings::ALL,
+    storage::ALL,
+    waits::ALL,
+    odd::ALL,
+];
 
 /// The names of all of them.
 pub fn names() -> impl Iterator<Item = &'static str> {

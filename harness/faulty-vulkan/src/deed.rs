@@ -62,6 +62,11 @@ deeds! {
     TailNotFlushed = "tail-not-flushed",
     AcquireDiscards = "acquire-discards",
     FenceSignalledEarly = "fence-signalled-early",
+    FreeClearsShared = "free-clears-shared",
+    OpaqueImportSeparate = "opaque-import-separate",
+    ExportInherited = "export-inherited",
+    ListCountWhole = "list-count-whole",
+    RowsBehindWritten = "rows-behind-written",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{at_least_one, say, stop_on_signals};
 use crate::case::{Case, CaseInfo};
-use crate::detection::{self, Row, Table, Trial};
+use crate::detection::{self, Killers, Row, Table, Trial};
 use crate::lane::{Lane, On};
 use crate::report::ReportDir;
 use crate::run::choice::{Choice, Parts, Refusal};
@@ -207,6 +207,10 @@ fn table(
     let rows = faults.iter().zip(&tried).map(|(fault, trials)| Row::of(fault, trials)).collect();
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut table = Table::of(rows, red, wall_ms, stop.is_stopped());
+    table.killers = Killers::of(cases.iter().copied());
+    if args.names.is_empty() {
+        table.problems.extend(table.killers.problems());
+    }
     if !others.is_empty() && args.names.is_empty() {
         table.unkilled = Some(table.unkilled(cases.iter().map(|case| case.name.as_str())));
     }

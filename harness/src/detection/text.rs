@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use handover_faults::Fault;
 
-use super::{Ending, Row, Table};
+use super::{Ending, Killers, Row, Table};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -86,6 +86,7 @@ pub fn summary(table: &Table) -> String {
             let _ = writeln!(text, "{BOLD}{heading}{BOLD:#}\n  {}\n", lines.join("\n  "));
         }
     }
+    text.push_str(&killers(&table.killers));
     let counts = table.summary.iter().map(|(ending, count)| format!("{count} {}", ending.as_str()));
     let counts = counts.collect::<Vec<_>>().join(", ");
     let word = match (table.interrupted, table.is_green()) {
@@ -95,5 +96,26 @@ pub fn summary(table: &Table) -> String {
     };
     let seconds = table.wall_ms as f64 / 1000.0;
     let _ = writeln!(text, "{word}: {} faults and controls in {seconds:.1} s: {counts}", table.rows.len());
+    text
+}
+
+/// How many claims are failed by what, and why some are by nothing.
+fn killers(killers: &Killers) -> String {
+    let Killers { claims, by_fault, by_defect, by_none, .. } = killers;
+    if *claims == 0 {
+        return String::new();
+    }
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{BOLD}{claims} claims{BOLD:#}: {by_fault} have a fault that fails them, {} fail by a defect that is listed, {} say why \
+         no fault fails them",
+        by_defect.len(),
+        by_none.len()
+    );
+    for (claim, because) in by_none {
+        let _ = writeln!(text, "  {claim}  {DIM}{because}{DIM:#}");
+    }
+    text.push('\n');
     text
 }

@@ -481,6 +481,7 @@ mod tests {
             needs: vec![],
             known: vec![],
             must_fail_under: vec![],
+            no_fault: None,
         }
     }
 

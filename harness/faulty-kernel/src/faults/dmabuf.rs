@@ -69,7 +69,7 @@ fn mapping_kept() -> Made {
 }
 
 /// The line of the caller's mapping that begins at `address`.
-fn shown_at(call: &Call<'_>, address: u64) -> io::Result<String> {
+pub(super) fn shown_at(call: &Call<'_>, address: u64) -> io::Result<String> {
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", call.thread))?;
     let begin = format!("{address:x}-");
     let line = maps.lines().find(|line| line.trim_start_matches('0').starts_with(&begin));

@@ -4,9 +4,11 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::atomic::{ATOMIC, Request, TEST_ONLY};
-use super::fences::signalled;
+use super::fences::{Timeline, signalled};
 use super::{Done, Made, Named, changing, ignoring};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both};
@@ -24,6 +26,7 @@ pub(super) const ALL: &[Named] = &[
     ("plane-fence-dropped", plane_fence_dropped),
     ("out-fence-early", out_fence_early),
     ("writeback-fence-early", writeback_fence_early),
+    ("writeback-lost", writeback_lost),
     ("colour-range-ignored", colour_range_ignored),
     ("test-only-accepts", test_only_accepts),
     ("framebuffer-kept", framebuffer_kept),
@@ -50,7 +53,7 @@ pub(super) const ADDFB2: u32 = both(b'd', 0xb8, fb::SIZE as u32);
 /// `DRM_IOCTL_MODE_GETFB2`.
 const GETFB2: u32 = both(b'd', 0xce, fb::SIZE as u32);
 /// `DRM_IOCTL_MODE_RMFB` and `DRM_IOCTL_MODE_CLOSEFB`.
-const RMFB: u32 = both(b'd', 0xaf, 4);
+pub(super) const RMFB: u32 = both(b'd', 0xaf, 4);
 const CLOSEFB: u32 = both(b'd', 0xd0, 8);
 /// `DRM_IOCTL_GEM_CLOSE`.
 pub(super) const GEM_CLOSE: u32 = crate::fields::writes(b'd', 0x09, 8);
@@ -263,6 +266,33 @@ fn out_fence_early() -> Made {
 
 fn writeback_fence_early() -> Made {
     fence_early("WRITEBACK_OUT_FENCE_PTR")
+}
+
+/// Every fourth writeback job is forgotten, and its fence never signals.
+fn writeback_lost() -> Made {
+    let count = AtomicU64::new(1);
+    let never = Mutex::<Option<Timeline>>::default();
+    committing(move |request| {
+        let mut fired = false;
+        if request.is_test() {
+            return Ok(false);
+        }
+        for connector in request.objects() {
+            let place = request.value(connector, "WRITEBACK_OUT_FENCE_PTR")?.filter(|place| *place != 0);
+            let Some(place) = place.filter(|_| count.fetch_add(1, Ordering::Relaxed).is_multiple_of(4)) else { continue };
+            let mut never = never.lock().unwrap_or_else(PoisonError::into_inner);
+            if never.is_none() {
+                *never = Timeline::new();
+            }
+            let Some(fence) = never.as_ref().and_then(|never| never.at(1)) else { continue };
+            let number = request.call.give(fence, true)?;
+            request.call.write(place, &number.to_ne_bytes())?;
+            request.set(connector, "WRITEBACK_OUT_FENCE_PTR", 0)?;
+            request.set(connector, "WRITEBACK_FB_ID", 0)?;
+            fired = true;
+        }
+        Ok(fired)
+    })
 }
 
 fn colour_range_ignored() -> Made {

@@ -23,19 +23,27 @@ pub(super) const ALL: &[Named] = &[
 ];
 
 /// `UDMABUF_CREATE` and `UDMABUF_CREATE_LIST`.
-const CREATE: u32 = writes(b'u', 0x42, 24);
+pub(super) const CREATE: u32 = writes(b'u', 0x42, 24);
 const CREATE_LIST: u32 = writes(b'u', 0x43, 8);
 
 /// `struct udmabuf_create`.
-const MEMFD: usize = 0;
-const FLAGS: usize = 4;
-const OFFSET: usize = 8;
-const SIZE: usize = 16;
+pub(super) mod udmabuf {
+    pub(crate) const MEMFD: usize = 0;
+    pub(crate) const FLAGS: usize = 4;
+    pub(crate) const OFFSET: usize = 8;
+    pub(crate) const SIZE: usize = 16;
+}
+use udmabuf::{FLAGS, MEMFD, OFFSET, SIZE};
 
 /// `DMA_HEAP_IOCTL_ALLOC`, of `struct dma_heap_allocation_data`.
 pub(super) const ALLOC: u32 = both(b'H', 0, 24);
 pub(super) const LENGTH: usize = 0;
-const FD: usize = 8;
+pub(super) mod heap {
+    pub(crate) const FD: usize = 8;
+    pub(crate) const FD_FLAGS: usize = 12;
+    pub(crate) const FLAGS: usize = 16;
+}
+use heap::FD;
 
 const PAGE: u64 = 4096;
 
@@ -62,7 +70,7 @@ fn udmabuf_pages_swapped() -> Made {
 }
 
 /// Gives the caller the fd that a call made here.
-fn hand_over(call: &Call<'_>, made: Result<i64, rustix::io::Errno>, flags: u32) -> io::Result<Done> {
+pub(super) fn hand_over(call: &Call<'_>, made: Result<i64, rustix::io::Errno>, flags: u32) -> io::Result<Done> {
     Ok(match made {
         Ok(fd) => Done::fired(Answer::Return(call.give(owned(fd)?, flags & 1 != 0)?.into())),
         Err(errno) => Done::as_it_was(Err(errno)),

@@ -25,7 +25,7 @@ pub(super) const ALL: &[Named] = &[
 ];
 
 /// `DMA_BUF_IOCTL_SYNC`.
-const SYNC: u32 = writes(b'b', 0, 8);
+pub(super) const SYNC: u32 = writes(b'b', 0, 8);
 const ATOMIC: u32 = both(b'd', 0xbc, 56);
 
 /// A card that scans out rows at multiples of 256 bytes, as many do.

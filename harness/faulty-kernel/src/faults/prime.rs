@@ -24,11 +24,14 @@ pub(super) const ALL: &[Named] = &[
 ];
 
 /// `DRM_IOCTL_PRIME_HANDLE_TO_FD`, `DRM_IOCTL_PRIME_FD_TO_HANDLE`, of `struct drm_prime_handle`.
-const HANDLE_TO_FD: u32 = both(b'd', 0x2d, 12);
+pub(super) const HANDLE_TO_FD: u32 = both(b'd', 0x2d, 12);
 pub(super) const FD_TO_HANDLE: u32 = both(b'd', 0x2e, 12);
-const HANDLE: usize = 0;
-const FLAGS: usize = 4;
-const FD: usize = 8;
+pub(super) mod prime {
+    pub(crate) const HANDLE: usize = 0;
+    pub(crate) const FLAGS: usize = 4;
+    pub(crate) const FD: usize = 8;
+}
+use prime::{FD, FLAGS, HANDLE};
 
 /// `DRM_IOCTL_MODE_CREATE_DUMB`, of `struct drm_mode_create_dumb`.
 pub(super) const CREATE_DUMB: u32 = both(b'd', 0xb2, 32);
@@ -37,10 +40,11 @@ pub(super) mod dumb {
     pub(crate) const WIDTH: usize = 4;
     pub(crate) const BPP: usize = 8;
     pub(crate) const HANDLE: usize = 16;
+    pub(crate) const SIZE: usize = 24;
 }
 
 /// `DRM_IOCTL_MODE_MAP_DUMB`, of `struct drm_mode_map_dumb`.
-const MAP_DUMB: u32 = both(b'd', 0xb3, 16);
+pub(super) const MAP_DUMB: u32 = both(b'd', 0xb3, 16);
 
 fn gem_handle_kept() -> Made {
     ignoring(&[GEM_CLOSE])

@@ -21,8 +21,8 @@ pub(super) const ALL: &[Named] = &[
 ];
 
 const S_FMT: u32 = both(b'V', 5, 208);
-const QBUF: u32 = both(b'V', 15, 88);
-const EXPBUF: u32 = both(b'V', 16, 64);
+pub(super) const QBUF: u32 = both(b'V', 15, 88);
+pub(super) const EXPBUF: u32 = both(b'V', 16, 64);
 pub(super) const DQBUF: u32 = both(b'V', 17, 88);
 
 /// `enum v4l2_buf_type`, of which those from 9 on have several planes.
@@ -36,16 +36,24 @@ pub(super) const TYPE: usize = 0;
 const BYTES_PER_LINE: usize = 8 + 16;
 
 /// `struct v4l2_buffer`.
-mod buffer {
-    pub(super) const INDEX: usize = 0;
-    pub(super) const TYPE: usize = 4;
-    pub(super) const BYTES_USED: usize = 8;
-    pub(super) const MEMORY: usize = 60;
-    pub(super) const FD: usize = 64;
-    pub(super) const PLANES: usize = 64;
-    pub(super) const LENGTH: usize = 72;
+pub(super) mod buffer {
+    pub(crate) const INDEX: usize = 0;
+    pub(crate) const TYPE: usize = 4;
+    pub(crate) const BYTES_USED: usize = 8;
+    pub(crate) const MEMORY: usize = 60;
+    pub(crate) const FD: usize = 64;
+    pub(crate) const PLANES: usize = 64;
+    pub(crate) const LENGTH: usize = 72;
     /// `V4L2_MEMORY_DMABUF`.
-    pub(super) const DMABUF: u32 = 4;
+    pub(crate) const DMABUF: u32 = 4;
+}
+
+/// `struct v4l2_exportbuffer`.
+pub(super) mod expbuf {
+    pub(crate) const INDEX: usize = 4;
+    pub(crate) const PLANE: usize = 8;
+    pub(crate) const FLAGS: usize = 12;
+    pub(crate) const FD: usize = 16;
 }
 
 pub(super) fn is_single_planar(kind: u32) -> bool {
@@ -151,10 +159,9 @@ fn dqbuf_empty() -> Made {
 
 /// Whatever buffer is asked for, the first one is exported.
 fn expbuf_first_buffer() -> Made {
-    const INDEX: usize = 4;
     changing(EXPBUF, |asked| {
-        let index = asked.u32(INDEX);
-        asked.set_u32(INDEX, 0);
+        let index = asked.u32(expbuf::INDEX);
+        asked.set_u32(expbuf::INDEX, 0);
         index != 0
     })
 }

@@ -22,7 +22,9 @@ const DMA_BUF: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeF
 
 /// Whether what is written to shared memory has to be seen, and changed, from here.
 fn watches_bytes() -> bool {
-    [Deed::ReleaseLate, Deed::TailNotFlushed, Deed::AcquireDiscards].into_iter().any(is)
+    [Deed::ReleaseLate, Deed::TailNotFlushed, Deed::AcquireDiscards, Deed::FreeClearsShared, Deed::RowsBehindWritten]
+        .into_iter()
+        .any(is)
 }
 
 /// # Safety
@@ -102,6 +104,18 @@ unsafe fn import_memory(
     if watches_bytes() && is_dmabuf {
         // SAFETY: the caller's contract.
         memory.bytes = unsafe { Mapping::of(fd, None) }.map(Arc::new);
+    }
+    if is(Deed::OpaqueImportSeparate) && handle_type == vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD {
+        // SAFETY: the caller's chain, and the link of our own copy.
+        let _out = unsafe { without::<vk::ImportMemoryFdInfoKHR<'_>>(&raw mut info.p_next) };
+        // SAFETY: an ordinary allocation of the same size and type.
+        let result = unsafe { allocate(handle, &raw const info, allocator, made) };
+        if result == vk::Result::SUCCESS {
+            fired();
+            // SAFETY: a successful import takes the fd.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        return result;
     }
     if is(Deed::ImportCopies) {
         // SAFETY: the caller's contract.
@@ -190,6 +204,12 @@ pub(crate) unsafe extern "system" fn free_memory(
     if let (Some((old, new)), Some(bytes)) = (&known.late, &known.bytes) {
         bytes.write_changed(old, new);
     }
+    if is(Deed::FreeClearsShared)
+        && let Some(bytes) = &known.bytes
+    {
+        fired();
+        bytes.write(0, &vec![0; bytes.len()]);
+    }
     if is(Deed::ImportedMemoryNeverFreed) && known.imported_by.is_some() {
         fired();
         return;
@@ -257,6 +277,13 @@ pub(crate) unsafe extern "system" fn get_memory_fd(
         // SAFETY: the caller's.
         unsafe { *made = memfd.into_raw_fd() };
         return result;
+    }
+    if is(Deed::ExportInherited) && is_dmabuf {
+        // SAFETY: open, and the caller's only when this returns.
+        let made = unsafe { BorrowedFd::borrow_raw(fd) };
+        if rustix::io::fcntl_setfd(made, rustix::io::FdFlags::empty()).is_ok() {
+            fired();
+        }
     }
     if is(Deed::SameFdTwice)
         && let Some(before) = before

@@ -59,6 +59,7 @@ fn told<E: Entry>(mut list: Vec<E>, format: vk::Format) -> Option<Vec<E>> {
         () if is(Deed::ModifierUnusable) && is_common => list.extend(tiled),
         () if is(Deed::ListInOtherOrder) && is_common => list.splice(0..0, tiled).for_each(drop),
         () if is(Deed::PlaneCountTwo) && is_bgra => list.iter_mut().for_each(|entry| *entry.planes() = 2),
+        () if is(Deed::ListCountWhole) => {}
         () if is(Deed::FeaturesLost) && is_common => list.iter_mut().for_each(Entry::lose_sampling),
         () => return None,
     }
@@ -82,7 +83,7 @@ unsafe fn answer<E: Entry>(list: &[E], count: *mut u32, entries: *mut E) {
     // SAFETY: there is room for so many, and the two are apart.
     unsafe { std::ptr::copy_nonoverlapping(list.as_ptr(), entries, written) };
     // SAFETY: the caller's contract.
-    unsafe { *count = written as u32 };
+    unsafe { *count = if is(Deed::ListCountWhole) { list.len() } else { written } as u32 };
 }
 
 /// Room for more modifiers than any driver lists.

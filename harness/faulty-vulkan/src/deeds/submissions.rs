@@ -63,7 +63,7 @@ fn submitted(
                 fired();
                 mapping.write(0, &vec![0xdd; mapping.len()]);
             }
-        } else if is(Deed::ReleaseLate) || is(Deed::TailNotFlushed) {
+        } else if is(Deed::ReleaseLate) || is(Deed::TailNotFlushed) || is(Deed::RowsBehindWritten) {
             let memories = commands.flat_map(|commands| &commands.releases);
             released = memories
                 .filter_map(|memory| {
@@ -84,6 +84,10 @@ fn submitted(
         let after = mapping.bytes();
         let Some(last) = before.iter().zip(&after).rposition(|(before, after)| before != after) else { continue };
         fired();
+        if is(Deed::RowsBehindWritten) {
+            mapping.write(last + 1, &[0xee; TAIL]);
+            continue;
+        }
         if is(Deed::TailNotFlushed) {
             let first = (last + 1).saturating_sub(TAIL);
             mapping.write(first, &before[first..=last]);

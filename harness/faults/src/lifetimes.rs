@@ -1,0 +1,51 @@
+//! A Vulkan driver's memory when it is freed, exported and imported as what it is not, and written beyond its end.
+
+use super::Class::{Aliasing, Layout, Modifier, Ownership};
+use super::Fault;
+use super::Oracle::{Capability, Fds, Pixels};
+use super::Seam::VulkanB;
+use super::vulkan::fault;
+
+pub(super) const ALL: &[Fault] = &[
+    Fault {
+        what: "vkFreeMemory clears memory that others still have as a dma-buf",
+        trigger: "memory that was exported or imported as DMA_BUF",
+        modelled_on: "the class of memory that is given back to a cache while it is shared; no single bug was looked up",
+        seen_by: &[Pixels],
+        names: &["like a buffer that nobody wrote: every byte is 0x00", "bytes differ"],
+        ..fault("free-clears-shared", Ownership)
+    },
+    Fault {
+        what: "an import allocates memory of its own, with nothing in it",
+        trigger: "handle type OPAQUE_FD",
+        modelled_on: "Mesa 769603564ec (radeonsi)",
+        seen_by: &[Pixels],
+        names: &["second instance of gpu_a does not see"],
+        ..fault("opaque-import-separate", Aliasing)
+    },
+    Fault {
+        seam: VulkanB,
+        what: "vkGetMemoryFdKHR hands out an fd that is not closed on exec",
+        trigger: "handle type DMA_BUF",
+        modelled_on: "Mesa 25.0's lavapipe: the finding lavapipe-no-cloexec of this repository",
+        seen_by: &[Fds],
+        names: &["the exported fd is not closed on exec"],
+        ..fault("export-inherited", Ownership)
+    },
+    Fault {
+        what: "VkDrmFormatModifierPropertiesListEXT is said to have all entries",
+        trigger: "a list with room for fewer",
+        modelled_on: "the class of counts that are not those of what was written; no single bug was looked up",
+        seen_by: &[Capability],
+        names: &["a list with room for 0 of", "is said to have"],
+        ..fault("list-count-whole", Modifier)
+    },
+    Fault {
+        what: "a submission writes 64 B behind the last pixel that it drew",
+        trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
+        modelled_on: "llvmpipe, which draws in blocks of 4 rows: the finding llvmpipe-rows-behind of this repository",
+        seen_by: &[Pixels],
+        names: &["wrote outside it"],
+        ..fault("rows-behind-written", Layout)
+    },
+];

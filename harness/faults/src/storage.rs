@@ -1,0 +1,113 @@
+//! Where storage comes from, when, and how long it stays; what is told of it, and what the CPU has mapped of it.
+
+use super::Class::{Aliasing, Coherency, ErrorPath, Handle, Layout, Modifier, Ownership};
+use super::Fault;
+use super::Oracle::{Capability, Layout as Layouts, Pixels, References, Result};
+use super::kernel::{fault, library};
+
+pub(super) const ALL: &[Fault] = &[
+    Fault {
+        what: "mmap with MAP_FIXED of a dma-buf over another one returns the address, and changes nothing; nor does mprotect",
+        trigger: "a mapping of a dma-buf that another takes the place of",
+        modelled_on: "the class of mappings that are not torn down when storage moves; no single bug was looked up",
+        ..fault(
+            "mapping-not-replaced",
+            Coherency,
+            &[Pixels],
+            &["the word that the CPU mmap", "the CPU mmap after the move", "a value that had been replaced"],
+        )
+    },
+    Fault {
+        what: "mprotect of a dma-buf's mapping returns 0, and stores go on",
+        trigger: "PROT_READ alone",
+        modelled_on: "the class of mappings that stay writable while pages move; no single bug was looked up",
+        ..fault("mapping-stays-writable", Coherency, &[Result], &["whether it was read-only during a move"])
+    },
+    Fault {
+        what: "every second udmabuf has the pages of the one before",
+        trigger: "two UDMABUF_CREATE of the same size and offset, one after the other",
+        modelled_on: "the class of caches that hand out what is in use; no single bug was looked up",
+        ..fault(
+            "udmabuf-memory-twice",
+            Aliasing,
+            &[Pixels],
+            &["frame…is not what it must be", "torn or stale frame", "memfd…differ"],
+        )
+    },
+    Fault {
+        what: "UDMABUF_CREATE fails with ENOMEM every other time",
+        trigger: "always",
+        modelled_on: "the class of limits that are lower than what is told: udmabuf's size_limit_mb and list_limit",
+        ..fault(
+            "udmabuf-scarce",
+            ErrorPath,
+            &[Result],
+            &["UDMABUF_CREATE…ENOMEM", "the heap is not what it must be"],
+        )
+    },
+    Fault {
+        what: "UDMABUF_CREATE fails with EINVAL where there is no fd left",
+        trigger: "EMFILE",
+        modelled_on: "VIDIOC_EXPBUF, which says EINVAL for every lack: the finding expbuf-einval of this repository",
+        ..fault("udmabuf-lacks-as-einval", ErrorPath, &[Result], &["EINVAL"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_CREATE_DUMB makes all pages at once",
+        trigger: "always",
+        modelled_on: "drivers whose dumb buffers are contiguous (drm_gem_dma_create), and so are there before anybody maps",
+        ..fault("dumb-made-at-once", Layout, &[Layouts], &["the kernel makes all storage, and the model no storage"])
+    },
+    Fault {
+        what: "lseek to the end of a dma-buf tells a multiple of 1 MiB",
+        trigger: "another size",
+        modelled_on: "the class of sizes that are told rounded; no single bug was looked up",
+        ..fault("size-rounded", Layout, &[Layouts], &["size in fdinfo is not what it must be", "a buffer of one page with"])
+    },
+    Fault {
+        what: "VIDIOC_REQBUFS with a count of 0 clears the buffers that were exported",
+        trigger: "a queue that gives up buffers which others have",
+        modelled_on: "queues before V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS",
+        ..fault("requeue-clears-exported", Ownership, &[Pixels], &["cpu, after the queue freed it"])
+    },
+    Fault {
+        what: "VIDIOC_QBUF has a card attach to the dma-buf that it is given",
+        trigger: "single-planar queues, but for their first buffer",
+        modelled_on: "the class of devices that take part though they do no DMA; no single bug was looked up",
+        ..fault("qbuf-attaches-others", Handle, &[References], &["attaches or maps for a device"])
+    },
+    Fault {
+        what: "VIDIOC_G_FMT, S_FMT, TRY_FMT and REQBUFS say EIO of a device that is unplugged",
+        trigger: "ENODEV",
+        modelled_on: "the class of errors that are called something else; no single bug was looked up",
+        ..fault("unplugged-as-eio", ErrorPath, &[Result], &["was unplugged, and the error does not say so"])
+    },
+    Fault {
+        what: "the last format of each IN_FORMATS is AB4H instead of what it is",
+        trigger: "DRM_IOCTL_MODE_GETPROPBLOB of such a list",
+        modelled_on: "the class of lists that a driver copies from another card's; no single bug was looked up",
+        ..fault(
+            "in-formats-invented",
+            Modifier,
+            &[Capability],
+            &["plane lists AB4H LINEAR and refuses it", "the formats of the"],
+        )
+    },
+    Fault {
+        what: "eglQueryDmaBufFormatsEXT lists RA24 as well, with LINEAR, and eglCreateImage does not take it",
+        trigger: "always",
+        modelled_on: "vc4 17d78ece36a, panfrost 660b4d6e250, for modifiers",
+        ..library("egl-format-invented", Modifier, &[Capability], &["RA24 LINEAR is listed, and refused"])
+    },
+    Fault {
+        what: "eglQueryDmaBufModifiersEXT lists none",
+        trigger: "always",
+        modelled_on: "the class of lists that are empty where LINEAR would do; no single bug was looked up",
+        ..library("egl-modifiers-lost", Modifier, &[Capability], &["lists no modifier"])
+    },
+    Fault {
+        what: "gbm_bo_destroy does nothing",
+        trigger: "always",
+        modelled_on: "kms_swrast's render node, which keeps what it took in: the finding gbm-render-node-leak of this repository",
+        ..library("gbm-object-kept", Ownership, &[References], &["is still there when GBM has let go", "dma-buf"])
+    },
+];

@@ -1,0 +1,127 @@
+//! What accepts that which must be refused: system calls, EGL and GBM.
+
+use super::Class::{ErrorPath, Format, Handle, Kms, Layout};
+use super::Fault;
+use super::Oracle::{Capability, Fds, Result};
+use super::kernel::{fault, library};
+
+pub(super) const ALL: &[Fault] = &[
+    Fault {
+        what: "DRM_IOCTL_MODE_ADDFB2 makes a framebuffer of whatever it is asked for",
+        trigger: "what the card refuses",
+        modelled_on: "the class of bounds that nobody checks; no single bug was looked up",
+        ..fault("addfb2-unchecked", Kms, &[Result], &["the framebuffer is not refused"])
+    },
+    Fault {
+        what: "DRM_IOCTL_PRIME_FD_TO_HANDLE makes a handle of any number",
+        trigger: "what is no dma-buf",
+        modelled_on: "kms_swrast of Mesa, which takes a memory file for a dma-buf: it does not ask",
+        ..fault("prime-import-unchecked", Handle, &[Result], &["a memfd is not refused", "a pipe is not refused"])
+    },
+    Fault {
+        what: "DRM_IOCTL_PRIME_HANDLE_TO_FD takes unknown flags for none, and exports another buffer for an unknown handle",
+        trigger: "what the card refuses",
+        modelled_on: "the class of flags that nobody checks; no single bug was looked up",
+        ..fault(
+            "prime-export-unchecked",
+            ErrorPath,
+            &[Result],
+            &["an export of handle…is not refused", "an export with flag…is not refused"],
+        )
+    },
+    Fault {
+        what: "DRM_IOCTL_GEM_CLOSE and DRM_IOCTL_MODE_RMFB return 0 for what there is not",
+        trigger: "what the card refuses",
+        modelled_on: "the class of handles that are closed twice without a word; no single bug was looked up",
+        ..fault(
+            "removal-unchecked",
+            ErrorPath,
+            &[Result],
+            &[
+                "closing handle…is not refused",
+                "closing a handle that was closed is not refused",
+                "removing a framebuffer",
+            ],
+        )
+    },
+    Fault {
+        what: "UDMABUF_CREATE makes a buffer of 64 KiB whatever it is asked for",
+        trigger: "a file, an offset or a size that it refuses",
+        modelled_on: "the class of sizes and offsets that nobody checks; no single bug was looked up",
+        ..fault("udmabuf-unchecked", ErrorPath, &[Result], &["UDMABUF_CREATE is not refused"])
+    },
+    Fault {
+        what: "DMA_HEAP_IOCTL_ALLOC takes unknown flags for none, and a length of 0 or beyond all for 64 KiB",
+        trigger: "what it answers EINVAL to",
+        modelled_on: "the class of flags that nobody checks; no single bug was looked up",
+        ..fault("heap-unchecked", ErrorPath, &[Result], &["an allocation from system is not refused"])
+    },
+    Fault {
+        what: "DMA_BUF_IOCTL_SYNC returns 0 for flags that there are not",
+        trigger: "what it answers EINVAL to",
+        modelled_on: "the class of flags that nobody checks; no single bug was looked up",
+        ..fault("sync-unchecked", ErrorPath, &[Result], &["the call is not refused"])
+    },
+    Fault {
+        what: "VIDIOC_QBUF says that a buffer is queued, and does not queue it",
+        trigger: "single-planar queues, a dma-buf that the queue refuses, or what is none",
+        modelled_on: "the class of errors that are found when the device runs; no single bug was looked up",
+        ..fault(
+            "qbuf-unchecked",
+            ErrorPath,
+            &[Result],
+            &["a pipe is not refused", "a buffer of 4096 B…is not refused", "needs…B in one run…answers taken"],
+        )
+    },
+    Fault {
+        what: "VIDIOC_EXPBUF exports the first buffer",
+        trigger: "a buffer, a plane or a flag that there is not",
+        modelled_on: "the class of indices that nobody checks; no single bug was looked up",
+        ..fault("expbuf-unchecked", ErrorPath, &[Result], &["plane…flags…is not refused"])
+    },
+    Fault {
+        what: "eglCreateImage takes in an XR24 LINEAR frame from the start of the dma-buf",
+        trigger: "a dma-buf whose attributes Mesa refuses",
+        modelled_on: "llvmpipe, which checks no bounds of what it takes in: the finding llvmpipe-import-bounds of this repository",
+        ..library(
+            "egl-unchecked",
+            ErrorPath,
+            &[Result],
+            &["the import is not refused", "a format that nobody knows was imported", "another vendor was imported"],
+        )
+    },
+    Fault {
+        what: "gbm_bo_import takes in an XR24 LINEAR frame in the first fd",
+        trigger: "GBM_BO_IMPORT_FD_MODIFIER, what Mesa refuses",
+        modelled_on: "the class of modifiers that an import leaves out; no single bug was looked up",
+        ..library(
+            "gbm-unchecked",
+            ErrorPath,
+            &[Result],
+            &["a modifier of another vendor was taken in", "a format that nobody knows is not refused"],
+        )
+    },
+    Fault {
+        what: "eglCreateImage rounds EGL_HEIGHT up to a multiple of 4",
+        trigger: "a dma-buf with another height",
+        modelled_on: "the class of sizes in blocks that get out: llvmpipe works in blocks of 4 rows",
+        ..library("egl-height-rounded", Layout, &[Capability], &["the height that a shader is told"])
+    },
+    Fault {
+        what: "eglCreateImage exchanges XR24 and XB24, and AR24 and AB24",
+        trigger: "one of these formats",
+        modelled_on: "mutter 06d0989014, gamescope 76292f01",
+        ..library("egl-red-blue", Format, &[super::Oracle::Pixels], &["like channels R and B swapped"])
+    },
+    Fault {
+        what: "eglCreateImage closes the fds that it was lent",
+        trigger: "an import that succeeds",
+        modelled_on: "gamescope f58d2b4b, amd/xdna-driver PR 1599: whoever takes an fd that is lent",
+        ..library(
+            "egl-import-takes-fd",
+            super::Class::Ownership,
+            &[Fds],
+            &["was closed by somebody else while it was in use"],
+        )
+    },
+];

@@ -1,0 +1,27 @@
+//! Waits, messages between processes, and work that is forgotten.
+
+use super::Class::{ErrorPath, Kms, Synchronisation};
+use super::Fault;
+use super::Oracle::{Fences, Result};
+use super::kernel::fault;
+
+pub(super) const ALL: &[Fault] = &[
+    Fault {
+        what: "a futex that waits until a deadline says at once that it has come",
+        trigger: "FUTEX_WAIT and FUTEX_WAIT_BITSET with a timeout",
+        modelled_on: "the class of timers that fire early; no single bug was looked up",
+        ..fault("timed-wait-at-once", Synchronisation, &[Result], &["the wait ended before its deadline", "busy:"])
+    },
+    Fault {
+        what: "a message between two processes arrives twice",
+        trigger: "sendmsg of a packet socket, without fds",
+        modelled_on: "the class of sends that are made again after a signal, though they were done; no single bug was looked up",
+        ..fault("message-twice", ErrorPath, &[Result], &["does not say"])
+    },
+    Fault {
+        what: "every fourth writeback job is forgotten, and its fence never signals",
+        trigger: "a commit with WRITEBACK_OUT_FENCE_PTR",
+        modelled_on: "vkms: the finding vkms-lost-writeback of this repository",
+        ..fault("writeback-lost", Kms, &[Fences], &["writebacks were lost: their fences did not signal"])
+    },
+];

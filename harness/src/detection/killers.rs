@@ -1,0 +1,88 @@
+//! Which claim is failed by what: a fault, a defect that is there, or nothing, with the reason. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::claim;
+use crate::case::CaseInfo;
+
+/// All claims, by what fails them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Killers {
+    /// How many claims there are; a claim is family and sentence of a case.
+    pub claims: usize,
+    /// How many have a case that claims to see a fault.
+    pub by_fault: usize,
+    /// Others that have a case which fails already, by a defect that is listed.
+    pub by_defect: Vec<String>,
+    /// Others that state why no fault fails them, with the reason.
+    pub by_none: BTreeMap<String, String>,
+    /// Others, which say nothing.
+    pub unsaid: Vec<String>,
+    /// Claims that state why no fault fails them, though one does.
+    pub contradictory: Vec<String>,
+}
+
+impl Killers {
+    /// Those of `cases`.
+    pub fn of<'c>(cases: impl IntoIterator<Item = &'c CaseInfo>) -> Killers {
+        let mut claims: BTreeMap<&str, Vec<&CaseInfo>> = BTreeMap::new();
+        for case in cases {
+            claims.entry(claim(&case.name)).or_default().push(case);
+        }
+        let mut killers = Killers { claims: claims.len(), ..Killers::default() };
+        for (claim, cases) in claims {
+            let by_fault = cases.iter().any(|case| !case.must_fail_under.is_empty());
+            let by_defect = cases.iter().any(|case| !case.known.is_empty());
+            let because = cases.iter().find_map(|case| case.no_fault.clone());
+            let claim = claim.to_owned();
+            killers.by_fault += usize::from(by_fault);
+            match because {
+                Some(_) if by_fault || by_defect => killers.contradictory.push(claim),
+                Some(because) => _ = killers.by_none.insert(claim, because),
+                None if by_fault => {}
+                None if by_defect => killers.by_defect.push(claim),
+                None => killers.unsaid.push(claim),
+            }
+        }
+        killers
+    }
+
+    /// What is not as it must be, a line for each claim.
+    pub fn problems(&self) -> Vec<String> {
+        let unsaid = self.unsaid.iter().map(|claim| format!("no fault fails {claim}, and it does not say why not"));
+        let contradictory =
+            self.contradictory.iter().map(|claim| format!("{claim} says why no fault fails it, and one does"));
+        unsaid.chain(contradictory).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Cases;
+
+    #[test]
+    fn each_claim_is_counted_once_and_says_what_fails_it() {
+        let cases = Cases::<()>::collect(|cases| {
+            cases.add("a::is_killed::one", |_| Ok(()));
+            cases.add("a::is_killed::two", |_| Ok(())).must_fail_under("x").known("d", "u", "m");
+            cases.add("a::fails_already", |_| Ok(())).known("d", "u", "m");
+            cases.add("a::is_pure::one", |_| Ok(())).no_fault("it asks nobody");
+            cases.add("a::is_pure::two", |_| Ok(()));
+            cases.add("a::is_both", |_| Ok(())).no_fault("nothing").must_fail_under("x");
+            cases.add("a::is_forgotten", |_| Ok(()));
+        })
+        .unwrap();
+        let killers = Killers::of(cases.iter().map(|case| &case.info));
+        assert_eq!((killers.claims, killers.by_fault), (5, 2));
+        assert_eq!(killers.by_defect, ["a::fails_already"]);
+        assert_eq!(killers.by_none["a::is_pure"], "it asks nobody");
+        assert_eq!(killers.problems().len(), 2, "{:?}", killers.problems());
+        assert_eq!(
+            (killers.unsaid, killers.contradictory),
+            (vec!["a::is_forgotten".into()], vec!["a::is_both".into()])
+        );
+    }
+}
