@@ -24,7 +24,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 .add(format!("bounds::exporter_stays_inside_its_frame::{gpu}::{rows}_rows"), move |cx| {
                     exporter_stays_inside(cx, gpu, px(WIDTH, rows))
                 })
-                .from(gpu);
+                .from(gpu)
+                .must_fail_under("rows-behind-written");
             let case = cases
                 .add(format!("bounds::importer_stays_inside_the_frame::{gpu}::{rows}_rows"), move |cx| {
                     importer_stays_inside(cx, gpu, px(WIDTH, rows))

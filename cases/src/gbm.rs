@@ -65,7 +65,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for says in ["what GBM says of RG24 LINEAR contradicts itself", "what GBM says of BG24 LINEAR contradicts itself"] {
         case.known("backend drm", "cases/findings/gbm-plane-count.md", says);
     }
-    cases.add("gbm::refuses_a_modifier_of_another_vendor", refuses_a_modifier).from(Udmabuf).to(Gbm);
+    cases
+        .add("gbm::refuses_a_modifier_of_another_vendor", refuses_a_modifier)
+        .from(Udmabuf)
+        .to(Gbm)
+        .must_fail_under("gbm-unchecked");
     cases.add("gbm::says_why_it_refuses", says_why).from(Gbm).known(
         "backend drm",
         "cases/findings/gbm-no-errno.md",
@@ -84,7 +88,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 );
             }
         }
-        cases.add(format!("gbm::hands_on_what_it_took_in::{node}"), move |cx| hands_on(cx, node)).from(Udmabuf).to(Gbm);
+        cases
+            .add(format!("gbm::hands_on_what_it_took_in::{node}"), move |cx| hands_on(cx, node))
+            .from(Udmabuf)
+            .to(Gbm)
+            .must_fail_under("gbm-pitch-too-large");
     }
     cases
         .add("gbm::refuses_a_frame_that_ends_behind_its_buffer", |cx| {

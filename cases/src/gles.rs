@@ -30,24 +30,33 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             learns_the_size(cx, through)
         });
         case.from(Udmabuf).to(Gles);
-        if through == Through::External {
-            case.known("llvmpipe", "cases/findings/llvmpipe-external-size.md", "the height that a shader is told");
-        }
+        match through {
+            Through::Texture2d => case.must_fail_under("egl-height-rounded"),
+            Through::External => {
+                case.known("llvmpipe", "cases/findings/llvmpipe-external-size.md", "the height that a shader is told")
+            }
+        };
     }
     for node in [NodeKind::Card, NodeKind::Render] {
         for fourcc in ON_GBM {
             for (name, through) in WAYS {
-                cases
+                let case = cases
                     .add(format!("gles::samples_on_gbm::{node}::{name}::{fourcc}"), move |cx| {
                         samples_on_gbm(cx, node, fourcc, through)
                     })
                     .from(Udmabuf)
                     .to(Gles);
+                if (node, fourcc, through) == (NodeKind::Render, Fourcc::XR24, Through::Texture2d) {
+                    case.must_fail_under("egl-red-blue");
+                }
             }
-            cases
+            let case = cases
                 .add(format!("gles::draws_on_gbm::{node}::{fourcc}"), move |cx| draws_on_gbm(cx, node, fourcc))
                 .from(Udmabuf)
                 .to(Gles);
+            if (node, fourcc) == (NodeKind::Render, Fourcc::XR24) {
+                case.must_fail_under("egl-red-blue");
+            }
         }
         cases
             .add(format!("gles::exports_on_gbm::{node}"), move |cx| exports_on_gbm(cx, node))
@@ -66,7 +75,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 takes_in_what_it_lists(cx, through)
             })
             .from(Udmabuf)
-            .to(Gles);
+            .to(Gles)
+            .must_fail_under("egl-format-invented");
     }
     cases
         .add("gles::takes_in_every_modifier_that_it_lists", takes_in_modifiers)
@@ -96,14 +106,29 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for rows in [132, 130] {
         let name = format!("gles::draws_to_a_frame_that_ends_with_its_buffer::{rows}_rows");
         let case = cases.add(name, move |cx| draws_the_last_row(cx, rows)).from(Udmabuf).to(Gles);
-        if !rows.is_multiple_of(4) {
-            case.known("llvmpipe", "cases/findings/llvmpipe-rows-behind.md", "SIGSEGV");
-        }
+        match rows.is_multiple_of(4) {
+            true => case.must_fail_under("egl-red-blue"),
+            false => case.known("llvmpipe", "cases/findings/llvmpipe-rows-behind.md", "SIGSEGV"),
+        };
     }
-    cases.add("gles::knows_no_modifier_of_a_format_that_it_does_not_list", knows_no_modifier).to(Gles);
-    cases.add("gles::lists_at_least_one_modifier_of_each_format", lists_modifiers).to(Gles);
-    cases.add("gles::refuses_a_format_that_it_does_not_list", refuses_a_format).from(Udmabuf).to(Gles);
-    cases.add("gles::refuses_a_modifier_that_it_does_not_list", refuses_a_modifier).from(Udmabuf).to(Gles);
+    cases
+        .add("gles::knows_no_modifier_of_a_format_that_it_does_not_list", knows_no_modifier)
+        .to(Gles)
+        .must_fail_under("egl-modifiers-lost");
+    cases
+        .add("gles::lists_at_least_one_modifier_of_each_format", lists_modifiers)
+        .to(Gles)
+        .must_fail_under("egl-modifiers-lost");
+    cases
+        .add("gles::refuses_a_format_that_it_does_not_list", refuses_a_format)
+        .from(Udmabuf)
+        .to(Gles)
+        .must_fail_under("egl-unchecked");
+    cases
+        .add("gles::refuses_a_modifier_that_it_does_not_list", refuses_a_modifier)
+        .from(Udmabuf)
+        .to(Gles)
+        .must_fail_under("egl-unchecked");
 }
 
 /// A picture that the CPU wrote, in memory of nobody's, as a texture.

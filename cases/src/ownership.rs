@@ -44,17 +44,23 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
     for to in importers() {
         let role = to.role();
-        cases
+        let case = cases
             .add(format!("ownership::leaves_the_fd_to_its_owner::{role}"), move |cx| leaves_the_fd(cx, to))
             .from(Udmabuf)
             .to(role);
+        if role == Gles {
+            case.must_fail_under("egl-import-takes-fd");
+        }
     }
     for node in [NodeKind::Card, NodeKind::Render] {
         let name = format!("ownership::gbm_lets_go_of_what_it_took_in::{node}");
         let case = cases.add(name, move |cx| gbm_lets_go(cx, node)).from(Udmabuf).to(Gbm);
-        if node == NodeKind::Render {
-            case.known("vgem", "cases/findings/gbm-render-node-leak.md", "is still there when GBM has let go");
-        }
+        match node {
+            NodeKind::Card => case.must_fail_under("gbm-object-kept"),
+            NodeKind::Render => {
+                case.known("vgem", "cases/findings/gbm-render-node-leak.md", "is still there when GBM has let go")
+            }
+        };
     }
     for gpu in [GpuA, GpuB] {
         for (what, handles) in [

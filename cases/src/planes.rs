@@ -25,8 +25,14 @@ const OTHERS: [&[u8; 4]; 26] = [
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for (role, kind) in PLANES {
-        cases.add(format!("planes::both_format_lists_agree::{kind}"), move |cx| both_lists_agree(cx, kind)).to(role);
-        cases.add(format!("planes::takes_what_it_lists::{kind}"), move |cx| takes_what_it_lists(cx, kind)).to(role);
+        cases
+            .add(format!("planes::both_format_lists_agree::{kind}"), move |cx| both_lists_agree(cx, kind))
+            .to(role)
+            .must_fail_under("in-formats-invented");
+        cases
+            .add(format!("planes::takes_what_it_lists::{kind}"), move |cx| takes_what_it_lists(cx, kind))
+            .to(role)
+            .must_fail_under("in-formats-invented");
         cases
             .add(format!("planes::refuses_what_it_does_not_list::{kind}"), move |cx| refuses_the_rest(cx, kind))
             .to(role)
@@ -37,14 +43,18 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             })
             .to(role)
             .must_fail_under("test-only-accepts");
-        cases
+        let case = cases
             .add(format!("planes::shows_what_it_lists::{kind}"), move |cx| shows_what_it_lists(cx, role, kind))
             .from(Cpu)
             .to(role)
             .needs(Need::Writeback);
+        if role == Screen {
+            case.must_fail_under("addfb2-red-blue");
+        }
     }
     cases
         .add("planes::shows_a_cursor_of_the_size_that_the_card_tells", shows_a_large_cursor)
+        .must_fail_under("plane-moved")
         .from(Cpu)
         .to(Cursor)
         .needs(Need::Imports { role: Cursor, format: "AR24".to_owned() })
@@ -86,6 +96,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .known("vkms", "cases/findings/vkms-blend-wraps.md", "screen (CRC) is not what it must be");
     cases
         .add("planes::two_cards_show_one_buffer_at_once", two_cards_at_once)
+        .must_fail_under("prime-import-copies")
         .from(Screen)
         .to(ScreenB)
         .needs(Need::Imports { role: ScreenB, format: "XR24".to_owned() })

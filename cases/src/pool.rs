@@ -17,29 +17,40 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SHORTLY: Duration = Duration::from_millis(20);
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
-    cases.add("pool::pull_gives_a_buffer_that_nobody_looks_at", pull);
-    cases.add("pool::the_last_frame_is_current", last_is_current);
+    cases.add("pool::pull_gives_a_buffer_that_nobody_looks_at", pull).must_fail_under("udmabuf-memory-twice");
+    cases.add("pool::the_last_frame_is_current", last_is_current).must_fail_under("udmabuf-scarce");
     cases
         .add("pool::push_shows_what_a_process_drew_into_its_own_buffers", push)
+        .must_fail_under("udmabuf-memory-twice")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
     cases
         .add("pool::push_takes_in_no_more_buffers_than_its_cap", push_at_cap)
+        .must_fail_under("mapping-kept")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
     for readers in 1..=4 {
-        cases.add(format!("pool::grows_to_what_is_needed::{readers}_readers"), move |cx| grows(cx, readers));
+        let case = cases.add(format!("pool::grows_to_what_is_needed::{readers}_readers"), move |cx| grows(cx, readers));
+        if readers == 1 {
+            case.must_fail_under("udmabuf-scarce");
+        }
     }
-    cases.add("pool::waits_at_its_cap_until_a_buffer_comes_back", waits_at_cap);
-    cases.add("pool::waits_when_no_file_is_left_until_a_buffer_comes_back", waits_without_files);
-    cases.add("pool::shrinks_when_idle", shrinks);
+    cases.add("pool::waits_at_its_cap_until_a_buffer_comes_back", waits_at_cap).must_fail_under("timed-wait-at-once");
+    cases
+        .add("pool::waits_when_no_file_is_left_until_a_buffer_comes_back", waits_without_files)
+        .must_fail_under("udmabuf-lacks-as-einval");
+    cases.add("pool::shrinks_when_idle", shrinks).must_fail_under("udmabuf-kept");
     for (name, kind, contiguous) in [("udmabuf", Kind::Udmabuf, false), ("contiguous", Kind::Expbuf, true)] {
-        cases.add(format!("pool::a_fixed_set_is_there_at_once::{name}"), move |cx| fixed(cx, kind, contiguous));
+        let case =
+            cases.add(format!("pool::a_fixed_set_is_there_at_once::{name}"), move |cx| fixed(cx, kind, contiguous));
+        if kind == Kind::Udmabuf {
+            case.must_fail_under("udmabuf-scarce");
+        }
     }
-    cases.add("pool::who_drops_its_frame_gives_it_back", dropped);
-    cases.add("pool::no_frame_is_seen_torn_by_three_readers", not_torn);
+    cases.add("pool::who_drops_its_frame_gives_it_back", dropped).must_fail_under("udmabuf-scarce");
+    cases.add("pool::no_frame_is_seen_torn_by_three_readers", not_torn).must_fail_under("timed-wait-at-once");
 }
 
 /// A buffer with its storage made, and the CPU attached.

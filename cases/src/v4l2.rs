@@ -28,7 +28,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("v4l2::decodes_into_an_imported_frame_as_into_its_own::{to}::{fourcc}");
         cases.add(name, move |cx| decodes(cx, to, fourcc)).from(Codec).to(to).must_fail_under("qbuf-first-buffer");
     }
-    cases.add("v4l2::names_a_device_that_is_unplugged_and_finds_it_again", finds_it_again).from(Udmabuf).to(Converter);
+    cases
+        .add("v4l2::names_a_device_that_is_unplugged_and_finds_it_again", finds_it_again)
+        .from(Udmabuf)
+        .to(Converter)
+        .must_fail_under("unplugged-as-eio");
     cases.add("v4l2::exports_each_of_its_buffers", exports_each).from(Converter).must_fail_under("expbuf-first-buffer");
     for (name, offsets) in [("from_the_first_byte", [0, 0]), ("behind_others", [4096, 8192])] {
         let case = cases

@@ -125,24 +125,28 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         cases
             .add(format!("vulkan::draws_with_any_pitch_it_accepts::{gpu}"), move |cx| draws_with_any_pitch(cx, gpu))
             .from(gpu)
-            .known("llvmpipe", "cases/findings/llvmpipe-unaligned-pitch.md", "SIGSEGV");
+            .known("llvmpipe", "cases/findings/llvmpipe-unaligned-pitch.md", "SIGSEGV")
+            .must_fail_under("pitch-too-large");
         cases
             .add(format!("vulkan::draws_to_a_frame_that_ends_with_its_buffer::{gpu}"), move |cx| {
                 draws_the_last_row(cx, gpu)
             })
             .from(Udmabuf)
             .to(gpu)
-            .known("Mesa 26.", "cases/findings/llvmpipe-rows-behind.md", "SIGSEGV");
+            .known("Mesa 26.", "cases/findings/llvmpipe-rows-behind.md", "SIGSEGV")
+            .must_fail_under("memory-size-short");
         cases
             .add(format!("vulkan::opaque_image_arrives::{gpu}_to_its_second_instance"), move |cx| opaque_image(cx, gpu))
             .from(gpu)
-            .to(gpu);
+            .to(gpu)
+            .must_fail_under("opaque-import-separate");
         cases
             .add(format!("vulkan::opaque_buffer_arrives::{gpu}_to_its_second_instance"), move |cx| {
                 opaque_buffer(cx, gpu)
             })
             .from(gpu)
-            .to(gpu);
+            .to(gpu)
+            .must_fail_under("opaque-import-separate");
     }
 }
 

@@ -10,6 +10,7 @@ const JOBS: u32 = 200;
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases
         .add("writeback::is_not_lost_between_commits_5_ms_apart", |cx| is_not_lost(cx, 20, Duration::from_millis(5)))
+        .must_fail_under("writeback-lost")
         .from(Screen)
         .needs(Need::Writeback);
     cases

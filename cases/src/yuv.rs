@@ -62,6 +62,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             if reader == Gles {
                 case.known("llvmpipe", "cases/findings/mesa-odd-chroma.md", "gles (external texture) does not see");
             }
+            if (reader, fourcc) == (Screen, Fourcc::YU12) {
+                case.must_fail_under("addfb2-chroma-swapped");
+            }
         }
         for (fourcc, colours) in [Fourcc::NV12, Fourcc::P010].into_iter().flat_map(|f| GREYS.map(|c| (f, c))) {
             let name = format!("grey_is_grey::{reader}::{fourcc}_{colours}");
@@ -77,6 +80,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("yuv::a_framebuffer_ends_within_its_buffer::{name}_height");
         cases
             .add(name, move |cx| framebuffer_ends_within(cx, size))
+            .must_fail_under("addfb2-unchecked")
             .from(Udmabuf)
             .to(Screen)
             .needs(Need::Imports { role: Screen, format: Fourcc::NV12.to_string() });
@@ -100,11 +104,18 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for (reader, fourcc) in READERS.into_iter().flat_map(|reader| [Fourcc::NV12, Fourcc::YU12].map(|f| (reader, f))) {
         let name = format!("arrives_with_a_dma_buf_per_plane::{reader}::{fourcc}");
         let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_several);
+        let shown = reader == Screen && fourcc == Fourcc::YU12;
         if reader == Screen {
             screen::adds_the_offset_twice(case);
         }
+        if shown {
+            case.must_fail_under("addfb2-chroma-swapped");
+        }
         let name = format!("arrives_with_an_fd_per_plane_of_one_dma_buf::{reader}::{fourcc}");
-        add(cases, &name, reader, fourcc, Colours::FULL, looks_at_one);
+        let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_one);
+        if shown {
+            case.must_fail_under("addfb2-chroma-swapped");
+        }
     }
 }
 

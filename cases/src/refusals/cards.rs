@@ -66,30 +66,41 @@ const COMMITS: [(&str, BadCommit, &str); 8] = [
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for card in [Vgem, Screen] {
         for stray in Stray::ALL {
-            cases
+            let case = cases
                 .add(format!("refusals::prime_refuses::{}::{card}", stray.as_str()), move |cx| {
                     refuses_stray(cx, card, stray)
                 })
                 .to(card);
+            if stray == Stray::Pipe {
+                case.must_fail_under("prime-import-unchecked");
+            }
         }
-        let mut add = |claim: &str, body: fn(&mut Cx, Role) -> Outcome| {
-            cases.add(format!("refusals::{claim}::{card}"), move |cx| body(cx, card)).to(card);
+        let mut add = |claim: &str, body: fn(&mut Cx, Role) -> Outcome, fault: &str| {
+            let name = format!("refusals::{claim}::{card}");
+            cases.add(name, move |cx| body(cx, card)).to(card).must_fail_under(fault);
         };
-        add("prime_exports_no_handle_that_there_is_not", exports_none);
-        add("prime_exports_with_known_flags_alone", exports_with_flags);
-        add("a_card_closes_no_handle_that_there_is_not", closes_none);
-        add("a_card_closes_a_handle_once", closes_once);
+        add("prime_exports_no_handle_that_there_is_not", exports_none, "prime-export-unchecked");
+        add("prime_exports_with_known_flags_alone", exports_with_flags, "prime-export-unchecked");
+        add("a_card_closes_no_handle_that_there_is_not", closes_none, "removal-unchecked");
+        add("a_card_closes_a_handle_once", closes_once, "removal-unchecked");
     }
     for (name, fourcc, change, valid) in FRAMEBUFFERS {
         cases
             .add(format!("refusals::addfb2_refuses::{name}"), move |cx| refuses_framebuffer(cx, fourcc, change, valid))
-            .to(Screen);
+            .to(Screen)
+            .must_fail_under("addfb2-unchecked");
     }
-    cases.add("refusals::a_card_removes_no_framebuffer_that_there_is_not", removes_none).to(Screen);
+    cases
+        .add("refusals::a_card_removes_no_framebuffer_that_there_is_not", removes_none)
+        .to(Screen)
+        .must_fail_under("removal-unchecked");
     for (name, wrong, valid) in COMMITS {
-        cases
+        let case = cases
             .add(format!("refusals::a_commit_is_refused_with::{name}"), move |cx| refuses_commit(cx, wrong, valid))
             .to(Screen);
+        if let BadCommit::SourceOutsideTheFramebuffer = wrong {
+            case.must_fail_under("test-only-accepts");
+        }
     }
 }
 

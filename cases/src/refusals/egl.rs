@@ -68,6 +68,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             };
             refuses(cx, Fourcc::NV12, change, &["EGL_BAD_PARAMETER"])
         })
+        .must_fail_under("egl-unchecked")
         .from(Udmabuf)
         .to(Gles);
 }

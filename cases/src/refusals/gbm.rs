@@ -20,7 +20,8 @@ const ANY: &[&str] = &[""];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for (name, change) in CHANGES {
-        cases.add(format!("refusals::gbm_refuses::{name}"), move |cx| refuses(cx, name, change)).from(Udmabuf).to(Gbm);
+        let case = cases.add(format!("refusals::gbm_refuses::{name}"), move |cx| refuses(cx, name, change));
+        case.from(Udmabuf).to(Gbm).must_fail_under("gbm-unchecked");
     }
     // A memory file is taken as if it were one: `kms_swrast` does not ask. PRIME does: see `cards`.
     for stray in Stray::ALL.into_iter().filter(|stray| *stray != Stray::Memfd) {

@@ -65,7 +65,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             let memfd = udmabuf::memory(BYTES, sealed)?;
             refuses_udmabuf(cx, Asked { memfd: memfd.as_raw_fd(), offset, size }, "EINVAL")
         };
-        cases.add(format!("refusals::udmabuf_refuses::{name}"), body).from(Udmabuf);
+        let case = cases.add(format!("refusals::udmabuf_refuses::{name}"), body).from(Udmabuf);
+        case.must_fail_under("udmabuf-unchecked");
     }
     for stray in Stray::ALL.into_iter().filter(|stray| *stray != Stray::Memfd) {
         let body = move |cx: &mut Cx| {
@@ -77,15 +78,19 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     for (name, change, valid) in HEAP {
         cases
             .add(format!("refusals::a_dma_heap_refuses::{name}"), move |cx| refuses_allocation(cx, change, valid))
-            .from(DmaHeap);
+            .from(DmaHeap)
+            .must_fail_under("heap-unchecked");
     }
     for exporter in EXPORTERS {
         for (name, misuse, valid) in MISUSES {
-            cases
+            let case = cases
                 .add(format!("refusals::a_dma_buf_refuses::{name}::{exporter}"), move |cx| {
                     refuses_misuse(cx, exporter, misuse, valid)
                 })
                 .from(exporter);
+            if let Misuse::Sync(_) = misuse {
+                case.must_fail_under("sync-unchecked");
+            }
         }
         for stray in Stray::ALL {
             cases
@@ -98,7 +103,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .add(format!("refusals::a_dma_buf_refuses_as_fence::itself::{exporter}"), move |cx| {
                 refuses_itself_as_fence(cx, exporter)
             })
-            .from(exporter);
+            .from(exporter)
+            .must_fail_under("implicit-fence-lost");
     }
 }
 

@@ -37,11 +37,14 @@ const EXPORTS: [(&str, (u32, u32, u32)); 3] = [
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for stray in Stray::ALL {
         for video in [Video, DmaVideo] {
-            cases
+            let case = cases
                 .add(format!("refusals::a_queue_refuses::{}::{video}", stray.as_str()), move |cx| {
                     refuses_stray(cx, video, stray)
                 })
                 .to(video);
+            if (stray, video) == (Stray::Pipe, Video) {
+                case.must_fail_under("qbuf-unchecked");
+            }
         }
     }
     for video in [Video, PlanarVideo] {
@@ -49,13 +52,17 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             cases.add(format!("refusals::a_queue_refuses::{name}::{video}"), move |cx| claim(cx, video)).to(video);
         }
         for (name, asked) in EXPORTS {
-            cases
+            let case = cases
                 .add(format!("refusals::a_queue_exports_no::{name}::{video}"), move |cx| exports_none(cx, video, asked))
                 .from(video);
+            if video == Video {
+                case.must_fail_under("expbuf-unchecked");
+            }
         }
         cases
             .add(format!("refusals::a_queue_lets_go_of_exported_buffers::{video}"), move |cx| orphans(cx, video))
-            .from(video);
+            .from(video)
+            .must_fail_under("requeue-clears-exported");
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             let finding = "cases/findings/lavapipe-refused-import.md";
             case.known("Mesa 25.0", finding, "was closed by somebody else while it was in use");
         }
+        if gpu == GpuB {
+            case.must_fail_under("refused-import-takes-fd");
+        }
         cases
             .add(format!("refusals::vulkan_says_that_there_is_no_fd_left::exporting::{gpu}"), move |cx| {
                 no_fd_to_export(cx, gpu)

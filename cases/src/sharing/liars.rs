@@ -13,7 +13,7 @@ use handover::share::message::{Answer, Request};
 use handover::share::remote::RemoteBuffer;
 use handover::share::serve::{Limits, Service};
 
-use super::{FOURCC, SHORTLY, SIZE, SYSTEM, UDMABUF, easy, heaps, only, stamped, wish};
+use super::{FOURCC, NOBODY_IS_ASKED, SHORTLY, SIZE, SYSTEM, UDMABUF, easy, heaps, only, stamped, wish};
 
 /// Within this time everything has an end that is to have one.
 const GONE: Duration = Duration::from_secs(5);
@@ -83,24 +83,41 @@ const HANDS_OUT: [(&str, HandsOut, &str); 6] = [
 ];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
-    cases.add("sharing::a_peer_that_collides_is_refused_before_there_is_storage", collides);
+    cases
+        .add("sharing::a_peer_that_collides_is_refused_before_there_is_storage", collides)
+        .must_fail_under("message-twice");
     for (name, demand) in DEMANDS {
-        cases.add(format!("sharing::a_peer_that_demands_too_much_is_refused::{name}"), move |cx| demands(cx, demand));
+        cases
+            .add(format!("sharing::a_peer_that_demands_too_much_is_refused::{name}"), move |cx| demands(cx, demand))
+            .no_fault(NOBODY_IS_ASKED);
     }
-    cases.add("sharing::peers_together_demand_no_more_than_one_may", together);
+    cases.add("sharing::peers_together_demand_no_more_than_one_may", together).must_fail_under("message-twice");
     for (name, wordy) in WORDY {
-        cases.add(format!("sharing::a_peer_of_many_words_harms_only_itself::{name}"), move |cx| talks(cx, wordy));
+        let case =
+            cases.add(format!("sharing::a_peer_of_many_words_harms_only_itself::{name}"), move |cx| talks(cx, wordy));
+        if let Wordy::Garbage = wordy {
+            case.must_fail_under("message-twice");
+        }
     }
-    cases.add("sharing::a_peer_that_holds_much_leaves_others_their_answers", holds_much);
-    cases.add("sharing::a_peer_is_called_what_its_owner_calls_it", called);
+    cases
+        .add("sharing::a_peer_that_holds_much_leaves_others_their_answers", holds_much)
+        .must_fail_under("message-twice");
+    cases.add("sharing::a_peer_is_called_what_its_owner_calls_it", called).must_fail_under("message-twice");
     for (name, meanwhile) in MEANWHILE {
-        cases.add(format!("sharing::a_peer_that_overstays_is_cut_off::{name}"), move |cx| overstays(cx, meanwhile));
+        let case =
+            cases.add(format!("sharing::a_peer_that_overstays_is_cut_off::{name}"), move |cx| overstays(cx, meanwhile));
+        if meanwhile == Meanwhile::Sleeps {
+            case.must_fail_under("heap-short").must_fail_under("timed-wait-at-once");
+        }
     }
-    cases.add("sharing::a_peer_without_files_holds_nothing", without_files);
+    cases.add("sharing::a_peer_without_files_holds_nothing", without_files).must_fail_under("sent-fds-lost");
     for (name, hands_out, why) in HANDS_OUT {
-        cases.add(format!("sharing::a_peer_finds_out_what_is_no_frame::{name}"), move |cx| {
+        let case = cases.add(format!("sharing::a_peer_finds_out_what_is_no_frame::{name}"), move |cx| {
             finds_out(cx, hands_out, why)
         });
+        if let HandsOut::ATallerFrame = hands_out {
+            case.must_fail_under("sent-fds-lost");
+        }
     }
 }
 

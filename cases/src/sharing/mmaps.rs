@@ -9,15 +9,23 @@ use handover::share::agreement::Wish;
 use handover::share::constraints::{Bytes, Constraints, Party};
 use handover::share::refused::ShareError;
 
-use super::{FOURCC, MEMORIES, Memory, SYSTEM, UDMABUF, easy, heap, heaps, name_of, only, stamped, wish};
+use super::{
+    FOURCC, MEMORIES, Memory, NOBODY_IS_ASKED, SYSTEM, UDMABUF, easy, heap, heaps, name_of, only, stamped, wish,
+};
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for memory in MEMORIES.into_iter().filter(|memory| *memory != UDMABUF) {
-        cases.add(format!("sharing::a_cpu_mmap_follows_a_move::udmabuf_to_{memory}"), move |cx| follows(cx, memory));
+        let name = format!("sharing::a_cpu_mmap_follows_a_move::udmabuf_to_{memory}");
+        let case = cases.add(name, move |cx| follows(cx, memory));
+        if memory == SYSTEM {
+            case.must_fail_under("mapping-not-replaced");
+        }
     }
-    cases.add("sharing::a_cpu_mmap_is_never_stale", is_never_stale);
-    cases.add("sharing::a_cpu_mmap_is_read_only_while_it_moves", is_read_only_while_it_moves);
-    cases.add("sharing::a_cpu_mmap_keeps_its_layout", keeps_its_layout);
+    cases.add("sharing::a_cpu_mmap_is_never_stale", is_never_stale).must_fail_under("mapping-not-replaced");
+    cases
+        .add("sharing::a_cpu_mmap_is_read_only_while_it_moves", is_read_only_while_it_moves)
+        .must_fail_under("mapping-stays-writable");
+    cases.add("sharing::a_cpu_mmap_keeps_its_layout", keeps_its_layout).no_fault(NOBODY_IS_ASKED);
 }
 
 /// S8: what the CPU has mapped shows the new storage at the same address, and reads and writes go there.
@@ -86,6 +94,12 @@ fn is_never_stale(cx: &mut Cx) -> Outcome {
         Finding::new("a CPU mmap showed a value that had been replaced")
             .row("seen", format!("after and then: {stale:?}"))
     });
+    // A mapping that stays with the first storage for ever shows every value, too: its own.
+    let attachment = buffer.attach(easy("cpu"))?;
+    let mapping = attachment.map(Access::Read)?;
+    let mut word = [0; 4];
+    mapping.shared().dmabuf.map()?.read_into(0, &mut word)?;
+    cx.equals("the word that the CPU mmap wrote last", 39, u32::from_ne_bytes(word));
     cx.agree()
 }
 

@@ -45,18 +45,28 @@ const LIES: [(&str, Lie); 7] = [
 ];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
-    cases.add("sharing::a_peer_draws_into_shared_storage", peer_draws).from(Cpu).to(GpuA);
+    cases
+        .add("sharing::a_peer_draws_into_shared_storage", peer_draws)
+        .from(Cpu)
+        .to(GpuA)
+        .must_fail_under("sent-fds-lost");
     cases.add("sharing::a_peer_sees_new_storage_after_a_move", peer_sees_new_storage).must_fail_under("sent-fds-lost");
     for (name, when) in [("attached", When::Attached), ("mapped", When::Mapped), ("has_drawn", When::Drawn)] {
-        cases
+        let case = cases
             .add(format!("sharing::a_peer_that_is_killed_releases_what_it_held::when_it_{name}"), move |cx| {
                 killed(cx, when)
             })
             .from(Cpu)
             .to(GpuA);
+        if let When::Mapped = when {
+            case.must_fail_under("heap-short");
+        }
     }
     for (name, lie) in LIES {
-        cases.add(format!("sharing::a_peer_that_lies_harms_only_itself::{name}"), move |cx| lies(cx, lie));
+        let case = cases.add(format!("sharing::a_peer_that_lies_harms_only_itself::{name}"), move |cx| lies(cx, lie));
+        if let Lie::UnmapsTwice = lie {
+            case.must_fail_under("message-twice");
+        }
     }
 }
 

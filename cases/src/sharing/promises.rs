@@ -13,14 +13,24 @@ use handover::share::refused::ShareError;
 use handover::udmabuf;
 
 use super::Memory::Of;
-use super::{FOURCC, SIZE, SYSTEM, UDMABUF, easy, heap};
+use super::{FOURCC, NOBODY_IS_ASKED, SIZE, SYSTEM, UDMABUF, easy, heap};
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
-    cases.add("sharing::memory_that_breaks_its_promise_is_found_out", broken_promise).to(DmaVideo);
-    cases.add("sharing::a_buffer_that_is_too_small_is_refused", too_small_is_refused).from(Udmabuf);
-    cases.add("sharing::a_heap_that_gives_too_much_is_passed_over", too_much_is_passed_over);
-    cases.add("sharing::a_move_never_changes_the_format", format_stays);
-    cases.add("sharing::planar_contents_survive_a_change_of_layout", planar_contents_survive);
+    cases
+        .add("sharing::memory_that_breaks_its_promise_is_found_out", broken_promise)
+        .to(DmaVideo)
+        .must_fail_under("qbuf-unchecked");
+    cases
+        .add("sharing::a_buffer_that_is_too_small_is_refused", too_small_is_refused)
+        .from(Udmabuf)
+        .must_fail_under("size-rounded");
+    cases
+        .add("sharing::a_heap_that_gives_too_much_is_passed_over", too_much_is_passed_over)
+        .must_fail_under("heap-memory-twice");
+    cases.add("sharing::a_move_never_changes_the_format", format_stays).no_fault(NOBODY_IS_ASKED);
+    cases
+        .add("sharing::planar_contents_survive_a_change_of_layout", planar_contents_survive)
+        .must_fail_under("udmabuf-scarce");
 }
 
 /// A heap that says that its memory is contiguous, and gives such that no device can see so.

@@ -338,26 +338,28 @@ pub(super) fn as_case(name: &str, ops: &[Op]) -> String {
 
 /// Sequences that stay cases of their own; one that was printed goes here as it stands.
 pub(super) fn register(cases: &mut Cases<Cx>) {
-    cases.add("sharing::replays::every_kind_of_step", |cx| {
-        replays(
-            cx,
-            &[
-                Op::Attach { kind: Kind::Plain, remote: false },
-                Op::Map(0),
-                Op::Write(0, 3, 7),
-                Op::Mmap,
-                Op::Unmap(0),
-                Op::Store(0, 5, 9),
-                Op::Munmap(0),
-                Op::Attach { kind: Kind::Contiguous, remote: true },
-                Op::Map(1),
-                Op::Read(0, 3),
-                Op::Kill,
-                Op::Relocate,
-                Op::Detach(0),
-            ],
-        )
-    });
+    cases
+        .add("sharing::replays::every_kind_of_step", |cx| {
+            replays(
+                cx,
+                &[
+                    Op::Attach { kind: Kind::Plain, remote: false },
+                    Op::Map(0),
+                    Op::Write(0, 3, 7),
+                    Op::Mmap,
+                    Op::Unmap(0),
+                    Op::Store(0, 5, 9),
+                    Op::Munmap(0),
+                    Op::Attach { kind: Kind::Contiguous, remote: true },
+                    Op::Map(1),
+                    Op::Read(0, 3),
+                    Op::Kill,
+                    Op::Relocate,
+                    Op::Detach(0),
+                ],
+            )
+        })
+        .must_fail_under("sent-fds-lost");
 }
 
 /// One sequence, on the model and on the real thing.

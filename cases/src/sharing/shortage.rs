@@ -59,6 +59,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             allocates(cx, memory, OTHER_WORDS)
         });
         case.needs(Need::FailingAllocations);
+        if memory == UDMABUF {
+            case.must_fail_under("udmabuf-kept");
+        }
         if memory == Contiguous {
             known(case, "cases/findings/expbuf-warning.md", "vb2_dc_get_dmabuf");
         }

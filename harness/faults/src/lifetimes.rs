@@ -48,4 +48,12 @@ pub(super) const ALL: &[Fault] = &[
         names: &["wrote outside it"],
         ..fault("rows-behind-written", Layout)
     },
+    Fault {
+        what: "a copy from or to an image leaves out the last row",
+        trigger: "images whose memory stays with the driver",
+        modelled_on: "the class of copies that end a row early; no single bug was looked up",
+        seen_by: &[Pixels],
+        names: &["golden…rows"],
+        ..fault("last-row-lost", Layout)
+    },
 ];

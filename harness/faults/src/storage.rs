@@ -38,18 +38,18 @@ pub(super) const ALL: &[Fault] = &[
         what: "UDMABUF_CREATE fails with ENOMEM every other time",
         trigger: "always",
         modelled_on: "the class of limits that are lower than what is told: udmabuf's size_limit_mb and list_limit",
-        ..fault(
-            "udmabuf-scarce",
-            ErrorPath,
-            &[Result],
-            &["UDMABUF_CREATE…ENOMEM", "the heap is not what it must be"],
-        )
+        ..fault("udmabuf-scarce", ErrorPath, &[Result], &["UDMABUF_CREATE…ENOMEM", "the heap is not what it must be"])
     },
     Fault {
-        what: "UDMABUF_CREATE fails with EINVAL where there is no fd left",
+        what: "memfd_create and UDMABUF_CREATE fail with EINVAL where there is no fd left",
         trigger: "EMFILE",
         modelled_on: "VIDIOC_EXPBUF, which says EINVAL for every lack: the finding expbuf-einval of this repository",
-        ..fault("udmabuf-lacks-as-einval", ErrorPath, &[Result], &["EINVAL"])
+        ..fault(
+            "udmabuf-lacks-as-einval",
+            ErrorPath,
+            &[Result],
+            &["files left it says…EINVAL", "growing did not fail for want of files"],
+        )
     },
     Fault {
         what: "DRM_IOCTL_MODE_CREATE_DUMB makes all pages at once",
@@ -61,7 +61,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "lseek to the end of a dma-buf tells a multiple of 1 MiB",
         trigger: "another size",
         modelled_on: "the class of sizes that are told rounded; no single bug was looked up",
-        ..fault("size-rounded", Layout, &[Layouts], &["size in fdinfo is not what it must be", "a buffer of one page with"])
+        ..fault(
+            "size-rounded",
+            Layout,
+            &[Layouts],
+            &["size in fdinfo is not what it must be", "a buffer of one page with"],
+        )
     },
     Fault {
         what: "VIDIOC_REQBUFS with a count of 0 clears the buffers that were exported",
@@ -102,7 +107,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "eglQueryDmaBufModifiersEXT lists none",
         trigger: "always",
         modelled_on: "the class of lists that are empty where LINEAR would do; no single bug was looked up",
-        ..library("egl-modifiers-lost", Modifier, &[Capability], &["lists no modifier"])
+        ..library("egl-modifiers-lost", Modifier, &[Capability], &["for import, and no modifier of it"])
     },
     Fault {
         what: "gbm_bo_destroy does nothing",

@@ -67,6 +67,7 @@ deeds! {
     ExportInherited = "export-inherited",
     ListCountWhole = "list-count-whole",
     RowsBehindWritten = "rows-behind-written",
+    LastRowLost = "last-row-lost",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",

@@ -279,7 +279,9 @@ fn writeback_lost() -> Made {
         }
         for connector in request.objects() {
             let place = request.value(connector, "WRITEBACK_OUT_FENCE_PTR")?.filter(|place| *place != 0);
-            let Some(place) = place.filter(|_| count.fetch_add(1, Ordering::Relaxed).is_multiple_of(4)) else { continue };
+            let Some(place) = place.filter(|_| count.fetch_add(1, Ordering::Relaxed).is_multiple_of(4)) else {
+                continue;
+            };
             let mut never = never.lock().unwrap_or_else(PoisonError::into_inner);
             if never.is_none() {
                 *never = Timeline::new();

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{MemfdFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::dmabuf::is_dmabuf;
@@ -61,7 +61,15 @@ fn udmabuf_scarce() -> Made {
 
 /// Where there is no fd left, it is the arguments that are said to be wrong.
 fn udmabuf_lacks_as_einval() -> Made {
-    Made::on_ioctls(&[CREATE], |call| {
+    Made::on(Filter::ioctls(&[CREATE]).and(&Filter::calls(&[libc::SYS_memfd_create])), |call| {
+        if call.number == libc::SYS_memfd_create {
+            let flags = MemfdFlags::from_bits_retain(call.arguments[1] as u32);
+            let made = rustix::fs::memfd_create("storage", flags)?;
+            return Ok(match call.give(made, flags.contains(MemfdFlags::CLOEXEC)) {
+                Ok(number) => Done { answer: Answer::Return(number.into()), fired: false },
+                Err(_) => Done::fired(Answer::Fail(Errno::INVAL)),
+            });
+        }
         let mut asked = call.structure()?;
         let memfd = call.file(asked.u32(udmabuf::MEMFD).cast_signed())?;
         let made = call.perform(asked.set_u32(udmabuf::MEMFD, memfd.as_raw_fd().cast_unsigned()))?;

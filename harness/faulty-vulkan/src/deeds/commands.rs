@@ -13,6 +13,10 @@ use crate::state::{device_of_commands, tables};
 
 /// How many rows of `image` a copy reaches: fewer, where whoever counts takes a row for as long as its pixels.
 fn rows_reached(handle: vk::Device, image: vk::Image, rows: u32) -> u32 {
+    if is(Deed::LastRowLost) && rows > 1 && remembered(handle, image).external.is_empty() {
+        fired();
+        return rows - 1;
+    }
     if !is(Deed::BottomRowsLost) {
         return rows;
     }
