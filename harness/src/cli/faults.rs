@@ -208,9 +208,6 @@ fn table(
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut table = Table::of(rows, red, wall_ms, stop.is_stopped());
     table.killers = Killers::of(cases.iter().copied());
-    if args.names.is_empty() {
-        table.problems.extend(table.killers.problems());
-    }
     if !others.is_empty() && args.names.is_empty() {
         table.unkilled = Some(table.unkilled(cases.iter().map(|case| case.name.as_str())));
     }

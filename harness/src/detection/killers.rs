@@ -48,14 +48,6 @@ impl Killers {
         }
         killers
     }
-
-    /// What is not as it must be, a line for each claim.
-    pub fn problems(&self) -> Vec<String> {
-        let unsaid = self.unsaid.iter().map(|claim| format!("no fault fails {claim}, and it does not say why not"));
-        let contradictory =
-            self.contradictory.iter().map(|claim| format!("{claim} says why no fault fails it, and one does"));
-        unsaid.chain(contradictory).collect()
-    }
 }
 
 #[cfg(test)]
@@ -79,7 +71,6 @@ mod tests {
         assert_eq!((killers.claims, killers.by_fault), (5, 2));
         assert_eq!(killers.by_defect, ["a::fails_already"]);
         assert_eq!(killers.by_none["a::is_pure"], "it asks nobody");
-        assert_eq!(killers.problems().len(), 2, "{:?}", killers.problems());
         assert_eq!(
             (killers.unsaid, killers.contradictory),
             (vec!["a::is_forgotten".into()], vec!["a::is_both".into()])

@@ -101,7 +101,7 @@ pub fn summary(table: &Table) -> String {
 
 /// How many claims are failed by what, and why some are by nothing.
 fn killers(killers: &Killers) -> String {
-    let Killers { claims, by_fault, by_defect, by_none, .. } = killers;
+    let Killers { claims, by_fault, by_defect, by_none, unsaid, .. } = killers;
     if *claims == 0 {
         return String::new();
     }
@@ -109,9 +109,10 @@ fn killers(killers: &Killers) -> String {
     let _ = writeln!(
         text,
         "{BOLD}{claims} claims{BOLD:#}: {by_fault} have a fault that fails them, {} fail by a defect that is listed, {} say why \
-         no fault fails them",
+         no fault fails them, {} do not say",
         by_defect.len(),
-        by_none.len()
+        by_none.len(),
+        unsaid.len()
     );
     for (claim, because) in by_none {
         let _ = writeln!(text, "  {claim}  {DIM}{because}{DIM:#}");
