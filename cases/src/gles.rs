@@ -31,7 +31,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         });
         case.from(Udmabuf).to(Gles);
         match through {
-            Through::Texture2d => case.must_fail_under("egl-height-rounded"),
+            Through::Texture2d => case.must_fail_under("egl-height-rounded").must_fail_under("egl-import-takes-fd"),
             Through::External => {
                 case.known("llvmpipe", "cases/findings/llvmpipe-external-size.md", "the height that a shader is told")
             }

@@ -120,6 +120,7 @@ const PURE: &[&str] = &[
     "compose/slips.rs",
     "covering.rs",
     "detection.rs",
+    "detection/killers.rs",
     "detection/text.rs",
     "disturb.rs",
     "disturb/calls.rs",

@@ -13,7 +13,7 @@ use handover::share::message::{Answer, Request};
 use handover::share::remote::RemoteBuffer;
 use handover::share::serve::{Limits, Service};
 
-use super::{FOURCC, NOBODY_IS_ASKED, SHORTLY, SIZE, SYSTEM, UDMABUF, easy, heaps, only, stamped, wish};
+use super::{FOURCC, SHORTLY, SIZE, SYSTEM, UDMABUF, easy, heaps, only, stamped, wish};
 
 /// Within this time everything has an end that is to have one.
 const GONE: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     for (name, demand) in DEMANDS {
         cases
             .add(format!("sharing::a_peer_that_demands_too_much_is_refused::{name}"), move |cx| demands(cx, demand))
-            .no_fault(NOBODY_IS_ASKED);
+            .no_fault("the service holds what a peer demands against its own limits before it asks anybody");
     }
     cases.add("sharing::peers_together_demand_no_more_than_one_may", together).must_fail_under("message-twice");
     for (name, wordy) in WORDY {

@@ -7,7 +7,7 @@ use super::kernel::{fault, library};
 
 pub(super) const ALL: &[Fault] = &[
     Fault {
-        what: "mmap with MAP_FIXED of a dma-buf over another one returns the address, and changes nothing; nor does mprotect",
+        what: "mmap of a dma-buf over another one, MAP_FIXED, returns the address and changes nothing; nor does mprotect",
         trigger: "a mapping of a dma-buf that another takes the place of",
         modelled_on: "the class of mappings that are not torn down when storage moves; no single bug was looked up",
         ..fault(
@@ -112,7 +112,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "gbm_bo_destroy does nothing",
         trigger: "always",
-        modelled_on: "kms_swrast's render node, which keeps what it took in: the finding gbm-render-node-leak of this repository",
+        modelled_on: "GBM's render node, which keeps what it took in: the finding gbm-render-node-leak of this repository",
         ..library("gbm-object-kept", Ownership, &[References], &["is still there when GBM has let go", "dma-buf"])
     },
 ];

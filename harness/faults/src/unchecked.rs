@@ -82,7 +82,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "eglCreateImage takes in an XR24 LINEAR frame from the start of the dma-buf",
         trigger: "a dma-buf whose attributes Mesa refuses",
-        modelled_on: "llvmpipe, which checks no bounds of what it takes in: the finding llvmpipe-import-bounds of this repository",
+        modelled_on: "llvmpipe, which checks no bounds of an import: the finding llvmpipe-import-bounds of this repository",
         ..library(
             "egl-unchecked",
             ErrorPath,

@@ -15,7 +15,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "a message between two processes arrives twice",
         trigger: "sendmsg of a packet socket, without fds",
-        modelled_on: "the class of sends that are made again after a signal, though they were done; no single bug was looked up",
+        modelled_on: "the class of sends that are made again after a signal though they were done; no single bug was looked up",
         ..fault("message-twice", ErrorPath, &[Result], &["does not say"])
     },
     Fault {

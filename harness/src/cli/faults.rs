@@ -1,5 +1,6 @@
 //! `handover faults`: what is printed and returned when drivers and kernel are broken on purpose.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +26,7 @@ pub(super) const EXAMPLES: &str = "\
 Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of the harness. The cases that
 claim to see it run in a kernel of their own. A fault is detected if one of them fails and its message names the culprit; a
 skip, a deadline, and a failure that is known without the fault are no detection. A control is unusual but legal, and must
-fail nothing.
+fail nothing: three cases of each claim that sees some fault run under it.
 
 Examples:
     handover faults                              every fault and control, each with the cases that claim to see it
@@ -37,6 +38,9 @@ Examples:
 It runs in the sandbox. The report directory gets faults.json, which `handover report` shows, and faults/NAME/ with the
 images of the cases that failed.
 Exit codes: 0 all detected and no alarm, 1 not so, 2 usage, 3 the sandbox is in the way, 130 interrupted.";
+
+/// So many cases of a claim run under a control.
+const CASES_OF_A_CLAIM: usize = 3;
 
 /// Options of `handover faults`.
 #[derive(Args)]
@@ -142,15 +146,28 @@ fn claiming<'c>(fault: &Fault, cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
 fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo], others_for: Duration) -> Work<'c> {
     let first = match fault.kind {
         Kind::Fault => claiming(fault, cases),
-        Kind::Control => cases.iter().filter(|case| !case.must_fail_under.is_empty()).copied().collect(),
+        Kind::Control => {
+            few_of_each_claim(cases.iter().filter(|case| !case.must_fail_under.is_empty()).copied().collect())
+        }
     };
     let others = others.iter().filter(|case| !first.iter().any(|other| other.name == case.name)).copied().collect();
     Work { first, others, others_for }
 }
 
+/// The first cases of each claim, since every control runs them all.
+fn few_of_each_claim(mut cases: Vec<&CaseInfo>) -> Vec<&CaseInfo> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    cases.retain(|case| {
+        let count = counts.entry(detection::claim(&case.name)).or_default();
+        *count += 1;
+        *count <= CASES_OF_A_CLAIM
+    });
+    cases
+}
+
 /// The cases in an order in which every claim comes once before any comes twice.
 fn claims_first<'c>(cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
-    let mut turns: std::collections::BTreeMap<&str, usize> = Default::default();
+    let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
     let mut ordered: Vec<(usize, &CaseInfo)> = Vec::new();
     for case in cases {
         let turn = turns.entry(detection::claim(&case.name)).or_default();

@@ -26,12 +26,12 @@ pub(super) const ALL: &[Named] = &[
 /// `DRM_IOCTL_PRIME_HANDLE_TO_FD`, `DRM_IOCTL_PRIME_FD_TO_HANDLE`, of `struct drm_prime_handle`.
 pub(super) const HANDLE_TO_FD: u32 = both(b'd', 0x2d, 12);
 pub(super) const FD_TO_HANDLE: u32 = both(b'd', 0x2e, 12);
-pub(super) mod prime {
+pub(super) mod handle {
     pub(crate) const HANDLE: usize = 0;
     pub(crate) const FLAGS: usize = 4;
     pub(crate) const FD: usize = 8;
 }
-use prime::{FD, FLAGS, HANDLE};
+use handle::{FD, FLAGS, HANDLE};
 
 /// `DRM_IOCTL_MODE_CREATE_DUMB`, of `struct drm_mode_create_dumb`.
 pub(super) const CREATE_DUMB: u32 = both(b'd', 0xb2, 32);

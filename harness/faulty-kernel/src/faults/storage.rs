@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::dmabuf::is_dmabuf;
 use super::kms::GEM_CLOSE;
 use super::memory::{CREATE, hand_over, udmabuf};
-use super::prime::{CREATE_DUMB, FD_TO_HANDLE, MAP_DUMB, dumb, prime};
+use super::prime::{CREATE_DUMB, FD_TO_HANDLE, MAP_DUMB, dumb, handle};
 use super::video::{EXPBUF, QBUF, buffer, expbuf, is_single_planar};
 use super::{Done, Made, Named, answer_of, every_other, owned};
 use crate::call::{Answer, Call};
@@ -168,10 +168,10 @@ fn attach(call: &Call<'_>, number: i32) -> io::Result<bool> {
         }
         let card = fs::OpenOptions::new().read(true).write(true).open(entry.path())?;
         let mut taken = Fields::zeroed(12);
-        taken.set_u32(prime::FD, given.as_raw_fd().cast_unsigned());
+        taken.set_u32(handle::FD, given.as_raw_fd().cast_unsigned());
         if perform(card.as_fd(), FD_TO_HANDLE, &mut taken).is_ok() {
             let mut close = Fields::zeroed(8);
-            perform(card.as_fd(), GEM_CLOSE, close.set_u32(0, taken.u32(prime::HANDLE)))?;
+            perform(card.as_fd(), GEM_CLOSE, close.set_u32(0, taken.u32(handle::HANDLE)))?;
             return Ok(true);
         }
     }

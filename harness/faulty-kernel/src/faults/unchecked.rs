@@ -13,7 +13,7 @@ use super::dmabuf::is_dmabuf;
 use super::kms::{ADDFB2, GEM_CLOSE, RMFB, fb};
 use super::memory::{ALLOC, CREATE, LENGTH, hand_over, heap, udmabuf};
 use super::odd::SYNC;
-use super::prime::{CREATE_DUMB, FD_TO_HANDLE, HANDLE_TO_FD, dumb, prime};
+use super::prime::{CREATE_DUMB, FD_TO_HANDLE, HANDLE_TO_FD, dumb, handle};
 use super::video::{EXPBUF, QBUF, buffer, expbuf, is_single_planar};
 use super::{Done, Made, Named, answer_of, owned};
 use crate::call::{Answer, Call};
@@ -67,10 +67,10 @@ fn some_buffer(call: &Call<'_>) -> io::Result<u32> {
 fn prime_import_unchecked() -> Made {
     Made::on_ioctls(&[FD_TO_HANDLE], |call| {
         let mut asked = call.structure()?;
-        if is_dmabuf(call, asked.u32(prime::FD).cast_signed()) {
+        if is_dmabuf(call, asked.u32(handle::FD).cast_signed()) {
             return Ok(Done::UNTOUCHED);
         }
-        asked.set_u32(prime::HANDLE, some_buffer(call)?);
+        asked.set_u32(handle::HANDLE, some_buffer(call)?);
         call.set_structure(&asked)?;
         Ok(Done::fired(Answer::Return(0)))
     })
@@ -81,25 +81,25 @@ fn prime_export_unchecked() -> Made {
     Made::on_ioctls(&[HANDLE_TO_FD], |call| {
         let mut asked = call.structure()?;
         let known = (libc::O_CLOEXEC | libc::O_RDWR).cast_unsigned();
-        let close_on_exec = asked.u32(prime::FLAGS) & libc::O_CLOEXEC.cast_unsigned() != 0;
+        let close_on_exec = asked.u32(handle::FLAGS) & libc::O_CLOEXEC.cast_unsigned() != 0;
         let mut fired = false;
         let mut done = call.perform(&mut asked)?;
         if done.is_err() {
             fired = true;
-            let flags = asked.u32(prime::FLAGS) & known;
-            done = call.perform(asked.set_u32(prime::FLAGS, flags))?;
+            let flags = asked.u32(handle::FLAGS) & known;
+            done = call.perform(asked.set_u32(handle::FLAGS, flags))?;
         }
         if done.is_err() {
             let handle = some_buffer(call)?;
-            done = call.perform(asked.set_u32(prime::HANDLE, handle))?;
+            done = call.perform(asked.set_u32(handle::HANDLE, handle))?;
             let mut close = Fields::zeroed(8);
             perform(call.device()?.as_fd(), GEM_CLOSE, close.set_u32(0, handle))?;
         }
         if done.is_err() {
             return Ok(Done::as_it_was(done));
         }
-        let exported = owned(asked.u32(prime::FD).into())?;
-        asked.set_u32(prime::FD, call.give(exported, close_on_exec)?.cast_unsigned());
+        let exported = owned(asked.u32(handle::FD).into())?;
+        asked.set_u32(handle::FD, call.give(exported, close_on_exec)?.cast_unsigned());
         call.set_structure(&asked)?;
         Ok(Done { answer: answer_of(done), fired })
     })
