@@ -10,7 +10,7 @@
 //!   allowed, of that owner and no more. A second look waits a moment, since drivers have threads and the kernel cleans
 //!   up by and by.
 //! - **Files that are gone** at the end and were there at the start fail it, too, unless who kept them says so
-//!   ([`letting_go`]); and so do numbers that stand for another file than before.
+//!   (`letting_go`); and so do numbers that stand for another file than before.
 //! - **Numbers are not used again** while a case runs. Whoever closes an fd of a buffer here puts a *canary* in its
 //!   place ([`Fd`]), and one stands where a driver has closed an fd that it was given ([`Given`]). Who closes a number
 //!   a second time closes the canary, and is found. That a number stands for one file alone is also how
