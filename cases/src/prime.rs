@@ -3,6 +3,7 @@
 //! Source: "PRIME Buffer Sharing" in the kernel's DRM memory management documentation, "PRIME Helper Functions" and
 //! "Lifetime Rules" of it.
 
+use handover::kms::Imported;
 use handover::prelude::*;
 use handover::udmabuf;
 
@@ -69,11 +70,23 @@ fn one_handle(cx: &mut Cx, card: Role) -> Outcome {
         let elsewhere = second.import(&shared.dmabuf)?;
         cx.equals("GEM handle, taken again", first.handle(), again.handle());
         cx.equals("GEM handle, taken by another fd", first.handle(), by_another_fd.handle());
-        // Closing one's handle is nothing to the other file.
-        drop((first, again, by_another_fd));
-        let frame = shared.frame.clone();
-        let handed_on = SharedFrame { dmabuf: elsewhere.export()?, frame };
-        cx.sees("handed on by the other file", &target, &handed_on.read_back()?)?;
+        let seen = |handle: &Imported| {
+            let handed_on = SharedFrame { dmabuf: handle.export()?, frame: shared.frame.clone() };
+            handed_on.read_back()
+        };
+        // Who took it again has it when others let go, and so has the other file, whichever of the two goes first.
+        drop(by_another_fd);
+        cx.sees("handed on by who took it again", &target, &seen(&again)?)?;
+        drop(again);
+        cx.sees("handed on by who took it first", &target, &seen(&first)?)?;
+        drop(elsewhere);
+        cx.sees("handed on by the file that is left", &target, &seen(&first)?)?;
+        let elsewhere = second.import(&shared.dmabuf)?;
+        drop(first);
+        cx.sees("handed on by the other file", &target, &seen(&elsewhere)?)?;
+        drop(elsewhere);
+        let first = prime.import(&shared.dmabuf)?;
+        cx.sees("handed on when it is taken once more", &target, &seen(&first)?)?;
         Ok(())
     })?;
     cx.agree()

@@ -127,6 +127,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 "files and dma-bufs with…is not what it must be",
                 "it says:…vkGetMemoryFdKHR…invalid answer: fd -1",
                 "still open after the case",
+                "memfd:lp_dma_buf (deleted)…still mapped after the case",
             ] {
                 case.from(GpuA).known("llvmpipe", "cases/findings/lavapipe-out-of-files.md", says);
             }

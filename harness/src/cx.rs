@@ -385,16 +385,13 @@ impl Cx {
     fn close_ledger(&mut self) -> ledger::Closing {
         let failed = self.devices.look_away().err();
         let imbalances = self.devices.imbalances();
-        for inode in self.devices.shown() {
-            ledger::excuse(inode, "what a screen shows");
-        }
         // What a screen shows it shows until it shows something else.
         let shown = self.on_screen.values().flatten().map(|mapping| mapping.storage());
         let kept = shown.flat_map(|storage| {
             let pages = storage.pages.iter().map(|pages| ledger::kept(pages, "pages of what a screen shows"));
             pages.chain([ledger::kept(&*storage.shared.dmabuf.fd, "what a screen shows")])
         });
-        let mut closing = ledger::end(kept);
+        let mut closing = ledger::end(kept, self.devices.shown());
         closing.findings.extend(imbalances);
         closing.findings.extend(failed.as_ref().map(Finding::from_error));
         closing

@@ -478,23 +478,25 @@ impl Devices {
     /// Lets go of every video device that has been unplugged, so that the next who needs it looks for it again; says
     /// whether there was one.
     pub fn forget_unplugged(&mut self) -> bool {
-        let before = self.video_loops.len();
         let gone = |slot: &Slot<Loopback>| matches!(slot, Slot::Open(video) if video.output().is_gone() || video.capture().is_gone());
-        self.video_loops.retain(|_, slot| !gone(slot));
-        let mut forgot = self.video_loops.len() < before;
-        if matches!(&self.converter, Slot::Open(converter) if converter.device().is_gone()) {
-            self.converter = Slot::Untried;
-            forgot = true;
+        let converter = matches!(&self.converter, Slot::Open(converter) if converter.device().is_gone());
+        let codec = matches!(&self.codec, Slot::Open(codec) if codec.encoder().is_gone() || codec.decoder().is_gone());
+        let forgets = converter || codec || self.video_loops.values().any(gone);
+        if !forgets {
+            return false;
         }
-        if matches!(&self.codec, Slot::Open(codec) if codec.encoder().is_gone() || codec.decoder().is_gone()) {
-            self.codec = Slot::Untried;
-            forgot = true;
-        }
-        if forgot {
+        ledger::letting_go(|| {
+            self.video_loops.retain(|_, slot| !gone(slot));
+            if converter {
+                self.converter = Slot::Untried;
+            }
+            if codec {
+                self.codec = Slot::Untried;
+            }
             // It may be among them.
             self.importers = None;
-        }
-        forgot
+        });
+        true
     }
 
     /// Has peers let go of what a case left them with that failed on its way.
@@ -508,10 +510,18 @@ impl Devices {
 
     /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline.
     pub fn forget_broken(&mut self) {
-        self.peers.retain(|_, slot| !matches!(slot, Slot::Open(peer) if peer.is_broken()));
-        for slots in [&mut self.gpus, &mut self.second_instances] {
-            slots.retain(|_, slot| !matches!(slot, Slot::Open(gpu) if gpu.is_abandoned()));
+        let broken = |slot: &Slot<Peer>| matches!(slot, Slot::Open(peer) if peer.is_broken());
+        let abandoned = |slot: &Slot<Gpu>| matches!(slot, Slot::Open(gpu) if gpu.is_abandoned());
+        let gpus = || self.gpus.values().chain(self.second_instances.values());
+        if !self.peers.values().any(broken) && !gpus().any(abandoned) {
+            return;
         }
+        ledger::letting_go(|| {
+            self.peers.retain(|_, slot| !broken(slot));
+            for slots in [&mut self.gpus, &mut self.second_instances] {
+                slots.retain(|_, slot| !abandoned(slot));
+            }
+        });
     }
 }
 

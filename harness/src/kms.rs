@@ -53,7 +53,7 @@ pub use formats::Offer;
 pub(crate) use formats::{in_formats, writeback_formats};
 pub use misuse::{AddFb, BadCommit};
 pub use objects::{Plane, PlaneKind};
-pub use prime::{Imported, Prime};
+pub use prime::{BareFramebuffer, Imported, Prime};
 pub(crate) use second::{SecondCard, is_made_here};
 pub use show::{Layer, Pending, Recoveries, Shown};
 pub use tried::Answer;

@@ -5,10 +5,12 @@
 //! kernel is asked, and not the code that should have let go: `/proc/self/fd`, and its list of dma-bufs with their
 //! devices.
 //!
-//! - **Files and dma-bufs** that are there at the end and were not at the start fail the case. What devices and caches
-//!   open when they are first used, and keep, is told to the ledger by who opens it ([`keeping`]): that much is
+//! - **Files, dma-bufs and mappings** that are there at the end and were not at the start fail the case. What devices and
+//!   caches open when they are first used, and keep, is told to the ledger by who opens it ([`keeping`]): that much is
 //!   allowed, of that owner and no more. A second look waits a moment, since drivers have threads and the kernel cleans
 //!   up by and by.
+//! - **Files that are gone** at the end and were there at the start fail it, too, unless who kept them says so
+//!   (`letting_go`); and so do numbers that stand for another file than before.
 //! - **Numbers are not used again** while a case runs. Whoever closes an fd of a buffer here puts a *canary* in its
 //!   place ([`Fd`]), and one stands where a driver has closed an fd that it was given ([`Given`]). Who closes a number
 //!   a second time closes the canary, and is found. That a number stands for one file alone is also how
@@ -18,12 +20,15 @@
 //! What can't be observed here (no procfs, no debugfs, no fd left to look with) is said once for each case, with the
 //! reason, and the rest goes on.
 //!
+//! Which file a number stands for is looked at in turn, some numbers after each case; that it is open, of all. What drivers map
+//! of memory files that they keep open is their heap, in which their caches grow, and not compared.
+//!
 //! It costs less than 1 ms a case in the sandbox, the most of it for the calls that set and take away canaries. Where no
 //! case runs (benchmarks, peers) it costs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +40,8 @@ mod canaries;
 mod fd;
 mod files;
 mod journal;
+mod known;
+mod mappings;
 pub(crate) mod objects;
 mod sentry;
 mod words;
@@ -46,6 +53,8 @@ pub use journal::step;
 
 use canaries::Canaries;
 use journal::Journal;
+use known::Known;
+use mappings::{Bytes, Mappings};
 
 /// Whether a case runs.
 static OPEN: AtomicBool = AtomicBool::new(false);
@@ -63,11 +72,20 @@ struct Book {
     bufinfo: Observed<Bufinfo>,
     canaries: Observed<Canaries>,
     journal: Journal,
-    /// What was there when the last case ended, or when the book was made.
+    mappings: Observed<Mappings>,
+    /// What was there when the last case ended, or when the book was made, without what it alone might keep.
     before: Held,
-    /// What somebody opened and keeps, by number and by inode, with who.
+    /// Which files these are.
+    known: Known,
+    /// What somebody opened and keeps, by number, by inode, and by file, with who.
     kept_files: BTreeMap<RawFd, String>,
     kept_buffers: BTreeMap<u64, String>,
+    kept_mappings: Bytes,
+    /// Memory files in which drivers have their heaps, for as long as they have them open: caches grow there.
+    heaps: BTreeSet<mappings::Of>,
+    /// Buffers of processes that we started, as long as these are the same.
+    of_peers: BTreeSet<u64>,
+    peers: u64,
     findings: Vec<Finding>,
 }
 
@@ -76,6 +94,9 @@ struct Book {
 struct Held {
     files: BTreeSet<RawFd>,
     buffers: BTreeMap<u64, Entry>,
+    /// What is mapped, with the sum that was there then.
+    mappings: Bytes,
+    mapped: Option<u64>,
     /// What could not be observed, and why.
     unobserved: Vec<String>,
 }
@@ -112,10 +133,11 @@ pub(crate) fn begin() {
     OPEN.store(true, Ordering::Relaxed);
 }
 
-/// The case ended; `kept` are fds that the bench knows that it keeps, each with what for.
-pub(crate) fn end(kept: impl IntoIterator<Item = (RawFd, &'static str)>) -> Closing {
+/// The case ended; `kept` are fds that the bench knows that it keeps beyond this case, each with what for, and `shown`
+/// dma-bufs that a screen does.
+pub(crate) fn end(kept: impl IntoIterator<Item = (RawFd, &'static str)>, shown: Vec<u64>) -> Closing {
     OPEN.store(false, Ordering::Relaxed);
-    let mut closing = lock().as_mut().map(|book| book.close(kept)).unwrap_or_default();
+    let mut closing = lock().as_mut().map(|book| book.close(kept, shown)).unwrap_or_default();
     closing.findings.extend(objects::left());
     closing
 }
@@ -132,8 +154,33 @@ pub fn keeping<T>(who: impl FnOnce() -> String, open: impl FnOnce() -> T) -> T {
         book.kept_files.extend(new.map(|number| (*number, who.clone())));
         let new = after.buffers.keys().filter(|inode| !before.buffers.contains_key(inode));
         book.kept_buffers.extend(new.map(|inode| (*inode, who.clone())));
+        for (file, bytes) in mappings::more(&after.mappings, &before.mappings, &Bytes::new()) {
+            *book.kept_mappings.entry(file).or_default() += bytes;
+        }
     });
     opened
+}
+
+/// Does `close`, and takes what files it closes for those of who does it: a device that was kept and is given up.
+pub(crate) fn letting_go<T>(close: impl FnOnce() -> T) -> T {
+    let open = |book: &Book| book.list.as_ref().ok().and_then(|list| list.numbers().ok());
+    let before = with(|book| open(book)).flatten();
+    let done = close();
+    with(|book| {
+        let (Some(before), Some(after)) = (before, open(book)) else { return };
+        for number in before.difference(&after) {
+            book.let_go(*number);
+        }
+    });
+    done
+}
+
+/// Processes that this one starts come and go: counted, so that it shows when they are others than before.
+static PEERS: AtomicU64 = AtomicU64::new(0);
+
+/// A process was started, or has ended.
+pub(crate) fn peers_change() {
+    PEERS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// No canary is set while `work` runs, and those that stand go: for who counts the fds that are left.
@@ -173,10 +220,18 @@ pub(crate) fn found_so_far() -> u64 {
     with(|book| book.findings.len() as u64).unwrap_or_default()
 }
 
+/// The number is nobody's any more, or a driver's: [`Fd`] is the one who says so.
+fn hand_over(number: RawFd) {
+    with(|book| book.let_go(number));
+}
+
 /// An fd was closed: [`Fd`] is the one who says so.
 fn retire(fd: OwnedFd, was: Node) {
     let mut given = Some(fd);
     with(|book| {
+        if let Some(fd) = &given {
+            book.let_go(fd.as_raw_fd());
+        }
         if let (Ok(canaries), Some(fd)) = (&mut book.canaries, given.take()) {
             let finding = canaries.retire(fd, was, &book.journal);
             book.findings.extend(finding);
@@ -193,12 +248,19 @@ impl Book {
             bufinfo: Bufinfo::find(),
             canaries: Canaries::new(),
             journal: Journal::default(),
+            mappings: Mappings::open(),
             before: Held::default(),
+            known: Known::default(),
             kept_files: BTreeMap::new(),
             kept_buffers: BTreeMap::new(),
+            kept_mappings: Bytes::new(),
+            heaps: BTreeSet::new(),
+            of_peers: BTreeSet::new(),
+            peers: 0,
             findings: Vec::new(),
         };
         book.before = book.look();
+        book.known.learn(&book.before.files);
         book
     }
 
@@ -206,9 +268,17 @@ impl Book {
     fn look(&self) -> Held {
         let files = self.list.as_ref().map_err(Clone::clone).and_then(files::List::numbers);
         let buffers = self.bufinfo.as_ref().map_err(Clone::clone).and_then(Bufinfo::entries);
+        // As long as the sum is what it was, so is what it is the sum of.
+        let mapped = self.mappings.as_ref().ok().and_then(Mappings::sum);
+        let mappings = match &self.mappings {
+            Err(why) => Err(why.clone()),
+            Ok(_) if mapped.is_some() && mapped == self.before.mapped => Ok(self.before.mappings.clone()),
+            Ok(mappings) => mappings.bytes(),
+        };
         let blind = [
             ("open files", files.as_ref().err()),
             ("dma-bufs", buffers.as_ref().err()),
+            ("mappings", mappings.as_ref().err()),
             ("numbers that are closed twice", self.canaries.as_ref().err()),
         ];
         let said = blind.into_iter().filter_map(|(what, why)| Some(format!("{what}: {}", why?.0)));
@@ -220,23 +290,33 @@ impl Book {
             });
         }
         let buffers = buffers.unwrap_or_default().into_iter().map(|entry| (entry.buffer.inode, entry)).collect();
-        Held { files, buffers, unobserved }
+        Held { files, buffers, mappings: mappings.unwrap_or_default(), mapped, unobserved }
+    }
+
+    /// `number` was closed by whose it is, or given away.
+    fn let_go(&mut self, number: RawFd) {
+        self.known.forget(number);
+        self.before.files.remove(&number);
+        self.kept_files.remove(&number);
     }
 
     /// What of `held` nobody accounts for.
-    fn unaccounted(&self, held: &Held, kept: &BTreeMap<RawFd, &'static str>) -> (Vec<RawFd>, Vec<Entry>) {
+    fn unaccounted(&self, held: &Held, kept: &Kept) -> Left {
         let files = held.files.iter().filter(|number| {
-            !self.before.files.contains(number) && !self.kept_files.contains_key(number) && !kept.contains_key(number)
+            !self.before.files.contains(number)
+                && !self.kept_files.contains_key(number)
+                && !kept.files.contains_key(number)
         });
-        // What a file that is kept stands for is kept, too.
-        let of_kept: BTreeSet<u64> = kept.keys().filter_map(|number| Some(files::node(*number)?.inode)).collect();
         let new = |inode: &u64| {
             !self.before.buffers.contains_key(inode)
                 && !self.kept_buffers.contains_key(inode)
-                && !of_kept.contains(inode)
+                && !kept.buffers.contains(inode)
         };
         let buffers = held.buffers.iter().filter(|(inode, _)| new(inode)).map(|(_, entry)| entry.clone());
-        (files.copied().collect(), buffers.collect())
+        let mappings = mappings::more(&held.mappings, &self.before.mappings, &self.kept_mappings);
+        // What a screen shows may be mapped, too.
+        let mappings = mappings.into_iter().filter(|(file, _)| !kept.inodes.contains(&file.2));
+        Left { files: files.copied().collect(), buffers: buffers.collect(), mappings: mappings.collect() }
     }
 
     /// Whether a dma-buf that no call of ours was about is that of a process that we started, whose devices have their
@@ -246,26 +326,65 @@ impl Book {
         if self.journal.knows(inode) {
             return false;
         }
-        let peers = files::children_with(inode);
-        let is_theirs = !peers.is_empty();
+        if self.of_peers.contains(&inode) {
+            return true;
+        }
+        let is_theirs = !files::children_with(inode).is_empty();
         if is_theirs {
-            self.kept_buffers.insert(inode, peers.join(", "));
+            self.of_peers.insert(inode);
         }
         is_theirs
     }
 
-    fn close(&mut self, kept: impl IntoIterator<Item = (RawFd, &'static str)>) -> Closing {
-        let kept: BTreeMap<RawFd, &'static str> = kept.into_iter().collect();
+    /// Whether a file that is mapped is one of memory that somebody keeps open, as llvmpipe does for all that it allocates.
+    fn is_a_heap(&mut self, file: mappings::Of) -> bool {
+        if self.heaps.contains(&file) {
+            return true;
+        }
+        let mut kept = self.before.files.iter().chain(self.kept_files.keys());
+        let is_one = kept.any(|number| {
+            files::node(*number).is_some_and(|node| node.inode == file.2)
+                && files::describe(*number).is_some_and(|what| what.text.starts_with("memfd "))
+        });
+        if is_one {
+            self.heaps.insert(file);
+        }
+        is_one
+    }
+
+    /// Files that are gone, and numbers that stand for others, though nobody let them go.
+    fn missing(&mut self, held: &Held, all: bool) -> Vec<Finding> {
+        if self.list.is_err() {
+            return Vec::new();
+        }
+        let lost = self.known.lost(&held.files);
+        let changed = self.known.changed(all || !lost.is_empty());
+        let mut findings = Vec::new();
+        for (number, stays) in lost.into_iter().chain(changed) {
+            let keeper = self.kept_files.remove(&number);
+            findings.push(words::lost(number, &stays.text, keeper.as_deref(), files::describe(number), &self.journal));
+        }
+        findings
+    }
+
+    fn close(&mut self, kept: impl IntoIterator<Item = (RawFd, &'static str)>, shown: Vec<u64>) -> Closing {
+        let kept = Kept::of(kept.into_iter().collect(), shown);
         let mut findings = std::mem::take(&mut self.findings);
         if let Ok(canaries) = &mut self.canaries {
             findings.extend(canaries.release());
+        }
+        let peers = PEERS.load(Ordering::Relaxed);
+        if self.peers != peers {
+            self.peers = peers;
+            self.of_peers.clear();
         }
         let deadline = Instant::now() + SETTLED;
         let (held, left) = loop {
             let held = self.look();
             let mut left = self.unaccounted(&held, &kept);
-            left.1.retain(|entry| !self.is_of_a_peer(entry));
-            if (left.0.is_empty() && left.1.is_empty()) || Instant::now() >= deadline {
+            left.buffers.retain(|entry| !self.is_of_a_peer(entry));
+            left.mappings.retain(|file, _| !self.is_a_heap(*file));
+            if left.is_empty() || Instant::now() >= deadline {
                 break (held, left);
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -273,7 +392,7 @@ impl Book {
         let stayed = self.canaries.as_mut().map(Canaries::take_stayed).unwrap_or_default();
         let mut named = BTreeSet::new();
         let open: Vec<words::Open> = left
-            .0
+            .files
             .iter()
             .filter_map(|&number| {
                 let what = files::describe(number)?;
@@ -286,26 +405,117 @@ impl Book {
         findings.extend(words::open_files(&open, &self.journal));
         // One that an fd of the list above stands for is told of there. Of those that no call of ours had anything to
         // do with, others on this machine may be the owners.
-        let alone = left.1.iter().all(|entry| self.journal.knows(entry.buffer.inode)) || alone();
-        let buffers = left.1.iter().filter(|entry| !named.contains(&entry.buffer.inode));
+        let alone = left.buffers.iter().all(|entry| self.journal.knows(entry.buffer.inode)) || alone();
+        let buffers = left.buffers.iter().filter(|entry| !named.contains(&entry.buffer.inode));
         let ours = buffers.filter(|entry| alone || self.journal.knows(entry.buffer.inode));
         findings.extend(ours.map(|entry| {
             let peers = files::children_with(entry.buffer.inode);
             words::buffer_left(entry, files::mapped(entry), &peers, &self.journal)
         }));
+        // A mapping of a buffer is told of with that.
+        let told: BTreeSet<u64> = left.buffers.iter().map(|entry| entry.buffer.inode).collect();
+        let mapped = left.mappings.iter().filter(|(file, _)| !told.contains(&file.2));
+        findings
+            .extend(mapped.map(|(file, bytes)| words::mapping_left(&mappings::describe(*file), *bytes, &self.journal)));
+        findings.extend(self.missing(&held, !findings.is_empty()));
         let unobserved = (!held.unobserved.is_empty()).then(|| held.unobserved.join("; "));
-        // Said once: the next case starts from here.
+        // Said once: the next case starts from here, but for what it may not keep in its turn.
         self.kept_files.retain(|number, _| held.files.contains(number));
         self.kept_buffers.retain(|inode, _| held.buffers.contains_key(inode));
+        self.of_peers.retain(|inode| held.buffers.contains_key(inode));
+        self.kept_mappings.clear();
+        self.heaps.retain(|file| held.mappings.contains_key(file));
         if let Ok(canaries) = &mut self.canaries {
             canaries.fill_gaps(&held.files);
         }
         self.before = held;
+        self.before.files.retain(|number| !kept.files.contains_key(number));
+        self.before.buffers.retain(|inode, _| !kept.buffers.contains(inode) && !self.of_peers.contains(inode));
+        self.known.learn(&self.before.files);
         Closing { findings, unobserved }
+    }
+}
+
+/// What the bench keeps beyond a case.
+struct Kept {
+    files: BTreeMap<RawFd, &'static str>,
+    /// What its files stand for.
+    inodes: BTreeSet<u64>,
+    /// These, and what a screen shows.
+    buffers: BTreeSet<u64>,
+}
+
+impl Kept {
+    fn of(files: BTreeMap<RawFd, &'static str>, shown: Vec<u64>) -> Self {
+        let inodes: BTreeSet<u64> = files.keys().filter_map(|number| Some(files::node(*number)?.inode)).collect();
+        let buffers = inodes.iter().copied().chain(shown).collect();
+        Self { files, inodes, buffers }
+    }
+}
+
+/// What nobody accounts for.
+struct Left {
+    files: Vec<RawFd>,
+    buffers: Vec<Entry>,
+    mappings: Bytes,
+}
+
+impl Left {
+    fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.buffers.is_empty() && self.mappings.is_empty()
     }
 }
 
 /// The number of `fd`, with what it is kept for.
 pub(crate) fn kept(fd: &impl AsRawFd, what: &'static str) -> (RawFd, &'static str) {
     (fd.as_raw_fd(), what)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    use rustix::io::fcntl_dupfd_cloexec;
+
+    use super::*;
+
+    /// A file whose number no other test gets meanwhile.
+    fn device(number: RawFd) -> OwnedFd {
+        let file = memfd_create("device", MemfdFlags::CLOEXEC).expect("memfd");
+        fcntl_dupfd_cloexec(file, number).expect("fds")
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_closed_is_told_with_its_keeper() {
+        let (lost, given_up) = (device(700), device(710));
+        let (lost_number, given_up_number) = (lost.as_raw_fd(), given_up.as_raw_fd());
+        let mut book = Book::new();
+        book.kept_files.insert(lost_number, "Gpu that is open for all cases".into());
+        book.let_go(given_up_number);
+        drop((lost, given_up));
+        let begin = format!(
+            "fd {lost_number} was closed, and not by whose it is: it was memfd device (deleted), Gpu that is open"
+        );
+        let closing = book.close([], Vec::new());
+        let of = |number: RawFd| {
+            let begin = format!("fd {number} was closed");
+            closing.findings.iter().map(|finding| finding.summary.as_str()).find(move |text| text.starts_with(&begin))
+        };
+        assert!(of(lost_number).is_some_and(|text| text.starts_with(&begin)), "{:?}", closing.findings);
+        assert_eq!(of(given_up_number), None);
+        let again = book.close([], Vec::new());
+        assert!(!again.findings.iter().any(|finding| finding.summary.starts_with(&begin)), "it is told once");
+    }
+
+    #[test]
+    fn what_a_screen_shows_it_may_not_keep_in_its_turn() {
+        let shown = device(720);
+        let number = shown.as_raw_fd();
+        let mut book = Book::new();
+        book.let_go(number);
+        let left = |book: &Book, kept: &Kept| book.unaccounted(&book.look(), kept).files.contains(&number);
+        let kept = [(number, "what a screen shows")];
+        assert!(!left(&book, &Kept::of(kept.into(), Vec::new())));
+        book.close(kept, Vec::new());
+        assert!(left(&book, &Kept::of(BTreeMap::new(), Vec::new())), "nobody keeps it any more");
+    }
 }

@@ -20,6 +20,7 @@ use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Size};
+use crate::ledger;
 use crate::pattern::Pattern;
 use crate::picture::Picture;
 use crate::share::constraints::Party;
@@ -123,6 +124,7 @@ impl Peer {
             .stdout(Stdio::null())
             .spawn()
             .map_err(failed)?;
+        ledger::peers_change();
         Ok(Self { child, channel, name, broken: false, objections: Vec::new() })
     }
 
@@ -210,6 +212,7 @@ impl Peer {
         // It fails only if the process is gone, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        ledger::peers_change();
     }
 
     /// What its validation layer has objected to since this was last asked.

@@ -81,6 +81,8 @@ const UNSAFE: &[&str] = &[
     "kms/misuse.rs",
     "kms/syncobj.rs",
     "kms/vgem.rs",
+    "ledger/files.rs",
+    "ledger/mappings.rs",
     "ledger/sentry.rs",
     "placement/pagemap.rs",
     "udmabuf.rs",

@@ -8,7 +8,7 @@ use std::any::Any;
 use handover::dmabuf::{Dmabuf, Mapping};
 use handover::gbm::{Bo, How, Usage};
 use handover::gles::{GlImage, Through};
-use handover::kms::Imported;
+use handover::kms::{BareFramebuffer, Imported};
 use handover::prelude::*;
 use handover::vk::{Image, Span};
 
@@ -17,20 +17,19 @@ use super::{PITCH, SIZE};
 /// Who makes the buffer. Of GPUs and GBM the buffer object is a holder of its own.
 const EXPORTERS: [Role; 8] = [GpuA, GpuB, Gbm, Udmabuf, DmaHeap, Screen, Vgem, Video];
 
-/// Who takes it in.
-const IMPORTERS: [Role; 5] = [GpuA, GpuB, Gles, Gbm, Vgem];
+/// Who takes it in. The screen's card has a framebuffer of it, and nothing else.
+const IMPORTERS: [Role; 6] = [GpuA, GpuB, Gles, Gbm, Vgem, Screen];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for from in EXPORTERS {
         for to in IMPORTERS.into_iter().filter(|to| *to != from) {
-            let case = cases
-                .add(format!("ownership::a_buffer_lives_until_the_last_lets_go::{from}_to_{to}"), move |cx| {
-                    in_every_order(cx, from, to)
-                })
-                .from(from)
-                .to(to);
+            let name = format!("ownership::a_buffer_lives_until_the_last_lets_go::{from}_to_{to}");
+            let case = cases.add(name, move |cx| in_every_order(cx, from, to)).from(from).to(to);
             if (from, to) == (GpuA, GpuB) {
                 case.must_fail_under("free-clears-shared");
+            }
+            if to == Screen {
+                case.must_fail_under("framebuffer-kept");
             }
         }
     }
@@ -67,6 +66,8 @@ enum Holder {
     Bo(Box<Bo>),
     /// A card's handle.
     Handle(Imported),
+    /// A card's framebuffer.
+    Framebuffer(BareFramebuffer),
     /// The fd.
     Fd(Dmabuf),
     /// A mapping.
@@ -82,6 +83,7 @@ impl Holder {
             Self::Texture(_) => "texture",
             Self::Bo(_) => "bo",
             Self::Handle(_) => "handle",
+            Self::Framebuffer(_) => "framebuffer",
             Self::Fd(_) => "fd",
             Self::Mapped(_) => "mapping",
             Self::Memory(_) => "memory",
@@ -91,12 +93,14 @@ impl Holder {
     /// What it sees; `None` if it can't look.
     fn sees(&self, frame: &Frame) -> Result<Option<Picture>> {
         let end = frame.end()?;
+        let of = |dmabuf: &Dmabuf| Picture::of_frame(frame, &dmabuf.map()?.read(0..end)?);
         Ok(Some(match self {
             Self::Vulkan(image) => image.read_back()?,
             Self::Texture(image) => image.sampled_picture()?,
             Self::Bo(bo) => bo.read()?,
-            Self::Handle(handle) => Picture::of_frame(frame, &handle.export()?.map()?.read(0..end)?)?,
-            Self::Fd(dmabuf) => Picture::of_frame(frame, &dmabuf.map()?.read(0..end)?)?,
+            Self::Handle(handle) => of(&handle.export()?)?,
+            Self::Framebuffer(framebuffer) => of(&framebuffer.export()?)?,
+            Self::Fd(dmabuf) => of(dmabuf)?,
             Self::Mapped(mapping) => Picture::of_frame(frame, &mapping.read(0..end)?)?,
             Self::Memory(_) => return Ok(None),
         }))
@@ -146,6 +150,7 @@ fn taken(cx: &mut Cx, to: Role, shared: &SharedFrame) -> Result<Holder, Trouble>
         Gles => Holder::Texture(Box::new(cx.gles()?.import(shared, Through::Texture2d)?)),
         // What its render node does not let go of is the business of `ownership::gbm_lets_go_of_what_it_took_in`.
         Gbm => Holder::Bo(Box::new(cx.gbm()?.gives.import(shared, Usage::default())?)),
+        Screen => Holder::Framebuffer(cx.prime(Screen)?.framebuffer(shared)?),
         card => Holder::Handle(cx.prime(card)?.import(&shared.dmabuf)?),
     })
 }

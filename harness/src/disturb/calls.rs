@@ -3,10 +3,12 @@
 //! Sources: the ERRORS of each call's manual page; for ioctls, which of them make an fd, by the documentation of DRM, V4L2 and
 //! dma-buf.
 
+use serde::{Deserialize, Serialize};
+
 use super::Fault;
 
 /// A system call with what tells one from another of the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// A constant `libc::SYS_…`.
     pub number: i64,

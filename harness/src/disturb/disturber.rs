@@ -110,16 +110,19 @@ impl Disturber {
 
     /// From now on, this thread and what it starts can be disturbed; threads that are there already can not.
     ///
+    /// Before a call meets its disturbance `tell` is told of it, on another thread: it allocates nothing, and nothing that it
+    /// waits for may need a system call of this thread.
+    ///
     /// # Errors
     /// The kernel has no seccomp filters with a listener, or this process has one already.
-    pub fn start() -> Result<Self> {
+    pub fn start(tell: impl Fn(Call) + Send + 'static) -> Result<Self> {
         let failed = |error: io::Error| Error::new("listening to system calls", "this process", error);
         let watch = Arc::new(Mutex::new(Watch::IDLE));
         let (give, take) = mpsc::channel::<Listener>();
         let watched = Arc::clone(&watch);
         let listen = move || {
             if let Ok(listener) = take.recv() {
-                attend(&listener, &watched);
+                attend(&listener, &watched, tell);
             }
         };
         std::thread::Builder::new().name("listener".into()).spawn(listen).map_err(failed)?;
@@ -147,10 +150,16 @@ impl Disturber {
 }
 
 /// Serves the calls that wait, until nobody is left who could call.
-fn attend(listener: &Listener, watch: &Mutex<Watch>) {
+fn attend(listener: &Listener, watch: &Mutex<Watch>, tell: impl Fn(Call)) {
     let answer = |waiting: &handover_faulty_kernel::Call<'_>| {
         let call = Call { number: waiting.number, args: waiting.arguments };
-        let fate = watch.lock().unwrap_or_else(PoisonError::into_inner).decide(call, || !is_own(waiting.thread));
+        // Locked until it is told, so that nothing is told once the disturbance has ended.
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let fate = watch.decide(call, || !is_own(waiting.thread));
+        if fate != Fate::GoesOn {
+            tell(call);
+        }
+        drop(watch);
         Ok(match fate {
             Fate::GoesOn => Answer::Continue,
             Fate::Fails(errno) => Answer::Fail(errno),

@@ -44,7 +44,9 @@ impl Mounts {
             return Mount { point, missing: None };
         }
         let known = self.known.lines().any(|line| line.split_whitespace().last() == Some(kind));
-        let missing = if known {
+        let missing = if self.known.is_empty() {
+            format!("whether {kind} is mounted can't be told: procfs is not")
+        } else if known {
             format!("{kind} is not mounted: `mount -t {kind} {kind} {usual}` as root")
         } else {
             format!("{kind} is not in /proc/filesystems: kernel without {config}")
@@ -73,6 +75,9 @@ mod tests {
         assert_eq!(mounts.debugfs().ready(), Ok(Path::new("/debug")));
         let why = mounts.tracefs().ready().map(Path::to_owned);
         assert_eq!(why, Err("tracefs is not mounted: `mount -t tracefs tracefs /sys/kernel/tracing` as root".into()));
+        let none = Mounts { mounts: String::new(), known: String::new() };
+        let why = none.debugfs().ready().map(Path::to_owned);
+        assert_eq!(why, Err("whether debugfs is mounted can't be told: procfs is not".into()));
         let why = mounts.find("nofs", "/no", "CONFIG_NO").ready().map(Path::to_owned);
         assert_eq!(why, Err("nofs is not in /proc/filesystems: kernel without CONFIG_NO".into()));
     }

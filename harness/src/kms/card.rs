@@ -3,7 +3,7 @@
 //! Source: "GEM - Graphics Execution Manager" and "PRIME Buffer Sharing" in the kernel's DRM memory management
 //! documentation.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -238,8 +238,8 @@ pub(super) struct Framebuffer {
     card: Arc<Card>,
     /// Inodes of its dma-bufs.
     pub(super) buffers: Vec<u64>,
-    /// Of each plane. Closed after the framebuffer is removed, which `drop` does before fields go.
-    _gems: Vec<Gem>,
+    /// Of each plane. Closed after the framebuffer is removed, which `drop` does before fields go, if not before.
+    pub(super) gems: Vec<Gem>,
 }
 
 impl Framebuffer {
@@ -278,7 +278,25 @@ impl Framebuffer {
         card.framebuffers.fetch_add(1, Ordering::Relaxed);
         ledger::step(OP, Some(shared.dmabuf_of(0).inode()), &*card.driver);
         let buffers = (0..frame.planes.len()).map(|n| shared.dmabuf_of(n).inode()).collect();
-        Ok(Self { id: added.fb_id, card: card.clone(), buffers, _gems: gems })
+        Ok(Self { id: added.fb_id, card: card.clone(), buffers, gems })
+    }
+
+    /// A new handle of the buffer of its first plane (`DRM_IOCTL_MODE_GETFB2`), which the card's master and root get.
+    pub(super) fn gem(&self) -> Result<Gem> {
+        const OP: &str = "DRM_IOCTL_MODE_GETFB2";
+        let card = &self.card;
+        let object = || format!("{card}, framebuffer {}", self.id);
+        let mut gems = card.gems.lock().unwrap_or_else(PoisonError::into_inner);
+        card.touched.store(true, Ordering::Relaxed);
+        let got = again(|| drm_ffi::mode::get_framebuffer2(card.as_fd(), self.id))
+            .map_err(|error| Error::new(OP, object(), error))?;
+        // One for each buffer, which planes may have in common.
+        let handles: BTreeSet<u32> = got.handles.into_iter().filter(|handle| *handle != 0).collect();
+        handles.iter().for_each(|handle| *gems.entry(*handle).or_default() += 1);
+        drop(gems);
+        let all: Vec<Gem> = handles.into_iter().map(|handle| Gem { card: card.clone(), handle }).collect();
+        let first = all.into_iter().find(|gem| gem.handle == got.handles[0]);
+        first.ok_or_else(|| Error::missing(OP, object(), "it gives no handle to who is neither master nor root"))
     }
 }
 

@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::card::{Card, Gem};
-use crate::dmabuf::Dmabuf;
+use super::card::{Card, Framebuffer, Gem};
+use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::Result;
 use crate::finding::Finding;
 
@@ -17,6 +17,10 @@ pub struct Prime(pub(super) Arc<Card>);
 /// A dma-buf in the hands of a card; it lets go when dropped.
 #[derive(Debug)]
 pub struct Imported(pub(super) Gem);
+
+/// A framebuffer that alone has its buffer for the card: the handle that it was made of is closed.
+#[derive(Debug)]
+pub struct BareFramebuffer(Framebuffer);
 
 impl Prime {
     pub(super) fn card(&self) -> &Arc<Card> {
@@ -47,6 +51,26 @@ impl Prime {
     /// The driver refuses.
     pub fn import(&self, buffer: &Dmabuf) -> Result<Imported> {
         Gem::import(&self.0, buffer).map(Imported)
+    }
+
+    /// A framebuffer of `shared`, which keeps the buffer without a handle.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn framebuffer(&self, shared: &SharedFrame) -> Result<BareFramebuffer> {
+        let mut framebuffer = Framebuffer::new(&self.0, shared)?;
+        framebuffer.gems.clear();
+        Ok(BareFramebuffer(framebuffer))
+    }
+}
+
+impl BareFramebuffer {
+    /// What the card hands on for a handle that it gives of the framebuffer.
+    ///
+    /// # Errors
+    /// We are neither root nor the card's master, or the driver refuses.
+    pub fn export(&self) -> Result<Dmabuf> {
+        self.0.gem()?.export()
     }
 }
 

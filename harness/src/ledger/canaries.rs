@@ -132,6 +132,7 @@ impl Canaries {
         let failed = |errno| NotObservable(format!("memfd_create: {}", std::io::Error::from(errno)));
         let file = memfd_create("canary", MemfdFlags::CLOEXEC).map_err(failed)?;
         let node = Node::of(&fstat(&file).map_err(failed)?);
+        sentry::locks();
         Ok(Self {
             file,
             node,

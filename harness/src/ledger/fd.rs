@@ -1,12 +1,12 @@
 //! An fd of a buffer, whose number nobody gets again while the case runs.
 
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use rustix::fs::fstat;
 
 use super::canaries::{Given, given};
-use super::{Node, retire};
+use super::{Node, hand_over, retire};
 
 /// An fd that is closed with a canary in its place: see [`super`].
 ///
@@ -54,7 +54,9 @@ impl Fd {
 
     /// The plain fd, for those who give it away or close it themselves.
     pub fn into_plain(mut self) -> OwnedFd {
-        self.fd.take().expect("it is taken here and in drop alone")
+        let fd = self.fd.take().expect("it is taken here and in drop alone");
+        hand_over(fd.as_raw_fd());
+        fd
     }
 }
 
@@ -74,8 +76,10 @@ impl AsFd for Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
-        if let Some(fd) = self.fd.take().filter(|_| self.guarded) {
-            retire(fd, self.node);
+        match self.fd.take() {
+            Some(fd) if self.guarded => retire(fd, self.node),
+            Some(fd) => hand_over(fd.as_raw_fd()),
+            None => {}
         }
     }
 }

@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "asks which file a number stands for that is somebody else's")]
 //! Which files does this process have open, and what is each?
 //!
 //! Source: `proc(5)`, and "3.8 `/proc/<pid>/fdinfo/<fd>`" of the kernel's proc documentation.
@@ -5,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -80,10 +81,14 @@ fn not_readable(path: &Path, errno: rustix::io::Errno) -> NotObservable {
     NotObservable(format!("{}: {why}{like}", path.display()))
 }
 
-/// The file that `number` stands for; `None` if for none, or if procfs does not tell.
+/// The file that `number` stands for; `None` if for none.
 pub(super) fn node(number: RawFd) -> Option<Node> {
-    let status = fs::metadata(format!("{LIST}/{number}")).ok()?;
-    Some(Node { device: status.dev(), inode: status.ino() })
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: it is asked for its file alone, and fails if it is closed; nothing is kept of it.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::fs::fstat(fd).ok().map(|status| Node::of(&status))
 }
 
 /// What `number` is; `None` if it is closed by now.

@@ -12,6 +12,9 @@ use super::{OPEN, canaries, lock};
 /// So many steps are kept; later ones are counted.
 const MOST: usize = 4096;
 
+/// What opens no file and closes none, whatever a driver does there: behind it there is nothing to look for.
+const OPENS_NONE: [&str; 2] = ["DRM_IOCTL_PRIME_FD_TO_HANDLE", "DRM_IOCTL_MODE_ADDFB2"];
+
 /// One call.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
@@ -21,7 +24,7 @@ pub(super) struct Step {
     inode: Option<u64>,
     /// What else there is to say of it: `135168 B`.
     about: String,
-    /// The lowest number that was free afterwards.
+    /// The lowest number that was free afterwards, if a file can have been opened.
     free: Option<RawFd>,
 }
 
@@ -38,7 +41,8 @@ pub fn step(op: &'static str, inode: Option<u64>, about: impl fmt::Display) {
         return;
     }
     if let Some(book) = lock().as_mut() {
-        let free = book.canaries.as_ref().ok().and_then(canaries::Canaries::lowest_free);
+        let canaries = book.canaries.as_ref().ok().filter(|_| !OPENS_NONE.contains(&op));
+        let free = canaries.and_then(canaries::Canaries::lowest_free);
         book.journal.add(Step { op, inode, about: about.to_string(), free });
     }
 }
@@ -72,6 +76,12 @@ impl Journal {
         let at = self.steps.iter().position(|step| step.free.is_some_and(|free| free > number))?;
         let before = at.checked_sub(1).map_or_else(String::new, |before| format!(", after {}", self.told(before)));
         Some(format!("{}{before}", self.told(at)))
+    }
+
+    /// The call during which `number`, which was open before the case, was closed, as far as lowest free numbers tell.
+    pub(super) fn freed(&self, number: RawFd) -> Option<String> {
+        let at = self.steps.iter().position(|step| step.free == Some(number))?;
+        Some(self.told(at))
     }
 
     /// The first and the last call that were about the dma-buf of `inode`.
@@ -113,6 +123,7 @@ mod tests {
         let import = "call 2 of 3: vkAllocateMemory (import), dma-buf 5, after call 1 of 3: UDMABUF_CREATE, dma-buf 5";
         assert_eq!((at(12), at(13)), (import.to_owned(), import.to_owned()));
         assert_eq!(journal.opened(14), None);
+        assert!(journal.freed(12).is_some_and(|call| call.starts_with("call 1 of 3")) && journal.freed(9).is_none());
         assert!(journal.knows(5) && !journal.knows(6));
         assert_eq!(journal.tail().map(|tail| tail.lines().count()), Some(3));
     }

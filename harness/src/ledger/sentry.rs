@@ -13,7 +13,9 @@
 //! come too late, and sees nothing; it is never wrong.
 #![expect(unsafe_code, reason = "locks of open file descriptions, and a driver's fd that is known by its number")]
 
+use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -130,10 +132,21 @@ fn lock(file: &OwnedFd, command: libc::c_int, kind: libc::c_int) -> bool {
 
 /// Whether somebody waits for a lock of an open file description: the kernel lists it behind the one that it waits for.
 fn is_waited_for() -> bool {
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let mut list = [0; 4096];
+    let read = locks().map(|locks| locks.read_at(&mut list, 0));
     // Without the list it is not known, and a wait would only take time.
-    locks.is_empty() || locks.lines().any(|line| line.contains("-> OFDLCK"))
+    let Some(Ok(length @ 1..)) = read else { return true };
+    list[..length].windows(WAITS_FOR_IT.len()).any(|words| words == WAITS_FOR_IT)
 }
+
+/// The kernel's list of locks. It stays open, so it is to be opened before a case begins.
+pub(super) fn locks() -> Option<&'static File> {
+    static LOCKS: OnceLock<Option<File>> = OnceLock::new();
+    LOCKS.get_or_init(|| File::open("/proc/locks").ok()).as_ref()
+}
+
+/// How the kernel lists it.
+const WAITS_FOR_IT: &[u8] = b"-> OFDLCK";
 
 /// Another fd of what `number` stands for, which is a driver's.
 fn duplicate(number: RawFd) -> Option<OwnedFd> {

@@ -77,6 +77,23 @@ pub(super) fn buffer_left(entry: &Entry, mapped: usize, peers: &[String], journa
     finding.maybe("calls", journal.tail())
 }
 
+/// A mapping that nobody accounts for.
+pub(super) fn mapping_left(what: &str, bytes: u64, journal: &Journal) -> Finding {
+    Finding::new(format!("{bytes} B of {what} are still mapped after the case")).maybe("calls", journal.tail())
+}
+
+/// A file that was open before the case and is not any more, or whose number stands for `now`.
+pub(super) fn lost(number: RawFd, was: &str, keeper: Option<&str>, now: Option<What>, journal: &Journal) -> Finding {
+    let whose = keeper.map_or_else(String::new, |keeper| format!(", {keeper}"));
+    let now = now.map_or_else(|| "closed".to_owned(), |what| what.text);
+    Finding::new(format!("fd {number} was closed, and not by whose it is: it was {was}{whose}"))
+        .row("target", was.to_owned())
+        .row("actual", now)
+        .maybe("closed in", journal.freed(number))
+        .row("like", "code that closes the number of an fd that it gave away or has closed already")
+        .maybe("calls", journal.tail())
+}
+
 /// A canary that is gone.
 pub(super) fn closed_twice(number: RawFd, was: &str, when: Option<&str>, now: Option<What>) -> Finding {
     let seen = when.map_or_else(String::new, |when| format!(", seen {when}"));
@@ -119,6 +136,14 @@ mod tests {
         assert!(text.starts_with("2 fds are still open after the case, the first is 41: dma-buf 77"), "{text}");
         assert!(text.contains("after vkFreeMemory: fd 41 was given to the driver"), "{text}");
         assert!(open_files(&[], &Journal::default()).is_none());
+    }
+
+    #[test]
+    fn a_file_that_is_lost_has_its_keeper() {
+        let keeper = Some("Gpu that is open for all cases");
+        let text = lost(41, "DRM node /dev/dri/renderD128", keeper, None, &Journal::default()).to_string();
+        let begin = "fd 41 was closed, and not by whose it is: it was DRM node /dev/dri/renderD128, Gpu that is open";
+        assert!(text.starts_with(begin) && text.contains("closed"), "{text}");
     }
 
     #[test]

@@ -9,8 +9,17 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-/// The most lines kept of one case; a wedged kernel prints without end.
+/// The most lines kept of one look, beside those of a defect; a wedged kernel prints without end.
 const MAX_LINES: usize = 400;
+
+/// The most lines read in one look. The next one goes on from there.
+const MAX_READ: usize = 100_000;
+
+/// How many lines belong to a defect: the one that names it, registers and trace.
+const SPLASH: usize = 24;
+
+/// What a finding begins with.
+pub(super) const WORDS: &str = "the kernel reported a defect: ";
 
 /// A place in the kernel's log.
 pub struct KernelLog {
@@ -29,34 +38,89 @@ impl KernelLog {
         Ok(KernelLog { fd })
     }
 
-    /// The lines since the last call, oldest first, at most 400 of them.
+    /// The lines since the last call, oldest first: 400 of them, and the first defect wherever it is.
     pub fn take(&mut self) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut more = 0_usize;
+        let mut excerpt = Excerpt::default();
         // One read is one record; the kernel's own limit on a record is below 8 KiB.
         let mut record = vec![0_u8; 8192];
-        loop {
+        for _ in 0..MAX_READ {
             match rustix::io::read(&self.fd, record.as_mut_slice()) {
                 Ok(0) => break,
-                Ok(length) => match text_of(&String::from_utf8_lossy(&record[..length])) {
-                    Some(line) if lines.len() < MAX_LINES => lines.push(line),
-                    Some(_) => more += 1,
-                    None => {}
-                },
+                Ok(length) => {
+                    if let Some(line) = text_of(&String::from_utf8_lossy(&record[..length])) {
+                        excerpt.add(line);
+                    }
+                }
                 // The ring was overwritten: the next read goes on with the oldest record there is.
-                Err(Errno::PIPE) => lines.push("(the kernel log overflowed here)".to_owned()),
+                Err(Errno::PIPE) => excerpt.add("(the kernel log overflowed here)".to_owned()),
                 Err(Errno::INTR) => {}
                 Err(_) => break,
             }
-            if more > 100_000 {
-                break;
-            }
         }
-        if more > 0 {
-            lines.push(format!("({more} more lines)"));
-        }
-        lines
+        excerpt.lines()
     }
+}
+
+/// What is kept of lines that may be too many: the first of them, and the first defect with what belongs to it.
+#[derive(Debug)]
+struct Excerpt {
+    kept: Vec<String>,
+    /// So many more are kept.
+    room: usize,
+    has_defect: bool,
+    /// Lines since the last one that was kept.
+    left_out: usize,
+}
+
+impl Default for Excerpt {
+    fn default() -> Self {
+        Self { kept: Vec::new(), room: MAX_LINES, has_defect: false, left_out: 0 }
+    }
+}
+
+impl Excerpt {
+    fn add(&mut self, line: String) {
+        if !self.has_defect && is_defect(&line) {
+            self.has_defect = true;
+            self.room = self.room.max(SPLASH);
+        }
+        match self.room.checked_sub(1) {
+            Some(room) => {
+                self.say_left_out();
+                self.kept.push(line);
+                self.room = room;
+            }
+            None => self.left_out += 1,
+        }
+    }
+
+    fn say_left_out(&mut self) {
+        let left_out = std::mem::take(&mut self.left_out);
+        if left_out > 0 {
+            self.kept.push(format!("({left_out} more lines)"));
+        }
+    }
+
+    fn lines(mut self) -> Vec<String> {
+        self.say_left_out();
+        self.kept
+    }
+}
+
+/// The last `count` lines, and before them the first defect if it is further up.
+pub(super) fn tail(lines: &[&str], count: usize) -> Vec<String> {
+    let (above, last) = lines.split_at(lines.len().saturating_sub(count));
+    let mut kept = Vec::new();
+    if let Some(at) = above.iter().position(|line| is_defect(line)) {
+        let splash = &above[at..above.len().min(at + SPLASH)];
+        kept.extend(splash.iter().map(|line| (*line).to_owned()));
+        match above.len() - at - splash.len() {
+            0 => {}
+            more => kept.push(format!("({more} more lines)")),
+        }
+    }
+    kept.extend(last.iter().map(|line| (*line).to_owned()));
+    kept
 }
 
 /// The text of one record without its prefix and its device properties.
@@ -111,11 +175,10 @@ fn is_defect(line: &str) -> bool {
 /// The first defect that the lines report, with the lines that belong to it; `None` if there is none.
 pub fn finding(lines: &[String]) -> Option<String> {
     let at = lines.iter().position(|line| is_defect(line))?;
-    // The splash around a warning: one line of dashes before, its registers and trace after.
-    let shown: Vec<&str> = lines[at..].iter().take(24).map(String::as_str).collect();
+    let shown: Vec<&str> = lines[at..].iter().take(SPLASH).map(String::as_str).collect();
     let rest = lines.len() - at - shown.len();
     let more = if rest > 0 { format!("\n    ({rest} more lines)") } else { String::new() };
-    Some(format!("the kernel reported a defect: {}\n\n    {}{more}", lines[at].trim(), shown.join("\n    ")))
+    Some(format!("{WORDS}{}\n\n    {}{more}", lines[at].trim(), shown.join("\n    ")))
 }
 
 #[cfg(test)]
@@ -220,6 +283,25 @@ mod tests {
         );
         assert_eq!(text_of("30,340,5140901,-;init: BUG: says init").as_deref(), None);
         assert_eq!(text_of("rubbish"), None);
+    }
+
+    #[test]
+    fn a_defect_is_found_behind_any_number_of_lines() {
+        let mut log: Vec<String> = (0..1000).map(|i| format!("line {i}")).collect();
+        log.push("BUG: KASAN: x".to_owned());
+        log.extend((0..100).map(|i| format!(" frame {i}")));
+        let mut excerpt = Excerpt::default();
+        log.iter().for_each(|line| excerpt.add(line.clone()));
+        let kept = excerpt.lines();
+        assert_eq!(kept.len(), MAX_LINES + 1 + SPLASH + 1);
+        assert_eq!((kept[MAX_LINES].as_str(), kept[kept.len() - 1].as_str()), ("(600 more lines)", "(77 more lines)"));
+        assert!(finding(&kept).is_some_and(|found| found.contains("frame 22")));
+
+        let log: Vec<&str> = log.iter().map(String::as_str).collect();
+        let last = tail(&log, 60);
+        assert!(finding(&last).is_some_and(|found| found.contains("BUG: KASAN: x")), "{last:?}");
+        assert_eq!((last[0].as_str(), last.len()), ("BUG: KASAN: x", SPLASH + 1 + 60));
+        assert_eq!(tail(&log[..50], 60), log[..50]);
     }
 
     #[test]

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
+use super::kernel_log;
 use super::protocol::{Done, END_OF_OUTPUT, Hello, MAX_LINE, Reply, Request};
 use super::stop::Stop;
 use crate::case::{DeviceIdentity, Role};
+use crate::disturb::Call;
 use crate::kernel::{Command, Exit, Kernel, Running};
 
 /// How long a worker that closed its protocol may take to end.
@@ -38,8 +40,21 @@ pub(super) struct Link {
     pub(super) ran: Vec<String>,
     /// The devices that answered for the roles of the last case, known before its body began.
     pub(super) devices: BTreeMap<Role, DeviceIdentity>,
+    /// The call of the last case that met its disturbance.
+    pub(super) met: Option<Box<Call>>,
     /// Lines in its kernel's log when the last case began.
     logged_before: usize,
+    /// Whether the last case has failed for what its kernel said.
+    is_told: bool,
+}
+
+/// How a worker closed its devices.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    /// If it did not end well, how it ended.
+    pub(super) badly: Option<String>,
+    /// What was objected to after its last case.
+    pub(super) objections: Vec<String>,
 }
 
 /// What arrived on the protocol.
@@ -92,7 +107,9 @@ impl Link {
             hello,
             ran: Vec::new(),
             devices: BTreeMap::new(),
+            met: None,
             logged_before: 0,
+            is_told: false,
         };
         let deadline = Instant::now() + within;
         match link.next(deadline, stop) {
@@ -120,6 +137,7 @@ impl Link {
     pub(super) fn run(&mut self, request: &Request, within: Duration, stop: &Stop) -> Ending {
         self.output().clear();
         self.devices.clear();
+        self.met = None;
         while self.output_ended.try_recv().is_ok() {}
         self.logged_before = self.running.kernel_log().map_or(0, |log| log.lines().count());
         if let Err(error) = self.ask(request) {
@@ -134,7 +152,9 @@ impl Link {
                     self.ran.push(request.run.clone());
                 }
                 Next::Line(Line::Reply(Reply::Devices(devices))) if began => self.devices = devices,
+                Next::Line(Line::Reply(Reply::Met(call))) if began => self.met = Some(Box::new(call)),
                 Next::Line(Line::Reply(Reply::Done(done))) if began => {
+                    self.is_told = kernel_log::finding(&done.kernel_log).is_some();
                     self.await_output();
                     return Ending::Done(done);
                 }
@@ -178,26 +198,38 @@ impl Link {
         self.output().text()
     }
 
-    /// What the worker's kernel logged since the last case began, as far as its end is kept; where that kernel is
-    /// ours and not the machine's.
+    /// What the worker's kernel logged since the last case began, as far as its end is kept, and its first defect; where
+    /// that kernel is ours and not the machine's.
     pub(super) fn kernel_log(&self) -> Vec<String> {
         let log = self.running.kernel_log().unwrap_or_default();
         let lines: Vec<&str> = log.lines().skip(self.logged_before).filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+        kernel_log::tail(&lines, LAST_LINES)
     }
 
-    /// Closes the worker's devices in order; says so when it did not end well.
-    pub(super) fn close(mut self, within: Duration) -> Option<String> {
+    /// Closes the worker's devices in order.
+    pub(super) fn close(mut self, within: Duration) -> Closing {
         self.output().clear();
         self.requests = None;
-        match self.running.wait_for(within) {
+        let badly = match self.running.wait_for(within) {
             Ok(Some(Exit::Code(0))) => None,
             Ok(None) => {
                 self.running.kill();
                 Some(format!("did not end within {} s of its last case", within.as_secs()))
             }
             _ => Some(format!("{} when it closed its devices{}", self.how_it_ended(), self.last_words())),
+        };
+        let mut objections = Vec::new();
+        // They end with the process.
+        while let Ok(line) = self.replies.recv_timeout(LATE_OUTPUT) {
+            if let Line::Reply(Reply::Closed { objections: said }) = line {
+                objections.extend(said);
+            }
         }
+        if objections.is_empty() && !self.is_told {
+            // What the kernel itself closed, it did when the worker could not look any more.
+            objections.extend(kernel_log::finding(&self.kernel_log()));
+        }
+        Closing { badly, objections }
     }
 
     fn ask(&mut self, request: &Request) -> std::io::Result<()> {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{DeviceIdentity, GoldenMode, Record, Role, Told};
-use crate::disturb::{Disturbance, Met};
+use crate::disturb::{Call, Disturbance, Met};
 use crate::report::Machine;
 use crate::verdict::Verdict;
 
@@ -43,8 +43,15 @@ pub enum Reply {
     Began,
     /// The devices that play the roles of the case are open, and its body begins.
     Devices(BTreeMap<Role, DeviceIdentity>),
+    /// This call of the case is about to meet its disturbance, which the worker may not live to tell.
+    Met(Call),
     /// The case ended.
     Done(Box<Done>),
+    /// The devices are closed; sent last.
+    Closed {
+        /// What was objected to since the last case ended.
+        objections: Vec<String>,
+    },
 }
 
 /// What a worker knows about where it runs.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel_log;
 use super::leaks;
-use super::link::{Ending, Link};
+use super::link::{Closing, Ending, Link};
 use super::memory::{self, Peaks};
 use super::millis;
 use super::protocol::{Hello, Request};
@@ -141,6 +141,8 @@ struct Attempt {
     kernel_log: Vec<String>,
     output: String,
     record: Record,
+    /// Whether the kernel had reported a defect before it began.
+    is_marred: bool,
 }
 
 impl Supervisor {
@@ -181,7 +183,7 @@ impl Supervisor {
     /// The worker, unless its kernel has reported a defect: such a kernel says less of the next one. Lockdep and KASAN report
     /// one and are silent from then on, and what was damaged stays so.
     fn unless_marred(&self, link: Option<Link>, attempt: &Attempt) -> Option<Link> {
-        if kernel_log::finding(&attempt.kernel_log).is_none() {
+        if !attempt.is_marred && kernel_log::finding(&attempt.kernel_log).is_none() {
             return link;
         }
         self.retire(link);
@@ -289,11 +291,8 @@ impl Supervisor {
                 let before = &link.ran[..ran_before];
                 let after = before.last().map_or("the start of the worker", String::as_str);
                 let objections = done.before.iter().map(|said| format!("between {after} and {}: {said}", case.name));
-                let objections: Vec<String> = objections.collect();
-                let mut seen = self.seen();
-                seen.news.problems.extend_from_slice(&objections);
-                seen.problems.extend(objections);
-                drop(seen);
+                self.object(objections.collect());
+                let is_marred = done.before.iter().any(|said| said.starts_with(kernel_log::WORDS));
                 self.heard(&done.told);
                 self.seen().memory.ended(done.peak_kib, memory::peak_kib);
                 let ran_before = before[..count].to_vec();
@@ -309,6 +308,7 @@ impl Supervisor {
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
                     record: done.record,
+                    is_marred,
                 };
                 return Tried::Ended(Some(link), Box::new(attempt));
             }
@@ -340,7 +340,15 @@ impl Supervisor {
             kernel_log,
             output,
             record: Record::default(),
+            is_marred: false,
         }
+    }
+
+    /// Notes what makes the run red and is no finding of one case.
+    fn object(&self, objections: Vec<String>) {
+        let mut seen = self.seen();
+        seen.news.problems.extend_from_slice(&objections);
+        seen.problems.extend(objections);
     }
 
     /// Notes the devices of a case that ended, and when the first one did.
@@ -394,16 +402,14 @@ impl Supervisor {
         let Some(link) = link else { return };
         let last = link.ran.last().cloned();
         let closing = if link.hello.kernel.ends_with(lane::DEBUG_RELEASE) { SLOW_CLOSING } else { CLOSING };
-        if let Some(how) = link.close(closing) {
-            let after = last.map_or_else(String::new, |name| format!(", after {name}"));
-            if let Some((_, lost)) = how.split_once(leaks::WORDS) {
-                let problem = format!("{}{lost}", leaks::WORDS);
-                let mut seen = self.seen();
-                seen.news.problems.push(problem.clone());
-                seen.problems.push(problem);
-                return;
-            }
-            self.seen().note(format!("a worker {how}{after}"));
+        let Closing { badly, objections } = link.close(closing);
+        let after = last.map_or_else(String::new, |name| format!(", after {name}"));
+        let said = |said: String| format!("when a worker closed its devices{after}: {said}");
+        self.object(objections.into_iter().map(said).collect());
+        let Some(how) = badly else { return };
+        match how.split_once(leaks::WORDS) {
+            Some((_, lost)) => self.object(vec![format!("{}{lost}", leaks::WORDS)]),
+            None => self.seen().note(format!("a worker {how}{after}")),
         }
     }
 

@@ -263,7 +263,7 @@ impl Walk {
     /// Runs the case undisturbed until what is made once is there. Says whether it passes.
     fn warm_up(&self, link: &mut Option<Link>, case: &CaseInfo, kind: Kind, steps: &mut Steps) -> Result<bool, String> {
         for _ in 0..2 {
-            let ran = self.run(link, case, kind, Disturbance::Nothing)?;
+            let ran = self.run(link, case, kind, Disturbance::Nothing, steps)?;
             if ran.verdict != Verdict::Pass {
                 steps.found(format!("{} without a disturbance", past(ran.verdict)), Disturbance::Nothing, &ran);
                 return Ok(false);
@@ -281,10 +281,10 @@ impl Walk {
         step: Disturbance,
         steps: &mut Steps,
     ) -> Result<bool, String> {
-        let mut ran = self.run(link, case, kind, step)?;
+        let mut ran = self.run(link, case, kind, step, steps)?;
         if matches!(step, Disturbance::Peer { .. }) && ran.met.call.is_none() && ran.verdict == Verdict::Fail {
             // A peer that was struck behind its last answer may have died after this case looked whether it lives.
-            ran = self.run(link, case, kind, step)?;
+            ran = self.run(link, case, kind, step, steps)?;
         }
         let is_counted = matches!(step, Disturbance::Call { .. } | Disturbance::Peer { .. });
         let lived = !matches!(ran.verdict, Verdict::Crash | Verdict::Timeout);
@@ -299,7 +299,11 @@ impl Walk {
         match clarity(step, ran.verdict, &ran.text, ran.met.call.as_deref()) {
             Clarity::Borne => steps.borne += 1,
             Clarity::Named => steps.named += 1,
-            Clarity::Wrong(what) => steps.found(what, step, &ran),
+            Clarity::Wrong(what) => {
+                let file = if ran.verdict == Verdict::Crash { crashed_in(&ran.text) } else { None };
+                let place = file.map_or_else(String::new, |file| format!(", in {file}"));
+                steps.found(what + &place, step, &ran);
+            }
         }
         if lived && ran.verdict == Verdict::Pass && ran.met.held.is_empty() {
             return Ok(true);
@@ -308,7 +312,7 @@ impl Walk {
         if lived && !held.is_empty() {
             // What is kept for the next time is kept once; what is lost is lost each time.
             for _ in 0..2 {
-                let more = self.run(link, case, kind, step)?;
+                let more = self.run(link, case, kind, step, steps)?;
                 let Some(more) = self.afterwards(link, case, kind, step, &more, steps)? else { return Ok(true) };
                 held.retain(|what, _| more.contains_key(what));
             }
@@ -335,7 +339,7 @@ impl Walk {
         steps: &mut Steps,
     ) -> Result<Option<BTreeMap<String, i64>>, String> {
         let mut held = ran.met.held.clone();
-        let again = self.run(link, case, kind, Disturbance::Nothing)?;
+        let again = self.run(link, case, kind, Disturbance::Nothing, steps)?;
         add(&mut held, &again.met.held);
         if again.verdict != Verdict::Pass {
             let call = ran.met.call.clone();
@@ -353,6 +357,7 @@ impl Walk {
         case: &CaseInfo,
         kind: Kind,
         disturbance: Disturbance,
+        steps: &mut Steps,
     ) -> Result<Ran, String> {
         let Settings { kernel, worker, start_within, case_within, report, golden, .. } = &self.settings;
         let mut worker = match link.take() {
@@ -369,16 +374,25 @@ impl Walk {
             golden: *golden,
             disturbance: Some(disturbance),
         };
-        let ended = |verdict, text| Ok(Ran { verdict, text, met: Met::default() });
-        match worker.run(&request, *case_within, &self.stop) {
+        let ending = worker.run(&request, *case_within, &self.stop);
+        let call = worker.met.as_ref().map(|call| call.name());
+        let ended = |verdict, text| Ok(Ran { verdict, text, met: Met { call, ..Met::default() } });
+        match ending {
             Ending::Done(done) => {
                 *link = Some(worker);
-                let met = done.met.unwrap_or_default();
-                Ok(Ran { verdict: done.verdict, text: done.text, met })
+                let ran = Ran { verdict: done.verdict, text: done.text, met: done.met.unwrap_or_default() };
+                for said in done.before {
+                    let before = Ran { verdict: ran.verdict, text: said, met: Met::default() };
+                    steps.found("something is objected to after the run before".to_owned(), disturbance, &before);
+                }
+                Ok(ran)
             }
             Ending::Crashed(how) => {
-                let defect = kernel_log::finding(&worker.kernel_log()).unwrap_or_default();
-                ended(Verdict::Crash, format!("{how}\n{defect}\n{}", worker.output_text()))
+                let log = worker.kernel_log();
+                let defect = kernel_log::finding(&log).unwrap_or_default();
+                // In which file the code lies that it crashed in.
+                let place = log.iter().rfind(|line| line.contains("segfault at")).cloned().unwrap_or_default();
+                ended(Verdict::Crash, format!("{how}\n{place}\n{defect}\n{}", worker.output_text()))
             }
             Ending::NeverBegan(how) => Err(format!("a worker {how} before it could walk {}", case.name)),
             Ending::TimedOut => ended(
@@ -418,6 +432,12 @@ impl Steps {
     }
 }
 
+/// In which file the code lies that crashed, as the kernel tells: `… error 7 in libvulkan_lvp.so[18d389,40aa1000+404000]`.
+fn crashed_in(text: &str) -> Option<&str> {
+    let line = text.lines().find(|line| line.contains("segfault at"))?;
+    line.rsplit_once(" in ")?.1.split('[').next()
+}
+
 /// Adds what changed to what changed before; what comes to nothing is gone.
 fn add(held: &mut BTreeMap<String, i64>, more: &BTreeMap<String, i64>) {
     for (what, count) in more {
@@ -433,5 +453,19 @@ fn past(verdict: Verdict) -> &'static str {
         Verdict::Crash => "crashes",
         Verdict::Timeout => "hangs",
         Verdict::Fail | Verdict::Known => "fails",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_has_the_file_that_it_was_in() {
+        let text = "the worker was killed by SIGSEGV in the middle of this case\n\
+                    worker[27]: segfault at ffffffffffffffff ip 0000000040bd1389 sp 0000000043be17c0 error 7 in \
+                    libvulkan_lvp.so[18d389,40aa1000+404000]\n";
+        assert_eq!(crashed_in(text), Some("libvulkan_lvp.so"));
+        assert_eq!(crashed_in("the worker was killed by SIGABRT"), None);
     }
 }

@@ -19,7 +19,7 @@ use super::leaks::{self, Leaks};
 use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request};
 use super::{memory, millis};
 use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble};
-use crate::disturb::{Disturbance, Disturber, disturber};
+use crate::disturb::{Call, Disturbance, Disturber, disturber};
 use crate::finding::Finding;
 use crate::verdict::{NEXT_FINDING, Verdict};
 
@@ -59,7 +59,10 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
     let disturber = match disturbed {
         None => None,
         Some(Disturbed::WithoutListener) => Some(Disturber::without_listener()),
-        Some(Disturbed::WithListener) => Some(Disturber::start().map_err(io::Error::other)?),
+        Some(Disturbed::WithListener) => {
+            let answers = replies.try_clone()?;
+            Some(Disturber::start(move |call| tell_met(&answers, call)).map_err(io::Error::other)?)
+        }
     };
     let mut leaks = Leaks::watch();
     let mut bench = B::new();
@@ -87,6 +90,10 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
         send(&mut replies, &Reply::Done(Box::new(done)))?;
     }
     drop(bench);
+    let said = kernel_log.as_mut().map(KernelLog::take).unwrap_or_default();
+    let objections = kernel_log::finding(&said).into_iter().collect();
+    // A supervisor that is gone has no use for it.
+    let _ = send(&mut replies, &Reply::Closed { objections });
     match leaks.map(|leaks| leaks.lost()).unwrap_or_default().as_slice() {
         [] => Ok(()),
         lost => Err(io::Error::other(format!("{}:\n{}", leaks::WORDS, lost.join("\n")))),
@@ -129,6 +136,16 @@ fn send(replies: &mut File, reply: &Reply) -> io::Result<()> {
     replies.write_all(&line)
 }
 
+/// Says which call meets its disturbance, without an allocation and in one write: the case may never come back from it.
+fn tell_met(mut replies: &File, call: Call) {
+    let mut line = [0_u8; 256];
+    let mut left = line.as_mut_slice();
+    if serde_json::to_writer(&mut left, &Reply::Met(call)).is_ok() && left.write_all(b"\n").is_ok() {
+        let length = line.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let _ = replies.write_all(&line[..length]);
+    }
+}
+
 /// Runs a case; `tell` says which devices play its roles before its body begins, since a driver may not live to say.
 fn run_case<B: Bench>(
     case: &Case<B>,
@@ -138,9 +155,7 @@ fn run_case<B: Bench>(
     disturbance: Option<(&Disturber, Disturbance)>,
     tell: impl FnOnce(BTreeMap<Role, DeviceIdentity>) -> io::Result<()>,
 ) -> Done {
-    if let Some(log) = log.as_deref_mut() {
-        log.take();
-    }
+    let said_before = log.as_deref_mut().map(KernelLog::take).unwrap_or_default();
     let began = Instant::now();
     let mut met = None;
     let start = CaseStart { name: request.run, artifacts: request.artifacts, golden: request.golden };
@@ -202,7 +217,7 @@ fn run_case<B: Bench>(
         record: notes.record,
         told: notes.told,
         peak_kib: memory::peak_kib(),
-        before: notes.before,
+        before: notes.before.into_iter().chain(kernel_log::finding(&said_before)).collect(),
         met,
     }
 }

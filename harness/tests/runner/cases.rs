@@ -14,10 +14,15 @@ pub(crate) struct Desk {
     left_open: bool,
     /// Its driver exits when it is closed.
     bad_end: bool,
+    /// The kernel objects when it is closed.
+    objects_at_the_end: bool,
 }
 
 impl Drop for Desk {
     fn drop(&mut self) {
+        if self.objects_at_the_end {
+            let _ = have_the_kernel_say(DEFECT);
+        }
         if self.bad_end {
             std::process::exit(7);
         }
@@ -26,7 +31,7 @@ impl Drop for Desk {
 
 impl Bench for Desk {
     fn new() -> Desk {
-        Desk { start: None, left_open: false, bad_end: false }
+        Desk { start: None, left_open: false, bad_end: false, objects_at_the_end: false }
     }
 
     fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
@@ -64,6 +69,7 @@ pub(crate) fn register(cases: &mut Cases<Desk>) {
     order(cases);
 
     defects(cases);
+    objections(cases);
     walked(cases);
     for number in 0..MANY {
         cases.add(format!("many::case_{number}_passes"), |_| {
@@ -166,6 +172,50 @@ fn defects(cases: &mut Cases<Desk>) {
             Err(error) => Err(Trouble::Skip(format!("needs a kernel that has defects on demand; {PROVOKE}: {error}"))),
         });
     }
+}
+
+/// What the kernel says when it has found a defect.
+const DEFECT: &str = "BUG: KASAN: no defect but a test";
+
+/// Has the kernel log `words`: it repeats the option of a mount that it does not know.
+fn have_the_kernel_say(words: &str) -> Result<(), Trouble> {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if !cpu.contains("User Mode Linux") {
+        return Err(Trouble::Skip("needs a kernel of its own".into()));
+    }
+    let words = std::ffi::CString::new(words).map_err(|error| found(&error.to_string()))?;
+    match rustix::mount::mount("none", "/tmp", "tmpfs", rustix::mount::MountFlags::empty(), words.as_c_str()) {
+        Ok(()) => Err(found("the kernel knows a mount option of ours")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Cases after whose end, or behind whose noise, the kernel objects.
+fn objections(cases: &mut Cases<Desk>) {
+    cases.add("objection::comes_behind_much_noise", |_| {
+        for number in 0..600 {
+            have_the_kernel_say(&format!("noise_{number}"))?;
+        }
+        have_the_kernel_say(DEFECT)
+    });
+    cases.add("objection::comes_between_two_cases", |_| {
+        have_the_kernel_say("hush")?;
+        let (locked, is_locked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // The worker can't take the next case before it has written out what this one printed.
+            let stdout = std::io::stdout().lock();
+            let _ = locked.send(());
+            std::thread::sleep(Duration::from_millis(500));
+            let _ = have_the_kernel_say(DEFECT);
+            drop(stdout);
+        });
+        is_locked.recv().map_err(|error| found(&error.to_string()))
+    });
+    cases.add("objection::comes_when_devices_are_closed", |desk| {
+        have_the_kernel_say("hush")?;
+        desk.objects_at_the_end = true;
+        Ok(())
+    });
 }
 
 /// Cases that meet a failing system call in different ways.

@@ -49,6 +49,7 @@ const TESTS: &[(&str, fn())] = &[
 const IN_SANDBOX: &[(&str, fn())] = &[
     ("sandbox::every_ending_gets_its_verdict", sandbox_every_ending_gets_its_verdict),
     ("sandbox::a_walk_tells_each_ending_from_the_others", sandbox_a_walk_tells_each_ending_from_the_others),
+    ("sandbox::what_the_kernel_says_is_judged_wherever_it_says_it", sandbox_what_the_kernel_says_is_judged),
     ("sandbox::no_kernel_outlives_its_supervisor", sandbox_no_kernel_outlives_its_supervisor),
 ];
 
@@ -521,6 +522,9 @@ fn sandbox_a_walk_tells_each_ending_from_the_others() {
             steps["findings"].as_array().unwrap().iter().filter_map(|found| found["what"].as_str()).collect();
         assert_eq!(found, finding.into_iter().collect::<Vec<_>>(), "{name}: {steps}");
     }
+    // The worker did not live to tell.
+    let crash = &steps("ends_its_process_when_it_fails")["findings"][0];
+    assert_eq!(crash["call"], "openat", "{crash}");
     // A clock that is set back is seen by who looks at it, and by nobody else: no deadline of ours passes.
     let (output, document) = walked("clock", "5");
     let findings: Vec<&str> = document["cases"]
@@ -531,6 +535,40 @@ fn sandbox_a_walk_tells_each_ending_from_the_others() {
         .filter_map(|case| case["name"].as_str())
         .collect();
     assert_eq!(findings, ["walk::takes_the_wall_clock_for_a_stopwatch"], "{}", text(&output.stdout));
+}
+
+/// Behind many other lines, between two cases, and when the devices are closed.
+fn sandbox_what_the_kernel_says_is_judged() {
+    let asked = |filters: &[&str]| {
+        let run = Run::new();
+        let lane = run.lane(SANDBOX);
+        let output = run.output(&[&["--lane", &lane, "--jobs", "1"], filters].concat());
+        (output.status.code(), run.report())
+    };
+    const SAID: &str = "the kernel reported a defect: tmpfs: Unknown parameter 'BUG: KASAN: no defect but a test'";
+    let (code, report) = asked(&["objection::comes_behind_much_noise"]);
+    assert_eq!(code, Some(1));
+    has_message(&report, "objection::comes_behind_much_noise", Verdict::Fail, SAID);
+    assert!(case(&report, "objection::comes_behind_much_noise").kernel_log.len() < 500);
+
+    for (name, other, when) in [
+        (
+            "objection::comes_between_two_cases",
+            "objection::comes_when_devices_are_closed",
+            "between objection::comes_between_two_cases and objection::comes_when_devices_are_closed: ",
+        ),
+        (
+            "objection::comes_when_devices_are_closed",
+            "objection::comes_when_devices_are_closed",
+            "when a worker closed its devices, after objection::comes_when_devices_are_closed: ",
+        ),
+    ] {
+        let (code, report) = asked(&[name, other]);
+        let problems = &report.problems;
+        assert_eq!(code, Some(1), "{problems:?}");
+        assert!(problems.iter().any(|problem| problem.starts_with(&format!("{when}{SAID}"))), "{problems:?}");
+        assert!(report.cases.iter().all(|case| case.verdict == Verdict::Pass), "{:?}", report.summary);
+    }
 }
 
 /// The kernel provokes them itself, with the body of the case none the wiser.
