@@ -506,11 +506,11 @@ impl Devices {
         }
     }
 
-    /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline.
+    /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline or are lost.
     pub fn forget_broken(&mut self) {
         self.peers.retain(|_, slot| !matches!(slot, Slot::Open(peer) if peer.is_broken()));
         for slots in [&mut self.gpus, &mut self.second_instances] {
-            slots.retain(|_, slot| !matches!(slot, Slot::Open(gpu) if gpu.is_abandoned()));
+            slots.retain(|_, slot| !matches!(slot, Slot::Open(gpu) if gpu.is_abandoned() || gpu.is_lost()));
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use handover::fence::Holder;
 use handover::prelude::*;
 
 use super::{IMPLICIT_LOST, expect, owners, with_frame};
+
+const SOON: Duration = Duration::from_secs(5);
 
 /// A claim about the fences in a buffer.
 type Claim = fn(&mut Cx, &SharedFrame) -> Result<(), Trouble>;
@@ -147,22 +148,13 @@ fn merged(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
 
 /// Whoever sleeps in `poll` is woken by the signal, and not before.
 fn poll_wakes(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
-    const PATIENCE: Duration = Duration::from_secs(5);
     for what in [Use::Read, Use::Write] {
         // A reader holds back nobody but writers.
         let under_way = if what == Use::Read { Use::Write } else { Use::Read };
-        let fence = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, under_way)))?;
-        let holder = Holder::start(Duration::from_millis(3), || Ok(()), fence.into_signal())?;
-        let woken = shared.dmabuf.is_ready_within(what, PATIENCE)?;
-        let released = holder.other_is_through()?;
-        cx.claim(format!("poll to {what} sleeps"), !released.overtaken, || {
-            Finding::new(format!("poll let go who was about to {what} while somebody was under way to {under_way}"))
-                .row("pending", format!("for {:.1} ms", released.watched.as_secs_f64() * 1e3))
-                .row("like", "the fence is not in the buffer")
-        });
-        cx.claim(format!("poll to {what} wakes"), woken, || {
-            Finding::new(format!("poll slept for {} s though the fence had signalled", PATIENCE.as_secs()))
-        });
+        let fence = (FenceBy::SwSync, Some((&shared.dmabuf, under_way)));
+        cx.held_back(&format!("poll of who is about to {what}"), fence, &mut |_, round| {
+            Ok(round.ends(shared.dmabuf.is_ready_within(what, SOON)?)?)
+        })?;
     }
     Ok(())
 }

@@ -99,10 +99,10 @@ struct Ran {
 }
 
 /// Without a fence nothing holds the other side back for so long.
-const UNFENCED: Duration = Duration::from_secs(5);
+pub(super) const UNFENCED: Duration = Duration::from_secs(5);
 
 /// After its signal a fence holds nobody back for so long.
-const LATE: Duration = Duration::from_secs(2);
+pub(super) const LATE: Duration = Duration::from_secs(2);
 
 /// The pause is at most so long: no longer than fences and patience last.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -209,14 +209,7 @@ impl Cx {
         self.loses(other, slow, "stale", &stale, stale.seen == Seen::Old);
         let torn = self.run(slow, shared, Plan { stamp: 3, halves: 1, ..unfenced }, act)?;
         self.loses(other, slow, "torn", &torn, matches!(torn.seen, Seen::Torn { .. }));
-        // Three times as long as it took without the fence, when everything was made that is made once: displays and
-        // video devices take up to a frame more or less.
-        let took = torn.took.max(stale.took);
-        let pause = PAUSE.max(took * 3).min(LONGEST_PAUSE);
-        if pause < took * 2 {
-            let why = format!("too slow to tell: {:.1} s without the fence", took.as_secs_f64());
-            return Err(Trouble::Skip(why));
-        }
+        let pause = pause_after(torn.took.max(stale.took))?;
         let fenced = self.run(slow, shared, Plan { stamp: 4, halves: 1, fence: Some(fence), pause }, act)?;
         self.waits(other, slow, &fenced, fence.1);
         self.figure("unfenced_ms", torn.took.as_secs_f64() * 1e3);
@@ -380,6 +373,16 @@ impl Side {
         }
         self.access.end()
     }
+}
+
+/// How long a fence stays pending for a side that took so long without it: three times as long, when everything was made that
+/// is made once. Displays and video devices take up to a frame more or less.
+pub(super) fn pause_after(took: Duration) -> Result<Duration, Trouble> {
+    let pause = PAUSE.max(took * 3).min(LONGEST_PAUSE);
+    if pause < took * 2 {
+        return Err(Trouble::Skip(format!("too slow to tell: {:.1} s without the fence", took.as_secs_f64())));
+    }
+    Ok(pause)
 }
 
 /// A facility that is missing is a skip.
