@@ -16,6 +16,9 @@ use super::{BY, IMPLICIT_LOST, expect, IMPORT_IGNORED, SIZE, exporter, must_fail
 
 const SOON: Duration = Duration::from_secs(5);
 
+/// A screen flips at a time of its own: two frames of 60 Hz, and something.
+const FRAMES: Duration = Duration::from_millis(40);
+
 /// The fault of a plane that does not wait for the fence that it is given.
 const PLANE_FENCE_DROPPED: &str = "plane-fence-dropped";
 /// The fault of a commit whose fence comes too soon.
@@ -125,7 +128,7 @@ fn waits(cx: &mut Cx, buffer: &Buffer, shared: &SharedFrame, put: Put) -> Result
     // What there is to be made for a first frame is not part of how long the next ones take.
     cx.show(&[Layer::whole(buffer)])?;
     let in_buffer = (put == Put::InBuffer).then_some((&shared.dmabuf, Use::Write));
-    cx.held_back("the screen", (FenceBy::SwSync, in_buffer), &mut |cx, round| {
+    cx.held_back_for("the screen", (FenceBy::SwSync, in_buffer), FRAMES, &mut |cx, round| {
         let given = round.fence_fd()?.filter(|_| put == Put::Given);
         cx.show(&[Layer { fence: given.as_ref().map(AsFd::as_fd), ..Layer::whole(buffer) }])?;
         Ok(round.ends(true)?)
@@ -201,8 +204,9 @@ fn out_fence_of_the_buffer(cx: &mut Cx, _: &Buffer, shared: &SharedFrame) -> Res
 fn follows_the_flip(cx: &mut Cx, shared: &SharedFrame, put: Put) -> Result<(), Trouble> {
     // What there is to be made for a first frame is not part of how long the next ones take.
     cx.screen()?.submit_fenced(&[Layer::whole(shared)])?.finish()?;
+    cx.black_screen()?;
     let buffer = (put == Put::InBuffer).then_some((&shared.dmabuf, Use::Write));
-    cx.held_back("the screen", (FenceBy::SwSync, buffer), &mut |cx, round| {
+    cx.held_back_for("the screen", (FenceBy::SwSync, buffer), FRAMES, &mut |cx, round| {
         let given = round.fence_fd()?.filter(|_| put == Put::Given);
         let screen = cx.screen()?;
         let layer = Layer { fence: given.as_ref().map(AsFd::as_fd), ..Layer::whole(shared) };
@@ -254,7 +258,7 @@ fn follows_the_flip(cx: &mut Cx, shared: &SharedFrame, put: Put) -> Result<(), T
 fn a_gpu_waits(cx: &mut Cx, role: Role) -> Outcome {
     let gpu = cx.gpu(role)?;
     with_frame(cx, exporter(Screen), |cx, _, shared| {
-        cx.held_back(role.as_str(), (FenceBy::SwSync, None), &mut |cx, round| {
+        cx.held_back_for(role.as_str(), (FenceBy::SwSync, None), FRAMES, &mut |cx, round| {
             let given = round.fence_fd()?;
             let screen = cx.screen()?;
             let layer = Layer { fence: given.as_ref().map(AsFd::as_fd), ..Layer::whole(shared) };

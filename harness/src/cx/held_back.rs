@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Cx;
-use super::fenced::{FenceBy, LATE, UNFENCED, pause_after};
+use super::fenced::{FenceBy, LATE, PAUSE, TRIES, pause_after};
 use crate::case::Trouble;
 use crate::dmabuf::Dmabuf;
 use crate::error::Result;
@@ -81,12 +81,35 @@ impl Cx {
         fence: (FenceBy, Option<(&Dmabuf, Use)>),
         act: &mut dyn FnMut(&mut Self, &mut Round) -> Result<(), Trouble>,
     ) -> Result<(), Trouble> {
-        let free = self.round(None, act)?;
-        self.claim(format!("{who} goes on without the fence"), free.through && free.took < UNFENCED, || {
-            let summary = format!("{who} did not go on within {} s though there was no fence", UNFENCED.as_secs());
-            Finding::new(summary).row("like", "it waits for something else, so that with a fence it would show nothing")
-        });
-        let pause = pause_after(free.took)?;
+        self.held_back_for(who, fence, PAUSE, act)
+    }
+
+    /// As [`Self::held_back`], where what nothing holds back may take `least` longer one time than another, as a display does
+    /// that begins at its own moments. The fence is pending for no less.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn held_back_for(
+        &mut self,
+        who: &str,
+        fence: (FenceBy, Option<(&Dmabuf, Use)>),
+        least: Duration,
+        act: &mut dyn FnMut(&mut Self, &mut Round) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let mut tries = 0;
+        let (pause, free) = loop {
+            let free = self.round(None, act)?;
+            self.claim(format!("{who} goes on without the fence"), free.through, || {
+                let summary = format!("{who} did not go on within {:.1} s though there was no fence", free.took.as_secs_f64());
+                Finding::new(summary).row("like", "it waits for something else, so that with a fence it would show nothing")
+            });
+            tries += 1;
+            match pause_after(free.took) {
+                Ok(pause) => break (pause.max(least), free),
+                Err(_) if tries < TRIES && free.through => {}
+                Err(too_slow) => return Err(too_slow),
+            }
+        };
         let pending = self.pending_fence(fence.0, fence.1)?;
         let label = pending.file.to_string();
         let fenced = self.round(Some((pending, pause)), act)?;
