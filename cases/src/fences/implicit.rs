@@ -37,7 +37,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         // Attached by a driver and not by the ioctl, so that the ioctl's part is seen by itself.
         let name = format!("fences::everybody_waits_for_a_driver_that_writes::{}", from.role());
         let body = move |cx: &mut Cx| with_frame(cx, from, |cx, _, shared| for_a_driver(cx, shared));
-        cases.add(name, body).from(from.role()).needs(Need::Device(Vgem));
+        let case = cases.add(name, body).from(from.role()).needs(Need::Device(Vgem));
+        case.must_fail_under("implicit-fence-signalled");
     }
 }
 

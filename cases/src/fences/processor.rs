@@ -23,6 +23,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         add("the_cpu_reads_after_the_writer", reads);
         add("the_cpu_writes_after_the_reader", writes);
         add("the_cpu_reads_beside_a_reader", reads_beside);
+        add("the_cpu_reads_after_the_last_writer", reads_after_the_last);
+        add("the_cpu_writes_after_the_last_reader", writes_after_the_last);
     }
 }
 
@@ -63,4 +65,33 @@ fn reads_beside(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     cx.equals("the reader is still under way", false, reader.file.is_signalled()?);
     reader.signal()?;
     Ok(())
+}
+
+/// One of two writers is done, and a reader is still under way: the CPU waits for the other writer, and for no one else.
+fn reads_after_the_last(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
+    let dmabuf = &shared.dmabuf;
+    cx.held_back("the cpu", (FenceBy::SwSync, Some((dmabuf, Use::Write))), &mut |cx, round| {
+        let done = cx.pending_fence(FenceBy::SwSync, Some((dmabuf, Use::Write)))?;
+        let reader = cx.pending_fence(FenceBy::SwSync, Some((dmabuf, Use::Read)))?;
+        done.signal()?;
+        let mine = another(shared)?;
+        within(PATIENCE, SYNC, shared.to_string(), move || mine.read_back())?;
+        round.ends(true)?;
+        cx.equals("the reader is still under way", false, reader.file.is_signalled()?);
+        Ok(reader.signal()?)
+    })
+}
+
+/// Two of three readers are done, the last one is not: the CPU waits for that before it writes.
+fn writes_after_the_last(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
+    let dmabuf = &shared.dmabuf;
+    let picture = Pattern { stamp: 7 }.picture(shared.frame.fourcc, shared.frame.size)?;
+    cx.held_back("the cpu", (FenceBy::SwSync, Some((dmabuf, Use::Read))), &mut |cx, round| {
+        for _ in 0..2 {
+            cx.pending_fence(FenceBy::SwSync, Some((dmabuf, Use::Read)))?.signal()?;
+        }
+        let (mine, picture) = (another(shared)?, picture.clone());
+        within(PATIENCE, SYNC, shared.to_string(), move || mine.write(&picture))?;
+        Ok(round.ends(true)?)
+    })
 }

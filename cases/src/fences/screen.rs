@@ -12,7 +12,7 @@ use handover::ends::Exporter;
 use handover::fence::Holder;
 use handover::prelude::*;
 
-use super::{BY, IMPLICIT_LOST, expect, IMPORT_IGNORED, SIZE, exporter, must_fail_under, owners, seen_on, with_frame};
+use super::{BY, IMPLICIT_LOST, IMPORT_IGNORED, SIZE, expect, exporter, must_fail_under, owners, seen_on, with_frame};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -23,6 +23,9 @@ const FRAMES: Duration = Duration::from_millis(40);
 const PLANE_FENCE_DROPPED: &str = "plane-fence-dropped";
 /// The fault of a commit whose fence comes too soon.
 const OUT_FENCE_EARLY: &str = "out-fence-early";
+
+/// The same of its writeback.
+const WRITEBACK_FENCE_EARLY: &str = "writeback-fence-early";
 
 /// Where the upper frame goes.
 const AT: (i32, i32) = (16, 8);
@@ -55,7 +58,11 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         ("the_screen_shows_beside_a_reader", beside_a_reader, &[IMPLICIT_LOST]),
         ("a_fence_that_the_screen_is_given_overrules_those_in_the_buffer", overruled, &[IMPLICIT_LOST]),
         ("a_fence_that_fails_does_not_hold_back_the_screen", failed, &[PLANE_FENCE_DROPPED]),
-        ("the_out_fence_signals_with_the_flip", out_fence, &[PLANE_FENCE_DROPPED, OUT_FENCE_EARLY]),
+        (
+            "the_out_fence_signals_with_the_flip",
+            out_fence,
+            &[PLANE_FENCE_DROPPED, OUT_FENCE_EARLY, WRITEBACK_FENCE_EARLY],
+        ),
         ("the_out_fence_follows_the_fence_in_the_buffer", out_fence_of_the_buffer, &[IMPLICIT_LOST, OUT_FENCE_EARLY]),
     ];
     for (claim, body, faults) in claims {
@@ -243,8 +250,10 @@ fn follows_the_flip(cx: &mut Cx, shared: &SharedFrame, put: Put) -> Result<(), T
             return Err(Finding::new("the commit gave no out-fence").into());
         };
         cx.claim("out-fence at the flip", with_the_flip, || {
-            Finding::new("the flip event has come and the out-fence has not signalled")
-                .row("like", "the two stand for different moments, or the fence is signalled by whoever cleans up later")
+            Finding::new("the flip event has come and the out-fence has not signalled").row(
+                "like",
+                "the two stand for different moments, or the fence is signalled by whoever cleans up later",
+            )
         });
         shown?;
         if let Some(written) = written {

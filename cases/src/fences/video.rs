@@ -11,6 +11,9 @@ use super::{IMPLICIT_LOST, SIZE, exporter, with_frame};
 
 const SOON: Duration = Duration::from_secs(5);
 
+/// The fault of a queue that gives back other buffers than it is done with.
+const WRONG_INDEX: &str = "dqbuf-wrong-index";
+
 /// In an order that is not that of their numbers.
 const ORDER: [u32; 4] = [2, 0, 3, 1];
 
@@ -24,12 +27,13 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     for video in [Video, DmaVideo, PlanarVideo] {
         let name = format!("fences::buffers_come_back_in_the_order_of_the_queue::{video}");
-        cases.add(name, move |cx| in_order(cx, video)).from(video);
+        cases.add(name, move |cx| in_order(cx, video)).from(video).must_fail_under(WRONG_INDEX);
     }
     cases
         .add("fences::a_fence_in_a_buffer_leaves_the_order_of_the_queue", in_order_with_a_fence)
         .from(Udmabuf)
-        .to(Video);
+        .to(Video)
+        .must_fail_under(WRONG_INDEX);
 }
 
 /// The program waits in `poll` for the writer, then has the device take the frame.

@@ -340,7 +340,9 @@ fn fence_follows(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
         fence.import(round.fence_fd()?)?;
         // The fence first: one whose file is pending afterwards was looked at in time.
         if fence.is_signalled()? && round.is_pending()? {
-            cx.claim("pending", false, || Finding::new("a fence is signalled while the file that it imported is pending"));
+            cx.claim("pending", false, || {
+                Finding::new("a fence is signalled while the file that it imported is pending")
+            });
         }
         round.ends(fence.signals_within(SOON)?)?;
         cx.equals("the fence is signalled after a wait that ended", true, fence.is_signalled()?);

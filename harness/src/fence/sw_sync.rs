@@ -34,9 +34,7 @@ impl Timeline {
         opened.map(Self).map_err(|error| {
             let object = path.display().to_string();
             match is_missing(&error) {
-                true => {
-                    Error::missing(OP, object, format!("{error}; a kernel with CONFIG_SW_SYNC has it, for root"))
-                }
+                true => Error::missing(OP, object, format!("{error}; a kernel with CONFIG_SW_SYNC has it, for root")),
                 false => Error::new(OP, object, error),
             }
         })

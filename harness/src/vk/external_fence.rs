@@ -156,7 +156,8 @@ impl Fence {
             Permanence::Temporary => vk::FenceImportFlags::TEMPORARY,
         };
         let fence = self.raw.raw();
-        let info = vk::ImportFenceFdInfoKHR::default().fence(fence).flags(flags).handle_type(OPAQUE_FD).fd(fd.as_raw_fd());
+        let info =
+            vk::ImportFenceFdInfoKHR::default().fence(fence).flags(flags).handle_type(OPAQUE_FD).fd(fd.as_raw_fd());
         // SAFETY: the fence is live, no submission is to signal it, and the fd is open and of a fence of this driver.
         unsafe { self.functions.import_fence_fd(&info) }
             .map_err(|code| failed("vkImportFenceFdKHR", self.raw.device().object("an opaque fd"), code))?;
