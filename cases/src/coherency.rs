@@ -29,7 +29,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             // Only the first GPU is broken on purpose.
             match to {
                 GpuA => case.must_fail_under(IMPORT_COPIES),
-                Gbm | Vgem => case.must_fail_under(PRIME_COPIES),
+                Vgem => case.must_fail_under(PRIME_COPIES),
                 _ => case,
             };
             if from == GpuA {

@@ -27,7 +27,11 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     for video in [Video, DmaVideo, PlanarVideo] {
         let name = format!("fences::buffers_come_back_in_the_order_of_the_queue::{video}");
-        cases.add(name, move |cx| in_order(cx, video)).from(video).must_fail_under(WRONG_INDEX);
+        let case = cases.add(name, move |cx| in_order(cx, video)).from(video);
+        // The fault is one of queues with one plane.
+        if video != PlanarVideo {
+            case.must_fail_under(WRONG_INDEX);
+        }
     }
     cases
         .add("fences::a_fence_in_a_buffer_leaves_the_order_of_the_queue", in_order_with_a_fence)
