@@ -129,8 +129,8 @@ pub(crate) fn screen_sees(
     Ok(Generations { old: through(old)?, new: through(new)? }.seen(&actual)?)
 }
 
-/// The screen waits for a fence that it is given, or for a writer's in the buffer: what a claim about one for which it does not
-/// wait stands on.
+/// The screen waits for a fence that it is given, or for a writer's in the buffer: what a claim about one for which it
+/// does not wait stands on.
 fn waits(cx: &mut Cx, buffer: &Buffer, shared: &SharedFrame, put: Put) -> Result<(), Trouble> {
     // What there is to be made for a first frame is not part of how long the next ones take.
     cx.show(&[Layer::whole(buffer)])?;

@@ -288,7 +288,8 @@ fn exported_again(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
 fn exported(cx: &mut Cx, gpu: &Gpu, end: &Semaphore, round: &mut Round) -> Result<(), Trouble> {
     let begin = gpu.semaphore()?;
     begin.import(round.fence_fd()?)?;
-    // Exported while it is under way: the validation layer does not count an export of what has ended as the wait that it is.
+    // Exported while it is under way: the validation layer does not count an export of what has ended as the wait that
+    // it is.
     let work = gpu.submit(&[&begin], &[end])?;
     let file = end.export()?;
     // Without a file the driver says that the signal has come.

@@ -386,8 +386,8 @@ impl Side {
     }
 }
 
-/// How long a fence stays pending for a side that took so long without it: three times as long, when everything was made that
-/// is made once. Displays and video devices take up to a frame more or less.
+/// How long a fence stays pending for a side that took so long without it: three times as long, when everything was
+/// made that is made once. Displays and video devices take up to a frame more or less.
 pub(super) fn pause_after(took: Duration) -> Result<Duration, Trouble> {
     let pause = PAUSE.max(took * 3).min(LONGEST_PAUSE);
     if pause < took * 2 {

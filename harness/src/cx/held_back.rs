@@ -1,9 +1,10 @@
-//! Who waits for a fence, where no pixels tell: in rounds of two kinds, so that nobody passes by luck and nobody without proof.
+//! Who waits for a fence, where no pixels tell: in rounds of two kinds, so that nobody passes by luck and nobody
+//! without proof.
 //!
-//! In the first round the fence is left out, and whoever should wait must be through, which is also how long it takes. In
-//! the second round it has the fence, which stays pending for longer than that: who is through before the signal did not
-//! wait. After the signal it must go on. That round is made twice: who does not wait, but was late by chance as the machine had
-//! other things to do, will hardly be so again.
+//! In the first round the fence is left out, and whoever should wait must be through, which is also how long it takes.
+//! In the second round it has the fence, which stays pending for longer than that: who is through before the signal did
+//! not wait. After the signal it must go on. That round is made twice: who does not wait, but was late by chance as the
+//! machine had other things to do, will hardly be so again.
 
 use std::time::{Duration, Instant};
 
@@ -58,8 +59,8 @@ impl Round {
         Ok(self.fence.as_ref().map(SyncFile::is_signalled).transpose()? == Some(false))
     }
 
-    /// The side that should wait is through, or is not within its own patience. The round ends with that; what comes later is
-    /// no part of it.
+    /// The side that should wait is through, or is not within its own patience. The round ends with that; what comes
+    /// later is no part of it.
     ///
     /// # Errors
     /// The fence can't be signalled.
@@ -73,8 +74,8 @@ impl Round {
 }
 
 impl Cx {
-    /// Whoever `acts` waits for a fence by the one who is named, which is in that buffer, as somebody's who is under way to do
-    /// that, or is given to it if there is no buffer: it must be through without the fence, and with it not
+    /// Whoever `acts` waits for a fence by the one who is named, which is in that buffer, as somebody's who is under
+    /// way to do that, or is given to it if there is no buffer: it must be through without the fence, and with it not
     /// before its signal. `act` says so by [`Round::ends`].
     ///
     /// # Errors
@@ -88,8 +89,8 @@ impl Cx {
         self.held_back_for(who, fence, PAUSE, act)
     }
 
-    /// As [`Self::held_back`], where what nothing holds back may take `least` longer one time than another, as a display does
-    /// that begins at its own moments. The fence is pending for no less.
+    /// As [`Self::held_back`], where what nothing holds back may take `least` longer one time than another, as a
+    /// display does that begins at its own moments. The fence is pending for no less.
     ///
     /// # Errors
     /// As there.
