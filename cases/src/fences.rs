@@ -1,9 +1,10 @@
 //! Is access really ordered: is the fence there, on the right buffer, for the right access, and does the other side
 //! wait for it?
 //!
-//! No claim depends on luck. Fences are pending until we signal them, and whoever should wait is watched meanwhile.
-//! Where contents are at stake, `cx.reads_in_order` and `cx.writes_in_order` have each handover lose without its fence,
-//! in both ways in which one can, before it has to hold with it.
+//! No claim depends on luck. Fences are pending until we signal them, and whoever should wait is watched meanwhile, for
+//! longer than it takes without the fence. Where contents are at stake, `cx.reads_in_order` and `cx.writes_in_order` have
+//! each handover lose without its fence, in both ways in which one can, before it has to hold with it; where none are,
+//! `cx.held_back` has whoever should wait go on without it.
 
 use handover::dmabuf::Dmabuf;
 use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
@@ -17,6 +18,8 @@ mod processor;
 mod screen;
 mod video;
 mod vulkan;
+
+pub(crate) use screen::screen_sees;
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     files::register(cases);
@@ -57,6 +60,14 @@ const BY: [FenceBy; 2] = [FenceBy::SwSync, FenceBy::Vgem];
 /// Everybody who hands a buffer out; the screens twice are the same driver.
 fn owners() -> impl Iterator<Item = &'static dyn Exporter> {
     exporters().into_iter().filter(|exporter| exporter.role() != ScreenB)
+}
+
+/// What a device does not say that it can do is a skip.
+fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
+    made.map_err(|error| match error.cause {
+        handover::error::Cause::Missing(_) => Trouble::Skip(error.to_string()),
+        _ => error.into(),
+    })
 }
 
 /// A frame of `from`'s, in the hands of the CPU while `work` runs.

@@ -42,6 +42,7 @@ mod agreed;
 mod artifacts;
 mod fenced;
 mod frames;
+mod held_back;
 mod holdings;
 mod limits;
 mod loops;
@@ -54,6 +55,7 @@ mod yuv;
 
 pub use fenced::{FenceBy, Put, Turn};
 pub use frames::{Drawn, NewFrame, Target};
+pub use held_back::Round;
 pub use holdings::{Growth, Holdings};
 pub use sharing::{Guest, Held};
 pub use watch::Deed;

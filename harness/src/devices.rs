@@ -508,18 +508,18 @@ impl Devices {
         }
     }
 
-    /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline.
+    /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline or are lost.
     pub fn forget_broken(&mut self) {
         let broken = |slot: &Slot<Peer>| matches!(slot, Slot::Open(peer) if peer.is_broken());
-        let abandoned = |slot: &Slot<Gpu>| matches!(slot, Slot::Open(gpu) if gpu.is_abandoned());
+        let useless = |slot: &Slot<Gpu>| matches!(slot, Slot::Open(gpu) if gpu.is_abandoned() || gpu.is_lost());
         let gpus = || self.gpus.values().chain(self.second_instances.values());
-        if !self.peers.values().any(broken) && !gpus().any(abandoned) {
+        if !self.peers.values().any(broken) && !gpus().any(useless) {
             return;
         }
         ledger::letting_go(|| {
             self.peers.retain(|_, slot| !broken(slot));
             for slots in [&mut self.gpus, &mut self.second_instances] {
-                slots.retain(|_, slot| !abandoned(slot));
+                slots.retain(|_, slot| !useless(slot));
             }
         });
     }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
+use crate::restart::again;
 use crate::wait;
 
 mod holder;
@@ -134,11 +135,14 @@ impl SyncFile {
 
     fn ask(&self, info: &mut FileInfo) -> Result<()> {
         const FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
-        // SAFETY: SYNC_IOC_FILE_INFO is _IOWR('>', 4, struct sync_file_info), which `FileInfo` is.
-        let request = unsafe { Updater::<FILE_INFO, FileInfo>::new(info) };
-        // SAFETY: the structure lives until the call returns; its list is null with a count of 0, or has room for its
-        // count.
-        unsafe { ioctl(&self.fd, request) }.map_err(|errno| self.error("SYNC_IOC_FILE_INFO", errno))
+        let asked = again(|| {
+            // SAFETY: SYNC_IOC_FILE_INFO is _IOWR('>', 4, struct sync_file_info), which `FileInfo` is.
+            let request = unsafe { Updater::<FILE_INFO, FileInfo>::new(info) };
+            // SAFETY: the structure lives until the call returns; its list is null with a count of 0, or has room for
+            // its count.
+            unsafe { ioctl(&self.fd, request) }
+        });
+        asked.map_err(|error| self.error("SYNC_IOC_FILE_INFO", error))
     }
 
     /// A sync file that signals when this one and `other` have.
@@ -149,10 +153,13 @@ impl SyncFile {
         const OP: &str = "SYNC_IOC_MERGE";
         const MERGE: Opcode = opcode::read_write::<Merge>(b'>', 3);
         let mut merge = Merge { name: bytes(name), fd2: other.fd.as_raw_fd(), fence: -1, flags: 0, pad: 0 };
-        // SAFETY: SYNC_IOC_MERGE is _IOWR('>', 3, struct sync_merge_data), which `Merge` is.
-        let request = unsafe { Updater::<MERGE, Merge>::new(&mut merge) };
-        // SAFETY: the structure lives until the call returns, and has no pointers in it.
-        unsafe { ioctl(&self.fd, request) }.map_err(|errno| self.error(OP, errno))?;
+        let merged = again(|| {
+            // SAFETY: SYNC_IOC_MERGE is _IOWR('>', 3, struct sync_merge_data), which `Merge` is.
+            let request = unsafe { Updater::<MERGE, Merge>::new(&mut merge) };
+            // SAFETY: the structure lives until the call returns, and has no pointers in it.
+            unsafe { ioctl(&self.fd, request) }
+        });
+        merged.map_err(|error| self.error(OP, error))?;
         if merge.fence < 0 {
             return Err(Error::answer(OP, self.label.clone(), format!("fd {}; an open file was due", merge.fence)));
         }
@@ -196,8 +203,8 @@ impl SyncFile {
         Ok(Self { fd, label: self.label.clone() })
     }
 
-    fn error(&self, op: &'static str, errno: Errno) -> Error {
-        Error::new(op, self.to_string(), errno)
+    fn error(&self, op: &'static str, cause: impl Into<Cause>) -> Error {
+        Error::new(op, self.to_string(), cause)
     }
 }
 
@@ -219,7 +226,8 @@ impl fmt::Display for SyncFile {
     }
 }
 
-/// A fence whose end we choose. It signals with an error when it is dropped, so that nobody waits for ever.
+/// A fence whose end we choose. It signals when it is dropped, so that nobody waits for ever: one of `sw_sync` with an
+/// error, one of vgem, which can't do that, without.
 pub struct PendingFence {
     /// The fence.
     pub file: SyncFile,

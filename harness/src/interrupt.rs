@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use crate::error::{Cause, Error, Result};
 
+pub use crate::restart::made_again;
+
 /// Nobody else here uses it.
 const SIGNAL: libc::c_int = libc::SIGUSR2;
 

@@ -7,7 +7,7 @@ pub use crate::case::Role::{
 pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
 pub use crate::compare::Tolerance;
 pub use crate::compose::Rect;
-pub use crate::cx::{Cx, Deed, Drawn, FenceBy, Guest, NewFrame, Put, Target, Turn};
+pub use crate::cx::{Cx, Deed, Drawn, FenceBy, Guest, NewFrame, Put, Round, Target, Turn};
 pub use crate::dmabuf::SharedFrame;
 pub use crate::error::Result;
 pub use crate::fence::{Generations, PendingFence, Seen, SyncFile, Use};

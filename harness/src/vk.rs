@@ -53,7 +53,7 @@ mod wanted;
 mod words;
 
 pub use buffer::{Buffer, BufferRequest, Span, UnboundBuffer};
-pub use external_fence::Fence;
+pub use external_fence::{Fence, Permanence};
 pub use format::vk_format;
 pub use gpu::Gpu;
 pub use identity::{DriverIdentity, Uuid};

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::restart;
+
 /// Whether `fd` became readable (a sync file: signalled) before `deadline` passed.
 pub(crate) fn readable(fd: impl AsFd, deadline: Instant) -> Result<bool, Errno> {
     Ok(!events(fd, PollFlags::IN, deadline)?.is_empty())
@@ -20,7 +22,7 @@ pub(crate) fn events(fd: impl AsFd, wanted: PollFlags, deadline: Instant) -> Res
             Ok(0) if Instant::now() < deadline => {}
             Ok(0) => return Ok(PollFlags::empty()),
             Ok(_) => return Ok(fds[0].revents()),
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) => restart::count(),
             Err(errno) => return Err(errno),
         }
     }

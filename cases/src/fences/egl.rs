@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use handover::fence::Holder;
 use handover::gles::{Gles as Device, NativeFence, Through};
 use handover::prelude::*;
 
-use super::{BY, exporter, with_frame};
+use super::{BY, exporter, missing_is_skip, with_frame};
 
 const SOON: Duration = Duration::from_secs(5);
-const WATCHED: Duration = Duration::from_millis(5);
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for by in BY {
@@ -40,10 +38,21 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
 
 /// `file` as a fence of EGL's.
 fn import(gles: &Device, file: SyncFile) -> Result<NativeFence, Trouble> {
-    gles.import_fence(file).map_err(|error| match error.cause {
-        handover::error::Cause::Missing(_) => Trouble::Skip(error.to_string()),
-        _ => error.into(),
-    })
+    missing_is_skip(gles.import_fence(file))
+}
+
+/// The fence of the round as one of EGL's, or one that has signalled: EGL takes -1 for a fence of its own.
+fn import_of(cx: &mut Cx, gles: &Device, round: &Round) -> Result<NativeFence, Trouble> {
+    let file = match round.fence_fd()? {
+        Some(file) => file,
+        None => {
+            let timeline = cx.timeline()?;
+            let signalled = timeline.fence(1)?;
+            timeline.advance(1)?;
+            signalled
+        }
+    };
+    import(gles, file)
 }
 
 /// What is drawn after the wait was ordered, in whichever place the driver waits, sees or leaves what the fence stands
@@ -72,43 +81,43 @@ fn given(cx: &mut Cx, by: FenceBy, reads: bool) -> Outcome {
     })
 }
 
+/// It is woken while it waits, and not only told when it asks again.
 fn client_waits(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {
-    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
-    let fence = import(gles, pending.file.try_clone()?)?;
-    cx.equals("a wait for a pending fence ends", false, fence.signals_within(WATCHED)?);
-    // It is woken while it waits, and not only told when it asks again.
-    let holder = Holder::start(WATCHED, || Ok(()), pending.into_signal())?;
-    let woken = fence.signals_within(SOON)?;
-    let released = holder.other_is_through()?;
-    cx.equals("a wait ends before the signal", false, released.overtaken);
-    cx.equals("a wait ends at the signal", true, woken);
-    Ok(())
+    cx.held_back("a wait through EGL", (FenceBy::SwSync, None), &mut |cx, round| {
+        let fence = import_of(cx, gles, round)?;
+        // The fence first: one whose file is pending afterwards was looked at in time.
+        if fence.signals_within(Duration::ZERO)? && round.is_pending()? {
+            cx.claim("pending", false, || Finding::new("EGL says that a fence has signalled whose file is pending"));
+        }
+        Ok(round.ends(fence.signals_within(SOON)?)?)
+    })
 }
 
 /// What EGL hands on of a fence that it was given is that fence.
 fn out_again(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {
-    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
-    let fence = import(gles, pending.file.try_clone()?)?;
-    let (first, second) = (fence.export()?, fence.export()?);
-    drop(fence);
-    cx.fact("exported", &first);
-    cx.equals("the exported fence has signalled", false, first.signals_within(WATCHED)?);
-    pending.signal()?;
-    cx.equals("it signals with the fence that was imported", true, first.signals_within(SOON)?);
-    cx.equals("so does a second export", true, second.signals_within(SOON)?);
+    for watched in [0, 1] {
+        cx.held_back("the exported fence", (FenceBy::SwSync, None), &mut |cx, round| {
+            let fence = import_of(cx, gles, round)?;
+            let files = [fence.export()?, fence.export()?];
+            drop(fence);
+            round.ends(files[watched].signals_within(SOON)?)?;
+            cx.equals("the other export signals, too", true, files[1 - watched].signals_within(SOON)?);
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 
-/// The fence of the commands so far can be exported, signals, and can be waited for by both.
+/// The fence of the commands so far can be exported, waits for what these wait for, and can be waited for by both.
 fn of_its_own(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {
-    let fence = gles.fence().map_err(|error| match error.cause {
-        handover::error::Cause::Missing(_) => Trouble::Skip(error.to_string()),
-        _ => error.into(),
-    })?;
-    let file = fence.export()?;
-    cx.equals("the exported fence signals", true, file.signals_within(SOON)?);
-    cx.equals("a wait for the fence ends", true, fence.signals_within(SOON)?);
-    Ok(())
+    cx.held_back("a fence of OpenGL ES", (FenceBy::SwSync, None), &mut |cx, round| {
+        import_of(cx, gles, round)?.hold_back_drawing()?;
+        let fence = missing_is_skip(gles.fence())?;
+        let file = fence.export()?;
+        round.ends(file.signals_within(SOON)?)?;
+        cx.equals("a wait for the fence ends", true, fence.signals_within(SOON)?);
+        Ok(())
+    })
 }
 
 fn never_waited_for(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use handover::dmabuf::SharedFrame;
-use handover::fence::{Holder, within};
+use handover::fence::within;
 use handover::prelude::*;
 
 use super::{IMPLICIT_LOST, owners, with_frame};
@@ -23,6 +23,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         add("the_cpu_reads_after_the_writer", reads);
         add("the_cpu_writes_after_the_reader", writes);
         add("the_cpu_reads_beside_a_reader", reads_beside);
+        add("the_cpu_reads_after_the_last_writer", reads_after_the_last);
+        add("the_cpu_writes_after_the_last_reader", writes_after_the_last);
     }
 }
 
@@ -45,7 +47,7 @@ fn writes(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     })
 }
 
-/// A reader does not wait for a reader; it does for a writer, or the first half would show nothing.
+/// A reader does not wait for a reader; it does for a writer, or that would show nothing.
 fn reads_beside(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     let look = |shared: &SharedFrame| {
         let mine = another(shared)?;
@@ -53,17 +55,43 @@ fn reads_beside(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     };
     let target = Target::stamped(7, shared.frame.fourcc, shared.frame.size)?;
     shared.write(&target.picture)?;
-    let writer = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Write)))?;
-    let holder = Holder::start(Duration::from_millis(5), || Ok(()), writer.into_signal())?;
-    look(shared)?;
-    let released = holder.other_is_through()?;
-    cx.claim("waits for a writer", !released.overtaken, || {
-        Finding::new("the cpu read while a writer was under way").row("like", "the fence is not in the buffer")
-    });
+    cx.held_back("the cpu", (FenceBy::SwSync, Some((&shared.dmabuf, Use::Write))), &mut |_, round| {
+        look(shared)?;
+        Ok(round.ends(true)?)
+    })?;
     let reader = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Read)))?;
     let seen = look(shared)?;
     cx.sees("the cpu, beside a reader,", &target, &seen)?;
     cx.equals("the reader is still under way", false, reader.file.is_signalled()?);
     reader.signal()?;
     Ok(())
+}
+
+/// One of two writers is done, and a reader is still under way: the CPU waits for the other writer, and for no one else.
+fn reads_after_the_last(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
+    let dmabuf = &shared.dmabuf;
+    cx.held_back("the cpu", (FenceBy::SwSync, Some((dmabuf, Use::Write))), &mut |cx, round| {
+        let done = cx.pending_fence(FenceBy::SwSync, Some((dmabuf, Use::Write)))?;
+        let reader = cx.pending_fence(FenceBy::SwSync, Some((dmabuf, Use::Read)))?;
+        done.signal()?;
+        let mine = another(shared)?;
+        within(PATIENCE, SYNC, shared.to_string(), move || mine.read_back())?;
+        round.ends(true)?;
+        cx.equals("the reader is still under way", false, reader.file.is_signalled()?);
+        Ok(reader.signal()?)
+    })
+}
+
+/// Two of three readers are done, the last one is not: the CPU waits for that before it writes.
+fn writes_after_the_last(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
+    let dmabuf = &shared.dmabuf;
+    let picture = Pattern { stamp: 7 }.picture(shared.frame.fourcc, shared.frame.size)?;
+    cx.held_back("the cpu", (FenceBy::SwSync, Some((dmabuf, Use::Read))), &mut |cx, round| {
+        for _ in 0..2 {
+            cx.pending_fence(FenceBy::SwSync, Some((dmabuf, Use::Read)))?.signal()?;
+        }
+        let (mine, picture) = (another(shared)?, picture.clone());
+        within(PATIENCE, SYNC, shared.to_string(), move || mine.write(&picture))?;
+        Ok(round.ends(true)?)
+    })
 }

@@ -11,6 +11,9 @@ use super::{IMPLICIT_LOST, SIZE, exporter, with_frame};
 
 const SOON: Duration = Duration::from_secs(5);
 
+/// The fault of a queue that gives back other buffers than it is done with.
+const WRONG_INDEX: &str = "dqbuf-wrong-index";
+
 /// In an order that is not that of their numbers.
 const ORDER: [u32; 4] = [2, 0, 3, 1];
 
@@ -24,12 +27,17 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     for video in [Video, DmaVideo, PlanarVideo] {
         let name = format!("fences::buffers_come_back_in_the_order_of_the_queue::{video}");
-        cases.add(name, move |cx| in_order(cx, video)).from(video);
+        let case = cases.add(name, move |cx| in_order(cx, video)).from(video);
+        // The fault is one of queues with one plane.
+        if video != PlanarVideo {
+            case.must_fail_under(WRONG_INDEX);
+        }
     }
     cases
         .add("fences::a_fence_in_a_buffer_leaves_the_order_of_the_queue", in_order_with_a_fence)
         .from(Udmabuf)
-        .to(Video);
+        .to(Video)
+        .must_fail_under(WRONG_INDEX);
 }
 
 /// The program waits in `poll` for the writer, then has the device take the frame.
@@ -48,7 +56,7 @@ fn polled(cx: &mut Cx, from: Role) -> Outcome {
     })
 }
 
-/// Capture fills buffers in the order in which it was given them, and gives them back in it, each as a later frame.
+/// Capture fills buffers in the order in which it was given them, and gives them back in it, none with an earlier frame.
 fn in_order(cx: &mut Cx, role: Role) -> Outcome {
     let video = cx.video_loop(role)?;
     let mut capture = Queue::open(video.capture(), Direction::Capture)?;
@@ -98,8 +106,9 @@ fn come_back(cx: &mut Cx, capture: &mut Queue) -> Result<(), Trouble> {
     let words = |numbers: Vec<u32>| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     cx.equals("the order of the buffers", words(ORDER.to_vec()), words(done.iter().map(|done| done.index).collect()));
     let frames: Vec<u32> = done.iter().map(|done| done.sequence).collect();
-    cx.claim("frames count up", frames.windows(2).all(|pair| pair[0] < pair[1]), || {
-        Finding::new("a buffer that came back later holds no later frame").row("frames", words(frames.clone()))
+    // vivid numbers frames by its clock, and two that it makes late come out with one number.
+    cx.claim("frames count up", frames.windows(2).all(|pair| pair[0] <= pair[1]), || {
+        Finding::new("a buffer that came back later holds an earlier frame").row("frames", words(frames.clone()))
     });
     Ok(())
 }

@@ -7,16 +7,17 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use handover::fence::Holder;
 use handover::prelude::*;
-use handover::vk::Fence;
+use handover::vk::{Fence, Permanence, Semaphore};
 
-use super::{BY, EXPORT_EARLY, IMPORT_IGNORED, exporter, is_less, must_fail_under, seen_on, with_frame};
+use super::{
+    BY, EXPORT_EARLY, IMPORT_IGNORED, exporter, is_less, missing_is_skip, must_fail_under, seen_on, with_frame,
+};
 
 /// Whoever is not held back is through before that.
 const SOON: Duration = Duration::from_secs(5);
-/// Whoever is held back is watched for so long; submissions without commands take a tenth of it.
-const WATCHED: Duration = Duration::from_millis(5);
+/// A wait that is to last is watched for so long at least.
+const PAUSE: Duration = Duration::from_millis(3);
 
 type Claim = fn(&mut Cx, &Gpu) -> Result<(), Trouble>;
 
@@ -25,11 +26,11 @@ type Listed = (&'static str, Claim, &'static [&'static str]);
 
 const SEMAPHORES: [Listed; 8] = [
     ("a_submission_waits_for_every_semaphore", every_semaphore, &[IMPORT_IGNORED]),
-    ("fd_minus_one_holds_back_nobody", minus_one, &[]),
+    ("fd_minus_one_holds_back_nobody", minus_one, &[IMPORT_IGNORED]),
     ("a_second_import_takes_the_place_of_the_first", second_import, &[IMPORT_IGNORED]),
     ("one_fence_in_two_semaphores_holds_back_both", imported_twice, &[IMPORT_IGNORED]),
     ("an_import_is_for_one_wait", restored, &[IMPORT_IGNORED]),
-    ("a_signal_is_exported_once_and_comes_again", exported_again, &[]),
+    ("a_signal_is_exported_once_and_comes_again", exported_again, &[IMPORT_IGNORED, EXPORT_EARLY]),
     ("an_export_follows_what_its_work_waits_for", follows, &[IMPORT_IGNORED, EXPORT_EARLY]),
     ("an_import_that_nobody_waits_for_is_let_go", never_waited_for, &[]),
 ];
@@ -38,7 +39,7 @@ const FENCES: [Listed; 5] = [
     ("an_imported_fence_signals_with_its_file", fence_follows, &[]),
     ("a_fence_of_fd_minus_one_has_signalled", fence_minus_one, &[]),
     ("a_reset_ends_the_import_of_a_fence", fence_reset, &[]),
-    ("an_export_resets_its_fence", fence_export, &[]),
+    ("an_export_resets_its_fence", fence_export, &[IMPORT_IGNORED]),
     ("a_second_import_of_a_fence_takes_the_place_of_the_first", fence_second_import, &[]),
 ];
 
@@ -68,6 +69,10 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         for (kind, timeline) in [("binary", false), ("timeline", true)] {
             let name = format!("fences::semaphores_cross_as_opaque_fds::{gpu}::{kind}");
             cases.add(name, move |cx| opaque(cx, gpu, timeline)).from(gpu);
+        }
+        for (kind, permanence) in [("permanent", Permanence::Permanent), ("temporary", Permanence::Temporary)] {
+            let name = format!("fences::fences_cross_as_opaque_fds::{gpu}::{kind}");
+            cases.add(name, move |cx| opaque_fence(cx, gpu, permanence)).from(gpu);
         }
     }
 }
@@ -163,16 +168,16 @@ fn slow(cx: &mut Cx, role: Role) -> Outcome {
     cx.agree()
 }
 
-/// `work` is not done while a fence is pending; says so otherwise.
-fn still_waits(cx: &mut Cx, what: &str, is_done: bool) {
-    cx.claim(format!("waits {what}"), !is_done, || {
-        Finding::new(format!("a submission ended {what}, whose fence is pending"))
-            .row("watched", format!("for {} ms", WATCHED.as_millis()))
-            .row("like", "the wait was dropped")
-    });
+/// `who` waits for a fence that it is given, and for nothing without one. `act` submits what should wait.
+fn held_back(
+    cx: &mut Cx,
+    who: &str,
+    act: &mut dyn FnMut(&mut Cx, &mut Round) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
+    cx.held_back(who, (FenceBy::SwSync, None), act)
 }
 
-/// `work` is done soon; says so otherwise.
+/// A submission ends within that time, though nothing should hold it back; says so otherwise.
 fn goes_on(cx: &mut Cx, what: &str, is_done: bool) {
     cx.claim(format!("goes on {what}"), is_done, || {
         Finding::new(format!("a submission did not end within {} s {what}", SOON.as_secs()))
@@ -180,101 +185,97 @@ fn goes_on(cx: &mut Cx, what: &str, is_done: bool) {
     });
 }
 
+/// With either of two fences signalled after the submission it still waits for the other.
 fn every_semaphore(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
-    for first in [0, 1] {
-        let mut fences = vec![cx.pending_fence(FenceBy::SwSync, None)?, cx.pending_fence(FenceBy::SwSync, None)?];
-        let (one, other) = (gpu.semaphore()?, gpu.semaphore()?);
-        one.import(Some(fences[0].file.try_clone()?))?;
-        other.import(Some(fences[1].file.try_clone()?))?;
-        let work = gpu.submit(&[&one, &other], &[])?;
-        still_waits(cx, "before both of its semaphores", work.ends_within(WATCHED)?);
-        fences.remove(first).signal()?;
-        still_waits(cx, "with one of two semaphores signalled", work.ends_within(WATCHED)?);
-        fences.remove(0).signal()?;
-        goes_on(cx, "with both signalled", work.ends_within(SOON)?);
+    for last in [0, 1] {
+        held_back(cx, "a submission with one of two semaphores signalled", &mut |cx, round| {
+            let first = cx.pending_fence(FenceBy::SwSync, None)?;
+            let semaphores = [gpu.semaphore()?, gpu.semaphore()?];
+            semaphores[1 - last].import(Some(first.file.try_clone()?))?;
+            semaphores[last].import(round.fence_fd()?)?;
+            let work = gpu.submit(&[&semaphores[0], &semaphores[1]], &[])?;
+            first.signal()?;
+            Ok(round.ends(work.ends_within(SOON)?)?)
+        })?;
     }
     Ok(())
 }
 
+/// That it is the fd that lets it go, and not that nobody waits, the same semaphore shows with a pending fence.
 fn minus_one(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
-    let semaphore = gpu.semaphore()?;
-    semaphore.import(None)?;
-    let work = gpu.submit(&[&semaphore], &[])?;
-    goes_on(cx, "after a wait for fd -1", work.ends_within(SOON)?);
-    Ok(())
+    held_back(cx, "a submission", &mut |_, round| {
+        let semaphore = gpu.semaphore()?;
+        semaphore.import(round.fence_fd()?)?;
+        let work = gpu.submit(&[&semaphore], &[])?;
+        Ok(round.ends(work.ends_within(SOON)?)?)
+    })
 }
 
 /// The last import counts, whether it is the pending one or the one that has signalled.
 fn second_import(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
-    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
-    let semaphore = gpu.semaphore()?;
-    semaphore.import(Some(pending.file.try_clone()?))?;
-    semaphore.import(None)?;
-    let work = gpu.submit(&[&semaphore], &[])?;
-    goes_on(cx, "after fd -1 was imported over a pending fence", work.ends_within(SOON)?);
-    cx.equals("the replaced fence has signalled", false, pending.file.is_signalled()?);
-    drop(work);
-    let again = gpu.semaphore()?;
-    again.import(None)?;
-    again.import(Some(pending.file.try_clone()?))?;
-    let work = gpu.submit(&[&again], &[])?;
-    still_waits(cx, "after a pending fence was imported over fd -1", work.ends_within(WATCHED)?);
-    pending.signal()?;
-    goes_on(cx, "after its signal", work.ends_within(SOON)?);
-    Ok(())
+    held_back(cx, "a submission after a second import", &mut |cx, round| {
+        let semaphore = gpu.semaphore()?;
+        let replaced = cx.pending_fence(FenceBy::SwSync, None)?;
+        match round.fence_fd()? {
+            None => {
+                semaphore.import(Some(replaced.file.try_clone()?))?;
+                semaphore.import(None)?;
+            }
+            Some(file) => {
+                semaphore.import(None)?;
+                semaphore.import(Some(file))?;
+            }
+        }
+        let work = gpu.submit(&[&semaphore], &[])?;
+        round.ends(work.ends_within(SOON)?)?;
+        cx.equals("the fence that was replaced has signalled", false, replaced.file.is_signalled()?);
+        Ok(())
+    })
 }
 
 /// Each semaphore has the fence for itself: a wait for the one uses up nothing of the other.
 fn imported_twice(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
-    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
-    let (one, other) = (gpu.semaphore()?, gpu.semaphore()?);
-    one.import(Some(pending.file.try_clone()?))?;
-    other.import(Some(pending.file.try_clone()?))?;
-    let (first, second) = (gpu.submit(&[&one], &[])?, gpu.submit(&[&other], &[])?);
-    still_waits(cx, "before its semaphore", first.ends_within(WATCHED)?);
-    still_waits(cx, "before the other semaphore", second.is_done()?);
-    pending.signal()?;
-    goes_on(cx, "after the signal", first.ends_within(SOON)?);
-    goes_on(cx, "after the signal, as the second", second.ends_within(SOON)?);
+    for watched in [0, 1] {
+        held_back(cx, "a submission that shares its fence", &mut |cx, round| {
+            let semaphores = [gpu.semaphore()?, gpu.semaphore()?];
+            for semaphore in &semaphores {
+                semaphore.import(round.fence_fd()?)?;
+            }
+            // What is watched is submitted first: the queue may keep the order.
+            let (first, second) = (&semaphores[watched], &semaphores[1 - watched]);
+            let (first, second) = (gpu.submit(&[first], &[])?, gpu.submit(&[second], &[])?);
+            round.ends(first.ends_within(SOON)?)?;
+            goes_on(cx, "beside the other one", second.ends_within(SOON)?);
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 
 /// After the wait the semaphore is what it was before: signalled by submissions, and imported into again.
 fn restored(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     let semaphore = gpu.exportable_semaphore()?;
-    for round in 1..=2 {
-        let pending = cx.pending_fence(FenceBy::SwSync, None)?;
-        semaphore.import(Some(pending.file.try_clone()?))?;
-        let work = gpu.submit(&[&semaphore], &[])?;
-        still_waits(cx, &format!("before import {round}"), work.ends_within(WATCHED)?);
-        pending.signal()?;
-        goes_on(cx, &format!("after import {round}"), work.ends_within(SOON)?);
-        drop(work);
-        let signal = gpu.submit(&[], &[&semaphore])?;
-        let wait = gpu.submit(&[&semaphore], &[])?;
-        goes_on(cx, &format!("after a signal of its own, round {round}"), wait.ends_within(SOON)?);
-        drop((signal, wait));
+    for _ in 0..2 {
+        held_back(cx, "a submission after an import", &mut |cx, round| {
+            semaphore.import(round.fence_fd()?)?;
+            let work = gpu.submit(&[&semaphore], &[])?;
+            round.ends(work.ends_within(SOON)?)?;
+            drop(work);
+            let signal = gpu.submit(&[], &[&semaphore])?;
+            let wait = gpu.submit(&[&semaphore], &[])?;
+            goes_on(cx, "after a signal of the semaphore's own", wait.ends_within(SOON)?);
+            drop((signal, wait));
+            Ok(())
+        })?;
     }
     Ok(())
 }
 
-/// Each export takes one signal; the next signal can be exported, or waited for.
+/// Each export takes one signal, and stands for that one; the next signal can be exported, or waited for.
 fn exported_again(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     let semaphore = gpu.exportable_semaphore()?;
-    for round in 1..=3 {
-        // While it is under way: the validation layer does not count an export of what has ended as the wait that it
-        // is.
-        let work = gpu.submit(&[], &[&semaphore])?;
-        let file = semaphore.export()?;
-        let signalled = match &file {
-            // The driver says that the signal has come.
-            None => true,
-            Some(file) => file.signals_within(SOON)?,
-        };
-        work.wait()?;
-        cx.claim(format!("export {round}"), signalled, || {
-            Finding::new(format!("export {round} of a signal that has come did not signal within {} s", SOON.as_secs()))
-        });
+    for _ in 0..2 {
+        held_back(cx, "the exported fence", &mut |cx, round| exported(cx, gpu, &semaphore, round))?;
     }
     let signal = gpu.submit(&[], &[&semaphore])?;
     let wait = gpu.submit(&[&semaphore], &[])?;
@@ -283,31 +284,30 @@ fn exported_again(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// A fence that comes in holds back the one that goes out, also if the driver waits while it exports.
-fn follows(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
-    for fenced in [false, true] {
-        let (begin, end) = (gpu.semaphore()?, gpu.exportable_semaphore()?);
-        let pending = cx.pending_fence(FenceBy::SwSync, None)?;
-        // Left out on purpose, the fence holds back nobody.
-        begin.import(fenced.then(|| pending.file.try_clone()).transpose()?)?;
-        let holder = Holder::start(if fenced { WATCHED } else { SOON }, || Ok(()), pending.into_signal())?;
-        let work = gpu.submit(&[&begin], &[&end])?;
-        let file = end.export()?;
-        let signalled = file.as_ref().map_or(Ok(true), |file| file.signals_within(SOON))?;
-        let released = holder.other_is_through()?;
-        work.wait()?;
-        let file = file.as_ref().map_or("fd -1".to_owned(), SyncFile::to_string);
-        cx.claim(if fenced { "follows" } else { "goes on without" }, released.overtaken != fenced, || {
-            let what = if fenced { "had signalled while" } else { "did not signal until" };
-            Finding::new(format!("the exported fence {what} what its submission waits for was pending"))
-                .row("exported", file.clone())
+/// What is exported of `end`, which a submission signals that waits for the round's fence.
+fn exported(cx: &mut Cx, gpu: &Gpu, end: &Semaphore, round: &mut Round) -> Result<(), Trouble> {
+    let begin = gpu.semaphore()?;
+    begin.import(round.fence_fd()?)?;
+    // Exported while it is under way: the validation layer does not count an export of what has ended as the wait that
+    // it is.
+    let work = gpu.submit(&[&begin], &[end])?;
+    let file = end.export()?;
+    // Without a file the driver says that the signal has come.
+    let signalled = file.as_ref().map_or(Ok(true), SyncFile::is_signalled)?;
+    if signalled && round.is_pending()? {
+        cx.claim("early", false, || {
+            Finding::new("the exported fence had signalled while what its submission waits for was pending")
+                .row("exported", file.as_ref().map_or("fd -1".to_owned(), SyncFile::to_string))
                 .row("like", "the export does not stand for the submission that signals the semaphore")
         });
-        cx.claim("signals", signalled, || {
-            Finding::new(format!("the exported fence did not signal within {} s", SOON.as_secs())).row("exported", file)
-        });
     }
-    Ok(())
+    round.ends(file.as_ref().map_or(Ok(true), |file| file.signals_within(SOON))?)?;
+    Ok(work.wait()?)
+}
+
+/// A fence that comes in holds back the one that goes out, also if the driver waits while it exports.
+fn follows(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
+    held_back(cx, "the exported fence", &mut |cx, round| exported(cx, gpu, &gpu.exportable_semaphore()?, round))
 }
 
 /// A semaphore is destroyed with a pending fence in it: nothing stays open, and the fence is what it was.
@@ -332,21 +332,23 @@ fn never_waited_for(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
 
 /// The device's fence, as one that can be imported and exported.
 fn fence(gpu: &Gpu) -> Result<Fence, Trouble> {
-    gpu.fence().map_err(|error| match error.cause {
-        handover::error::Cause::Missing(_) => Trouble::Skip(error.to_string()),
-        _ => error.into(),
-    })
+    missing_is_skip(gpu.fence())
 }
 
 fn fence_follows(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
-    let (fence, pending) = (fence(gpu)?, cx.pending_fence(FenceBy::SwSync, None)?);
-    fence.import(Some(pending.file.try_clone()?))?;
-    cx.equals("the fence is signalled while its file is pending", false, fence.is_signalled()?);
-    cx.equals("a wait for it ends meanwhile", false, fence.signals_within(WATCHED)?);
-    pending.signal()?;
-    cx.equals("a wait for it ends after the signal", true, fence.signals_within(SOON)?);
-    cx.equals("the fence is signalled", true, fence.is_signalled()?);
-    Ok(())
+    held_back(cx, "a wait for a fence", &mut |cx, round| {
+        let fence = fence(gpu)?;
+        fence.import(round.fence_fd()?)?;
+        // The fence first: one whose file is pending afterwards was looked at in time.
+        if fence.is_signalled()? && round.is_pending()? {
+            cx.claim("pending", false, || {
+                Finding::new("a fence is signalled while the file that it imported is pending")
+            });
+        }
+        round.ends(fence.signals_within(SOON)?)?;
+        cx.equals("the fence is signalled after a wait that ended", true, fence.is_signalled()?);
+        Ok(())
+    })
 }
 
 fn fence_minus_one(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
@@ -365,32 +367,44 @@ fn fence_reset(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     cx.equals("a reset fence is signalled", false, fence.is_signalled()?);
     fence.import(Some(pending.file.try_clone()?))?;
     fence.reset()?;
-    fence.submit()?;
+    fence.submit_after(Vec::new())?;
     cx.equals("after a reset a submission signals it, whatever was imported before", true, fence.signals_within(SOON)?);
     cx.equals("that file has signalled", false, pending.file.is_signalled()?);
     Ok(())
 }
 
+/// Each export stands for its submission, and leaves the fence as a reset does.
 fn fence_export(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     let fence = fence(gpu)?;
     for _ in 0..2 {
-        fence.submit()?;
-        let file = fence.export()?;
-        let signalled = file.as_ref().map_or(Ok(true), |file| file.signals_within(SOON))?;
-        cx.equals("the exported fence signals", true, signalled);
-        cx.equals("the fence is signalled after its export", false, fence.is_signalled()?);
+        held_back(cx, "the exported fence", &mut |cx, round| {
+            let begin = gpu.semaphore()?;
+            begin.import(round.fence_fd()?)?;
+            fence.submit_after(vec![begin])?;
+            let file = fence.export()?;
+            round.ends(file.as_ref().map_or(Ok(true), |file| file.signals_within(SOON))?)?;
+            cx.equals("the fence is signalled after its export", false, fence.is_signalled()?);
+            Ok(())
+        })?;
     }
     Ok(())
 }
 
 fn fence_second_import(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
-    let (fence, pending) = (fence(gpu)?, cx.pending_fence(FenceBy::SwSync, None)?);
-    fence.import(None)?;
-    fence.import(Some(pending.file.try_clone()?))?;
-    cx.equals("the second import, which is pending, is signalled", false, fence.signals_within(WATCHED)?);
-    fence.import(None)?;
-    cx.equals("the third import, of fd -1, is signalled", true, fence.signals_within(SOON)?);
-    Ok(())
+    held_back(cx, "a wait for a fence after a second import", &mut |cx, round| {
+        let (fence, replaced) = (fence(gpu)?, cx.pending_fence(FenceBy::SwSync, None)?);
+        match round.fence_fd()? {
+            None => {
+                fence.import(Some(replaced.file.try_clone()?))?;
+                fence.import(None)?;
+            }
+            Some(file) => {
+                fence.import(None)?;
+                fence.import(Some(file))?;
+            }
+        }
+        Ok(round.ends(fence.signals_within(SOON)?)?)
+    })
 }
 
 /// Where the driver hands semaphores on to itself.
@@ -404,26 +418,63 @@ fn opaque(cx: &mut Cx, role: Role, timeline: bool) -> Outcome {
     let there = second.import_opaque_semaphore(here.export_opaque()?, timeline)?;
     if timeline {
         for value in [1, 3] {
-            cx.equals(
-                format!("{value} is reached before it is signalled"),
-                false,
-                there.reaches_within(value, WATCHED)?,
-            );
+            // How long a wait takes that nothing holds back.
+            let began = Instant::now();
+            cx.equals("a value below is reached", true, there.reaches_within(value - 1, Duration::ZERO)?);
+            let watched = PAUSE.max(began.elapsed() * 3);
+            let early = there.reaches_within(value, watched)?;
+            cx.equals(format!("{value} is reached before it is signalled"), false, early);
             here.advance_to(value)?;
             cx.equals(format!("{value} is reached"), true, there.reaches_within(value, SOON)?);
+            // The next one is the one after that.
+            here.advance_to(value + 1)?;
         }
         return cx.agree();
     }
     for _ in 0..2 {
         // Held back by a fence of ours, the signal on the one side holds back the other.
-        let (begin, pending) = (gpu.semaphore()?, cx.pending_fence(FenceBy::SwSync, None)?);
-        begin.import(Some(pending.file.try_clone()?))?;
-        let signal = gpu.submit(&[&begin], &[&here])?;
-        let wait = second.submit(&[&there], &[])?;
-        still_waits(cx, "before the semaphore of another instance", wait.ends_within(WATCHED)?);
-        pending.signal()?;
-        goes_on(cx, "after the signal of another instance", wait.ends_within(SOON)?);
-        signal.wait()?;
+        held_back(cx, "a submission of another instance", &mut |_, round| {
+            let begin = gpu.semaphore()?;
+            begin.import(round.fence_fd()?)?;
+            let signal = gpu.submit(&[&begin], &[&here])?;
+            let wait = second.submit(&[&there], &[])?;
+            round.ends(wait.ends_within(SOON)?)?;
+            Ok(signal.wait()?)
+        })?;
+    }
+    cx.agree()
+}
+
+/// The fence of one instance in another one: for good they are one fence, until a reset it is borrowed.
+fn opaque_fence(cx: &mut Cx, role: Role, permanence: Permanence) -> Outcome {
+    let gpu = cx.gpu(role)?;
+    let here = missing_is_skip(gpu.opaque_fence(true))?;
+    let second = cx.second_instance(role)?;
+    let there = missing_is_skip(second.opaque_fence(false))?;
+    for _ in 0..2 {
+        // A reference and no copy: what is imported is unsignalled, and signals later.
+        there.import_opaque(here.export_opaque()?, permanence)?;
+        held_back(cx, "a wait in another instance", &mut |cx, round| {
+            let begin = gpu.semaphore()?;
+            begin.import(round.fence_fd()?)?;
+            here.submit_after(vec![begin])?;
+            round.ends(there.signals_within(SOON)?)?;
+            cx.equals("the fence of its maker is signalled, too", true, here.signals_within(SOON)?);
+            match permanence {
+                Permanence::Permanent => {
+                    there.reset()?;
+                    cx.equals("a reset by the importer is one of the exporter's", false, here.is_signalled()?);
+                }
+                Permanence::Temporary => {
+                    there.reset()?;
+                    cx.equals("a reset by the importer lets go of the import", true, here.is_signalled()?);
+                    cx.equals("the importer's own fence is signalled", false, there.is_signalled()?);
+                    here.reset()?;
+                    there.import_opaque(here.export_opaque()?, permanence)?;
+                }
+            }
+            Ok(())
+        })?;
     }
     cx.agree()
 }

@@ -118,9 +118,6 @@ pub(super) const ALL: &[Fault] = &[
         what: "WRITEBACK_OUT_FENCE_PTR gets a fence that has signalled",
         trigger: "a writeback job",
         modelled_on: "the class of writeback fences that signal early; no single bug was looked up",
-        gap: Some(
-            "the screen looks again while its buffer has not changed, and cases of lost writebacks look at the fence alone",
-        ),
         ..fault("writeback-fence-early", Synchronisation, &[Fences, Pixels], &["writeback", "fence"])
     },
     Fault {

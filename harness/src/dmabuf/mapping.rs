@@ -16,6 +16,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 
 use super::Dmabuf;
 use crate::error::{Error, Result};
+use crate::restart;
 use crate::share::core::Access;
 
 /// A dma-buf mapped for the CPU, from its first byte on. Unmapped when dropped.
@@ -284,7 +285,7 @@ impl Mapping {
             // SAFETY: the request only reads its argument, which lives until the call returns.
             match unsafe { ioctl(&self.buffer.fd, sync) } {
                 Ok(()) => return Ok(()),
-                Err(Errno::INTR | Errno::AGAIN) if started.elapsed() < SYNC_DEADLINE => {}
+                Err(Errno::INTR | Errno::AGAIN) if started.elapsed() < SYNC_DEADLINE => restart::count(),
                 Err(Errno::INTR | Errno::AGAIN) => {
                     return Err(Error::deadline("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), SYNC_DEADLINE));
                 }

@@ -16,6 +16,7 @@ use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 use super::SyncFile;
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
+use crate::restart::again;
 use crate::wait;
 
 /// What somebody does with a buffer under a fence.
@@ -84,10 +85,13 @@ impl Dmabuf {
         const EXPORT: Opcode = opcode::read_write::<Exchange>(b'b', 2);
         let object = || format!("{self}, to {what}");
         let mut exchange = Exchange { flags: what.flags(), fd: -1 };
-        // SAFETY: the call is _IOWR('b', 2, struct dma_buf_export_sync_file), which `Exchange` is.
-        let request = unsafe { Updater::<EXPORT, Exchange>::new(&mut exchange) };
-        // SAFETY: the structure lives until the call returns, and has no pointers in it.
-        unsafe { ioctl(&self.fd, request) }.map_err(|errno| Error::new(OP, object(), errno))?;
+        let exported = again(|| {
+            // SAFETY: the call is _IOWR('b', 2, struct dma_buf_export_sync_file), which `Exchange` is.
+            let request = unsafe { Updater::<EXPORT, Exchange>::new(&mut exchange) };
+            // SAFETY: the structure lives until the call returns, and has no pointers in it.
+            unsafe { ioctl(&self.fd, request) }
+        });
+        exported.map_err(|error| Error::new(OP, object(), error))?;
         if exchange.fd < 0 {
             return Err(Error::answer(OP, object(), format!("fd {}; an open file was due", exchange.fd)));
         }
@@ -103,10 +107,13 @@ impl Dmabuf {
         const OP: &str = "DMA_BUF_IOCTL_IMPORT_SYNC_FILE";
         const IMPORT: Opcode = opcode::write::<Exchange>(b'b', 3);
         let exchange = Exchange { flags: what.flags(), fd: file.as_fd().as_raw_fd() };
-        // SAFETY: the call is _IOW('b', 3, struct dma_buf_import_sync_file), which `Exchange` is.
-        let request = unsafe { Setter::<IMPORT, Exchange>::new(exchange) };
-        // SAFETY: the request only reads its argument; the fd in it is open meanwhile and stays ours.
-        unsafe { ioctl(&self.fd, request) }.map_err(|errno| Error::new(OP, format!("{self}, {file}"), errno))
+        let imported = again(|| {
+            // SAFETY: the call is _IOW('b', 3, struct dma_buf_import_sync_file), which `Exchange` is.
+            let request = unsafe { Setter::<IMPORT, Exchange>::new(exchange) };
+            // SAFETY: the request only reads its argument; the fd in it is open meanwhile and stays ours.
+            unsafe { ioctl(&self.fd, request) }
+        });
+        imported.map_err(|error| Error::new(OP, format!("{self}, {file}"), error))
     }
 
     /// Who may go on now, as `poll` says.

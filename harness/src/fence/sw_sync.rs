@@ -3,15 +3,18 @@
 //! Source: `drivers/dma-buf/sw_sync.c`; its header is no part of the kernel's interface, so the structures are here.
 #![expect(unsafe_code, reason = "the ioctls of sw_sync, one of which makes an fd")]
 
+use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
 use super::{NAME, SyncFile, bytes};
 use crate::error::{Error, Result};
 use crate::inventory::mounts::Mounts;
+use crate::restart::again;
 
 /// A software timeline, which counts from 0. When it is dropped all its fences signal, with `ENOENT`.
 #[derive(Debug)]
@@ -21,18 +24,19 @@ impl Timeline {
     /// A new one.
     ///
     /// # Errors
-    /// As missing: debugfs is not mounted, the kernel has no `sw_sync`, or we may not open it.
+    /// As missing: debugfs is not mounted, the kernel has no `sw_sync`, or we may not open it. Otherwise it can't be opened:
+    /// the process has no fd left, say.
     pub fn open() -> Result<Self> {
         const OP: &str = "opening a software timeline";
-        let debugfs = Mounts::read().debugfs();
+        let debugfs = Mounts::ask().map_err(|error| Error::new(OP, "the list of mounts", error))?.debugfs();
         let path: PathBuf = debugfs.ready().map_err(|why| Error::missing(OP, "sw_sync", why))?.join("sync/sw_sync");
-        let opened = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-        opened.map(Self).map_err(|errno| {
-            let why = format!(
-                "{}; a kernel with CONFIG_SW_SYNC has it, for root",
-                std::io::Error::from_raw_os_error(errno.raw_os_error())
-            );
-            Error::missing(OP, path.display().to_string(), why)
+        let opened = again(|| rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()));
+        opened.map(Self).map_err(|error| {
+            let object = path.display().to_string();
+            match is_missing(&error) {
+                true => Error::missing(OP, object, format!("{error}; a kernel with CONFIG_SW_SYNC has it, for root")),
+                false => Error::new(OP, object, error),
+            }
         })
     }
 
@@ -45,10 +49,13 @@ impl Timeline {
         const CREATE: Opcode = opcode::read_write::<Create>(b'W', 0);
         let object = || format!("software timeline, point {value}");
         let mut create = Create { value, name: bytes("handover"), fence: -1 };
-        // SAFETY: SW_SYNC_IOC_CREATE_FENCE is _IOWR('W', 0, struct sw_sync_create_fence_data), which `Create` is.
-        let request = unsafe { Updater::<CREATE, Create>::new(&mut create) };
-        // SAFETY: the structure lives until the call returns, and has no pointers in it.
-        unsafe { ioctl(&self.0, request) }.map_err(|errno| Error::new(OP, object(), errno))?;
+        let made = again(|| {
+            // SAFETY: SW_SYNC_IOC_CREATE_FENCE is _IOWR('W', 0, struct sw_sync_create_fence_data), which `Create` is.
+            let request = unsafe { Updater::<CREATE, Create>::new(&mut create) };
+            // SAFETY: the structure lives until the call returns, and has no pointers in it.
+            unsafe { ioctl(&self.0, request) }
+        });
+        made.map_err(|error| Error::new(OP, object(), error))?;
         if create.fence < 0 {
             return Err(Error::answer(OP, object(), format!("fd {}; an open file was due", create.fence)));
         }
@@ -62,11 +69,20 @@ impl Timeline {
     /// The kernel refuses.
     pub fn advance(&self, by: u32) -> Result<()> {
         const INC: Opcode = opcode::write::<u32>(b'W', 1);
-        // SAFETY: SW_SYNC_IOC_INC is _IOW('W', 1, __u32).
-        let request = unsafe { Setter::<INC, u32>::new(by) };
-        // SAFETY: the request only reads its argument, which lives until the call returns.
-        unsafe { ioctl(&self.0, request) }.map_err(|errno| Error::new("SW_SYNC_IOC_INC", "software timeline", errno))
+        let counted = again(|| {
+            // SAFETY: SW_SYNC_IOC_INC is _IOW('W', 1, __u32).
+            let request = unsafe { Setter::<INC, u32>::new(by) };
+            // SAFETY: the request only reads its argument, which lives until the call returns.
+            unsafe { ioctl(&self.0, request) }
+        });
+        counted.map_err(|error| Error::new("SW_SYNC_IOC_INC", "software timeline", error))
     }
+}
+
+/// Whether what could not be opened is not there, or not for us; everything else is a failure.
+fn is_missing(error: &io::Error) -> bool {
+    let missing = [Errno::NOENT, Errno::NODEV, Errno::NXIO, Errno::ACCESS, Errno::PERM];
+    Errno::from_io_error(error).is_some_and(|errno| missing.contains(&errno))
 }
 
 /// `struct sw_sync_create_fence_data`.
@@ -75,4 +91,15 @@ struct Create {
     value: u32,
     name: [u8; NAME],
     fence: RawFd,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_files_lacks_no_facility() {
+        assert!(is_missing(&Errno::NOENT.into()) && is_missing(&Errno::ACCESS.into()));
+        assert!(!is_missing(&Errno::MFILE.into()) && !is_missing(&Errno::NOMEM.into()));
+    }
 }

@@ -1,7 +1,9 @@
 //! Where are the kernel's own file systems mounted, and if they are not, what would mount them?
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use crate::restart::again;
 
 /// What `/proc` says about file systems.
 pub(crate) struct Mounts {
@@ -18,9 +20,19 @@ pub(crate) struct Mount {
 }
 
 impl Mounts {
+    /// What can be read of it.
     pub(crate) fn read() -> Self {
         let text = |path| fs::read_to_string(path).unwrap_or_default();
         Self { mounts: text("/proc/self/mounts"), known: text("/proc/filesystems") }
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// It can't be read: procfs is not mounted, or this process has no fd left.
+    pub(crate) fn ask() -> io::Result<Self> {
+        let text = |path| again(|| fs::read_to_string(path));
+        Ok(Self { mounts: text("/proc/self/mounts")?, known: text("/proc/filesystems")? })
     }
 
     /// Where the kernel's trace events are.

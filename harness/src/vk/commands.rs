@@ -104,7 +104,7 @@ impl Submission {
         }
         let fail = |call: &'static str| {
             let object = format!("{object}, for {op}");
-            move |code| failed(call, object, code)
+            move |code| failed(call, object, device.heeded(code))
         };
         let recorder = Recorder::take(device).map_err(|(call, code)| fail(call)(code))?;
         let (commands, fence) = (recorder.commands, recorder.fence.raw());
@@ -142,7 +142,7 @@ impl Submission {
         let Some(Recorder { fence, .. }) = &self.recorder else { return Ok(true) };
         // SAFETY: the fence is live and was submitted.
         unsafe { fence.device().get_fence_status(fence.raw()) }
-            .map_err(|code| failed("vkGetFenceStatus", self.described(), code))
+            .map_err(|code| failed("vkGetFenceStatus", self.described(), fence.device().heeded(code)))
     }
 
     fn end(&mut self) -> Result<()> {
@@ -151,7 +151,7 @@ impl Submission {
         let device = Arc::clone(recorder.fence.device());
         // SAFETY: the fence is live and was submitted.
         let waited = unsafe { device.wait_for_fences(&[recorder.fence.raw()], true, DEADLINE.as_nanos() as u64) };
-        match waited {
+        match waited.map_err(|code| device.heeded(code)) {
             Ok(()) => {
                 device.recorders.idle().push(recorder);
                 Ok(())
@@ -182,7 +182,7 @@ impl Drop for Submission {
 }
 
 /// Each of `all`, for all commands.
-fn semaphores(all: &[vk::Semaphore]) -> Vec<vk::SemaphoreSubmitInfo<'static>> {
+pub(super) fn semaphores(all: &[vk::Semaphore]) -> Vec<vk::SemaphoreSubmitInfo<'static>> {
     let stage = vk::PipelineStageFlags2::ALL_COMMANDS;
     all.iter().map(|&semaphore| vk::SemaphoreSubmitInfo::default().semaphore(semaphore).stage_mask(stage)).collect()
 }

@@ -1,20 +1,24 @@
 #![expect(unsafe_code, reason = "creates, imports, exports and waits for fences")]
-//! Fences that change hands as `sync_file`: how a program waits through Vulkan for others, and for Vulkan without it.
+//! Fences that change hands: as `sync_file`, which is how a program waits through Vulkan for others, and for Vulkan without
+//! it; or as opaque fd, which only the driver that made it understands.
+//!
+//! A `sync_file` is copied into a fence, until that is reset. An opaque fd refers to a fence, so that two are one, for good
+//! or until the importer is reset.
 //!
 //! Source: `VK_KHR_external_fence_fd`, and "Importing Fence Payloads" in the Vulkan specification.
 
-use std::cell::Cell;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use ash::vk;
 
-use super::commands::DEADLINE;
+use super::commands::{DEADLINE, semaphores};
 use super::error::failed;
 use super::gpu::{Gpu, khr_fence_fd};
 use super::owned::Owned;
-use super::semaphore::sync_file;
+use super::semaphore::{Semaphore, raw, sync_file};
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
 
@@ -23,9 +27,21 @@ pub struct Fence {
     raw: Owned<vk::Fence>,
     functions: khr_fence_fd::Device,
     submitted: Cell<bool>,
+    /// What its submissions wait for. They go after the queue was waited for.
+    waited_for: RefCell<Vec<Semaphore>>,
 }
 
 const SYNC_FD: vk::ExternalFenceHandleTypeFlags = vk::ExternalFenceHandleTypeFlags::SYNC_FD;
+const OPAQUE_FD: vk::ExternalFenceHandleTypeFlags = vk::ExternalFenceHandleTypeFlags::OPAQUE_FD;
+
+/// How long an import lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permanence {
+    /// For good: the two fences are one.
+    Permanent,
+    /// Until the fence is reset, which then is what it was before.
+    Temporary,
+}
 
 impl Gpu {
     /// A fence, unsignalled, that imports and exports `sync_file`s.
@@ -34,12 +50,25 @@ impl Gpu {
     /// The device does not say that it can do this, or the driver fails.
     #[doc(alias = "vkCreateFence")]
     pub fn fence(&self) -> Result<Fence> {
+        self.external_fence(SYNC_FD, true)
+    }
+
+    /// A fence, unsignalled, that is exported as opaque fd, if it is to be, or else takes one in.
+    ///
+    /// # Errors
+    /// As missing: the device does not say that it hands fences on as opaque fds. The driver fails.
+    #[doc(alias = "vkCreateFence")]
+    pub fn opaque_fence(&self, exported: bool) -> Result<Fence> {
+        self.external_fence(OPAQUE_FD, exported)
+    }
+
+    fn external_fence(&self, handle: vk::ExternalFenceHandleTypeFlags, exported: bool) -> Result<Fence> {
         const OP: &str = "vkCreateFence";
         let device = self.device();
-        let object = || device.object("a fence for sync_file");
+        let object = || device.object(format!("a fence for {handle:?}"));
         let functions = device.fence_fd.clone();
         let functions = functions.ok_or_else(|| Error::missing(OP, object(), "VK_KHR_external_fence_fd is missing"))?;
-        let info = vk::PhysicalDeviceExternalFenceInfo::default().handle_type(SYNC_FD);
+        let info = vk::PhysicalDeviceExternalFenceInfo::default().handle_type(handle);
         let mut says = vk::ExternalFenceProperties::default();
         // SAFETY: the physical device is of this instance, and the structs live during the call.
         unsafe {
@@ -48,15 +77,16 @@ impl Gpu {
         };
         let both = vk::ExternalFenceFeatureFlags::IMPORTABLE | vk::ExternalFenceFeatureFlags::EXPORTABLE;
         if !says.external_fence_features.contains(both) {
-            return Err(Error::missing(OP, object(), format!("fences are not {both:?} as sync_file")));
+            return Err(Error::missing(OP, object(), format!("fences are not {both:?} as {handle:?}")));
         }
-        let mut export = vk::ExportFenceCreateInfo::default().handle_types(SYNC_FD);
-        let info = vk::FenceCreateInfo::default().push_next(&mut export);
+        let mut export = vk::ExportFenceCreateInfo::default().handle_types(handle);
+        let info = vk::FenceCreateInfo::default();
+        let info = if exported { info.push_next(&mut export) } else { info };
         // SAFETY: `info` lives during the call.
         let raw = unsafe { device.create_fence(&info, None) }.map_err(|code| failed(OP, object(), code))?;
         // SAFETY: just created, owned by nobody else.
         let raw = unsafe { Owned::new(device, raw) };
-        Ok(Fence { raw, functions, submitted: Cell::new(false) })
+        Ok(Fence { raw, functions, submitted: Cell::new(false), waited_for: RefCell::default() })
     }
 }
 
@@ -98,6 +128,44 @@ impl Fence {
         sync_file(fd, OP, || self.object())
     }
 
+    /// It as an opaque fd. What becomes of the fence becomes of whatever imports that.
+    ///
+    /// # Errors
+    /// The driver fails, or answers what no driver may answer.
+    #[doc(alias = "vkGetFenceFdKHR")]
+    pub fn export_opaque(&self) -> Result<OwnedFd> {
+        const OP: &str = "vkGetFenceFdKHR";
+        let info = vk::FenceGetFdInfoKHR::default().fence(self.raw.raw()).handle_type(OPAQUE_FD);
+        // SAFETY: the fence is live and made for this handle type.
+        let fd = unsafe { self.functions.get_fence_fd(&info) }.map_err(|code| failed(OP, self.object(), code))?;
+        if fd < 0 {
+            return Err(Error::answer(OP, self.object(), format!("fd {fd}; an open file would be valid")));
+        }
+        // SAFETY: each successful call makes a new fd that belongs to the caller.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// It is the fence of another instance of the device, whose opaque fd this is.
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[doc(alias = "vkImportFenceFdKHR")]
+    pub fn import_opaque(&self, fd: OwnedFd, permanence: Permanence) -> Result<()> {
+        let flags = match permanence {
+            Permanence::Permanent => vk::FenceImportFlags::empty(),
+            Permanence::Temporary => vk::FenceImportFlags::TEMPORARY,
+        };
+        let fence = self.raw.raw();
+        let info =
+            vk::ImportFenceFdInfoKHR::default().fence(fence).flags(flags).handle_type(OPAQUE_FD).fd(fd.as_raw_fd());
+        // SAFETY: the fence is live, no submission is to signal it, and the fd is open and of a fence of this driver.
+        unsafe { self.functions.import_fence_fd(&info) }
+            .map_err(|code| failed("vkImportFenceFdKHR", self.raw.device().object("an opaque fd"), code))?;
+        // A successful import gives the fd to the driver, a failed one does not.
+        let _given_away = fd.into_raw_fd();
+        Ok(())
+    }
+
     /// Whether it is signalled.
     ///
     /// # Errors
@@ -105,7 +173,7 @@ impl Fence {
     pub fn is_signalled(&self) -> Result<bool> {
         // SAFETY: the fence is live.
         unsafe { self.raw.device().get_fence_status(self.raw.raw()) }
-            .map_err(|code| failed("vkGetFenceStatus", self.object(), code))
+            .map_err(|code| failed("vkGetFenceStatus", self.object(), self.raw.device().heeded(code)))
     }
 
     /// Whether it is signalled before `patience` is over.
@@ -118,7 +186,7 @@ impl Fence {
         match unsafe { self.raw.device().wait_for_fences(&[self.raw.raw()], true, nanoseconds) } {
             Ok(()) => Ok(true),
             Err(vk::Result::TIMEOUT) => Ok(false),
-            Err(code) => Err(failed("vkWaitForFences", self.object(), code)),
+            Err(code) => Err(failed("vkWaitForFences", self.object(), self.raw.device().heeded(code))),
         }
     }
 
@@ -132,17 +200,23 @@ impl Fence {
             .map_err(|code| failed("vkResetFences", self.object(), code))
     }
 
-    /// Submits nothing, which signals it.
+    /// Submits no commands, which signals it when all of `wait` are signalled, and keeps those.
     ///
     /// # Errors
     /// The driver fails.
     #[doc(alias = "vkQueueSubmit2")]
-    pub fn submit(&self) -> Result<()> {
+    pub fn submit_after(&self, wait: Vec<Semaphore>) -> Result<()> {
         let device = self.raw.device();
+        let mut kept = self.waited_for.borrow_mut();
+        let already = kept.len();
+        kept.extend(wait);
+        let wait = semaphores(&raw(&kept[already..].iter().collect::<Vec<_>>()));
+        let submits = [vk::SubmitInfo2::default().wait_semaphore_infos(&wait)];
         let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the lock is the external synchronization of the queue; the fence is live and unsignalled.
-        unsafe { device.queue_submit2(*queue, &[], self.raw.raw()) }
-            .map_err(|code| failed("vkQueueSubmit2", self.object(), code))?;
+        // SAFETY: the lock is the external synchronization of the queue; the fence is live and unsignalled. The semaphores
+        // live until the queue was waited for.
+        unsafe { device.queue_submit2(*queue, &submits, self.raw.raw()) }
+            .map_err(|code| failed("vkQueueSubmit2", self.object(), device.heeded(code)))?;
         self.submitted.set(true);
         Ok(())
     }

@@ -108,6 +108,11 @@ impl Gpu {
         self.0.device.is_abandoned()
     }
 
+    /// Whether the driver said that the device is lost, after which it does nothing any more.
+    pub fn is_lost(&self) -> bool {
+        self.0.device.lost.load(Ordering::Relaxed)
+    }
+
     /// Whether `message` was said of this device's instance.
     pub fn heard(&self, message: &Message) -> bool {
         self.0.device.instance.token() == message.token
@@ -178,6 +183,7 @@ pub(super) struct Device {
     /// What submissions are recorded and waited for with.
     pub(super) recorders: Recorders,
     abandoned: AtomicBool,
+    lost: AtomicBool,
     /// Dropped last.
     pub(super) instance: Arc<Instance>,
 }
@@ -231,6 +237,7 @@ impl Device {
             identity,
             recorders: Recorders::default(),
             abandoned: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             instance,
         }))
     }
@@ -248,6 +255,14 @@ impl Device {
     /// See [`Gpu::is_abandoned`].
     pub(super) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// `code`, and notes if it says that the device is lost.
+    pub(super) fn heeded(&self, code: vk::Result) -> vk::Result {
+        if code == vk::Result::ERROR_DEVICE_LOST {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        code
     }
 
     /// The device's name and `what`, as the object of an error.

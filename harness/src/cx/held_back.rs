@@ -1,0 +1,175 @@
+//! Who waits for a fence, where no pixels tell: in rounds of two kinds, so that nobody passes by luck and nobody
+//! without proof.
+//!
+//! In the first round the fence is left out, and whoever should wait must be through, which is also how long it takes.
+//! In the second round it has the fence, which stays pending for longer than that: who is through before the signal did
+//! not wait. After the signal it must go on. That round is made twice: who does not wait, but was late by chance as the
+//! machine had other things to do, will hardly be so again.
+
+use std::time::{Duration, Instant};
+
+use super::Cx;
+use super::fenced::{FenceBy, LATE, PAUSE, TRIES, pause_after};
+use crate::case::Trouble;
+use crate::dmabuf::Dmabuf;
+use crate::error::Result;
+use crate::fence::{Holder, PendingFence, Released, SyncFile, Use};
+use crate::finding::Finding;
+
+/// One of the rounds.
+pub struct Round {
+    fence: Option<SyncFile>,
+    began: Instant,
+    holder: Option<Holder>,
+    ended: Option<Ended>,
+}
+
+/// How it ended.
+struct Ended {
+    /// Whether the side that should wait got through at all.
+    through: bool,
+    took: Duration,
+    /// With the fence: whether it overtook the signal, and when that came.
+    released: Option<Released>,
+    late: Duration,
+}
+
+/// So often whoever should wait has the fence.
+const FENCED: u32 = 2;
+
+impl Round {
+    /// The fence; nothing in the round in which it is left out. One that is in a buffer has to be looked for there.
+    pub fn fence(&self) -> Option<&SyncFile> {
+        self.fence.as_ref()
+    }
+
+    /// Another fd of the fence, if there is one, for who takes it.
+    ///
+    /// # Errors
+    /// The process has no fd left.
+    pub fn fence_fd(&self) -> Result<Option<SyncFile>> {
+        self.fence.as_ref().map(SyncFile::try_clone).transpose()
+    }
+
+    /// Whether there is a fence that has not signalled. What was seen before the answer was seen while it was pending.
+    ///
+    /// # Errors
+    /// The kernel refuses `poll`.
+    pub fn is_pending(&self) -> Result<bool> {
+        Ok(self.fence.as_ref().map(SyncFile::is_signalled).transpose()? == Some(false))
+    }
+
+    /// The side that should wait is through, or is not within its own patience. The round ends with that; what comes
+    /// later is no part of it.
+    ///
+    /// # Errors
+    /// The fence can't be signalled.
+    pub fn ends(&mut self, through: bool) -> Result<()> {
+        let took = self.began.elapsed();
+        let released = self.holder.take().map(Holder::other_is_through).transpose()?;
+        let late = released.filter(|released| !released.overtaken).map_or(Duration::ZERO, |released| released.since());
+        self.ended = Some(Ended { through, took, released, late });
+        Ok(())
+    }
+}
+
+impl Cx {
+    /// Whoever `acts` waits for a fence by the one who is named, which is in that buffer, as somebody's who is under
+    /// way to do that, or is given to it if there is no buffer: it must be through without the fence, and with it not
+    /// before its signal. `act` says so by [`Round::ends`].
+    ///
+    /// # Errors
+    /// Those of `act`; there is no such fence; a skip if it takes so long without it that it can't be told to wait.
+    pub fn held_back(
+        &mut self,
+        who: &str,
+        fence: (FenceBy, Option<(&Dmabuf, Use)>),
+        act: &mut dyn FnMut(&mut Self, &mut Round) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        self.held_back_for(who, fence, PAUSE, act)
+    }
+
+    /// As [`Self::held_back`], where what nothing holds back may take `least` longer one time than another, as a
+    /// display does that begins at its own moments. The fence is pending for no less.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn held_back_for(
+        &mut self,
+        who: &str,
+        fence: (FenceBy, Option<(&Dmabuf, Use)>),
+        least: Duration,
+        act: &mut dyn FnMut(&mut Self, &mut Round) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let mut tries = 0;
+        let (pause, free) = loop {
+            let free = self.round(None, act)?;
+            self.claim(format!("{who} goes on without the fence"), free.through, || {
+                let summary =
+                    format!("{who} did not go on within {:.1} s though there was no fence", free.took.as_secs_f64());
+                Finding::new(summary)
+                    .row("like", "it waits for something else, so that with a fence it would show nothing")
+            });
+            tries += 1;
+            match pause_after(free.took) {
+                Ok(pause) => break (pause.max(least), free),
+                Err(_) if tries < TRIES && free.through => {}
+                Err(too_slow) => return Err(too_slow),
+            }
+        };
+        for _ in 0..FENCED {
+            let pending = self.pending_fence(fence.0, fence.1)?;
+            let label = pending.file.to_string();
+            let fenced = self.round(Some((pending, pause)), act)?;
+            self.waited(who, &free, &fenced, &label)?;
+        }
+        Ok(())
+    }
+
+    /// With the fence it must have waited, and gone on at its signal.
+    fn waited(&mut self, who: &str, free: &Ended, fenced: &Ended, label: &str) -> Result<(), Trouble> {
+        let Some(released) = fenced.released else { return Err(Finding::new("a round had no fence").into()) };
+        let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
+        let row = |finding: Finding| {
+            finding
+                .row("fence", label)
+                .row("pending", format!("for {}", ms(released.watched)))
+                .row("through", format!("after {}, without the fence after {}", ms(fenced.took), ms(free.took)))
+        };
+        self.claim(format!("{who} waits for the fence"), !released.overtaken, || {
+            row(Finding::new(format!("{who} did not wait for the fence"))).row("like", "the wait was dropped")
+        });
+        if !released.overtaken {
+            self.claim(format!("{who} goes on at the signal"), fenced.through && fenced.late <= LATE, || {
+                row(Finding::new(format!(
+                    "{who} did not go on within {} s after the fence had signalled",
+                    LATE.as_secs()
+                )))
+                .row("like", "it waits for a fence that is not its own, or was not told of the signal")
+            });
+        }
+        self.figure("unfenced_ms", free.took.as_secs_f64() * 1e3);
+        self.figure("held_ms", released.watched.as_secs_f64() * 1e3);
+        self.figure("late_ms", fenced.late.as_secs_f64() * 1e3);
+        Ok(())
+    }
+
+    fn round(
+        &mut self,
+        fence: Option<(PendingFence, Duration)>,
+        act: &mut dyn FnMut(&mut Self, &mut Round) -> Result<(), Trouble>,
+    ) -> Result<Ended, Trouble> {
+        let (file, holder) = match fence {
+            None => (None, None),
+            Some((pending, pause)) => {
+                let file = pending.file.try_clone()?;
+                (Some(file), Some(Holder::start(pause, || Ok(()), pending.into_signal())?))
+            }
+        };
+        let mut round = Round { fence: file, began: Instant::now(), holder, ended: None };
+        act(self, &mut round)?;
+        round
+            .ended
+            .ok_or_else(|| Finding::new("the case did not say when the side that should wait was through").into())
+    }
+}
