@@ -240,6 +240,30 @@ impl Mapping {
         self.sync(SYNC_READ | SYNC_END)
     }
 
+    /// A copy of several runs of bytes, each `(bytes from the start of the buffer, length)`, one behind the other and in one
+    /// CPU access. What lies between them is not touched: in the sandbox a page costs more than the copy of what is in it.
+    ///
+    /// # Errors
+    /// A run reaches outside the buffer; `DMA_BUF_IOCTL_SYNC` fails.
+    pub fn gather(&self, runs: impl Iterator<Item = (u64, u64)> + Clone) -> Result<Vec<u8>> {
+        // Before the allocation, whose size may be nonsense.
+        let total = runs.clone().try_fold(0, |total, (at, length)| self.at(at, length).map(|_| total + length as usize))?;
+        let mut bytes = Vec::with_capacity(total);
+        self.sync(SYNC_READ)?;
+        for (at, length) in runs {
+            let (from, length) = (self.at(at, length)?, length as usize);
+            bytes.reserve(length);
+            // SAFETY: `at` checked that the source lies in the mapping; the destination is private memory with room for as
+            // much behind what is there. Whoever writes meanwhile can only make bytes torn, and every byte is a valid u8.
+            unsafe {
+                std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr().add(bytes.len()), length);
+                bytes.set_len(bytes.len() + length);
+            }
+        }
+        self.sync(SYNC_READ | SYNC_END)?;
+        Ok(bytes)
+    }
+
     /// Copies `bytes` to where they belong, `at` bytes from the start of the buffer.
     ///
     /// # Errors
