@@ -247,8 +247,9 @@ impl Mapping {
     /// A run reaches outside the buffer; `DMA_BUF_IOCTL_SYNC` fails.
     pub fn gather(&self, runs: impl Iterator<Item = (u64, u64)> + Clone) -> Result<Vec<u8>> {
         // Before the allocation, whose size may be nonsense.
-        let total = runs.clone().try_fold(0, |total, (at, length)| self.at(at, length).map(|_| total + length as usize))?;
-        let mut bytes = Vec::with_capacity(total);
+        let total =
+            runs.clone().try_fold(0, |total, (at, length)| self.at(at, length).map(|_| total + length as usize))?;
+        let mut bytes: Vec<u8> = Vec::with_capacity(total);
         self.sync(SYNC_READ)?;
         for (at, length) in runs {
             let (from, length) = (self.at(at, length)?, length as usize);
