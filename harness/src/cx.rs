@@ -431,7 +431,7 @@ impl Bench for Cx {
     }
 
     fn begin(&mut self, start: CaseStart) {
-        self.observer().mark();
+        self.observer().begin();
         ledger::begin();
         self.case = Running {
             name: start.name,
