@@ -249,17 +249,17 @@ impl Mapping {
         // Before the allocation, whose size may be nonsense.
         let total =
             runs.clone().try_fold(0, |total, (at, length)| self.at(at, length).map(|_| total + length as usize))?;
-        let mut bytes: Vec<u8> = Vec::with_capacity(total);
+        let mut bytes = vec![0; total];
+        let mut rest = bytes.as_mut_slice();
         self.sync(SYNC_READ)?;
         for (at, length) in runs {
-            let (from, length) = (self.at(at, length)?, length as usize);
-            bytes.reserve(length);
-            // SAFETY: `at` checked that the source lies in the mapping; the destination is private memory with room for as
-            // much behind what is there. Whoever writes meanwhile can only make bytes torn, and every byte is a valid u8.
-            unsafe {
-                std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr().add(bytes.len()), length);
-                bytes.set_len(bytes.len() + length);
-            }
+            let from = self.at(at, length)?;
+            let (run, behind) = rest.split_at_mut(length as usize);
+            rest = behind;
+            // SAFETY: `at` checked that the source lies in the mapping; the destination is private memory, since no
+            // reference to a mapping is ever handed out. Whoever writes meanwhile can only make bytes torn, and every byte
+            // is a valid u8.
+            unsafe { std::ptr::copy_nonoverlapping(from, run.as_mut_ptr(), run.len()) };
         }
         self.sync(SYNC_READ | SYNC_END)?;
         Ok(bytes)
