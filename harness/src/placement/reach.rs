@@ -24,13 +24,14 @@ pub fn of_device(sysfs: &Path, name: &str) -> u32 {
     told.filter(|bits| !translated && (1..ALL).contains(bits)).unwrap_or(ALL)
 }
 
-/// [`of_memory`] of this machine, asked once: the kernel counts every zone's free pages to tell.
+/// How many low bits the physical addresses of this machine's memory have at most; 64 if that is not told. The kernel is asked
+/// once, since it walks through all its zones to tell.
 pub fn here() -> u32 {
     static BITS: LazyLock<u32> = LazyLock::new(|| of_memory(Path::new("/proc")));
     *BITS
 }
 
-/// How many low bits the physical addresses of this machine's memory have at most; 64 if that is not told.
+/// As [`here`], by what `procfs` shows.
 fn of_memory(procfs: &Path) -> u32 {
     let zones = fs::read_to_string(procfs.join("zoneinfo")).unwrap_or_default();
     let page = rustix::param::page_size() as u64;
