@@ -8,7 +8,7 @@
 use handover::asked;
 use handover::case::Extent;
 use handover::covering::covering;
-use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
+use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, fillers, importers};
 use handover::prelude::*;
 
 use crate::screen;
@@ -67,7 +67,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     };
     let asked = if cases.extent() == Extent::Exhaustive { Some(FACTORS) } else { asked };
     for (claim, strength, body) in CLAIMS {
-        for from in exporters() {
+        for from in exporters().into_iter().chain(fillers()) {
             for to in importers() {
                 // Whoever has another one of its kind before it is tried in many ways once, and then in one.
                 let most = from.strength().min(to.strength());

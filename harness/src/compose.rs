@@ -224,6 +224,8 @@ impl Wide {
         let value = |component: &Option<Component>, otherwise| match component {
             None => otherwise,
             Some(c) => match self.numeric {
+                // What the division comes to, which is most of the work.
+                Numeric::Unorm if c.bits == 8 => (c.of(word) * 0x101) as u16,
                 Numeric::Unorm => ((c.of(word) * 0xffff + c.full() / 2) / c.full()) as u16,
                 Numeric::Float16 => {
                     (f16::from_bits(c.of(word) as u16).to_f64().clamp(0.0, 1.0) * 65535.0).round() as u16

@@ -85,6 +85,14 @@ pub struct Cx {
     case: Running,
 }
 
+/// What a picture is held against that is not the target.
+struct Doubts {
+    /// What the reader would have seen of the frame before.
+    before: Option<Picture>,
+    /// What it would have seen with one mistake, by what that is.
+    slips: Vec<(String, Picture)>,
+}
+
 /// What is recorded while one case runs.
 #[derive(Default)]
 struct Running {
@@ -225,34 +233,34 @@ impl Cx {
         tolerance: &Tolerance,
         suspects: &Suspects<'_>,
     ) -> Result<()> {
-        self.sees_or_slips(reader, target, actual, tolerance, suspects, || Ok(Vec::new()))
+        if target.picture.fourcc.yuv().is_some() {
+            return self.sees_planes(&reader.to_string(), target, actual, &[]);
+        }
+        let before = || Ok(Doubts { before: target.before.clone(), slips: Vec::new() });
+        self.sees_or_doubts(reader, &target.picture, actual, tolerance, suspects, before)
     }
 
-    /// As [`Self::sees_within`]; only if there is a difference, it is also held against the pictures of `slips`.
-    fn sees_or_slips(
+    /// As [`Self::sees_within`] for packed RGB; what a difference is then held against is computed only if there is one.
+    fn sees_or_doubts(
         &mut self,
         reader: impl fmt::Display,
-        target: &Target,
+        target: &Picture,
         actual: &Picture,
         tolerance: &Tolerance,
         suspects: &Suspects<'_>,
-        slips: impl FnOnce() -> Result<Vec<(String, Picture)>>,
+        doubts: impl FnOnce() -> Result<Doubts>,
     ) -> Result<()> {
         let reader = reader.to_string();
-        if target.picture.fourcc.yuv().is_some() {
-            return self.sees_planes(&reader, target, actual, &[]);
-        }
-        let Some(difference) = compare(&target.picture, actual, tolerance)? else {
+        let Some(difference) = compare(target, actual, tolerance)? else {
             self.case.agreed.push(reader);
             return Ok(());
         };
-        let before = target.before.as_ref();
         let mut known: Vec<Known<'_>> = suspects.known.to_vec();
-        let slips = slips()?;
+        let Doubts { before, slips } = doubts()?;
         let slips: Vec<_> = slips.iter().map(|(name, picture)| Known { name, picture }).collect();
-        known.extend(before.map(|picture| Known { name: "the frame that was in the buffer before", picture }));
-        let like = guess(&target.picture, actual, &Suspects { known: &known, slips: &slips, pitch: suspects.pitch });
-        self.save(&reader, &target.picture, actual)?;
+        known.extend(before.iter().map(|picture| Known { name: "the frame that was in the buffer before", picture }));
+        let like = guess(target, actual, &Suspects { known: &known, slips: &slips, pitch: suspects.pitch });
+        self.save(&reader, target, actual)?;
         self.case.disagreed.push(Finding::differs(
             format!("{reader} does not see the target"),
             &difference,
@@ -422,7 +430,7 @@ impl Bench for Cx {
     }
 
     fn begin(&mut self, start: CaseStart) {
-        self.observer().mark();
+        self.observer().begin();
         ledger::begin();
         self.case = Running {
             name: start.name,

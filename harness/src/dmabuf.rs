@@ -244,8 +244,10 @@ impl SharedFrame {
     /// The frame can't be addressed by byte or does not fit the buffer; the exporter refuses `mmap` or
     /// `DMA_BUF_IOCTL_SYNC`.
     pub fn read_back(&self) -> Result<Picture> {
-        let bytes = self.dmabuf.map()?.read(0..self.frame.end()?)?;
-        Picture::of_frame(&self.frame, &bytes)
+        let rows = self.frame.rows()?;
+        let runs = rows.iter().flat_map(|rows| (0..rows.count).map(|y| (rows.offset + y * rows.pitch, rows.row)));
+        let bytes = self.dmabuf.map()?.gather(runs)?;
+        Ok(Picture { size: self.frame.size, fourcc: self.frame.fourcc, bytes })
     }
 
     /// Writes `picture` as the CPU, row by row; no byte outside the frame's pixels is touched.

@@ -1,7 +1,7 @@
 //! The two ends of a handover: every device as one that hands frames out, and as one that takes them in.
 //!
 //! A claim about a handover is written once, and holds for every pair. Adding a device is one file here, and a line in
-//! [`exporters`] or [`importers`]. What a device can do at all, by its interface, is told without touching it, so that the
+//! [`exporters`], [`fillers`] or [`importers`]. What a device can do at all, by its interface, is told without touching it, so that the
 //! names of cases depend on the source alone; what the one of this machine lacks is told by [`Exporter::lacks`] and
 //! [`Importer::lacks`], in the driver's words.
 
@@ -290,6 +290,11 @@ pub fn exporters() -> Vec<&'static dyn Exporter> {
         &memory::UDMABUF,
         &memory::DMA_HEAP,
     ]
+}
+
+/// Devices that fill memory of their own, and tell nobody when: for claims about what arrives, where who drew is no matter.
+pub fn fillers() -> Vec<&'static dyn Exporter> {
+    vec![&video::PLANAR]
 }
 
 /// Every device that takes frames in, in the order in which reports name them.

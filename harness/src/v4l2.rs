@@ -43,7 +43,7 @@ mod unplug;
 pub use codec::{Codec, Given};
 pub use converter::{Converter, ConverterStream};
 pub use format::PixelFormat;
-pub use loopback::{LoopStream, Loopback};
+pub use loopback::{LoopStream, Loopback, OwnFrame};
 pub use queue::{Direction, Done, Memory, MemoryPlane, PlaneFormat, Queue, QueueFormat};
 pub use unplug::Unplugged;
 

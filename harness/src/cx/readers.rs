@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Cx, Guest, Target};
+use super::{Cx, Doubts, Guest, Target};
 use crate::case::{Role, Trouble, Witness};
 use crate::compare::Tolerance;
 use crate::compose::{self, compose};
@@ -100,9 +100,6 @@ impl Cx {
         let is_vkms = screen.identity().driver == "vkms";
         let composed: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
         let expected = compose(size, &composed)?;
-        let before: Option<Vec<_>> =
-            layers.iter().map(|(layer, target)| Some(layer.of(target.before.as_ref()?))).collect();
-        let before = before.map(|layers| compose(size, &layers)).transpose()?;
         let mut observed = false;
         match shown.writeback {
             Ok(actual) => {
@@ -120,11 +117,13 @@ impl Cx {
                         reason: "KMS leaves open how 5, 6 and 10 bits are widened".into(),
                     }
                 };
-                let before = before.map(|composed| composed.to(actual.fourcc)).transpose()?;
-                let target = Target { picture: expected.to(actual.fourcc)?, before };
+                let target = expected.to(actual.fourcc)?;
                 let reader = format!("{role} (writeback)");
-                let mistakes = || slips(size, layers, &composed, actual.fourcc);
-                self.sees_or_slips(reader, &target, &actual, &tolerance, &Suspects::default(), mistakes)?;
+                let doubts = || {
+                    let slips = slips(size, layers, &composed, actual.fourcc)?;
+                    Ok(Doubts { before: before(size, layers, actual.fourcc)?, slips })
+                };
+                self.sees_or_doubts(reader, &target, &actual, &tolerance, &Suspects::default(), doubts)?;
             }
             Err(why) => self.unobserved(Witness::Writeback, why),
         }
@@ -191,6 +190,12 @@ impl Cx {
             Err(why) => Err(Trouble::Skip(why.to_string())),
         }
     }
+}
+
+/// What the screen would show of the frames before, as its writeback would have it in `fourcc`; `None` if one is not known.
+fn before(size: Size, layers: &[(Layer<'_, Buffer>, &Target)], fourcc: Fourcc) -> Result<Option<Picture>> {
+    let before: Option<Vec<_>> = layers.iter().map(|(layer, target)| Some(layer.of(target.before.as_ref()?))).collect();
+    before.map(|layers| compose(size, &layers)?.to(fourcc)).transpose()
 }
 
 /// What the screen would show with one mistake, as its writeback would have it in `fourcc`.

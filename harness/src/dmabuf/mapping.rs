@@ -241,6 +241,31 @@ impl Mapping {
         self.sync(SYNC_READ | SYNC_END)
     }
 
+    /// A copy of several runs of bytes, each `(bytes from the start of the buffer, length)`, one behind the other and in one
+    /// CPU access. What lies between them is not touched: in the sandbox a page costs more than the copy of what is in it.
+    ///
+    /// # Errors
+    /// A run reaches outside the buffer; `DMA_BUF_IOCTL_SYNC` fails.
+    pub fn gather(&self, runs: impl Iterator<Item = (u64, u64)> + Clone) -> Result<Vec<u8>> {
+        // Before the allocation, whose size may be nonsense.
+        let total =
+            runs.clone().try_fold(0, |total, (at, length)| self.at(at, length).map(|_| total + length as usize))?;
+        let mut bytes = vec![0; total];
+        let mut rest = bytes.as_mut_slice();
+        self.sync(SYNC_READ)?;
+        for (at, length) in runs {
+            let from = self.at(at, length)?;
+            let (run, behind) = rest.split_at_mut(length as usize);
+            rest = behind;
+            // SAFETY: `at` checked that the source lies in the mapping; the destination is private memory, since no
+            // reference to a mapping is ever handed out. Whoever writes meanwhile can only make bytes torn, and every byte
+            // is a valid u8.
+            unsafe { std::ptr::copy_nonoverlapping(from, run.as_mut_ptr(), run.len()) };
+        }
+        self.sync(SYNC_READ | SYNC_END)?;
+        Ok(bytes)
+    }
+
     /// Copies `bytes` to where they belong, `at` bytes from the start of the buffer.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Video devices as ends: what they take comes out again, as it was or converted.
 
-use super::{Imported, Importer, Parcel, Rows, Start};
+use super::{Exported, Exporter, Imported, Importer, Parcel, Rows, Start};
 use crate::case::{Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::format::Fourcc;
@@ -9,7 +9,8 @@ use crate::pattern::Pattern;
 use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
-use crate::v4l2::{Converter, Direction, Loopback, PixelFormat, Queue};
+use crate::share::heap::Heaps;
+use crate::v4l2::{Converter, Direction, Loopback, OwnFrame, PixelFormat, Queue};
 
 /// A loop that takes scattered pages.
 pub(super) static SCATTERED: Loop = Loop(Role::Video);
@@ -27,6 +28,14 @@ const BYTES: [Fourcc; 2] = [Fourcc::XR24, Fourcc::RG16];
 pub(super) struct Loop(Role);
 
 pub(super) struct Converts;
+
+/// A loop's own buffer, which the loop itself fills.
+struct Filled {
+    video: Loopback,
+    /// Where the first frame is filled, and no other, so that whoever looks has the queues for itself.
+    own: Option<OwnFrame>,
+    buffer: Buffer,
+}
 
 /// A buffer that is to go through a loop.
 struct Looped {
@@ -80,6 +89,61 @@ impl Importer for Loop {
     fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
         let video = cx.video_loop(self.0)?;
         Ok(Box::new(Looped { role: self.0, video, buffer: buffer.clone() }))
+    }
+}
+
+/// Only the loop that has no heap: of the others the processor fills the buffers, as it does those of any heap.
+impl Exporter for Loop {
+    fn role(&self) -> Role {
+        self.0
+    }
+
+    fn can(&self, parcel: &Parcel) -> bool {
+        // Where a picture begins in a buffer that it fills is for the device to say.
+        <Self as Importer>::can(self, parcel) && parcel.start == Start::First && BYTES.contains(&parcel.fourcc)
+    }
+
+    fn strength(&self) -> usize {
+        1
+    }
+
+    fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
+        cx.video_loop(self.0).map(|_| None)
+    }
+
+    fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+        let video = cx.video_loop(self.0)?;
+        let filler = Guest::Filler(video.capture());
+        // It can be asked what it needs while its queue is free, and is not asked twice.
+        let wish = Wish { fourccs: vec![parcel.fourcc], size: parcel.size };
+        cx.party_of(&filler, &Buffer::export(wish, Heaps::default()))?;
+        let own = video.own(parcel.fourcc, parcel.size, parcel.pitch())?;
+        let buffer = cx.publish(filler, own.shared()?)?;
+        Ok(Box::new(Filled { video: video.clone(), own: Some(own), buffer }))
+    }
+}
+
+impl Exported for Filled {
+    fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<(), Trouble> {
+        cx.fact("drawn by", self.video.capture());
+        let Wish { fourccs, size } = self.buffer.wish();
+        let picture = Pattern { stamp }.picture(fourccs[0], *size)?;
+        let (video, own) = (&self.video, self.own.take());
+        let filler = Guest::Filler(video.capture());
+        cx.mapped(&filler, &self.buffer, Access::Write, |_, shared| match own {
+            Some(mut own) => Ok(own.fill(&picture)?),
+            // Its own memory, come back as anybody's.
+            None => Ok(video.write(&picture, shared)?),
+        })
+    }
+
+    fn sees(&mut self, _: &mut Cx, _: &Target) -> Result<bool, Trouble> {
+        // What its output shows is what the importer of this name sees.
+        Ok(false)
     }
 }
 

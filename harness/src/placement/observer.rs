@@ -37,6 +37,9 @@ use crate::observed::{NotObservable, Observed};
 /// So many events are kept for [`Observer::since`], the youngest.
 const EVENTS: usize = 1 << 16;
 
+/// Room for so many is kept from case to case; most have fewer.
+const KEPT_EVENTS: usize = 1 << 8;
+
 /// Whose placement is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -129,7 +132,16 @@ impl Observer {
         self.trace.as_ref().map_err(Clone::clone)?.follow(pid)
     }
 
-    /// Now. A case begins with it: what is gone by now is forgotten.
+    /// A case begins: what happened before it is forgotten, and no mark of before is asked about any more.
+    pub fn begin(&mut self) {
+        self.mark();
+        self.forgotten = self.count();
+        self.events.clear();
+        self.events.shrink_to(KEPT_EVENTS);
+        self.lost.clear();
+    }
+
+    /// Now; what is gone by now is forgotten.
     pub fn mark(&mut self) -> Mark {
         self.look();
         // Otherwise a buffer that nobody has any more could be mistaken for a later one of its size.

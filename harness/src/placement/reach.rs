@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// Every address.
 const ALL: u32 = 64;
@@ -23,8 +24,15 @@ pub fn of_device(sysfs: &Path, name: &str) -> u32 {
     told.filter(|bits| !translated && (1..ALL).contains(bits)).unwrap_or(ALL)
 }
 
-/// How many low bits the physical addresses of this machine's memory have at most; 64 if that is not told.
-pub fn of_memory(procfs: &Path) -> u32 {
+/// How many low bits the physical addresses of this machine's memory have at most; 64 if that is not told. The kernel is asked
+/// once, since it walks through all its zones to tell.
+pub fn here() -> u32 {
+    static BITS: LazyLock<u32> = LazyLock::new(|| of_memory(Path::new("/proc")));
+    *BITS
+}
+
+/// As [`here`], by what `procfs` shows.
+fn of_memory(procfs: &Path) -> u32 {
     let zones = fs::read_to_string(procfs.join("zoneinfo")).unwrap_or_default();
     let page = rustix::param::page_size() as u64;
     end_of_zones(&zones).and_then(|pages| pages.checked_mul(page)).map_or(ALL, |end| ALL - (end - 1).leading_zeros())

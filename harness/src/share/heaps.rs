@@ -18,7 +18,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::agreement::Agreement;
@@ -205,7 +204,7 @@ impl<S: Source> Bytes<S> {
             heap: name,
             cost: kind.cost() + if contiguous { CONTIGUOUS } else { 0 },
             contiguous,
-            address_bits: reach::of_memory(Path::new("/proc")),
+            address_bits: reach::here(),
             granule: page,
             largest: largest - largest % page,
             cpu: false,

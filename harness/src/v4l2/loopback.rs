@@ -17,6 +17,7 @@ use super::controls::Rectangle;
 use super::{Device, Direction, Done, Memory, MemoryPlane, PixelFormat, PlaneFormat, Queue, QueueFormat};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
+use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, Size};
 use crate::picture::Picture;
 
@@ -112,6 +113,37 @@ impl Loopback {
     /// # Errors
     /// As [`Self::copy`].
     pub fn write(&self, picture: &Picture, into: &SharedFrame) -> Result<()> {
+        let _output = self.sending_own(picture)?;
+        self.capture_into(into)
+    }
+
+    /// A buffer of capture's own memory for `frame`, which nobody has filled; `None` for a pitch is as capture has it.
+    ///
+    /// # Errors
+    /// The device can't have such frames, or can't export them.
+    pub fn own(&self, fourcc: Fourcc, size: Size, pitch: Option<u64>) -> Result<OwnFrame> {
+        let linear = |pitch| Frame::linear(fourcc, size, Plane { offset: 0, pitch });
+        let mut queue = Queue::open(&self.capture, Direction::Capture)?;
+        let pitch = match pitch {
+            Some(pitch) => pitch,
+            None => {
+                let given = queue.set_format(&QueueFormat::of_frame(&linear(0))?)?;
+                given.planes.first().map_or(0, |plane| plane.pitch.into())
+            }
+        };
+        queue.set_frame(&linear(pitch))?;
+        uncropped(&queue, size)?;
+        if !queue.keeps_exported()? {
+            let why = "it frees what it exported with its queue (no V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS)";
+            return Err(Error::missing("VIDIOC_EXPBUF", queue.to_string(), why));
+        }
+        queue.request(Memory::Own, 1)?;
+        let shared = SharedFrame { dmabuf: queue.export(0)?, frame: linear(pitch) };
+        Ok(OwnFrame { video: self.clone(), queue, shared })
+    }
+
+    /// The output queue with `picture` in memory of its own, as its last and only frame.
+    fn sending_own(&self, picture: &Picture) -> Result<Queue> {
         let linear = |pitch| Frame::linear(picture.fourcc, picture.size, Plane { offset: 0, pitch });
         let mut output = Queue::open(&self.output, Direction::Output)?;
         let given = output.set_format(&QueueFormat::of_frame(&linear(0))?)?;
@@ -122,7 +154,7 @@ impl Loopback {
         SharedFrame { dmabuf: output.export(0)?, frame: linear(pitch) }.write(picture)?;
         output.give_own(0)?;
         output.start()?;
-        self.capture_into(into)
+        Ok(output)
     }
 
     /// The memory planes of frames of `pixel` in `size`.
@@ -215,6 +247,50 @@ impl Loopback {
         output.give_dmabuf(0, shared)?;
         output.start()?;
         Ok((output, slots))
+    }
+}
+
+/// A buffer of capture's own memory, and the queue that it is a slot of (`V4L2_MEMORY_MMAP`). The queue is nobody else's
+/// until this is dropped; what was exported stays.
+#[derive(Debug)]
+pub struct OwnFrame {
+    video: Loopback,
+    queue: Queue,
+    shared: SharedFrame,
+}
+
+impl OwnFrame {
+    /// What it exports: another fd of the buffer (`VIDIOC_EXPBUF`).
+    ///
+    /// # Errors
+    /// The process has no fd left.
+    pub fn shared(&self) -> Result<SharedFrame> {
+        Ok(SharedFrame { dmabuf: self.shared.dmabuf.try_clone()?, frame: self.shared.frame.clone() })
+    }
+
+    /// The device fills it with what it sees of `picture`, which output has in memory of its own.
+    ///
+    /// # Errors
+    /// Size or format differ, or nothing arrives within 2 s, or not from the first byte on.
+    pub fn fill(&mut self, picture: &Picture) -> Result<()> {
+        const OP: &str = "filling a buffer of its own";
+        let frame = &self.shared.frame;
+        if (picture.size, picture.fourcc) != (frame.size, frame.fourcc) {
+            let why = format!("the picture is {} {}", picture.fourcc, picture.size);
+            return Err(Error::input(OP, format!("{}, {frame}", self.queue), why));
+        }
+        let _output = self.video.sending_own(picture)?;
+        self.queue.give_own(0)?;
+        self.queue.start()?;
+        let done = self.queue.take(PATIENCE)?;
+        self.queue.stop()?;
+        match done.offsets.first() {
+            None | Some(0) => Ok(()),
+            Some(offset) => {
+                let why = format!("the picture begins with byte {offset}; its format has no such header");
+                Err(Error::answer(OP, format!("{}, {frame}", self.queue), why))
+            }
+        }
     }
 }
 
