@@ -43,6 +43,7 @@ mod artifacts;
 mod fenced;
 mod frames;
 mod holdings;
+mod leaks;
 mod limits;
 mod loops;
 mod needs;
@@ -55,6 +56,7 @@ mod yuv;
 pub use fenced::{FenceBy, Put, Turn};
 pub use frames::{Drawn, NewFrame, Target};
 pub use holdings::{Growth, Holdings};
+pub use leaks::Files;
 pub use sharing::{Guest, Held};
 pub use watch::Deed;
 

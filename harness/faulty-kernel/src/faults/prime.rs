@@ -24,7 +24,7 @@ pub(super) const ALL: &[Named] = &[
 ];
 
 /// `DRM_IOCTL_PRIME_HANDLE_TO_FD`, `DRM_IOCTL_PRIME_FD_TO_HANDLE`, of `struct drm_prime_handle`.
-const HANDLE_TO_FD: u32 = both(b'd', 0x2d, 12);
+pub(super) const HANDLE_TO_FD: u32 = both(b'd', 0x2d, 12);
 pub(super) const FD_TO_HANDLE: u32 = both(b'd', 0x2e, 12);
 const HANDLE: usize = 0;
 const FLAGS: usize = 4;
