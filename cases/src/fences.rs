@@ -112,16 +112,21 @@ fn expect(cx: &mut Cx, when: &str, dmabuf: &Dmabuf, to_read: bool, to_write: boo
     for (what, ready) in [(Use::Read, to_read), (Use::Write, to_write), (Use::Both, to_write)] {
         let file = dmabuf.export_sync_file(what)?;
         let signalled = file.is_signalled()?;
+        // Another way to the same fences.
+        let polled = dmabuf.ready()?;
+        let waits = if what == Use::Read { !polled.to_read } else { !polled.to_write };
         cx.claim(format!("fence to {what} {when}"), signalled == ready, || {
             Finding::new(format!("{when}, whoever is about to {what} {}, by the fence in the buffer", word(signalled)))
                 .row("target", word(ready))
                 .row("fence", file.to_string())
                 .row(
                     "like",
-                    if ready {
-                        "a fence that nobody has to wait for"
-                    } else {
-                        "a fence that did not get into the buffer"
+                    match (ready, waits) {
+                        (true, _) => "a fence that nobody has to wait for",
+                        (false, true) => {
+                            "a fence that is in the buffer, for poll waits for it, and is not the one exported"
+                        }
+                        (false, false) => "a fence that did not get into the buffer: poll does not wait either",
                     },
                 )
         });

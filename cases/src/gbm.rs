@@ -247,10 +247,10 @@ fn tells_where(cx: &mut Cx, node: NodeKind, offset: u64) -> Outcome {
     let frame = bo.frame().clone();
     cx.sees(gbm.name(), &target, &bo.read()?)?;
     cx.equals("format", Fourcc::XR24, frame.fourcc);
-    cx.equals("modifier", Modifier::LINEAR, frame.modifier);
+    cx.equals("the modifier that gbm_bo_get_modifier tells", Modifier::LINEAR, frame.modifier);
     cx.equals("planes", 1, frame.planes.len());
     for plane in &frame.planes {
-        cx.equals("pitch in bytes", 1088, plane.pitch);
+        cx.equals("the pitch in bytes that gbm_bo_get_stride_for_plane tells", 1088, plane.pitch);
         cx.equals("offset in bytes", offset, plane.offset);
     }
     cx.agree()
@@ -312,10 +312,10 @@ fn leaves_no_file_open(cx: &mut Cx) -> Outcome {
     };
     // What is made at first and kept is no leak.
     once()?;
-    let before = cx.open_files()?;
+    let before = cx.files()?;
     for _ in 0..8 {
         once()?;
     }
-    cx.equals("open files", before, cx.open_files()?);
+    cx.no_file_stays(8, "exports and imports by GBM", &before)?;
     cx.agree()
 }

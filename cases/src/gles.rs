@@ -323,17 +323,17 @@ fn takes_in_modifiers(cx: &mut Cx) -> Outcome {
 
 /// A frame that is taken in and let go leaves no file open, and no buffer behind.
 fn leaves_no_file_open(cx: &mut Cx) -> Outcome {
-    const TIMES: usize = 8;
+    const TIMES: u32 = 8;
     let gles = cx.gles()?;
     let frame = Frame::linear(Fourcc::XR24, px(64, 64), Plane { offset: 0, pitch: 256 });
     let once = || gles.import(&udmabuf::for_frame(frame.clone(), 0)?, Through::Texture2d).map(drop);
     // What is made at first and kept is no leak.
     once()?;
-    let (files, dmabufs) = (cx.open_files()?, cx.dmabufs()?);
+    let (files, dmabufs) = (cx.files()?, cx.dmabufs()?);
     for _ in 0..TIMES {
         once()?;
     }
-    cx.equals(format!("open files after {TIMES} imports by EGL"), files, cx.open_files()?);
+    cx.no_file_stays(TIMES, "imports by EGL", &files)?;
     cx.equals(format!("dma-bufs after {TIMES} imports by EGL"), dmabufs, cx.dmabufs()?);
     cx.agree()
 }

@@ -74,7 +74,10 @@ fn gives_what_was_asked_for(cx: &mut Cx, kind: Kind) -> Outcome {
         for (n, (identity, storage)) in held.iter().enumerate() {
             let bytes = SIZES[n];
             let others = held.iter().filter(|(other, _)| other.inode == identity.inode).count();
-            cx.equals(format!("{name}: buffers with inode {}", identity.inode), 1, others);
+            cx.claim(format!("{name}: buffers with inode {}", identity.inode), others == 1, || {
+                Finding::new(format!("{name} gave one buffer for {others} allocations: dma-buf {}", identity.inode))
+                    .row("like", "memory that is handed out again while its owner has it")
+            });
             if heap.offer().cpu {
                 let seen = storage.shared.dmabuf.map()?.read(0..bytes)?;
                 cx.sees_bytes(format!("{name}: another mapping of {bytes} B"), &bytes_of(n as u8, bytes), &seen)?;
@@ -88,7 +91,7 @@ fn gives_what_was_asked_for(cx: &mut Cx, kind: Kind) -> Outcome {
 fn refuses(cx: &mut Cx, kind: Kind) -> Outcome {
     for heap in cx.heaps(kind)? {
         let offer = heap.offer().clone();
-        let before = cx.open_files()?;
+        let before = cx.files()?;
         for bytes in [0, offer.largest + 1, u64::MAX] {
             let said = match heap.allocate(&agreement(&*heap, bytes)) {
                 Ok(storage) => format!("gave {storage}"),
@@ -99,7 +102,7 @@ fn refuses(cx: &mut Cx, kind: Kind) -> Outcome {
                 Finding::new(format!("{} does not refuse {bytes} B as it should", offer.heap)).row("said", said)
             });
         }
-        cx.equals(format!("{}: files left open", offer.heap), before, cx.open_files()?);
+        cx.no_file_stays(3, format_args!("refusals of {}", offer.heap), &before)?;
     }
     cx.agree()
 }
@@ -108,7 +111,7 @@ fn refuses(cx: &mut Cx, kind: Kind) -> Outcome {
 fn leaves_nothing_behind(cx: &mut Cx, kind: Kind) -> Outcome {
     for heap in cx.heaps(kind)? {
         let name = heap.offer().heap.clone();
-        let before = cx.open_files()?;
+        let before = cx.files()?;
         let storage = heap.allocate(&agreement(&*heap, 65536))?;
         let identity = storage.shared.dmabuf.identity()?;
         cx.claim(format!("{name}: listed while it lives"), cx.is_listed(&identity)?, || {
@@ -118,7 +121,7 @@ fn leaves_nothing_behind(cx: &mut Cx, kind: Kind) -> Outcome {
         cx.claim(format!("{name}: not listed afterwards"), !cx.is_listed(&identity)?, || {
             Finding::new(format!("{name} leaks: the kernel still lists its dma-buf {}", identity.inode))
         });
-        cx.equals(format!("{name}: files left open"), before, cx.open_files()?);
+        cx.no_file_stays(1, format_args!("allocation from {name}"), &before)?;
     }
     cx.agree()
 }
@@ -149,13 +152,40 @@ fn gives_cleared_memory(cx: &mut Cx, kind: Kind) -> Outcome {
     cx.agree()
 }
 
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
+/// Claims that the pages of a memfd are where its udmabuf has them, and says where else they are.
+fn in_order(cx: &mut Cx, target: &[u8], pages: &[u8]) {
+    let found: Vec<Option<usize>> =
+        pages.chunks(PAGE).map(|page| target.chunks(PAGE).position(|written| written == page)).collect();
+    let is_in_order = found.iter().enumerate().all(|(at, page)| *page == Some(at));
+    cx.claim("order of pages", is_in_order, || {
+        let told = |(at, page): (usize, &Option<usize>)| match page {
+            Some(page) => format!("page {at} of the memfd is page {page} of the udmabuf"),
+            None => format!("page {at} of the memfd is none of the udmabuf's"),
+        };
+        let finding = Finding::new(match found.iter().all(Option::is_some) {
+            true => "the pages of the udmabuf are those of its memfd in another order",
+            false => "what is written to the udmabuf is not in its memfd",
+        });
+        let like = match found.iter().all(Option::is_none) {
+            true => "pages of its own, a copy: the memfd shows what was there before",
+            false => "a list of pages that is not built in the order of the file",
+        };
+        finding.row("pages", found.iter().enumerate().map(told).collect::<Vec<_>>().join("\n")).row("like", like)
+    });
+}
+
 /// What is written through the dma-buf is what the memfd has, and the other way round.
 fn shows_the_pages_of_its_memfd(cx: &mut Cx) -> Outcome {
     for heap in cx.heaps(Kind::Udmabuf)? {
-        let bytes = 3 * 4096;
+        let bytes = 3 * PAGE as u64;
         let storage = heap.allocate(&agreement(&*heap, bytes))?;
         storage.shared.dmabuf.map()?.write(0, &bytes_of(1, bytes))?;
-        cx.sees_bytes("memfd", &bytes_of(1, bytes), &storage.read_pages(0..bytes)?)?;
+        let (target, pages) = (bytes_of(1, bytes), storage.read_pages(0..bytes)?);
+        in_order(cx, &target, &pages);
+        cx.sees_bytes("memfd", &target, &pages)?;
         storage.write_pages(0, &bytes_of(2, bytes))?;
         cx.sees_bytes("dma-buf", &bytes_of(2, bytes), &storage.shared.dmabuf.map()?.read(0..bytes)?)?;
     }

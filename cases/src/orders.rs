@@ -14,7 +14,7 @@ const SIZE: Size = px(250, 130);
 const BYTES: u64 = 70_004;
 
 /// Imports of one buffer that live at once, more than a driver's table of handles would have by chance.
-const IMPORTS: usize = 16;
+const IMPORTS: u32 = 16;
 
 /// Memory before and behind: llvmpipe works in blocks of 4 rows and touches those behind the last one.
 const SHARED_ROOM: Room = Room::SubAllocated { before: 4096, after: 65536 };
@@ -238,7 +238,7 @@ fn many_imports(cx: &mut Cx, pair: (Role, Role)) -> Outcome {
     let mut drawn = cx.draw(&exporter, &NewFrame::of(Fourcc::XR24, SIZE), 7)?;
     // What is made at the first import and kept, such as an fd that stands for the buffer.
     cx.gpu_sees("an import before", &importer, &drawn.buffer, &ImportRequest::default(), &drawn.target)?;
-    let before = cx.open_files()?;
+    let before = cx.files()?;
     let mut imports = Vec::new();
     for _ in 0..IMPORTS {
         imports.push(cx.import(&importer, &drawn.buffer, &ImportRequest::default())?);
@@ -252,7 +252,7 @@ fn many_imports(cx: &mut Cx, pair: (Role, Role)) -> Outcome {
         cx.sees(format!("import {number} of {IMPORTS}"), &drawn.target, &actual)?;
         number += 1;
     }
-    cx.equals("files left open", before, cx.open_files()?);
+    cx.no_file_stays(IMPORTS, "imports", &before)?;
     cx.cpu_sees(&drawn.buffer, &drawn.target)?;
     cx.agree()
 }

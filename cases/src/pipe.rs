@@ -121,7 +121,7 @@ fn leaves_nothing_behind(cx: &mut Cx) -> Outcome {
     for ledger in &ledgers {
         cx.screen_is_free(ledger);
     }
-    cx.nothing_more(&ledgers[0], &ledgers[1]);
+    cx.nothing_more("a longer run of the pipe", &ledgers[0], &ledgers[1]);
     cx.no_growth("a frame", &last.growth);
     cx.figure("frames_per_s", last.times_ms.len() as f64 / took);
     figures(cx, &last);

@@ -293,7 +293,7 @@ fn waits_at_cap(cx: &mut Cx) -> Outcome {
 fn waits_without_files(cx: &mut Cx) -> Outcome {
     let pool = on_demand(cx, 8)?;
     let one = pool.draw("the first", PATIENCE)?;
-    let before = cx.open_files()?;
+    let before = cx.files()?;
     let (refused, granted) = cx.with_files_left(1, |_| {
         let refused = pool.draw("the second", SHORTLY).err().map(|error| error.to_string());
         drop(one);
@@ -304,7 +304,7 @@ fn waits_without_files(cx: &mut Cx) -> Outcome {
         Finding::new("growing did not fail for want of files").row("said", said)
     });
     cx.equals("the buffer that came back", true, granted);
-    cx.equals("open files", before, cx.open_files()?);
+    cx.no_file_stays(1, "attempt to grow", &before)?;
     cx.claim("refusals", pool.report().refused > 0, || Finding::new("the pool does not report that it could not grow"));
     cx.agree()
 }

@@ -3,6 +3,7 @@
 //! Source: "PRIME Buffer Sharing" in the kernel's DRM memory management documentation, "PRIME Helper Functions" and
 //! "Lifetime Rules" of it.
 
+use handover::dmabuf::{Dmabuf, Identity};
 use handover::kms::Imported;
 use handover::prelude::*;
 use handover::udmabuf;
@@ -40,13 +41,25 @@ fn guest(card: Role) -> Guest<'static> {
     if card == Vgem { Guest::Vgem } else { Guest::Screen }
 }
 
+/// Claims that what `card` hands on is the dma-buf that it took in.
+fn is_the_same(cx: &mut Cx, card: Role, taken: &Identity, handed_on: &Dmabuf) -> Outcome {
+    let actual = handed_on.identity()?;
+    cx.claim("inode of the dma-buf", taken.inode == actual.inode, || {
+        Finding::new(format!("{card} hands on another buffer than it took in"))
+            .row("target", format!("dma-buf {}", taken.inode))
+            .row("actual", format!("dma-buf {}", actual.inode))
+            .row("like", "an import that makes a buffer of its own, such as a copy")
+    });
+    Ok(())
+}
+
 /// What the card exports of its handle is the very dma-buf that it imported, with its bytes, and not a copy.
 fn hands_on(cx: &mut Cx, card: Role) -> Outcome {
     let (buffer, target) = drawn(cx, card)?;
     let prime = cx.prime(card)?;
     cx.mapped(&guest(card), &buffer, Access::Write, |cx, shared| {
         let handed_on = prime.import(&shared.dmabuf)?.export()?;
-        cx.equals("inode of the dma-buf", shared.dmabuf.identity()?.inode, handed_on.identity()?.inode);
+        is_the_same(cx, card, &shared.dmabuf.identity()?, &handed_on)?;
         let frame = shared.frame.clone();
         let handed_on = SharedFrame { dmabuf: handed_on, frame };
         cx.sees("handed on", &target, &handed_on.read_back()?)?;
@@ -68,8 +81,14 @@ fn one_handle(cx: &mut Cx, card: Role) -> Outcome {
         let again = prime.import(&shared.dmabuf)?;
         let by_another_fd = prime.import(&shared.dmabuf.try_clone()?)?;
         let elsewhere = second.import(&shared.dmabuf)?;
-        cx.equals("GEM handle, taken again", first.handle(), again.handle());
-        cx.equals("GEM handle, taken by another fd", first.handle(), by_another_fd.handle());
+        for (how, other) in [("again", &again), ("by another fd", &by_another_fd)] {
+            cx.claim(format!("GEM handle, taken {how}"), first.handle() == other.handle(), || {
+                Finding::new(format!("{card} has two GEM handles for one dma-buf that it took in {how}"))
+                    .row("target", first.handle().to_string())
+                    .row("actual", other.handle().to_string())
+                    .row("like", "an import that makes a buffer of its own, such as a copy")
+            });
+        }
         let seen = |handle: &Imported| {
             let handed_on = SharedFrame { dmabuf: handle.export()?, frame: shared.frame.clone() };
             handed_on.read_back()
@@ -122,7 +141,7 @@ fn keeps(cx: &mut Cx, card: Role) -> Outcome {
     cx.claim("kept", listed, || Finding::new("the buffer is gone, though the card has a handle"));
     {
         let handed_on = SharedFrame { dmabuf: handle.export()?, frame };
-        cx.equals("inode of the dma-buf", identity.inode, handed_on.dmabuf.identity()?.inode);
+        is_the_same(cx, card, &identity, &handed_on.dmabuf)?;
         cx.sees("handed on", &target, &handed_on.read_back()?)?;
     }
     drop(handle);

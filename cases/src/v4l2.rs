@@ -109,7 +109,9 @@ fn decodes(cx: &mut Cx, to: Role, fourcc: Fourcc) -> Outcome {
         Finding::new("what the codec decodes is not like what it was given")
             .row("distance", format!("{near} from the original, {far} from another frame, in steps of a component"))
     });
-    cx.cpu_sees(&buffer, &Target { picture: own, before: Some(before.picture) })?;
+    let target = Target { picture: own, before: Some(before.picture) };
+    let seen = cx.mapped(&Guest::Cpu, &buffer, Access::Read, |_, shared| Ok(shared.read_back()?))?;
+    cx.sees(format!("the buffer that was queued at {}", codec.decoder()), &target, &seen)?;
     cx.agree()
 }
 
@@ -133,7 +135,15 @@ fn exports_each(cx: &mut Cx) -> Outcome {
         let inode = dmabuf.identity()?.inode;
         let same = exported.iter().filter_map(|other| other.identity().ok()).filter(|other| other.inode == inode);
         cx.equals(format!("buffers of the queue that are dma-buf {inode}, as number {index} is"), 1, same.count());
-        cx.sees_bytes(format!("buffer {index}, when all were written,"), &bytes, &dmabuf.map()?.read(0..64)?)?;
+        // What the buffer holds is what was written last to any of its exports.
+        let seen = dmabuf.map()?.read(0..64)?;
+        let shown = (0..count).find(|other| *other != index && seen == [*other as u8 + 1; 64]);
+        cx.claim(format!("buffer {index}, exported"), shown.is_none(), || {
+            let other = shown.unwrap_or_default();
+            Finding::new(format!("VIDIOC_EXPBUF of buffer {index} hands out the memory of buffer {other}"))
+                .row("like", "an export that does not look at the index")
+        });
+        cx.sees_bytes(format!("buffer {index}, when all were written,"), &bytes, &seen)?;
         cx.sees_bytes(format!("buffer {index}, exported again,"), &bytes, &queue.export(index)?.map()?.read(0..64)?)?;
     }
     cx.agree()

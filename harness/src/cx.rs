@@ -44,6 +44,7 @@ mod fenced;
 mod frames;
 mod held_back;
 mod holdings;
+mod leaks;
 mod limits;
 mod loops;
 mod needs;
@@ -57,6 +58,7 @@ pub use fenced::{FenceBy, Put, Turn};
 pub use frames::{Drawn, NewFrame, Target};
 pub use held_back::Round;
 pub use holdings::{Growth, Holdings};
+pub use leaks::Files;
 pub use sharing::{Guest, Held};
 pub use watch::Deed;
 

@@ -55,9 +55,13 @@ pub struct Row {
     pub ending: Ending,
     /// How often it was done, all tries together.
     pub fired: u64,
-    /// How many cases ran under it, in each try.
+    /// How many cases ran under it, in each try; this and what follows is of the try that came to the worst end.
     pub ran: usize,
-    /// Who failed under it, or claims to and did not: of the try that came to the worst end.
+    /// How many of these failed by it.
+    pub failed: usize,
+    /// How many passed though it was done while they ran: of a fault, those that do not see it.
+    pub passed_by: usize,
+    /// Who failed under it, or claims to and did not, or was skipped for it.
     pub cases: Vec<Seen>,
     /// How often it was tried, each time in a kernel of its own.
     pub tries: usize,
@@ -83,7 +87,7 @@ pub enum Ending {
     NotFired,
     /// Of a control: it was done, and no case failed.
     Quiet,
-    /// Of a control: a case failed.
+    /// Of a control: a case failed, or was skipped that is not without it.
     Alarm,
     /// It could not be tried.
     Broken,
@@ -120,6 +124,9 @@ pub struct Seen {
     pub sees: bool,
     /// Whether its message names the culprit.
     pub names: bool,
+    /// Whether it was skipped and is not without, for a reason that the control does not state: what it claims was not looked
+    /// at, and nobody would know.
+    pub lost: bool,
     /// Its verdict under the fault.
     pub verdict: Verdict,
     /// The first line of its message.
@@ -143,8 +150,12 @@ pub struct Run {
     pub message: String,
     /// How long it took, in ms.
     pub duration_ms: f64,
+    /// How often the fault was done while it ran.
+    pub fired: u64,
     /// Whether it is red without the fault as well.
     pub red_without: bool,
+    /// Whether it is skipped without the fault as well.
+    pub skipped_without: bool,
 }
 
 /// One try of one fault.
@@ -171,12 +182,21 @@ impl Run {
             && !self.message.starts_with(verdict::PASSED_THOUGH_KNOWN)
     }
 
+    /// Whether a control made it look away.
+    fn is_lost(&self, fault: &Fault) -> bool {
+        fault.kind == Kind::Control
+            && self.verdict == Verdict::Skip
+            && !self.skipped_without
+            && !fault.skips.iter().any(|text| holds(&self.message, text))
+    }
+
     fn seen(&self, fault: &Fault) -> Seen {
         Seen {
             name: self.name.clone(),
             claims: self.claims,
             sees: self.sees(),
             names: self.sees() && fault.names.iter().any(|text| holds(&self.message, text)),
+            lost: self.is_lost(fault),
             verdict: self.verdict,
             said: self.message.lines().next().unwrap_or("").to_owned(),
             message: self.message.clone(),
@@ -204,11 +224,12 @@ impl Trial {
     fn ending(&self, fault: &Fault) -> Ending {
         let seen: Vec<Seen> = self.runs.iter().map(|run| run.seen(fault)).collect();
         let sees = seen.iter().any(|seen| seen.sees);
+        let lost = seen.iter().any(|seen| seen.lost);
         // What is legal must not make a case hang either.
         let hangs = self.runs.iter().any(|run| run.verdict == Verdict::Timeout && !run.red_without);
         match fault.kind {
             _ if self.error.is_some() => Ending::Broken,
-            Kind::Control if sees || hangs => Ending::Alarm,
+            Kind::Control if sees || lost || hangs => Ending::Alarm,
             Kind::Control if self.fired == 0 => Ending::NotFired,
             Kind::Control => Ending::Quiet,
             // Whatever failed then, it was not the fault.
@@ -228,13 +249,15 @@ impl Row {
             (!ending.is_right(), ending)
         });
         let ending = worst.map_or(Ending::Broken, |trial| trial.ending(fault));
-        let seen = worst.iter().flat_map(|trial| &trial.runs).map(|run| run.seen(fault));
+        let runs = || worst.iter().flat_map(|trial| &trial.runs);
         Row {
             fault,
             ending,
             fired: trials.iter().map(|trial| trial.fired).sum(),
             ran: worst.map_or(0, |trial| trial.runs.len()),
-            cases: seen.filter(|seen| seen.sees || seen.claims).collect(),
+            failed: runs().filter(|run| run.sees()).count(),
+            passed_by: runs().filter(|run| run.fired > 0 && run.verdict == Verdict::Pass).count(),
+            cases: runs().map(|run| run.seen(fault)).filter(|seen| seen.sees || seen.claims || seen.lost).collect(),
             tries: trials.len(),
             as_it_should: trials.iter().filter(|trial| trial.ending(fault).is_right()).count(),
             wall_ms: trials.iter().map(|trial| trial.wall_ms).sum(),
@@ -267,7 +290,16 @@ impl Row {
             (Ending::Alarm, _) => {
                 let first =
                     self.by().first().map_or_else(String::new, |seen| format!(": {}: {}", seen.name, seen.said));
-                problems.push(format!("{name} is legal, but fails a case{first}"));
+                let lost: Vec<&Seen> = self.cases.iter().filter(|seen| seen.lost).collect();
+                problems.push(match (self.failed, lost.first()) {
+                    (0, Some(seen)) => format!(
+                        "{name} is legal, but {} skipped for it and not without, as {}: {}",
+                        if lost.len() == 1 { "a case is".to_owned() } else { format!("{} cases are", lost.len()) },
+                        seen.name,
+                        seen.said
+                    ),
+                    _ => format!("{name} is legal, but fails a case{first}"),
+                });
             }
             (ending, _) => problems.push(format!("{name} is {}", ending.as_str())),
         }
@@ -344,6 +376,7 @@ mod tests {
         modelled_on: "something real",
         seen_by: &[Oracle::Pixels],
         names: &["row pitch…too large"],
+        skips: &[],
         gap: None,
     };
 
@@ -357,7 +390,9 @@ mod tests {
             verdict,
             message: message.into(),
             duration_ms: 7.0,
+            fired: 1,
             red_without: false,
+            skipped_without: false,
         }
     }
 
@@ -386,8 +421,32 @@ mod tests {
     #[test]
     fn a_control_that_fails_a_case_is_an_alarm() {
         assert_eq!(ended(&CONTROL, 1, run(Verdict::Fail, "x")), Ending::Alarm);
-        assert_eq!(ended(&CONTROL, 1, run(Verdict::Skip, "needs more")), Ending::Quiet);
         assert_eq!(ended(&CONTROL, 0, run(Verdict::Pass, "")), Ending::NotFired);
+    }
+
+    #[test]
+    fn a_control_that_has_a_case_skipped_is_an_alarm_unless_it_says_so() {
+        static DECLARED: Fault = Fault { skips: &["a pitch of…B"], ..CONTROL };
+        let skipped = || run(Verdict::Skip, "the screen takes no frame with a pitch of 1000 B");
+        assert_eq!(ended(&CONTROL, 1, skipped()), Ending::Alarm);
+        assert_eq!(ended(&DECLARED, 1, skipped()), Ending::Quiet);
+        assert_eq!(ended(&DECLARED, 1, run(Verdict::Skip, "there is no screen")), Ending::Alarm);
+        assert_eq!(ended(&CONTROL, 1, Run { skipped_without: true, ..skipped() }), Ending::Quiet);
+        let row = Row::of(&CONTROL, &[Trial { fired: 1, runs: vec![skipped()], ..Trial::default() }]);
+        let problems = Table::of(vec![row], vec![], 1, false).problems;
+        let first = "passes-through is legal, but a case is skipped for it and not without, as scanout::shows";
+        assert!(problems[0].starts_with(first), "{problems:?}");
+    }
+
+    #[test]
+    fn who_passes_while_the_fault_is_done_is_counted() {
+        let runs = vec![
+            run(Verdict::Fail, "row pitch too large"),
+            run(Verdict::Pass, ""),
+            Run { fired: 0, ..run(Verdict::Pass, "") },
+        ];
+        let row = Row::of(&FAULT, &[Trial { fired: 2, runs, ..Trial::default() }]);
+        assert_eq!((row.ran, row.failed, row.passed_by), (3, 1, 1));
     }
 
     #[test]

@@ -48,7 +48,8 @@ mod words;
 
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Node, alone};
+pub(crate) use files::{Node, What, alone, mappings};
+pub(crate) use journal::Blamed;
 pub use journal::step;
 
 use canaries::Canaries;
@@ -213,6 +214,30 @@ pub(crate) fn excuse(inode: u64, why: &'static str) {
 /// Whether the case made a call whose name begins with `op`.
 pub(crate) fn used(op: &str) -> bool {
     with(|book| book.journal.used(op)).unwrap_or_default()
+}
+
+/// The open files of this process but for the ledger's own, and what each is.
+pub(crate) fn files() -> Observed<BTreeMap<RawFd, What>> {
+    let own: BTreeSet<RawFd> = lock().as_ref().map_or_else(BTreeSet::new, |book| {
+        let canaries = book.canaries.iter().flat_map(Canaries::numbers);
+        canaries.chain(book.list.as_ref().ok().map(AsRawFd::as_raw_fd)).collect()
+    });
+    let numbers = files::List::open()?.numbers()?;
+    Ok(numbers.difference(&own).filter_map(|number| Some((*number, files::describe(*number)?))).collect())
+}
+
+/// A moment of a case: how many calls were made before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark(usize);
+
+/// This moment.
+pub(crate) fn mark() -> Mark {
+    with(|book| Mark(book.journal.len())).unwrap_or_default()
+}
+
+/// The call that is likely to have left fd `number` of the dma-buf `inode` open, with how often it was made `since` then.
+pub(crate) fn blamed(number: RawFd, inode: u64, since: Mark) -> Option<Blamed> {
+    with(|book| book.journal.blamed(number, inode, since.0)).flatten()
 }
 
 /// How much was found in this case up to now: canaries that are gone, fds that others closed.

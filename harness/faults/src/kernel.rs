@@ -23,6 +23,7 @@ pub(super) const fn fault(
         modelled_on,
         seen_by,
         names,
+        skips: &[],
         gap: None,
     }
 }
@@ -56,87 +57,108 @@ pub(super) const ALL: &[Fault] = &[
         what: "DMA_BUF_IOCTL_IMPORT_SYNC_FILE returns 0 and does nothing",
         trigger: "always",
         modelled_on: "radv 85fe0e551fc, amdgpu 6e11ea9de957",
-        ..fault("implicit-fence-lost", Synchronisation, &[Fences], &["fence"])
+        ..fault(
+            "implicit-fence-lost",
+            Synchronisation,
+            &[Fences],
+            &[
+                "a fence that did not get into the buffer: poll does not wait either",
+                "did not wait for the fence…the fence is not in the buffer, or nobody looked there",
+            ],
+        )
     },
     Fault {
         id: "P19",
         what: "DRM_IOCTL_MODE_ADDFB2 takes ARGB8888 for XRGB8888; over black, on the lowest plane, that looks the same",
         trigger: "format AR24",
         modelled_on: "vkms 39cba5cf8c2c",
-        ..fault("overlay-alpha-ignored", Kms, &[Pixels], &["alpha", "opaque"])
+        ..fault("overlay-alpha-ignored", Kms, &[Pixels], &["screen…with its alpha ignored, as if it were XR24"])
     },
     Fault {
         id: "P20",
         what: "SRC_X and SRC_Y of a plane are doubled, as far as the crop stays in the framebuffer",
-        trigger: "SRC_X or SRC_Y is not 0",
+        trigger: "SRC_X or SRC_Y is not 0, in a commit that is not only tried",
         modelled_on: "vc4 5e68a4e15d2a",
-        ..fault("crop-twice", Kms, &[Pixels], &["moved", "origin"])
+        ..fault("crop-twice", Kms, &[Pixels], &["screen…with the origin of its crop…applied twice"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 takes the offset of a plane for 0",
         trigger: "one plane, with an offset",
         modelled_on: "lima e46b2ef7243, on the GPU's side; no bug of a display driver was looked up",
-        ..fault("addfb2-offset-dropped", Layout, &[Pixels], &["screen…like a picture moved"])
+        ..fault("addfb2-offset-dropped", Layout, &[Pixels], &["screen…with the offset of…ignored"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 takes whatever modifier for LINEAR",
         trigger: "DRM_MODE_FB_MODIFIERS with another modifier than LINEAR",
         modelled_on: "smithay issue 2112, CTS 0c0805687",
-        ..fault("addfb2-modifier-ignored", Modifier, &[Capability, Result], &["does not list"])
+        ..fault("addfb2-modifier-ignored", Modifier, &[Capability, Result], &["plane takes…which it does not list"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 exchanges XR24 and XB24, and AR24 and AB24",
         trigger: "one of these formats",
         modelled_on: "mutter 06d0989014, gamescope 76292f01",
-        ..fault("addfb2-red-blue", Format, &[Pixels], &["red and blue", "channel", "R and B"])
+        ..fault("addfb2-red-blue", Format, &[Pixels], &["screen…like channels R and B swapped"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 exchanges NV12 and NV21, YU12 and YV12, and their likes",
         trigger: "a YUV format with a counterpart",
         modelled_on: "the class of U and V exchanged; no single bug was looked up",
-        ..fault("addfb2-chroma-swapped", Format, &[Pixels], &["Cb and Cr", "U and V", "chroma"])
+        ..fault("addfb2-chroma-swapped", Format, &[Pixels], &["screen…like a picture read with U and V swapped"])
     },
     Fault {
         what: "CRTC_X of a plane is one pixel too large",
-        trigger: "a plane that does not begin at the left edge",
+        trigger: "a plane that does not begin at the left edge, in a commit that is not only tried",
         modelled_on: "the class of wrong positions of planes; no single bug was looked up",
-        ..fault("plane-moved", Kms, &[Pixels], &["screen…moved 1 px", "screen…like a picture moved"])
+        ..fault("plane-moved", Kms, &[Pixels], &["screen…like layer…moved 1 px to the right"])
     },
     Fault {
         what: "IN_FENCE_FD of a plane is taken for -1",
-        trigger: "a plane with a fence",
+        trigger: "a plane with a fence, in a commit that is not only tried",
         modelled_on: "the class of display fences that nobody waits for; no single bug was looked up",
-        ..fault("plane-fence-dropped", Synchronisation, &[Fences], &["fence"])
+        ..fault(
+            "plane-fence-dropped",
+            Synchronisation,
+            &[Fences],
+            &[
+                "screen did not wait for the fence…the fence was taken and not waited for",
+                "overlay did not wait for the fence…the fence was taken and not waited for",
+            ],
+        )
     },
     Fault {
         what: "OUT_FENCE_PTR of a CRTC gets a fence that has signalled",
         trigger: "a commit with OUT_FENCE_PTR",
         modelled_on: "the class of out-fences that signal early; no single bug was looked up",
-        ..fault("out-fence-early", Synchronisation, &[Fences], &["fence"])
+        ..fault(
+            "out-fence-early",
+            Synchronisation,
+            &[Fences],
+            &["out-fence signalled before the frame was on the screen"],
+        )
     },
     Fault {
         what: "WRITEBACK_OUT_FENCE_PTR gets a fence that has signalled",
         trigger: "a writeback job",
         modelled_on: "the class of writeback fences that signal early; no single bug was looked up",
-        ..fault("writeback-fence-early", Synchronisation, &[Fences, Pixels], &["writeback", "fence"])
+        ..fault("writeback-fence-early", Synchronisation, &[Fences, Pixels], &["writeback…its fence had signalled"])
     },
     Fault {
         what: "COLOR_RANGE of a plane is the other one",
-        trigger: "a YUV plane",
+        trigger: "a plane whose COLOR_RANGE is set, in a commit that is not only tried",
         modelled_on: "the class of ranges taken for each other; no single bug was looked up",
-        ..fault("colour-range-ignored", Format, &[Pixels], &["range"])
+        ..fault("colour-range-ignored", Format, &[Pixels], &["screen…like a picture converted as bt"])
     },
     Fault {
         what: "a commit with DRM_MODE_ATOMIC_TEST_ONLY is always said to be possible",
         trigger: "TEST_ONLY",
         modelled_on: "the class of checks that are made at the commit only; no single bug was looked up",
-        ..fault("test-only-accepts", ErrorPath, &[Result], &["test"])
+        ..fault("test-only-accepts", ErrorPath, &[Result], &["says in a test that it would show"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_RMFB and CLOSEFB return 0 and keep the framebuffer",
         trigger: "always",
         modelled_on: "the class of framebuffers that stay; no single bug was looked up",
-        ..fault("framebuffer-kept", Ownership, &[References], &["framebuffer"])
+        ..fault("framebuffer-kept", Ownership, &[References], &["a black screen still has…framebuffer"])
     },
     Fault {
         what: "DRM_IOCTL_GEM_CLOSE returns 0 and keeps the handle",
@@ -146,7 +168,7 @@ pub(super) const ALL: &[Fault] = &[
             "gem-handle-kept",
             Ownership,
             &[References],
-            &["GEM handle", "handle", "is still there", "devices afterwards"],
+            &["a black screen still has…GEM handle", "the buffer is still there, and nobody has it…GEM handles"],
         )
     },
     Fault {
@@ -157,61 +179,66 @@ pub(super) const ALL: &[Fault] = &[
             "prime-import-copies",
             Aliasing,
             &[Pixels, References],
-            &["inode of the dma-buf", "GEM handle", "before"],
+            &["hands on another buffer than it took in", "has two GEM handles for one dma-buf"],
         )
     },
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_CLOEXEC",
         trigger: "DRM_CLOEXEC is asked for",
         modelled_on: "mesa and wlroots exports without it; the finding lavapipe-no-cloexec of this repository",
-        ..fault("prime-export-inherited", Ownership, &[Fds], &["exec"])
+        ..fault("prime-export-inherited", Ownership, &[Fds], &["the fd is not closed on exec"])
     },
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_RDWR",
         trigger: "DRM_RDWR is asked for",
         modelled_on: "kernels before DRM_RDWR; no single bug was looked up",
-        ..fault("prime-export-read-only", Handle, &[Fds, Result], &["EACCES", "read-only", "read and write"])
+        ..fault("prime-export-read-only", Handle, &[Fds, Result], &["mmap failed: EACCES…dma-buf (drm"])
     },
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD leaves a second fd open in the caller",
         trigger: "always",
         modelled_on: "gbm and minigbm exports that dup once too often: venus 8bbe55533f5, radv b7cc07432ac",
-        ..fault("prime-export-grows", Ownership, &[Fds], &["open files", "fd"])
+        ..fault("prime-export-grows", Ownership, &[Fds], &["DRM_IOCTL_PRIME_HANDLE_TO_FD…one for each export"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_MAP_DUMB says where an imported buffer would be mapped, instead of EINVAL",
         trigger: "a handle that MAP_DUMB refuses",
         modelled_on: "kernels before drm_gem_dumb_map_offset() refused imported buffers",
-        ..fault("imported-mapped", ErrorPath, &[Result], &["can be mapped"])
+        ..fault("imported-mapped", ErrorPath, &[Result], &["a handle of an imported buffer can be mapped"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_CREATE_DUMB has memory for half of the rows",
         trigger: "more than 64 rows",
         modelled_on: "the class of sizes computed too small; no single bug was looked up",
-        ..fault("dumb-rows-missing", Layout, &[Layouts, Result], &["sharing a frame failed: the frame ends at byte"])
+        ..fault("dumb-rows-missing", Layout, &[Layouts, Result], &["the frame ends at byte…in dma-buf (drm"])
     },
     Fault {
         what: "DMA_BUF_IOCTL_EXPORT_SYNC_FILE hands out a fence that has signalled",
         trigger: "always",
         modelled_on: "gst-wayland-display PR 49",
-        ..fault("implicit-fence-signalled", Synchronisation, &[Fences], &["fence", "signalled"])
+        ..fault(
+            "implicit-fence-signalled",
+            Synchronisation,
+            &[Fences],
+            &["a fence that is in the buffer, for poll waits for it, and is not the one exported"],
+        )
     },
     Fault {
         what: "poll of a dma-buf returns at once, ready for what was asked",
         trigger: "poll of one dma-buf",
         modelled_on: "the class of implicit fences that poll does not know; no single bug was looked up",
-        ..fault("poll-never-waits", Synchronisation, &[Fences], &["poll does not say", "poll woke", "poll"])
+        ..fault(
+            "poll-never-waits",
+            Synchronisation,
+            &[Fences],
+            &["poll let go who was about to", "poll does not say who may go on"],
+        )
     },
     Fault {
         what: "close of every eighth dma-buf fd returns 0 and leaves it open",
         trigger: "dma-buf fds",
         modelled_on: "radv b7cc07432ac",
-        ..fault(
-            "close-forgotten",
-            Ownership,
-            &[Fds, References],
-            &["open files", "is still there", "dma-bufs", "listed"],
-        )
+        ..fault("close-forgotten", Ownership, &[Fds, References], &["a close that now and then does nothing"])
     },
     Fault {
         what: "a message arrives without its last fd",
@@ -223,48 +250,48 @@ pub(super) const ALL: &[Fault] = &[
         what: "munmap of a dma-buf returns 0 and leaves the mapping where it is",
         trigger: "a mapping of a dma-buf",
         modelled_on: "the class of mappings that stay; no single bug was looked up",
-        ..fault("mapping-kept", Ownership, &[References], &["mappings", "is still there", "dma-bufs"])
+        ..fault("mapping-kept", Ownership, &[References], &["mappings of shared memory stay after"])
     },
     Fault {
         what: "the first two pages of a udmabuf are exchanged",
         trigger: "UDMABUF_CREATE of two pages or more",
         modelled_on: "the class of pages in the wrong order; no single bug was looked up",
-        ..fault("udmabuf-pages-swapped", Layout, &[Pixels], &["memfd", "page", "4096"])
+        ..fault(
+            "udmabuf-pages-swapped",
+            Layout,
+            &[Pixels],
+            &["the pages of the udmabuf are those of its memfd in another order"],
+        )
     },
     Fault {
         what: "a udmabuf has pages of its own, with the contents of the moment",
         trigger: "UDMABUF_CREATE",
         modelled_on: "Mesa issue 13798 (lavapipe)",
-        ..fault("udmabuf-copies", Aliasing, &[Pixels], &["memfd"])
+        ..fault("udmabuf-copies", Aliasing, &[Pixels], &["what is written to the udmabuf is not in its memfd…a copy"])
     },
     Fault {
         what: "a reference to each udmabuf is never put",
         trigger: "UDMABUF_CREATE",
         modelled_on: "udmabuf_create's leak when dma_buf_fd fails",
-        ..fault("udmabuf-kept", Ownership, &[References], &["is still there", "dma-bufs", "listed"])
+        ..fault("udmabuf-kept", Ownership, &[References], &["udmabuf leaks: the kernel still lists its dma-buf"])
     },
     Fault {
         what: "every second allocation of a heap is the memory of the one before",
         trigger: "two allocations of the same length, one after the other",
         modelled_on: "the class of caches that hand out what is in use; no single bug was looked up",
-        ..fault("heap-memory-twice", Aliasing, &[Pixels, References], &["buffers with inode"])
+        ..fault("heap-memory-twice", Aliasing, &[Pixels, References], &["gave one buffer for…allocations"])
     },
     Fault {
         what: "memory of a heap has old bytes in it",
         trigger: "always",
         modelled_on: "the class of memory that is not cleared: the system heap asks for __GFP_ZERO; no single bug was looked up",
-        ..fault("heap-not-cleared", Coherency, &[Pixels], &["zero", "cleared", "0x00"])
+        ..fault("heap-not-cleared", Coherency, &[Pixels], &["gives memory that is not cleared"])
     },
     Fault {
         what: "a heap gives a page less than it was asked for",
         trigger: "more than a page",
         modelled_on: "the class of sizes rounded down; no single bug was looked up",
-        ..fault(
-            "heap-short",
-            Layout,
-            &[Layouts, Result],
-            &["allocating from a heap", "the buffer has…bytes", "at least"],
-        )
+        ..fault("heap-short", Layout, &[Layouts, Result], &["allocating from a heap failed…at least"])
     },
     Fault {
         what: "VIDIOC_S_FMT takes bytesperline for the smallest, and tells the one that was asked for",
@@ -276,13 +303,23 @@ pub(super) const ALL: &[Fault] = &[
         what: "VIDIOC_QBUF takes data_offset of each plane for 0",
         trigger: "multi-planar queues, a plane with data_offset",
         modelled_on: "vc5 e5a81ac7043, on the GPU's side; no bug of a video device was looked up",
-        ..fault("video-data-offset-dropped", Layout, &[Pixels], &["offset", "moved", "bytes"])
+        ..fault(
+            "video-data-offset-dropped",
+            Layout,
+            &[Pixels],
+            &["plane 0 does not see the target…like an offset 4096 B too small"],
+        )
     },
     Fault {
         what: "VIDIOC_QBUF takes the first dma-buf that was queued for an index",
         trigger: "single-planar queues, another dma-buf for the same index",
         modelled_on: "the class of imports cached by number; no single bug was looked up",
-        ..fault("qbuf-first-buffer", Aliasing, &[Pixels], &["before", "seed", "differ"])
+        ..fault(
+            "qbuf-first-buffer",
+            Aliasing,
+            &[Pixels],
+            &["the buffer that was queued…like the frame that was in the buffer before"],
+        )
     },
     Fault {
         what: "VIDIOC_DQBUF tells another index than that of the buffer it takes out",
@@ -300,25 +337,35 @@ pub(super) const ALL: &[Fault] = &[
         what: "VIDIOC_EXPBUF exports the first buffer, whichever is asked for",
         trigger: "another index than 0",
         modelled_on: "the class of exports of another buffer; no single bug was looked up",
-        ..fault("expbuf-first-buffer", Aliasing, &[References, Pixels], &["inode", "differ", "same"])
+        ..fault(
+            "expbuf-first-buffer",
+            Aliasing,
+            &[References, Pixels],
+            &["VIDIOC_EXPBUF of buffer…hands out the memory of buffer"],
+        )
     },
     Fault {
         what: "eglCreateImage takes EGL_DMA_BUF_PLANE0_OFFSET_EXT for 0",
         trigger: "a dma-buf with an offset",
         modelled_on: "lima e46b2ef7243, vc5 e5a81ac7043",
-        ..library("egl-offset-ignored", Layout, &[Pixels], &["gles…like a picture moved", "gles…like an offset"])
+        ..library(
+            "egl-offset-ignored",
+            Layout,
+            &[Pixels],
+            &["gles (2D texture) does not see the target…like a picture moved"],
+        )
     },
     Fault {
         what: "eglCreateImage takes AR24 and AB24 for XR24 and XB24",
         trigger: "a dma-buf with alpha",
         modelled_on: "egl-wayland e1165ad, gamescope 28a4744b",
-        ..library("egl-alpha-ignored", Format, &[Pixels], &["alpha"])
+        ..library("egl-alpha-ignored", Format, &[Pixels], &["gles does not see the target…like alpha forced to 255"])
     },
     Fault {
         what: "eglCreateImage keeps a copy of each fd",
         trigger: "a dma-buf",
         modelled_on: "radv b7cc07432ac, venus 8bbe55533f5, and st/dri's dup of fds",
-        ..library("egl-import-keeps-fd", Ownership, &[Fds, References], &["open files after 8 imports by EGL"])
+        ..library("egl-import-keeps-fd", Ownership, &[Fds, References], &["eglCreateImage…keeps a duplicate of the fd"])
     },
     Fault {
         what: "eglQueryDmaBufModifiersEXT lists I915_FORMAT_MOD_X_TILED as well, which eglCreateImage does not take",
@@ -339,45 +386,68 @@ pub(super) const ALL: &[Fault] = &[
             "egl-pitch-too-large",
             Layout,
             &[Pixels, Layouts],
-            &["sharing a frame failed: the frame ends at byte"],
+            &["the frame ends at byte…pitch 1088 B in dma-buf (udmabuf"],
         )
     },
     Fault {
         what: "gbm_bo_get_stride_for_plane tells 64 B too many",
         trigger: "always",
         modelled_on: "radv c10808441cc, minigbm's stride of dumb buffers",
-        ..library("gbm-pitch-too-large", Layout, &[Pixels, Layouts], &["pitch in bytes is not what it must be"])
+        ..library(
+            "gbm-pitch-too-large",
+            Layout,
+            &[Pixels, Layouts],
+            &["the pitch in bytes that gbm_bo_get_stride_for_plane tells"],
+        )
     },
     Fault {
         what: "gbm_bo_import takes offsets[0] for 0",
         trigger: "GBM_BO_IMPORT_FD_MODIFIER, an offset",
         modelled_on: "lima e46b2ef7243",
-        ..library("gbm-offset-ignored", Layout, &[Pixels], &["gbm…like a picture moved", "gbm…like an offset"])
+        ..library(
+            "gbm-offset-ignored",
+            Layout,
+            &[Pixels],
+            &["gbm (card0) does not see the target…like a picture moved"],
+        )
     },
     Fault {
         what: "gbm_bo_get_fd_for_plane leaves a second fd open",
         trigger: "always",
         modelled_on: "minigbm and nvidia's gbm exports; venus 8bbe55533f5",
-        ..library("gbm-export-keeps-fd", Ownership, &[Fds], &["open files", "files", "fd"])
+        ..library("gbm-export-keeps-fd", Ownership, &[Fds], &["gbm_bo_get_fd_for_plane…one for each export"])
     },
     Fault {
         what: "gbm_bo_get_modifier tells I915_FORMAT_MOD_X_TILED",
         trigger: "always",
         modelled_on: "the class of modifiers told that are not so; no single bug was looked up",
-        ..library("gbm-modifier-invented", Modifier, &[Capability], &["modifier", "X_TILED", "0x0100000000000001"])
+        ..library(
+            "gbm-modifier-invented",
+            Modifier,
+            &[Capability],
+            &["the modifier that gbm_bo_get_modifier tells is not what it must be"],
+        )
     },
     Fault {
         what: "gbm_device_is_format_supported says yes to everything",
         trigger: "a format or a use that is not supported",
         modelled_on: "gbm_dri_is_format_supported's USE_WRITE; the finding gbm-write-usage of this repository",
-        ..library("gbm-supports-anything", Handle, &[Capability], &["support"])
+        ..library("gbm-supports-anything", Handle, &[Capability], &["is said to be supported, and refused"])
     },
     Fault {
         id: "B04",
-        what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256 with EINVAL",
-        trigger: "packed formats",
-        modelled_on: "amdgpu, radeon and others scan out at such pitches only; \"DRM_IOCTL_MODE_ADDFB2\" says EINVAL",
-        ..control("addfb2-wants-256", Layout)
+        what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256, and of AB24 and RG16 any modifier, with EINVAL",
+        trigger: "packed formats; DRM_MODE_FB_MODIFIERS",
+        modelled_on: "amdgpu, radeon and others scan out at such pitches only; DRM_IOCTL_MODE_ADDFB2 says EINVAL, whyever",
+        skips: &["screen…takes multiples of 256 B…as pitch", "screen…RG16"],
+        ..control("addfb2-choosy", Layout)
+    },
+    Fault {
+        id: "B05",
+        what: "the bytes of X of what a video device captured hold anything",
+        trigger: "VIDIOC_DQBUF of a capture queue in XR24 or XB24",
+        modelled_on: "the pixel formats of V4L2: X is padding, and undefined; IGT 85f4c1005 took it for colour",
+        ..control("captured-x-garbage", Format)
     },
     Fault {
         id: "B06",
@@ -394,13 +464,14 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "DRM_IOCTL_MODE_CREATE_DUMB lays rows at multiples of 256 B",
-        trigger: "always",
+        trigger: "rows of another length",
         modelled_on: "drm_mode_create_dumb's documentation: pitch is the driver's; radeon, amdgpu and ast align so",
+        skips: &["vicodec…at most 640 B as pitch"],
         ..control("dumb-pitch-256", Layout)
     },
     Fault {
         what: "DMA_HEAP_IOCTL_ALLOC rounds up to 64 KiB",
-        trigger: "always",
+        trigger: "another length",
         modelled_on: "heaps with larger granules: secure heaps of vendors; the length is a least one",
         ..control("heap-gives-more", Layout)
     },

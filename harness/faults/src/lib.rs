@@ -42,8 +42,19 @@ pub struct Fault {
     /// Texts of which at least one must be in the message of a case that sees it, so that the message names the right object
     /// or cause; none for a control.
     pub names: &'static [&'static str],
+    /// Of a control: texts of which one is in the reason of every skip that it causes, for what it takes away. Whatever else is
+    /// skipped under it, and is not without, is a loss.
+    pub skips: &'static [&'static str],
     /// Why no case sees it yet, or comes near it. One that is detected or let pass has none.
     pub gap: Option<&'static str>,
+}
+
+impl Fault {
+    /// Whether its name is one that can stand in a path and on a command line: `a-z`, `0-9` and `-`, and not empty.
+    pub fn has_a_proper_name(&self) -> bool {
+        let is_proper = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !self.name.is_empty() && !self.name.starts_with('-') && self.name.chars().all(is_proper)
+    }
 }
 
 /// Whether it must be seen, or let pass.
@@ -165,10 +176,14 @@ mod tests {
     fn each_says_everything() {
         for fault in all() {
             let name = fault.name;
-            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{name}");
+            assert!(fault.has_a_proper_name(), "{name}");
             assert!([fault.what, fault.trigger, fault.modelled_on].iter().all(|text| text.len() > 4), "{name}");
             match fault.kind {
-                Kind::Fault => assert!(!fault.names.is_empty() && !fault.seen_by.is_empty(), "{name}"),
+                Kind::Fault => {
+                    assert!(!fault.names.is_empty() && !fault.seen_by.is_empty() && fault.skips.is_empty(), "{name}");
+                    // A word or two are in many a message.
+                    assert!(fault.names.iter().all(|text| text.split_whitespace().count() > 1), "{name}");
+                }
                 Kind::Control => assert!(fault.names.is_empty(), "{name}"),
             }
         }

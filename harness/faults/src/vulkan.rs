@@ -11,7 +11,7 @@ pub(super) const ALL: &[Fault] = &[
     // The list that the project began with.
     Fault {
         id: "P01",
-        what: "vkGetImageSubresourceLayout tells a rowPitch that is 64 B larger than the true one",
+        what: "vkGetImageSubresourceLayout and vkGetImageSubresourceLayout2 tell a rowPitch that is 64 B larger than the true one",
         trigger: "tiling DRM_FORMAT_MODIFIER, or LINEAR with external memory",
         modelled_on: "Mesa c10808441cc and 9573bd70e1e (radv)",
         seen_by: &[Pixels, Oracle::Layout],
@@ -24,7 +24,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout whose first offset is not 0",
         modelled_on: "Mesa e46b2ef7243 (lima) and e5a81ac7043 (vc5)",
         seen_by: &[Pixels],
-        names: &["like an offset 65536 B too", "like a picture moved 64 px"],
+        names: &[
+            "cpu does not see the target…like an offset 65536 B too",
+            "gpu_a does not see the target…like a picture moved 64 px down",
+        ],
         ..fault("import-offset-ignored", Layout)
     },
     Fault {
@@ -42,7 +45,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "always",
         modelled_on: "VK-GL-CTS 0c0805687, smithay issue 2112",
         seen_by: &[Capability],
-        names: &["LINEAR is supported…its modifier list does not say so"],
+        names: &["LINEAR is supported for being copied from, but its modifier list does not say so"],
         ..fault("linear-vanishes", Modifier)
     },
     Fault {
@@ -60,7 +63,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every image with external memory",
         modelled_on: "mutter 06d0989014, gamescope 76292f01",
         seen_by: &[Pixels],
-        names: &["like channels R and B swapped"],
+        names: &["cpu does not see the target…like channels R and B swapped"],
         ..fault("red-blue-swapped", Format)
     },
     Fault {
@@ -78,16 +81,19 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that succeeds",
         modelled_on: "Mesa b7cc07432ac (radv) and 8bbe55533f5 (venus)",
         seen_by: &[Fds],
-        names: &["files left open is not what it must be", "still open after the case"],
+        names: &[
+            "vkAllocateMemory (import)…never closes the one that it was given",
+            "given to the driver by a successful import",
+        ],
         ..fault("import-leaks-fd", Ownership)
     },
     Fault {
         id: "P10",
         what: "vkFreeMemory closes the number that the imported fd had, once more",
-        trigger: "imported memory",
+        trigger: "imported memory, if something is open at that number by then",
         modelled_on: "Mesa 3af81715470 (anv), gs-madrona PR 67",
         seen_by: &[Fds],
-        names: &["closed twice"],
+        names: &["numbers closed twice behind", "was closed twice"],
         ..fault("fd-closed-twice", Ownership)
     },
     Fault {
@@ -114,13 +120,16 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that succeeds",
         modelled_on: "Mesa 769603564ec (radeonsi)",
         seen_by: &[Pixels],
-        names: &["like the frame that was in the buffer before"],
+        names: &[
+            "gpu_a does not see the target…like the frame that was in the buffer before",
+            "gpu_b does not see the target…like the frame that was in the buffer before",
+        ],
         ..fault("import-copies", Aliasing)
     },
     Fault {
         id: "P14",
         what: "vkMapMemory gives a private snapshot, which vkUnmapMemory writes back",
-        trigger: "host-coherent memory that is exported or imported",
+        trigger: "memory that is exported or imported, and stays mapped across a submission",
         modelled_on: "Mesa 915820cc59c (i965), VK-GL-CTS cae29ed28",
         seen_by: &[Pixels],
         names: &["the kept mapping shows generation"],
@@ -132,7 +141,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
         modelled_on: "Mesa 25.0.2 (zink) and 26.1.1 (nvk)",
         seen_by: &[Pixels],
-        names: &["like the frame that was in the buffer before"],
+        names: &["cpu does not see the target…like the frame that was in the buffer before"],
         ..fault("release-late", QueueFamily)
     },
     Fault {
@@ -141,16 +150,20 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, with a fence that is still pending",
         modelled_on: "ivi-homescreen PR 388, Mesa MR 21651 (turnip)",
         seen_by: &[Fences],
-        names: &["did not wait for the fence"],
+        names: &["gpu_a did not wait for the fence…the fence was taken and not waited for"],
         ..fault("imported-fence-ignored", Synchronisation)
     },
     Fault {
         id: "P17",
         what: "vkGetSemaphoreFdKHR returns -1, for signalled, at once",
-        trigger: "handle type SYNC_FD, while the work still runs",
+        trigger: "handle type SYNC_FD, while the work that was submitted up to the semaphore's signal still runs",
         modelled_on: "Mesa cb74cd816c0 (anv), gst-wayland-display PR 49",
         seen_by: &[Fences],
-        names: &["exported fence had signalled", "fence was signalled before the work"],
+        names: &[
+            "the exported fence had signalled while",
+            "when the exported fence had signalled, does not see",
+            "the fence was signalled before the work that it stands for",
+        ],
         ..fault("exported-fence-early", Synchronisation)
     },
     // More.
@@ -159,7 +172,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout whose first offset is no multiple of 4096 B",
         modelled_on: "Mesa 25.2.1 (freedreno/layout), nvidia-vaapi-driver PR 446",
         seen_by: &[Pixels],
-        names: &["like an offset", "like a picture moved 2 px down"],
+        names: &["like a picture moved 2 px down"],
         ..fault("import-offset-rounded", Layout)
     },
     Fault {
@@ -167,7 +180,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout with another pitch",
         modelled_on: "LookingGlass PR 719, Mesa MR 19620 (panfrost)",
         seen_by: &[Pixels],
-        names: &["like a row pitch 192 B too", "like a row pitch"],
+        names: &["like a row pitch 192 B too"],
         ..fault("import-pitch-rounded", Layout)
     },
     Fault {
@@ -184,7 +197,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout of at least two planes",
         modelled_on: "Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2), gamescope a85c8d76",
         seen_by: &[Pixels],
-        names: &["plane 1 (U V)"],
+        names: &["samples of plane 1 (U V) differ: gpu_b does not see"],
         ..fault("second-plane-lost", Layout)
     },
     Fault {
@@ -200,7 +213,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "external memory and another offset",
         modelled_on: "Mesa e5a81ac7043 (vc5) and 25.2.2 (panvk)",
         seen_by: &[Pixels],
-        names: &["like an offset 65536 B too", "like a picture moved 64 px down"],
+        names: &["gpu_a does not see the target…like a picture moved 64 px down"],
         ..fault("image-bound-at-zero", Layout)
     },
     Fault {
@@ -208,15 +221,15 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "shared memory and another offset",
         modelled_on: "Mesa 26.1.1 (v3dv)",
         seen_by: &[Pixels],
-        names: &["bytes differ…like an offset 4096 B too"],
+        names: &["bytes differ: cpu does not see the target…like an offset 4096 B too"],
         ..fault("buffer-bound-at-zero", Layout)
     },
     Fault {
-        what: "vkGetImageMemoryRequirements2 tells an eighth too little",
+        what: "vkGetImageMemoryRequirements and vkGetImageMemoryRequirements2 tell an eighth too little",
         trigger: "images with external memory",
         modelled_on: "Mesa d19bc94e4eb (radv) and e074a08a6de (anv)",
         seen_by: &[Oracle::Layout],
-        names: &["ends after the memory"],
+        names: &["vkGetImageSubresourceLayout…ends after the memory"],
         ..fault("memory-size-short", Layout)
     },
     Fault {
@@ -273,7 +286,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type DMA_BUF",
         modelled_on: "ivi-homescreen issues 598 and 219 (v3dv), Apollo-Linux issue 23 (radeonsi)",
         seen_by: &[Result],
-        names: &["vkAllocateMemory…OUT_OF_DEVICE_MEMORY"],
+        names: &["vkAllocateMemory failed: VK_ERROR_OUT_OF_DEVICE_MEMORY"],
         ..fault("import-wants-padding", Handle)
     },
     Fault {
@@ -281,15 +294,15 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type DMA_BUF",
         modelled_on: "Mesa 486472a98db (radv) and 57d416d4236 (anv)",
         seen_by: &[Capability],
-        names: &["it imports none of these as dma-buf"],
+        names: &["gathering constraints failed: it imports none of these as dma-buf"],
         ..fault("import-not-offered", Handle)
     },
     Fault {
         what: "an import fills the memory with 0",
-        trigger: "every import",
+        trigger: "handle type DMA_BUF",
         modelled_on: "Mesa 25.0.2 (nvk)",
         seen_by: &[Pixels],
-        names: &["like a buffer that nobody wrote: every byte is 0x00"],
+        names: &["gpu_a does not see the target…like a buffer that nobody wrote: every byte is 0x00"],
         ..fault("import-zero-fills", Aliasing)
     },
     Fault {
@@ -313,7 +326,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that fails",
         modelled_on: "gamescope f58d2b4b, amd/xdna-driver PR 1599",
         seen_by: &[Fds],
-        names: &["was closed by somebody else while it was in use"],
+        names: &["was closed by somebody else while it was in use…one that a failed import left with its owner"],
         // The first GPU's does so by itself: cases/findings/lavapipe-refused-import.md.
         seam: VulkanB,
         ..fault("refused-import-takes-fd", ErrorPath)
@@ -323,7 +336,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "imported memory",
         modelled_on: "Mesa f56e22e4967 (radv) and 0aa6a818ef6 (kms winsys)",
         seen_by: &[References],
-        names: &["files left open is not what it must be"],
+        names: &["vkAllocateMemory (import)…memory that is never freed"],
         ..fault("imported-memory-never-freed", Ownership)
     },
     Fault {
@@ -339,7 +352,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an acquire from FOREIGN_EXT or EXTERNAL, in a submission that waits for no semaphore",
         modelled_on: "gamescope 37577dc8, wlroots 2c4d3ad12d, gfxstream e6704deb2",
         seen_by: &[Pixels],
-        names: &["like a buffer that nobody wrote: every byte is 0xdd"],
+        names: &["gpu_a does not see the target…like a buffer that nobody wrote: every byte is 0xdd"],
         ..fault("acquire-discards", QueueFamily)
     },
     Fault {
@@ -347,7 +360,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "fences that have not signalled",
         modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
         seen_by: &[Fences, Pixels],
-        names: &["sampled does not see the target"],
+        names: &["sampled: sampled does not see the target…like a buffer that nobody wrote"],
         ..fault("fence-signalled-early", Synchronisation)
     },
     // Legal.
@@ -382,12 +395,14 @@ pub(super) const ALL: &[Fault] = &[
         what: "images are shared only with memory that is dedicated to them",
         trigger: "images with external memory",
         modelled_on: "VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT, VkMemoryDedicatedRequirements",
+        skips: &["accepts dedicated memory only", "takes dedicated memory only"],
         ..control("dedicated-only", Handle)
     },
     Fault {
         what: "memory requirements have an alignment of 64 KiB",
         trigger: "images with external memory",
         modelled_on: "VkMemoryRequirements: alignment is any power of two",
+        skips: &["takes multiples of 65536 B as offset"],
         ..control("alignment-of-64-ki", Layout)
     },
     Fault {
@@ -423,6 +438,7 @@ pub(super) const fn fault(name: &'static str, class: Class) -> Fault {
         modelled_on: "",
         seen_by: &[],
         names: &[],
+        skips: &[],
         gap: None,
     }
 }

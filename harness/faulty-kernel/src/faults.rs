@@ -94,16 +94,35 @@ pub fn make(name: &str) -> Option<Made> {
     ALL.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, make)| make())
 }
 
-/// Changes the structure of an ioctl before the kernel reads it; it fires if `change` says so.
+/// Makes an ioctl in the caller's place with what `change` makes of its structure; it fires if `change` says so. What the
+/// caller asked for is as it was when the call returns. There must be no address in the structure: it would be one of this
+/// process.
 fn changing(number: u32, change: impl Fn(&mut Fields) -> bool + Send + Sync + 'static) -> Made {
     Made::on_ioctls(&[number], move |call| {
-        let mut structure = call.structure()?;
-        if !change(&mut structure) {
+        let asked = call.structure()?;
+        let mut changed = asked.clone();
+        if !change(&mut changed) {
             return Ok(Done::UNTOUCHED);
         }
-        call.set_structure(&structure)?;
-        Ok(Done::fired(Answer::Continue))
+        let mut told = changed.clone();
+        let done = call.perform(&mut told)?;
+        if let (Some(fd), Ok(_)) = (fd_made_by(number), done) {
+            let made = owned(told.u32(fd).into())?;
+            let close_on_exec = rustix::io::fcntl_getfd(&made)?.contains(rustix::io::FdFlags::CLOEXEC);
+            told.set_u32(fd, call.give(made, close_on_exec)?.cast_unsigned());
+        }
+        call.set_structure(&told.unchanged_as(&changed, &asked))?;
+        Ok(Done { answer: answer_of(done), fired: true })
     })
+}
+
+/// Where an ioctl says which fd it made; `None` if it makes none.
+fn fd_made_by(number: u32) -> Option<usize> {
+    match number {
+        prime::HANDLE_TO_FD | memory::ALLOC => Some(8),
+        video::EXPBUF => Some(16),
+        _ => None,
+    }
 }
 
 /// Says that a call was carried out, and does not do it.

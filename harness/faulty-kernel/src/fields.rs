@@ -40,6 +40,17 @@ impl Fields {
         self.set(offset, &value.to_ne_bytes())
     }
 
+    /// The same, but where it is still as in `changed` with what `asked` has there.
+    #[must_use]
+    pub fn unchanged_as(mut self, changed: &Self, asked: &Self) -> Self {
+        for ((told, changed), asked) in self.0.iter_mut().zip(&changed.0).zip(&asked.0) {
+            if told == changed {
+                *told = *asked;
+            }
+        }
+        self
+    }
+
     fn set(&mut self, offset: usize, bytes: &[u8]) -> &mut Self {
         if let Some(field) = self.0.get_mut(offset..offset + bytes.len()) {
             field.copy_from_slice(bytes);
@@ -60,5 +71,11 @@ mod tests {
         assert_eq!(fields.u32(16), 0);
         assert_eq!(both(b'd', 0xb8, 104), 0xc068_64b8, "DRM_IOCTL_MODE_ADDFB2");
         assert_eq!(writes(b'b', 0, 8), 0x4008_6200, "DMA_BUF_IOCTL_SYNC");
+    }
+
+    #[test]
+    fn who_asked_finds_what_he_asked_for_and_the_answer() {
+        let (asked, changed, told) = (Fields(vec![1, 2, 0]), Fields(vec![1, 9, 0]), Fields(vec![1, 9, 7]));
+        assert_eq!(told.unchanged_as(&changed, &asked), Fields(vec![1, 2, 7]));
     }
 }

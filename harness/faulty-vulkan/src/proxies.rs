@@ -55,6 +55,9 @@ table! {
     PFN_vkCreateImage: "vkCreateImage" => images::create_image;
     PFN_vkDestroyImage: "vkDestroyImage" => images::destroy_image;
     PFN_vkGetImageSubresourceLayout: "vkGetImageSubresourceLayout" => images::get_image_subresource_layout;
+    PFN_vkGetImageSubresourceLayout2KHR:
+        "vkGetImageSubresourceLayout2", "vkGetImageSubresourceLayout2KHR", "vkGetImageSubresourceLayout2EXT"
+        => images::get_image_subresource_layout2;
     PFN_vkGetImageDrmFormatModifierPropertiesEXT:
         "vkGetImageDrmFormatModifierPropertiesEXT" => images::get_image_drm_format_modifier_properties;
     PFN_vkGetImageMemoryRequirements: "vkGetImageMemoryRequirements" => images::get_image_memory_requirements;
@@ -81,6 +84,7 @@ table! {
     PFN_vkCmdCopyImageToBuffer: "vkCmdCopyImageToBuffer" => commands::copy_image_to_buffer;
     PFN_vkCmdCopyBufferToImage: "vkCmdCopyBufferToImage" => commands::copy_buffer_to_image;
     PFN_vkCmdCopyImage: "vkCmdCopyImage" => commands::copy_image;
+    PFN_vkCmdCopyImage2: "vkCmdCopyImage2", "vkCmdCopyImage2KHR" => commands::copy_image2;
     PFN_vkCmdCopyImageToBuffer2:
         "vkCmdCopyImageToBuffer2", "vkCmdCopyImageToBuffer2KHR" => commands::copy_image_to_buffer2;
     PFN_vkCmdCopyBufferToImage2:

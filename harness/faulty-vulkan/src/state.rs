@@ -22,6 +22,8 @@ pub(crate) struct RealDevice {
     pub(crate) semaphore_fd: khr::external_semaphore_fd::DeviceFn,
     pub(crate) fence_fd: khr::external_fence_fd::DeviceFn,
     pub(crate) modifiers: ext::image_drm_format_modifier::DeviceFn,
+    /// By whichever of its names the device has it.
+    pub(crate) subresource_layout2: Option<vk::PFN_vkGetImageSubresourceLayout2KHR>,
 }
 
 /// An image.
@@ -31,6 +33,8 @@ pub(crate) struct Image {
     pub(crate) format: vk::Format,
     pub(crate) extent: vk::Extent3D,
     pub(crate) tiling: vk::ImageTiling,
+    /// Whether it has two dimensions and is no array.
+    pub(crate) is_flat: bool,
     /// Handle types of memory that it can be bound to; empty if its memory stays here.
     pub(crate) external: vk::ExternalMemoryHandleTypeFlags,
     pub(crate) memory: vk::DeviceMemory,
@@ -65,6 +69,8 @@ pub(crate) struct Memory {
 pub(crate) struct Snapshot {
     pub(crate) real: *mut u8,
     pub(crate) copy: Vec<u8>,
+    /// Whether something was submitted meanwhile.
+    pub(crate) is_stale: bool,
 }
 
 // SAFETY: the address is only used under the lock of the tables.
@@ -89,8 +95,10 @@ pub(crate) struct Tables {
     pub(crate) images: HashMap<(vk::Device, vk::Image), Image>,
     pub(crate) buffers: HashMap<(vk::Device, vk::Buffer), vk::DeviceMemory>,
     pub(crate) memories: HashMap<(vk::Device, vk::DeviceMemory), Memory>,
-    /// Fences that a submission signals, by the semaphores that it signals as well.
+    /// Fences that signal when a submission is over, by the semaphores that it signals as well.
     pub(crate) ends: HashMap<(vk::Device, vk::Semaphore), vk::Fence>,
+    /// All fences of our own.
+    pub(crate) fences: Vec<(vk::Device, vk::Fence)>,
     /// Devices on which somebody was told too early that work is over.
     pub(crate) hurried: Vec<vk::Device>,
 }
@@ -142,7 +150,15 @@ pub(crate) unsafe fn load_device(instance: &RealInstance, device: vk::Device) ->
     let of = instance.fp_v1_0().get_device_proc_addr;
     // SAFETY: the caller's contract; a function is taken for what its name says.
     let load = |name: &CStr| address(unsafe { of(device, name.as_ptr()) });
+    let names =
+        [c"vkGetImageSubresourceLayout2", c"vkGetImageSubresourceLayout2KHR", c"vkGetImageSubresourceLayout2EXT"];
+    // SAFETY: the caller's contract.
+    let layout2 = names.into_iter().find_map(|name| unsafe { of(device, name.as_ptr()) });
     RealDevice {
+        // SAFETY: under each of these names it has this type.
+        subresource_layout2: layout2.map(|function| unsafe {
+            transmute::<unsafe extern "system" fn(), vk::PFN_vkGetImageSubresourceLayout2KHR>(function)
+        }),
         // SAFETY: `load` gives the functions of this device.
         raw: unsafe { ash::Device::load_with(load, device) },
         memory_fd: khr::external_memory_fd::DeviceFn::load(load),

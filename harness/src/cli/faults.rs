@@ -1,6 +1,6 @@
 //! `handover faults`: what is printed and returned when drivers and kernel are broken on purpose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::detection::{self, Killers, Row, Table, Trial};
 use crate::lane::{Lane, On};
 use crate::report::ReportDir;
 use crate::run::choice::{Choice, Parts, Refusal};
-use crate::run::injection::{self, Injection, Work};
+use crate::run::injection::{self, Injection, Without, Work};
 use crate::run::select::nearest;
 use crate::run::stop::Stop;
 use crate::sandbox::Shown;
@@ -32,7 +32,7 @@ Examples:
     handover faults                              every fault and control, each with the cases that claim to see it
     handover faults import-leaks-fd              one of them
     handover faults --list                       what each does, when, and after which bug
-    handover faults --others-for 20              then the other cases too, for 20 s each: who else sees it, who sees nothing
+    handover faults --minutes 30                 then the other cases too, until 30 min are over: who else sees it, who does not
     handover faults --times 10                   each in ten fresh kernels
 
 It runs in the sandbox. The report directory gets faults.json, which `handover report` shows, and faults/NAME/ with the
@@ -57,9 +57,10 @@ pub(super) struct FaultsArgs {
     /// Kernels at once [default: one per processor, at most 2]
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     jobs: Option<usize>,
-    /// Then run other cases under each fault, one of each claim first, for this long
-    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
-    others_for: u64,
+    /// Also run the cases that make no such claim, one of each claim first, as long as there is time: after so many minutes
+    /// no case is begun. Each fault gets an equal part of the time; without this option there is none for others
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    minutes: Option<usize>,
     /// How often to try each, every time in a fresh kernel
     #[arg(long, value_parser = at_least_one, default_value_t = 1, value_name = "N")]
     times: usize,
@@ -143,7 +144,7 @@ fn claiming<'c>(fault: &Fault, cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
 }
 
 /// What runs under `fault`. A control must fail none of those that are built to fail.
-fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo], others_for: Duration) -> Work<'c> {
+fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo]) -> Work<'c> {
     let first = match fault.kind {
         Kind::Fault => claiming(fault, cases),
         Kind::Control => {
@@ -151,7 +152,7 @@ fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo], othe
         }
     };
     let others = others.iter().filter(|case| !first.iter().any(|other| other.name == case.name)).copied().collect();
-    Work { first, others, others_for }
+    Work { first, others }
 }
 
 /// The first cases of each claim, since every control runs them all.
@@ -186,40 +187,48 @@ fn table(
     (jobs, stop): (usize, &Stop),
 ) -> Table {
     let began = Instant::now();
-    let others = if args.others_for == 0 { Vec::new() } else { claims_first(cases) };
-    let works: Vec<Work<'_>> =
-        faults.iter().map(|fault| work(fault, cases, &others, Duration::from_secs(args.others_for))).collect();
+    let until = args.minutes.map(|minutes| began + Duration::from_secs(60 * minutes as u64));
+    let others = if until.is_some() { claims_first(cases) } else { Vec::new() };
+    let works: Vec<Work<'_>> = faults.iter().map(|fault| work(fault, cases, &others)).collect();
     // Without any fault first: whoever is red there shows nothing here.
-    let plain = |names: Vec<&str>| {
-        let first = cases.iter().filter(|case| names.contains(&case.name.as_str())).copied().collect();
-        injection.trial(None, &Work { first, others: Vec::new(), others_for: Duration::ZERO })
+    let plain = |names: BTreeSet<&str>| {
+        let first = cases.iter().filter(|case| names.contains(case.name.as_str())).copied().collect();
+        injection.trial(None, &Work { first, others: Vec::new() }, Duration::ZERO)
     };
-    let claimed = works.iter().flat_map(|work| &work.first).map(|case| case.name.as_str()).collect();
-    let without = plain(claimed);
-    let mut red = injection::red(&without.runs);
-    if let Some(error) = without.error {
-        red.push(format!("every case: {error}"));
-    }
+    let trial = plain(works.iter().flat_map(|work| &work.first).map(|case| case.name.as_str()).collect());
+    let mut without = Without::default();
+    without.add(&trial.runs);
+    let left = Mutex::new(faults.len() * args.times);
+    // What there is of the time for one more trial, with `jobs` of them at once.
+    let share = || {
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        let share = time * jobs as u32 / (*left).max(1) as u32;
+        *left = left.saturating_sub(1);
+        share.min(time)
+    };
     let mut tried = side_by_side(jobs, works.len(), |at| {
         let trials: Vec<Trial> = (0..args.times)
             .take_while(|_| !stop.is_stopped())
             .map(|_| {
-                let mut trial = injection.trial(Some(faults[at]), &works[at]);
-                injection::held_against(&mut trial.runs, &red);
+                let mut trial = injection.trial(Some(faults[at]), &works[at], share());
+                without.held_against(&mut trial.runs);
                 trial
             })
             .collect();
         say(&mut anstream::stderr(), &format!("{}\n", detection::line(&Row::of(faults[at], &trials))));
         trials
     });
-    if !others.is_empty() {
-        // Those that failed beyond the ones that were tried without.
-        let claimed = |name: &str| without.runs.iter().any(|run| run.name == name);
-        let failed = tried.iter().flatten().flat_map(|trial| injection::red(&trial.runs));
-        let failed: Vec<String> = failed.filter(|name| !claimed(name)).collect();
-        let more = injection::red(&plain(failed.iter().map(String::as_str).collect()).runs);
-        red.extend(more);
-        tried.iter_mut().flatten().for_each(|trial| injection::held_against(&mut trial.runs, &red));
+    // Those that failed or were skipped beyond the ones that were tried without.
+    let open = without.open(tried.iter().flatten().flat_map(|trial| &trial.runs));
+    if !open.is_empty() {
+        let more = plain(open);
+        without.add(&more.runs);
+        tried.iter_mut().flatten().for_each(|trial| without.held_against(&mut trial.runs));
+    }
+    let mut red = without.red();
+    if let Some(error) = trial.error {
+        red.push(format!("every case: {error}"));
     }
     let rows = faults.iter().zip(&tried).map(|(fault, trials)| Row::of(fault, trials)).collect();
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -13,8 +13,9 @@
 
 use std::fs;
 
-use super::Cx;
+use super::{Cx, Files};
 use crate::case::Trouble;
+use crate::compare::counted;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::ledger::alone;
@@ -28,10 +29,10 @@ const KERNEL_NOISE_KIB: u64 = 4 << 10;
 const OWN_NOISE_KIB: u64 = 24 << 10;
 
 /// What is held at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Holdings {
     /// Files that this process has open.
-    files: usize,
+    files: Files,
     /// dma-bufs, of whatever process.
     dmabufs: usize,
     /// Mappings of this process that show dma-bufs, memory files or devices.
@@ -121,8 +122,16 @@ impl Cx {
     /// Claims that at the moment of `held`, when the screen was black, its file held nothing, not even what a warm-up
     /// left.
     pub fn screen_is_free(&mut self, held: &Holdings) {
-        self.equals("GEM handles of a black screen", 0, held.gems);
-        self.equals("framebuffers of a black screen", 0, held.framebuffers);
+        for (what, count, like) in [
+            ("framebuffer", held.framebuffers, "DRM_IOCTL_MODE_RMFB or CLOSEFB, which does not remove it"),
+            ("GEM handle", held.gems, "DRM_IOCTL_GEM_CLOSE, which does not give it back"),
+        ] {
+            self.claim(format!("{what}s of a black screen"), count == 0, || {
+                Finding::new(format!("a black screen still has {}", counted(count as u64, what)))
+                    .row("target", "none: nothing is shown")
+                    .row("like", format!("{like}, or nobody who calls it"))
+            });
+        }
     }
 
     /// What is held now.
@@ -135,14 +144,20 @@ impl Cx {
         let (gems, framebuffers) = self.screen()?.holds()?;
         let pages = if alone() { Some(pages(&read("/proc/meminfo")?)) } else { None };
         let mappings = maps.lines().filter(shared).count();
-        Ok(Holdings { files: self.open_files()?, dmabufs: self.dmabufs()?, mappings, gems, framebuffers, pages })
+        Ok(Holdings { files: self.files()?, dmabufs: self.dmabufs()?, mappings, gems, framebuffers, pages })
     }
 
-    /// Claims that no more is held at the end than at the start.
-    pub fn nothing_more(&mut self, start: &Holdings, end: &Holdings) {
-        self.equals("open files", start.files, end.files);
+    /// Claims that no more is held at the end than at the start, with `what` in between.
+    pub fn nothing_more(&mut self, what: &str, start: &Holdings, end: &Holdings) {
+        self.compare_files(what, None, &start.files, &end.files);
+        let (before, after) = (start.mappings, end.mappings);
+        self.claim("mappings of shared memory", after <= before, || {
+            Finding::new(format!("{} of shared memory stay after {what}", counted((after - before) as u64, "mapping")))
+                .row("target", format!("{before}, as before"))
+                .row("actual", after.to_string())
+                .row("like", "munmap, which does not take them away, or nobody who calls it")
+        });
         self.equals("dma-bufs", start.dmabufs, end.dmabufs);
-        self.equals("mappings of shared memory", start.mappings, end.mappings);
         self.equals("GEM handles", start.gems, end.gems);
         self.equals("framebuffers", start.framebuffers, end.framebuffers);
         let (Some(start), Some(end)) = (start.pages, end.pages) else {

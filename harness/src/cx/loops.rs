@@ -33,14 +33,22 @@ impl Cx {
             once(self)?;
         }
         let start = self.counts(gpus)?;
+        let mut files = self.files()?;
         for _ in 0..cycles / 2 {
             once(self)?;
         }
         let middle = self.counts(gpus)?;
+        let kept = self.files()?;
+        if kept.count() > files.count() {
+            let grown = format!("open files: {} before, {} after {} times", files.count(), kept.count(), cycles / 2);
+            self.fact("grew", grown);
+        }
+        files = kept;
         for _ in cycles / 2..cycles {
             once(self)?;
         }
         let end = self.counts(gpus)?;
+        self.no_file_stays(cycles - cycles / 2, format_args!("times {step}"), &files)?;
         for (((what, start), (_, middle)), (_, end)) in start.0.into_iter().zip(middle.0).zip(end.0) {
             let (Some(start), Some(middle), Some(end)) = (start, middle, end) else {
                 self.fact("not observed", format!("{what}, which the driver does not tell"));
@@ -68,7 +76,6 @@ impl Cx {
 
     fn counts(&self, gpus: &[Gpu]) -> Result<Counts, Trouble> {
         let mut counts = vec![
-            ("open files".to_owned(), Some(self.open_files()? as u64)),
             ("dma-bufs".to_owned(), Some(self.dmabufs()? as u64)),
             ("Vulkan objects".to_owned(), Some(objects::alive())),
             ("numbers closed twice".to_owned(), Some(ledger::found_so_far())),

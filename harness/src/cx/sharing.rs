@@ -364,6 +364,10 @@ impl Cx {
             (Guest::ScreenB, _) => self.devices.screen(Role::ScreenB)?.constraints(fourccs, *size, &probes)?,
             (_, None) => self.devices.screen(Role::Screen)?.constraints(fourccs, *size, &probes)?,
         };
+        if constraints.formats.is_empty() {
+            let why = format!("{name} lists {fourccs:?}, and makes no framebuffer of them however their rows lie");
+            return Err(Trouble::Skip(why));
+        }
         // Nothing is to be chosen where memory and layout are there.
         let draws = !probes.is_empty() && fourccs.iter().any(|fourcc| fourcc.pixel().is_some());
         if let Some(driver) = driver.filter(|_| draws) {

@@ -38,7 +38,7 @@ pub fn line(row: &Row) -> String {
 pub fn list<'f>(faults: impl Iterator<Item = (&'f Fault, usize)>) -> String {
     let mut text = String::new();
     for (fault, claims) in faults {
-        let Fault { name, id, kind, seam, class, what, trigger, modelled_on, gap, .. } = *fault;
+        let Fault { name, id, kind, seam, class, what, trigger, modelled_on, skips, gap, .. } = *fault;
         let id = if id.is_empty() { "" } else { &format!(", {id}") };
         let _ = writeln!(text, "{BOLD}{name}{BOLD:#}  {DIM}{kind}{id}, {class}, in {seam}{DIM:#}");
         let _ = writeln!(text, "    {what}");
@@ -46,6 +46,9 @@ pub fn list<'f>(faults: impl Iterator<Item = (&'f Fault, usize)>) -> String {
         let _ = writeln!(text, "    as     {modelled_on}");
         if claims > 0 {
             let _ = writeln!(text, "    cases  {claims} claim to see it");
+        }
+        if !skips.is_empty() {
+            let _ = writeln!(text, "    skips  {}", skips.join("; "));
         }
         if let Some(gap) = gap {
             let _ = writeln!(text, "    gap    {gap}");
@@ -60,8 +63,8 @@ pub fn summary(table: &Table) -> String {
     let width = table.rows.iter().map(|row| row.fault.name.len()).max().unwrap_or(0);
     let _ = writeln!(
         text,
-        "{BOLD}{:<9}  {:<width$}  {:<15}  {:>5}  {:>5}  by{BOLD:#}",
-        "", "fault", "class", "fired", "ran"
+        "{BOLD}{:<9}  {:<width$}  {:<15}  {:>5}  {:>5}  {:>6}  {:>9}  by{BOLD:#}",
+        "", "fault", "class", "fired", "ran", "failed", "passed by"
     );
     for row in &table.rows {
         let (style, ending, class) = (style(row.ending), row.ending.as_str(), row.fault.class);
@@ -71,9 +74,9 @@ pub fn summary(table: &Table) -> String {
         let more = if by.len() > 1 { format!(" and {} more", by.len() - 1) } else { String::new() };
         let gap =
             row.fault.gap.filter(|_| !row.ending.is_right()).map_or_else(String::new, |gap| format!("gap: {gap}"));
-        let (fired, ran) = (row.fired, row.ran);
+        let Row { fired, ran, failed, passed_by, .. } = *row;
         let row = format!(
-            "{style}{ending:<9}{style:#}  {name:<width$}  {class:<15}  {fired:>5}  {ran:>5}  {first}{more}{gap}"
+            "{style}{ending:<9}{style:#}  {name:<width$}  {class:<15}  {fired:>5}  {ran:>5}  {failed:>6}  {passed_by:>9}  {first}{more}{gap}"
         );
         let _ = writeln!(text, "{}", row.trim_end());
     }

@@ -22,10 +22,11 @@ impl Screen {
     /// What the screen needs of a frame of one of `fourccs` in `size`, in memory like that of `probes`: small buffers, one for
     /// each heap in question.
     ///
-    /// Of layouts other than LINEAR the kernel does not tell how many planes they have, so they are left out.
+    /// Of layouts other than LINEAR the kernel does not tell how many planes they have, so they are left out; and so are formats
+    /// of which the driver refuses every framebuffer, however its rows lie.
     ///
     /// # Errors
-    /// The lowest plane lists none of them, or the driver refuses a framebuffer however its rows lie.
+    /// The lowest plane lists none of them, or something else than a framebuffer is refused.
     pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[&Storage]) -> Result<Constraints> {
         const OP: &str = "gathering constraints";
         let object = || format!("{}, {fourccs:?} {size}", self.card);
@@ -53,7 +54,14 @@ impl Screen {
             let base = shape.row(size.width).next_multiple_of(2 * LARGEST_ALIGNMENT);
             let bytes = (base + LARGEST_ALIGNMENT) * (u64::from(size.height) + 1) + 3 * LARGEST_ALIGNMENT;
             let trial = Trial { screen: self, fourcc, size, dmabuf: self.card.dumb_of_bytes(bytes)? };
-            let pitch = trial.smallest(|bytes| Plane { offset: 0, pitch: base + bytes })?;
+            let pitch = match trial.smallest(|bytes| Plane { offset: 0, pitch: base + bytes }) {
+                // Listed, and refused however its rows lie: as good as not listed.
+                Err(error) if error.is_errno(Errno::INVAL) => {
+                    found.formats.retain(|pair| pair.fourcc != fourcc);
+                    continue;
+                }
+                pitch => pitch?,
+            };
             let aligned = base + LARGEST_ALIGNMENT;
             let offset = trial.smallest(|bytes| Plane { offset: 2 * LARGEST_ALIGNMENT + bytes, pitch: aligned });
             found.pitch.alignment = found.pitch.alignment.max(pitch);

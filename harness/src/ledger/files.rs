@@ -3,7 +3,7 @@
 //!
 //! Source: `proc(5)`, and "3.8 `/proc/<pid>/fdinfo/<fd>`" of the kernel's proc documentation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -36,11 +36,24 @@ impl Node {
 
 /// What an open file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct What {
+pub(crate) struct What {
     /// In the field's words: `dma-buf 77 (udmabuf, 135168 B)`, `sync_file`, `memfd lp_dma_buf`.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Inode of a dma-buf.
-    pub(super) buffer: Option<u64>,
+    pub(crate) buffer: Option<u64>,
+}
+
+impl What {
+    /// The same without the number by which this one is told from others: `dma-buf (udmabuf, 135168 B)`.
+    pub(crate) fn kind(&self) -> String {
+        self.buffer.map_or_else(|| self.text.clone(), |inode| self.text.replacen(&format!(" {inode}"), "", 1))
+    }
+}
+
+impl AsRawFd for List {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 impl List {
@@ -145,6 +158,15 @@ pub(super) fn children_with(inode: u64) -> Vec<String> {
         format!("process {pid} ({})", words.join(" "))
     };
     children.map(told).collect()
+}
+
+/// How often this process has each dma-buf mapped, by inode.
+pub(crate) fn mappings() -> BTreeMap<u64, usize> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let mut count = BTreeMap::new();
+    let inode = |line: &str| line.contains("/dmabuf").then(|| line.split_whitespace().nth(4)?.parse().ok())?;
+    maps.lines().filter_map(inode).for_each(|inode| *count.entry(inode).or_default() += 1);
+    count
 }
 
 /// Whether this process has the buffer mapped, and how often.

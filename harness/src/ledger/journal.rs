@@ -28,6 +28,20 @@ pub(super) struct Step {
     free: Option<RawFd>,
 }
 
+/// Ioctls by which the harness itself makes a buffer.
+const MADE_BY_US: [&str; 2] = ["UDMABUF_CREATE", "DMA_HEAP_IOCTL_ALLOC"];
+
+/// A call that is likely to have left a file open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Blamed {
+    /// Its name.
+    pub(crate) op: &'static str,
+    /// How often it was made.
+    pub(crate) calls: usize,
+    /// Whether it is the one that handed the buffer out.
+    pub(crate) is_first: bool,
+}
+
 /// The calls of a case, in their order.
 #[derive(Default)]
 pub(super) struct Journal {
@@ -84,6 +98,24 @@ impl Journal {
         Some(self.told(at))
     }
 
+    /// How many calls there were.
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// The call that is likely to have left fd `number` of the dma-buf `inode` open: the one during which it was opened, if
+    /// that was about this buffer, else the one that handed the buffer out, or the last that took it.
+    pub(super) fn blamed(&self, number: RawFd, inode: u64, since: usize) -> Option<Blamed> {
+        // An ioctl of ours that makes a buffer makes one fd, which is ours.
+        let by_others = |step: &&Step| step.inode == Some(inode) && !MADE_BY_US.contains(&step.op);
+        let about = || self.steps.iter().filter(by_others);
+        let opened = self.steps.iter().find(|step| step.free.is_some_and(|free| free > number)).filter(by_others);
+        let maker = self.steps.iter().find(|step| step.inode == Some(inode)).filter(by_others);
+        let op = opened.or(maker).or_else(|| about().next_back())?.op;
+        let calls = self.steps.iter().skip(since).filter(|step| step.op == op).count();
+        Some(Blamed { op, calls, is_first: maker.is_some_and(|maker| maker.op == op) })
+    }
+
     /// The first and the last call that were about the dma-buf of `inode`.
     pub(super) fn ends(&self, inode: u64) -> Option<(String, String)> {
         let of = |step: &Step| step.inode == Some(inode);
@@ -124,6 +156,9 @@ mod tests {
         assert_eq!((at(12), at(13)), (import.to_owned(), import.to_owned()));
         assert_eq!(journal.opened(14), None);
         assert!(journal.freed(12).is_some_and(|call| call.starts_with("call 1 of 3")) && journal.freed(9).is_none());
+        let import = Blamed { op: "vkAllocateMemory (import)", calls: 1, is_first: false };
+        assert_eq!((journal.blamed(11, 5, 0), journal.blamed(12, 5, 0)), (Some(import.clone()), Some(import)));
+        assert_eq!(journal.blamed(12, 6, 0), None);
         assert!(journal.knows(5) && !journal.knows(6));
         assert_eq!(journal.tail().map(|tail| tail.lines().count()), Some(3));
     }

@@ -3,6 +3,7 @@
 //! As ever: supervisor and worker are those of every run, and neither knows. All that differs is what a worker finds around
 //! it: which Vulkan driver the loader is told of, or who stands between it and its kernel.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -53,8 +54,6 @@ pub struct Work<'c> {
     pub first: Vec<&'c CaseInfo>,
     /// Then these, until the time is over.
     pub others: Vec<&'c CaseInfo>,
-    /// How long others are begun.
-    pub others_for: Duration,
 }
 
 impl Injection {
@@ -74,16 +73,21 @@ impl Injection {
         Ok(Injection { sandbox, program, library, folder, stop })
     }
 
-    /// Runs `work` under `fault`, or under none, in a kernel of its own.
-    pub fn trial(&self, fault: Option<&Fault>, work: &Work<'_>) -> Trial {
+    /// Runs `work` under `fault`, or under none, in a kernel of its own; others are begun until `others_for` has passed.
+    pub fn trial(&self, fault: Option<&Fault>, work: &Work<'_>, others_for: Duration) -> Trial {
         let began = Instant::now();
-        let mut trial =
-            self.tried(fault, work).unwrap_or_else(|error| Trial { error: Some(error), ..Trial::default() });
+        let mut trial = self
+            .tried(fault, work, others_for)
+            .unwrap_or_else(|error| Trial { error: Some(error), ..Trial::default() });
         trial.wall_ms = whole_millis(began.elapsed());
         trial
     }
 
-    fn tried(&self, fault: Option<&Fault>, work: &Work<'_>) -> Result<Trial, String> {
+    fn tried(&self, fault: Option<&Fault>, work: &Work<'_>, others_for: Duration) -> Result<Trial, String> {
+        // It becomes part of paths, one of which is emptied.
+        if let Some(fault) = fault.filter(|fault| !fault.has_a_proper_name()) {
+            return Err(format!("`{}` is no name for a fault: those have a-z, 0-9 and -", fault.name));
+        }
         let name = fault.map_or("none", |fault| fault.name);
         let folder = self.folder.join(name);
         // What an earlier run left must not pass for this one's.
@@ -109,13 +113,20 @@ impl Injection {
         let mut runs = Vec::new();
         let began = Instant::now();
         let mut halted = None;
+        // One byte each time; none if it was never done.
+        let count = || fs::metadata(&fired).map_or(0, |file| file.len());
+        let mut before = 0;
         for (at, case) in work.first.iter().chain(&work.others).enumerate() {
-            if at >= work.first.len() && began.elapsed() >= work.others_for {
+            if at >= work.first.len() && began.elapsed() >= others_for {
                 break;
             }
             let claims = fault.is_some_and(|fault| claims(case, fault));
             match supervisor.run(case) {
-                Ok(report) => runs.push(run(&report, claims)),
+                Ok(report) => {
+                    let now = count();
+                    runs.push(run(&report, claims, now - before));
+                    before = now;
+                }
                 Err(halt) => {
                     halted = Some(halt.to_string());
                     break;
@@ -123,9 +134,7 @@ impl Injection {
             }
         }
         supervisor.finish();
-        // One byte each time; none if it was never done.
-        let fired = fs::metadata(fired).map_or(0, |file| file.len());
-        Ok(Trial { fired, runs, wall_ms: 0, error: halted })
+        Ok(Trial { fired: count(), runs, wall_ms: 0, error: halted })
     }
 
     /// A worker as every run has it.
@@ -194,28 +203,63 @@ pub fn claims(case: &CaseInfo, fault: &Fault) -> bool {
         && role.is_none_or(|role| case.roles().contains(&role))
 }
 
-fn run(report: &CaseReport, claims: bool) -> Run {
+fn run(report: &CaseReport, claims: bool, fired: u64) -> Run {
     Run {
         name: report.name.clone(),
         claims,
         verdict: report.verdict,
         message: report.message.clone().or_else(|| report.reason.clone()).unwrap_or_default(),
         duration_ms: report.duration_ms,
+        fired,
         red_without: false,
+        skipped_without: false,
     }
 }
 
-/// Notes in each of `runs` whether it is red without any fault, too.
-pub fn held_against(runs: &mut [Run], red: &[String]) {
-    for run in runs {
-        run.red_without = red.contains(&run.name);
+/// What cases come to without any fault.
+#[derive(Default)]
+pub struct Without {
+    red: BTreeSet<String>,
+    skipped: BTreeSet<String>,
+    /// All that were run.
+    known: BTreeSet<String>,
+}
+
+impl Without {
+    /// What these runs came to.
+    pub fn add(&mut self, runs: &[Run]) {
+        for run in runs {
+            self.known.insert(run.name.clone());
+            match run.verdict {
+                verdict if is_red(verdict) => _ = self.red.insert(run.name.clone()),
+                Verdict::Skip => _ = self.skipped.insert(run.name.clone()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The cases of `runs` that would show something if they are not so without: the red ones, and those that are skipped.
+    pub fn open<'r>(&self, runs: impl IntoIterator<Item = &'r Run>) -> BTreeSet<&'r str> {
+        let open = runs.into_iter().filter(|run| is_red(run.verdict) || run.verdict == Verdict::Skip);
+        open.map(|run| run.name.as_str()).filter(|name| !self.known.contains(*name)).collect()
+    }
+
+    /// Notes in each of `runs` what it comes to without.
+    pub fn held_against(&self, runs: &mut [Run]) {
+        for run in runs {
+            run.red_without = self.red.contains(&run.name);
+            run.skipped_without = self.skipped.contains(&run.name);
+        }
+    }
+
+    /// The names of those that are red.
+    pub fn red(&self) -> Vec<String> {
+        self.red.iter().cloned().collect()
     }
 }
 
-/// The names of those that are red.
-pub fn red(runs: &[Run]) -> Vec<String> {
-    let red = runs.iter().filter(|run| run.verdict.is_red() && run.verdict != Verdict::Timeout);
-    red.map(|run| run.name.clone()).collect()
+fn is_red(verdict: Verdict) -> bool {
+    verdict.is_red() && verdict != Verdict::Timeout
 }
 
 /// Where cargo puts the faulty driver: with what it builds for others, beside its programs or below them.

@@ -33,6 +33,7 @@ const TESTS: &[(&str, Test)] = &[
     ("light_and_dark_differ", light_and_dark),
     ("thousands_of_cases_are_a_few_elements", thousands),
     ("an_address_leads_to_its_case", address),
+    ("the_table_of_faults_has_its_counts_and_what_was_lost", faults),
 ];
 
 /// A browser with the file that it opens.
@@ -124,6 +125,16 @@ fn matrix_chooses(tab: &Tab<'_>) {
     picture(tab, "matrix");
     tab.click("#clear");
     tab.wait_for(&format!("!document.querySelector('#result').textContent.startsWith('{chosen} of')"));
+}
+
+fn faults(tab: &Tab<'_>) {
+    let cells = "[...document.querySelectorAll('table.detection tbody tr')].map((row) => \
+                 [0, 3, 4, 5, 6].map((at) => row.cells[at].textContent))";
+    tab.wait_for("document.querySelectorAll('table.detection').length === 2");
+    assert_eq!(tab.eval(cells), json!([["detected", "3", "2", "1", "1"], ["alarm", "3", "2", "0", "1"]]));
+    let lost = "document.querySelectorAll('table.detection')[1].textContent.includes('is skipped, and is not without')";
+    assert_eq!(tab.eval(lost), json!(true));
+    assert_eq!(tab.eval("window.stolen === undefined"), json!(true));
 }
 
 fn overview_groups(tab: &Tab<'_>) {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use handover::case::{Record, Role};
+use handover::detection::{self, Row, Run, Table, Trial};
 use handover::format::Fourcc;
 use handover::frame::px;
 use handover::pattern::Pattern;
@@ -31,8 +32,32 @@ pub(crate) fn cases() -> usize {
     CASES_OF_A_PAIR * Role::ALL.len() * Role::ALL.len() + 2
 }
 
+/// The table of one fault and one control: done 3 times each, while two cases ran, of which the first one failed or was
+/// skipped.
+fn faults() -> Table {
+    let row = |name: &str, verdict: Verdict, message: &str| {
+        let run = |verdict, message: &str, fired| Run {
+            name: WRONG.into(),
+            claims: true,
+            verdict,
+            message: message.into(),
+            duration_ms: 4.5,
+            fired,
+            red_without: false,
+            skipped_without: false,
+        };
+        let runs = vec![run(verdict, message, 2), run(Verdict::Pass, "", 1)];
+        let trial = Trial { fired: 3, runs, wall_ms: 900, error: None };
+        Row::of(handover_faults::find(name).unwrap(), &[trial])
+    };
+    let text = format!("like a row pitch 64 B too large\n\n  said        {HOSTILE}");
+    let rows = vec![row("pitch-too-large", Verdict::Fail, &text), row("large-atom", Verdict::Skip, HOSTILE)];
+    Table::of(rows, vec![], 900, false)
+}
+
 /// The page of them, with its files in `folder`.
 pub(crate) fn page(folder: &Path) -> String {
+    std::fs::write(folder.join(detection::FILE), serde_json::to_vec(&faults()).unwrap()).unwrap();
     let place = folder.join("cases/wrong/cpu");
     std::fs::create_dir_all(&place).unwrap();
     let picture = |stamp| Pattern { stamp }.picture(Fourcc::XR24, px(64, 48)).unwrap();

@@ -4,12 +4,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
+
+use rustix::io::Errno;
 
 use crate::call::Call;
 use crate::fields::{Fields, both};
-use crate::perform::perform;
+use crate::perform::{own, perform};
 
 /// `DRM_IOCTL_MODE_ATOMIC`.
 pub(super) const ATOMIC: u32 = both(b'd', 0xbc, 56);
@@ -18,6 +21,10 @@ const GETPROPERTY: u32 = both(b'd', 0xaa, 64);
 /// `DRM_MODE_ATOMIC_TEST_ONLY`.
 pub(super) const TEST_ONLY: u32 = 0x100;
 
+/// Properties with an address at which the kernel writes the number of a fence.
+pub(super) const OUT_FENCE: &str = "OUT_FENCE_PTR";
+pub(super) const WRITEBACK_OUT_FENCE: &str = "WRITEBACK_OUT_FENCE_PTR";
+
 /// `struct drm_mode_atomic`.
 const COUNT: usize = 4;
 const OBJECTS: usize = 8;
@@ -25,13 +32,21 @@ const COUNTS: usize = 16;
 const PROPERTIES: usize = 24;
 const VALUES: usize = 32;
 
+/// A fence that a commit makes.
+pub(super) struct Fence {
+    /// Where the caller has its number.
+    pub(super) place: u64,
+    /// The fence; none if the commit failed.
+    pub(super) file: Option<OwnedFd>,
+}
+
 /// Names of properties, by card and number.
 static NAMES: LazyLock<Mutex<HashMap<(u64, u32), String>>> = LazyLock::new(Mutex::default);
 
 /// What a commit sets.
 pub(super) struct Request<'a> {
     pub(super) call: &'a Call<'a>,
-    card: OwnedFd,
+    pub(super) card: OwnedFd,
     /// Number of the card.
     device: u64,
     structure: Fields,
@@ -109,9 +124,59 @@ impl<'a> Request<'a> {
         Ok(name)
     }
 
-    /// Writes the values back to where the caller has them.
-    pub(super) fn write(&self) -> io::Result<()> {
-        let values: Vec<u8> = self.set.iter().flat_map(|(_, _, value)| value.to_ne_bytes()).collect();
-        self.call.write(self.structure.u64(VALUES), &values)
+    /// Makes the commit in the caller's place, whose memory stays as it is. The fences that the commit makes are still to
+    /// be [given](Self::give) to the caller; those that it waits for are copies of the caller's fds.
+    pub(super) fn perform(&self) -> io::Result<(Result<i64, Errno>, Vec<Fence>)> {
+        let mut waited: Vec<OwnedFd> = Vec::new();
+        // Where the kernel writes the number of a fence, and where the caller wants it.
+        let mut made: Vec<(Box<AtomicI32>, u64)> = Vec::new();
+        let mut values = Vec::new();
+        for (_, property, value) in &self.set {
+            values.push(match self.name(*property)?.as_str() {
+                "IN_FENCE_FD" if value.cast_signed() >= 0 => {
+                    let fence = self.call.file(*value as RawFd)?;
+                    let number = fence.as_raw_fd();
+                    waited.push(fence);
+                    u64::from(number.cast_unsigned())
+                }
+                OUT_FENCE | WRITEBACK_OUT_FENCE if *value != 0 => {
+                    let place = Box::new(AtomicI32::new(-1));
+                    let address = place.as_ptr().expose_provenance() as u64;
+                    made.push((place, *value));
+                    address
+                }
+                _ => *value,
+            });
+        }
+        let properties: Vec<u32> = self.set.iter().map(|(_, property, _)| *property).collect();
+        let (mut objects, mut counts): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+        for (object, ..) in &self.set {
+            match (objects.last(), counts.last_mut()) {
+                (Some(last), Some(count)) if last == object => *count += 1,
+                _ => {
+                    objects.push(*object);
+                    counts.push(1);
+                }
+            }
+        }
+        let mut structure = self.structure.clone();
+        let address = |words: &[u32]| words.as_ptr().expose_provenance() as u64;
+        structure.set_u32(COUNT, objects.len() as u32).set_u64(OBJECTS, address(&objects));
+        structure.set_u64(COUNTS, address(&counts)).set_u64(PROPERTIES, address(&properties));
+        structure.set_u64(VALUES, values.as_ptr().expose_provenance() as u64);
+        let done = perform(self.card.as_fd(), ATOMIC, &mut structure);
+        let fence = |(place, asked): (Box<AtomicI32>, u64)| Fence {
+            place: asked,
+            file: own(place.load(Ordering::Acquire).into()),
+        };
+        Ok((done, made.into_iter().map(fence).collect()))
+    }
+
+    /// Gives the caller the fences of a commit, each at the place that was asked for.
+    pub(super) fn give(&self, fences: &[Fence]) -> io::Result<()> {
+        fences.iter().try_for_each(|fence| {
+            let number = fence.file.as_ref().map_or(Ok(-1), |file| self.call.give(file, true))?;
+            self.call.write(fence.place, &number.to_ne_bytes())
+        })
     }
 }

@@ -3,14 +3,14 @@
 //! Source: `include/uapi/drm/drm_mode.h`.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::atomic::{ATOMIC, Request, TEST_ONLY};
+use super::atomic::{ATOMIC, OUT_FENCE, Request, TEST_ONLY, WRITEBACK_OUT_FENCE};
 use super::fences::{Timeline, signalled};
-use super::{Done, Made, Named, changing, ignoring};
-use crate::call::{Answer, Call};
+use super::{Done, Made, Named, answer_of, changing, ignoring};
+use crate::call::Answer;
 use crate::fields::{Fields, both};
 use crate::perform::perform;
 
@@ -164,15 +164,16 @@ fn overlay_alpha_ignored() -> Made {
     })
 }
 
-/// Changes the commits that show something; it fires if `change` says so.
+/// Changes the commits that show something, which are not those that are only tried; it fires if `change` says so.
 fn committing(change: impl Fn(&mut Request<'_>) -> io::Result<bool> + Send + Sync + 'static) -> Made {
     Made::on_ioctls(&[ATOMIC], move |call| {
         let mut request = Request::read(call)?;
-        if !change(&mut request)? {
+        if request.is_test() || !change(&mut request)? {
             return Ok(Done::UNTOUCHED);
         }
-        request.write()?;
-        Ok(Done::fired(Answer::Continue))
+        let (done, fences) = request.perform()?;
+        request.give(&fences)?;
+        Ok(Done { answer: answer_of(done), fired: true })
     })
 }
 
@@ -181,7 +182,7 @@ fn crop_twice() -> Made {
         let mut fired = false;
         for plane in request.objects() {
             let Some(id) = request.value(plane, "FB_ID")?.filter(|id| *id != 0) else { continue };
-            let (width, height) = size_of(request.call, id as u32)?;
+            let (width, height) = size_of(request.card.as_fd(), id as u32)?;
             for (from, length, all) in [("SRC_X", "SRC_W", width), ("SRC_Y", "SRC_H", height)] {
                 let (Some(at), Some(length)) = (request.value(plane, from)?, request.value(plane, length)?) else {
                     continue;
@@ -197,17 +198,16 @@ fn crop_twice() -> Made {
 }
 
 /// Width and height of a framebuffer.
-fn size_of(call: &Call<'_>, id: u32) -> io::Result<(u32, u32)> {
-    let card = call.device()?;
+fn size_of(card: BorrowedFd<'_>, id: u32) -> io::Result<(u32, u32)> {
     let mut frame = Fields::zeroed(fb::SIZE);
     frame.set_u32(fb::ID, id);
-    perform(card.as_fd(), GETFB2, &mut frame)?;
+    perform(card, GETFB2, &mut frame)?;
     // Whoever is master gets handles of its own, one for each object.
     let mut handles: Vec<u32> = (0..4).map(|plane| frame.u32(fb::HANDLES + 4 * plane)).collect();
     handles.dedup();
     for handle in handles.into_iter().filter(|handle| *handle != 0) {
         let mut close = Fields::zeroed(8);
-        perform(card.as_fd(), GEM_CLOSE, close.set_u32(0, handle))?;
+        perform(card, GEM_CLOSE, close.set_u32(0, handle))?;
     }
     Ok((frame.u32(fb::WIDTH), frame.u32(fb::HEIGHT)))
 }
@@ -241,31 +241,34 @@ fn plane_fence_dropped() -> Made {
 
 /// The fence of a CRTC or of a writeback job has signalled before the kernel has begun.
 fn fence_early(pointer: &'static str) -> Made {
-    committing(move |request| {
-        let mut fired = false;
-        if request.is_test() {
-            return Ok(false);
-        }
+    Made::on_ioctls(&[ATOMIC], move |call| {
+        let request = Request::read(call)?;
+        let mut places = Vec::new();
         for object in request.objects() {
-            let place = request.value(object, pointer)?.filter(|place| *place != 0);
-            if let (Some(place), Some(fence)) = (place, signalled()) {
-                let number = request.call.give(fence, true)?;
-                request.call.write(place, &number.to_ne_bytes())?;
-                // Then the kernel makes none.
-                request.set(object, pointer, 0)?;
+            places.extend(request.value(object, pointer)?.filter(|place| *place != 0));
+        }
+        if request.is_test() || places.is_empty() {
+            return Ok(Done::UNTOUCHED);
+        }
+        let (done, mut fences) = request.perform()?;
+        let mut fired = false;
+        for fence in fences.iter_mut().filter(|fence| places.contains(&fence.place) && fence.file.is_some()) {
+            if let Some(early) = signalled() {
+                fence.file = Some(early);
                 fired = true;
             }
         }
-        Ok(fired)
+        request.give(&fences)?;
+        Ok(Done { answer: answer_of(done), fired })
     })
 }
 
 fn out_fence_early() -> Made {
-    fence_early("OUT_FENCE_PTR")
+    fence_early(OUT_FENCE)
 }
 
 fn writeback_fence_early() -> Made {
-    fence_early("WRITEBACK_OUT_FENCE_PTR")
+    fence_early(WRITEBACK_OUT_FENCE)
 }
 
 /// Every fourth writeback job is forgotten, and its fence never signals.
@@ -274,11 +277,8 @@ fn writeback_lost() -> Made {
     let never = Mutex::<Option<Timeline>>::default();
     committing(move |request| {
         let mut fired = false;
-        if request.is_test() {
-            return Ok(false);
-        }
         for connector in request.objects() {
-            let place = request.value(connector, "WRITEBACK_OUT_FENCE_PTR")?.filter(|place| *place != 0);
+            let place = request.value(connector, WRITEBACK_OUT_FENCE)?.filter(|place| *place != 0);
             let Some(place) = place.filter(|_| count.fetch_add(1, Ordering::Relaxed).is_multiple_of(4)) else {
                 continue;
             };
@@ -289,7 +289,7 @@ fn writeback_lost() -> Made {
             let Some(fence) = never.as_ref().and_then(|never| never.at(1)) else { continue };
             let number = request.call.give(fence, true)?;
             request.call.write(place, &number.to_ne_bytes())?;
-            request.set(connector, "WRITEBACK_OUT_FENCE_PTR", 0)?;
+            request.set(connector, WRITEBACK_OUT_FENCE, 0)?;
             request.set(connector, "WRITEBACK_FB_ID", 0)?;
             fired = true;
         }

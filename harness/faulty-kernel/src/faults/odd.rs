@@ -1,21 +1,26 @@
 //! Controls: what a kernel may do, and seldom does.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::atomic::ATOMIC;
 use super::kms::{ADDFB2, bytes_per_pixel, fb};
 use super::memory::{ALLOC, LENGTH};
 use super::prime::{CREATE_DUMB, FD_TO_HANDLE, dumb};
-use super::video::{DQBUF, TYPE, is_single_planar};
-use super::{Done, Made, Named, changing, every_other};
-use crate::call::Answer;
-use crate::fields::{both, writes};
+use super::video::{CAPTURE, DQBUF, G_FMT, TYPE, buffer, is_single_planar};
+use super::{Done, Made, Named, answer_of, changing, every_other};
+use crate::call::{Answer, Call};
+use crate::fields::{Fields, writes};
 use crate::filter::Filter;
+use crate::perform::{Mapped, perform};
 
 pub(super) const ALL: &[Named] = &[
-    ("addfb2-wants-256", addfb2_wants_256),
+    ("addfb2-choosy", addfb2_choosy),
+    ("captured-x-garbage", captured_x_garbage),
     ("sync-interrupted", sync_interrupted),
     ("drm-interrupted", drm_interrupted),
     ("dumb-pitch-256", dumb_pitch_256),
@@ -26,15 +31,61 @@ pub(super) const ALL: &[Named] = &[
 
 /// `DMA_BUF_IOCTL_SYNC`.
 pub(super) const SYNC: u32 = writes(b'b', 0, 8);
-const ATOMIC: u32 = both(b'd', 0xbc, 56);
 
-/// A card that scans out rows at multiples of 256 bytes, as many do.
-fn addfb2_wants_256() -> Made {
+/// A card that scans out rows at multiples of 256 bytes, as many do, and some formats with no modifier that is given.
+fn addfb2_choosy() -> Made {
     Made::on_ioctls(&[ADDFB2], |call| {
         let frame = call.structure()?;
-        let odd = bytes_per_pixel(frame.u32(fb::FORMAT)).is_some() && !frame.u32(fb::PITCHES).is_multiple_of(256);
-        Ok(if odd { Done::fired(Answer::Fail(Errno::INVAL)) } else { Done::UNTOUCHED })
+        let format = frame.u32(fb::FORMAT);
+        let pitch = bytes_per_pixel(format).is_some() && !frame.u32(fb::PITCHES).is_multiple_of(256);
+        let modifier =
+            frame.u32(fb::FLAGS) & fb::WITH_MODIFIERS != 0 && [*b"AB24", *b"RG16"].contains(&format.to_le_bytes());
+        Ok(if pitch || modifier { Done::fired(Answer::Fail(Errno::INVAL)) } else { Done::UNTOUCHED })
     })
+}
+
+/// The bytes of X of what was captured hold anything.
+fn captured_x_garbage() -> Made {
+    Made::on_ioctls(&[DQBUF], |call| {
+        let mut taken = call.structure()?;
+        if taken.u32(buffer::TYPE) != CAPTURE {
+            return Ok(Done::UNTOUCHED);
+        }
+        let done = call.perform(&mut taken)?;
+        let fired = done.is_ok() && garble(call, &taken)?;
+        call.set_structure(&taken)?;
+        Ok(Done { answer: answer_of(done), fired })
+    })
+}
+
+/// Changes the bytes of X in a buffer that was taken out of a queue; whether it has any.
+fn garble(call: &Call<'_>, taken: &Fields) -> io::Result<bool> {
+    // `struct v4l2_format` of one plane: width, height, pixel format, pitch.
+    const WIDTH: usize = 8;
+    const HEIGHT: usize = 12;
+    const FORMAT: usize = 16;
+    const PITCH: usize = 24;
+    let device = call.device()?;
+    let mut format = Fields::zeroed(208);
+    if perform(device.as_fd(), G_FMT, format.set_u32(TYPE, CAPTURE)).is_err()
+        || ![*b"XR24", *b"XB24"].contains(&format.u32(FORMAT).to_le_bytes())
+    {
+        return Ok(false);
+    }
+    let [width, height, pitch] = [WIDTH, HEIGHT, PITCH].map(|field| format.u32(field) as usize);
+    let length = pitch * height;
+    let mapped = match taken.u32(buffer::MEMORY) {
+        buffer::DMABUF => Mapped::new(call.file(taken.u32(buffer::FD).cast_signed())?.as_fd(), 0, length),
+        buffer::MMAP => Mapped::new(device.as_fd(), taken.u32(buffer::FD).into(), length),
+        _ => return Ok(false),
+    };
+    let Ok(mapped) = mapped else { return Ok(false) };
+    let mut bytes = mapped.read();
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        bytes[y * pitch + 4 * x + 3] = (31 * x + 17 * y) as u8;
+    }
+    mapped.write(&bytes);
+    Ok(true)
 }
 
 /// Two of three times, what may be interrupted is.

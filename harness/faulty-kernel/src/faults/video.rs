@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Done, Made, Named, answer_of, changing, reporting};
@@ -20,13 +20,15 @@ pub(super) const ALL: &[Named] = &[
     ("expbuf-first-buffer", expbuf_first_buffer),
 ];
 
+/// `VIDIOC_G_FMT` and `VIDIOC_S_FMT`, of `struct v4l2_format`.
+pub(super) const G_FMT: u32 = both(b'V', 4, 208);
 const S_FMT: u32 = both(b'V', 5, 208);
 pub(super) const QBUF: u32 = both(b'V', 15, 88);
 pub(super) const EXPBUF: u32 = both(b'V', 16, 64);
 pub(super) const DQBUF: u32 = both(b'V', 17, 88);
 
 /// `enum v4l2_buf_type`, of which those from 9 on have several planes.
-const CAPTURE: u32 = 1;
+pub(super) const CAPTURE: u32 = 1;
 const OUTPUT: u32 = 2;
 const CAPTURE_MPLANE: u32 = 9;
 const OUTPUT_MPLANE: u32 = 10;
@@ -46,6 +48,8 @@ pub(super) mod buffer {
     pub(crate) const LENGTH: usize = 72;
     /// `V4L2_MEMORY_DMABUF`.
     pub(crate) const DMABUF: u32 = 4;
+    /// `V4L2_MEMORY_MMAP`.
+    pub(crate) const MMAP: u32 = 1;
 }
 
 /// `struct v4l2_exportbuffer`.
@@ -117,7 +121,8 @@ fn qbuf_first_buffer() -> Made {
             Entry::Occupied(kept) => (kept.into_mut(), true),
             Entry::Vacant(room) => (room.insert(given), false),
         };
-        if !known {
+        let inode = |file: BorrowedFd<'_>| rustix::fs::fstat(file).map(|status| status.st_ino);
+        if !known || inode(kept.as_fd())? == inode(call.file(queued.u32(buffer::FD).cast_signed())?.as_fd())? {
             return Ok(Done::UNTOUCHED);
         }
         // The other buffer's fd is in our table, so we queue it.

@@ -91,6 +91,22 @@ pub(crate) unsafe extern "system" fn copy_image(
     unsafe { copy(commands, from, from_layout, to, to_layout, count, regions.as_ptr()) };
 }
 
+pub(crate) unsafe extern "system" fn copy_image2(commands: vk::CommandBuffer, info: *const vk::CopyImageInfo2<'_>) {
+    let (handle, device) = device_of_commands(commands);
+    // SAFETY: the caller's struct.
+    let mut info = unsafe { *info };
+    // SAFETY: its list is as long as it says.
+    let mut regions = unsafe { from_raw_parts(info.p_regions, info.region_count as usize) }.to_vec();
+    for region in &mut regions {
+        let rows = region.extent.height;
+        region.extent.height =
+            rows_reached(handle, info.src_image, rows).min(rows_reached(handle, info.dst_image, rows));
+    }
+    info.p_regions = regions.as_ptr();
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { (device.raw.fp_v1_3().cmd_copy_image2)(commands, &raw const info) };
+}
+
 pub(crate) unsafe extern "system" fn copy_image_to_buffer2(
     commands: vk::CommandBuffer,
     info: *const vk::CopyImageToBufferInfo2<'_>,

@@ -34,6 +34,7 @@ pub(crate) unsafe extern "system" fn create_image(
     let external = external.map_or_else(Default::default, |external| unsafe { (*external).handle_types });
     let mut remembered =
         Image { format: info.format, extent: info.extent, tiling: info.tiling, external, ..Image::default() };
+    remembered.is_flat = info.image_type == vk::ImageType::TYPE_2D && info.array_layers == 1;
     if is(Deed::RedBlueSwapped)
         && !external.is_empty()
         && let Some(swapped) = red_blue_swapped(info.format)
@@ -199,17 +200,34 @@ pub(crate) unsafe extern "system" fn get_image_subresource_layout(
     let device = device(handle);
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device.raw.fp_v1_0().get_image_subresource_layout)(handle, image, subresource, layout) };
-    let known = remembered(handle, image);
-    if !is_addressed(&known) {
+    // SAFETY: the caller's struct, written by the call.
+    change_layout(&remembered(handle, image), unsafe { &mut *layout });
+}
+
+pub(crate) unsafe extern "system" fn get_image_subresource_layout2(
+    handle: vk::Device,
+    image: vk::Image,
+    subresource: *const vk::ImageSubresource2KHR<'_>,
+    layout: *mut vk::SubresourceLayout2KHR<'_>,
+) {
+    // The driver has one of the three names for it, or nobody could have asked us.
+    let Some(real) = device(handle).subresource_layout2 else { return };
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { real(handle, image, subresource, layout) };
+    // SAFETY: the caller's struct, written by the call.
+    change_layout(&remembered(handle, image), unsafe { &mut (*layout).subresource_layout });
+}
+
+/// Tells another layout than the real driver did.
+fn change_layout(known: &Image, layout: &mut vk::SubresourceLayout) {
+    if !is_addressed(known) {
         return;
     }
-    // SAFETY: the caller's struct, written by the call.
-    let layout = unsafe { &mut *layout };
     match () {
         () if is(Deed::PitchTooLarge) => layout.row_pitch += 64,
         () if is(Deed::PitchInPixels) && bytes_per_pixel(known.format) == Some(8) => layout.row_pitch /= 8,
         () if is(Deed::SizeOfLayoutZero) => layout.size = 0,
-        () if is(Deed::UndefinedPitches) => {
+        () if is(Deed::UndefinedPitches) && known.is_flat => {
             // Undefined for what is neither an array nor of three dimensions.
             (layout.array_pitch, layout.depth_pitch) = (0x5555_5555_5555, 3);
         }

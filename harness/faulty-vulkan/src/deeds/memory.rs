@@ -223,10 +223,10 @@ pub(crate) unsafe extern "system" fn free_memory(
     if is(Deed::FdClosedTwice)
         && let Some(fd) = known.imported_by
     {
-        fired();
         // SAFETY: it is only asked whether it is open; closing one that is not aborts a program with debug assertions.
         let number = unsafe { BorrowedFd::borrow_raw(fd) };
         if rustix::io::fcntl_getfd(number).is_ok() {
+            fired();
             // SAFETY: whatever is open at this number by now is not ours, which is the point.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
@@ -404,15 +404,15 @@ pub(crate) unsafe extern "system" fn map_memory(
         unsafe { std::ptr::copy_nonoverlapping(start.cast_const(), copy.as_mut_ptr(), copy.len()) };
         // SAFETY: the caller's; a vector's bytes stay where they are when it moves.
         unsafe { *mapped = copy.as_mut_ptr().cast() };
-        known.snapshot = Some(Snapshot { real: start, copy });
-        fired();
+        // Until something is submitted, nobody can have written what the snapshot lacks.
+        known.snapshot = Some(Snapshot { real: start, copy, is_stale: false });
     }
     result
 }
 
 pub(crate) unsafe extern "system" fn unmap_memory(handle: vk::Device, memory: vk::DeviceMemory) {
     let snapshot = tables().memories.get_mut(&(handle, memory)).and_then(|known| known.snapshot.take());
-    if let Some(Snapshot { real, copy }) = snapshot {
+    if let Some(Snapshot { real, copy, .. }) = snapshot {
         // SAFETY: still mapped, and as long as when the copy was made.
         unsafe { std::ptr::copy_nonoverlapping(copy.as_ptr(), real, copy.len()) };
     }

@@ -65,6 +65,10 @@ pub(crate) unsafe extern "system" fn destroy_device(handle: vk::Device, allocato
     }
     super::submissions::let_work_end(handle);
     let Some(functions) = tables().devices.remove(&handle) else { return };
+    for (_, fence) in tables().fences.extract_if(.., |(of, _)| *of == handle) {
+        // SAFETY: ours, and whoever destroys a device has waited for its work.
+        unsafe { functions.raw.destroy_fence(fence, None) };
+    }
     // SAFETY: the caller's contract is the real function's.
     unsafe { (functions.raw.fp_v1_0().destroy_device)(handle, allocator) };
     let mut tables = tables();

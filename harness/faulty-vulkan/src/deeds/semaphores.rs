@@ -75,10 +75,9 @@ pub(crate) unsafe extern "system" fn get_semaphore_fd(
     let asked = unsafe { *info };
     let is_sync_file = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;
     if is(Deed::ExportedFenceEarly) && is_sync_file {
-        let end = tables().ends.get(&(handle, asked.semaphore)).copied().unwrap_or_default();
-        // SAFETY: a fence that was submitted with the semaphore's signal, or none.
-        let runs = end == vk::Fence::null() || unsafe { real.raw.get_fence_status(end) } == Ok(false);
-        if runs {
+        let end = tables().ends.get(&(handle, asked.semaphore)).copied();
+        // SAFETY: a fence of ours, which lives as long as the device.
+        if end.is_some_and(|end| unsafe { real.raw.get_fence_status(end) } == Ok(false)) {
             fired();
             // SAFETY: the caller's.
             unsafe { *made = -1 };

@@ -36,12 +36,7 @@ struct Work {
 }
 
 /// Hands `work` on by `submit`, with what happens before and after.
-fn submitted(
-    queue: vk::Queue,
-    fence: vk::Fence,
-    work: &Work,
-    submit: impl FnOnce(&RealDevice) -> vk::Result,
-) -> vk::Result {
+fn submitted(queue: vk::Queue, work: &Work, submit: impl FnOnce(&RealDevice) -> vk::Result) -> vk::Result {
     let (handle, real) = device_of_queue(queue);
     let mut released: Vec<(vk::DeviceMemory, Arc<Mapping>, Vec<u8>)> = Vec::new();
     {
@@ -51,8 +46,14 @@ fn submitted(
                 bytes.write_changed(&old, &new);
             }
         }
-        for semaphore in &work.signals {
-            tables.ends.insert((handle, *semaphore), fence);
+        let shared = tables
+            .memories
+            .iter_mut()
+            .filter(|((of, _), known)| *of == handle && (known.imported_by.is_some() || known.exported_as.is_some()));
+        for snapshot in shared.filter_map(|(_, known)| known.snapshot.as_mut()) {
+            if !std::mem::replace(&mut snapshot.is_stale, true) {
+                fired();
+            }
         }
         // What waits for others can't be waited for here.
         let commands = work.commands.iter().filter(|_| !work.waits);
@@ -75,6 +76,9 @@ fn submitted(
         }
     }
     let result = submit(&real);
+    if result == vk::Result::SUCCESS && is(Deed::ExportedFenceEarly) && !work.signals.is_empty() {
+        note_end(&real, (handle, queue), &work.signals);
+    }
     if result != vk::Result::SUCCESS || released.is_empty() {
         return result;
     }
@@ -99,6 +103,21 @@ fn submitted(
         }
     }
     result
+}
+
+/// Notes a fence that signals when all that was submitted to `queue` is over, for the semaphores that signal then, too.
+///
+/// The caller's own may be reset or gone by the time that somebody asks.
+fn note_end(real: &RealDevice, (handle, queue): (vk::Device, vk::Queue), signals: &[vk::Semaphore]) {
+    // SAFETY: a live device.
+    let Ok(end) = (unsafe { real.raw.create_fence(&vk::FenceCreateInfo::default(), None) }) else { return };
+    let mut tables = tables();
+    // It lives as long as the device, which is used by few cases.
+    tables.fences.push((handle, end));
+    // SAFETY: the queue is the caller's for the length of the call, and the fence was made just now.
+    if unsafe { real.raw.queue_submit(queue, &[], end) }.is_ok() {
+        tables.ends.extend(signals.iter().map(|semaphore| ((handle, *semaphore), end)));
+    }
 }
 
 pub(crate) unsafe extern "system" fn queue_submit2(
@@ -127,7 +146,7 @@ pub(crate) unsafe extern "system" fn queue_submit2(
         }
     }
     // SAFETY: the caller's contract is the real function's.
-    submitted(queue, fence, &work, |real| unsafe { (real.raw.fp_v1_3().queue_submit2)(queue, count, submits, fence) })
+    submitted(queue, &work, |real| unsafe { (real.raw.fp_v1_3().queue_submit2)(queue, count, submits, fence) })
 }
 
 pub(crate) unsafe extern "system" fn queue_submit(
@@ -154,7 +173,7 @@ pub(crate) unsafe extern "system" fn queue_submit(
         }
     }
     // SAFETY: the caller's contract is the real function's.
-    submitted(queue, fence, &work, |real| unsafe { (real.raw.fp_v1_0().queue_submit)(queue, count, submits, fence) })
+    submitted(queue, &work, |real| unsafe { (real.raw.fp_v1_0().queue_submit)(queue, count, submits, fence) })
 }
 
 pub(crate) unsafe extern "system" fn wait_for_fences(

@@ -15,16 +15,17 @@ function seenBy(row) {
   const by = row.cases.filter((one) => one.sees).sort((one, other) => other.names - one.names || other.claims - one.claims);
   const lines = by.map((one) => el("li", {}, el("details", {}, el("summary", {}, el("code", {}, one.name), one.names ? "" : " (does not name the culprit)", el("div", { class: "quiet" }, one.said)), el("pre", {}, one.message))));
   const blind = row.cases.filter((one) => one.claims && !one.sees).map((one) => el("li", {}, el("code", {}, one.name), ` claims to see it, but ended with ${one.verdict}`));
+  const lost = row.cases.filter((one) => one.lost).map((one) => el("li", {}, el("code", {}, one.name), ` is skipped, and is not without: ${one.said}`));
   const gap = row.gap && !by.length ? el("li", {}, `gap: ${row.gap}`) : null;
   const error = row.error ? el("li", {}, row.error) : null;
-  return el("ul", {}, lines, blind, gap, error);
+  return el("ul", {}, lines, blind, lost, gap, error);
 }
 
 function detectionRow(row) {
   const ending = ENDINGS[row.ending] ?? { word: row.ending, kind: "is-fail" };
   const times = row.tries > 1 ? ` ${row.as_it_should} of ${row.tries} times` : "";
   const about = el("td", {}, el("b", {}, row.name), row.id ? ` (${row.id})` : "", el("div", { class: "quiet" }, `${row.what}; when: ${row.trigger}; as: ${row.modelled_on}`));
-  const numbers = [row.fired, row.ran].map((number) => el("td", {}, grouped(number)));
+  const numbers = [row.fired, row.ran, row.failed, row.passed_by].map((number) => el("td", {}, grouped(number)));
   return el("tr", {}, el("td", {}, el("span", { class: `badge ${ending.kind}` }, ending.word), times), about, el("td", {}, row.class.replaceAll("_", " ")), numbers, el("td", {}, seenBy(row)));
 }
 
@@ -33,7 +34,7 @@ function detectionTable(kind, title) {
   const rows = RUN.detection.rows.filter((row) => row.kind === kind);
   if (!rows.length) return null;
   const right = rows.filter((row) => row.ending === "detected" || row.ending === "quiet").length;
-  const head = el("tr", {}, ["", kind, "class", "fired", "cases", "seen by"].map((name) => el("th", { scope: "col" }, name)));
+  const head = el("tr", {}, ["", kind, "class", "fired", "ran", "failed", "passed by", "seen by"].map((name) => el("th", { scope: "col" }, name)));
   const caption = el("caption", {}, el("b", {}, `${right} of ${rows.length} ${title}`));
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, el("table", { class: "constraints detection" }, caption, el("thead", {}, head), el("tbody", {}, rows.map(detectionRow))));
 }
