@@ -106,6 +106,8 @@ pub struct Pending<'s> {
     framebuffers: usize,
     /// How the planes are set, for a job that must be repeated.
     planes: Vec<Placed>,
+    /// The fence that each was given, likewise: a plane without one waits for those in its buffer.
+    fences: Vec<Option<OwnedFd>>,
 }
 
 /// A framebuffer and where it goes.
@@ -182,14 +184,16 @@ impl Screen {
             Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
             Err(why) => Err(why.clone()),
         };
-        let fences: Vec<_> = layers.iter().map(|layer| layer.fence).collect();
+        let another = |fence: BorrowedFd<'_>| fence.try_clone_to_owned();
+        let fences = layers.iter().map(|layer| layer.fence.map(another).transpose()).collect::<Result<Vec<_>, _>>();
+        let fences = fences.map_err(|error| Error::new("dup", "a fence of a frame", error))?;
         let mut sent = self.send(&planes, &fences, 0, fenced, &what)?;
         let jobs = sent.fence.take().into_iter().collect();
         let out_fence = sent.out_fence.take();
         let count = framebuffers.len();
         // Both the old frames and the new ones are in use until the commit is done.
         self.on_screen.extend(framebuffers);
-        Ok(Pending { screen: self, what, capture, sent, jobs, out_fence, framebuffers: count, planes })
+        Ok(Pending { screen: self, what, capture, sent, jobs, out_fence, framebuffers: count, planes, fences })
     }
 
     /// Refuses what no driver should be asked; the plane of each layer.
@@ -235,7 +239,7 @@ impl Screen {
     fn send(
         &self,
         planes: &[Placed],
-        fences: &[Option<BorrowedFd<'_>>],
+        fences: &[Option<OwnedFd>],
         job: usize,
         fenced: bool,
         what: &str,
@@ -251,7 +255,7 @@ impl Screen {
                 continue;
             };
             commit.place(plane, crtc, &planes[shown])?;
-            if let Some(fence) = fences.get(shown).copied().flatten() {
+            if let Some(fence) = &fences[shown] {
                 commit.set(plane, "IN_FENCE_FD", fence.as_raw_fd() as u64)?;
             }
         }
@@ -426,8 +430,7 @@ impl Pending<'_> {
         }
         self.screen.targets[job].seed()?;
         std::thread::sleep(vkms::between_jobs(self.screen.size()));
-        // The frames fences have signalled, or the first commit would not have happened.
-        let mut sent = self.screen.send(&self.planes, &[], job, false, &self.what)?;
+        let mut sent = self.screen.send(&self.planes, &self.fences, job, false, &self.what)?;
         self.jobs.extend(sent.fence.take());
         match sent.sequence(&self.screen.card, Instant::now() + DEADLINE)? {
             Some(_) => Ok(()),
