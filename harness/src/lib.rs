@@ -76,6 +76,7 @@ pub mod guess;
 pub mod interrupt;
 
 pub mod inventory;
+mod ioctl;
 pub mod junit;
 pub mod kms;
 pub mod lane;

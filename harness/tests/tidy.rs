@@ -78,6 +78,7 @@ const UNSAFE: &[&str] = &[
     "inventory/vulkan.rs",
     "inventory/vulkan/formats.rs",
     "kms/commit.rs",
+    "ioctl.rs",
     "kms/misuse.rs",
     "kms/syncobj.rs",
     "kms/vgem.rs",

@@ -140,7 +140,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "WRITEBACK_OUT_FENCE_PTR gets a fence that has signalled",
         trigger: "a writeback job",
         modelled_on: "the class of writeback fences that signal early; no single bug was looked up",
-        ..fault("writeback-fence-early", Synchronisation, &[Fences, Pixels], &["writeback…its fence had signalled"])
+        ..fault(
+            "writeback-fence-early",
+            Synchronisation,
+            &[Fences, Pixels],
+            &["the writeback's fence signalled before the frame was on the screen"],
+        )
     },
     Fault {
         what: "COLOR_RANGE of a plane is the other one",
@@ -231,7 +236,7 @@ pub(super) const ALL: &[Fault] = &[
             "poll-never-waits",
             Synchronisation,
             &[Fences],
-            &["poll let go who was about to", "poll does not say who may go on"],
+            &["poll of who is about to read did not wait", "poll of who is about to write did not wait"],
         )
     },
     Fault {
@@ -436,8 +441,8 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         id: "B04",
-        what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256, and of AB24 and RG16 any modifier, with EINVAL",
-        trigger: "packed formats; DRM_MODE_FB_MODIFIERS",
+        what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256, and modifiers of small frames, with EINVAL",
+        trigger: "packed formats; AB24 and RG16 of less than 64 px in width with DRM_MODE_FB_MODIFIERS",
         modelled_on: "amdgpu, radeon and others scan out at such pitches only; DRM_IOCTL_MODE_ADDFB2 says EINVAL, whyever",
         skips: &["screen…takes multiples of 256 B…as pitch", "screen…RG16"],
         ..control("addfb2-choosy", Layout)
@@ -471,7 +476,7 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "DMA_HEAP_IOCTL_ALLOC rounds up to 64 KiB",
-        trigger: "another length",
+        trigger: "another length of more than 4096 B",
         modelled_on: "heaps with larger granules: secure heaps of vendors; the length is a least one",
         ..control("heap-gives-more", Layout)
     },

@@ -26,7 +26,7 @@ pub(super) const EXAMPLES: &str = "\
 Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of the harness. The cases that
 claim to see it run in a kernel of their own. A fault is detected if one of them fails and its message names the culprit; a
 skip, a deadline, and a failure that is known without the fault are no detection. A control is unusual but legal, and must
-fail nothing: three cases of each claim that sees some fault run under it.
+fail nothing: two cases of each claim that sees some fault run under it.
 
 Examples:
     handover faults                              every fault and control, each with the cases that claim to see it
@@ -40,7 +40,7 @@ images of the cases that failed.
 Exit codes: 0 all detected and no alarm, 1 not so, 2 usage, 3 the sandbox is in the way, 130 interrupted.";
 
 /// So many cases of a claim run under a control.
-const CASES_OF_A_CLAIM: usize = 3;
+const CASES_OF_A_CLAIM: usize = 2;
 
 /// Options of `handover faults`.
 #[derive(Args)]

@@ -3,14 +3,16 @@
 //! Source: `dma_buf_ioctl`, `dma_buf_llseek` and `dma_buf_mmap_internal` in `drivers/dma-buf/dma-buf.c`.
 #![expect(unsafe_code, reason = "makes ioctls and mappings with wrong arguments")]
 
-use std::ffi::c_void;
 use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
 
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
+use rustix::io::Errno;
+use rustix::ioctl::opcode;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::Dmabuf;
 use crate::error::{Error, Result};
+use crate::ioctl::ask;
 
 /// A call that must be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,31 +45,8 @@ pub enum Misuse {
     Read,
 }
 
-/// A call whose argument is a `T`.
-struct Call<'a, T> {
-    opcode: Opcode,
-    argument: &'a mut T,
-}
-
-// SAFETY: the argument is a pointer to a `T` that is borrowed for as long as `self` lives, and of the size that the
-// number says.
-unsafe impl<T> Ioctl for Call<'_, T> {
-    type Output = ();
-
-    const IS_MUTATING: bool = true;
-
-    fn opcode(&self) -> Opcode {
-        self.opcode
-    }
-
-    fn as_ptr(&mut self) -> *mut c_void {
-        std::ptr::from_mut(self.argument).cast()
-    }
-
-    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
-        Ok(())
-    }
-}
+/// So long a call that must be restarted is.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Dmabuf {
     /// Makes the call, and undoes it if it is not refused.
@@ -77,9 +56,16 @@ impl Dmabuf {
     pub fn misuse(&self, misuse: Misuse) -> Result<()> {
         let (op, done) = match misuse {
             Misuse::Sync(mut flags) => {
-                let call = Call { opcode: opcode::write::<u64>(b'b', 0), argument: &mut flags };
-                // SAFETY: `struct dma_buf_sync` is one __u64.
-                ("DMA_BUF_IOCTL_SYNC", unsafe { ioctl(&self.fd, call) })
+                // What its documentation has restarted is no answer.
+                let until = Instant::now() + PATIENCE;
+                let done = loop {
+                    // SAFETY: `struct dma_buf_sync` is one __u64.
+                    match unsafe { ask(&self.fd, opcode::write::<u64>(b'b', 0), &mut flags) } {
+                        Err(Errno::AGAIN) if Instant::now() < until => {}
+                        done => break done,
+                    }
+                };
+                ("DMA_BUF_IOCTL_SYNC", done)
             }
             Misuse::Seek(at) => ("lseek", rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(at)).map(drop)),
             Misuse::SeekFromHere => ("lseek", rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Current(0)).map(drop)),
@@ -96,21 +82,20 @@ impl Dmabuf {
             }
             Misuse::ExportSyncFile(flags) => {
                 let mut argument = SyncFile { flags, fd: -1 };
-                let call = Call { opcode: opcode::read_write::<SyncFile>(b'b', 2), argument: &mut argument };
                 // SAFETY: `struct dma_buf_export_sync_file` is a __u32 and a __s32.
-                ("DMA_BUF_IOCTL_EXPORT_SYNC_FILE", unsafe { ioctl(&self.fd, call) })
+                let done = unsafe { ask(&self.fd, opcode::read_write::<SyncFile>(b'b', 2), &mut argument) };
+                ("DMA_BUF_IOCTL_EXPORT_SYNC_FILE", done)
             }
             Misuse::ImportSyncFile { flags, fd } => {
                 let mut argument = SyncFile { flags, fd };
-                let call = Call { opcode: opcode::write::<SyncFile>(b'b', 3), argument: &mut argument };
                 // SAFETY: `struct dma_buf_import_sync_file` is a __u32 and a __s32.
-                ("DMA_BUF_IOCTL_IMPORT_SYNC_FILE", unsafe { ioctl(&self.fd, call) })
+                let done = unsafe { ask(&self.fd, opcode::write::<SyncFile>(b'b', 3), &mut argument) };
+                ("DMA_BUF_IOCTL_IMPORT_SYNC_FILE", done)
             }
             Misuse::NoSuchCall => {
                 let mut nothing = 0_u64;
-                let call = Call { opcode: opcode::write::<u64>(b'b', 200), argument: &mut nothing };
                 // SAFETY: the kernel knows no such number, and reads nothing.
-                ("ioctl", unsafe { ioctl(&self.fd, call) })
+                ("ioctl", unsafe { ask(&self.fd, opcode::write::<u64>(b'b', 200), &mut nothing) })
             }
             Misuse::Read => ("read", rustix::io::read(&self.fd, &mut [0_u8; 16]).map(drop)),
         };

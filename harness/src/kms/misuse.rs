@@ -5,11 +5,10 @@
 //! the kernel, and the documentation of `struct drm_mode_fb_cmd2`.
 #![expect(unsafe_code, reason = "makes ioctls with wrong arguments")]
 
-use std::ffi::c_void;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
+use rustix::ioctl::{Opcode, opcode};
 
 use super::card::{Card, Framebuffer, Gem};
 use super::commit::{Commit, own_fd};
@@ -20,7 +19,8 @@ use crate::compose::Rect;
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::frame::px;
-use crate::stray;
+use crate::restart::again;
+use crate::{ioctl, stray};
 
 /// What `DRM_IOCTL_MODE_ADDFB2` is told, in its own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,35 +85,9 @@ const FD_TO_HANDLE: Opcode = opcode::read_write::<PrimeHandle>(b'd', 0x2e);
 const HANDLE_TO_FD: Opcode = opcode::read_write::<PrimeHandle>(b'd', 0x2d);
 const GEM_CLOSE: Opcode = opcode::write::<GemClose>(b'd', 0x09);
 
-/// A call whose argument is a `T`.
-struct Call<'a, T> {
-    opcode: Opcode,
-    argument: &'a mut T,
-}
-
-// SAFETY: the argument is a pointer to a `T` that is borrowed for as long as `self` lives, and of the size that the
-// number says.
-unsafe impl<T> Ioctl for Call<'_, T> {
-    type Output = ();
-
-    const IS_MUTATING: bool = true;
-
-    fn opcode(&self) -> Opcode {
-        self.opcode
-    }
-
-    fn as_ptr(&mut self) -> *mut c_void {
-        std::ptr::from_mut(self.argument).cast()
-    }
-
-    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
-        Ok(())
-    }
-}
-
 fn ask<T>(card: &Card, opcode: Opcode, argument: &mut T, op: &'static str, what: String) -> Result<()> {
     // SAFETY: all callers pass the structure of the number; the kernel checks what is in it.
-    unsafe { ioctl(card, Call { opcode, argument }) }.map_err(|errno| Error::new(op, format!("{card}, {what}"), errno))
+    unsafe { ioctl::ask(card, opcode, argument) }.map_err(|errno| Error::new(op, format!("{card}, {what}"), errno))
 }
 
 impl Prime {
@@ -156,9 +130,10 @@ impl Prime {
         let card = &self.0;
         let object = || format!("{card}, {wanted:?}");
         let fd = card.as_fd();
-        let added = drm_ffi::mode::add_fb2(fd, *width, *height, *format, handles, pitches, offsets, modifiers, *flags)
-            .map_err(|error| Error::new("DRM_IOCTL_MODE_ADDFB2", object(), error))?;
-        drm_ffi::mode::rm_fb(fd, added.fb_id).map_err(|error| Error::new("DRM_IOCTL_MODE_RMFB", object(), error))
+        let add = || drm_ffi::mode::add_fb2(fd, *width, *height, *format, handles, pitches, offsets, modifiers, *flags);
+        let added = again(add).map_err(|error| Error::new("DRM_IOCTL_MODE_ADDFB2", object(), error))?;
+        again(|| drm_ffi::mode::rm_fb(fd, added.fb_id))
+            .map_err(|error| Error::new("DRM_IOCTL_MODE_RMFB", object(), error))
     }
 
     /// Removes the framebuffer of number `id`, whatever it is.
@@ -167,7 +142,8 @@ impl Prime {
     /// The kernel's answer.
     pub fn remove_framebuffer(&self, id: u32) -> Result<()> {
         let object = format!("{}, framebuffer {id}", self.0);
-        drm_ffi::mode::rm_fb(self.0.as_fd(), id).map_err(|error| Error::new("DRM_IOCTL_MODE_RMFB", object, error))
+        again(|| drm_ffi::mode::rm_fb(self.0.as_fd(), id))
+            .map_err(|error| Error::new("DRM_IOCTL_MODE_RMFB", object, error))
     }
 
     /// The node, opened once more.

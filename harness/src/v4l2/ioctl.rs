@@ -3,18 +3,17 @@
 //!
 //! Source: the `VIDIOC_*` numbers at the end of `include/uapi/linux/videodev2.h`.
 
-use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::io::retry_on_intr;
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
+use rustix::ioctl::{Opcode, opcode};
 
 use super::uapi::{
     Buffer, Capability, Control, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, Input, Output, Place,
     Plane, QueryCtrl, QueryMenu, RequestBuffers, Selection,
 };
+use crate::ioctl::ask;
 
 /// A call whose argument is a pointer to one `T`.
 pub(crate) struct Call<T> {
@@ -64,12 +63,9 @@ const fn both<T>(name: &'static str, number: u8) -> Call<T> {
 impl<T> Call<T> {
     /// Makes the call on `node`.
     pub(crate) fn ask(&self, node: impl AsFd, argument: &mut T) -> Result<(), Errno> {
-        retry_on_intr(|| {
-            let asked = Asked { opcode: self.opcode, argument };
-            // SAFETY: only the constants above make a `Call`, each with the structure of its number, and `Asked` passes
-            // a pointer to one that lives until the call returns. Addresses are in it only if `ask_planes` put them there.
-            unsafe { ioctl(&node, asked) }
-        })
+        // SAFETY: only the constants above make a `Call`, each with the structure of its number. Addresses are in it only if
+        // `ask_planes` put them there.
+        unsafe { ask(node, self.opcode, argument) }
     }
 }
 
@@ -94,29 +90,4 @@ pub(crate) fn export(node: BorrowedFd<'_>, request: &mut ExportBuffer) -> Result
     }
     // SAFETY: the call succeeded, so this is an fd that the kernel just made and that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(request.fd) })
-}
-
-/// What rustix is to call.
-struct Asked<'a, T> {
-    opcode: Opcode,
-    argument: &'a mut T,
-}
-
-// SAFETY: the argument is a pointer to a `T` that is borrowed for as long as `self` lives.
-unsafe impl<T> Ioctl for Asked<'_, T> {
-    type Output = ();
-
-    const IS_MUTATING: bool = true;
-
-    fn opcode(&self) -> Opcode {
-        self.opcode
-    }
-
-    fn as_ptr(&mut self) -> *mut c_void {
-        std::ptr::from_mut(self.argument).cast()
-    }
-
-    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
-        Ok(())
-    }
 }

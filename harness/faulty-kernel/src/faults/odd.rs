@@ -32,14 +32,15 @@ pub(super) const ALL: &[Named] = &[
 /// `DMA_BUF_IOCTL_SYNC`.
 pub(super) const SYNC: u32 = writes(b'b', 0, 8);
 
-/// A card that scans out rows at multiples of 256 bytes, as many do, and some formats with no modifier that is given.
+/// A card that scans out rows at multiples of 256 bytes, as many do, and no small frames of some formats with a modifier.
 fn addfb2_choosy() -> Made {
     Made::on_ioctls(&[ADDFB2], |call| {
         let frame = call.structure()?;
         let format = frame.u32(fb::FORMAT);
         let pitch = bytes_per_pixel(format).is_some() && !frame.u32(fb::PITCHES).is_multiple_of(256);
-        let modifier =
-            frame.u32(fb::FLAGS) & fb::WITH_MODIFIERS != 0 && [*b"AB24", *b"RG16"].contains(&format.to_le_bytes());
+        let modifier = frame.u32(fb::FLAGS) & fb::WITH_MODIFIERS != 0
+            && [*b"AB24", *b"RG16"].contains(&format.to_le_bytes())
+            && frame.u32(fb::WIDTH) < 64;
         Ok(if pitch || modifier { Done::fired(Answer::Fail(Errno::INVAL)) } else { Done::UNTOUCHED })
     })
 }
@@ -118,12 +119,15 @@ fn dumb_pitch_256() -> Made {
     })
 }
 
-/// A heap rounds up to 64 KiB.
+/// A heap rounds up to 64 KiB what is more than a page, and what it may be able to give.
 fn heap_gives_more() -> Made {
     changing(ALLOC, |asked| {
         let length = asked.u64(LENGTH);
-        asked.set_u64(LENGTH, length.saturating_add(0xffff) & !0xffff);
-        length & 0xffff != 0
+        let rounds = (4097..1 << 40).contains(&length) && length & 0xffff != 0;
+        if rounds {
+            asked.set_u64(LENGTH, length.next_multiple_of(0x1_0000));
+        }
+        rounds
     })
 }
 
