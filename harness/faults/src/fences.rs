@@ -43,6 +43,7 @@ pub(super) const ALL: &[Fault] = &[
                 "opengl es did not wait for the fence",
                 "a wait through EGL did not wait for the fence",
                 "a fence of OpenGL ES did not wait for the fence",
+                "the exported fence did not wait for the fence",
             ],
         )
     },
