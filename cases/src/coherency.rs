@@ -76,7 +76,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for from in exporters().into_iter().filter(|from| from.role() != ScreenB) {
         let role = from.role();
         let name = |claim: &str| format!("coherency::{claim}::{role}");
-        cases.add(name("a_write_touches_nothing_else"), move |cx| with_buffer(cx, from, partial)).from(role).to(Cpu);
+        cases
+            .add(name("a_write_touches_nothing_else"), move |cx| with_buffer(cx, from, partial))
+            .from(role)
+            .to(Cpu)
+            .must_fail_under("sync-writes-behind");
         for gpu in [GpuA, GpuB] {
             let mut add = |claim: &str, faults: &[&str], body: fn(&mut Cx, Role, &Buffer, &SharedFrame) -> Checked| {
                 let body =

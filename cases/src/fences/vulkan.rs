@@ -19,6 +19,11 @@ const SOON: Duration = Duration::from_secs(5);
 /// A wait that is to last is watched for so long at least.
 const PAUSE: Duration = Duration::from_millis(3);
 
+/// The fault of a device whose waits for fences end at once.
+const SIGNALLED_EARLY: &str = "fence-signalled-early";
+/// Why nothing that crosses as opaque fd fails by a fault.
+const NOT_OPAQUE: &str = "it would need a driver that hands fences and semaphores on as opaque fds: lavapipe does not, and the case is skipped";
+
 type Claim = fn(&mut Cx, &Gpu) -> Result<(), Trouble>;
 
 /// With the faults that each catches.
@@ -32,15 +37,15 @@ const SEMAPHORES: [Listed; 8] = [
     ("an_import_is_for_one_wait", restored, &[IMPORT_IGNORED]),
     ("a_signal_is_exported_once_and_comes_again", exported_again, &[IMPORT_IGNORED, EXPORT_EARLY]),
     ("an_export_follows_what_its_work_waits_for", follows, &[IMPORT_IGNORED, EXPORT_EARLY]),
-    ("an_import_that_nobody_waits_for_is_let_go", never_waited_for, &[]),
+    ("an_import_that_nobody_waits_for_is_let_go", never_waited_for, &["semaphore-import-keeps-fd"]),
 ];
 
 const FENCES: [Listed; 5] = [
-    ("an_imported_fence_signals_with_its_file", fence_follows, &[]),
-    ("a_fence_of_fd_minus_one_has_signalled", fence_minus_one, &[]),
-    ("a_reset_ends_the_import_of_a_fence", fence_reset, &[]),
+    ("an_imported_fence_signals_with_its_file", fence_follows, &[SIGNALLED_EARLY]),
+    ("a_fence_of_fd_minus_one_has_signalled", fence_minus_one, &["fence-import-dropped"]),
+    ("a_reset_ends_the_import_of_a_fence", fence_reset, &["fence-reset-keeps-import"]),
     ("an_export_resets_its_fence", fence_export, &[IMPORT_IGNORED]),
-    ("a_second_import_of_a_fence_takes_the_place_of_the_first", fence_second_import, &[]),
+    ("a_second_import_of_a_fence_takes_the_place_of_the_first", fence_second_import, &[SIGNALLED_EARLY]),
 ];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
@@ -68,11 +73,11 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         must_fail_under(case, seen_on(gpu, &[EXPORT_EARLY]));
         for (kind, timeline) in [("binary", false), ("timeline", true)] {
             let name = format!("fences::semaphores_cross_as_opaque_fds::{gpu}::{kind}");
-            cases.add(name, move |cx| opaque(cx, gpu, timeline)).from(gpu);
+            cases.add(name, move |cx| opaque(cx, gpu, timeline)).from(gpu).no_fault(NOT_OPAQUE);
         }
         for (kind, permanence) in [("permanent", Permanence::Permanent), ("temporary", Permanence::Temporary)] {
             let name = format!("fences::fences_cross_as_opaque_fds::{gpu}::{kind}");
-            cases.add(name, move |cx| opaque_fence(cx, gpu, permanence)).from(gpu);
+            cases.add(name, move |cx| opaque_fence(cx, gpu, permanence)).from(gpu).no_fault(NOT_OPAQUE);
         }
     }
 }

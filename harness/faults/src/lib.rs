@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod fences;
 mod kernel;
 mod lifetimes;
 mod storage;
@@ -149,7 +150,9 @@ named!(
 
 /// Every fault and every control, seam by seam.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
-    [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL].into_iter().flatten()
+    [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL, fences::ALL]
+        .into_iter()
+        .flatten()
 }
 
 /// The fault or control of this name.

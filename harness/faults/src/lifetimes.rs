@@ -53,7 +53,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "images whose memory stays with the driver",
         modelled_on: "the class of copies that end a row early; no single bug was looked up",
         seen_by: &[Pixels],
-        names: &["golden…rows"],
+        names: &["does not render its golden…143 differs"],
         ..fault("last-row-lost", Layout)
     },
 ];

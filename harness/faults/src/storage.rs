@@ -27,18 +27,18 @@ pub(super) const ALL: &[Fault] = &[
         what: "every second udmabuf has the pages of the one before",
         trigger: "two UDMABUF_CREATE of the same size and offset, one after the other",
         modelled_on: "the class of caches that hand out what is in use; no single bug was looked up",
-        ..fault(
-            "udmabuf-memory-twice",
-            Aliasing,
-            &[Pixels],
-            &["frame…is not what it must be", "torn or stale frame", "memfd…differ"],
-        )
+        ..fault("udmabuf-memory-twice", Aliasing, &[Pixels], &["frame…is not what it must be", "torn or stale frame"])
     },
     Fault {
         what: "UDMABUF_CREATE fails with ENOMEM every other time",
         trigger: "always",
         modelled_on: "the class of limits that are lower than what is told: udmabuf's size_limit_mb and list_limit",
-        ..fault("udmabuf-scarce", ErrorPath, &[Result], &["UDMABUF_CREATE…ENOMEM", "the heap is not what it must be"])
+        ..fault(
+            "udmabuf-scarce",
+            ErrorPath,
+            &[Result],
+            &["UDMABUF_CREATE on /dev/udmabuf…ENOMEM", "the heap is not what it must be"],
+        )
     },
     Fault {
         what: "memfd_create and UDMABUF_CREATE fail with EINVAL where there is no fd left",
@@ -113,6 +113,6 @@ pub(super) const ALL: &[Fault] = &[
         what: "gbm_bo_destroy does nothing",
         trigger: "always",
         modelled_on: "GBM's render node, which keeps what it took in: the finding gbm-render-node-leak of this repository",
-        ..library("gbm-object-kept", Ownership, &[References], &["is still there when GBM has let go", "dma-buf"])
+        ..library("gbm-object-kept", Ownership, &[References], &["is still there when GBM has let go"])
     },
 ];

@@ -360,7 +360,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "fences that have not signalled",
         modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
         seen_by: &[Fences, Pixels],
-        names: &["sampled: sampled does not see the target…like a buffer that nobody wrote"],
+        names: &[
+            "sampled: sampled does not see the target…like a buffer that nobody wrote",
+            "a wait for a fence…did not wait for the fence",
+        ],
         ..fault("fence-signalled-early", Synchronisation)
     },
     // Legal.

@@ -10,7 +10,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "a futex that waits until a deadline says at once that it has come",
         trigger: "FUTEX_WAIT and FUTEX_WAIT_BITSET with a timeout",
         modelled_on: "the class of timers that fire early; no single bug was looked up",
-        ..fault("timed-wait-at-once", Synchronisation, &[Result], &["the wait ended before its deadline", "busy:"])
+        ..fault(
+            "timed-wait-at-once",
+            Synchronisation,
+            &[Result],
+            &["the wait ended before its deadline", "has held a mapping (read) for 0 ms"],
+        )
     },
     Fault {
         what: "a message between two processes arrives twice",

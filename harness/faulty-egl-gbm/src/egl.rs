@@ -1,7 +1,7 @@
 //! The EGL vendor: what a few functions of Mesa's libEGL are called with, or answer.
 //!
 //! Source: `include/glvnd/libeglabi.h` of libglvnd; EGL_EXT_image_dma_buf_import,
-//! EGL_EXT_image_dma_buf_import_modifiers and EGL_MESA_image_dma_buf_export.
+//! EGL_EXT_image_dma_buf_import_modifiers, EGL_MESA_image_dma_buf_export and EGL_ANDROID_native_fence_sync.
 #![expect(unsafe_code, reason = "the C interface between libEGL and its vendors")]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -26,6 +26,7 @@ pub struct Imports {
 type GetProcAddress = unsafe extern "C" fn(*const c_char) -> *mut c_void;
 type Main = unsafe extern "C" fn(u32, *const c_void, *mut c_void, *mut Imports) -> u32;
 type CreateImage = unsafe extern "C" fn(*mut c_void, *mut c_void, u32, *mut c_void, *const isize) -> *mut c_void;
+type CreateSync = unsafe extern "C" fn(*mut c_void, u32, *const isize) -> *mut c_void;
 type QueryModifiers = unsafe extern "C" fn(*mut c_void, c_int, c_int, *mut u64, *mut u32, *mut c_int) -> u32;
 type QueryFormats = unsafe extern "C" fn(*mut c_void, c_int, *mut c_int, *mut c_int) -> u32;
 type Export = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut c_int, *mut c_int) -> u32;
@@ -42,6 +43,9 @@ const PITCH: isize = 0x3274;
 const HEIGHT: isize = 0x3056;
 const WIDTH: isize = 0x3057;
 const NONE: isize = 0x3038;
+/// `EGL_SYNC_NATIVE_FENCE_ANDROID` and `EGL_SYNC_NATIVE_FENCE_FD_ANDROID`.
+const NATIVE_FENCE: u32 = 0x3144;
+const NATIVE_FENCE_FD: isize = 0x3145;
 
 /// `I915_FORMAT_MOD_X_TILED`.
 const X_TILED: u64 = 0x0100_0000_0000_0001;
@@ -97,6 +101,7 @@ unsafe extern "C" fn get_proc_address(name: *const c_char) -> *mut c_void {
     }
     match name.to_bytes() {
         b"eglCreateImage" => create_image as CreateImage as *mut c_void,
+        b"eglCreateSync" => create_sync as CreateSync as *mut c_void,
         b"eglQueryDmaBufFormatsEXT" => query_formats as QueryFormats as *mut c_void,
         b"eglQueryDmaBufModifiersEXT" => query_modifiers as QueryModifiers as *mut c_void,
         b"eglExportDMABUFImageMESA" => export as Export as *mut c_void,
@@ -154,6 +159,63 @@ unsafe extern "C" fn create_image(
         }
     }
     made
+}
+
+unsafe extern "C" fn create_sync(display: *mut c_void, kind: u32, attributes: *const isize) -> *mut c_void {
+    let function = real(c"eglCreateSync");
+    // SAFETY: EGL 1.5 declares it so; it was there when this function was handed out.
+    let function = unsafe { std::mem::transmute::<*mut c_void, CreateSync>(function) };
+    let given = match kind {
+        // SAFETY: as the caller of `eglCreateSync` promises.
+        NATIVE_FENCE => unsafe { fence_in(attributes) },
+        _ => None,
+    };
+    if let Some(fd) = given.filter(|_| fault::is("egl-fence-ignored")) {
+        let none = [NONE];
+        // SAFETY: the arguments are the caller's, but for a list that ends, and lives until the call returns.
+        let made = unsafe { function(display, kind, none.as_ptr()) };
+        if !made.is_null() {
+            fault::fired();
+            // SAFETY: a successful call takes the fd.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        return made;
+    }
+    if let Some(fd) = given.filter(|_| fault::is("egl-fence-keeps-fd")) {
+        // SAFETY: the caller's fd is open as long as the call lasts.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(fd, 3) {
+            std::mem::forget(kept);
+            fault::fired();
+        }
+    }
+    // SAFETY: the arguments are the caller's.
+    unsafe { function(display, kind, attributes) }
+}
+
+/// The fd that the attributes of a native fence name, if they name one.
+///
+/// # Safety
+/// They are null or pairs up to EGL_NONE.
+unsafe fn fence_in(attributes: *const isize) -> Option<c_int> {
+    let mut at = attributes;
+    while !at.is_null() {
+        // SAFETY: the caller's contract.
+        let name = unsafe { at.read() };
+        if name == NONE {
+            break;
+        }
+        // SAFETY: as above: behind a name is its value.
+        let place = unsafe { at.add(1) };
+        // SAFETY: as above.
+        let value = unsafe { place.read() };
+        if name == NATIVE_FENCE_FD && value >= 0 {
+            return Some(value as c_int);
+        }
+        // SAFETY: as above: behind the value is the next name, or EGL_NONE.
+        at = unsafe { at.add(2) };
+    }
+    None
 }
 
 /// An XR24 LINEAR frame at the start of the dma-buf that `attributes` name, if they name one.

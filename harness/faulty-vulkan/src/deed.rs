@@ -68,6 +68,9 @@ deeds! {
     ListCountWhole = "list-count-whole",
     RowsBehindWritten = "rows-behind-written",
     LastRowLost = "last-row-lost",
+    FenceImportDropped = "fence-import-dropped",
+    FenceResetKeepsImport = "fence-reset-keeps-import",
+    SemaphoreImportKeepsFd = "semaphore-import-keeps-fd",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",

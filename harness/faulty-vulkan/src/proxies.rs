@@ -102,11 +102,12 @@ table! {
     PFN_vkDestroyPipeline: "vkDestroyPipeline" => submissions::destroy_pipeline;
     PFN_vkDestroyDescriptorPool: "vkDestroyDescriptorPool" => submissions::destroy_descriptor_pool;
     PFN_vkDestroySampler: "vkDestroySampler" => submissions::destroy_sampler;
-    PFN_vkDestroyFence: "vkDestroyFence" => submissions::destroy_fence;
+    PFN_vkDestroyFence: "vkDestroyFence" => semaphores::destroy_fence;
     PFN_vkDestroyCommandPool: "vkDestroyCommandPool" => submissions::destroy_command_pool;
 
     PFN_vkImportSemaphoreFdKHR: "vkImportSemaphoreFdKHR" => semaphores::import_semaphore_fd;
     PFN_vkGetSemaphoreFdKHR: "vkGetSemaphoreFdKHR" => semaphores::get_semaphore_fd;
+    PFN_vkImportFenceFdKHR: "vkImportFenceFdKHR" => semaphores::import_fence_fd;
     PFN_vkGetFenceFdKHR: "vkGetFenceFdKHR" => semaphores::get_fence_fd;
     PFN_vkDestroySemaphore: "vkDestroySemaphore" => semaphores::destroy_semaphore;
 }

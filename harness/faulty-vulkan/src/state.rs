@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "loads the functions of instances and devices that the real driver made")]
 //! What is remembered of the real driver's objects between two calls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_void};
 use std::mem::transmute;
 use std::os::fd::RawFd;
@@ -97,6 +97,8 @@ pub(crate) struct Tables {
     pub(crate) memories: HashMap<(vk::Device, vk::DeviceMemory), Memory>,
     /// Fences that signal when a submission is over, by the semaphores that it signals as well.
     pub(crate) ends: HashMap<(vk::Device, vk::Semaphore), vk::Fence>,
+    /// Fences that have fd -1 imported.
+    pub(crate) minus_one: HashSet<(vk::Device, vk::Fence)>,
     /// All fences of our own.
     pub(crate) fences: Vec<(vk::Device, vk::Fence)>,
     /// Devices on which somebody was told too early that work is over.

@@ -1,14 +1,25 @@
-//! dma-buf fds: their closing, and their way to another process.
+//! dma-buf fds: their closing, their way to another process, and the accesses of the CPU.
 
+use std::collections::HashMap;
 use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::{SeekFrom, fstat, seek};
+
+use super::odd::SYNC;
 use super::{Done, Made, Named};
 use crate::call::{Answer, Call};
 use crate::fields::Fields;
 use crate::filter::Filter;
+use crate::perform::Mapped;
 
-pub(super) const ALL: &[Named] =
-    &[("close-forgotten", close_forgotten), ("sent-fds-lost", sent_fds_lost), ("mapping-kept", mapping_kept)];
+pub(super) const ALL: &[Named] = &[
+    ("close-forgotten", close_forgotten),
+    ("sent-fds-lost", sent_fds_lost),
+    ("mapping-kept", mapping_kept),
+    ("sync-writes-behind", sync_writes_behind),
+];
 
 pub(super) fn is_dmabuf(call: &Call<'_>, number: i32) -> bool {
     call.name_of_file(number).is_ok_and(|name| name.starts_with("/dmabuf"))
@@ -74,4 +85,38 @@ pub(super) fn shown_at(call: &Call<'_>, address: u64) -> io::Result<String> {
     let begin = format!("{address:x}-");
     let line = maps.lines().find(|line| line.trim_start_matches('0').starts_with(&begin));
     Ok(line.unwrap_or_default().to_owned())
+}
+
+/// The end of an access changes what is behind the last byte that was changed meanwhile.
+fn sync_writes_behind() -> Made {
+    /// `DMA_BUF_SYNC_WRITE` and `DMA_BUF_SYNC_END`.
+    const WRITE: u64 = 2;
+    const END: u64 = 4;
+    const BEHIND: [u8; 4] = [0xee; 4];
+    // What was in a buffer when an access began, by its inode.
+    let begun: Mutex<HashMap<u64, Vec<u8>>> = Mutex::default();
+    Made::on_ioctls(&[SYNC], move |call| {
+        let flags = call.structure()?.u64(0);
+        if flags & WRITE == 0 {
+            return Ok(Done::UNTOUCHED);
+        }
+        let file = call.device()?;
+        let (inode, size) = (fstat(&file)?.st_ino, seek(&file, SeekFrom::End(0))?);
+        let Ok(mapped) = Mapped::new(file.as_fd(), 0, size as usize) else { return Ok(Done::UNTOUCHED) };
+        let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if flags & END == 0 {
+            begun.insert(inode, mapped.read());
+            return Ok(Done::UNTOUCHED);
+        }
+        let Some(before) = begun.remove(&inode) else { return Ok(Done::UNTOUCHED) };
+        let mut bytes = mapped.read();
+        let last = before.iter().zip(&bytes).rposition(|(before, after)| before != after);
+        let Some(end) = last.map(|last| last + 1).filter(|end| end + BEHIND.len() <= bytes.len()) else {
+            return Ok(Done::UNTOUCHED);
+        };
+        bytes.truncate(end);
+        bytes.extend(BEHIND);
+        mapped.write(&bytes);
+        Ok(Done { answer: Answer::Continue, fired: true })
+    })
 }

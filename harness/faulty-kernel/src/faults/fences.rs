@@ -1,15 +1,15 @@
-//! Implicit fences of dma-bufs, and the fences of commits.
+//! Implicit fences of dma-bufs, and fences as files.
 //!
-//! Source: `include/uapi/linux/dma-buf.h`, and "Writeback Connectors" in the kernel's KMS documentation.
+//! Source: `include/uapi/linux/dma-buf.h` and `sync_file.h`, and "Writeback Connectors" in the kernel's KMS documentation.
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::event::PollFlags;
 
 use super::dmabuf::is_dmabuf;
-use super::{Done, Made, Named, ignoring};
-use crate::call::Answer;
+use super::{Done, Made, Named, answer_of, ignoring, owned};
+use crate::call::{Answer, Call};
 use crate::fields::{Fields, both, writes};
 use crate::filter::Filter;
 use crate::perform::{own, perform};
@@ -18,12 +18,38 @@ pub(super) const ALL: &[Named] = &[
     ("implicit-fence-lost", implicit_fence_lost),
     ("implicit-fence-signalled", implicit_fence_signalled),
     ("poll-never-waits", poll_never_waits),
+    ("sync-file-never-waits", sync_file_never_waits),
+    ("sync-file-nameless", sync_file_nameless),
+    ("fence-error-hidden", fence_error_hidden),
+    ("merge-forgets-second", merge_forgets_second),
 ];
 
 /// `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` and `DMA_BUF_IOCTL_IMPORT_SYNC_FILE`, of flags and an fd.
 const EXPORT_SYNC_FILE: u32 = both(b'b', 2, 8);
 const IMPORT_SYNC_FILE: u32 = writes(b'b', 3, 8);
 const FD: usize = 4;
+
+/// `SYNC_IOC_MERGE`, of `struct sync_merge_data`.
+const MERGE: u32 = both(b'>', 3, 48);
+mod merge {
+    pub(super) const SECOND: usize = 32;
+    pub(super) const MADE: usize = 36;
+}
+
+/// `SYNC_IOC_FILE_INFO`, of `struct sync_file_info`.
+const FILE_INFO: u32 = both(b'>', 4, 56);
+mod file_info {
+    pub(super) const STATUS: usize = 32;
+    pub(super) const COUNT: usize = 40;
+    pub(super) const FENCES: usize = 48;
+}
+
+/// `struct sync_fence_info`, which begins with the names of timeline and driver.
+mod fence_info {
+    pub(super) const NAMES: usize = 64;
+    pub(super) const STATUS: usize = 64;
+    pub(super) const SIZE: usize = 80;
+}
 
 fn implicit_fence_lost() -> Made {
     ignoring(&[IMPORT_SYNC_FILE])
@@ -65,20 +91,94 @@ impl Timeline {
 
 /// poll of a dma-buf alone says at once that nobody uses it.
 fn poll_never_waits() -> Made {
-    Made::on(Filter::calls(&[libc::SYS_ppoll, POLL]), |call| {
+    polled_at_once(is_dmabuf)
+}
+
+/// poll of a `sync_file` alone says at once that it has signalled.
+fn sync_file_never_waits() -> Made {
+    polled_at_once(|call, number| call.name_of_file(number).is_ok_and(|name| name == "anon_inode:sync_file"))
+}
+
+/// poll of one such file alone says at once that all that was asked for is so.
+fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'static) -> Made {
+    Made::on(Filter::calls(&[libc::SYS_ppoll, POLL]), move |call| {
         // `struct pollfd`: fd, events, revents.
         if call.arguments[1] != 1 {
             return Ok(Done::UNTOUCHED);
         }
         let mut asked = call.read(call.arguments[0], 8)?;
         let fd = i32::from_ne_bytes([asked[0], asked[1], asked[2], asked[3]]);
-        if !is_dmabuf(call, fd) {
+        if !is_such(call, fd) {
             return Ok(Done::UNTOUCHED);
         }
         let wanted = u16::from_ne_bytes([asked[4], asked[5]]) & (PollFlags::IN | PollFlags::OUT).bits();
         asked[6..].copy_from_slice(&wanted.to_ne_bytes());
         call.write(call.arguments[0], &asked)?;
         Ok(Done::fired(Answer::Return(1)))
+    })
+}
+
+/// What is told of a `sync_file` and of each fence in it is what `change` makes of it, which says whether that is something
+/// else.
+fn telling(change: impl Fn(&mut Fields, &mut [Fields]) -> bool + Send + Sync + 'static) -> Made {
+    Made::on_ioctls(&[FILE_INFO], move |call| {
+        let mut head = call.structure()?;
+        let (room, place) = (head.u32(file_info::COUNT) as usize, head.u64(file_info::FENCES));
+        let mut list = Fields::zeroed(room * fence_info::SIZE);
+        head.set_u64(file_info::FENCES, list.0.as_mut_ptr().addr() as u64);
+        let done = call.perform(&mut head)?;
+        let mut fences: Vec<Fields> = list.0.chunks(fence_info::SIZE).map(|fence| Fields(fence.to_vec())).collect();
+        let fired = done.is_ok() && change(&mut head, &mut fences);
+        call.set_structure(head.set_u64(file_info::FENCES, place))?;
+        if done.is_ok() && room > 0 {
+            call.write(place, &fences.into_iter().flat_map(|fence| fence.0).collect::<Vec<u8>>())?;
+        }
+        Ok(Done { answer: answer_of(done), fired })
+    })
+}
+
+/// Nobody says whose a fence is.
+fn sync_file_nameless() -> Made {
+    telling(|_, fences| {
+        for fence in &mut *fences {
+            fence.0[..fence_info::NAMES].fill(0);
+        }
+        !fences.is_empty()
+    })
+}
+
+/// What failed has signalled.
+fn fence_error_hidden() -> Made {
+    let hide = |told: &mut Fields, at: usize| {
+        let failed = told.u32(at).cast_signed() < 0;
+        if failed {
+            told.set_u32(at, 1);
+        }
+        failed
+    };
+    telling(move |head, fences| {
+        let mut hidden = hide(head, file_info::STATUS);
+        for fence in fences {
+            hidden |= hide(fence, fence_info::STATUS);
+        }
+        hidden
+    })
+}
+
+/// A merged file has the fences of the first alone.
+fn merge_forgets_second() -> Made {
+    Made::on_ioctls(&[MERGE], |call| {
+        let mut merged = call.structure()?;
+        let second = merged.u32(merge::SECOND);
+        let first = call.device()?;
+        merged.set_u32(merge::SECOND, first.as_raw_fd().cast_unsigned());
+        let done = call.perform_on(first.as_fd(), &mut merged)?;
+        if done.is_ok() {
+            let made = owned(merged.u32(merge::MADE).into())?;
+            merged.set_u32(merge::MADE, call.give(made, true)?.cast_unsigned());
+        }
+        call.set_structure(merged.set_u32(merge::SECOND, second))?;
+        Ok(Done { answer: answer_of(done), fired: done.is_ok() })
     })
 }
 

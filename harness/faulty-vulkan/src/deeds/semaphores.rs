@@ -44,8 +44,44 @@ pub(crate) unsafe extern "system" fn import_semaphore_fd(
         }
         return result;
     }
+    if is(Deed::SemaphoreImportKeepsFd) && is_sync_file {
+        // SAFETY: as above.
+        let given = unsafe { BorrowedFd::borrow_raw(fd) };
+        if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(given, 3) {
+            fired();
+            std::mem::forget(kept);
+        }
+    }
     // SAFETY: the caller's contract is the real function's.
     unsafe { real(handle, info) }
+}
+
+pub(crate) unsafe extern "system" fn import_fence_fd(
+    handle: vk::Device,
+    info: *const vk::ImportFenceFdInfoKHR<'_>,
+) -> vk::Result {
+    // SAFETY: the caller's struct.
+    let asked = unsafe { *info };
+    let is_sync_file = asked.handle_type == vk::ExternalFenceHandleTypeFlags::SYNC_FD;
+    if is(Deed::FenceImportDropped) && is_sync_file {
+        fired();
+        if asked.fd >= 0 {
+            // SAFETY: a successful import takes the fd.
+            drop(unsafe { OwnedFd::from_raw_fd(asked.fd) });
+        }
+        return vk::Result::SUCCESS;
+    }
+    // SAFETY: the caller's contract is the real function's.
+    let result = unsafe { (device(handle).fence_fd.import_fence_fd_khr)(handle, info) };
+    if result == vk::Result::SUCCESS {
+        let mut tables = tables();
+        if is_sync_file && asked.fd < 0 {
+            tables.minus_one.insert((handle, asked.fence));
+        } else {
+            tables.minus_one.remove(&(handle, asked.fence));
+        }
+    }
+    result
 }
 
 /// Says -1 for a `sync_file` at `made` that has signalled.
@@ -107,6 +143,17 @@ pub(crate) unsafe extern "system" fn get_fence_fd(
         unsafe { minus_one_if_done(made) };
     }
     result
+}
+
+pub(crate) unsafe extern "system" fn destroy_fence(
+    handle: vk::Device,
+    fence: vk::Fence,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    let_work_end(handle);
+    tables().minus_one.remove(&(handle, fence));
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { (device(handle).raw.fp_v1_0().destroy_fence)(handle, fence, allocator) };
 }
 
 pub(crate) unsafe extern "system" fn destroy_semaphore(
