@@ -12,7 +12,12 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "memory that was exported or imported as DMA_BUF",
         modelled_on: "the class of memory that is given back to a cache while it is shared; no single bug was looked up",
         seen_by: &[Pixels],
-        names: &["like a buffer that nobody wrote: every byte is 0x00", "bytes differ"],
+        names: &[
+            "who imported before, does not see the target…like a buffer that nobody wrote",
+            "after others went, does not see the target…like a buffer that nobody wrote",
+            "while the process lives, does not see the target…like a buffer that nobody wrote",
+            "by its mapping, does not see the target",
+        ],
         ..fault("free-clears-shared", Ownership)
     },
     Fault {

@@ -70,7 +70,7 @@ pub(super) const ALL: &[Fault] = &[
             "qbuf-unchecked",
             ErrorPath,
             &[Result],
-            &["a pipe is not refused", "a buffer of 4096 B…is not refused", "needs…B in one run…answers taken"],
+            &["a buffer of 4096 B…is not refused", "needs…B in one run…answers taken"],
         )
     },
     Fault {
@@ -111,7 +111,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "eglCreateImage exchanges XR24 and XB24, and AR24 and AB24",
         trigger: "one of these formats",
         modelled_on: "mutter 06d0989014, gamescope 76292f01",
-        ..library("egl-red-blue", Format, &[super::Oracle::Pixels], &["like channels R and B swapped"])
+        ..library(
+            "egl-red-blue",
+            Format,
+            &[super::Oracle::Pixels],
+            &["gles on gbm…does not see the target…like channels R and B swapped"],
+        )
     },
     Fault {
         what: "eglCreateImage closes the fds that it was lent",

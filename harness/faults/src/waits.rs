@@ -21,7 +21,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "a message between two processes arrives twice",
         trigger: "sendmsg of a packet socket, without fds",
         modelled_on: "the class of sends that are made again after a signal though they were done; no single bug was looked up",
-        ..fault("message-twice", ErrorPath, &[Result], &["does not say"])
+        ..fault(
+            "message-twice",
+            ErrorPath,
+            &[Result],
+            &["is no answer to what was asked", "the answer to less does not say"],
+        )
     },
     Fault {
         what: "every fourth writeback job is forgotten, and its fence never signals",

@@ -26,7 +26,7 @@ pub(super) const EXAMPLES: &str = "\
 Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of the harness. The cases that
 claim to see it run in a kernel of their own. A fault is detected if one of them fails and its message names the culprit; a
 skip, a deadline, and a failure that is known without the fault are no detection. A control is unusual but legal, and must
-fail nothing: two cases of each claim that sees some fault run under it.
+fail nothing: one case of each claim that sees some fault runs under it.
 
 Examples:
     handover faults                              every fault and control, each with the cases that claim to see it
@@ -40,7 +40,7 @@ images of the cases that failed.
 Exit codes: 0 all detected and no alarm, 1 not so, 2 usage, 3 the sandbox is in the way, 130 interrupted.";
 
 /// So many cases of a claim run under a control.
-const CASES_OF_A_CLAIM: usize = 2;
+const CASES_OF_A_CLAIM: usize = 1;
 
 /// Options of `handover faults`.
 #[derive(Args)]
@@ -155,7 +155,7 @@ fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo]) -> W
     Work { first, others }
 }
 
-/// The first cases of each claim, since every control runs them all.
+/// The first of each claim, since every control runs them all.
 fn few_of_each_claim(mut cases: Vec<&CaseInfo>) -> Vec<&CaseInfo> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     cases.retain(|case| {
