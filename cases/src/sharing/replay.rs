@@ -338,28 +338,27 @@ pub(super) fn as_case(name: &str, ops: &[Op]) -> String {
 
 /// Sequences that stay cases of their own; one that was printed goes here as it stands.
 pub(super) fn register(cases: &mut Cases<Cx>) {
-    cases
-        .add("sharing::replays::every_kind_of_step", |cx| {
-            replays(
-                cx,
-                &[
-                    Op::Attach { kind: Kind::Plain, remote: false },
-                    Op::Map(0),
-                    Op::Write(0, 3, 7),
-                    Op::Mmap,
-                    Op::Unmap(0),
-                    Op::Store(0, 5, 9),
-                    Op::Munmap(0),
-                    Op::Attach { kind: Kind::Contiguous, remote: true },
-                    Op::Map(1),
-                    Op::Read(0, 3),
-                    Op::Kill,
-                    Op::Relocate,
-                    Op::Detach(0),
-                ],
-            )
-        })
-        .must_fail_under("sent-fds-lost");
+    let case = cases.add("sharing::replays::every_kind_of_step", |cx| {
+        replays(
+            cx,
+            &[
+                Op::Attach { kind: Kind::Plain, remote: false },
+                Op::Map(0),
+                Op::Write(0, 3, 7),
+                Op::Mmap,
+                Op::Unmap(0),
+                Op::Store(0, 5, 9),
+                Op::Munmap(0),
+                Op::Attach { kind: Kind::Contiguous, remote: true },
+                Op::Map(1),
+                Op::Read(0, 3),
+                Op::Kill,
+                Op::Relocate,
+                Op::Detach(0),
+            ],
+        )
+    });
+    case.must_fail_under("sent-fds-lost");
 }
 
 /// One sequence, on the model and on the real thing.
@@ -454,7 +453,8 @@ mod tests {
         let ops = [Op::Attach { kind: Kind::Plain, remote: false }, Op::Map(0), Op::Write(0, 3, 7), Op::Mmap];
         let printed = as_case("every_kind_of_step", &ops);
         let printed: Vec<&str> = printed.lines().map(str::trim).take(8).collect();
-        let source: Vec<&str> = include_str!("replay.rs").lines().map(str::trim).collect();
+        let line = |line: &'static str| line.trim().trim_start_matches("let case = ");
+        let source: Vec<&str> = include_str!("replay.rs").lines().map(line).collect();
         assert!(source.windows(8).any(|lines| lines == printed), "{printed:#?}");
     }
 }
