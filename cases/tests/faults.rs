@@ -10,7 +10,8 @@ use std::process::Command;
 use handover::detection::holds;
 
 /// Faults whose texts differ from run to run, each with why.
-const UNSTEADY: &[(&str, &str)] = &[];
+const UNSTEADY: &[(&str, &str)] =
+    &[("close-forgotten", "threads close in no set order, and every eighth of all is forgotten")];
 
 /// Faults that do one deed in two places, so that each one's message speaks of the other, too.
 const SIBLINGS: &[&[&str]] = &[
