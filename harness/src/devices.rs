@@ -156,7 +156,7 @@ impl Devices {
         if let Slot::Open(peer) = slot
             && !peer.is_fit()
         {
-            *slot = Slot::Untried;
+            ledger::letting_go(|| *slot = Slot::Untried);
         }
         slot.get(|| Peer::start(role))
     }

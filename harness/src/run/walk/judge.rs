@@ -16,6 +16,8 @@ pub(super) enum Clarity {
 
 /// What APIs say for errors of the kernel that they have no word for.
 const WORDS: &[&str] = &[
+    // Of the dynamic linker.
+    "failed to map segment",
     "VK_ERROR_OUT_OF_HOST_MEMORY",
     "VK_ERROR_OUT_OF_DEVICE_MEMORY",
     "VK_ERROR_TOO_MANY_OBJECTS",
