@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, though clippy cannot tell without #[test]")]
 
 mod cases;
+mod sandbox;
 mod support;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use handover::report::Report;
 use handover::sandbox::Sandbox;
 use handover::verdict::Verdict;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use support::{Run, assert_no_leftovers, case, children, end_of, eventually, has_message, is_alive, signal, text};
+use support::{Run, assert_no_leftovers, case, end_of, eventually, has_message, is_alive, signal, text};
 
 /// Set by a lane of these tests, in the workers alone: they exit before they greet.
 const NO_START: &str = "HANDOVER_TEST_NO_START";
@@ -47,15 +48,15 @@ const TESTS: &[(&str, fn())] = &[
 
 /// The same in kernels of their own.
 const IN_SANDBOX: &[(&str, fn())] = &[
-    ("sandbox::every_ending_gets_its_verdict", sandbox_every_ending_gets_its_verdict),
-    ("sandbox::a_walk_tells_each_ending_from_the_others", sandbox_a_walk_tells_each_ending_from_the_others),
-    ("sandbox::what_the_kernel_says_is_judged_wherever_it_says_it", sandbox_what_the_kernel_says_is_judged),
-    ("sandbox::no_kernel_outlives_its_supervisor", sandbox_no_kernel_outlives_its_supervisor),
+    ("sandbox::every_ending_gets_its_verdict", sandbox::every_ending_gets_its_verdict),
+    ("sandbox::a_walk_tells_each_ending_from_the_others", sandbox::a_walk_tells_each_ending_from_the_others),
+    ("sandbox::what_the_kernel_says_is_judged_wherever_it_says_it", sandbox::what_the_kernel_says_is_judged),
+    ("sandbox::no_kernel_outlives_its_supervisor", sandbox::no_kernel_outlives_its_supervisor),
 ];
 
 /// The same in kernels that report their own defects.
 const IN_DEBUG_KERNEL: &[(&str, fn())] =
-    &[("sandbox::defects_of_the_kernel_fail_their_case", sandbox_defects_of_the_kernel_fail_their_case)];
+    &[("sandbox::defects_of_the_kernel_fail_their_case", sandbox::defects_of_the_kernel_fail_their_case)];
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
@@ -458,151 +459,5 @@ fn bless_is_refused_where_it_must_be() {
         let output = asked(ci);
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
-    }
-}
-
-const SANDBOX: &str = "on = \"sandbox\"\n";
-
-fn sandbox_every_ending_gets_its_verdict() {
-    let run = Run::new();
-    let lane = run.lane(SANDBOX);
-    let bad = ["bad::aborts", "bad::exits", "bad::fails", "bad::hangs", "bad::panics", "bad::prints", "bad::writes"];
-    run.output(&[&["--lane", &lane, "--timeout", "3", "--jobs", "2", "good"][..], &bad].concat());
-    let report = run.report();
-    assert_eq!((report.error.as_deref(), report.summary.pass), (None, 3), "{report:?}");
-    for (name, verdict, part) in [
-        ("bad::fails", Verdict::Fail, "12 of 30 pixels differ"),
-        ("bad::panics", Verdict::Fail, "an index of 7 in 3 planes"),
-        ("bad::panics_its_kernel", Verdict::Crash, "the worker lost its kernel"),
-        ("bad::panics_its_kernel", Verdict::Crash, "the kernel reported a defect: "),
-        ("bad::aborts", Verdict::Crash, "SIGABRT"),
-        ("bad::exits_without_a_word", Verdict::Crash, "ended with exit status 0"),
-        ("bad::hangs", Verdict::Timeout, "no verdict after 3 s"),
-        ("bad::hangs_in_a_system_call", Verdict::Timeout, "no verdict after 3 s"),
-        ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
-        ("bad::prints_megabytes", Verdict::Fail, "it was too much"),
-    ] {
-        has_message(&report, name, verdict, part);
-    }
-    assert_eq!(case(&report, "bad::fails").output, "a driver's own words, without an end of line");
-    let log = case(&report, "bad::panics_its_kernel").kernel_log.join("\n");
-    assert!(log.contains("sysrq") && !log.contains("devtmpfs: mounted"), "{log}");
-}
-
-/// What `handover walk` says of cases that meet a failing call in every way there is.
-fn sandbox_a_walk_tells_each_ending_from_the_others() {
-    let run = Run::new();
-    let lane = run.lane(SANDBOX);
-    let walked = |by: &str, timeout: &str| {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["walk", "--jobs", "2", "--lane", &lane, "--timeout", timeout, "--by", by, "walk::", "--report"]);
-        let output = command.arg(run.report_path()).stdin(Stdio::null()).output().unwrap();
-        let document = std::fs::read(run.report_path().join("walk.json")).unwrap_or_default();
-        (output, serde_json::from_slice::<serde_json::Value>(&document).unwrap_or_default())
-    };
-    let (output, document) = walked("EMFILE", "1");
-    let printed = text(&output.stdout) + &text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{printed}");
-    let steps = |name: &str| {
-        let cases = document["cases"].as_array().unwrap();
-        let case = cases.iter().find(|case| case["name"] == format!("walk::{name}"));
-        case.unwrap_or_else(|| panic!("{name} was not walked: {printed}"))["kinds"]["too_many_files"].clone()
-    };
-    for (name, borne, named, finding) in [
-        ("says_what_failed", 0, 1, None),
-        ("does_not_mind", 1, 0, None),
-        ("does_not_say_what_failed", 0, 0, Some("the case does not say what failed")),
-        ("loses_a_file_when_it_fails", 0, 2, Some("holds something else afterwards, each time: +1 /dev/null")),
-        ("hangs_when_it_fails", 0, 0, Some("the case does not end")),
-        ("ends_its_process_when_it_fails", 0, 0, Some("the worker does not survive it")),
-    ] {
-        let steps = steps(name);
-        assert_eq!((&steps["borne"], &steps["named"]), (&borne.into(), &named.into()), "{name}: {steps}");
-        let found: Vec<&str> =
-            steps["findings"].as_array().unwrap().iter().filter_map(|found| found["what"].as_str()).collect();
-        assert_eq!(found, finding.into_iter().collect::<Vec<_>>(), "{name}: {steps}");
-    }
-    // The worker did not live to tell.
-    let crash = &steps("ends_its_process_when_it_fails")["findings"][0];
-    assert_eq!(crash["call"], "openat", "{crash}");
-    // A clock that is set back is seen by who looks at it, and by nobody else: no deadline of ours passes.
-    let (output, document) = walked("clock", "5");
-    let findings: Vec<&str> = document["cases"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|case| !case["kinds"]["clock"]["findings"].as_array().unwrap().is_empty())
-        .filter_map(|case| case["name"].as_str())
-        .collect();
-    assert_eq!(findings, ["walk::takes_the_wall_clock_for_a_stopwatch"], "{}", text(&output.stdout));
-}
-
-/// Behind many other lines, between two cases, and when the devices are closed.
-fn sandbox_what_the_kernel_says_is_judged() {
-    let asked = |filters: &[&str]| {
-        let run = Run::new();
-        let lane = run.lane(SANDBOX);
-        let output = run.output(&[&["--lane", &lane, "--jobs", "1"], filters].concat());
-        (output.status.code(), run.report())
-    };
-    const SAID: &str = "the kernel reported a defect: tmpfs: Unknown parameter 'BUG: KASAN: no defect but a test'";
-    let (code, report) = asked(&["objection::comes_behind_much_noise"]);
-    assert_eq!(code, Some(1));
-    has_message(&report, "objection::comes_behind_much_noise", Verdict::Fail, SAID);
-    assert!(case(&report, "objection::comes_behind_much_noise").kernel_log.len() < 500);
-
-    for (name, other, when) in [
-        (
-            "objection::comes_between_two_cases",
-            "objection::comes_when_devices_are_closed",
-            "between objection::comes_between_two_cases and objection::comes_when_devices_are_closed: ",
-        ),
-        (
-            "objection::comes_when_devices_are_closed",
-            "objection::comes_when_devices_are_closed",
-            "when a worker closed its devices, after objection::comes_when_devices_are_closed: ",
-        ),
-    ] {
-        let (code, report) = asked(&[name, other]);
-        let problems = &report.problems;
-        assert_eq!(code, Some(1), "{problems:?}");
-        assert!(problems.iter().any(|problem| problem.starts_with(&format!("{when}{SAID}"))), "{problems:?}");
-        assert!(report.cases.iter().all(|case| case.verdict == Verdict::Pass), "{:?}", report.summary);
-    }
-}
-
-/// The kernel provokes them itself, with the body of the case none the wiser.
-fn sandbox_defects_of_the_kernel_fail_their_case() {
-    let run = Run::new();
-    let lane = run.lane("on = \"sandbox\"\nkernel = \"debug\"\n");
-    run.output(&["--lane", &lane, "--jobs", "1", "good", "defect::"]);
-    let report = run.report();
-    assert_eq!((report.error.as_deref(), report.summary.pass), (None, 3), "{report:?}");
-    assert!(report.machine.kernel.as_deref().is_some_and(|kernel| kernel.ends_with("-debug")), "{report:?}");
-    for (name, part) in [
-        ("defect::warns", "the kernel reported a defect: WARNING: drivers/misc/lkdtm/bugs.c"),
-        ("defect::writes_to_memory_that_was_freed", "BUG: KASAN: slab-use-after-free in lkdtm_WRITE_AFTER_FREE"),
-        ("defect::writes_behind_an_array", "UBSAN: array-index-out-of-bounds in drivers/misc/lkdtm"),
-        ("defect::corrupts_a_list", "__list_add_valid_or_report"),
-        ("defect::overflows_a_reference_count", "refcount_warn_saturate"),
-    ] {
-        has_message(&report, name, Verdict::Fail, part);
-        // Each in a kernel that had not spoken yet.
-        assert_eq!(case(&report, name).attempts.len(), 2);
-    }
-}
-
-fn sandbox_no_kernel_outlives_its_supervisor() {
-    for (name, code) in [("-INT", Some(130)), ("-KILL", None)] {
-        let run = Run::new();
-        let mut child = run.start(&["--lane", &run.lane(SANDBOX), "bad::waits_to_be_killed"]);
-        run.pid_of_waiting_case("");
-        let kernels = children(child.id());
-        assert!(!kernels.is_empty());
-        signal(name, &child.id().to_string());
-        assert_eq!(end_of(&mut child).code(), code);
-        for kernel in kernels {
-            eventually("the kernel ends", || (!is_alive(&kernel)).then_some(()));
-        }
     }
 }
