@@ -61,8 +61,10 @@ pub struct Row {
     pub failed: usize,
     /// How many passed though it was done while they ran: of a fault, those that do not see it.
     pub passed_by: usize,
-    /// Who failed under it, or claims to and did not, or was skipped for it.
+    /// Who failed under it, or claims to and did not, or hung or was skipped for it.
     pub cases: Vec<Seen>,
+    /// What was red under it and belongs to no case.
+    pub beside: Vec<String>,
     /// How often it was tried, each time in a kernel of its own.
     pub tries: usize,
     /// In how many of these it was detected, or let pass, as it should.
@@ -87,7 +89,7 @@ pub enum Ending {
     NotFired,
     /// Of a control: it was done, and no case failed.
     Quiet,
-    /// Of a control: a case failed, or was skipped that is not without it.
+    /// Of a control: a case failed, hung, or was skipped that is not without it, or something that belongs to no case was red.
     Alarm,
     /// It could not be tried.
     Broken,
@@ -124,6 +126,8 @@ pub struct Seen {
     pub sees: bool,
     /// Whether its message names the culprit.
     pub names: bool,
+    /// Whether a control made it hang.
+    pub hangs: bool,
     /// Whether it was skipped and is not without, for a reason that the control does not state: what it claims was not looked
     /// at, and nobody would know.
     pub lost: bool,
@@ -165,6 +169,8 @@ pub struct Trial {
     pub fired: u64,
     /// The cases that ran.
     pub runs: Vec<Run>,
+    /// What made it red and belongs to no case: a kernel that objects between two of them, say.
+    pub problems: Vec<String>,
     /// How long it took, in ms.
     pub wall_ms: u64,
     /// Why it could not be tried.
@@ -182,6 +188,11 @@ impl Run {
             && !self.message.starts_with(verdict::PASSED_THOUGH_KNOWN)
     }
 
+    /// Whether a control made it hang: what is legal must not.
+    fn hangs(&self, fault: &Fault) -> bool {
+        fault.kind == Kind::Control && self.verdict == Verdict::Timeout && !self.red_without
+    }
+
     /// Whether a control made it look away.
     fn is_lost(&self, fault: &Fault) -> bool {
         fault.kind == Kind::Control
@@ -196,6 +207,7 @@ impl Run {
             claims: self.claims,
             sees: self.sees(),
             names: self.sees() && fault.names.iter().any(|text| holds(&self.message, text)),
+            hangs: self.hangs(fault),
             lost: self.is_lost(fault),
             verdict: self.verdict,
             said: self.message.lines().next().unwrap_or("").to_owned(),
@@ -224,12 +236,10 @@ impl Trial {
     fn ending(&self, fault: &Fault) -> Ending {
         let seen: Vec<Seen> = self.runs.iter().map(|run| run.seen(fault)).collect();
         let sees = seen.iter().any(|seen| seen.sees);
-        let lost = seen.iter().any(|seen| seen.lost);
-        // What is legal must not make a case hang either.
-        let hangs = self.runs.iter().any(|run| run.verdict == Verdict::Timeout && !run.red_without);
+        let alarms = seen.iter().any(|seen| seen.sees || seen.hangs || seen.lost) || !self.problems.is_empty();
         match fault.kind {
             _ if self.error.is_some() => Ending::Broken,
-            Kind::Control if sees || lost || hangs => Ending::Alarm,
+            Kind::Control if alarms => Ending::Alarm,
             Kind::Control if self.fired == 0 => Ending::NotFired,
             Kind::Control => Ending::Quiet,
             // Whatever failed then, it was not the fault.
@@ -257,7 +267,11 @@ impl Row {
             ran: worst.map_or(0, |trial| trial.runs.len()),
             failed: runs().filter(|run| run.sees()).count(),
             passed_by: runs().filter(|run| run.fired > 0 && run.verdict == Verdict::Pass).count(),
-            cases: runs().map(|run| run.seen(fault)).filter(|seen| seen.sees || seen.claims || seen.lost).collect(),
+            cases: runs()
+                .map(|run| run.seen(fault))
+                .filter(|seen| seen.sees || seen.claims || seen.hangs || seen.lost)
+                .collect(),
+            beside: worst.map_or_else(Vec::new, |trial| trial.problems.clone()),
             tries: trials.len(),
             as_it_should: trials.iter().filter(|trial| trial.ending(fault).is_right()).count(),
             wall_ms: trials.iter().map(|trial| trial.wall_ms).sum(),
@@ -270,6 +284,22 @@ impl Row {
         let mut by: Vec<&Seen> = self.cases.iter().filter(|seen| seen.sees).collect();
         by.sort_by_key(|seen| (!seen.names, !seen.claims));
         by
+    }
+
+    /// What a control did that it must not.
+    fn alarm(&self) -> String {
+        let of = |is: fn(&Seen) -> bool| self.cases.iter().filter(move |seen| is(seen)).collect::<Vec<_>>();
+        for (found, one, many) in [
+            (self.by(), "fails a case", "fails cases"),
+            (of(|seen| seen.hangs), "has a case hang", "has cases hang"),
+            (of(|seen| seen.lost), "has a case skipped that is not without", "has cases skipped that are not without"),
+        ] {
+            if let Some(first) = found.first() {
+                let word = if found.len() == 1 { one.to_owned() } else { format!("{many} ({})", found.len()) };
+                return format!("{word}: {}: {}", first.name, first.said);
+            }
+        }
+        self.beside.join("; ")
     }
 
     /// What is not as it must be.
@@ -287,20 +317,7 @@ impl Row {
             }
             (Ending::Unnamed, None) => problems
                 .push(format!("{name} is seen, but no message names the culprit: none has {:?}", self.fault.names)),
-            (Ending::Alarm, _) => {
-                let first =
-                    self.by().first().map_or_else(String::new, |seen| format!(": {}: {}", seen.name, seen.said));
-                let lost: Vec<&Seen> = self.cases.iter().filter(|seen| seen.lost).collect();
-                problems.push(match (self.failed, lost.first()) {
-                    (0, Some(seen)) => format!(
-                        "{name} is legal, but {} skipped for it and not without, as {}: {}",
-                        if lost.len() == 1 { "a case is".to_owned() } else { format!("{} cases are", lost.len()) },
-                        seen.name,
-                        seen.said
-                    ),
-                    _ => format!("{name} is legal, but fails a case{first}"),
-                });
-            }
+            (Ending::Alarm, _) => problems.push(format!("{name} is legal, but {}", self.alarm())),
             (ending, _) => problems.push(format!("{name} is {}", ending.as_str())),
         }
         // A fault that no case sees yet has no one who could keep a promise.
@@ -397,7 +414,7 @@ mod tests {
     }
 
     fn ended(fault: &'static Fault, fired: u64, run: Run) -> Ending {
-        Row::of(fault, &[Trial { fired, runs: vec![run], wall_ms: 900, error: None }]).ending
+        Row::of(fault, &[Trial { fired, runs: vec![run], wall_ms: 900, ..Trial::default() }]).ending
     }
 
     #[test]
@@ -434,8 +451,28 @@ mod tests {
         assert_eq!(ended(&CONTROL, 1, Run { skipped_without: true, ..skipped() }), Ending::Quiet);
         let row = Row::of(&CONTROL, &[Trial { fired: 1, runs: vec![skipped()], ..Trial::default() }]);
         let problems = Table::of(vec![row], vec![], 1, false).problems;
-        let first = "passes-through is legal, but a case is skipped for it and not without, as scanout::shows";
+        let first = "passes-through is legal, but has a case skipped that is not without: scanout::shows";
         assert!(problems[0].starts_with(first), "{problems:?}");
+    }
+
+    #[test]
+    fn a_control_that_has_a_case_hang_is_an_alarm_that_names_it() {
+        let hung = || run(Verdict::Timeout, "no verdict after 10 s");
+        let row = Row::of(&CONTROL, &[Trial { fired: 1, runs: vec![hung()], ..Trial::default() }]);
+        let problems = Table::of(vec![row], vec![], 1, false).problems;
+        let first = "passes-through is legal, but has a case hang: scanout::shows";
+        assert!(problems[0].starts_with(first), "{problems:?}");
+        assert_eq!(ended(&CONTROL, 1, Run { red_without: true, ..hung() }), Ending::Quiet);
+    }
+
+    #[test]
+    fn what_is_red_beside_the_cases_is_an_alarm_of_a_control() {
+        let trial =
+            || Trial { fired: 1, problems: vec!["the kernel objects between cases".into()], ..Trial::default() };
+        let row = Row::of(&CONTROL, &[trial()]);
+        let problems = Table::of(vec![row], vec![], 1, false).problems;
+        assert_eq!(problems, ["passes-through is legal, but the kernel objects between cases"]);
+        assert_eq!(Row::of(&FAULT, &[trial()]).ending, Ending::Missed);
     }
 
     #[test]

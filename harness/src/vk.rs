@@ -57,6 +57,7 @@ pub use external_fence::{Fence, Permanence};
 pub use format::vk_format;
 pub use gpu::Gpu;
 pub use identity::{DriverIdentity, Uuid};
+pub(crate) use identity::{type_text, version_text};
 pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage, Unbound};
 pub use import::{ImportRequest, OffsetBy};
 pub use instance::Validation;

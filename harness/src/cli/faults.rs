@@ -198,6 +198,7 @@ fn table(
     let trial = plain(works.iter().flat_map(|work| &work.first).map(|case| case.name.as_str()).collect());
     let mut without = Without::default();
     without.add(&trial.runs);
+    let mut problems = beside("without any fault", &trial);
     let left = Mutex::new(faults.len() * args.times);
     // What there is of the time for one more trial, with `jobs` of them at once.
     let share = || {
@@ -224,20 +225,23 @@ fn table(
     if !open.is_empty() {
         let more = plain(open);
         without.add(&more.runs);
+        problems.extend(beside("without any fault, tried later", &more));
         tried.iter_mut().flatten().for_each(|trial| without.held_against(&mut trial.runs));
-    }
-    let mut red = without.red();
-    if let Some(error) = trial.error {
-        red.push(format!("every case: {error}"));
     }
     let rows = faults.iter().zip(&tried).map(|(fault, trials)| Row::of(fault, trials)).collect();
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut table = Table::of(rows, red, wall_ms, stop.is_stopped());
+    let mut table = Table::of(rows, without.red(), wall_ms, stop.is_stopped());
+    table.problems.splice(0..0, problems);
     table.killers = Killers::of(cases.iter().copied());
     if !others.is_empty() && args.names.is_empty() {
         table.unkilled = Some(table.unkilled(cases.iter().map(|case| case.name.as_str())));
     }
     table
+}
+
+/// What was red in `trial`, which ran `how`, and belongs to no case.
+fn beside(how: &str, trial: &Trial) -> Vec<String> {
+    trial.problems.iter().chain(&trial.error).map(|why| format!("{how}: {why}")).collect()
 }
 
 /// What `work` makes of each number below `count`, `jobs` at a time, in order.

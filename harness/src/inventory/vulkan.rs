@@ -10,7 +10,7 @@ use ash::vk;
 use serde::{Deserialize, Serialize};
 
 use super::listed::Listed;
-use crate::vk::Uuid;
+use crate::vk::{Uuid, type_text, version_text};
 use formats::{FormatSupport, HandleSupport};
 
 pub mod formats;
@@ -173,14 +173,7 @@ fn device(of: &Physical<'_>) -> Listed<VulkanDevice> {
     let nodes = nodes.iter().filter(|(has, _, _)| *has == vk::TRUE);
     Listed::Present(VulkanDevice {
         name,
-        kind: match basic.device_type {
-            vk::PhysicalDeviceType::DISCRETE_GPU => "discrete",
-            vk::PhysicalDeviceType::INTEGRATED_GPU => "integrated",
-            vk::PhysicalDeviceType::VIRTUAL_GPU => "virtual",
-            vk::PhysicalDeviceType::CPU => "cpu",
-            _ => "other",
-        }
-        .to_owned(),
+        kind: type_text(basic.device_type).to_owned(),
         driver_name: lossy(driver.driver_name_as_c_str()),
         driver_info: lossy(driver.driver_info_as_c_str()),
         driver_version: basic.driver_version,
@@ -229,11 +222,6 @@ fn failed(op: &str, code: vk::Result) -> String {
     let text = format!("{code:?}");
     let prefix = if text.starts_with(|first: char| first.is_ascii_alphabetic()) { "VK_" } else { "VkResult " };
     format!("{op}: {prefix}{text}")
-}
-
-fn version_text(version: u32) -> String {
-    let (major, minor) = (vk::api_version_major(version), vk::api_version_minor(version));
-    format!("{major}.{minor}.{}", vk::api_version_patch(version))
 }
 
 /// The text of a fixed array; a driver that forgot the NUL gets a name that says so.

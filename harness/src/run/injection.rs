@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use handover_faults::{Fault, Seam};
+use handover_faults::{Fault, Kind, Seam};
 use serde_json::{Value, json};
 
 use super::stop::Stop;
@@ -102,8 +102,8 @@ impl Injection {
             kernel: Box::new(self.sandbox.clone()),
             worker: worker.share(report.path()).share(crate::golden::Goldens::open().root()),
             case_within: CASE_WITHIN,
-            // It is to fail, and a fresh kernel would cost more than all its cases.
-            repeat: false,
+            // Under a fault it is to fail, and a fresh kernel would cost more than all its cases.
+            repeat: fault.is_none_or(|fault| fault.kind == Kind::Control),
             start_within: START_WITHIN,
             report,
             golden: GoldenMode::Check,
@@ -133,8 +133,8 @@ impl Injection {
                 }
             }
         }
-        supervisor.finish();
-        Ok(Trial { fired: count(), runs, wall_ms: 0, error: halted })
+        let problems = supervisor.finish().problems;
+        Ok(Trial { fired: count(), runs, problems, wall_ms: 0, error: halted })
     }
 
     /// A worker as every run has it.
@@ -231,7 +231,7 @@ impl Without {
         for run in runs {
             self.known.insert(run.name.clone());
             match run.verdict {
-                verdict if is_red(verdict) => _ = self.red.insert(run.name.clone()),
+                verdict if verdict.is_red() => _ = self.red.insert(run.name.clone()),
                 Verdict::Skip => _ = self.skipped.insert(run.name.clone()),
                 _ => {}
             }
@@ -240,7 +240,7 @@ impl Without {
 
     /// The cases of `runs` that would show something if they are not so without: the red ones, and those that are skipped.
     pub fn open<'r>(&self, runs: impl IntoIterator<Item = &'r Run>) -> BTreeSet<&'r str> {
-        let open = runs.into_iter().filter(|run| is_red(run.verdict) || run.verdict == Verdict::Skip);
+        let open = runs.into_iter().filter(|run| run.verdict.is_red() || run.verdict == Verdict::Skip);
         open.map(|run| run.name.as_str()).filter(|name| !self.known.contains(*name)).collect()
     }
 
@@ -256,10 +256,6 @@ impl Without {
     pub fn red(&self) -> Vec<String> {
         self.red.iter().cloned().collect()
     }
-}
-
-fn is_red(verdict: Verdict) -> bool {
-    verdict.is_red() && verdict != Verdict::Timeout
 }
 
 /// Where cargo puts the faulty driver: with what it builds for others, beside its programs or below them.

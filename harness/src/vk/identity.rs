@@ -88,25 +88,12 @@ impl DriverIdentity {
         // asks only devices of 1.3 or later or takes zeros for an answer.
         unsafe { instance.get_physical_device_properties2(physical, &mut properties) };
         let device = properties.properties;
-        let version = device.api_version;
         Self {
             device_name: fixed_text(&device.device_name),
-            device_type: match device.device_type {
-                vk::PhysicalDeviceType::DISCRETE_GPU => "discrete",
-                vk::PhysicalDeviceType::INTEGRATED_GPU => "integrated",
-                vk::PhysicalDeviceType::VIRTUAL_GPU => "virtual",
-                vk::PhysicalDeviceType::CPU => "cpu",
-                _ => "other",
-            }
-            .to_owned(),
+            device_type: type_text(device.device_type).to_owned(),
             driver_name: fixed_text(&driver.driver_name),
             driver_info: fixed_text(&driver.driver_info),
-            api_version: format!(
-                "{}.{}.{}",
-                vk::api_version_major(version),
-                vk::api_version_minor(version),
-                vk::api_version_patch(version)
-            ),
+            api_version: version_text(device.api_version),
             vendor_id: device.vendor_id,
             device_id: device.device_id,
             device_uuid: Uuid(ids.device_uuid),
@@ -120,6 +107,23 @@ impl fmt::Display for DriverIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({} {}, Vulkan {})", self.device_name, self.driver_name, self.driver_info, self.api_version)
     }
+}
+
+/// The word for a device's type.
+pub(crate) const fn type_text(of: vk::PhysicalDeviceType) -> &'static str {
+    match of {
+        vk::PhysicalDeviceType::DISCRETE_GPU => "discrete",
+        vk::PhysicalDeviceType::INTEGRATED_GPU => "integrated",
+        vk::PhysicalDeviceType::VIRTUAL_GPU => "virtual",
+        vk::PhysicalDeviceType::CPU => "cpu",
+        _ => "other",
+    }
+}
+
+/// `1.3.280`: a version of the API, without its variant.
+pub(crate) fn version_text(version: u32) -> String {
+    let (major, minor) = (vk::api_version_major(version), vk::api_version_minor(version));
+    format!("{major}.{minor}.{}", vk::api_version_patch(version))
 }
 
 /// The text of a fixed array up to its NUL; all of it if a driver forgot the NUL.
