@@ -82,6 +82,8 @@ struct Book {
     kept_files: BTreeMap<RawFd, String>,
     kept_buffers: BTreeMap<u64, String>,
     kept_mappings: Bytes,
+    /// Buffers that the last case was let keep, as the screen showed them: they are to be gone after the next.
+    on_loan: BTreeSet<u64>,
     /// Memory files in which drivers have their heaps, for as long as they have them open: caches grow there.
     heaps: BTreeSet<mappings::Of>,
     /// Buffers of processes that we started, as long as these are the same.
@@ -279,6 +281,7 @@ impl Book {
             kept_files: BTreeMap::new(),
             kept_buffers: BTreeMap::new(),
             kept_mappings: Bytes::new(),
+            on_loan: BTreeSet::new(),
             heaps: BTreeSet::new(),
             of_peers: BTreeSet::new(),
             peers: 0,
@@ -435,7 +438,8 @@ impl Book {
         let ours = buffers.filter(|entry| alone || self.journal.knows(entry.buffer.inode));
         findings.extend(ours.map(|entry| {
             let peers = files::children_with(entry.buffer.inode);
-            words::buffer_left(entry, files::mapped(entry), &peers, &self.journal)
+            let earlier = self.on_loan.contains(&entry.buffer.inode);
+            words::buffer_left(entry, files::mapped(entry), &peers, earlier, &self.journal)
         }));
         // A mapping of a buffer is told of with that.
         let told: BTreeSet<u64> = left.buffers.iter().map(|entry| entry.buffer.inode).collect();
@@ -455,7 +459,11 @@ impl Book {
         }
         self.before = held;
         self.before.files.retain(|number| !kept.files.contains_key(number));
-        self.before.buffers.retain(|inode, _| !kept.buffers.contains(inode) && !self.of_peers.contains(inode));
+        self.before.buffers.retain(|inode, _| {
+            let is_told = named.contains(inode) || told.contains(inode);
+            is_told || !(kept.buffers.contains(inode) || self.of_peers.contains(inode))
+        });
+        self.on_loan = kept.buffers;
         self.known.learn(&self.before.files);
         Closing { findings, unobserved }
     }

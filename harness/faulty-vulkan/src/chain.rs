@@ -24,8 +24,9 @@ pub(crate) unsafe fn find<T: TaggedStructure>(first: *const c_void) -> Option<*m
 
 /// A value that is another for as long as this lives.
 ///
-/// Drivers may not change what they are given, so it is as it was when the call returns. Nobody else may look meanwhile: host
-/// access to these structs is the caller's for the length of the call.
+/// Drivers may not change what they are given, so it is as it was when the call returns. That it can be written, though Vulkan
+/// calls it `const`, and that nobody else looks meanwhile, holds for who calls this driver: the harness and the layers above
+/// make these structs on their stacks, for one call each.
 pub(crate) struct Changed<T: Copy> {
     at: *mut T,
     was: T,

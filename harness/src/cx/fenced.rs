@@ -101,7 +101,8 @@ struct Ran {
 /// Without a fence nothing holds the other side back for so long.
 const UNFENCED: Duration = Duration::from_secs(10);
 
-/// After its signal a fence holds nobody back for so long.
+/// After its signal a fence holds nobody back for so long; who is later has another turn, since a machine that has other
+/// things to do is late once, and who is not told of signals is each time.
 pub(super) const LATE: Duration = Duration::from_secs(5);
 
 /// The pause is at most so long: no longer than fences and the patience of devices last.
@@ -221,11 +222,16 @@ impl Cx {
                 Err(too_slow) => return Err(too_slow),
             }
         };
-        let fenced = self.run(slow, shared, Plan { stamp: 4, halves: 1, fence: Some(fence), pause }, act)?;
-        self.waits(other, slow, &fenced, fence.1);
+        let mut fenced = Plan { stamp: 4, halves: 1, fence: Some(fence), pause };
+        let mut ran = self.run(slow, shared, fenced, act)?;
+        if ran.late > LATE {
+            fenced.stamp += 1;
+            ran = self.run(slow, shared, fenced, act)?;
+        }
+        self.waits(other, slow, &ran, fence.1);
         self.figure("unfenced_ms", torn.took.as_secs_f64() * 1e3);
-        self.figure("held_ms", fenced.released.watched.as_secs_f64() * 1e3);
-        self.figure("late_ms", fenced.late.as_secs_f64() * 1e3);
+        self.figure("held_ms", ran.released.watched.as_secs_f64() * 1e3);
+        self.figure("late_ms", ran.late.as_secs_f64() * 1e3);
         Ok(())
     }
 

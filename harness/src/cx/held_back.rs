@@ -118,9 +118,15 @@ impl Cx {
             }
         };
         for _ in 0..FENCED {
-            let pending = self.pending_fence(fence.0, fence.1)?;
-            let label = pending.file.to_string();
-            let fenced = self.round(Some((pending, pause)), act)?;
+            let mut held = |cx: &mut Self| {
+                let pending = cx.pending_fence(fence.0, fence.1)?;
+                let label = pending.file.to_string();
+                Ok::<_, Trouble>((cx.round(Some((pending, pause)), act)?, label))
+            };
+            let (mut fenced, mut label) = held(self)?;
+            if fenced.late > LATE {
+                (fenced, label) = held(self)?;
+            }
             self.waited(who, &free, &fenced, &label)?;
         }
         Ok(())

@@ -132,11 +132,17 @@ fn lock(file: &OwnedFd, command: libc::c_int, kind: libc::c_int) -> bool {
 
 /// Whether somebody waits for a lock of an open file description: the kernel lists it behind the one that it waits for.
 fn is_waited_for() -> bool {
-    let mut list = [0; 4096];
-    let read = locks().map(|locks| locks.read_at(&mut list, 0));
-    // Without the list it is not known, and a wait would only take time.
-    let Some(Ok(length @ 1..)) = read else { return true };
-    list[..length].windows(WAITS_FOR_IT.len()).any(|words| words == WAITS_FOR_IT)
+    let mut list = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        match locks().map(|locks| locks.read_at(&mut part, list.len() as u64)) {
+            Some(Ok(0)) => break,
+            Some(Ok(length)) => list.extend_from_slice(&part[..length]),
+            // Without the list it is not known, and a wait would only take time.
+            _ => return true,
+        }
+    }
+    list.windows(WAITS_FOR_IT.len()).any(|words| words == WAITS_FOR_IT)
 }
 
 /// The kernel's list of locks. It stays open, so it is to be opened before a case begins.

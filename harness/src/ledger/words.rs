@@ -52,8 +52,8 @@ pub(super) fn open_files(open: &[Open], journal: &Journal) -> Option<Finding> {
     )
 }
 
-/// A dma-buf that is still there, and that no fd of the findings stands for.
-pub(super) fn buffer_left(entry: &Entry, mapped: usize, peers: &[String], journal: &Journal) -> Finding {
+/// A dma-buf that is still there, and that no fd of the findings stands for; `earlier` if a case before this one made it.
+pub(super) fn buffer_left(entry: &Entry, mapped: usize, peers: &[String], earlier: bool, journal: &Journal) -> Finding {
     let buffer = &entry.buffer;
     let exporter = buffer.exporter.as_deref().unwrap_or("unknown exporter");
     let summary = format!("dma-buf {} ({exporter}, {} B) is still there after the case", buffer.inode, buffer.size);
@@ -72,6 +72,7 @@ pub(super) fn buffer_left(entry: &Entry, mapped: usize, peers: &[String], journa
         Finding::new(summary).row("held by", format!("{holder}; {} references, {attached}", entry.references));
     let finding = match journal.ends(buffer.inode) {
         Some((first, last)) => finding.row("made by", first).row("last in", last),
+        None if earlier => finding.row("made by", "an earlier case: the screen showed it when this one began"),
         None => finding,
     };
     finding.maybe("calls", journal.tail())

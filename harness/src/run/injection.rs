@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::stop::Stop;
 use super::supervisor::{Settings, Supervisor};
-use super::whole_millis;
+use super::{CASE_WITHIN, whole_millis};
 use crate::case::{CaseInfo, GoldenMode, Role};
 use crate::detection::{Run, Trial};
 use crate::kernel::Command;
@@ -31,7 +31,7 @@ const EGL_GBM: &str = "libhandover_faulty_egl_gbm.so";
 const GBM_BACKEND: &str = "gbm/dri_gbm.so";
 
 /// Deadline of a case under a fault. Cases take some milliseconds, and one that hangs shows nothing.
-const CASE_WITHIN: Duration = Duration::from_secs(10);
+const FAULTY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Deadline of a worker's start.
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -98,12 +98,14 @@ impl Injection {
             None => self.worker(),
             Some(fault) => self.worker_under(fault, report.path(), &fired)?,
         };
+        // Under a fault a case is to fail, and a fresh kernel would cost more than all cases; whatever is red otherwise shall
+        // say whether it is so again.
+        let is_to_fail = fault.is_some_and(|fault| fault.kind == Kind::Fault);
         let settings = Settings {
             kernel: Box::new(self.sandbox.clone()),
             worker: worker.share(report.path()).share(crate::golden::Goldens::open().root()),
-            case_within: CASE_WITHIN,
-            // Under a fault it is to fail, and a fresh kernel would cost more than all its cases.
-            repeat: fault.is_none_or(|fault| fault.kind == Kind::Control),
+            case_within: if is_to_fail { FAULTY_WITHIN } else { CASE_WITHIN },
+            repeat: !is_to_fail,
             start_within: START_WITHIN,
             report,
             golden: GoldenMode::Check,

@@ -3,7 +3,7 @@
 
 use std::ffi::c_void;
 use std::io::Write;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use ash::vk;
@@ -93,14 +93,8 @@ unsafe fn import_memory(
         fired();
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    if is(Deed::ImportZeroFills)
-        && is_dmabuf
-        // SAFETY: the caller's contract.
-        && let Some(bytes) = unsafe { Mapping::of(fd, None) }
-    {
-        fired();
-        bytes.write(0, &vec![0; bytes.len()]);
-    }
+    // SAFETY: the caller's contract.
+    let to_clear = (is(Deed::ImportZeroFills) && is_dmabuf).then(|| unsafe { Mapping::of(fd, None) }).flatten();
     if watches_bytes() && is_dmabuf {
         // SAFETY: the caller's contract.
         memory.bytes = unsafe { Mapping::of(fd, None) }.map(Arc::new);
@@ -120,41 +114,51 @@ unsafe fn import_memory(
     if is(Deed::ImportCopies) {
         // SAFETY: the caller's contract.
         let Some(bytes) = (unsafe { Mapping::of(fd, None) }) else { return vk::Result::ERROR_INVALID_EXTERNAL_HANDLE };
+        // What the driver refuses stays refused.
+        // SAFETY: as the caller's.
+        let result = unsafe { import_another(device, (handle, info, allocator), import, made) };
+        if result != vk::Result::SUCCESS {
+            return result;
+        }
+        // SAFETY: written by the call that succeeded.
+        let original = unsafe { *made };
+        // SAFETY: made just now, and nobody else has it.
+        unsafe { (device.raw.fp_v1_0().free_memory)(handle, original, allocator) };
         // SAFETY: the caller's chain, and the link of our own copy.
         let _out = unsafe { without::<vk::ImportMemoryFdInfoKHR<'_>>(&raw mut info.p_next) };
         // SAFETY: an ordinary allocation of the same size and type.
         let result = unsafe { allocate(handle, &raw const info, allocator, made) };
         if result == vk::Result::SUCCESS {
             fired();
+            let mut bytes = bytes.bytes();
+            // A dma-buf may be longer than what is imported of it.
+            bytes.truncate(usize::try_from(info.allocation_size).unwrap_or(usize::MAX));
             // SAFETY: written by the call that succeeded.
             let memory = unsafe { *made };
-            // SAFETY: made just now, and nobody else has it yet.
-            unsafe { fill(device, memory, &bytes.bytes()) };
+            // SAFETY: made just now, nobody else has it yet, and it is so long.
+            unsafe { fill(device, memory, &bytes) };
             // SAFETY: a successful import takes the fd.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
         return result;
     }
-    // SAFETY: the caller's contract.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    if is(Deed::ImportLeaksFd)
-        && let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(borrowed, 0)
-    {
-        // SAFETY: a field of the caller's struct, which is alive.
-        let number = unsafe { &raw mut (*import).fd };
-        // SAFETY: the caller's struct is its own to write; it is as it was when the call returns.
-        let _changed = unsafe { Changed::to(number, copy.as_raw_fd()) };
-        // SAFETY: as the caller's, by another fd of the same file.
-        let result = unsafe { allocate(handle, &raw const info, allocator, made) };
+    if is(Deed::ImportLeaksFd) {
+        // SAFETY: as the caller's.
+        let result = unsafe { import_another(device, (handle, info, allocator), import, made) };
         if result == vk::Result::SUCCESS {
+            // The fd of the caller, which is the driver's now, stays open for ever.
             fired();
-            // The driver's now. That of the caller, which is the driver's as well, stays open for ever.
-            let _ = copy.into_raw_fd();
         }
         return result;
     }
     // SAFETY: the caller's contract is the real function's.
     let result = unsafe { allocate(handle, &raw const info, allocator, made) };
+    if let Some(bytes) = to_clear
+        && result == vk::Result::SUCCESS
+    {
+        fired();
+        bytes.write(0, &vec![0; bytes.len()]);
+    }
     if is(Deed::RefusedImportTakesFd) && result != vk::Result::SUCCESS {
         fired();
         // SAFETY: none of ours to close, which is the point.
@@ -163,15 +167,61 @@ unsafe fn import_memory(
     result
 }
 
+/// The caller's import, by another fd of the same file: the driver takes that one.
+///
+/// # Safety
+/// As `vkAllocateMemory`, with the struct of its chain that names an open fd.
+unsafe fn import_another(
+    device: &RealDevice,
+    (handle, info, allocator): (vk::Device, vk::MemoryAllocateInfo<'_>, Allocator<'_>),
+    import: *mut vk::ImportMemoryFdInfoKHR<'_>,
+    made: *mut vk::DeviceMemory,
+) -> vk::Result {
+    // SAFETY: the caller's contract.
+    let number = unsafe { (*import).fd };
+    // SAFETY: an fd that is imported is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(borrowed, 0) else {
+        return vk::Result::ERROR_INVALID_EXTERNAL_HANDLE;
+    };
+    // From here on it is the driver's, unless that refuses it and leaves it open.
+    let copy = copy.into_raw_fd();
+    // SAFETY: a field of the caller's struct, which is alive.
+    let number = unsafe { &raw mut (*import).fd };
+    // SAFETY: the harness makes these structs on its stack for one call; it is as it was when this returns.
+    let _changed = unsafe { Changed::to(number, copy) };
+    // SAFETY: as the caller's, by another fd of the same file.
+    let result = unsafe { (device.raw.fp_v1_0().allocate_memory)(handle, &raw const info, allocator, made) };
+    if result != vk::Result::SUCCESS {
+        // SAFETY: nobody else of this thread has opened a file meanwhile; a driver that closes what it refused has done so.
+        unsafe { close_if_open(copy) };
+    }
+    result
+}
+
+/// Closes `number` if it is open. Closing one that is not aborts a program with debug assertions.
+///
+/// # Safety
+/// What is open at the number is ours to close, or a fault is to close what is not.
+unsafe fn close_if_open(number: RawFd) -> bool {
+    // SAFETY: it is only asked whether it is open.
+    let is_open = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok();
+    if is_open {
+        // SAFETY: the caller's contract.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+    }
+    is_open
+}
+
 /// Writes `bytes` from the start of `memory` on.
 ///
 /// # Safety
-/// The memory is live, host-visible and not mapped.
+/// The memory is live, host-visible, not mapped, and no shorter.
 unsafe fn fill(device: &RealDevice, memory: vk::DeviceMemory, bytes: &[u8]) {
     let all = vk::MemoryMapFlags::empty();
     // SAFETY: the caller's contract.
     let Ok(at) = (unsafe { device.raw.map_memory(memory, 0, vk::WHOLE_SIZE, all) }) else { return };
-    // SAFETY: as long as the memory, which was made for these bytes.
+    // SAFETY: as long as the memory, and so no shorter than the bytes.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at.cast(), bytes.len()) };
     // SAFETY: mapped just now.
     unsafe { device.raw.unmap_memory(memory) };
@@ -223,12 +273,9 @@ pub(crate) unsafe extern "system" fn free_memory(
     if is(Deed::FdClosedTwice)
         && let Some(fd) = known.imported_by
     {
-        // SAFETY: it is only asked whether it is open; closing one that is not aborts a program with debug assertions.
-        let number = unsafe { BorrowedFd::borrow_raw(fd) };
-        if rustix::io::fcntl_getfd(number).is_ok() {
+        // SAFETY: whatever is open at this number by now is not ours, which is the point.
+        if unsafe { close_if_open(fd) } {
             fired();
-            // SAFETY: whatever is open at this number by now is not ours, which is the point.
-            drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
 }
