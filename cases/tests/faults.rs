@@ -44,16 +44,24 @@ fn said(message: &str) -> String {
     steady(&said)
 }
 
-/// The same with `N` for each number that names something in this run: fds, inodes, generations, processes.
+/// The same with `N` for each number that names something in this run (fds, inodes, generations, processes), and for what
+/// names a version of what runs there or depends on the processor.
 fn steady(text: &str) -> String {
     const NAMED: &[&str] = &["fd ", "dma-buf ", "generation ", "process ", "call "];
+    const VERSIONED: &[&str] = &["LLVM ", "Mesa ", "Vulkan "];
     let mut rest = text;
     let mut steady = String::new();
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-        let end = at + rest[at..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - at);
         steady.push_str(&rest[..at]);
-        let is_named = NAMED.iter().any(|name| steady.ends_with(name));
-        steady.push_str(if is_named { "N" } else { &rest[at..end] });
+        rest = &rest[at..];
+        let after = |prefixes: &[&str]| prefixes.iter().any(|prefix| steady.ends_with(prefix));
+        let until = |ends: fn(char) -> bool| rest.find(ends).unwrap_or(rest.len());
+        let digits = until(|c| !c.is_ascii_digit());
+        let (end, is_named) = match after(VERSIONED) {
+            true => (until(|c| c.is_whitespace() || matches!(c, ',' | ')')), true),
+            false => (digits, after(NAMED) || rest[digits..].starts_with(" bits)")),
+        };
+        steady.push_str(if is_named { "N" } else { &rest[..end] });
         rest = &rest[end..];
     }
     steady + rest
@@ -63,6 +71,9 @@ fn steady(text: &str) -> String {
 fn numbers_of_this_run_are_left_out_and_others_are_not() {
     let text = steady("2 fds stay open: fd 20 is dma-buf 77 (udmabuf, 4096 B), at x 3");
     assert_eq!(text, "2 fds stay open: fd N is dma-buf N (udmabuf, 4096 B), at x 3");
+    let text =
+        steady("llvmpipe (LLVM 19.1.7, 256 bits) (Mesa 25.0.7-2+deb13u1 (LLVM 19.1.7)), 12 bits, Vulkan 1.4.305");
+    assert_eq!(text, "llvmpipe (LLVM N, N bits) (Mesa N (LLVM N)), 12 bits, Vulkan N");
 }
 
 #[test]
