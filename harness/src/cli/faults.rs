@@ -190,15 +190,17 @@ fn table(
     let until = args.minutes.map(|minutes| began + Duration::from_secs(60 * minutes as u64));
     let others = if until.is_some() { claims_first(cases) } else { Vec::new() };
     let works: Vec<Work<'_>> = faults.iter().map(|fault| work(fault, cases, &others)).collect();
-    // Without any fault first: whoever is red there shows nothing here.
+    // Without any fault first, in as many kernels as there may be: whoever is red there shows nothing here.
     let plain = |names: BTreeSet<&str>| {
-        let first = cases.iter().filter(|case| names.contains(case.name.as_str())).copied().collect();
-        injection.trial(None, &Work { first, others: Vec::new() }, Duration::ZERO)
+        let all: Vec<&CaseInfo> = cases.iter().filter(|case| names.contains(case.name.as_str())).copied().collect();
+        let parts: Vec<&[&CaseInfo]> = all.chunks(all.len().div_ceil(jobs).max(1)).collect();
+        let work = |at: usize| Work { first: parts[at].to_vec(), others: Vec::new() };
+        side_by_side(jobs, parts.len(), |at| injection.trial(None, &work(at), Duration::ZERO))
     };
-    let trial = plain(works.iter().flat_map(|work| &work.first).map(|case| case.name.as_str()).collect());
+    let trials = plain(works.iter().flat_map(|work| &work.first).map(|case| case.name.as_str()).collect());
+    let mut problems: Vec<String> = trials.iter().flat_map(beside).collect();
     let mut without = Without::default();
-    without.add(&trial.runs);
-    let mut problems = beside("without any fault", &trial);
+    trials.iter().for_each(|trial| without.add(&trial.runs));
     let left = Mutex::new(faults.len() * args.times);
     // What there is of the time for one more trial, with `jobs` of them at once.
     let share = || {
@@ -223,9 +225,9 @@ fn table(
     // Those that failed or were skipped beyond the ones that were tried without.
     let open = without.open(tried.iter().flatten().flat_map(|trial| &trial.runs));
     if !open.is_empty() {
-        let more = plain(open);
-        without.add(&more.runs);
-        problems.extend(beside("without any fault, tried later", &more));
+        let trials = plain(open);
+        problems.extend(trials.iter().flat_map(beside));
+        trials.iter().for_each(|trial| without.add(&trial.runs));
         tried.iter_mut().flatten().for_each(|trial| without.held_against(&mut trial.runs));
     }
     let rows = faults.iter().zip(&tried).map(|(fault, trials)| Row::of(fault, trials)).collect();
@@ -239,9 +241,9 @@ fn table(
     table
 }
 
-/// What was red in `trial`, which ran `how`, and belongs to no case.
-fn beside(how: &str, trial: &Trial) -> Vec<String> {
-    trial.problems.iter().chain(&trial.error).map(|why| format!("{how}: {why}")).collect()
+/// What was red in `trial`, which ran without any fault, and belongs to no case.
+fn beside(trial: &Trial) -> Vec<String> {
+    trial.problems.iter().chain(&trial.error).map(|why| format!("without any fault: {why}")).collect()
 }
 
 /// What `work` makes of each number below `count`, `jobs` at a time, in order.

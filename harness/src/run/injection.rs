@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use handover_faults::{Fault, Kind, Seam};
@@ -45,6 +46,8 @@ pub struct Injection {
     library: PathBuf,
     /// A directory for what each fault leaves.
     folder: PathBuf,
+    /// How often nothing was broken.
+    plain: AtomicUsize,
     stop: Stop,
 }
 
@@ -70,7 +73,7 @@ impl Injection {
                 "which Vulkan drivers a root filesystem of your own has is not known here; leave --root out".into()
             );
         }
-        Ok(Injection { sandbox, program, library, folder, stop })
+        Ok(Injection { sandbox, program, library, folder, plain: AtomicUsize::new(0), stop })
     }
 
     /// Runs `work` under `fault`, or under none, in a kernel of its own; others are begun until `others_for` has passed.
@@ -88,8 +91,10 @@ impl Injection {
         if let Some(fault) = fault.filter(|fault| !fault.has_a_proper_name()) {
             return Err(format!("`{}` is no name for a fault: those have a-z, 0-9 and -", fault.name));
         }
-        let name = fault.map_or("none", |fault| fault.name);
-        let folder = self.folder.join(name);
+        // Those without a fault run side by side.
+        let plain = || format!("none-{}", self.plain.fetch_add(1, Ordering::Relaxed));
+        let name = fault.map_or_else(plain, |fault| fault.name.to_owned());
+        let folder = self.folder.join(&name);
         // What an earlier run left must not pass for this one's.
         let _ = fs::remove_dir_all(&folder);
         let report = ReportDir::open(&folder).map_err(|error| error.to_string())?;
@@ -109,7 +114,7 @@ impl Injection {
             start_within: START_WITHIN,
             report,
             golden: GoldenMode::Check,
-            again: format!("handover faults {name}"),
+            again: fault.map_or_else(|| "handover run".to_owned(), |fault| format!("handover faults {}", fault.name)),
         };
         let supervisor = Supervisor::new(settings, self.stop.clone());
         let mut runs = Vec::new();
