@@ -74,7 +74,8 @@ fn others_are_intact(cx: &mut Cx, buffer: &Buffer, stamp: u32) -> Outcome {
     let damage = cx.mapped(&Guest::Cpu, buffer, Access::Read, |_, shared| Ok(shared.check_guards(stamp)?))?;
     cx.claim("bytes outside the frame", damage.is_none(), || {
         let found = damage.map_or_else(String::new, |damage| damage.to_string());
-        Finding::new("who drew into the frame wrote outside it").row("damage", found)
+        Finding::new(format!("who drew into the frame wrote outside it: {found}"))
+            .row("like", "work in blocks of pixels or rows, of which the last ones reach over the edge")
     });
     Ok(())
 }

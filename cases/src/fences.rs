@@ -39,7 +39,7 @@ const IMPORT_IGNORED: &str = "imported-fence-ignored";
 /// The fault of an exporter whose fence comes too soon.
 const EXPORT_EARLY: &str = "exported-fence-early";
 
-/// Which faults of a Vulkan driver a case about `gpu` claims to see: only the first GPU is broken on purpose.
+/// Which faults of a Vulkan driver a case with both GPUs claims to see, whose waiting one is `gpu`: these are of the first.
 fn seen_on(gpu: Role, faults: &'static [&'static str]) -> &'static [&'static str] {
     if gpu == GpuA { faults } else { &[] }
 }

@@ -74,20 +74,19 @@ const EXPORTERS: &[Exporter] = &[
 ];
 
 /// Which claim, made of which exporter, sees which faults.
-const SEEN: [(&str, &str, &str); 9] = [
+const SEEN: [(&str, &str, &str); 11] = [
     ("allocates_at_export", "heap-memory-twice", "system_heap"),
     ("attach_allocates_nothing", "heap-memory-twice", "system_heap"),
     ("allocates_nothing_at_export", "dumb-made-at-once", "vgem_dumb"),
     ("allocates_at_the_first_map", "dumb-made-at-once", "vgem_dumb"),
     ("allocates_at_attach_where_the_model_waits", "dumb-made-at-once", "vgem_dumb"),
+    ("two_attachments_map_the_same_pages", "scatter-lists-move", "system_heap"),
+    ("stays_where_it_is_between_two_maps", "scatter-lists-move", "system_heap"),
     ("knows_every_attached_device", "gem-handle-kept", "system_heap"),
     ("a_strict_importer_takes_one_run_and_nothing_else", "qbuf-unchecked", "system_heap"),
     ("an_importer_on_the_cpu_attaches_no_device", "qbuf-attaches-others", "system_heap"),
     ("tells_the_same_of_a_buffer_everywhere", "size-rounded", "vkms_dumb"),
 ];
-
-/// Claims about storage that stays, and is one.
-const MOVED: [&str; 2] = ["two_attachments_map_the_same_pages", "stays_where_it_is_between_two_maps"];
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for &exporter in EXPORTERS {
@@ -98,12 +97,6 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             }
             for (_, fault, _) in SEEN.iter().filter(|(by, _, of)| (*by, *of) == (claim, exporter.name)) {
                 case.must_fail_under(fault);
-            }
-            if MOVED.contains(&claim) {
-                case.no_fault(
-                    "it would need an exporter that moves storage, or copies it for one of two devices, and no exporter is made \
-                     outside a kernel",
-                );
             }
         };
         match exporter.eager {

@@ -57,13 +57,19 @@ fn refused(
     }
 }
 
+/// A part of a case's name as people write it.
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
 /// Whether `answer` is a refusal with one of `valid`.
 fn judge(cx: &mut Cx, what: &str, valid: &[&str], answer: Result<()>) {
     let said = answer.as_ref().err().map(|error| error.cause.to_string());
     let documented = said.as_ref().is_some_and(|said| valid.iter().any(|word| said.starts_with(word)));
     cx.claim(what, documented, || {
         let finding = match &answer {
-            Ok(()) => Finding::new(format!("{what} is not refused")),
+            Ok(()) => Finding::new(format!("{what} is not refused with {}", valid.join(" or ")))
+                .row("like", "a check that is not made: who errs so is not told, and gets something else"),
             Err(Error { op, object, .. }) => Finding::new(format!("{what} is refused otherwise than documented"))
                 .row("call", format!("{op} on {object}")),
         };

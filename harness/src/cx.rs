@@ -71,6 +71,9 @@ impl From<Error> for Trouble {
     }
 }
 
+/// A value of at most so many bytes can stand in the first line of a finding.
+const SHORT: usize = 48;
+
 /// The bench that cases run on.
 #[derive(Default)]
 pub struct Cx {
@@ -275,10 +278,16 @@ impl Cx {
     pub fn equals<T: PartialEq + fmt::Display>(&mut self, what: impl fmt::Display, target: T, actual: T) {
         if target == actual {
             self.case.agreed.push(what.to_string());
-        } else {
-            let finding = Finding::new(format!("{what} is not what it must be"));
-            self.case.disagreed.push(finding.row("target", target.to_string()).row("actual", actual.to_string()));
+            return;
         }
+        let (target, actual) = (target.to_string(), actual.to_string());
+        // Long values are read one below the other.
+        let short = [&target, &actual].iter().all(|value| (1..=SHORT).contains(&value.len()) && !value.contains('\n'));
+        let finding = match short {
+            true => Finding::new(format!("{what}: {actual}, not {target}")),
+            false => Finding::new(format!("{what} is not what it must be")),
+        };
+        self.case.disagreed.push(finding.row("target", target).row("actual", actual));
     }
 
     /// `reader` sees the words `actual`, and must see `target`.
@@ -485,7 +494,7 @@ mod tests {
         cx.equals("the pitch in bytes", 1000, 1088);
         // The body skips here, and never comes to `cx.agree()`.
         let notes = cx.end(false);
-        assert!(notes.findings[0].starts_with("the pitch in bytes is not what it must be"), "{:?}", notes.findings);
+        assert!(notes.findings[0].starts_with("the pitch in bytes: "), "{:?}", notes.findings);
     }
 
     #[test]

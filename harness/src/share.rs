@@ -16,7 +16,8 @@
 //! - **S10** Of its buffers one is current; nobody draws into one that is still looked at.
 //! - **S11** It grows on demand, waits where it can't grow, and shrinks when idle.
 //!
-//! [`core`] is the state machine, and knows neither fds nor layouts; [`agreement`] and [`constraints`] are pure.
+//! [`core`] is the state machine, and knows neither fds nor layouts; [`agreement`] and [`constraints`] are pure. A [`layer`] may
+//! stand between it and the devices and heaps around it.
 
 pub mod agreement;
 pub mod buffer;
@@ -27,6 +28,7 @@ pub mod cpu;
 mod demands;
 pub mod heap;
 pub mod heaps;
+pub mod layer;
 pub mod message;
 pub mod pool;
 #[cfg(test)]

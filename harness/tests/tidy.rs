@@ -250,8 +250,9 @@ fn no_finding(findings: &[String]) {
 #[test]
 fn unsafe_code_is_where_the_list_says() {
     let attribute = concat!("unsafe", "_code");
-    let beside =
-        ["sandbox", "faults", "faulty-egl-gbm", "faulty-kernel", "faulty-vulkan"].into_iter().flat_map(|part| {
+    let beside = ["sandbox", "faults", "faulty-core", "faulty-egl-gbm", "faulty-kernel", "faulty-vulkan"]
+        .into_iter()
+        .flat_map(|part| {
             let sources = sources(&format!("harness/{part}/src")).into_iter();
             sources.map(move |(path, text)| (format!("../{part}/src/{path}"), text))
         });

@@ -10,7 +10,7 @@ use handover::prelude::*;
 use handover::stray::Stray;
 use handover::udmabuf;
 
-use super::refused;
+use super::{refused, words};
 
 const SIZE: Size = px(64, 64);
 
@@ -86,7 +86,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     for (name, fourcc, change, valid) in FRAMEBUFFERS {
         cases
-            .add(format!("refusals::addfb2_refuses::{name}"), move |cx| refuses_framebuffer(cx, fourcc, change, valid))
+            .add(format!("refusals::addfb2_refuses::{name}"), move |cx| {
+                refuses_framebuffer(cx, &format!("ADDFB2 of {}", words(name)), (fourcc, change), valid)
+            })
             .to(Screen)
             .must_fail_under("addfb2-unchecked");
     }
@@ -96,7 +98,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         .must_fail_under("removal-unchecked");
     for (name, wrong, valid) in COMMITS {
         let case = cases
-            .add(format!("refusals::a_commit_is_refused_with::{name}"), move |cx| refuses_commit(cx, wrong, valid))
+            .add(format!("refusals::a_commit_is_refused_with::{name}"), move |cx| {
+                refuses_commit(cx, &format!("a commit with {}", words(name)), wrong, valid)
+            })
             .to(Screen);
         if let BadCommit::SourceOutsideTheFramebuffer = wrong {
             case.must_fail_under("test-only-accepts");
@@ -169,7 +173,7 @@ fn closes_once(cx: &mut Cx, card: Role) -> Outcome {
     cx.agree()
 }
 
-fn refuses_framebuffer(cx: &mut Cx, fourcc: Fourcc, change: Change, valid: &[&str]) -> Outcome {
+fn refuses_framebuffer(cx: &mut Cx, what: &str, (fourcc, change): (Fourcc, Change), valid: &[&str]) -> Outcome {
     let prime = cx.prime(Screen)?;
     let shared = cx.screen()?.plain(fourcc, Modifier::LINEAR, SIZE)?;
     let taken = prime.import(&shared.dmabuf)?;
@@ -177,7 +181,7 @@ fn refuses_framebuffer(cx: &mut Cx, fourcc: Fourcc, change: Change, valid: &[&st
     let mut wrong = plain;
     change(&mut wrong);
     let good = |_: &mut Cx| Ok(prime.add_framebuffer(&plain)?);
-    refused(cx, "the framebuffer", valid, good, |_| prime.add_framebuffer(&wrong))?;
+    refused(cx, what, valid, good, |_| prime.add_framebuffer(&wrong))?;
     cx.agree()
 }
 
@@ -193,12 +197,12 @@ fn removes_none(cx: &mut Cx) -> Outcome {
     cx.agree()
 }
 
-fn refuses_commit(cx: &mut Cx, wrong: BadCommit, valid: &str) -> Outcome {
+fn refuses_commit(cx: &mut Cx, what: &str, wrong: BadCommit, valid: &str) -> Outcome {
     let size = cx.screen()?.size();
     let shared = cx.screen()?.plain(Fourcc::XR24, Modifier::LINEAR, size)?;
     let good = |cx: &mut Cx| Ok(cx.screen()?.try_commit(&shared, None)?);
     let before = cx.screen()?.holds()?;
-    refused(cx, "the commit", &[valid], good, |cx| match cx.screen() {
+    refused(cx, what, &[valid], good, |cx| match cx.screen() {
         Ok(screen) => screen.try_commit(&shared, Some(wrong)),
         // It was there a moment ago.
         Err(_) => Ok(()),

@@ -6,7 +6,7 @@
 use handover::gles::{Attribute, Gles as Device, attributes_of};
 use handover::prelude::*;
 
-use super::refused;
+use super::{refused, words};
 
 const SIZE: Size = px(64, 64);
 
@@ -53,7 +53,7 @@ const CHANGES: [(&str, Change, &[&str]); 16] = [
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for (name, change, valid) in CHANGES {
         cases
-            .add(format!("refusals::egl_refuses::{name}"), move |cx| refuses(cx, Fourcc::XR24, change, valid))
+            .add(format!("refusals::egl_refuses::{name}"), move |cx| refuses(cx, name, (Fourcc::XR24, change), valid))
             .from(Udmabuf)
             .to(Gles);
     }
@@ -66,7 +66,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 without(list, Attribute::ModifierLow(1));
                 without(list, Attribute::ModifierHigh(1));
             };
-            refuses(cx, Fourcc::NV12, change, &["EGL_BAD_PARAMETER"])
+            refuses(cx, "a_plane_too_few", (Fourcc::NV12, change), &["EGL_BAD_PARAMETER"])
         })
         .must_fail_under("egl-unchecked")
         .from(Udmabuf)
@@ -81,11 +81,11 @@ fn taken(cx: &mut Cx, fourcc: Fourcc) -> Result<(Device, Buffer, List), Trouble>
     Ok((gles, buffer, list))
 }
 
-fn refuses(cx: &mut Cx, fourcc: Fourcc, change: Change, valid: &[&str]) -> Outcome {
+fn refuses(cx: &mut Cx, name: &str, (fourcc, change): (Fourcc, Change), valid: &[&str]) -> Outcome {
     let (gles, _buffer, list) = taken(cx, fourcc)?;
     let mut wrong = list.clone();
     change(&mut wrong);
     let good = |_: &mut Cx| Ok(gles.import_attributes(&list)?);
-    refused(cx, "the import", valid, good, |_| gles.import_attributes(&wrong))?;
+    refused(cx, &format!("an import by EGL with {}", words(name)), valid, good, |_| gles.import_attributes(&wrong))?;
     cx.agree()
 }

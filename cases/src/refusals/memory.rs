@@ -12,7 +12,7 @@ use handover::prelude::*;
 use handover::stray::Stray;
 use handover::udmabuf::{self, Asked, Sealed};
 
-use super::{judge, refused};
+use super::{judge, refused, words};
 
 const BYTES: u64 = 65536;
 
@@ -63,7 +63,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     for (name, sealed, offset, size) in UDMABUFS {
         let body = move |cx: &mut Cx| {
             let memfd = udmabuf::memory(BYTES, sealed)?;
-            refuses_udmabuf(cx, Asked { memfd: memfd.as_raw_fd(), offset, size }, "EINVAL")
+            refuses_udmabuf(cx, &words(name), Asked { memfd: memfd.as_raw_fd(), offset, size }, "EINVAL")
         };
         let case = cases.add(format!("refusals::udmabuf_refuses::{name}"), body).from(Udmabuf);
         case.must_fail_under("udmabuf-unchecked");
@@ -71,13 +71,14 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     for stray in Stray::ALL.into_iter().filter(|stray| *stray != Stray::Memfd) {
         let body = move |cx: &mut Cx| {
             let open = stray.open()?;
-            refuses_udmabuf(cx, Asked { memfd: open.number(), offset: 0, size: BYTES }, "EBADFD")
+            let asked = Asked { memfd: open.number(), offset: 0, size: BYTES };
+            refuses_udmabuf(cx, &stray.to_string(), asked, "EBADFD")
         };
         cases.add(format!("refusals::udmabuf_refuses::{}", stray.as_str()), body).from(Udmabuf);
     }
     for (name, change, valid) in HEAP {
         cases
-            .add(format!("refusals::a_dma_heap_refuses::{name}"), move |cx| refuses_allocation(cx, change, valid))
+            .add(format!("refusals::a_dma_heap_refuses::{name}"), move |cx| refuses_allocation(cx, name, change, valid))
             .from(DmaHeap)
             .must_fail_under("heap-unchecked");
     }
@@ -85,7 +86,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         for (name, misuse, valid) in MISUSES {
             let case = cases
                 .add(format!("refusals::a_dma_buf_refuses::{name}::{exporter}"), move |cx| {
-                    refuses_misuse(cx, exporter, misuse, valid)
+                    refuses_misuse(cx, exporter, (&words(name), misuse), valid)
                 })
                 .from(exporter);
             if let Misuse::Sync(_) = misuse {
@@ -123,31 +124,31 @@ fn intact(cx: &mut Cx, storage: &Storage) -> Outcome {
     Ok(cx.sees("cpu", &target, &storage.shared.read_back()?)?)
 }
 
-fn refuses_udmabuf(cx: &mut Cx, asked: Asked, valid: &str) -> Outcome {
+fn refuses_udmabuf(cx: &mut Cx, what: &str, asked: Asked, valid: &str) -> Outcome {
     let good = |_: &mut Cx| {
         let memfd = udmabuf::memory(BYTES, Sealed::Shrink)?;
         udmabuf::ask(Asked { memfd: memfd.as_raw_fd(), offset: 0, size: BYTES })?;
         Ok(())
     };
-    refused(cx, "UDMABUF_CREATE", &[valid], good, |_| udmabuf::ask(asked).map(drop))?;
+    refused(cx, &format!("UDMABUF_CREATE of {what}"), &[valid], good, |_| udmabuf::ask(asked).map(drop))?;
     cx.agree()
 }
 
-fn refuses_allocation(cx: &mut Cx, change: Change, valid: &str) -> Outcome {
+fn refuses_allocation(cx: &mut Cx, with: &str, change: Change, valid: &str) -> Outcome {
     for name in dma_heap::names()? {
         let mut asked = Allocation::of(BYTES);
         change(&mut asked);
         let good = |_: &mut Cx| Ok(dma_heap::allocate(&name, BYTES).map(drop)?);
-        let what = format!("an allocation from {name}");
+        let what = format!("an allocation from {name} with {}", words(with));
         refused(cx, &what, &[valid], good, |_| dma_heap::ask(&name, asked).map(drop))?;
     }
     cx.agree()
 }
 
-fn refuses_misuse(cx: &mut Cx, exporter: Role, misuse: Misuse, valid: &str) -> Outcome {
+fn refuses_misuse(cx: &mut Cx, exporter: Role, (what, misuse): (&str, Misuse), valid: &str) -> Outcome {
     let storage = written(cx, exporter)?;
     let good = |cx: &mut Cx| intact(cx, &storage);
-    refused(cx, "the call", &[valid], good, |_| storage.shared.dmabuf.misuse(misuse))?;
+    refused(cx, what, &[valid], good, |_| storage.shared.dmabuf.misuse(misuse))?;
     cx.agree()
 }
 

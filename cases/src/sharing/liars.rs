@@ -85,13 +85,13 @@ const HANDS_OUT: [(&str, HandsOut, &str); 6] = [
 pub(super) fn register(cases: &mut Cases<Cx>) {
     cases
         .add("sharing::a_peer_that_collides_is_refused_before_there_is_storage", collides)
-        .must_fail_under("message-twice");
+        .must_fail_under("refusal-late");
     for (name, demand) in DEMANDS {
         cases
             .add(format!("sharing::a_peer_that_demands_too_much_is_refused::{name}"), move |cx| demands(cx, demand))
-            .no_fault("the service holds what a peer demands against its own limits before it asks anybody");
+            .must_fail_under("needs-unsaid");
     }
-    cases.add("sharing::peers_together_demand_no_more_than_one_may", together).must_fail_under("message-twice");
+    cases.add("sharing::peers_together_demand_no_more_than_one_may", together).must_fail_under("needs-unsaid");
     for (name, wordy) in WORDY {
         let case =
             cases.add(format!("sharing::a_peer_of_many_words_harms_only_itself::{name}"), move |cx| talks(cx, wordy));
@@ -102,12 +102,15 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     cases
         .add("sharing::a_peer_that_holds_much_leaves_others_their_answers", holds_much)
         .must_fail_under("message-twice");
-    cases.add("sharing::a_peer_is_called_what_its_owner_calls_it", called).must_fail_under("message-twice");
+    cases
+        .add("sharing::a_peer_is_called_what_its_owner_calls_it", called)
+        .must_fail_under("message-twice")
+        .must_fail_under("name-taken");
     for (name, meanwhile) in MEANWHILE {
         let case =
             cases.add(format!("sharing::a_peer_that_overstays_is_cut_off::{name}"), move |cx| overstays(cx, meanwhile));
         if meanwhile == Meanwhile::Sleeps {
-            case.must_fail_under("heap-short").must_fail_under("timed-wait-at-once");
+            case.must_fail_under("unmap-forgotten").must_fail_under("timed-wait-at-once");
         }
     }
     cases.add("sharing::a_peer_without_files_holds_nothing", without_files).must_fail_under("sent-fds-lost");
@@ -127,16 +130,24 @@ fn serve(buffer: &Buffer, name: &str, limits: Limits) -> Result<(Service, Remote
     Ok((service, RemoteBuffer::on(Channel::on(socket, "the owner"))))
 }
 
+/// What a call says that succeeds.
+const GRANTED: &str = "nothing: it was granted";
+
 /// What was said instead of a success, if it was.
 fn told<T>(result: std::result::Result<T, impl std::fmt::Display>) -> String {
-    result.map_or_else(|error| error.to_string(), |_| "nothing: it was granted".to_owned())
+    result.map_or_else(|error| error.to_string(), |_| GRANTED.to_owned())
 }
 
 /// Claims that `said` has all of `words` in it.
 fn says(cx: &mut Cx, what: &str, said: &str, words: &[&str]) {
     let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
     cx.claim(what, missing.is_empty(), || {
-        Finding::new(format!("{what} does not say {missing:?}")).row("said", said.to_owned())
+        let finding = match said {
+            GRANTED => format!("{what} did not come: the call was granted"),
+            _ if said.len() <= 120 => format!("{what} is {said:?}, and does not say {missing:?}"),
+            _ => format!("{what} does not say {missing:?}"),
+        };
+        Finding::new(finding).row("said", said.to_owned())
     });
 }
 
@@ -175,7 +186,12 @@ fn demands(cx: &mut Cx, demand: Demand) -> Outcome {
     let mut constraints = Constraints::cpu(&[FOURCC]);
     demand(&mut constraints);
     let said = told(greedy.attach(&constrained("greedy", constraints)));
-    says(cx, "the refusal", &said, &["B of XR24 250x130 px, whose pixels are 130000 B; at most", "would be valid"]);
+    says(
+        cx,
+        "the refusal of what a peer demands",
+        &said,
+        &["B of XR24 250x130 px, whose pixels are 130000 B; at most", "would be valid"],
+    );
     let honest = buffer.attach(easy("honest"))?;
     let size = honest.map(Access::Read)?.shared().dmabuf.size;
     cx.claim("the size of the buffer", size < LARGE, || {
@@ -195,7 +211,7 @@ fn together(cx: &mut Cx) -> Outcome {
     let first = long.attach(&of_long)?;
     let said = told(many.attach(&of_many));
     let words = ["its friend", "its constraints and those of 1 more make", "would be valid"];
-    says(cx, "the refusal", &said, &words);
+    says(cx, "the refusal of what two peers demand together", &said, &words);
     cx.equals("parties", 1, buffer.parties().len());
     // Alone it may have it.
     long.detach(first)?;

@@ -9,9 +9,7 @@ use handover::share::agreement::Wish;
 use handover::share::constraints::{Bytes, Constraints, Party};
 use handover::share::refused::ShareError;
 
-use super::{
-    FOURCC, MEMORIES, Memory, NOBODY_IS_ASKED, SYSTEM, UDMABUF, easy, heap, heaps, name_of, only, stamped, wish,
-};
+use super::{FOURCC, MEMORIES, Memory, SYSTEM, UDMABUF, easy, heap, heaps, name_of, only, stamped, wish};
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for memory in MEMORIES.into_iter().filter(|memory| *memory != UDMABUF) {
@@ -25,7 +23,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     cases
         .add("sharing::a_cpu_mmap_is_read_only_while_it_moves", is_read_only_while_it_moves)
         .must_fail_under("mapping-stays-writable");
-    cases.add("sharing::a_cpu_mmap_keeps_its_layout", keeps_its_layout).no_fault(NOBODY_IS_ASKED);
+    cases.add("sharing::a_cpu_mmap_keeps_its_layout", keeps_its_layout).must_fail_under("needs-unsaid");
 }
 
 /// S8: what the CPU has mapped shows the new storage at the same address, and reads and writes go there.
@@ -132,7 +130,13 @@ fn is_read_only_while_it_moves(cx: &mut Cx) -> Outcome {
         stop.store(true, Ordering::Relaxed);
         moved
     })?;
-    cx.equals("whether it was read-only during a move", true, seen.load(Ordering::Relaxed));
+    cx.claim("read-only during a move", seen.load(Ordering::Relaxed), || {
+        let moves = buffer.moves().len();
+        Finding::new(format!(
+            "in {moves} moves the CPU mmap could be stored to all the time, and what is stored is lost"
+        ))
+        .row("like", "an mprotect that does nothing, or a move without one")
+    });
     cx.equals("whether it is read-only afterwards", false, read_only());
     cx.figure("moves", buffer.moves().len() as f64);
     cx.agree()
@@ -149,7 +153,11 @@ fn keeps_its_layout(cx: &mut Cx) -> Outcome {
     let said = match buffer.attach(wide()) {
         Err(ShareError::Refused(refusal)) => refusal.to_string(),
         Err(other) => other.to_string(),
-        Ok(_) => return Err(Finding::new("the layout changed under a CPU mmap").into()),
+        Ok(_) => {
+            let why = "a device with another pitch is let in, and the layout can't change under a CPU mmap";
+            let like = "a device that does not say which pitch it needs";
+            return Err(Finding::new(why).row("like", like).into());
+        }
     };
     let named = said.contains("cpu mmap") && said.contains("wide");
     cx.claim("the refusal", named, || Finding::new("the refusal does not name both").row("said", said.clone()));

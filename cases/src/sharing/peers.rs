@@ -59,13 +59,13 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .from(Cpu)
             .to(GpuA);
         if let When::Mapped = when {
-            case.must_fail_under("heap-short");
+            case.must_fail_under("unmap-forgotten");
         }
     }
     for (name, lie) in LIES {
         let case = cases.add(format!("sharing::a_peer_that_lies_harms_only_itself::{name}"), move |cx| lies(cx, lie));
         if let Lie::UnmapsTwice = lie {
-            case.must_fail_under("message-twice");
+            case.must_fail_under("unmap-forgotten");
         }
     }
 }

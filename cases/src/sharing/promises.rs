@@ -13,7 +13,7 @@ use handover::share::refused::ShareError;
 use handover::udmabuf;
 
 use super::Memory::Of;
-use super::{FOURCC, NOBODY_IS_ASKED, SIZE, SYSTEM, UDMABUF, easy, heap};
+use super::{FOURCC, SIZE, SYSTEM, UDMABUF, easy, heap};
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     cases
@@ -26,11 +26,11 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         .must_fail_under("size-rounded");
     cases
         .add("sharing::a_heap_that_gives_too_much_is_passed_over", too_much_is_passed_over)
-        .must_fail_under("heap-memory-twice");
-    cases.add("sharing::a_move_never_changes_the_format", format_stays).no_fault(NOBODY_IS_ASKED);
+        .must_fail_under("needs-unsaid");
+    cases.add("sharing::a_move_never_changes_the_format", format_stays).must_fail_under("move-converts");
     cases
         .add("sharing::planar_contents_survive_a_change_of_layout", planar_contents_survive)
-        .must_fail_under("udmabuf-scarce");
+        .must_fail_under("move-loses-contents");
 }
 
 /// A heap that says that its memory is contiguous, and gives such that no device can see so.
@@ -174,7 +174,9 @@ fn format_stays(cx: &mut Cx) -> Outcome {
     };
     cx.equals("generation", 1, buffer.generation());
     cx.claim("the refusal", said.contains("format and modifier"), || {
-        Finding::new("a device with another format is not refused for that").row("said", said.clone())
+        Finding::new("a device that takes another format of the wish is not refused for that")
+            .row("said", said.clone())
+            .row("like", "a move that makes another format of the contents")
     });
     cx.agree()
 }

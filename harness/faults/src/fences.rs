@@ -3,6 +3,7 @@
 use super::Class::{Coherency, Ownership, Synchronisation};
 use super::Fault;
 use super::Oracle::{Fds, Fences, Pixels, Result};
+use super::Seam::VulkanB;
 use super::kernel::{fault, library};
 use super::vulkan::fault as driver;
 
@@ -10,23 +11,24 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "vkImportFenceFdKHR closes the fd and leaves the fence as it was",
         trigger: "handle type SYNC_FD",
-        modelled_on: "the class of imports that are dropped without a word; no single bug was looked up",
+        modelled_on: "gfxstream 16ff26e7b: an imported fence never signals",
         seen_by: &[Fences],
-        names: &["the fence of fd -1 is signalled is not what it must be"],
+        names: &["whether the fence of fd -1 has signalled: false"],
         ..driver("fence-import-dropped", Synchronisation)
     },
     Fault {
+        seam: VulkanB,
         what: "vkResetFences does nothing",
         trigger: "a fence that has fd -1 imported",
-        modelled_on: "the class of temporary imports that stay; no single bug was looked up",
+        modelled_on: "Mesa 22bca8ef19e and 8aa9d0acb8c (radv): a temporary payload that stays",
         seen_by: &[Fences],
-        names: &["a reset fence is signalled is not what it must be"],
+        names: &["whether a reset fence has signalled: true"],
         ..driver("fence-reset-keeps-import", Synchronisation)
     },
     Fault {
         what: "vkImportSemaphoreFdKHR keeps a copy of the fd",
         trigger: "handle type SYNC_FD, a fence",
-        modelled_on: "the class of fds that are duplicated and not closed; no single bug was looked up",
+        modelled_on: "Mesa eceb4fb904b (freedreno), mutter 1c03a9ab10, Hyprland 99e9cb510",
         seen_by: &[Fds],
         names: &["files that 40 imports left open"],
         ..driver("semaphore-import-keeps-fd", Ownership)
@@ -34,7 +36,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "eglCreateSync closes the fd that it is given, and makes a fence of the commands so far",
         trigger: "EGL_SYNC_NATIVE_FENCE_ANDROID with an fd",
-        modelled_on: "the class of fences that are taken and not waited for; no single bug was looked up",
+        modelled_on: "ivi-homescreen PR 388",
         ..library(
             "egl-fence-ignored",
             Synchronisation,
@@ -50,13 +52,13 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "eglCreateSync keeps a copy of the fd that it is given",
         trigger: "EGL_SYNC_NATIVE_FENCE_ANDROID with an fd",
-        modelled_on: "the class of fds that are duplicated and not closed; no single bug was looked up",
+        modelled_on: "Mesa eceb4fb904b (freedreno), smithay 0d49747f",
         ..library("egl-fence-keeps-fd", Ownership, &[Fds], &["files that 20 fences left open"])
     },
     Fault {
         what: "poll of a sync_file says at once that it has signalled",
         trigger: "no other file in the same call",
-        modelled_on: "the class of waits that end too early; no single bug was looked up",
+        modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
         ..fault("sync-file-never-waits", Synchronisation, &[Fences], &["a wait of 4 ms took 0."])
     },
     Fault {
@@ -74,13 +76,19 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "SYNC_IOC_MERGE makes a file of the fences of the first alone",
         trigger: "always",
-        modelled_on: "the class of fences that are lost where many become one; no single bug was looked up",
+        modelled_on: "Mesa 2a3f6e0267f (turnip), which left out some of the semaphores that a submission waits for",
         ..fault(
             "merge-forgets-second",
             Synchronisation,
             &[Fences],
-            &["a file merged of one that has signalled and one that has not is not what it must be"],
+            &["a file merged of one that has signalled and one that has not: "],
         )
+    },
+    Fault {
+        what: "DMA_BUF_IOCTL_SYNC brings back what was in the buffer when the access began",
+        trigger: "the end of an access of the CPU that may write",
+        modelled_on: "kernel 1ffe09590121 (udmabuf): a sync in the wrong direction",
+        ..fault("sync-backwards", Coherency, &[Pixels], &["its contents: 0 in every pixel, not 5 in every pixel"])
     },
     Fault {
         what: "DMA_BUF_IOCTL_SYNC writes 4 B behind the last byte that an access changed",

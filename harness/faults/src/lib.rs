@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 mod fences;
 mod kernel;
 mod lifetimes;
+mod sharing;
 mod storage;
 mod unchecked;
 mod vulkan;
@@ -80,6 +81,8 @@ pub enum Seam {
     Kernel,
     /// An EGL vendor and a GBM backend, `handover-faulty-egl-gbm`, in the place of Mesa's.
     EglGbm,
+    /// A layer between the sharing core and the devices and heaps around it, `handover-faulty-core`.
+    Core,
 }
 
 /// What sort of bug a fault is: the classes of the corpus that the faults are drawn from.
@@ -141,7 +144,10 @@ macro_rules! named {
 }
 
 named!(Kind: Fault = "fault", Control = "control");
-named!(Seam: VulkanA = "gpu_a's driver", VulkanB = "gpu_b's driver", Kernel = "system calls", EglGbm = "EGL and GBM");
+named!(
+    Seam: VulkanA = "gpu_a's driver", VulkanB = "gpu_b's driver", Kernel = "system calls", EglGbm = "EGL and GBM",
+    Core = "devices and heaps of the core",
+);
 named!(
     Class: Layout = "layout", Modifier = "modifier", Format = "format", Ownership = "ownership", Handle = "handle",
     Aliasing = "aliasing", Coherency = "coherency", QueueFamily = "queue family", Synchronisation = "synchronisation",
@@ -150,7 +156,7 @@ named!(
 
 /// Every fault and every control, seam by seam.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
-    [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL, fences::ALL]
+    [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL, fences::ALL, sharing::ALL]
         .into_iter()
         .flatten()
 }

@@ -10,7 +10,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "vkFreeMemory clears memory that others still have as a dma-buf",
         trigger: "memory that was exported or imported as DMA_BUF",
-        modelled_on: "the class of memory that is given back to a cache while it is shared; no single bug was looked up",
+        modelled_on: "gfxstream 70fe8f8cc: memory that goes while another process has it",
         seen_by: &[Pixels],
         names: &[
             "who imported before, does not see the target…like a buffer that nobody wrote",
@@ -21,11 +21,12 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("free-clears-shared", Ownership)
     },
     Fault {
+        seam: VulkanB,
         what: "an import allocates memory of its own, with nothing in it",
         trigger: "handle type OPAQUE_FD",
         modelled_on: "Mesa 769603564ec (radeonsi)",
         seen_by: &[Pixels],
-        names: &["second instance of gpu_a does not see"],
+        names: &["second instance of gpu_b does not see"],
         ..fault("opaque-import-separate", Aliasing)
     },
     Fault {
@@ -40,7 +41,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "VkDrmFormatModifierPropertiesListEXT is said to have all entries",
         trigger: "a list with room for fewer",
-        modelled_on: "the class of counts that are not those of what was written; no single bug was looked up",
+        modelled_on: "Mesa 25.0's lavapipe: the finding lavapipe-list-overrun of this repository",
         seen_by: &[Capability],
         names: &["a list with room for 0 of", "is said to have"],
         ..fault("list-count-whole", Modifier)
@@ -56,7 +57,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "a copy from or to an image leaves out the last row",
         trigger: "images whose memory stays with the driver",
-        modelled_on: "the class of copies that end a row early; no single bug was looked up",
+        modelled_on: "gfxstream bbe8f9190, libplacebo 3dd24a5b: extents of a transfer that are too small",
         seen_by: &[Pixels],
         names: &["does not render its golden…143 differs"],
         ..fault("last-row-lost", Layout)

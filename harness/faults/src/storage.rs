@@ -21,13 +21,18 @@ pub(super) const ALL: &[Fault] = &[
         what: "mprotect of a dma-buf's mapping returns 0, and stores go on",
         trigger: "PROT_READ alone",
         modelled_on: "the class of mappings that stay writable while pages move; no single bug was looked up",
-        ..fault("mapping-stays-writable", Coherency, &[Result], &["whether it was read-only during a move"])
+        ..fault("mapping-stays-writable", Coherency, &[Result], &["moves the CPU mmap could be stored to all the time"])
     },
     Fault {
         what: "every second udmabuf has the pages of the one before",
         trigger: "two UDMABUF_CREATE of the same size and offset, one after the other",
-        modelled_on: "the class of caches that hand out what is in use; no single bug was looked up",
-        ..fault("udmabuf-memory-twice", Aliasing, &[Pixels], &["frame…is not what it must be", "torn or stale frame"])
+        modelled_on: "nvidia-vaapi-driver 338091d: an image that is handed out again while its frame is on its way",
+        ..fault(
+            "udmabuf-memory-twice",
+            Aliasing,
+            &[Pixels],
+            &["frame 2:…in every pixel, not 2 in every pixel", "torn or stale frame"],
+        )
     },
     Fault {
         what: "UDMABUF_CREATE fails with ENOMEM every other time",
@@ -37,7 +42,7 @@ pub(super) const ALL: &[Fault] = &[
             "udmabuf-scarce",
             ErrorPath,
             &[Result],
-            &["UDMABUF_CREATE on /dev/udmabuf…ENOMEM", "the heap is not what it must be"],
+            &["UDMABUF_CREATE on /dev/udmabuf…ENOMEM", "the heap:…, not udmabuf"],
         )
     },
     Fault {
@@ -48,7 +53,7 @@ pub(super) const ALL: &[Fault] = &[
             "udmabuf-lacks-as-einval",
             ErrorPath,
             &[Result],
-            &["files left it says…EINVAL", "growing did not fail for want of files"],
+            &["files left it says…EINVAL", "without a file left, growing does not fail with EMFILE"],
         )
     },
     Fault {
@@ -60,13 +65,8 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "lseek to the end of a dma-buf tells a multiple of 1 MiB",
         trigger: "another size",
-        modelled_on: "the class of sizes that are told rounded; no single bug was looked up",
-        ..fault(
-            "size-rounded",
-            Layout,
-            &[Layouts],
-            &["size in fdinfo is not what it must be", "a buffer of one page with"],
-        )
+        modelled_on: "venus 40fbfd8b5b5, Mesa 25.3.1: sizes of dma-bufs that are too large",
+        ..fault("size-rounded", Layout, &[Layouts], &["size in fdinfo: ", "a buffer of one page with"])
     },
     Fault {
         what: "VIDIOC_REQBUFS with a count of 0 clears the buffers that were exported",
@@ -87,14 +87,25 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("unplugged-as-eio", ErrorPath, &[Result], &["was unplugged, and the error does not say so"])
     },
     Fault {
+        what: "every second scatter list that the kernel's trace tells of lies 256 MiB behind where it does",
+        trigger: "read of trace_pipe",
+        modelled_on: "exporters that move storage between maps (TTM of amdgpu, nouveau and radeon); none is in the sandbox",
+        ..fault(
+            "scatter-lists-move",
+            Layout,
+            &[Layouts],
+            &["between two maps the storage moved", "are given different pages of one buffer"],
+        )
+    },
+    Fault {
         what: "the last format of each IN_FORMATS is AB4H instead of what it is",
         trigger: "DRM_IOCTL_MODE_GETPROPBLOB of such a list",
-        modelled_on: "the class of lists that a driver copies from another card's; no single bug was looked up",
+        modelled_on: "Mesa b28a2510cc4 (dri): formats that are listed and can't be used",
         ..fault(
             "in-formats-invented",
             Modifier,
             &[Capability],
-            &["plane lists AB4H LINEAR and refuses it", "the formats of the"],
+            &["plane lists AB4H LINEAR and refuses it", "the two format lists of the"],
         )
     },
     Fault {
@@ -106,7 +117,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "eglQueryDmaBufModifiersEXT lists none",
         trigger: "always",
-        modelled_on: "the class of lists that are empty where LINEAR would do; no single bug was looked up",
+        modelled_on: "Mesa 26.1.3 (panvk), whose other list had none",
         ..library("egl-modifiers-lost", Modifier, &[Capability], &["for import, and no modifier of it"])
     },
     Fault {

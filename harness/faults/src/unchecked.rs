@@ -9,8 +9,8 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 makes a framebuffer of whatever it is asked for",
         trigger: "what the card refuses",
-        modelled_on: "the class of bounds that nobody checks; no single bug was looked up",
-        ..fault("addfb2-unchecked", Kms, &[Result], &["the framebuffer is not refused"])
+        modelled_on: "wlroots f90b024a: bounds that let a pitch of zero pass",
+        ..fault("addfb2-unchecked", Kms, &[Result], &["ADDFB2 of…is not refused"])
     },
     Fault {
         what: "DRM_IOCTL_PRIME_FD_TO_HANDLE makes a handle of any number",
@@ -32,7 +32,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_GEM_CLOSE and DRM_IOCTL_MODE_RMFB return 0 for what there is not",
         trigger: "what the card refuses",
-        modelled_on: "the class of handles that are closed twice without a word; no single bug was looked up",
+        modelled_on: "mpv fc8c1fcfb2: a handle that was freed twice",
         ..fault(
             "removal-unchecked",
             ErrorPath,
@@ -47,25 +47,25 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "UDMABUF_CREATE makes a buffer of 64 KiB whatever it is asked for",
         trigger: "a file, an offset or a size that it refuses",
-        modelled_on: "the class of sizes and offsets that nobody checks; no single bug was looked up",
-        ..fault("udmabuf-unchecked", ErrorPath, &[Result], &["UDMABUF_CREATE is not refused"])
+        modelled_on: "CVE-2023-2008: udmabuf did not check an offset",
+        ..fault("udmabuf-unchecked", ErrorPath, &[Result], &["UDMABUF_CREATE of…is not refused"])
     },
     Fault {
         what: "DMA_HEAP_IOCTL_ALLOC takes unknown flags for none, and a length of 0 or beyond all for 64 KiB",
         trigger: "what it answers EINVAL to",
         modelled_on: "the class of flags that nobody checks; no single bug was looked up",
-        ..fault("heap-unchecked", ErrorPath, &[Result], &["an allocation from system is not refused"])
+        ..fault("heap-unchecked", ErrorPath, &[Result], &["an allocation from system with…is not refused"])
     },
     Fault {
         what: "DMA_BUF_IOCTL_SYNC returns 0 for flags that there are not",
         trigger: "what it answers EINVAL to",
         modelled_on: "the class of flags that nobody checks; no single bug was looked up",
-        ..fault("sync-unchecked", ErrorPath, &[Result], &["the call is not refused"])
+        ..fault("sync-unchecked", ErrorPath, &[Result], &["a sync with…is not refused"])
     },
     Fault {
         what: "VIDIOC_QBUF says that a buffer is queued, and does not queue it",
         trigger: "single-planar queues, a dma-buf that the queue refuses, or what is none",
-        modelled_on: "the class of errors that are found when the device runs; no single bug was looked up",
+        modelled_on: "gamescope dcb0f6bc: a failed import that is used as if it had not",
         ..fault(
             "qbuf-unchecked",
             ErrorPath,
@@ -87,13 +87,17 @@ pub(super) const ALL: &[Fault] = &[
             "egl-unchecked",
             ErrorPath,
             &[Result],
-            &["the import is not refused", "a format that nobody knows was imported", "another vendor was imported"],
+            &[
+                "an import by EGL with…is not refused",
+                "a format that nobody knows was imported",
+                "another vendor was imported",
+            ],
         )
     },
     Fault {
         what: "gbm_bo_import takes in an XR24 LINEAR frame in the first fd",
         trigger: "GBM_BO_IMPORT_FD_MODIFIER, what Mesa refuses",
-        modelled_on: "the class of modifiers that an import leaves out; no single bug was looked up",
+        modelled_on: "SDL issue 9075: a modifier that is not handed on",
         ..library(
             "gbm-unchecked",
             ErrorPath,

@@ -67,12 +67,13 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("red-blue-swapped", Format)
     },
     Fault {
+        seam: VulkanB,
         id: "P08",
         what: "views have components.a = ONE",
         trigger: "images of imported memory, in a format with alpha",
         modelled_on: "egl-wayland e1165ad, gamescope 28a4744b",
         seen_by: &[Pixels],
-        names: &["a sampler of gpu_a…like alpha forced to 255 of 255"],
+        names: &["a sampler of gpu_b…like alpha forced to 255 of 255"],
         ..fault("alpha-one", Format)
     },
     Fault {
@@ -106,6 +107,7 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("no-memory-type", Handle)
     },
     Fault {
+        seam: VulkanB,
         id: "P12",
         what: "vkGetMemoryFdKHR returns a memfd with the same contents where a dma-buf was asked for",
         trigger: "every export as DMA_BUF; the bug needed OPAQUE_FD beside it, which no driver here claims to go together",
@@ -127,6 +129,7 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("import-copies", Aliasing)
     },
     Fault {
+        seam: VulkanB,
         id: "P14",
         what: "vkMapMemory gives a private snapshot, which vkUnmapMemory writes back",
         trigger: "memory that is exported or imported, and stays mapped across a submission",
@@ -348,11 +351,12 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("tail-not-flushed", Coherency)
     },
     Fault {
+        seam: VulkanB,
         what: "an acquire discards what is in the memory, as if the old layout were UNDEFINED",
         trigger: "an acquire from FOREIGN_EXT or EXTERNAL, in a submission that waits for no semaphore",
         modelled_on: "gamescope 37577dc8, wlroots 2c4d3ad12d, gfxstream e6704deb2",
         seen_by: &[Pixels],
-        names: &["gpu_a does not see the target…like a buffer that nobody wrote: every byte is 0xdd"],
+        names: &["gpu_b does not see the target…like a buffer that nobody wrote: every byte is 0xdd"],
         ..fault("acquire-discards", QueueFamily)
     },
     Fault {

@@ -18,6 +18,7 @@ mod lists;
 mod mappings;
 mod memory;
 mod odd;
+mod placement;
 mod prime;
 mod storage;
 mod unchecked;
@@ -82,6 +83,7 @@ const ALL: &[&[Named]] = &[
     storage::ALL,
     waits::ALL,
     odd::ALL,
+    placement::ALL,
 ];
 
 /// The names of all of them.

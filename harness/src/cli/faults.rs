@@ -26,7 +26,7 @@ pub(super) const EXAMPLES: &str = "\
 Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of the harness. The cases that
 claim to see it run in a kernel of their own. A fault is detected if one of them fails and its message names the culprit; a
 skip, a deadline, and a failure that is known without the fault are no detection. A control is unusual but legal, and must
-fail nothing: one case of each claim that sees some fault runs under it.
+fail nothing: one case of each claim that sees some fault runs under it, if it works with the device that has the control.
 
 Examples:
     handover faults                              every fault and control, each with the cases that claim to see it
@@ -148,7 +148,8 @@ fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo]) -> W
     let first = match fault.kind {
         Kind::Fault => claiming(fault, cases),
         Kind::Control => {
-            few_of_each_claim(cases.iter().filter(|case| !case.must_fail_under.is_empty()).copied().collect())
+            let met = |case: &&&CaseInfo| !case.must_fail_under.is_empty() && injection::meets(case, fault);
+            few_of_each_claim(cases.iter().filter(met).copied().collect())
         }
     };
     let others = others.iter().filter(|case| !first.iter().any(|other| other.name == case.name)).copied().collect();

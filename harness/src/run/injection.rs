@@ -155,6 +155,8 @@ impl Injection {
             Seam::VulkanA => self.on_faulty_driver(0, folder)?,
             Seam::VulkanB => self.on_faulty_driver(1, folder)?,
             Seam::EglGbm => self.on_faulty_libraries(folder)?,
+            // The program has it in itself, and puts it in where its environment says so.
+            Seam::Core => self.worker(),
             Seam::Kernel => Command::new(&self.program)
                 .args(["seam", fault.name, "--"])
                 .args([self.program.as_os_str(), "worker".as_ref()]),
@@ -200,14 +202,18 @@ impl Injection {
 ///
 /// A claim is written for every device that plays a part; a case of `gpu_b` alone has nothing to do with `gpu_a`'s driver.
 pub fn claims(case: &CaseInfo, fault: &Fault) -> bool {
+    case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name) && meets(case, fault)
+}
+
+/// Whether `case` works with the device that has `fault`.
+pub fn meets(case: &CaseInfo, fault: &Fault) -> bool {
     let role = match fault.seam {
         Seam::VulkanA => Some(Role::GpuA),
         Seam::VulkanB => Some(Role::GpuB),
         // What is below everybody concerns everybody.
         _ => None,
     };
-    case.must_fail_under.iter().any(|claimed| claimed.0 == fault.name)
-        && role.is_none_or(|role| case.roles().contains(&role))
+    role.is_none_or(|role| case.roles().contains(&role))
 }
 
 fn run(report: &CaseReport, claims: bool, fired: u64) -> Run {

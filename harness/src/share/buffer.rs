@@ -12,6 +12,7 @@ use super::copy;
 use super::core::{Access, AttachmentId, Backing, Core, Granted, Judge, Moved};
 use super::cpu::CpuMapping;
 use super::heap::{Heaps, Offer, Storage};
+use super::layer::{Behind, layer};
 use super::refused::ShareError;
 use crate::dmabuf::SharedFrame;
 use crate::error::Error;
@@ -26,13 +27,14 @@ pub const HOLD: Duration = Duration::from_secs(10);
 /// A buffer that devices share; clones are the same buffer.
 #[derive(Clone)]
 pub struct Buffer {
-    core: Arc<Core<RealBacking>>,
+    core: Arc<Core<Box<Behind>>>,
+    real: Arc<RealBacking>,
 }
 
 impl Buffer {
     /// A buffer for `wish`, whose storage will come from one of `heaps` (S1: nothing is allocated).
     pub fn export(wish: Wish, heaps: Heaps) -> Self {
-        Self { core: Arc::new(Core::new(RealBacking { wish, heaps, exporter: None, mmaps: Mutex::default() })) }
+        Self::start(RealBacking { wish, heaps, exporter: None, mmaps: Mutex::default() }, None)
     }
 
     /// A buffer whose storage exists already, made by an eager exporter that offered it as `offer` (S7). It can move to
@@ -45,7 +47,17 @@ impl Buffer {
         let frame = &storage.shared.frame;
         let wish = Wish { fourccs: vec![frame.fourcc], size: frame.size };
         let backing = RealBacking { wish, heaps, exporter: Some(offer), mmaps: Mutex::default() };
-        Ok(Self { core: Arc::new(Core::with_storage(backing, storage)) })
+        Ok(Self::start(backing, Some(storage)))
+    }
+
+    fn start(real: RealBacking, storage: Option<Storage>) -> Self {
+        let real = Arc::new(real);
+        let behind = layer().behind(Box::new(Arc::clone(&real)), &real.heaps);
+        let core = match storage {
+            Some(storage) => Core::with_storage(behind, storage),
+            None => Core::new(behind),
+        };
+        Self { core: Arc::new(core), real }
     }
 
     /// `party` takes part (S2); storage that does not suit it moves first (S6).
@@ -61,6 +73,7 @@ impl Buffer {
     /// # Errors
     /// See [`Core::attach`].
     pub fn attach_within(&self, party: Party, patience: Duration) -> Result<Attachment, ShareError> {
+        let party = layer().party(party);
         let name = party.name.clone();
         let id = self.core.attach(party, patience)?;
         Ok(Attachment { buffer: self.clone(), id, name })
@@ -77,6 +90,7 @@ impl Buffer {
         patience: Duration,
         judge: &Judge<'_>,
     ) -> Result<Attachment, ShareError> {
+        let party = layer().party(party);
         let name = party.name.clone();
         let id = self.core.attach_checked(party, patience, judge)?;
         Ok(Attachment { buffer: self.clone(), id, name })
@@ -105,7 +119,7 @@ impl Buffer {
     /// # Errors
     /// As [`Self::attach`] and [`Attachment::map`], and those of mmap.
     pub fn mmap(&self, name: &str) -> Result<Arc<CpuMapping>, ShareError> {
-        let party = Party { name: name.to_owned(), constraints: Constraints::cpu(&self.core.backing().wish.fourccs) };
+        let party = Party { name: name.to_owned(), constraints: Constraints::cpu(&self.real.wish.fourccs) };
         let attachment = self.attach(party)?;
         let mapped = attachment.map(Access::Write)?;
         let frame = mapped.shared().frame.clone();
@@ -113,7 +127,7 @@ impl Buffer {
         let constraints = Constraints::pinned(&frame, mapping.length());
         self.core.amend(attachment.id, Party { name: name.to_owned(), constraints })?;
         let mapping = Arc::new(CpuMapping::new(mapping, frame, attachment));
-        let mut mmaps = self.core.backing().mmaps();
+        let mut mmaps = self.real.mmaps();
         mmaps.retain(|mapping| mapping.strong_count() > 0);
         mmaps.push(Arc::downgrade(&mapping));
         // Until here it held the storage where it is.
@@ -133,12 +147,12 @@ impl Buffer {
 
     /// What it holds, or is to hold.
     pub fn wish(&self) -> &Wish {
-        &self.core.backing().wish
+        &self.real.wish
     }
 
     /// Where its storage can come from.
     pub fn heaps(&self) -> &Heaps {
-        &self.core.backing().heaps
+        &self.real.heaps
     }
 
     /// Who takes part.
@@ -186,7 +200,7 @@ impl Attachment {
     /// See [`Core::map`].
     #[track_caller]
     pub fn map_within(&self, access: Access, hold: Duration, patience: Duration) -> Result<Mapping, ShareError> {
-        let granted = self.buffer.core.map(self.id, access, hold, patience)?;
+        let granted = self.buffer.core.map(self.id, access, layer().hold(hold), patience)?;
         Ok(Mapping { buffer: self.buffer.clone(), granted })
     }
 
@@ -246,7 +260,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if let Err(error) = self.buffer.core.unmap(self.granted.id) {
+        if layer().unmaps()
+            && let Err(error) = self.buffer.core.unmap(self.granted.id)
+        {
             tracing::error!(%error, "unmap failed");
         }
     }
@@ -266,6 +282,17 @@ impl RealBacking {
         self.mmaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn suits(&self, storage: &Storage, party: &Party) -> Result<(), String> {
+        let SharedFrame { dmabuf, frame } = &storage.shared;
+        let agreement = Agreement { heap: storage.heap.clone(), frame: frame.clone(), bytes: dmabuf.size };
+        let heap = self.heaps.get(&storage.heap).map(|heap| heap.offer());
+        let offer = heap.or(self.exporter.as_ref());
+        offer.map_or_else(
+            || Err(format!("{} is not a heap any more", storage.heap)),
+            |offer| suits(&agreement, offer, party),
+        )
+    }
+
     fn agreements(&self, parties: &[Party], now: Option<&Storage>) -> Result<Vec<Agreement>, ShareError> {
         if let (Some(now), true) = (now, self.heaps.is_empty()) {
             // Whoever it suits already is no reason.
@@ -279,7 +306,7 @@ impl RealBacking {
     }
 }
 
-impl Backing for RealBacking {
+impl Backing for Arc<RealBacking> {
     type Storage = Storage;
 
     fn check(&self, parties: &[Party], now: Option<&Storage>) -> Result<(), ShareError> {
@@ -308,14 +335,7 @@ impl Backing for RealBacking {
     }
 
     fn suits(&self, storage: &Storage, party: &Party) -> Result<(), String> {
-        let SharedFrame { dmabuf, frame } = &storage.shared;
-        let agreement = Agreement { heap: storage.heap.clone(), frame: frame.clone(), bytes: dmabuf.size };
-        let heap = self.heaps.get(&storage.heap).map(|heap| heap.offer());
-        let offer = heap.or(self.exporter.as_ref());
-        offer.map_or_else(
-            || Err(format!("{} is not a heap any more", storage.heap)),
-            |offer| suits(&agreement, offer, party),
-        )
+        (**self).suits(storage, party)
     }
 
     fn relocate(&self, from: &Storage, to: &Storage) -> Result<(), ShareError> {

@@ -47,6 +47,26 @@ pub trait Backing: Send + Sync {
     fn relocate(&self, from: &Self::Storage, to: &Self::Storage) -> Result<(), ShareError>;
 }
 
+impl<B: Backing + ?Sized> Backing for Box<B> {
+    type Storage = B::Storage;
+
+    fn check(&self, parties: &[Party], now: Option<&Self::Storage>) -> Result<(), ShareError> {
+        (**self).check(parties, now)
+    }
+
+    fn allocate(&self, parties: &[Party], now: Option<&Self::Storage>) -> Result<Self::Storage, ShareError> {
+        (**self).allocate(parties, now)
+    }
+
+    fn suits(&self, storage: &Self::Storage, party: &Party) -> Result<(), String> {
+        (**self).suits(storage, party)
+    }
+
+    fn relocate(&self, from: &Self::Storage, to: &Self::Storage) -> Result<(), ShareError> {
+        (**self).relocate(from, to)
+    }
+}
+
 /// What a mapping is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

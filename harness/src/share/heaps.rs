@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use super::agreement::Agreement;
 use super::heap::{Heap, Heaps, Offer, Storage};
+use super::layer::layer;
 use crate::case::Role;
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
@@ -104,7 +105,7 @@ impl Looked {
     /// Adds a heap if it gives a page.
     fn add(&mut self, kind: Kind, source: impl Source + 'static, about: About) {
         match Bytes::open(kind, source, about) {
-            Ok(heap) => self.present.push(Arc::new(heap)),
+            Ok(heap) => self.present.push(layer().heap(Arc::new(heap))),
             Err(why) => self.absent.push(why),
         }
     }

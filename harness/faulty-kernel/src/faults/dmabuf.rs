@@ -19,6 +19,7 @@ pub(super) const ALL: &[Named] = &[
     ("sent-fds-lost", sent_fds_lost),
     ("mapping-kept", mapping_kept),
     ("sync-writes-behind", sync_writes_behind),
+    ("sync-backwards", sync_backwards),
 ];
 
 pub(super) fn is_dmabuf(call: &Call<'_>, number: i32) -> bool {
@@ -89,10 +90,27 @@ pub(super) fn shown_at(call: &Call<'_>, address: u64) -> io::Result<String> {
 
 /// The end of an access changes what is behind the last byte that was changed meanwhile.
 fn sync_writes_behind() -> Made {
+    const BEHIND: [u8; 4] = [0xee; 4];
+    ending_writes(|before, mut bytes| {
+        let last = before.iter().zip(&bytes).rposition(|(before, after)| before != after);
+        let end = last.map(|last| last + 1).filter(|end| end + BEHIND.len() <= bytes.len())?;
+        bytes.truncate(end);
+        bytes.extend(BEHIND);
+        Some(bytes)
+    })
+}
+
+/// The end of an access brings back what was there when it began.
+fn sync_backwards() -> Made {
+    ending_writes(|before, bytes| (before != bytes).then(|| before.to_vec()))
+}
+
+/// When an access of the CPU that may write ends, `change` sees what was in the buffer when it began and what is now, and says
+/// what the buffer begins with after it.
+fn ending_writes(change: impl Fn(&[u8], Vec<u8>) -> Option<Vec<u8>> + Send + Sync + 'static) -> Made {
     /// `DMA_BUF_SYNC_WRITE` and `DMA_BUF_SYNC_END`.
     const WRITE: u64 = 2;
     const END: u64 = 4;
-    const BEHIND: [u8; 4] = [0xee; 4];
     // What was in a buffer when an access began, by its inode.
     let begun: Mutex<HashMap<u64, Vec<u8>>> = Mutex::default();
     Made::on_ioctls(&[SYNC], move |call| {
@@ -108,14 +126,8 @@ fn sync_writes_behind() -> Made {
             begun.insert(inode, mapped.read());
             return Ok(Done::UNTOUCHED);
         }
-        let Some(before) = begun.remove(&inode) else { return Ok(Done::UNTOUCHED) };
-        let mut bytes = mapped.read();
-        let last = before.iter().zip(&bytes).rposition(|(before, after)| before != after);
-        let Some(end) = last.map(|last| last + 1).filter(|end| end + BEHIND.len() <= bytes.len()) else {
-            return Ok(Done::UNTOUCHED);
-        };
-        bytes.truncate(end);
-        bytes.extend(BEHIND);
+        let changed = begun.remove(&inode).and_then(|before| change(&before, mapped.read()));
+        let Some(bytes) = changed else { return Ok(Done::UNTOUCHED) };
         mapped.write(&bytes);
         Ok(Done { answer: Answer::Continue, fired: true })
     })

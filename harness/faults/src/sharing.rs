@@ -1,0 +1,97 @@
+//! The devices and heaps around the sharing core. What does them is `handover-faulty-core`.
+
+use super::Class::{Aliasing, ErrorPath, Format, Handle, Layout, Ownership, Synchronisation};
+use super::Oracle::{Layout as Layouts, Pixels, References, Result};
+use super::kernel::fault;
+use super::{Class, Fault, Oracle, Seam};
+
+/// A fault of a device or a heap.
+const fn around(name: &'static str, class: Class, seen_by: &'static [Oracle], names: &'static [&'static str]) -> Fault {
+    Fault { seam: Seam::Core, ..fault(name, class, seen_by, names) }
+}
+
+pub(super) const ALL: &[Fault] = &[
+    Fault {
+        what: "a page of each heap is allocated when a buffer is exported, and kept as long as the buffer",
+        trigger: "always",
+        modelled_on: "exporters that allocate before anybody maps: dma-heaps, udmabuf, VIDIOC_REQBUFS",
+        ..around(
+            "export-allocates",
+            Ownership,
+            &[References],
+            &["50 exports made…dma-bufs, and nobody has mapped", "3 attachments made…dma-bufs, and nobody has mapped"],
+        )
+    },
+    Fault {
+        what: "whether anything suits all devices is found out only when storage is to be made, after their mappings have ended",
+        trigger: "a device whose constraints collide",
+        modelled_on: "the class of checks that are made at the commit only; no single bug was looked up",
+        ..around("refusal-late", ErrorPath, &[Result], &["that nothing can satisfy is told to wait"])
+    },
+    Fault {
+        what: "storage that moves may get another of the formats that were wished for",
+        trigger: "a device that does not take the format that is there",
+        modelled_on: "gamescope 5228f370 and smithay 25968e99, which put a buffer where its format does not belong",
+        ..around(
+            "move-converts",
+            Format,
+            &[Layouts],
+            &["a device that takes another format of the wish is not refused"],
+        )
+    },
+    Fault {
+        what: "the second half of the contents is lost where storage moves",
+        trigger: "every move",
+        modelled_on: "gfxstream bbe8f9190: a transfer that ends before the picture does",
+        ..around("move-loses-contents", Aliasing, &[Pixels], &["does not see the target…like a partial update"])
+    },
+    Fault {
+        what: "a device that attaches does not say which pitch, which size and how many rows and bytes behind its frame it needs",
+        trigger: "constraints that have such needs",
+        modelled_on: "mutter ab3931fec8, 9b663f44e6 and 82c0f9c57d: a pitch that is assumed, and not asked for",
+        ..around(
+            "needs-unsaid",
+            Layout,
+            &[Layouts, Result],
+            &[
+                "and the layout can't change under a CPU mmap",
+                "two devices that can't share got memory",
+                "the call was granted",
+            ],
+        )
+    },
+    Fault {
+        what: "a device of another process goes by the name that it gives itself",
+        trigger: "an attachment by message",
+        modelled_on: "the class of clients that are believed who they are; no single bug was looked up",
+        ..around("name-taken", Handle, &[Result], &["who is in the way…does not say [\"peer 4711 calling itself"])
+    },
+    Fault {
+        what: "a device says of each mapping that it will last an hour at most, however long it asked for",
+        trigger: "always",
+        modelled_on: "the class of deadlines that are not handed on; no single bug was looked up",
+        ..around("stay-unsaid", Synchronisation, &[Result], &["who overstays is not named first"])
+    },
+    Fault {
+        what: "a device that is done with a mapping does not say so",
+        trigger: "always",
+        modelled_on: "Mesa f56e22e4967 (radv) and 0aa6a818ef6 (kms winsys), whose references stay",
+        ..around(
+            "unmap-forgotten",
+            Ownership,
+            &[References],
+            &["storage can't move though every mapping has ended", "who overstays is in the way for ever"],
+        )
+    },
+    Fault {
+        what: "a heap offers buffers of 4 EiB, and gives a page for what it does not have",
+        trigger: "a length of 0, or beyond what the heap has",
+        modelled_on: "Mesa e074a08a6de (anv): a size that does not fit into its number",
+        ..around(
+            "heap-without-limits",
+            Layout,
+            &[Result],
+            &["B as what it does not offer", "a buffer of 4 TiB was allocated"],
+        )
+    },
+];

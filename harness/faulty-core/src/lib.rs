@@ -1,0 +1,143 @@
+//! Devices and heaps around the sharing core that do one thing wrong, chosen by name: a [`Layer`] of the core.
+//!
+//! `handover-faults` says what each does and when. A program that calls [`install`] has the one that its environment names, as
+//! a Vulkan program has the layers that its environment names; the core knows of none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handover::share::constraints::{Bytes, Constraints, Party};
+use handover::share::heap::{Heap, Heaps};
+use handover::share::layer::{self, Behind, Layer};
+
+mod backing;
+mod fault;
+mod heap;
+
+use backing::{Before, Slip};
+
+/// Puts the fault in that the environment names (`HANDOVER_FAULT`), if it is one of this crate.
+pub fn install() {
+    if let Some(faulty) = fault::name().as_deref().and_then(make) {
+        layer::install(faulty);
+    }
+}
+
+type Named = (&'static str, fn() -> Box<dyn Layer>);
+
+const ALL: &[Named] = &[
+    ("export-allocates", || Box::new(ExportAllocates)),
+    ("refusal-late", || Box::new(Slips(Slip::RefusesLate))),
+    ("move-converts", || Box::new(Slips(Slip::Converts))),
+    ("move-loses-contents", || Box::new(Slips(Slip::LosesContents))),
+    ("needs-unsaid", || Box::new(NeedsUnsaid)),
+    ("name-taken", || Box::new(NameTaken)),
+    ("stay-unsaid", || Box::new(StayUnsaid)),
+    ("unmap-forgotten", || Box::new(UnmapForgotten)),
+    ("heap-without-limits", || Box::new(HeapWithoutLimits)),
+];
+
+/// The names of all of them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
+fn make(name: &str) -> Option<Box<dyn Layer>> {
+    ALL.iter().find(|(known, _)| *known == name).map(|(_, make)| make())
+}
+
+/// Whoever exports a buffer has memory made for it at once.
+struct ExportAllocates;
+
+impl Layer for ExportAllocates {
+    fn behind(&self, below: Box<Behind>, heaps: &Heaps) -> Box<Behind> {
+        match heaps.probes() {
+            Ok(made) if !made.is_empty() => {
+                fault::fired();
+                Box::new(Before { below, slip: None, _made: made })
+            }
+            _ => below,
+        }
+    }
+}
+
+/// Something is wrong with how storage is found and changed.
+struct Slips(Slip);
+
+impl Layer for Slips {
+    fn behind(&self, below: Box<Behind>, _: &Heaps) -> Box<Behind> {
+        Box::new(Before { below, slip: Some(self.0), _made: Vec::new() })
+    }
+}
+
+/// A device does not say which pitch and which size it needs.
+struct NeedsUnsaid;
+
+impl Layer for NeedsUnsaid {
+    fn party(&self, party: Party) -> Party {
+        let said = Constraints {
+            pitch: Bytes::ANY,
+            size: Bytes::ANY,
+            padding: 0,
+            rows_behind: 0,
+            ..party.constraints.clone()
+        };
+        if said != party.constraints {
+            fault::fired();
+        }
+        Party { constraints: said, ..party }
+    }
+}
+
+/// A device of another process goes by the name that it gives itself.
+struct NameTaken;
+
+impl Layer for NameTaken {
+    fn party(&self, party: Party) -> Party {
+        let Some((_, own)) = party.name.split_once(" calling itself ") else { return party };
+        fault::fired();
+        Party { name: own.trim_matches('"').to_owned(), ..party }
+    }
+}
+
+/// A device says of each mapping that it may last an hour.
+struct StayUnsaid;
+
+impl Layer for StayUnsaid {
+    fn hold(&self, _: Duration) -> Duration {
+        fault::fired();
+        Duration::from_secs(3600)
+    }
+}
+
+/// A device never says that it is done with a mapping.
+struct UnmapForgotten;
+
+impl Layer for UnmapForgotten {
+    fn unmaps(&self) -> bool {
+        fault::fired();
+        false
+    }
+}
+
+/// A heap offers more than there is, and gives a page for it.
+struct HeapWithoutLimits;
+
+impl Layer for HeapWithoutLimits {
+    fn heap(&self, heap: Arc<dyn Heap>) -> Arc<dyn Heap> {
+        Arc::new(heap::WithoutLimits::before(heap))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use handover_faults::Seam;
+
+    #[test]
+    fn every_fault_of_the_core_can_be_made_and_no_other() {
+        let listed = handover_faults::all().filter(|fault| fault.seam == Seam::Core).map(|fault| fault.name);
+        assert_eq!(super::names().collect::<BTreeSet<_>>(), listed.collect());
+    }
+}

@@ -1,0 +1,61 @@
+//! What stands between the sharing core and the devices and heaps around it, as a layer stands between a program and a
+//! Vulkan driver.
+//!
+//! A process has none unless whoever starts it puts one in. A layer sees, and may change, what devices and heaps tell the core
+//! and what the core asks of storage; the core's own state it can't reach.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::constraints::Party;
+use super::core::Backing;
+use super::heap::{Heap, Heaps, Storage};
+
+/// What stands behind a buffer of real memory.
+pub type Behind = dyn Backing<Storage = Storage>;
+
+/// A layer; what it does not say otherwise it hands on.
+pub trait Layer: Send + Sync {
+    /// What a buffer that is exported now has behind it: `below`, or something before that. Its storage will come from `heaps`.
+    fn behind(&self, below: Box<Behind>, heaps: &Heaps) -> Box<Behind> {
+        let _ = heaps;
+        below
+    }
+
+    /// A heap that was found.
+    fn heap(&self, heap: Arc<dyn Heap>) -> Arc<dyn Heap> {
+        heap
+    }
+
+    /// What a device that attaches says of itself.
+    fn party(&self, party: Party) -> Party {
+        party
+    }
+
+    /// How long a device says that it will hold a mapping at most.
+    fn hold(&self, hold: Duration) -> Duration {
+        hold
+    }
+
+    /// Whether a device that is done with a mapping says so.
+    fn unmaps(&self) -> bool {
+        true
+    }
+}
+
+static LAYER: OnceLock<Box<dyn Layer>> = OnceLock::new();
+
+/// Puts `layer` in for as long as this process lives; whether there was none before. What is shared already stays without.
+pub fn install(layer: Box<dyn Layer>) -> bool {
+    LAYER.set(layer).is_ok()
+}
+
+/// Hands everything on.
+struct Nothing;
+
+impl Layer for Nothing {}
+
+/// The layer of this process.
+pub(super) fn layer() -> &'static dyn Layer {
+    LAYER.get().map_or(&Nothing, |layer| &**layer)
+}
