@@ -371,6 +371,10 @@ fn two_attachments(cx: &mut Cx, exporter: Exporter) -> Outcome {
             Finding::new(format!("{first} and {other} are given different pages of one buffer"))
                 .row("target", target.to_string())
                 .row("actual", actual.to_string())
+                .row(
+                    "like",
+                    "an exporter that copies the buffer for one of them, or moves it while the other has it mapped",
+                )
         });
     }
     cx.agree()
@@ -386,6 +390,7 @@ fn stays_where_it_is(cx: &mut Cx, exporter: Exporter) -> Outcome {
         Finding::new("between two maps the storage moved")
             .row("target", first.to_string())
             .row("actual", second.to_string())
+            .row("like", "an exporter that evicts what nobody maps, and brings it back elsewhere")
     });
     let [provided] = Deed::provided([&map], &second);
     cx.equals("storage that the second map makes", Made::Nothing, Made::of(provided, &second));

@@ -138,7 +138,7 @@ fn last_is_current(cx: &mut Cx) -> Outcome {
     }
     let looking = reader.next(PATIENCE)?;
     cx.equals("the frame", 5, looking.frame());
-    cx.equals("its contents", Seen(Some(5)), Seen(looking.read()?));
+    cx.equals("the contents of the last frame", Seen(Some(5)), Seen(looking.read()?));
     cx.equals("frames that the reader missed", 4, reader.skipped());
     cx.equals("frames that nobody saw", 4, pool.report().lost);
     cx.agree()

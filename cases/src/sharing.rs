@@ -291,7 +291,11 @@ fn is_there_at_once(cx: &mut Cx, memory: Memory) -> Outcome {
     // Memory that is not there is said at once, too.
     let huge = Buffer::export(Wish { size: px(1 << 20, 1 << 20), ..wish() }, heap(cx, memory)?);
     let said = huge.allocate();
-    cx.claim("a buffer of 4 TiB is refused", said.is_err(), || Finding::new("a buffer of 4 TiB was allocated"));
+    cx.claim("a buffer of 4 TiB is refused", said.is_err(), || {
+        let has = huge.storage().map_or(0, |storage| storage.shared.dmabuf.size);
+        Finding::new(format!("a buffer of 4 TiB was allocated, and has {has} B"))
+            .row("like", "a heap that does not hold what it is asked for against what it has")
+    });
     cx.agree()
 }
 

@@ -172,11 +172,11 @@ fn format_stays(cx: &mut Cx) -> Outcome {
         Ok(_) => "nothing".to_owned(),
         Err(refused) => refused.to_string(),
     };
-    cx.equals("generation", 1, buffer.generation());
     cx.claim("the refusal", said.contains("format and modifier"), || {
         Finding::new("a device that takes another format of the wish is not refused for that")
             .row("said", said.clone())
             .row("like", "a move that makes another format of the contents")
     });
+    cx.equals("storages", 1, buffer.generation());
     cx.agree()
 }

@@ -88,7 +88,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "DMA_BUF_IOCTL_SYNC brings back what was in the buffer when the access began",
         trigger: "the end of an access of the CPU that may write",
         modelled_on: "kernel 1ffe09590121 (udmabuf): a sync in the wrong direction",
-        ..fault("sync-backwards", Coherency, &[Pixels], &["its contents: 0 in every pixel, not 5 in every pixel"])
+        ..fault("sync-backwards", Coherency, &[Pixels], &["the contents of the last frame: 0 in every pixel, not 5"])
     },
     Fault {
         what: "DMA_BUF_IOCTL_SYNC writes 4 B behind the last byte that an access changed",
