@@ -518,7 +518,7 @@ fn others_go_on(cx: &mut Cx) -> Outcome {
     cx.equals("storages", 1, buffer.generation());
     cx.cpu_sees(&buffer, &target)?;
     drop(held);
-    let granted = buffer.attach(only("system"));
+    let granted = buffer.attach_within(only("system"), SHORTLY * 50);
     cx.claim("the attach when the mapping has ended", granted.is_ok(), || {
         let said = granted.as_ref().map_or_else(ToString::to_string, |_| String::new());
         Finding::new("storage can't move though every mapping has ended")

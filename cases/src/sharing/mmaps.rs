@@ -131,11 +131,9 @@ fn is_read_only_while_it_moves(cx: &mut Cx) -> Outcome {
         moved
     })?;
     cx.claim("read-only during a move", seen.load(Ordering::Relaxed), || {
-        let moves = buffer.moves().len();
-        Finding::new(format!(
-            "in {moves} moves the CPU mmap could be stored to all the time, and what is stored is lost"
-        ))
-        .row("like", "an mprotect that does nothing, or a move without one")
+        Finding::new("while storage moves a CPU mmap can be stored to, and what is stored then is lost")
+            .row("moves", buffer.moves().len().to_string())
+            .row("like", "an mprotect that does nothing, or a move without one")
     });
     cx.equals("whether it is read-only afterwards", false, read_only());
     cx.figure("moves", buffer.moves().len() as f64);

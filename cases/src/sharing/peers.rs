@@ -59,7 +59,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .from(Cpu)
             .to(GpuA);
         if let When::Mapped = when {
-            case.must_fail_under("unmap-forgotten");
+            case.must_fail_under("heap-short");
         }
     }
     for (name, lie) in LIES {

@@ -76,12 +76,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "a device that is done with a mapping does not say so",
         trigger: "always",
         modelled_on: "Mesa f56e22e4967 (radv) and 0aa6a818ef6 (kms winsys), whose references stay",
-        ..around(
-            "unmap-forgotten",
-            Ownership,
-            &[References],
-            &["storage can't move though every mapping has ended", "who overstays is in the way for ever"],
-        )
+        ..around("unmap-forgotten", Ownership, &[References], &["storage can't move though every mapping has ended"])
     },
     Fault {
         what: "a heap offers buffers of 4 EiB, and gives a page for what it does not have",

@@ -21,7 +21,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "mprotect of a dma-buf's mapping returns 0, and stores go on",
         trigger: "PROT_READ alone",
         modelled_on: "the class of mappings that stay writable while pages move; no single bug was looked up",
-        ..fault("mapping-stays-writable", Coherency, &[Result], &["moves the CPU mmap could be stored to all the time"])
+        ..fault("mapping-stays-writable", Coherency, &[Result], &["while storage moves a CPU mmap can be stored to"])
     },
     Fault {
         what: "every second udmabuf has the pages of the one before",

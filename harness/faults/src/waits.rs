@@ -14,7 +14,7 @@ pub(super) const ALL: &[Fault] = &[
             "timed-wait-at-once",
             Synchronisation,
             &[Result],
-            &["a wait of 20 ms ended after", "has held a mapping (read) for 0 ms"],
+            &["a wait of 20 ms ended before its deadline", "has held a mapping (read) for 0 ms"],
         )
     },
     Fault {
