@@ -272,6 +272,10 @@ fn mapped(cx: &mut Cx, shared: &SharedFrame) -> Result<(Segments, Deed), Trouble
     }
 }
 
+/// What it is like where an exporter makes less than the model, and where it makes more.
+const MADE_BEFORE: &str = "memory that was there already, such as a buffer that somebody else still has";
+const MADE_EARLY: &str = "an exporter that makes storage before it is known who takes part";
+
 /// Holds what the kernel made in each step against the model.
 fn compare<const STEPS: usize>(
     cx: &mut Cx,
@@ -285,6 +289,7 @@ fn compare<const STEPS: usize>(
         let kernel = Made::of(bytes, storage);
         cx.claim(format!("step {n}, {step:?}"), kernel == model, || {
             Finding::new(format!("in step {n}, {step:?}, the kernel makes {kernel}, and the model {model}"))
+                .row("like", if kernel == Made::Nothing { MADE_BEFORE } else { MADE_EARLY })
                 .row("kernel", deed.to_string())
                 .row("storage", storage.to_string())
         });

@@ -197,7 +197,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_RDWR",
         trigger: "DRM_RDWR is asked for",
         modelled_on: "kernels before DRM_RDWR; no single bug was looked up",
-        ..fault("prime-export-read-only", Handle, &[Fds, Result], &["mmap failed: EACCES…dma-buf (drm"])
+        ..fault(
+            "prime-export-read-only",
+            Handle,
+            &[Fds, Result],
+            &["the fd is O_RDONLY and not O_RDWR", "mmap failed: EACCES…dma-buf (drm"],
+        )
     },
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD leaves a second fd open in the caller",
