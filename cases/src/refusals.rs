@@ -66,9 +66,13 @@ fn words(name: &str) -> String {
 fn judge(cx: &mut Cx, what: &str, valid: &[&str], answer: Result<()>) {
     let said = answer.as_ref().err().map(|error| error.cause.to_string());
     let documented = said.as_ref().is_some_and(|said| valid.iter().any(|word| said.starts_with(word)));
+    let with = match valid {
+        [""] => String::new(),
+        valid => format!(" with {}", valid.join(" or ")),
+    };
     cx.claim(what, documented, || {
         let finding = match &answer {
-            Ok(()) => Finding::new(format!("{what} is not refused with {}", valid.join(" or ")))
+            Ok(()) => Finding::new(format!("{what} is not refused{with}"))
                 .row("like", "a check that is not made: who errs so is not told, and gets something else"),
             Err(Error { op, object, .. }) => Finding::new(format!("{what} is refused otherwise than documented"))
                 .row("call", format!("{op} on {object}")),

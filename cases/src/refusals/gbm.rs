@@ -6,7 +6,7 @@ use handover::gbm::AskedImport;
 use handover::prelude::*;
 use handover::stray::Stray;
 
-use super::refused;
+use super::{refused, words};
 
 const SIZE: Size = px(64, 64);
 
@@ -44,6 +44,6 @@ fn refuses(cx: &mut Cx, what: &str, change: impl Fn(&mut AskedImport)) -> Outcom
     let mut wrong = plain;
     change(&mut wrong);
     let good = |_: &mut Cx| Ok(gbm.try_import(&plain)?);
-    refused(cx, &what.replace('_', " "), ANY, good, |_| gbm.try_import(&wrong))?;
+    refused(cx, &format!("an import by GBM with {}", words(what)), ANY, good, |_| gbm.try_import(&wrong))?;
     cx.agree()
 }

@@ -43,7 +43,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "the second half of the contents is lost where storage moves",
         trigger: "every move",
         modelled_on: "gfxstream bbe8f9190: a transfer that ends before the picture does",
-        ..around("move-loses-contents", Aliasing, &[Pixels], &["does not see the target…like a partial update"])
+        ..around("move-loses-contents", Aliasing, &[Pixels], &["to 129 hold bytes of 0x00, the others the target"])
     },
     Fault {
         what: "a device that attaches does not say which pitch, which size and how many rows and bytes behind its frame it needs",

@@ -102,7 +102,7 @@ pub(super) const ALL: &[Fault] = &[
             "gbm-unchecked",
             ErrorPath,
             &[Result],
-            &["a modifier of another vendor was taken in", "a format that nobody knows is not refused"],
+            &["a modifier of another vendor was taken in", "an import by GBM with…is not refused"],
         )
     },
     Fault {
