@@ -47,7 +47,7 @@ fn faults() -> Table {
             skipped_without: false,
         };
         let runs = vec![run(verdict, message, 2), run(Verdict::Pass, "", 1)];
-        let trial = Trial { fired: 3, runs, wall_ms: 900, error: None };
+        let trial = Trial { fired: 3, runs, problems: Vec::new(), wall_ms: 900, error: None };
         Row::of(handover_faults::find(name).unwrap(), &[trial])
     };
     let text = format!("like a row pitch 64 B too large\n\n  said        {HOSTILE}");
