@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn what_has_come_and_what_has_gone_is_a_change() {
-        let held = |of: &[(&str, i64)]| -> Held { of.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect() };
+        let held =
+            |of: &[(&str, i64)]| -> Held { of.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect() };
         let (before, after) = (held(&[("socket", 2), ("pipe", 1)]), held(&[("socket", 3), ("/dev/null", 1)]));
         assert_eq!(change(&before, &after), held(&[("/dev/null", 1), ("pipe", -1), ("socket", 1)]));
         assert_eq!(listed(&change(&before, &after)), "+1 /dev/null, -1 pipe, +1 socket");

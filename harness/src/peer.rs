@@ -453,3 +453,40 @@ fn answer(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that says nothing, and its end of the socket.
+    fn silent() -> (Peer, OwnedFd) {
+        let name = "peer process with gpu_a".to_owned();
+        let (channel, socket) = Channel::pair(name.clone()).expect("a socket");
+        let child = Command::new("sleep").arg("60").spawn().expect("coreutils");
+        (Peer { child, channel, name, broken: false, used: false, objections: Vec::new() }, socket)
+    }
+
+    #[test]
+    fn one_that_does_not_answer_is_named_with_its_step() {
+        set_patience(Duration::from_millis(20));
+        let (mut peer, _socket) = silent();
+        let said = peer.let_go().expect_err("it says nothing").to_string();
+        assert_eq!(said, "letting go on peer process with gpu_a: no answer within 20 ms");
+        assert!(!peer.is_fit().expect("it lives"), "a late answer would be one to an older question");
+        assert!(peer.forget().is_ok(), "it is not asked again");
+    }
+
+    #[test]
+    fn one_that_ends_between_two_requests_of_a_case_is_missed() {
+        const SAID: &str = "waiting for a request on peer process with gpu_a: the process ended: signal: 9 (SIGKILL)";
+        let (mut peer, socket) = silent();
+        peer.child.kill().expect("it lives");
+        drop(socket);
+        peer.ended();
+        assert!(!peer.is_fit().expect("no case has used it"), "another is started");
+        peer.used = true;
+        assert_eq!(peer.is_fit().expect_err("this case has used it").to_string(), SAID);
+        (peer.used, peer.broken) = (true, false);
+        assert_eq!(peer.forget().expect_err("also at the end").to_string(), SAID);
+    }
+}

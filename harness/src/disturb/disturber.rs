@@ -19,6 +19,7 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 
 use super::{Blow, Call, Disturbance, Fault, Held, Met, change};
 use crate::error::{Error, Result};
+use crate::gles;
 use crate::interrupt;
 use crate::peer;
 use crate::placement::bufinfo;
@@ -283,9 +284,9 @@ impl Drop for Clock {
     }
 }
 
-/// What is held, where the kernel lists it.
+/// What is held now.
 pub fn held() -> Held {
-    let mut held = Held::new();
+    let mut held = dmabufs();
     for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
         // The one of the directory is gone by now.
         if let Ok(target) = fs::read_link(entry.path())
@@ -294,14 +295,18 @@ pub fn held() -> Held {
             *held.entry(kind(&target)).or_default() += 1;
         }
     }
-    if let Ok(list) = bufinfo::list() {
-        held.insert("dma-bufs of all processes".to_owned(), i64::try_from(list.len()).unwrap_or(i64::MAX));
-    }
     held
 }
 
-/// What is held once it is what it was `before`, or has settled.
-pub fn settled(before: &Held) -> Held {
+/// The dma-bufs of [`held`], where the kernel lists them, but for those that drivers keep for good.
+pub fn dmabufs() -> Held {
+    let count = |list: Vec<_>| i64::try_from(list.len()).unwrap_or(i64::MAX) - i64::from(gles::kept_for_good());
+    let listed = bufinfo::list().map(|list| ("dma-bufs of all processes".to_owned(), count(list)));
+    listed.into_iter().collect()
+}
+
+/// What is `held` once it is what it was `before`, or has settled.
+pub fn settled(before: &Held, held: impl Fn() -> Held) -> Held {
     let deadline = Instant::now() + SETTLED;
     loop {
         let now = held();

@@ -215,9 +215,12 @@ impl Walk {
                 {
                     let ends = self.ends(worker.take());
                     let mut done = done();
-                    let its = done.iter_mut().rfind(|(name, of, _): &&mut (String, Kind, Steps)| *name == case.name && *of == kind);
+                    let its = done
+                        .iter_mut()
+                        .rfind(|(name, of, _): &&mut (String, Kind, Steps)| *name == case.name && *of == kind);
                     if let Some((.., steps)) = its {
-                        ends.into_iter().for_each(|(what, said)| steps.found(what, "the end of the worker", None, said));
+                        ends.into_iter()
+                            .for_each(|(what, said)| steps.found(what, "the end of the worker", None, said));
                         steps.forgive(&self.known);
                     }
                 }
@@ -311,7 +314,12 @@ impl Walk {
         step: Disturbance,
         steps: &mut Steps,
     ) -> Result<bool, String> {
-        let ran = self.run(worker, case, kind, step, None, steps)?;
+        let mut ran = self.run(worker, case, kind, step, None, steps)?;
+        if matches!(step, Disturbance::Peer { .. }) && ran.call.is_none() && ran.verdict == Verdict::Fail {
+            // A peer that nobody had stopped was given up, since the machine had other things to do.
+            self.afterwards(worker, case, kind, (step, None), steps)?;
+            ran = self.run(worker, case, kind, step, None, steps)?;
+        }
         let is_counted = matches!(step, Disturbance::Call { .. } | Disturbance::Peer { .. });
         let lived = !matches!(ran.verdict, Verdict::Crash | Verdict::Timeout);
         if lived && is_counted && ran.call.is_none() {

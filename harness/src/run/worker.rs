@@ -65,7 +65,7 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
         }
     };
     let mut leaks = Leaks::watch();
-    let held = disturber.as_ref().map(|_| disturber::held());
+    let at_first = disturber.as_ref().map(|_| disturber::dmabufs());
     let mut bench = B::new();
     for line in requests {
         let mut request: Request = serde_json::from_str(&line)
@@ -83,7 +83,10 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
         let before = request.held.take();
         let mut done = run_case(case, &mut bench, kernel_log.as_mut(), request, disturbance, tell);
         if let Some(met) = &mut done.met {
-            met.held = before.as_ref().map_or_else(disturber::held, disturber::settled);
+            met.held = match before {
+                Some(before) => disturber::settled(&before, disturber::held),
+                None => disturber::held(),
+            };
         }
         IN_CASE.store(false, Ordering::SeqCst);
         io::stdout().flush()?;
@@ -94,9 +97,10 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
     let said = kernel_log.as_mut().map(KernelLog::take).unwrap_or_default();
     let mut objections: Vec<String> = kernel_log::finding(&said.lines).into_iter().collect();
     objections.extend(kernel_log::unread(0, said.lost));
-    if let Some(before) = held {
-        let left = change(&before, &disturber::settled(&before));
-        objections.extend((!left.is_empty()).then(|| format!("it holds something else than before: {}", listed(&left))));
+    if let Some(at_first) = at_first {
+        let left = change(&at_first, &disturber::settled(&at_first, disturber::dmabufs));
+        let left = (!left.is_empty()).then(|| format!("when its devices are closed there are {}", listed(&left)));
+        objections.extend(left);
     }
     // A supervisor that is gone has no use for it.
     let _ = send(&mut replies, &Reply::Closed { objections });
