@@ -41,6 +41,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .add("coherency::an_import_is_no_copy::udmabuf_to_screen", screen_is_no_copy)
         .from(Udmabuf)
         .to(Screen)
+        .needs(Need::Crc)
         .must_fail_under(PRIME_COPIES);
     cases.add("coherency::an_import_is_no_copy::udmabuf_to_video", video_is_no_copy).from(Udmabuf).to(Video);
     for by in [Cpu, GpuA, GpuB, Gles, Screen, Video] {
@@ -159,14 +160,16 @@ fn is_no_copy(cx: &mut Cx, from: Role, to: Role) -> Outcome {
     cx.agree()
 }
 
-/// A frame is written while it is on the screen: the next picture of the screen has it, without a new commit of the
-/// frame.
+/// A frame is written while it is on the screen: what is scanned out next has it, with nothing committed in between.
 fn screen_is_no_copy(cx: &mut Cx) -> Outcome {
     let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Screen])?;
-    for stamp in [7, 8, 9] {
-        let target = Target::stamped(stamp, Fourcc::XR24, SIZE)?;
-        cx.cpu_writes(&buffer, &target.picture)?;
-        cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
+    let target = |stamp| Target::stamped(stamp, Fourcc::XR24, SIZE);
+    for stamp in [7, 9] {
+        cx.cpu_writes(&buffer, &target(stamp)?.picture)?;
+        cx.screen_shows(&[(Layer::whole(&buffer), &target(stamp)?)])?;
+        let next = target(stamp + 1)?;
+        cx.cpu_writes(&buffer, &next.picture)?;
+        cx.screen_goes_on_to_show(Layer::whole(&buffer), &next)?;
     }
     cx.agree()
 }

@@ -455,7 +455,7 @@ fn strictly(cx: &mut Cx, importer: &Importer, shared: &SharedFrame) -> Result<bo
     match &mut log {
         // vb2_dc_map_dmabuf() says why; EFAULT alone has other reasons, too.
         Ok(log) if !suits => {
-            let lines = log.take();
+            let lines = log.take().lines;
             let told = lines.iter().any(|line| line.contains("contiguous chunk is too small"));
             cx.claim(format!("the kernel's reason for {importer}"), told, || {
                 let lines = lines.join("; ");

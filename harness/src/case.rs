@@ -160,6 +160,10 @@ pub enum Witness {
     Crc,
     /// The ledger of what is open before and after: files, dma-bufs, handles.
     Ledger,
+    /// What the kernel says of itself.
+    KernelLog,
+    /// How much memory of its device a driver uses.
+    DriverHeap,
 }
 
 impl fmt::Display for Witness {
@@ -169,6 +173,8 @@ impl fmt::Display for Witness {
             Witness::Writeback => "writeback",
             Witness::Crc => "crc",
             Witness::Ledger => "ledger",
+            Witness::KernelLog => "kernel_log",
+            Witness::DriverHeap => "driver_heap",
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::format::Fourcc;
 use crate::frame::Size;
 use crate::golden::{self, Blessing, Goldens, Origin};
 use crate::guess::{Known, Suspects, guess, moved_bytes};
-use crate::ledger;
+use crate::ledger::{self, objects};
 use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::picture::Picture;
@@ -37,11 +37,13 @@ use crate::share::heap::{Heaps, Storage};
 use crate::share::heaps::Kind;
 use crate::vk::{self, Gpu, Image, ImportRequest, Span};
 use agreed::Agreed;
+use heap_use::HeapUse;
 
 mod agreed;
 mod artifacts;
 mod fenced;
 mod frames;
+mod heap_use;
 mod held_back;
 mod holdings;
 mod leaks;
@@ -114,6 +116,9 @@ struct Running {
     attached: Vec<Attachment>,
     said_before: Vec<String>,
     concluded: bool,
+    /// How many Vulkan objects there had been, and how much of their memory drivers used.
+    objects_before: u64,
+    heap_before: HeapUse,
 }
 
 impl Cx {
@@ -448,6 +453,8 @@ impl Bench for Cx {
             artifacts: start.artifacts,
             golden: start.golden,
             said_before: self.devices.objections(),
+            objects_before: objects::made_so_far(),
+            heap_before: self.devices.heap_use(),
             ..Running::default()
         };
     }
@@ -464,19 +471,20 @@ impl Bench for Cx {
         let facts = stated.chain(agreed).map(|(label, text)| (label.to_owned(), text)).collect();
         // A body that skips or fails on its way to cx.agree() does not take back what its readers have seen.
         let unreported = case.disagreed.into_iter().map(|finding| finding.to_string());
+        let gone = self.devices.unburden_peers().into_iter().map(|error| Finding::from_error(&error).to_string());
         let objections = self.devices.objections();
-        if !held {
-            self.devices.unburden_peers();
-        }
         self.devices.forget_broken();
         self.forget_unplugged();
         let closing = self.close_ledger();
+        if objects::made_so_far() != case.objects_before {
+            heap_use::note(&mut case.record, &case.heap_before, &self.devices.heap_use());
+        }
         if let Some(why) = closing.unobserved {
             case.record.unobserved.insert(Witness::Ledger, why);
         }
         let left = closing.findings.into_iter().map(|finding| finding.to_string());
         CaseNotes {
-            findings: unconcluded.into_iter().chain(unreported).chain(objections).chain(left).collect(),
+            findings: unconcluded.into_iter().chain(unreported).chain(gone).chain(objections).chain(left).collect(),
             record: Record { facts, ..case.record },
             told: case.told,
             before: case.said_before,

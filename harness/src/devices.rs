@@ -150,11 +150,11 @@ impl Devices {
     /// A process of its own in which `role` is played.
     ///
     /// # Errors
-    /// It can't be started.
+    /// It can't be started, or has ended in the middle of this case.
     pub fn peer(&mut self, role: Role) -> Result<&mut Peer, Unplayed> {
         let slot = self.peers.entry(role).or_default();
         if let Slot::Open(peer) = slot
-            && !peer.is_fit()
+            && !peer.is_fit().map_err(Unplayed::Broken)?
         {
             ledger::letting_go(|| *slot = Slot::Untried);
         }
@@ -295,6 +295,15 @@ impl Devices {
             (None, Some(role)) => format!("second instance of {role}"),
             (None, None) => gpu.identity().to_string(),
         }
+    }
+
+    /// How much memory the driver of each GPU that is open says that this process uses, by role.
+    pub(crate) fn heap_use(&self) -> BTreeMap<String, Observed<u64>> {
+        let open = self.gpus.iter().filter_map(|(role, slot)| match slot {
+            Slot::Open(gpu) => Some((role.to_string(), gpu.heap_usage())),
+            _ => None,
+        });
+        open.collect()
     }
 
     /// Every heap of `kind`, looked for when it is first needed.
@@ -499,13 +508,13 @@ impl Devices {
         true
     }
 
-    /// Has peers let go of what a case left them with that failed on its way.
-    pub fn unburden_peers(&mut self) {
-        for slot in self.peers.values_mut() {
-            if let Slot::Open(peer) = slot {
-                peer.forget();
-            }
-        }
+    /// Has peers that the case used let go of what it left them with, and says which of them are not there any more.
+    pub fn unburden_peers(&mut self) -> Vec<Error> {
+        let peers = self.peers.values_mut().filter_map(|slot| match slot {
+            Slot::Open(peer) => Some(peer),
+            _ => None,
+        });
+        peers.filter_map(|peer| peer.forget().err()).collect()
     }
 
     /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline or are lost.

@@ -100,7 +100,38 @@ pub struct Met {
     pub call: Option<String>,
     /// How often it happened: calls that could have met it up to the one that did, signals, or steps of the clock.
     pub times: u32,
-    /// What is held after the case and was not before, or, negative, the other way around: open files by what they are, and
-    /// dma-bufs of all processes.
-    pub held: BTreeMap<String, i64>,
+    /// What is held after the case.
+    pub held: Held,
+}
+
+/// What is held: open files by what they are, and dma-bufs of all processes.
+pub type Held = BTreeMap<String, i64>;
+
+/// What is held `after` and was not `before`, or, negative, the other way around.
+pub fn change(before: &Held, after: &Held) -> Held {
+    let count = |held: &Held, what: &String| held.get(what).copied().unwrap_or_default();
+    let all = before.keys().chain(after.keys());
+    let changes = all.map(|what| (what.clone(), count(after, what) - count(before, what)));
+    changes.filter(|(_, change)| *change != 0).collect()
+}
+
+/// `+1 socket, -2 pipe`: a change.
+pub fn listed(change: &Held) -> String {
+    let each: Vec<String> = change.iter().map(|(what, count)| format!("{count:+} {what}")).collect();
+    each.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_come_and_what_has_gone_is_a_change() {
+        let held =
+            |of: &[(&str, i64)]| -> Held { of.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect() };
+        let (before, after) = (held(&[("socket", 2), ("pipe", 1)]), held(&[("socket", 3), ("/dev/null", 1)]));
+        assert_eq!(change(&before, &after), held(&[("/dev/null", 1), ("pipe", -1), ("socket", 1)]));
+        assert_eq!(listed(&change(&before, &after)), "+1 /dev/null, -1 pipe, +1 socket");
+        assert!(change(&after, &after).is_empty());
+    }
 }

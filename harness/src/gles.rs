@@ -22,6 +22,7 @@ mod program;
 mod sync;
 
 pub use egl::ListedModifier;
+pub(crate) use egl::kept_for_good;
 pub use image::{GlImage, Through, can_create};
 pub use misuse::{Attribute, attributes_of};
 

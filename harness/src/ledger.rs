@@ -218,14 +218,18 @@ pub(crate) fn used(op: &str) -> bool {
     with(|book| book.journal.used(op)).unwrap_or_default()
 }
 
+/// The numbers of all open files of this process, the ledger's own among them.
+pub(crate) fn numbers() -> Observed<BTreeSet<RawFd>> {
+    files::List::open()?.numbers()
+}
+
 /// The open files of this process but for the ledger's own, and what each is.
 pub(crate) fn files() -> Observed<BTreeMap<RawFd, What>> {
     let own: BTreeSet<RawFd> = lock().as_ref().map_or_else(BTreeSet::new, |book| {
         let canaries = book.canaries.iter().flat_map(Canaries::numbers);
         canaries.chain(book.list.as_ref().ok().map(AsRawFd::as_raw_fd)).collect()
     });
-    let numbers = files::List::open()?.numbers()?;
-    Ok(numbers.difference(&own).filter_map(|number| Some((*number, files::describe(*number)?))).collect())
+    Ok(numbers()?.difference(&own).filter_map(|number| Some((*number, files::describe(*number)?))).collect())
 }
 
 /// A moment of a case: how many calls were made before.
@@ -250,6 +254,14 @@ pub(crate) fn found_so_far() -> u64 {
 /// The number is nobody's any more, or a driver's: [`Fd`] is the one who says so.
 fn hand_over(number: RawFd) {
     with(|book| book.let_go(number));
+}
+
+/// The number is closed, and may be another file's: [`Fd`] is the one who says so.
+fn closes(number: RawFd) {
+    with(|book| {
+        book.let_go(number);
+        book.journal.closed(number);
+    });
 }
 
 /// An fd was closed: [`Fd`] is the one who says so.

@@ -35,7 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 static PATIENCE_MS: AtomicU64 = AtomicU64::new(0);
 
 /// From now on peers of this process must answer within `patience`, where it is expected that they do not.
-pub fn set_patience(patience: Duration) {
+pub(crate) fn set_patience(patience: Duration) {
     PATIENCE_MS.store(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
@@ -76,6 +76,38 @@ enum Part {
     Draw { stamp: u32 },
 }
 
+/// What a peer is doing when it does not answer, by which an error names its step.
+pub(crate) const STEPS: [&str; 8] = [
+    "drawing",
+    "reading",
+    "drawing into a frame",
+    "attaching",
+    "attaching and mapping",
+    "attaching, mapping and drawing",
+    "letting go",
+    IDLE,
+];
+
+/// It has nothing to do, and must be there all the same.
+const IDLE: &str = "waiting for a request";
+
+impl Ask {
+    /// The step that this begins: one of [`STEPS`].
+    fn step(&self) -> &'static str {
+        let at = match self {
+            Self::Draw { .. } => 0,
+            Self::Read { .. } => 1,
+            Self::DrawInto { .. } => 2,
+            Self::TakePart { part: Part::Attach, .. } => 3,
+            Self::TakePart { part: Part::Map, .. } => 4,
+            Self::TakePart { part: Part::Draw { .. }, .. } => 5,
+            Self::LetGo => 6,
+            Self::Forget => 7,
+        };
+        STEPS[at]
+    }
+}
+
 /// What a peer answers.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -104,6 +136,8 @@ pub struct Peer {
     channel: Channel,
     name: String,
     broken: bool,
+    /// Whether the case that runs has asked it something.
+    used: bool,
     objections: Vec<String>,
 }
 
@@ -125,7 +159,7 @@ impl Peer {
             .spawn()
             .map_err(failed)?;
         ledger::peers_change();
-        Ok(Self { child, channel, name, broken: false, objections: Vec::new() })
+        Ok(Self { child, channel, name, broken: false, used: false, objections: Vec::new() })
     }
 
     /// Has the peer make a LINEAR frame and draw the pattern of `stamp` into it, over that of the stamp before.
@@ -225,33 +259,50 @@ impl Peer {
         self.broken
     }
 
-    /// Whether another case can use it: it did not fail to answer, and did not end since it answered.
-    pub fn is_fit(&mut self) -> bool {
-        !self.broken && matches!(self.child.try_wait(), Ok(None))
+    /// Whether it can be asked something: it did not fail to answer, and did not end since it answered.
+    ///
+    /// # Errors
+    /// It has ended in the middle of a case that uses it: another one would know nothing of what that case began.
+    pub(crate) fn is_fit(&mut self) -> Result<bool> {
+        let lives = matches!(self.child.try_wait(), Ok(None));
+        if !lives && self.used && !self.broken {
+            self.broken = true;
+            return Err(self.gone(IDLE));
+        }
+        Ok(lives && !self.broken)
     }
 
-    /// Has it let go of whatever a case left it with that failed on its way. One that can't is not fit any more.
-    pub fn forget(&mut self) {
-        if !self.broken && self.ask(&Ask::Forget, None).is_err() {
-            self.broken = true;
+    /// The case ends: it lets go of whatever that left it with, and must still be there. One that the case did not use, or that
+    /// has failed to answer, is not asked.
+    ///
+    /// # Errors
+    /// It does not answer, or is gone.
+    pub(crate) fn forget(&mut self) -> Result<()> {
+        match std::mem::take(&mut self.used) && !self.broken {
+            true => self.ask(&Ask::Forget, None).map(drop).inspect_err(|_| self.broken = true),
+            false => Ok(()),
         }
     }
 
     fn ask(&mut self, ask: &Ask, with: Option<BorrowedFd<'_>>) -> Result<(Answer, Option<OwnedFd>)> {
+        let step = ask.step();
+        self.used = !matches!(ask, Ask::Forget);
         // Until there is an answer.
         self.broken = true;
         if let Err(error) = self.channel.send(ask, &Vec::from_iter(with)) {
             let is_closed = matches!(error.cause, Cause::Errno(Errno::PIPE | Errno::CONNRESET));
-            return Err(if is_closed { self.gone("asking") } else { error });
+            return Err(if is_closed { self.gone(step) } else { error });
         }
-        let Some(Received { message, fds }) = self.channel.recv(deadline())? else {
-            return Err(self.gone("waiting for an answer"));
-        };
+        let received = self.channel.recv(deadline()).map_err(|error| match error.cause {
+            Cause::Deadline(_) => Error { op: step.into(), ..error },
+            _ => error,
+        })?;
+        let Some(Received { message, fds }) = received else { return Err(self.gone(step)) };
         self.broken = false;
         let Reply { answer, objections } = message;
         self.objections.extend(objections.into_iter().map(|objection| format!("{}: {objection}", self.name)));
         match answer {
-            Answer::Refused { why } => Err(Error::missing("asking", self.name.clone(), why)),
+            Answer::Refused { why } => Err(Error::missing(step, self.name.clone(), why)),
             answer => Ok((answer, fds?.into_iter().next())),
         }
     }
@@ -341,6 +392,10 @@ fn answer(
     ask: Ask,
     fds: Vec<OwnedFd>,
 ) -> Result<(Answer, Option<OwnedFd>)> {
+    if let Ask::Forget = ask {
+        taken.clear();
+        return Ok((Answer::Done, None));
+    }
     let gpu =
         devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why.to_string()))?;
     let fd = fds.into_iter().next();
@@ -387,11 +442,7 @@ fn answer(
             taken.push(Taken { buffer, attachment, mapping });
             Ok((Answer::Done, None))
         }
-        Ask::Forget => {
-            taken.clear();
-            Ok((Answer::Done, None))
-        }
-        Ask::LetGo => {
+        Ask::Forget | Ask::LetGo => {
             for Taken { buffer, attachment, mapping } in taken.drain(..) {
                 if let Some(mapping) = mapping {
                     buffer.unmap(mapping.number)?;
@@ -400,5 +451,42 @@ fn answer(
             }
             Ok((Answer::Done, None))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that says nothing, and its end of the socket.
+    fn silent() -> (Peer, OwnedFd) {
+        let name = "peer process with gpu_a".to_owned();
+        let (channel, socket) = Channel::pair(name.clone()).expect("a socket");
+        let child = Command::new("sleep").arg("60").spawn().expect("coreutils");
+        (Peer { child, channel, name, broken: false, used: false, objections: Vec::new() }, socket)
+    }
+
+    #[test]
+    fn one_that_does_not_answer_is_named_with_its_step() {
+        set_patience(Duration::from_millis(20));
+        let (mut peer, _socket) = silent();
+        let said = peer.let_go().expect_err("it says nothing").to_string();
+        assert_eq!(said, "letting go on peer process with gpu_a: no answer within 20 ms");
+        assert!(!peer.is_fit().expect("it lives"), "a late answer would be one to an older question");
+        assert!(peer.forget().is_ok(), "it is not asked again");
+    }
+
+    #[test]
+    fn one_that_ends_between_two_requests_of_a_case_is_missed() {
+        const SAID: &str = "waiting for a request on peer process with gpu_a: the process ended: signal: 9 (SIGKILL)";
+        let (mut peer, socket) = silent();
+        peer.child.kill().expect("it lives");
+        drop(socket);
+        peer.ended();
+        assert!(!peer.is_fit().expect("no case has used it"), "another is started");
+        peer.used = true;
+        assert_eq!(peer.is_fit().expect_err("this case has used it").to_string(), SAID);
+        (peer.used, peer.broken) = (true, false);
+        assert_eq!(peer.forget().expect_err("also at the end").to_string(), SAID);
     }
 }

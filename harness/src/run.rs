@@ -253,7 +253,7 @@ impl Session {
         constraints.sort_by(|one, other| (&one.device, &one.frames).cmp(&(&other.device, &other.frames)));
         let mut problems = Vec::new();
         for ((observer, why), names) in unobserved(&cases) {
-            let said = format!("{observer} saw nothing of {} cases that did not fail: {why}", names.len());
+            let said = format!("{observer} did not see all of {} cases that did not fail: {why}", names.len());
             match &self.lane {
                 Some(lane) if lane.must_observe.contains(&observer) => {
                     problems.push(format!("{said}; lane {} demands it; the first is {}", lane.name, names[0]));

@@ -5,7 +5,7 @@ use handover::ends::Exporter;
 use handover::prelude::*;
 
 use super::{EXPORT_EARLY, IMPLICIT_LOST, IMPORT_IGNORED, is_less, must_fail_under, owners, seen_on, with_frame};
-use crate::fences::vulkan::slow_stamps;
+use crate::fences::vulkan::{Slow, slow_work};
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for from in owners() {
@@ -76,19 +76,19 @@ fn sampled(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
 fn put_back(cx: &mut Cx, role: Role) -> Outcome {
     let gpu = cx.gpu(role)?;
     let (mut image, buffer) = cx.make(&gpu, &NewFrame::of(Fourcc::XR24, px(256, 256)))?;
-    let stamps = slow_stamps(cx, &mut image)?;
+    let Slow { stamps, patience } = slow_work(cx, &mut image)?;
     let last = stamps.end - 1;
     let target = Target::stamped(last, Fourcc::XR24, px(256, 256))?;
     cx.mapped(&Guest::Cpu, &buffer, Access::Read, |cx, shared| {
         image.draw_pattern(0)?;
-        let drawing = image.draw_patterns_after(stamps.clone(), None)?;
+        let drawing = image.draw_patterns_after(stamps.clone(), None)?.within(patience);
         let early = shared.read_back()?;
         drawing.wait()?;
         cx.claim("less without the fence", is_less(&early, &target)?, || {
             Finding::new("the cpu saw the end of a long drawing without a fence: with one it would show nothing")
         });
         image.draw_pattern(0)?;
-        let drawing = image.draw_patterns_after(stamps.clone(), None)?;
+        let drawing = image.draw_patterns_after(stamps.clone(), None)?.within(patience);
         let mut pending = false;
         if let Some(file) = drawing.export_sync_file()? {
             pending = !file.is_signalled()?;

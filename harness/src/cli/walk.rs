@@ -24,8 +24,9 @@ Examples:
     handover walk --by peer sharing::a_peer_draws_into_shared_storage
 
 For each system call of a case that may fail, the case runs once with that call failing; also with a peer killed at each of its
-calls, with signals, and with a clock that goes back. The case must end, must say what failed or pass, must leave nothing
-behind, and must pass afterwards. The report directory gets walk.json.
+calls, and stopped at each, with signals, and with a clock that goes back. The case must end, must say what failed or pass (of a
+peer: which one, and in which step), must leave nothing behind, and must pass afterwards; its worker must end well. The report
+directory gets walk.json.
 Exit codes: 0 green, 1 findings, 2 usage, 3 no worker.";
 
 /// Name of the report.
@@ -48,7 +49,7 @@ pub(super) struct WalkArgs {
     /// Workers at once [default: as for `handover run`]
     #[arg(long, value_parser = super::at_least_one, value_name = "N")]
     jobs: Option<usize>,
-    /// Deadline of one run of a case in seconds; a peer that is stopped is given up after 8
+    /// Deadline of one run of a case in seconds; a peer that is stopped is given up after 0.7
     #[arg(long, value_parser = super::seconds, value_name = "SECONDS", default_value = "20")]
     timeout: Duration,
     /// Lane file, for where cases run and which of them are walked

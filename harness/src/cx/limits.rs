@@ -1,5 +1,8 @@
 //! How a step behaves when there is hardly anything left: file descriptors.
 
+use std::collections::BTreeSet;
+use std::os::fd::RawFd;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Cx;
@@ -17,21 +20,8 @@ impl Cx {
     }
 
     fn limited<R>(&mut self, left: usize, work: impl FnOnce(&mut Self) -> R) -> Result<R> {
-        const LIST: &str = "/proc/self/fd";
-        let failed = |error: std::io::Error| Error::new("read", LIST, error);
-        let mut open = Vec::new();
-        for entry in std::fs::read_dir(LIST).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            // That of the directory itself is free again when the limit is set.
-            if std::fs::read_link(entry.path()).is_ok_and(|path| path.starts_with("/proc") && path.ends_with("fd")) {
-                continue;
-            }
-            open.extend(entry.file_name().to_string_lossy().parse::<u64>());
-        }
-        open.sort_unstable();
-        // The lowest number that has `left` free ones below it.
-        let free = (0..).filter(|number| !open.contains(number));
-        let limit = free.skip(left).find(|_| true).unwrap_or(u64::MAX);
+        let open = ledger::numbers().map_err(|why| Error::missing("files", "/proc/self/fd", why.0))?;
+        let limit = limit(&open, left);
         let before = getrlimit(Resource::Nofile);
         let set = |limit: Rlimit| {
             setrlimit(Resource::Nofile, limit)
@@ -41,5 +31,33 @@ impl Cx {
         let done = work(self);
         set(before)?;
         Ok(done)
+    }
+}
+
+/// The lowest number that has `left` free ones below it.
+fn limit(open: &BTreeSet<RawFd>, left: usize) -> u64 {
+    let mut free = (0..).filter(|number| !open.contains(number));
+    free.nth(left).map_or(u64::MAX, |number| number as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn so_many_numbers_are_free_below_the_limit() {
+        let open = BTreeSet::from([0, 1, 2, 5, 6, 9]);
+        for (left, most) in [(0, 3), (1, 4), (2, 7), (4, 10), (5, 11)] {
+            assert_eq!(limit(&open, left), most);
+            assert_eq!((0..most).filter(|number| !open.contains(&(*number as RawFd))).count(), left);
+        }
+    }
+
+    #[test]
+    fn a_list_of_files_that_stays_open_takes_a_number() {
+        let list = std::fs::File::open("/proc/self/fd").expect("procfs");
+        assert!(ledger::numbers().expect("procfs").contains(&list.as_raw_fd()));
     }
 }

@@ -51,7 +51,9 @@ impl Cx {
         self.no_file_stays(cycles - cycles / 2, format_args!("times {step}"), &files)?;
         for (((what, start), (_, middle)), (_, end)) in start.0.into_iter().zip(middle.0).zip(end.0) {
             let (Some(start), Some(middle), Some(end)) = (start, middle, end) else {
-                self.fact("not observed", format!("{what}, which the driver does not tell"));
+                let why =
+                    gpus.iter().find_map(|gpu| gpu.heap_usage().err()).map_or_else(String::new, |why| why.to_string());
+                self.fact("not observed", format!("{what}: {why}"));
                 continue;
             };
             let half = f64::from(cycles - cycles / 2);
@@ -80,12 +82,9 @@ impl Cx {
             ("Vulkan objects".to_owned(), Some(objects::alive())),
             ("numbers closed twice".to_owned(), Some(ledger::found_so_far())),
         ];
-        counts.extend(gpus.iter().map(|gpu| {
-            let name = self.devices.name_of(gpu);
-            // A driver in software tells of the machine's memory, where others take some and give some back.
-            let own = gpu.identity().device_type != "cpu";
-            (format!("bytes of memory of {name}"), own.then(|| gpu.heap_usage().ok()).flatten())
-        }));
+        counts.extend(
+            gpus.iter().map(|gpu| (format!("bytes of memory of {}", self.devices.name_of(gpu)), gpu.heap_usage().ok())),
+        );
         Ok(Counts(counts))
     }
 

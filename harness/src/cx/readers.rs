@@ -151,6 +151,23 @@ impl Cx {
         }
     }
 
+    /// The screen, on which `layer` is and nothing else, must show `target` by now, with nothing committed since: seen through
+    /// its CRC.
+    ///
+    /// # Errors
+    /// A skip if it has none; nothing is on the screen.
+    pub fn screen_goes_on_to_show(&mut self, layer: Layer<'_, Buffer>, target: &Target) -> Result<(), Trouble> {
+        let screen = self.screen()?;
+        let (size, is_vkms) = (screen.size(), screen.identity().driver == "vkms");
+        let seen = screen.crc_now()?.map_err(|why| Trouble::Skip(why.to_string()))?;
+        let target = match is_vkms {
+            true => vec![compose(size, &[layer.of(&target.picture)])?.crc_vkms()],
+            false => self.crc_of_cpu_written(Role::Screen, &[(layer, target)])?,
+        };
+        self.equals("screen, without a commit (CRC)", Values(target), Values(seen.values));
+        Ok(())
+    }
+
     /// The plane of the screen that plays `role` shows `buffer` over a frame of the CPU's, and must show
     /// `target` blended over it.
     ///

@@ -42,9 +42,9 @@ impl Cx {
     /// Another process that plays `role`.
     ///
     /// # Errors
-    /// A finding: no machine lacks what it takes to start a process.
+    /// A finding: it can't be started, or it has ended in the middle of this case.
     pub fn peer(&mut self, role: Role) -> Result<&mut Peer, Trouble> {
-        self.devices.peer(role).map_err(|why| Finding::new(why.to_string()).into())
+        Ok(self.devices.peer(role)?)
     }
 
     /// The OpenGL ES device.

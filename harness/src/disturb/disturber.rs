@@ -3,7 +3,6 @@
 //! The thread that listens must not wait for one that it holds up: it allocates nothing and takes no lock under which somebody
 //! makes a system call that waits for it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -18,8 +17,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use super::{Blow, Call, Disturbance, Fault, Met};
+use super::{Blow, Call, Disturbance, Fault, Held, Met, change};
 use crate::error::{Error, Result};
+use crate::gles;
 use crate::interrupt;
 use crate::peer;
 use crate::placement::bufinfo;
@@ -29,6 +29,9 @@ const SETTLED: Duration = Duration::from_millis(300);
 
 /// So long a peer may be silent while cases are disturbed; opening its devices is part of its first answer.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The same where one is to be silent, whose devices are open by then.
+const SHORT_PATIENCE: Duration = Duration::from_millis(700);
 
 /// From one signal to the next.
 const SIGNAL_EVERY: Duration = Duration::from_millis(1);
@@ -104,7 +107,6 @@ impl Disturber {
     /// A call that waits for a listener can be interrupted there by a signal, also one that waits for nothing in the kernel and
     /// never returns `EINTR` otherwise. So signals come where nobody listens.
     pub fn without_listener() -> Self {
-        peer::set_patience(PATIENCE);
         Self { watch: Arc::new(Mutex::new(Watch::IDLE)) }
     }
 
@@ -129,7 +131,6 @@ impl Disturber {
         let filter = Filter::calls(&Call::numbers()).sparing_memory();
         let listener = Listener::install(&filter).map_err(failed)?;
         give.send(listener).map_err(|_| failed(io::Error::other("the thread that listens is gone")))?;
-        peer::set_patience(PATIENCE);
         Ok(Self { watch })
     }
 
@@ -140,6 +141,11 @@ impl Disturber {
     pub fn begin(&self, disturbance: Disturbance) -> Result<Disturbed<'_>> {
         let failed = |error: io::Error| Error::new("disturbing", disturbance.to_string(), error);
         let clock = matches!(disturbance, Disturbance::Clock).then(Clock::begin).transpose().map_err(failed)?;
+        // It lasts until the case is over, also for those that are asked only then.
+        peer::set_patience(match disturbance {
+            Disturbance::Peer { blow: Blow::Stop, .. } => SHORT_PATIENCE,
+            _ => PATIENCE,
+        });
         *self.watch() = Watch { disturbance, ..Watch::IDLE };
         Ok(Disturbed { disturber: self, clock })
     }
@@ -210,7 +216,7 @@ impl Disturbed<'_> {
         };
         let Watch { count, met, .. } = *self.disturber.watch();
         let times = signals.or(self.clock.as_ref().map(Clock::steps)).unwrap_or(count);
-        Ok((done, Met { call: met.map(|call| call.name()), times, held: BTreeMap::new() }))
+        Ok((done, Met { call: met.map(|call| call.name()), times, held: Held::new() }))
     }
 }
 
@@ -278,9 +284,9 @@ impl Drop for Clock {
     }
 }
 
-/// What is held: open files of this process by what they are, and dma-bufs of all processes where the kernel lists them.
-pub fn held() -> BTreeMap<String, i64> {
-    let mut held: BTreeMap<String, i64> = BTreeMap::new();
+/// What is held now.
+pub fn held() -> Held {
+    let mut held = dmabufs();
     for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
         // The one of the directory is gone by now.
         if let Ok(target) = fs::read_link(entry.path())
@@ -289,10 +295,26 @@ pub fn held() -> BTreeMap<String, i64> {
             *held.entry(kind(&target)).or_default() += 1;
         }
     }
-    if let Ok(list) = bufinfo::list() {
-        held.insert("dma-bufs of all processes".to_owned(), i64::try_from(list.len()).unwrap_or(i64::MAX));
-    }
     held
+}
+
+/// The dma-bufs of [`held`], where the kernel lists them, but for those that drivers keep for good.
+pub fn dmabufs() -> Held {
+    let count = |list: Vec<_>| i64::try_from(list.len()).unwrap_or(i64::MAX) - i64::from(gles::kept_for_good());
+    let listed = bufinfo::list().map(|list| ("dma-bufs of all processes".to_owned(), count(list)));
+    listed.into_iter().collect()
+}
+
+/// What is `held` once it is what it was `before`, or has settled.
+pub fn settled(before: &Held, held: impl Fn() -> Held) -> Held {
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let now = held();
+        if Instant::now() >= deadline || change(before, &now).is_empty() {
+            return now;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// What an open file is, without what differs from one to the next.
@@ -301,24 +323,6 @@ fn kind(target: &Path) -> String {
     match text.split_once(":[") {
         Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
         _ => text.into_owned(),
-    }
-}
-
-/// What is held now and was not `before`, or the other way around, once that is nothing or has settled.
-pub fn change(before: &BTreeMap<String, i64>) -> BTreeMap<String, i64> {
-    let deadline = Instant::now() + SETTLED;
-    loop {
-        let now = held();
-        let count = |map: &BTreeMap<String, i64>, key: &String| map.get(key).copied().unwrap_or_default();
-        let keys = before.keys().chain(now.keys());
-        let change: BTreeMap<String, i64> = keys
-            .map(|key| (key.clone(), count(&now, key) - count(before, key)))
-            .filter(|(_, change)| *change != 0)
-            .collect();
-        if change.is_empty() || Instant::now() >= deadline {
-            return change;
-        }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -349,7 +353,7 @@ mod tests {
     fn what_is_opened_is_held() {
         let before = held();
         let file = fs::File::open("/dev/null").unwrap();
-        assert!(change(&before).get("/dev/null").is_some_and(|more| *more >= 1));
+        assert!(change(&before, &held()).get("/dev/null").is_some_and(|more| *more >= 1));
         drop(file);
         assert!(is_own(std::process::id()) && !is_own(1));
     }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use khronos_egl::{self as egl, Attrib, Int};
 
@@ -111,6 +112,15 @@ pub(super) struct Egl {
     pub(super) platform: Platform,
 }
 
+/// Whether a display was initialised that stays as long as the process does.
+static STAYS: AtomicBool = AtomicBool::new(false);
+
+/// The buffers that drivers keep for displays that stay as long as the process does: Mesa's was seen to keep one, with the fence
+/// of what was drawn last.
+pub(crate) fn kept_for_good() -> u32 {
+    STAYS.load(Ordering::Relaxed).into()
+}
+
 /// An EGLImage.
 pub(super) struct EglImage {
     raw: egl::Image,
@@ -160,6 +170,9 @@ impl Egl {
         let display = unsafe { api.get_platform_display(name, native, &none) }
             .map_err(|error| Error::missing("eglGetPlatformDisplay", object(), code(error).to_string()))?;
         api.initialize(display).map_err(|error| Error::new("eglInitialize", object(), code(error)))?;
+        if let Platform::Surfaceless = platform {
+            STAYS.store(true, Ordering::Relaxed);
+        }
         let text = |name| api.query_string(Some(display), name).map(|text| text.to_string_lossy().into_owned());
         let vendor = text(egl::VENDOR).unwrap_or_default();
         let version = text(egl::VERSION).unwrap_or_default();

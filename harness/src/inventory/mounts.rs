@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::access;
 use crate::restart::again;
 
 /// What `/proc` says about file systems.
@@ -11,6 +12,8 @@ pub(crate) struct Mounts {
     mounts: String,
     /// Text of `/proc/filesystems`.
     known: String,
+    /// Why one of them can't be read.
+    unread: Option<String>,
 }
 
 /// Where a file system of the kernel is mounted, or where it belongs and why it is not there.
@@ -20,10 +23,21 @@ pub(crate) struct Mount {
 }
 
 impl Mounts {
-    /// What can be read of it.
+    /// What can be read of it; why nothing can is said for each mount.
     pub(crate) fn read() -> Self {
-        let text = |path| fs::read_to_string(path).unwrap_or_default();
-        Self { mounts: text("/proc/self/mounts"), known: text("/proc/filesystems") }
+        Self::of(Path::new("/proc"))
+    }
+
+    fn of(proc: &Path) -> Self {
+        let text = |name| {
+            let path = proc.join(name);
+            let read = again(|| fs::read_to_string(&path));
+            read.map_err(|error| access::refused("read", &path, &error, "procfs is not mounted"))
+        };
+        match text("self/mounts").and_then(|mounts| Ok((mounts, text("filesystems")?))) {
+            Ok((mounts, known)) => Self { mounts, known, unread: None },
+            Err(why) => Self { mounts: String::new(), known: String::new(), unread: Some(why) },
+        }
     }
 
     /// What it says.
@@ -32,7 +46,7 @@ impl Mounts {
     /// It can't be read: procfs is not mounted, or this process has no fd left.
     pub(crate) fn ask() -> io::Result<Self> {
         let text = |path| again(|| fs::read_to_string(path));
-        Ok(Self { mounts: text("/proc/self/mounts")?, known: text("/proc/filesystems")? })
+        Ok(Self { mounts: text("/proc/self/mounts")?, known: text("/proc/filesystems")?, unread: None })
     }
 
     /// Where the kernel's trace events are.
@@ -56,8 +70,8 @@ impl Mounts {
             return Mount { point, missing: None };
         }
         let known = self.known.lines().any(|line| line.split_whitespace().last() == Some(kind));
-        let missing = if self.known.is_empty() {
-            format!("whether {kind} is mounted can't be told: procfs is not")
+        let missing = if let Some(why) = &self.unread {
+            format!("whether {kind} is mounted can't be told: {why}")
         } else if known {
             format!("{kind} is not mounted: `mount -t {kind} {kind} {usual}` as root")
         } else {
@@ -83,13 +97,14 @@ mod tests {
         let mounts = Mounts {
             mounts: "proc /proc proc rw 0 0\nnone /debug debugfs rw 0 0\n".into(),
             known: "nodev\tproc\nnodev\tdebugfs\nnodev\ttracefs\n".into(),
+            unread: None,
         };
         assert_eq!(mounts.debugfs().ready(), Ok(Path::new("/debug")));
         let why = mounts.tracefs().ready().map(Path::to_owned);
         assert_eq!(why, Err("tracefs is not mounted: `mount -t tracefs tracefs /sys/kernel/tracing` as root".into()));
-        let none = Mounts { mounts: String::new(), known: String::new() };
-        let why = none.debugfs().ready().map(Path::to_owned);
-        assert_eq!(why, Err("whether debugfs is mounted can't be told: procfs is not".into()));
+        // A file where a directory should be stands for whatever keeps it from being read.
+        let why = Mounts::of(Path::new("/dev/null")).debugfs().ready().map(Path::to_owned).expect_err("unread");
+        assert!(why.starts_with("whether debugfs is mounted can't be told: read /dev/null/self/mounts: "), "{why}");
         let why = mounts.find("nofs", "/no", "CONFIG_NO").ready().map(Path::to_owned);
         assert_eq!(why, Err("nofs is not in /proc/filesystems: kernel without CONFIG_NO".into()));
     }

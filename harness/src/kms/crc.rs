@@ -81,11 +81,27 @@ impl Capture {
     /// # Errors
     /// The file can't be read, or the driver does not number its CRCs, so that none can be told from the frame before.
     pub(super) fn of_frame(&mut self, sequence: u32, deadline: Instant) -> Result<Option<Crc>> {
+        // Counts wrap.
+        self.first(|crc| crc.frame.wrapping_sub(sequence) as i32 >= 0, deadline)
+    }
+
+    /// The CRC of a frame that is scanned out from now on; `None` if there was none before `deadline`.
+    ///
+    /// # Errors
+    /// As [`Self::of_frame`].
+    pub(super) fn of_whole_frame(&mut self, deadline: Instant) -> Result<Option<Crc>> {
+        // Capturing may have begun in the middle of the first one.
+        match self.first(|_| true, deadline)? {
+            Some(begun) => self.of_frame(begun.frame.wrapping_add(1), deadline),
+            None => Ok(None),
+        }
+    }
+
+    fn first(&mut self, is_wanted: impl Fn(&Crc) -> bool, deadline: Instant) -> Result<Option<Crc>> {
         loop {
             self.drain()?;
             match &self.newest {
-                // Counts wrap.
-                Some(crc) if crc.frame.wrapping_sub(sequence) as i32 >= 0 => return Ok(self.newest.take()),
+                Some(crc) if is_wanted(crc) => return Ok(self.newest.take()),
                 _ => {}
             }
             let Some(data) = &self.data else { return Ok(None) };

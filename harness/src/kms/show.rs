@@ -159,6 +159,25 @@ impl Screen {
         self.submit_with(layers, None, true)
     }
 
+    /// The CRC of what is on the screen, of a frame that is scanned out from now on: nothing is committed for it.
+    ///
+    /// # Errors
+    /// Nothing is on the screen, or it is not scanned out within 5 s.
+    pub fn crc_now(&mut self) -> Result<Observed<Crc>> {
+        const OP: &str = "looking at the CRC";
+        if self.on_screen.is_empty() {
+            return Err(Error::input(OP, self.card.to_string(), "nothing is on the screen: show a frame first"));
+        }
+        let source = match &self.crc {
+            Ok(source) => source,
+            Err(why) => return Ok(Err(why.clone())),
+        };
+        match source.start()?.of_whole_frame(Instant::now() + DEADLINE)? {
+            Some(crc) => Ok(Ok(crc)),
+            None => Err(Error::deadline(OP, self.card.to_string(), DEADLINE)),
+        }
+    }
+
     fn submit_with<F: SharedPlanes>(
         &mut self,
         layers: &[Layer<'_, F>],

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::fs::fstat;
 
 use super::canaries::{Given, given};
-use super::{Node, hand_over, retire};
+use super::{Node, closes, hand_over, retire};
 
 /// An fd that is closed with a canary in its place: see [`super`].
 ///
@@ -78,7 +78,7 @@ impl Drop for Fd {
     fn drop(&mut self) {
         match self.fd.take() {
             Some(fd) if self.guarded => retire(fd, self.node),
-            Some(fd) => hand_over(fd.as_raw_fd()),
+            Some(fd) => closes(fd.as_raw_fd()),
             None => {}
         }
     }

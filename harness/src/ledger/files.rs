@@ -135,8 +135,7 @@ fn told(link: &str, info: &str, inode: u64) -> What {
     What { text, buffer: None }
 }
 
-/// The processes that this one started and that have an fd or a mapping of the dma-buf `inode`, each with its command
-/// line.
+/// The processes that this one started and that have an fd or a mapping of the dma-buf `inode`, each by what it is for.
 pub(super) fn children_with(inode: u64) -> Vec<String> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let us = std::process::id();
@@ -154,10 +153,18 @@ pub(super) fn children_with(inode: u64) -> Vec<String> {
     });
     let told = |pid: u32| {
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<&str> = line.split('\0').skip(1).filter(|word| !word.is_empty()).collect();
-        format!("process {pid} ({})", words.join(" "))
+        child(pid, &line.split('\0').skip(1).filter(|word| !word.is_empty()).collect::<Vec<_>>())
     };
     children.map(told).collect()
+}
+
+/// A process that this one started, by the arguments that it was given.
+fn child(pid: u32, arguments: &[&str]) -> String {
+    match arguments {
+        ["peer", role, ..] => format!("peer process with {role} (process {pid})"),
+        ["seam", "--serve", fault, ..] => format!("who does the fault {fault} to system calls (process {pid})"),
+        others => format!("process {pid} ({})", others.join(" ")),
+    }
 }
 
 /// How often this process has each dma-buf mapped, by inode.
@@ -205,6 +212,14 @@ mod tests {
     #[test]
     fn parents_are_read_as_the_kernel_writes_them() {
         assert_eq!(parent("Name:\tinit\nPid:\t7\nPPid:\t3\n"), Some(3));
+    }
+
+    #[test]
+    fn a_process_is_named_by_what_it_is_for() {
+        assert_eq!(child(31, &["peer", "gpu_a"]), "peer process with gpu_a (process 31)");
+        let fault = "who does the fault sent-fds-lost to system calls (process 32)";
+        assert_eq!(child(32, &["seam", "--serve", "sent-fds-lost"]), fault);
+        assert_eq!(child(33, &["-c", "true"]), "process 33 (-c true)");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! free afterwards. Numbers are not used again during a case, so the call that opened a file is the first one after
 //! which the lowest free number lies above that file's.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::RawFd;
 
@@ -47,6 +48,8 @@ pub(crate) struct Blamed {
 pub(super) struct Journal {
     steps: Vec<Step>,
     more: usize,
+    /// Numbers that were closed and may be another file's by now, each with the number of calls before that.
+    closed: BTreeMap<RawFd, usize>,
 }
 
 /// Leaves a breadcrumb: `op` was called, about the dma-buf of `inode` if it was about one.
@@ -65,6 +68,7 @@ impl Journal {
     pub(super) fn clear(&mut self) {
         self.steps.clear();
         self.more = 0;
+        self.closed.clear();
     }
 
     fn add(&mut self, step: Step) {
@@ -85,9 +89,23 @@ impl Journal {
         self.steps.iter().any(|step| step.inode == Some(inode))
     }
 
+    /// `number` was closed, with no canary in its place: who opens a file next may get it.
+    pub(super) fn closed(&mut self, number: RawFd) {
+        self.closed.insert(number, self.steps.len());
+    }
+
+    /// Which call opened `number`, as far as lowest free numbers tell.
+    fn opened_at(&self, number: RawFd) -> Option<usize> {
+        // Up to then it was free, or another file's.
+        let free = self.steps.iter().rposition(|step| step.free == Some(number)).map_or(0, |at| at + 1);
+        let from = self.closed.get(&number).map_or(free, |closed| free.max(*closed));
+        let at = self.steps.get(from..)?.iter().position(|step| step.free.is_some_and(|free| free > number))?;
+        Some(from + at)
+    }
+
     /// The call during which `number` was opened, as far as lowest free numbers tell.
     pub(super) fn opened(&self, number: RawFd) -> Option<String> {
-        let at = self.steps.iter().position(|step| step.free.is_some_and(|free| free > number))?;
+        let at = self.opened_at(number)?;
         let before = at.checked_sub(1).map_or_else(String::new, |before| format!(", after {}", self.told(before)));
         Some(format!("{}{before}", self.told(at)))
     }
@@ -109,7 +127,7 @@ impl Journal {
         // An ioctl of ours that makes a buffer makes one fd, which is ours.
         let by_others = |step: &&Step| step.inode == Some(inode) && !MADE_BY_US.contains(&step.op);
         let about = || self.steps.iter().filter(by_others);
-        let opened = self.steps.iter().find(|step| step.free.is_some_and(|free| free > number)).filter(by_others);
+        let opened = self.opened_at(number).map(|at| &self.steps[at]).filter(by_others);
         let maker = self.steps.iter().find(|step| step.inode == Some(inode)).filter(by_others);
         let op = opened.or(maker).or_else(|| about().next_back())?.op;
         let calls = self.steps.iter().skip(since).filter(|step| step.op == op).count();
@@ -161,5 +179,23 @@ mod tests {
         assert_eq!(journal.blamed(12, 6, 0), None);
         assert!(journal.knows(5) && !journal.knows(6));
         assert_eq!(journal.tail().map(|tail| tail.lines().count()), Some(3));
+    }
+
+    #[test]
+    fn a_number_that_was_closed_in_between_was_opened_by_the_call_after_that() {
+        let step = |op, free| Step { op, inode: None, about: String::new(), free: Some(free) };
+        let opened = |journal: &Journal, number| journal.opened(number).unwrap_or_default();
+        let mut journal = Journal::default();
+        journal.add(step("vkGetMemoryFdKHR", 13));
+        // A duplicate of ours, which leaves no canary.
+        journal.closed(12);
+        journal.add(step("vkAllocateMemory (import)", 13));
+        assert!(opened(&journal, 12).starts_with("call 2 of 2: vkAllocateMemory"), "{}", opened(&journal, 12));
+        assert!(opened(&journal, 11).starts_with("call 1 of 2: vkGetMemoryFdKHR"), "{}", opened(&journal, 11));
+        // Nobody said that 14 was closed, but it was seen to be free.
+        for (op, free) in [("eglCreateImage", 15), ("eglDestroyImage", 14), ("eglCreateImage again", 15)] {
+            journal.add(step(op, free));
+        }
+        assert!(opened(&journal, 14).starts_with("call 5 of 5: eglCreateImage again"), "{}", opened(&journal, 14));
     }
 }

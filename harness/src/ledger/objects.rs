@@ -53,6 +53,11 @@ pub(crate) fn gone(number: u64) {
     }
 }
 
+/// How many objects were made in cases so far.
+pub(crate) fn made_so_far() -> u64 {
+    NEXT.load(Ordering::Relaxed)
+}
+
 /// How many objects of the case are alive.
 pub(crate) fn alive() -> u64 {
     ALIVE.lock().unwrap_or_else(PoisonError::into_inner).len() as u64

@@ -1,13 +1,16 @@
 //! What did the kernel say during a case, and is any of it a finding?
 //!
 //! [`KernelLog`] reads `/dev/kmsg` without blocking; [`finding`] is pure. The record format is that of
-//! `Documentation/ABI/testing/dev-kmsg`: `level,sequence,time,flags;text`, continuation lines begin with a space.
+//! `Documentation/ABI/testing/dev-kmsg`: `level,sequence,time,flags;text`, continuation lines begin with a space. The kernel
+//! keeps the last of them only; which it has lost shows in their numbers.
 
 use std::io;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::compare::counted;
 
 /// The most lines kept of one look, beside those of a defect; a wedged kernel prints without end.
 const MAX_LINES: usize = 400;
@@ -24,40 +27,85 @@ pub(super) const WORDS: &str = "the kernel reported a defect: ";
 /// A place in the kernel's log.
 pub struct KernelLog {
     fd: OwnedFd,
+    numbers: Numbers,
+}
+
+/// What the kernel said since the last look.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The lines, oldest first: 400 of them, and the first defect wherever it is.
+    pub lines: Vec<String>,
+    /// So many more were overwritten before they could be read.
+    pub lost: u64,
 }
 
 impl KernelLog {
-    /// Opens the log at its end.
+    /// Opens the log behind what is there.
     ///
     /// # Errors
     /// Usually `EPERM`: the log is for root where `kernel.dmesg_restrict` is 1.
     pub fn open() -> io::Result<KernelLog> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open("/dev/kmsg", flags, Mode::empty())?;
-        rustix::fs::seek(&fd, SeekFrom::End(0))?;
-        Ok(KernelLog { fd })
+        let mut log = KernelLog { fd, numbers: Numbers::default() };
+        // Read and not skipped, so that the number of the last line is known.
+        log.take();
+        Ok(log)
     }
 
-    /// The lines since the last call, oldest first: 400 of them, and the first defect wherever it is.
-    pub fn take(&mut self) -> Vec<String> {
+    /// What was said since the last call.
+    pub fn take(&mut self) -> Said {
         let mut excerpt = Excerpt::default();
+        let mut lost = 0;
         // One read is one record; the kernel's own limit on a record is below 8 KiB.
         let mut record = vec![0_u8; 8192];
         for _ in 0..MAX_READ {
             match rustix::io::read(&self.fd, record.as_mut_slice()) {
                 Ok(0) => break,
                 Ok(length) => {
-                    if let Some(line) = text_of(&String::from_utf8_lossy(&record[..length])) {
+                    let record = String::from_utf8_lossy(&record[..length]);
+                    let missing = self.numbers.missing_before(&record);
+                    if missing > 0 {
+                        lost += missing;
+                        excerpt.add(format!("({} here)", told_lost(missing)));
+                    }
+                    if let Some(line) = text_of(&record) {
                         excerpt.add(line);
                     }
                 }
-                // The ring was overwritten: the next read goes on with the oldest record there is.
-                Err(Errno::PIPE) => excerpt.add("(the kernel log overflowed here)".to_owned()),
-                Err(Errno::INTR) => {}
+                // The ring was overwritten: the next read goes on with the oldest record there is, whose number tells.
+                Err(Errno::PIPE | Errno::INTR) => {}
                 Err(_) => break,
             }
         }
-        excerpt.lines()
+        Said { lines: excerpt.lines(), lost }
+    }
+}
+
+/// `12 lines of the kernel's log were lost`.
+fn told_lost(lines: u64) -> String {
+    format!("{} of the kernel's log {} lost", counted(lines, "line"), if lines == 1 { "was" } else { "were" })
+}
+
+/// What of its log nobody could read, before a case and during it; `None` if that is nothing.
+pub(super) fn unread(before: u64, during: u64) -> Option<String> {
+    let before = (before > 0).then(|| format!("{} before it began", told_lost(before)));
+    let during = (during > 0).then(|| told_lost(during));
+    let all: Vec<String> = before.into_iter().chain(during).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// The kernel's numbers of its lines.
+#[derive(Debug, Default)]
+struct Numbers {
+    next: Option<u64>,
+}
+
+impl Numbers {
+    /// How many lines are missing between the last record and this one.
+    fn missing_before(&mut self, record: &str) -> u64 {
+        let Some(number) = record.split(',').nth(1).and_then(|number| number.parse::<u64>().ok()) else { return 0 };
+        self.next.replace(number + 1).map_or(0, |next| number.saturating_sub(next))
     }
 }
 
@@ -283,6 +331,17 @@ mod tests {
         );
         assert_eq!(text_of("30,340,5140901,-;init: BUG: says init").as_deref(), None);
         assert_eq!(text_of("rubbish"), None);
+    }
+
+    #[test]
+    fn lines_that_were_overwritten_are_counted() {
+        let mut numbers = Numbers::default();
+        let missing = ["6,339,1,-;a", "6,340,2,-;b\n SUBSYSTEM=net\n", "rubbish", "30,352,3,-;init: c", "6,353,4,-;d"]
+            .map(|record| numbers.missing_before(record));
+        assert_eq!(missing, [0, 0, 0, 11, 0]);
+        assert_eq!(unread(0, 0), None);
+        let both = "1 line of the kernel's log was lost before it began; 11 lines of the kernel's log were lost";
+        assert_eq!(unread(1, 11).as_deref(), Some(both));
     }
 
     #[test]

@@ -17,9 +17,16 @@ use super::stop::Stop;
 use crate::case::{DeviceIdentity, Role};
 use crate::disturb::Call;
 use crate::kernel::{Command, Exit, Kernel, Running};
+use crate::lane::DEBUG_RELEASE;
 
 /// How long a worker that closed its protocol may take to end.
 const LAST_BREATH: Duration = Duration::from_secs(3);
+
+/// How long a worker may take to close its devices at the end of its life.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// The same on a kernel that then looks for memory that was lost.
+const SLOW_CLOSING: Duration = Duration::from_secs(40);
 
 /// How much of a kernel's log goes with a worker that did not live to report on its case.
 const LAST_LINES: usize = 60;
@@ -207,7 +214,8 @@ impl Link {
     }
 
     /// Closes the worker's devices in order.
-    pub(super) fn close(mut self, within: Duration) -> Closing {
+    pub(super) fn close(mut self) -> Closing {
+        let within = if self.hello.kernel.ends_with(DEBUG_RELEASE) { SLOW_CLOSING } else { CLOSING };
         self.output().clear();
         self.requests = None;
         let badly = match self.running.wait_for(within) {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{DeviceIdentity, GoldenMode, Record, Role, Told};
-use crate::disturb::{Call, Disturbance, Met};
+use crate::disturb::{Call, Disturbance, Held, Met};
 use crate::report::Machine;
 use crate::verdict::Verdict;
 
@@ -31,6 +31,9 @@ pub struct Request {
     /// What is to happen to it while it runs, in a worker that was started for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbance: Option<Disturbance>,
+    /// What was held before: what is freed by and by gets a moment for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
 }
 
 /// Worker to supervisor.

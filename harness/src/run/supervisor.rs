@@ -19,15 +19,8 @@ use super::protocol::{Hello, Request};
 use super::stop::Stop;
 use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Record, Role, Told};
 use crate::kernel::{Command, Kernel};
-use crate::lane;
 use crate::report::{CaseReport, Machine, ReportDir, Side};
 use crate::verdict::{self, Try, Verdict};
-
-/// How long a worker may take to close its devices at the end of its life.
-const CLOSING: Duration = Duration::from_secs(5);
-
-/// The same on a kernel that then looks for memory that was lost.
-const SLOW_CLOSING: Duration = Duration::from_secs(40);
 
 /// What a supervisor works with.
 pub struct Settings {
@@ -273,6 +266,7 @@ impl Supervisor {
             artifacts: settings.report.of_case(&case.name),
             golden: settings.golden,
             disturbance: None,
+            held: None,
         };
         let ending = link.run(&request, within, &self.stop);
         let (verdict, text) = match ending {
@@ -401,8 +395,7 @@ impl Supervisor {
     fn retire(&self, link: Option<Link>) {
         let Some(link) = link else { return };
         let last = link.ran.last().cloned();
-        let closing = if link.hello.kernel.ends_with(lane::DEBUG_RELEASE) { SLOW_CLOSING } else { CLOSING };
-        let Closing { badly, objections } = link.close(closing);
+        let Closing { badly, objections } = link.close();
         let after = last.map_or_else(String::new, |name| format!(", after {name}"));
         let said = |said: String| format!("when a worker closed its devices{after}: {said}");
         self.object(objections.into_iter().map(said).collect());

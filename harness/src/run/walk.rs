@@ -1,27 +1,28 @@
 //! How does a case end when something goes wrong on its way, at every place where that can be?
 //!
 //! A [`Walk`] runs a case once for each system call that may fail, and has that one call fail; then with signals, with a clock
-//! that goes back, and with each step of a peer as its last. After each it asks: did the case end at all, did it say what
-//! failed (or was the fault none to it), is nothing left behind, and does the case pass afterwards? What each disturbance is,
-//! is said in [`crate::disturb`]; how an ending is judged, in `judge`.
+//! that goes back, and with a peer that is killed or stops at each of its steps. After each it asks: did the case end at all, did
+//! it say what failed (or was the fault none to it), is nothing left behind, and does the case pass afterwards? And in the end:
+//! do the workers, too? What each disturbance is, is said in [`crate::disturb`]; how an ending is judged, in `judge`.
 
 mod judge;
 mod text;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::kernel_log;
-use super::link::{Ending, Link};
+use super::link::{Closing, Ending, Link};
 use super::protocol::Request;
 use super::stop::Stop;
 use super::supervisor::Settings;
 use crate::case::CaseInfo;
-use crate::disturb::{Blow, Disturbance, Fault, Met};
+use crate::disturb::{Blow, Disturbance, Fault, Held, change, listed};
 use crate::lane::WalkKnown;
 use crate::verdict::Verdict;
 use judge::{Clarity, clarity};
@@ -46,7 +47,7 @@ pub enum Kind {
     TooManyFiles,
     /// `EBUSY` of each call.
     Busy,
-    /// The peer is killed at each of its calls, and stopped at some.
+    /// The peer is killed at each of its calls, and stopped at each.
     Peer,
     /// A signal every millisecond.
     Signals,
@@ -77,16 +78,33 @@ impl Kind {
         !matches!(self, Kind::Signals | Kind::Clock)
     }
 
-    fn step(self, nth: u32) -> Option<Disturbance> {
-        let call = |fault| Some(Disturbance::Call { fault, nth });
+    fn does(self) -> &'static [Does] {
         match self {
-            Kind::Interrupted => call(Fault::Interrupted),
-            Kind::NoMemory => call(Fault::NoMemory),
-            Kind::TooManyFiles => call(Fault::TooManyFiles),
-            Kind::Busy => call(Fault::Busy),
-            Kind::Peer => Some(Disturbance::Peer { blow: Blow::Kill, nth }),
-            Kind::Signals => (nth <= STORMS).then_some(Disturbance::Signals),
-            Kind::Clock => (nth <= STORMS).then_some(Disturbance::Clock),
+            Kind::Interrupted => &[Does::Call(Fault::Interrupted)],
+            Kind::NoMemory => &[Does::Call(Fault::NoMemory)],
+            Kind::TooManyFiles => &[Does::Call(Fault::TooManyFiles)],
+            Kind::Busy => &[Does::Call(Fault::Busy)],
+            Kind::Peer => &[Does::Peer(Blow::Kill), Does::Peer(Blow::Stop)],
+            Kind::Signals => &[Does::Storm(Disturbance::Signals)],
+            Kind::Clock => &[Does::Storm(Disturbance::Clock)],
+        }
+    }
+}
+
+/// What is done again and again, at one place after another.
+#[derive(Clone, Copy)]
+enum Does {
+    Call(Fault),
+    Peer(Blow),
+    Storm(Disturbance),
+}
+
+impl Does {
+    fn step(self, nth: u32) -> Option<Disturbance> {
+        match self {
+            Does::Call(fault) => Some(Disturbance::Call { fault, nth }),
+            Does::Peer(blow) => Some(Disturbance::Peer { blow, nth }),
+            Does::Storm(storm) => (nth <= STORMS).then_some(storm),
         }
     }
 }
@@ -146,11 +164,20 @@ pub struct Walk {
     stop: Stop,
 }
 
+/// A worker, and what it held after the last run that nothing had disturbed.
+struct Worker {
+    link: Link,
+    held: Held,
+}
+
 /// How one run ended.
 struct Ran {
     verdict: Verdict,
     text: String,
-    met: Met,
+    /// The call that met its disturbance.
+    call: Option<String>,
+    /// What is held afterwards, if the worker told.
+    held: Option<Held>,
 }
 
 impl Walk {
@@ -174,27 +201,42 @@ impl Walk {
     ) -> Result<Vec<Walked>, String> {
         let mut parts: Vec<(&CaseInfo, Kind)> =
             cases.iter().flat_map(|case| kinds.iter().map(move |kind| (*case, *kind))).collect();
-        // Each kind of worker is started once, as long as none is lost.
-        parts.sort_by_key(|(_, kind)| kind.listens());
+        // Each kind of worker is started once, as long as none is lost. What waits the longest goes first.
+        parts.sort_by_key(|(_, kind)| (kind.listens(), *kind != Kind::Peer));
         let (next, done, broken) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
+        let done = || lock(&done);
         let work = || {
-            let mut link = None;
-            let mut before = None;
-            while let Some((case, kind)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if before.replace(kind.listens()) != Some(kind.listens()) {
-                    link = None;
+            let mut worker = None;
+            let mut last: Option<(&CaseInfo, Kind)> = None;
+            loop {
+                let part = parts.get(next.fetch_add(1, Ordering::Relaxed));
+                if let Some((case, kind)) = last
+                    && part.is_none_or(|(_, next)| next.listens() != kind.listens())
+                {
+                    let ends = self.ends(worker.take());
+                    let mut done = done();
+                    let its = done
+                        .iter_mut()
+                        .rfind(|(name, of, _): &&mut (String, Kind, Steps)| *name == case.name && *of == kind);
+                    if let Some((.., steps)) = its {
+                        ends.into_iter()
+                            .for_each(|(what, said)| steps.found(what, "the end of the worker", None, said));
+                        steps.forgive(&self.known);
+                    }
                 }
-                match self.steps(&mut link, case, *kind) {
+                let Some((case, kind)) = part else { return };
+                match self.steps(&mut worker, case, *kind) {
                     Ok(steps) => {
                         ended(&case.name, *kind, &steps);
-                        done.lock().unwrap_or_else(PoisonError::into_inner).push((case.name.clone(), *kind, steps));
+                        done().push((case.name.clone(), *kind, steps));
+                        last = Some((case, *kind));
                     }
                     Err(why) => {
-                        broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+                        lock(&broken).get_or_insert(why);
                         return;
                     }
                 }
-                if broken.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                if lock(&broken).is_some() {
                     return;
                 }
             }
@@ -206,12 +248,12 @@ impl Walk {
             }
             work();
         });
-        if let Some(why) = broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(why) = lock(&broken).take() {
             return Err(why);
         }
         let mut walked: Vec<Walked> =
             cases.iter().map(|case| Walked { name: case.name.clone(), kinds: BTreeMap::new() }).collect();
-        for (name, kind, steps) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (name, kind, steps) in done().drain(..) {
             if let Some(walked) = walked.iter_mut().find(|walked| walked.name == name) {
                 walked.kinds.insert(kind, steps);
             }
@@ -220,40 +262,22 @@ impl Walk {
     }
 
     /// All steps of one kind in one case.
-    fn steps(&self, link: &mut Option<Link>, case: &CaseInfo, kind: Kind) -> Result<Steps, String> {
+    fn steps(&self, worker: &mut Option<Worker>, case: &CaseInfo, kind: Kind) -> Result<Steps, String> {
         let began = Instant::now();
         let mut steps = Steps::default();
-        if self.warm_up(link, case, kind, &mut steps)? {
-            for nth in 1..=MOST {
-                let Some(step) = kind.step(nth) else { break };
+        let mut goes_on = self.warm_up(worker, case, kind, &mut steps)?;
+        for does in kind.does() {
+            for step in (1..=MOST).map_while(|nth| does.step(nth)) {
                 // A fresh worker, since the last one was lost or given up.
-                if link.is_none() && !self.warm_up(link, case, kind, &mut steps)? {
+                goes_on = goes_on && (worker.is_some() || self.warm_up(worker, case, kind, &mut steps)?);
+                if !goes_on || !self.step(worker, case, kind, step, &mut steps)? {
                     break;
-                }
-                if !self.step(link, case, kind, step, &mut steps)? {
-                    break;
-                }
-            }
-            if kind == Kind::Peer && steps.met > 0 {
-                // Each of these is a deadline that passes, so it is not done at every step.
-                let met = steps.met;
-                for nth in [met / 2 + 1, met] {
-                    if link.is_none() && !self.warm_up(link, case, kind, &mut steps)? {
-                        break;
-                    }
-                    self.step(link, case, kind, Disturbance::Peer { blow: Blow::Stop, nth }, &mut steps)?;
-                    // One that was stopped behind its last answer would keep the next case waiting.
-                    *link = None;
                 }
             }
         }
         // What the last step left is not the next case's to find.
-        if let Some(step) = kind.step(1)
-            && link.is_some()
-            && steps.met > 0
-        {
-            let none = Ran { verdict: Verdict::Pass, text: String::new(), met: Met::default() };
-            self.afterwards(link, case, kind, step, &none, &mut steps)?;
+        if worker.is_some() && steps.met > 0 {
+            self.afterwards(worker, case, kind, ("the last step", None), &mut steps)?;
         }
         steps.forgive(&self.known);
         steps.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -261,12 +285,21 @@ impl Walk {
     }
 
     /// Runs the case undisturbed until what is made once is there. Says whether it passes.
-    fn warm_up(&self, link: &mut Option<Link>, case: &CaseInfo, kind: Kind, steps: &mut Steps) -> Result<bool, String> {
+    fn warm_up(
+        &self,
+        worker: &mut Option<Worker>,
+        case: &CaseInfo,
+        kind: Kind,
+        steps: &mut Steps,
+    ) -> Result<bool, String> {
         for _ in 0..2 {
-            let ran = self.run(link, case, kind, Disturbance::Nothing, steps)?;
+            let ran = self.run(worker, case, kind, Disturbance::Nothing, None, steps)?;
             if ran.verdict != Verdict::Pass {
-                steps.found(format!("{} without a disturbance", past(ran.verdict)), Disturbance::Nothing, &ran);
+                steps.found(format!("{} without a disturbance", past(ran.verdict)), "nothing", None, ran.text);
                 return Ok(false);
+            }
+            if let (Some(worker), Some(held)) = (worker.as_mut(), ran.held) {
+                worker.held = held;
             }
         }
         Ok(true)
@@ -275,97 +308,106 @@ impl Walk {
     /// One step, and what is to be said of it. Whether there may be another.
     fn step(
         &self,
-        link: &mut Option<Link>,
+        worker: &mut Option<Worker>,
         case: &CaseInfo,
         kind: Kind,
         step: Disturbance,
         steps: &mut Steps,
     ) -> Result<bool, String> {
-        let mut ran = self.run(link, case, kind, step, steps)?;
-        if matches!(step, Disturbance::Peer { .. }) && ran.met.call.is_none() && ran.verdict == Verdict::Fail {
-            // A peer that was struck behind its last answer may have died after this case looked whether it lives.
-            ran = self.run(link, case, kind, step, steps)?;
+        let mut ran = self.run(worker, case, kind, step, None, steps)?;
+        if matches!(step, Disturbance::Peer { .. }) && ran.call.is_none() && ran.verdict == Verdict::Fail {
+            // A peer that nobody had stopped was given up, since the machine had other things to do.
+            self.afterwards(worker, case, kind, (step, None), steps)?;
+            ran = self.run(worker, case, kind, step, None, steps)?;
         }
         let is_counted = matches!(step, Disturbance::Call { .. } | Disturbance::Peer { .. });
         let lived = !matches!(ran.verdict, Verdict::Crash | Verdict::Timeout);
-        if lived && is_counted && ran.met.call.is_none() {
+        if lived && is_counted && ran.call.is_none() {
             if ran.verdict != Verdict::Pass {
-                steps.found(format!("{}, though nothing was met", past(ran.verdict)), step, &ran);
-                *link = None;
+                steps.found(format!("{}, though nothing was met", past(ran.verdict)), step, None, ran.text);
+                *worker = None;
             }
             return Ok(false);
         }
         steps.met += 1;
-        match clarity(step, ran.verdict, &ran.text, ran.met.call.as_deref()) {
+        let call = ran.call.as_deref();
+        match clarity(step, ran.verdict, &ran.text, call) {
             Clarity::Borne => steps.borne += 1,
             Clarity::Named => steps.named += 1,
             Clarity::Wrong(what) => {
                 let file = if ran.verdict == Verdict::Crash { crashed_in(&ran.text) } else { None };
                 let place = file.map_or_else(String::new, |file| format!(", in {file}"));
-                steps.found(what + &place, step, &ran);
+                steps.found(what + &place, step, call, ran.text.clone());
             }
         }
-        if lived && ran.verdict == Verdict::Pass && ran.met.held.is_empty() {
+        let holds_more = worker.as_ref().is_none_or(|worker| ran.held.as_ref() != Some(&worker.held));
+        if ran.verdict == Verdict::Pass && !holds_more {
             return Ok(true);
         }
-        let Some(mut held) = self.afterwards(link, case, kind, step, &ran, steps)? else { return Ok(true) };
-        if lived && !held.is_empty() {
-            // What is kept for the next time is kept once; what is lost is lost each time.
-            for _ in 0..2 {
-                let more = self.run(link, case, kind, step, steps)?;
-                let Some(more) = self.afterwards(link, case, kind, step, &more, steps)? else { return Ok(true) };
-                held.retain(|what, _| more.contains_key(what));
+        let Some(mut lost) = self.afterwards(worker, case, kind, (step, call), steps)? else { return Ok(true) };
+        // What is kept for the next time is kept once; what is lost is lost each time.
+        for _ in 0..2 {
+            if !lived || lost.is_empty() {
+                break;
             }
+            self.run(worker, case, kind, step, None, steps)?;
+            let Some(more) = self.afterwards(worker, case, kind, (step, call), steps)? else { return Ok(true) };
+            lost.retain(|what, _| more.contains_key(what));
         }
-        if lived && !held.is_empty() {
-            let list: Vec<String> = held.iter().map(|(what, count)| format!("{count:+} {what}")).collect();
-            steps.found(format!("holds something else afterwards, each time: {}", list.join(", ")), step, &ran);
+        if lived && !lost.is_empty() {
+            let what = format!("holds something else afterwards, each time: {}", listed(&lost));
+            steps.found(what, step, call, ran.text);
             // The next step begins with a process that has lost nothing.
-            *link = None;
+            *worker = None;
         }
         Ok(true)
     }
 
-    /// Runs the case undisturbed after `ran`, and says what is held by then that was not before `ran`. None if it does not pass.
+    /// Runs the case undisturbed after the step `at`, which met a call, and says what is held by then that was not after the last
+    /// such run. None if it does not pass.
     ///
     /// What a broken device held is opened again by the run afterwards, so only both together tell what is left.
     fn afterwards(
         &self,
-        link: &mut Option<Link>,
+        worker: &mut Option<Worker>,
         case: &CaseInfo,
         kind: Kind,
-        step: Disturbance,
-        ran: &Ran,
+        (at, call): (impl fmt::Display, Option<&str>),
         steps: &mut Steps,
-    ) -> Result<Option<BTreeMap<String, i64>>, String> {
-        let mut held = ran.met.held.clone();
-        let again = self.run(link, case, kind, Disturbance::Nothing, steps)?;
-        add(&mut held, &again.met.held);
-        if again.verdict != Verdict::Pass {
-            let call = ran.met.call.clone();
-            let again = Ran { met: Met { call, ..again.met }, ..again };
-            steps.found(format!("{} when it is done again", past(again.verdict)), step, &again);
-            *link = None;
+    ) -> Result<Option<Held>, String> {
+        let before = worker.as_ref().map(|worker| worker.held.clone());
+        let ran = self.run(worker, case, kind, Disturbance::Nothing, before.clone(), steps)?;
+        if ran.verdict != Verdict::Pass {
+            steps.found(format!("{} when it is done again", past(ran.verdict)), at, call, ran.text);
+            *worker = None;
             return Ok(None);
         }
-        Ok(Some(held))
+        let held = ran.held.unwrap_or_default();
+        let lost = before.map_or_else(Held::new, |before| change(&before, &held));
+        if let Some(worker) = worker {
+            worker.held = held;
+        }
+        Ok(Some(lost))
     }
 
+    /// One run of the case. It gets a moment to hold what was held `before`.
     fn run(
         &self,
-        link: &mut Option<Link>,
+        worker: &mut Option<Worker>,
         case: &CaseInfo,
         kind: Kind,
         disturbance: Disturbance,
+        before: Option<Held>,
         steps: &mut Steps,
     ) -> Result<Ran, String> {
-        let Settings { kernel, worker, start_within, case_within, report, golden, .. } = &self.settings;
-        let mut worker = match link.take() {
+        let Settings { kernel, worker: command, start_within, case_within, report, golden, .. } = &self.settings;
+        let Worker { mut link, held } = match worker.take() {
             Some(worker) => worker,
             None => {
                 let how = if kind.listens() { "with-listener" } else { "without-listener" };
-                let worker = worker.clone().args(["--disturbed", how]);
-                Link::start(kernel.as_ref(), &worker, *start_within, &self.stop)?
+                let command = command.clone().args(["--disturbed", how]);
+                let link = Link::start(kernel.as_ref(), &command, *start_within, &self.stop)?;
+                Worker { link, held: Held::new() }
             }
         };
         let request = Request {
@@ -373,35 +415,48 @@ impl Walk {
             artifacts: report.of_case(&case.name),
             golden: *golden,
             disturbance: Some(disturbance),
+            held: before,
         };
-        let ending = worker.run(&request, *case_within, &self.stop);
-        let call = worker.met.as_ref().map(|call| call.name());
-        let ended = |verdict, text| Ok(Ran { verdict, text, met: Met { call, ..Met::default() } });
+        let ending = link.run(&request, *case_within, &self.stop);
+        let call = link.met.as_ref().map(|call| call.name());
+        let lost = |verdict, text| Ok(Ran { verdict, text, call, held: None });
         match ending {
             Ending::Done(done) => {
-                *link = Some(worker);
-                let ran = Ran { verdict: done.verdict, text: done.text, met: done.met.unwrap_or_default() };
+                *worker = Some(Worker { link, held });
                 for said in done.before {
-                    let before = Ran { verdict: ran.verdict, text: said, met: Met::default() };
-                    steps.found("something is objected to after the run before".to_owned(), disturbance, &before);
+                    steps.found("something is objected to after the run before".to_owned(), disturbance, None, said);
                 }
-                Ok(ran)
+                let (call, held) = done.met.map_or((None, None), |met| (met.call, Some(met.held)));
+                Ok(Ran { verdict: done.verdict, text: done.text, call, held })
             }
             Ending::Crashed(how) => {
-                let log = worker.kernel_log();
+                let log = link.kernel_log();
                 let defect = kernel_log::finding(&log).unwrap_or_default();
                 // In which file the code lies that it crashed in.
                 let place = log.iter().rfind(|line| line.contains("segfault at")).cloned().unwrap_or_default();
-                ended(Verdict::Crash, format!("{how}\n{place}\n{defect}\n{}", worker.output_text()))
+                lost(Verdict::Crash, format!("{how}\n{place}\n{defect}\n{}", link.output_text()))
             }
             Ending::NeverBegan(how) => Err(format!("a worker {how} before it could walk {}", case.name)),
-            Ending::TimedOut => ended(
+            Ending::TimedOut => lost(
                 Verdict::Timeout,
                 format!("no verdict after {} s; the worker was killed", case_within.as_secs_f64()),
             ),
             Ending::Stopped => Err("the walk was interrupted".to_owned()),
         }
     }
+
+    /// Has a worker close its devices. What is wrong with how it ends, each with what was said.
+    fn ends(&self, worker: Option<Worker>) -> Vec<(String, String)> {
+        let Some(Worker { link, .. }) = worker else { return Vec::new() };
+        let Closing { badly, objections } = link.close();
+        let badly = badly.map(|how| ("its worker does not end well".to_owned(), format!("the worker {how}")));
+        let objected = "something is objected to when its worker closes its devices";
+        badly.into_iter().chain(objections.into_iter().map(|said| (objected.to_owned(), said))).collect()
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Steps {
@@ -421,12 +476,12 @@ impl Steps {
     }
 
     /// Notes what is wrong, once for each thing that is.
-    fn found(&mut self, what: String, step: Disturbance, ran: &Ran) {
-        let call = ran.met.call.clone();
-        match self.findings.iter_mut().find(|found| found.what == what && found.call == call) {
+    fn found(&mut self, what: String, step: impl fmt::Display, call: Option<&str>, said: String) {
+        match self.findings.iter_mut().find(|found| found.what == what && found.call.as_deref() == call) {
             Some(found) => found.times += 1,
             None => {
-                self.findings.push(Found { what, step: step.to_string(), call, said: ran.text.clone(), times: 1 });
+                let call = call.map(str::to_owned);
+                self.findings.push(Found { what, step: step.to_string(), call, said, times: 1 });
             }
         }
     }
@@ -436,14 +491,6 @@ impl Steps {
 fn crashed_in(text: &str) -> Option<&str> {
     let line = text.lines().find(|line| line.contains("segfault at"))?;
     line.rsplit_once(" in ")?.1.split('[').next()
-}
-
-/// Adds what changed to what changed before; what comes to nothing is gone.
-fn add(held: &mut BTreeMap<String, i64>, more: &BTreeMap<String, i64>) {
-    for (what, count) in more {
-        *held.entry(what.clone()).or_default() += count;
-    }
-    held.retain(|_, count| *count != 0);
 }
 
 fn past(verdict: Verdict) -> &'static str {

@@ -14,14 +14,14 @@ use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::kernel_log::{self, KernelLog};
+use super::kernel_log::{self, KernelLog, Said};
 use super::leaks::{self, Leaks};
 use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request};
 use super::{memory, millis};
-use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble};
-use crate::disturb::{Call, Disturbance, Disturber, disturber};
+use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble, Witness};
+use crate::disturb::{Call, Disturbance, Disturber, change, disturber, listed};
 use crate::finding::Finding;
-use crate::verdict::{NEXT_FINDING, Verdict};
+use crate::verdict::{NEXT_FINDING, Verdict, row};
 
 /// Set while a case runs, for the thread that watches the supervisor.
 static IN_CASE: AtomicBool = AtomicBool::new(false);
@@ -65,9 +65,10 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
         }
     };
     let mut leaks = Leaks::watch();
+    let at_first = disturber.as_ref().map(|_| disturber::dmabufs());
     let mut bench = B::new();
     for line in requests {
-        let request: Request = serde_json::from_str(&line)
+        let mut request: Request = serde_json::from_str(&line)
             .map_err(|error| io::Error::other(format!("the request {line:?} cannot be read: {error}")))?;
         let case = cases.iter().find(|case| case.info.name == request.run).ok_or_else(|| {
             io::Error::other(format!("this worker has no case `{}`: not the supervisor's binary", request.run))
@@ -79,10 +80,13 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
         IN_CASE.store(true, Ordering::SeqCst);
         let tell = |devices| send(&mut replies, &Reply::Devices(devices));
         let disturbance = disturber.as_ref().zip(request.disturbance);
-        let held = disturbance.map(|_| disturber::held());
+        let before = request.held.take();
         let mut done = run_case(case, &mut bench, kernel_log.as_mut(), request, disturbance, tell);
-        if let (Some(met), Some(held)) = (&mut done.met, &held) {
-            met.held = disturber::change(held);
+        if let Some(met) = &mut done.met {
+            met.held = match before {
+                Some(before) => disturber::settled(&before, disturber::held),
+                None => disturber::held(),
+            };
         }
         IN_CASE.store(false, Ordering::SeqCst);
         io::stdout().flush()?;
@@ -91,7 +95,13 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
     }
     drop(bench);
     let said = kernel_log.as_mut().map(KernelLog::take).unwrap_or_default();
-    let objections = kernel_log::finding(&said).into_iter().collect();
+    let mut objections: Vec<String> = kernel_log::finding(&said.lines).into_iter().collect();
+    objections.extend(kernel_log::unread(0, said.lost));
+    if let Some(at_first) = at_first {
+        let left = change(&at_first, &disturber::settled(&at_first, disturber::dmabufs));
+        let left = (!left.is_empty()).then(|| format!("when its devices are closed there are {}", listed(&left)));
+        objections.extend(left);
+    }
     // A supervisor that is gone has no use for it.
     let _ = send(&mut replies, &Reply::Closed { objections });
     match leaks.map(|leaks| leaks.lost()).unwrap_or_default().as_slice() {
@@ -198,9 +208,15 @@ fn run_case<B: Bench>(
         Default::default()
     });
     findings.extend(notes.findings);
-    let kernel_log = log.map(|log| log.take()).unwrap_or_default();
+    let Said { lines: kernel_log, lost } = log.map(|log| log.take()).unwrap_or_default();
     findings.extend(kernel_log::finding(&kernel_log));
     each.extend_from_slice(&findings[of_the_body..]);
+    let mut record = notes.record;
+    let unread = kernel_log::unread(said_before.lost, lost);
+    if let (Some(why), Some(last)) = (&unread, findings.last_mut()) {
+        last.push_str(&format!("\n\n{}", row("not observed", why)));
+    }
+    record.unobserved.extend(unread.map(|why| (Witness::KernelLog, why)));
 
     let (verdict, text) = match (findings.is_empty(), skipped) {
         (true, None) => (Verdict::Pass, String::new()),
@@ -214,10 +230,10 @@ fn run_case<B: Bench>(
         findings: each,
         duration_ms: millis(began.elapsed()),
         kernel_log,
-        record: notes.record,
+        record,
         told: notes.told,
         peak_kib: memory::peak_kib(),
-        before: notes.before.into_iter().chain(kernel_log::finding(&said_before)).collect(),
+        before: notes.before.into_iter().chain(kernel_log::finding(&said_before.lines)).collect(),
         met,
     }
 }

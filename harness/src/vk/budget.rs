@@ -9,6 +9,16 @@ use ash::{ext, vk};
 use super::gpu::Gpu;
 use crate::observed::{NotObservable, Observed};
 
+/// Whether a device of this type with these extensions tells.
+pub(super) fn tells(device_type: &str, offered: &[vk::ExtensionProperties]) -> Observed<()> {
+    if device_type == "cpu" {
+        let why = "a driver that draws with the processor tells of the machine's memory, and not of its own";
+        return Err(NotObservable(why.to_owned()));
+    }
+    let has_it = offered.iter().any(|one| one.extension_name_as_c_str() == Ok(ext::memory_budget::NAME));
+    has_it.then_some(()).ok_or_else(|| NotObservable("a driver lacks VK_EXT_memory_budget".to_owned()))
+}
+
 impl Gpu {
     /// What this process uses of all heaps of the device, in bytes, as its driver estimates it.
     ///
@@ -16,19 +26,26 @@ impl Gpu {
     /// The driver does not tell.
     #[doc(alias = "VkPhysicalDeviceMemoryBudgetPropertiesEXT")]
     pub fn heap_usage(&self) -> Observed<u64> {
-        const NAME: &str = "VK_EXT_memory_budget";
-        let (instance, physical) = (self.device().instance.raw(), self.device().physical);
-        // SAFETY: `physical` belongs to the live instance.
-        let offered = unsafe { instance.enumerate_device_extension_properties(physical) }
-            .map_err(|code| NotObservable(format!("vkEnumerateDeviceExtensionProperties: {code:?}")))?;
-        if !offered.iter().any(|one| one.extension_name_as_c_str() == Ok(ext::memory_budget::NAME)) {
-            return Err(NotObservable(format!("{} lacks {NAME}", self.identity().device_name)));
-        }
+        self.device().budget.clone()?;
         let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
         let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
-        // SAFETY: the physical device has the extension, and the structs live during the call.
+        let (instance, physical) = (self.device().instance.raw(), self.device().physical);
+        // SAFETY: the physical device belongs to the live instance and has the extension; the structs live during the call.
         unsafe { instance.get_physical_device_memory_properties2(physical, &mut properties) };
         let heaps = properties.memory_properties.memory_heap_count as usize;
         Ok(budget.heap_usage.iter().take(heaps).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_driver_with_memory_of_its_own_tells_of_it() {
+        let budget = vk::ExtensionProperties::default().extension_name(ext::memory_budget::NAME).expect("it fits");
+        assert_eq!(tells("discrete_gpu", &[budget]), Ok(()));
+        assert!(tells("cpu", &[budget]).is_err_and(|why| why.0.contains("the machine's memory")));
+        assert!(tells("discrete_gpu", &[]).is_err_and(|why| why.0.contains("VK_EXT_memory_budget")));
     }
 }

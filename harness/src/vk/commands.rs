@@ -21,6 +21,7 @@ pub(super) struct Submission {
     recorder: Option<Recorder>,
     op: &'static str,
     object: String,
+    deadline: Duration,
 }
 
 /// A command buffer, with its pool, and a fence for its end.
@@ -126,13 +127,18 @@ impl Submission {
         // external synchronization of the queue; the fence is new, or was reset.
         unsafe { device.queue_submit2(*queue, &submits, fence) }.map_err(fail("vkQueueSubmit2"))?;
         drop(queue);
-        Ok(Self { recorder: Some(recorder), op, object })
+        Ok(Self { recorder: Some(recorder), op, object, deadline: DEADLINE })
+    }
+
+    /// The end may take so long to come, and not [`DEADLINE`].
+    pub(super) fn may_take(&mut self, deadline: Duration) {
+        self.deadline = deadline;
     }
 
     /// Waits for the end.
     ///
     /// # Errors
-    /// It misses [`DEADLINE`], which abandons the device, or the device is lost.
+    /// It misses its deadline, which abandons the device, or the device is lost.
     pub(super) fn wait(mut self) -> Result<()> {
         self.end()
     }
@@ -150,7 +156,7 @@ impl Submission {
         let Some(recorder) = self.recorder.take() else { return Ok(()) };
         let device = Arc::clone(recorder.fence.device());
         // SAFETY: the fence is live and was submitted.
-        let waited = unsafe { device.wait_for_fences(&[recorder.fence.raw()], true, DEADLINE.as_nanos() as u64) };
+        let waited = unsafe { device.wait_for_fences(&[recorder.fence.raw()], true, self.deadline.as_nanos() as u64) };
         match waited.map_err(|code| device.heeded(code)) {
             Ok(()) => {
                 device.recorders.idle().push(recorder);
@@ -161,7 +167,7 @@ impl Submission {
             Err(code) => {
                 device.abandon();
                 match code {
-                    vk::Result::TIMEOUT => Err(Error::deadline(OP, self.described(), DEADLINE)),
+                    vk::Result::TIMEOUT => Err(Error::deadline(OP, self.described(), self.deadline)),
                     _ => Err(failed(OP, self.described(), code)),
                 }
             }

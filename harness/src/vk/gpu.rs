@@ -15,10 +15,10 @@ use super::error::failed;
 use super::extensions::{FENCE_FD, required_extensions};
 use super::identity::DriverIdentity;
 use super::instance::{Instance, VERSION, Validation, names as device_names};
-use super::kernel_device;
 use super::messages::Message;
 use super::pipeline::Pipelines;
 use super::staging;
+use super::{budget, kernel_device};
 use crate::error::{Cause, Error, Result};
 use crate::observed::Observed;
 use crate::placement;
@@ -180,6 +180,8 @@ pub(super) struct Device {
     pub(super) identity: DriverIdentity,
     /// What the kernel calls it.
     kernel: Observed<String>,
+    /// Whether it tells how much memory is in use.
+    pub(super) budget: Observed<()>,
     /// What submissions are recorded and waited for with.
     pub(super) recorders: Recorders,
     abandoned: AtomicBool,
@@ -228,6 +230,7 @@ impl Device {
             modifier: ext::image_drm_format_modifier::Device::new(instance.raw(), &raw),
             raw,
             kernel: kernel_device::of(instance.raw(), physical),
+            budget: budget::tells(&identity.device_type, &offered),
             physical,
             // SAFETY: `physical` belongs to the live instance.
             memory: unsafe { instance.raw().get_physical_device_memory_properties(physical) },

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ash::vk;
 
@@ -15,7 +16,7 @@ use super::semaphore::{Semaphore, raw};
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
 
-/// A drawing under way. Dropping it waits for its end, at most 5 s, or abandons the device.
+/// A drawing under way. Dropping it waits for its end, at most 5 s or what [`Self::within`] says, or abandons the device.
 pub struct Pending<'a> {
     /// Waited for before what it uses goes.
     submission: Submission,
@@ -76,6 +77,13 @@ impl Image {
 }
 
 impl Pending<'_> {
+    /// The drawing may take so long, and not 5 s: much of it does on a machine with other things to do.
+    #[must_use]
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.submission.may_take(deadline);
+        self
+    }
+
     /// Whether the drawing is over.
     ///
     /// # Errors
@@ -87,7 +95,7 @@ impl Pending<'_> {
     /// Waits until the drawing is over.
     ///
     /// # Errors
-    /// It is not within 5 s, which abandons the device, or the device is lost.
+    /// It misses its deadline, which abandons the device, or the device is lost.
     pub fn wait(self) -> Result<()> {
         self.submission.wait()
     }

@@ -198,6 +198,10 @@ fn objections(cases: &mut Cases<Desk>) {
         }
         have_the_kernel_say(DEFECT)
     });
+    cases.add("objection::comes_before_more_noise_than_the_kernel_keeps", |_| {
+        have_the_kernel_say(DEFECT)?;
+        (0..6000).try_for_each(|number| have_the_kernel_say(&format!("noise_{number}")))
+    });
     cases.add("objection::comes_between_two_cases", |_| {
         have_the_kernel_say("hush")?;
         let (locked, is_locked) = std::sync::mpsc::channel();
@@ -243,6 +247,11 @@ fn walked(cases: &mut Cases<Desk>) {
     cases.add("walk::ends_its_process_when_it_fails", move |_| match open() {
         Ok(_) => Ok(()),
         Err(_) => std::process::abort(),
+    });
+    cases.add("walk::spoils_the_end_of_its_worker", move |desk| {
+        let _ = open();
+        desk.bad_end = true;
+        Ok(())
     });
     cases.add("walk::takes_the_wall_clock_for_a_stopwatch", |_| {
         let began = std::time::SystemTime::now();

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use handover::case::Witness;
 use handover::verdict::Verdict;
 
 use super::support::{Run, case, children, end_of, eventually, has_message, is_alive, signal, text};
@@ -60,6 +61,7 @@ pub(crate) fn a_walk_tells_each_ending_from_the_others() {
         ("loses_a_file_when_it_fails", 0, 2, Some("holds something else afterwards, each time: +1 /dev/null")),
         ("hangs_when_it_fails", 0, 0, Some("the case does not end")),
         ("ends_its_process_when_it_fails", 0, 0, Some("the worker does not survive it")),
+        ("spoils_the_end_of_its_worker", 1, 0, Some("its worker does not end well")),
     ] {
         let steps = steps(name);
         assert_eq!((&steps["borne"], &steps["named"]), (&borne.into(), &named.into()), "{name}: {steps}");
@@ -86,7 +88,7 @@ pub(crate) fn a_walk_tells_each_ending_from_the_others() {
 pub(crate) fn what_the_kernel_says_is_judged() {
     let asked = |filters: &[&str]| {
         let run = Run::new();
-        let lane = run.lane(SANDBOX);
+        let lane = run.lane(&format!("{SANDBOX}must_observe = [\"kernel_log\"]\n"));
         let output = run.output(&[&["--lane", &lane, "--jobs", "1"], filters].concat());
         (output.status.code(), run.report())
     };
@@ -95,6 +97,14 @@ pub(crate) fn what_the_kernel_says_is_judged() {
     assert_eq!(code, Some(1));
     has_message(&report, "objection::comes_behind_much_noise", Verdict::Fail, SAID);
     assert!(case(&report, "objection::comes_behind_much_noise").kernel_log.len() < 500);
+
+    let name = "objection::comes_before_more_noise_than_the_kernel_keeps";
+    let (code, report) = asked(&[name]);
+    let unread = case(&report, name).record.unobserved.get(&Witness::KernelLog).cloned().unwrap_or_default();
+    assert!(unread.ends_with(" lines of the kernel's log were lost"), "{unread}");
+    assert_eq!((code, case(&report, name).verdict), (Some(1), Verdict::Pass));
+    let said = "kernel_log did not see all of 1 cases that did not fail: ";
+    assert!(report.problems.iter().any(|problem| problem.starts_with(said)), "{:?}", report.problems);
 
     for (name, other, when) in [
         (

@@ -1,6 +1,7 @@
 //! Is the ending of a disturbed case as it should be? Pure.
 
 use crate::disturb::{Blow, Disturbance, Fault};
+use crate::peer::STEPS;
 use crate::verdict::Verdict;
 
 /// How an ending is to be taken.
@@ -53,16 +54,15 @@ pub(super) fn clarity(step: Disturbance, verdict: Verdict, text: &str, call: Opt
             if names_it { Clarity::Named } else { wrong("the case does not say what failed") }
         }
         (_, Disturbance::Peer { blow, .. }) => {
-            let names_it = match blow {
-                // Or it was done with its work, and left what it should have given back.
-                Blow::Kill => {
-                    ["the process ended: signal: 9", "closed the connection", "EPIPE", "ECONNRESET", "it left is not"]
-                        .iter()
-                        .any(|words| text.contains(words))
-                }
-                Blow::Stop => text.contains("no answer within"),
+            let end = match blow {
+                Blow::Kill => " failed: the process ended: signal: 9",
+                Blow::Stop => ": no answer within",
             };
-            if names_it { Clarity::Named } else { wrong("the case does not say that its peer is gone") }
+            let names_step = STEPS.iter().any(|step| text.contains(&format!("{step}{end}")));
+            match names_step && text.contains("peer process with ") {
+                true => Clarity::Named,
+                false => wrong("the case does not say which peer is gone, and in which step"),
+            }
         }
     }
 }
@@ -93,9 +93,13 @@ mod tests {
     #[test]
     fn a_peer_that_is_gone_is_named() {
         let step = |blow| Disturbance::Peer { blow, nth: 3 };
-        let text = "waiting for an answer on peer process with gpu_a: the process ended: signal: 9 (SIGKILL)";
+        let text = "letting go failed: the process ended: signal: 9 (SIGKILL)\n\n  object   peer process with gpu_a";
         assert_eq!(clarity(step(Blow::Kill), Verdict::Fail, text, None), Clarity::Named);
         assert!(matches!(clarity(step(Blow::Stop), Verdict::Fail, text, None), Clarity::Wrong(_)));
+        let text = "attaching and mapping: no answer within 700 ms\n\n  object   peer process with gpu_a";
+        assert_eq!(clarity(step(Blow::Stop), Verdict::Fail, text, None), Clarity::Named);
+        let text = "asking: no answer within 700 ms\n\n  object   peer process with gpu_a";
+        assert!(matches!(clarity(step(Blow::Stop), Verdict::Fail, text, None), Clarity::Wrong(_)), "in which step?");
         assert!(matches!(clarity(step(Blow::Stop), Verdict::Timeout, text, None), Clarity::Wrong(_)));
     }
 }
