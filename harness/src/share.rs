@@ -28,6 +28,7 @@ mod demands;
 pub mod heap;
 pub mod heaps;
 pub mod message;
+pub mod parts;
 pub mod pool;
 #[cfg(test)]
 mod pool_tests;

@@ -350,6 +350,17 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
+        what: "what was captured comes into its buffer once more after VIDIOC_STREAMOFF, before DMA_BUF_IOCTL_SYNC begins a read",
+        trigger: "multi-planar queues, a buffer of their own, others' pixels in it",
+        modelled_on: "the class of DMA that goes on when a queue has stopped; no single bug was looked up",
+        ..fault(
+            "capture-writes-again",
+            Ownership,
+            &[Pixels],
+            &["cpu does not see the target…like the frame that was in the buffer before"],
+        )
+    },
+    Fault {
         what: "eglCreateImage takes EGL_DMA_BUF_PLANE0_OFFSET_EXT for 0",
         trigger: "a dma-buf with an offset",
         modelled_on: "lima e46b2ef7243, vc5 e5a81ac7043",

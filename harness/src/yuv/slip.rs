@@ -27,7 +27,7 @@ impl Slip {
         match self {
             // 65535 / 255 is 257.
             Self::Widened if layout.bytes == 2 => {
-                let widened = components.map(|component| f64::from(component << layout.padding()) / 257.0);
+                let widened = components.map(|component| f64::from(component << layout.below) / 257.0);
                 colours.rgb_of_bytes(widened, 255.0, 1.0)
             }
             Self::By256 if colours.range == Range::Limited => {
