@@ -10,6 +10,9 @@ mod apart;
 
 const SIZE: Size = px(250, 130);
 
+/// For formats of which four pixels share a sample, each way.
+const QUARTERED: Size = px(252, 132);
+
 /// A row of any of the formats and some padding, so that no plane begins where a GPU would not have it.
 const PITCH: u64 = 576;
 
@@ -101,11 +104,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
 }
 
 /// What is known of devices that `case` has look at a frame of components in the upper bits of words: every pixel is to the bit
-/// what that mistake makes of it.
+/// what that mistake makes of it. Mesa sees nothing in two formats of one plane.
 pub(crate) fn known_of_words(case: &mut Case<Cx>, reader: Role, fourcc: Fourcc) {
-    let is_of_words = fourcc.yuv().is_some_and(|yuv| yuv.bytes == 2);
+    let is_of_words = fourcc.yuv().is_some_and(|yuv| yuv.bytes * 8 == yuv.bits + yuv.below && yuv.bytes == 2);
+    let is_unseen = [Fourcc::Y210, Fourcc::new(b"Y216")].contains(&fourcc);
     let how = format!("converts {fourcc} as if its words were bytes widened by repetition");
     match reader {
+        Gles if is_unseen => case.known("llvmpipe", "cases/findings/mesa-y210-nothing.md", "does not see the target"),
         Gles if is_of_words => case.known("llvmpipe", "cases/findings/mesa-p010-grey.md", &how),
         Screen if is_of_words => case.known("vkms", "cases/findings/vkms-p010-grey.md", &how),
         _ => case,
@@ -128,7 +133,9 @@ fn add<'c>(
 
 /// A device that lists a format converts every pixel of it, as it is told.
 fn looks(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
-    looks_at(cx, reader, fourcc, colours, SIZE)
+    let odd = |across: u32, down: u32| !SIZE.width.is_multiple_of(across) || !SIZE.height.is_multiple_of(down);
+    let is_odd = fourcc.planes().is_some_and(|planes| planes.iter().any(|plane| odd(plane.across, plane.down)));
+    looks_at(cx, reader, fourcc, colours, if is_odd { QUARTERED } else { SIZE })
 }
 
 /// The last column and the last row have a sample of chroma of their own.

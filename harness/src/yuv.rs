@@ -106,7 +106,7 @@ impl Colours {
     /// It is not YUV of a format known here, or its bytes do not match its size.
     pub fn convert(self, picture: &Picture) -> Result<Picture> {
         let (layout, _) = layout(picture.fourcc, picture.size)?;
-        Self::convert_by(picture, |components| self.rgb(components, layout.bits))
+        Self::convert_by(picture, |components| self.rgb(components, layout.bits), |_| None)
     }
 
     /// [`Self::convert`] as a driver does it that makes the mistake `slip`.
@@ -115,16 +115,21 @@ impl Colours {
     /// As [`Self::convert`].
     pub(crate) fn convert_with(self, slip: Slip, picture: &Picture) -> Result<Picture> {
         let (layout, _) = layout(picture.fourcc, picture.size)?;
-        Self::convert_by(picture, |components| slip.rgb(self, components, layout))
+        Self::convert_by(picture, |components| slip.rgb(self, components, layout), |alpha| slip.alpha(alpha, layout))
     }
 
-    fn convert_by(picture: &Picture, rgb: impl Fn([u32; 3]) -> [f64; 3]) -> Result<Picture> {
+    /// With alpha as it is, unless `alpha` makes something else of it.
+    fn convert_by(
+        picture: &Picture,
+        rgb: impl Fn([u32; 3]) -> [f64; 3],
+        alpha: impl Fn(u32) -> Option<u16>,
+    ) -> Result<Picture> {
         let samples = Samples::of(picture)?;
         let Size { width, height } = picture.size;
         let mut bytes = Vec::with_capacity(width as usize * height as usize * 8);
         for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
             let rgb = rgb(samples.at(x, y)).map(|value| (value * 65535.0).round() as u16);
-            bytes.extend(rgb.into_iter().chain([samples.alpha_at(x, y)]).flat_map(u16::to_le_bytes));
+            bytes.extend(rgb.into_iter().chain([samples.alpha_at(x, y, &alpha)]).flat_map(u16::to_le_bytes));
         }
         Ok(Picture { size: picture.size, fourcc: Fourcc::AB48, bytes })
     }
@@ -275,10 +280,11 @@ impl<'p> Samples<'p> {
         self.places.map(|place| self.component(place, x, y))
     }
 
-    /// Alpha of the pixel at (`x`, `y`), of 65535; opaque where there is none.
-    fn alpha_at(&self, x: u32, y: u32) -> u16 {
+    /// Alpha of the pixel at (`x`, `y`), of 65535, or what `other` makes of it; opaque where there is none.
+    fn alpha_at(&self, x: u32, y: u32, other: impl Fn(u32) -> Option<u16>) -> u16 {
         let most = (1 << self.layout.bits) - 1;
-        self.alpha.map_or(u16::MAX, |place| ((self.component(place, x, y) * 65535 + most / 2) / most) as u16)
+        let Some(alpha) = self.alpha.map(|place| self.component(place, x, y)) else { return u16::MAX };
+        other(alpha).unwrap_or(((alpha * 65535 + most / 2) / most) as u16)
     }
 
     fn component(&self, place: Place, x: u32, y: u32) -> u32 {

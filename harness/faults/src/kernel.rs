@@ -361,6 +361,12 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
+        what: "VIDIOC_ENUM_FMT tells a code that there is none of for the second format",
+        trigger: "a list of at least two formats",
+        modelled_on: "Mesa b28a2510cc4 (dri), on EGL's side; no bug of a video device was looked up",
+        ..fault("enum-fmt-invented", Format, &[Capability], &["ZZZZ is listed, and neither known here"])
+    },
+    Fault {
         what: "eglCreateImage takes EGL_DMA_BUF_PLANE0_OFFSET_EXT for 0",
         trigger: "a dma-buf with an offset",
         modelled_on: "lima e46b2ef7243, vc5 e5a81ac7043",

@@ -48,6 +48,7 @@ const NAMES: &[(&[u8; 4], Fourcc)] = &[
     (b"RGB3", Fourcc::BG24),
     (b"BGR3", Fourcc::RG24),
     (b"GREY", Fourcc::R8),
+    (b"Y16 ", Fourcc::R16),
     (b"VUYA", Fourcc::AYUV),
     (b"VUYX", Fourcc::new(b"XYUV")),
     (b"YUVA", Fourcc::new(b"AVUY")),

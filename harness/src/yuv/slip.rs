@@ -39,6 +39,13 @@ impl Slip {
     }
 }
 
+impl Slip {
+    /// What becomes of alpha, of 65535.
+    pub(super) fn alpha(self, alpha: u32, layout: &YuvLayout) -> Option<u16> {
+        (self == Self::Widened && layout.bytes == 2).then_some((alpha << layout.below) as u16)
+    }
+}
+
 impl fmt::Display for Slip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -23,7 +23,13 @@ pub(super) const ALL: &[Named] = &[
     ("dqbuf-empty", dqbuf_empty),
     ("expbuf-first-buffer", expbuf_first_buffer),
     ("capture-writes-again", capture_writes_again),
+    ("enum-fmt-invented", enum_fmt_invented),
 ];
+
+/// `VIDIOC_ENUM_FMT`, of `struct v4l2_fmtdesc`: `index`, and `pixelformat`.
+const ENUM_FMT: u32 = both(b'V', 2, 64);
+const NUMBER: usize = 0;
+const PIXEL_FORMAT: usize = 44;
 
 /// `VIDIOC_G_FMT` and `VIDIOC_S_FMT`, of `struct v4l2_format`.
 pub(super) const G_FMT: u32 = both(b'V', 4, 208);
@@ -210,4 +216,16 @@ fn capture_writes_again() -> Made {
         }
         Ok(Done::UNTOUCHED)
     })
+}
+
+/// The second format of a list is one that nobody has heard of.
+fn enum_fmt_invented() -> Made {
+    reporting(
+        ENUM_FMT,
+        |asked| asked.u32(NUMBER) == 1,
+        |told| {
+            told.set_u32(PIXEL_FORMAT, u32::from_le_bytes(*b"ZZZZ"));
+            true
+        },
+    )
 }
