@@ -201,6 +201,7 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("second-plane-lost", Layout)
     },
     Fault {
+        seam: VulkanB,
         what: "vkBindImageMemory2 binds every plane to the memory of the first",
         trigger: "a disjoint image",
         modelled_on: "Mesa 25.2.2 (panvk), Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2)",
