@@ -151,7 +151,7 @@ mod tests {
     fn a_buffer_that_stays_has_its_exporter_and_its_holders() {
         let buffer = Identity { inode: 9, exporter: Some("drm".into()), size: 4096 };
         let entry = Entry { buffer, references: 1, attached: vec!["vkms".into()], fences: Vec::new() };
-        let text = buffer_left(&entry, 2, &[], &Journal::default()).to_string();
+        let text = buffer_left(&entry, 2, &[], false, &Journal::default()).to_string();
         assert!(text.starts_with("dma-buf 9 (drm, 4096 B) is still there after the case"), "{text}");
         assert!(text.contains("2 mappings of this process; 1 references, attached: vkms"), "{text}");
     }
