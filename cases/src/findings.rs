@@ -41,6 +41,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "mesa-external-only", program: include_str!("../findings/mesa-external-only.rs") },
     Reproduction { finding: "mesa-odd-chroma", program: include_str!("../findings/mesa-odd-chroma.rs") },
     Reproduction { finding: "mesa-p010-grey", program: include_str!("../findings/mesa-p010-grey.rs") },
+    Reproduction { finding: "mesa-y210-nothing", program: include_str!("../findings/mesa-y210-nothing.rs") },
     Reproduction { finding: "shmem-enospc", program: include_str!("../findings/shmem-enospc.rs") },
     Reproduction { finding: "vkms-blend-wraps", program: include_str!("../findings/vkms-blend-wraps.rs") },
     Reproduction { finding: "vkms-limited-range", program: include_str!("../findings/vkms-limited-range.rs") },

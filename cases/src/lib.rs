@@ -11,6 +11,7 @@ mod bounds;
 mod coherency;
 mod fences;
 mod findings;
+mod formats;
 mod gbm;
 mod gles;
 mod heaps;
@@ -48,6 +49,7 @@ pub fn register(cases: &mut Cases<Cx>) {
     ownership::register(cases);
     bounds::register(cases);
     queries::register(cases);
+    formats::register(cases);
     refusals::register(cases);
     gles::register(cases);
     gbm::register(cases);

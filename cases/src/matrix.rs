@@ -29,6 +29,10 @@ const STARTS: [Start; 2] = [Start::First, Start::Behind];
 const YUV: [Fourcc; 8] =
     [Fourcc::NV12, Fourcc::NV21, Fourcc::NV16, Fourcc::NV24, Fourcc::YU12, Fourcc::YV12, Fourcc::P010, Fourcc::YUYV];
 
+/// One plane with alpha, one of words, and three of words whose upper bits are empty. Who made the bytes is no matter to how they
+/// are read, so that they are tried from one exporter.
+const YUV_ONCE: [Fourcc; 3] = [Fourcc::AYUV, Fourcc::Y210, Fourcc::S010];
+
 /// As agreed, or told: how padding is chosen matters less than that there is some.
 const YUV_ROWS: [Rows; 2] = [Rows::Agreed, Rows::Padded];
 
@@ -88,12 +92,16 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
                     if to.role() == Screen && parcel.begins_behind() {
-                        screen::adds_the_offset_twice(case);
+                        screen::adds_the_offset_twice(case, parcel.fourcc);
                     } else {
                         known_of_words(case, to.role(), parcel.fourcc);
                     }
                     for fault in faults(from.role(), to.role(), &parcel) {
                         case.must_fail_under(fault);
+                    }
+                    // Only who draws after the exporter's device has stopped can lose what was drawn to it.
+                    if (claim, from.role(), to.role()) == ("comes_back", PlanarVideo, GpuA) {
+                        case.must_fail_under("capture-writes-again");
                     }
                 }
             }
@@ -130,8 +138,10 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
 /// What crosses from `from` to `to` in YUV: everything alone, unless more is asked for. What matters to a pair of devices
 /// together is what RGB shows.
 fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> Vec<Parcel> {
+    let once = if from.role() == Udmabuf { &YUV_ONCE[..] } else { &[] };
+    let fourccs = [&YUV[..], once].concat();
     let parcel = |row: &[usize]| Parcel {
-        fourcc: YUV[row[0]],
+        fourcc: fourccs[row[0]],
         size: SIZES[row[1]],
         rows: YUV_ROWS[row[2]],
         start: STARTS[row[3]],
@@ -140,10 +150,11 @@ fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> 
     let possible = |row: &[usize]| {
         let parcel = parcel(row);
         // One plane lies nowhere to another.
-        let sensible = parcel.fourcc != Fourcc::YUYV || parcel.planes == Planes::Contiguous;
+        let sensible =
+            parcel.fourcc.planes().is_some_and(|planes| planes.len() > 1) || parcel.planes == Planes::Contiguous;
         sensible && from.can(&parcel) && to.can(&parcel)
     };
-    let levels = [YUV.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len()];
+    let levels = [fourccs.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len()];
     let strength = match asked {
         Some(FACTORS) => levels.len(),
         asked => asked.unwrap_or(1),

@@ -74,7 +74,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for fourcc in [Fourcc::XR24, Fourcc::RG16] {
         let frame = NewFrame::of(fourcc, SIZE).in_room(before);
         let case = add(cases, format!("honours_the_offset_of_a_frame::{fourcc}"), GpuA, &frame, whole);
-        screen::adds_the_offset_twice(case);
+        screen::adds_the_offset_twice(case, fourcc);
         case.must_fail_under("addfb2-offset-dropped");
     }
     for (name, crop) in [

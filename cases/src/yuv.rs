@@ -1,24 +1,23 @@
 //! Frames in YUV beyond what the matrix has of them: every format that a device lists, every way to convert, and an fd for each
 //! plane, of one dma-buf or of several.
 
-use handover::dmabuf::{SharedPlanes, SplitFrame};
 use handover::ends::{Importer, importers};
 use handover::prelude::*;
-
-use crate::screen;
 use handover::yuv::planes::split;
 use handover::yuv::{Colours, Range, without_colour};
 
+mod apart;
+
 const SIZE: Size = px(250, 130);
+
+/// For formats of which four pixels share a sample, each way.
+const QUARTERED: Size = px(252, 132);
 
 /// A row of any of the formats and some padding, so that no plane begins where a GPU would not have it.
 const PITCH: u64 = 576;
 
 /// What is seen must be this frame; the one before is in the buffer first.
 const STAMP: u32 = 7;
-
-/// What looks at a frame.
-const READERS: [Role; 3] = [Cpu, Gles, Screen];
 
 /// What Vulkan has a format for, in two planes, three and one.
 const GPU_FORMATS: [Fourcc; 5] = [Fourcc::NV12, Fourcc::NV16, Fourcc::YU12, Fourcc::P010, Fourcc::YUYV];
@@ -101,30 +100,17 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             case.must_fail_under("second-plane-lost");
         }
     }
-    for (reader, fourcc) in READERS.into_iter().flat_map(|reader| [Fourcc::NV12, Fourcc::YU12].map(|f| (reader, f))) {
-        let name = format!("arrives_with_a_dma_buf_per_plane::{reader}::{fourcc}");
-        let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_several);
-        let shown = reader == Screen && fourcc == Fourcc::YU12;
-        if reader == Screen {
-            screen::adds_the_offset_twice(case);
-        }
-        if shown {
-            case.must_fail_under("addfb2-chroma-swapped");
-        }
-        let name = format!("arrives_with_an_fd_per_plane_of_one_dma_buf::{reader}::{fourcc}");
-        let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_one);
-        if shown {
-            case.must_fail_under("addfb2-chroma-swapped");
-        }
-    }
+    apart::register(cases);
 }
 
 /// What is known of devices that `case` has look at a frame of components in the upper bits of words: every pixel is to the bit
-/// what that mistake makes of it.
+/// what that mistake makes of it. Mesa sees nothing in two formats of one plane.
 pub(crate) fn known_of_words(case: &mut Case<Cx>, reader: Role, fourcc: Fourcc) {
-    let is_of_words = fourcc.yuv().is_some_and(|yuv| yuv.bytes == 2);
+    let is_of_words = fourcc.yuv().is_some_and(|yuv| yuv.bytes * 8 == yuv.bits + yuv.below && yuv.bytes == 2);
+    let is_unseen = [Fourcc::Y210, Fourcc::new(b"Y216")].contains(&fourcc);
     let how = format!("converts {fourcc} as if its words were bytes widened by repetition");
     match reader {
+        Gles if is_unseen => case.known("llvmpipe", "cases/findings/mesa-y210-nothing.md", "does not see the target"),
         Gles if is_of_words => case.known("llvmpipe", "cases/findings/mesa-p010-grey.md", &how),
         Screen if is_of_words => case.known("vkms", "cases/findings/vkms-p010-grey.md", &how),
         _ => case,
@@ -147,7 +133,9 @@ fn add<'c>(
 
 /// A device that lists a format converts every pixel of it, as it is told.
 fn looks(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
-    looks_at(cx, reader, fourcc, colours, SIZE)
+    let odd = |across: u32, down: u32| !SIZE.width.is_multiple_of(across) || !SIZE.height.is_multiple_of(down);
+    let is_odd = fourcc.planes().is_some_and(|planes| planes.iter().any(|plane| odd(plane.across, plane.down)));
+    looks_at(cx, reader, fourcc, colours, if is_odd { QUARTERED } else { SIZE })
 }
 
 /// The last column and the last row have a sample of chroma of their own.
@@ -226,29 +214,6 @@ fn planes_arrive(cx: &mut Cx, to: &'static dyn Importer, fourcc: Fourcc) -> Outc
     cx.agree()
 }
 
-/// Planes lie in dma-bufs of two exporters, each from a byte of its own on, and none is taken for another.
-fn looks_at_several(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
-    let mut frame = laid(fourcc)?;
-    let mut dmabufs = Vec::new();
-    for (n, plane) in frame.planes.iter_mut().enumerate() {
-        plane.offset = 4096 * n as u64;
-        let heap = cx.heap(if n == 0 { Udmabuf } else { DmaHeap })?;
-        // Enough for a device that takes the offset twice, or another plane for this one.
-        let bytes = plane.offset * 2 + plane.pitch * (u64::from(SIZE.height) + 4);
-        dmabufs.push(bytes_of(heap.as_ref(), bytes)?.dmabuf);
-    }
-    seen(cx, reader, &SplitFrame::new(frame, dmabufs)?, colours)
-}
-
-/// Planes lie in one dma-buf, and come with an fd each.
-fn looks_at_one(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
-    let frame = laid(fourcc)?;
-    let heap = cx.heap(Udmabuf)?;
-    let bytes = frame.end()? + 4 * PITCH;
-    let shared = SharedFrame { frame, ..bytes_of(heap.as_ref(), bytes)? };
-    seen(cx, reader, &SplitFrame::of_one(&shared)?, colours)
-}
-
 /// The frame as it lies where nothing else is said.
 fn laid(fourcc: Fourcc) -> Result<Frame, Trouble> {
     let frame = Frame::contiguous(fourcc, SIZE, Plane { offset: 0, pitch: PITCH });
@@ -259,19 +224,4 @@ fn laid(fourcc: Fourcc) -> Result<Frame, Trouble> {
 fn bytes_of(heap: &dyn Heap, bytes: u64) -> Result<SharedFrame> {
     let frame = Frame::linear(Fourcc::R8, px(1, 1), Plane { offset: 0, pitch: 1 });
     Ok(heap.allocate(&Agreement { heap: heap.offer().heap.clone(), frame, bytes })?.shared)
-}
-
-/// What was drawn into `split` is what `reader` sees, and the CPU.
-fn seen(cx: &mut Cx, reader: Role, split: &SplitFrame, colours: Colours) -> Outcome {
-    let target = Target::stamped(STAMP, split.frame().fourcc, SIZE)?;
-    for picture in target.before.iter().chain([&target.picture]) {
-        split.write(picture)?;
-    }
-    cx.cpu_sees_split(split, &target)?;
-    match reader {
-        Gles => cx.gles_sees_split(split, colours, &target)?,
-        Screen => cx.screen_shows_split(split, colours, &target)?,
-        _ => {}
-    }
-    cx.agree()
 }

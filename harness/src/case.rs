@@ -189,9 +189,9 @@ pub struct Known {
     pub on: String,
     /// Where the defect is described: a URL, or a file beside the cases that is ready to be filed upstream.
     pub url: String,
-    /// A part of the first line of the finding with which the case must fail. `…` stands for any text up to a part that the
-    /// finding must have as well, in its first line or a later one.
-    pub matching: String,
+    /// A part of the first line of the finding with which the case must fail; of several one is enough. `…` stands for any text
+    /// up to a part that the finding must have as well, in its first line or a later one.
+    pub matching: Vec<String>,
 }
 
 /// The name of a deliberate fault under which a case must fail.
@@ -356,9 +356,16 @@ impl<B> Case<B> {
     /// Lists the case as failing today on the device `on` because of the defect at `url`, with `matching` in its message.
     ///
     /// There it must fail just so: a pass, or another failure, is red. A case with several findings lists a text for each:
-    /// one that is not listed is red, whatever the others are. `…` in `matching` stands for any text between.
+    /// one that is not listed is red, whatever the others are, and so is a text that no finding shows any more. `…` in
+    /// `matching` stands for any text between.
     pub fn known(&mut self, on: &str, url: &str, matching: &str) -> &mut Self {
-        self.info.known.push(Known { on: on.to_owned(), url: url.to_owned(), matching: matching.to_owned() });
+        self.known_as_one_of(on, url, &[matching])
+    }
+
+    /// [`Self::known`] of a finding whose text is one of several, as it happens.
+    pub fn known_as_one_of(&mut self, on: &str, url: &str, matching: &[&str]) -> &mut Self {
+        let matching = matching.iter().map(ToString::to_string).collect();
+        self.info.known.push(Known { on: on.to_owned(), url: url.to_owned(), matching });
         self
     }
 
@@ -453,7 +460,8 @@ impl<B> Cases<B> {
                 problems.push(format!("`{name}` is registered twice"));
             }
             for known in &case.info.known {
-                if [&known.on, &known.url, &known.matching].iter().any(|text| text.trim().is_empty()) {
+                let texts = [&known.on, &known.url].into_iter().chain(&known.matching);
+                if known.matching.is_empty() || texts.into_iter().any(|text| text.trim().is_empty()) {
                     problems
                         .push(format!("`{name}`: .known(on, url, matching) with an empty text would match anything"));
                 }

@@ -50,6 +50,7 @@ mod leaks;
 mod limits;
 mod loops;
 mod needs;
+mod parts;
 mod readers;
 mod roles;
 mod sharing;

@@ -185,7 +185,9 @@ impl Run {
     fn sees(&self) -> bool {
         matches!(self.verdict, Verdict::Fail | Verdict::Crash)
             && !self.red_without
-            && !self.message.starts_with(verdict::PASSED_THOUGH_KNOWN)
+            && ![verdict::PASSED_THOUGH_KNOWN, verdict::NO_LONGER_KNOWN]
+                .iter()
+                .any(|text| self.message.starts_with(text))
     }
 
     /// Whether a control made it hang: what is legal must not.
@@ -428,6 +430,7 @@ mod tests {
             (Verdict::Skip, "needs gpu_a; its row pitch is too large"),
             (Verdict::Timeout, "no verdict after 10 s"),
             (Verdict::Fail, "passed, but is listed as known: x.md; remove .known(..)"),
+            (Verdict::Fail, "no finding is as listed: x.md with \"row pitch\"; remove that from .known(..)"),
         ] {
             assert_eq!(ended(&FAULT, 1, run(verdict, message)), Ending::Missed, "{verdict}");
             assert_eq!(ended(&FAULT, 0, run(verdict, message)), Ending::NotFired, "{verdict}");

@@ -73,7 +73,7 @@ mod tests {
     ];
 
     fn case(name: &str, findings: &[&str]) -> CaseInfo {
-        let known = |url: &&str| Known { on: "x".into(), url: (*url).into(), matching: "y".into() };
+        let known = |url: &&str| Known { on: "x".into(), url: (*url).into(), matching: vec!["y".into()] };
         CaseInfo {
             name: name.into(),
             exporter: None,

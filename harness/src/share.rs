@@ -30,6 +30,7 @@ pub mod heap;
 pub mod heaps;
 pub mod layer;
 pub mod message;
+pub mod parts;
 pub mod pool;
 #[cfg(test)]
 mod pool_tests;

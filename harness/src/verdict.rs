@@ -102,10 +102,21 @@ pub fn wants_repeat(first: &Try, known: &[&Known]) -> bool {
 
 /// The first finding of a try that no listed defect accounts for.
 fn unlisted<'t>(this: &'t Try, known: &[&Known]) -> Option<&'t str> {
-    this.findings().find(|finding| !known.iter().any(|known| shows(finding, &known.matching)))
+    this.findings().find(|finding| !known.iter().any(|known| is_of(finding, known)))
 }
 
-/// Whether `finding` is one that [`Known::matching`] describes.
+/// The first listed defect that no finding of a try shows. A worker that died or hung had no time to show all.
+fn stale<'k>(this: &Try, known: &[&'k Known]) -> Option<&'k Known> {
+    let told = this.verdict == Verdict::Fail;
+    known.iter().find(|known| told && !this.findings().any(|finding| is_of(finding, known))).copied()
+}
+
+/// Whether `finding` is one that `known` describes.
+fn is_of(finding: &str, known: &Known) -> bool {
+    known.matching.iter().any(|matching| shows(finding, matching))
+}
+
+/// Whether `finding` is one that `matching`, a text of [`Known::matching`], describes.
 fn shows(finding: &str, matching: &str) -> bool {
     let mut parts = matching.split('…').map(one_line);
     let Some(first) = parts.next() else { return false };
@@ -130,6 +141,9 @@ fn one_line(text: &str) -> String {
 /// How the text begins of a case that passed, though a known defect should have made it fail.
 pub(crate) const PASSED_THOUGH_KNOWN: &str = "passed, but is listed as known";
 
+/// How the text begins of a case that failed as known defects make it fail, but not as all that are listed would.
+pub(crate) const NO_LONGER_KNOWN: &str = "no finding is as listed";
+
 /// What stands between two findings of one try.
 pub const NEXT_FINDING: &str = "\n\nand another finding: ";
 
@@ -142,15 +156,18 @@ pub fn settle(first: &Try, second: Option<&Try>, known: &[&Known]) -> Settled {
         Verdict::Skip => Settled { verdict: Verdict::Skip, reason: Some(first.text.clone()), message: None },
         verdict => {
             let Some(other) = unlisted(first, known) else {
-                let met = |known: &&&Known| first.findings().any(|finding| shows(finding, &known.matching));
+                if let Some(stale) = stale(first, known) {
+                    let what = format!("{NO_LONGER_KNOWN}: {}; remove that from .known(..)", text_of(stale));
+                    return failed(format!("{what}\n\n{}", first.text));
+                }
+                let met = |known: &&&Known| first.findings().any(|finding| is_of(finding, known));
                 let met: Vec<&Known> = known.iter().filter(met).copied().collect();
                 let reason = Some(listed(&distinct(&met)));
                 return Settled { verdict: Verdict::Known, reason, message: Some(first.text.clone()) };
             };
             let mut message = first.text.clone();
             if !known.is_empty() {
-                let texts = known.iter().map(|known| format!("{} with {:?}", known.url, known.matching));
-                let texts = texts.collect::<Vec<_>>().join(", ");
+                let texts = known.iter().map(|known| text_of(known)).collect::<Vec<_>>().join(", ");
                 let other = other.lines().next().unwrap_or("");
                 message += &format!("\n\n{}", row("not known", format!("{other}; listed is {texts}")));
             }
@@ -164,6 +181,12 @@ pub fn settle(first: &Try, second: Option<&Try>, known: &[&Known]) -> Settled {
             Settled { verdict, reason: None, message: Some(message) }
         }
     }
+}
+
+/// Where a defect is described, and how it is listed to show.
+fn text_of(known: &Known) -> String {
+    let texts: Vec<String> = known.matching.iter().map(|text| format!("{text:?}")).collect();
+    format!("{} with {}", known.url, texts.join(" or "))
 }
 
 /// `known` with each defect once, though it may be listed with several texts.
@@ -229,7 +252,7 @@ mod tests {
     }
 
     fn known() -> Known {
-        Known { on: "llvmpipe".into(), url: "https://example.org/7".into(), matching: "row pitch".into() }
+        Known { on: "llvmpipe".into(), url: "https://example.org/7".into(), matching: vec!["row pitch".into()] }
     }
 
     #[test]
@@ -251,10 +274,30 @@ mod tests {
         assert_eq!(settled.verdict, Verdict::Fail);
         let message = settled.message.unwrap();
         assert!(message.contains("not known   the kernel warned; listed is https://example.org/7"), "{message}");
-        let warning = Known { matching: "kernel warned".into(), url: "https://example.org/8".into(), ..known() };
+        let warning = Known { matching: vec!["kernel warned".into()], url: "https://example.org/8".into(), ..known() };
         let settled = settle(&first, None, &[&known(), &known(), &warning]);
         assert_eq!(settled.verdict, Verdict::Known);
         assert_eq!(settled.reason.as_deref(), Some("https://example.org/7, https://example.org/8"));
+    }
+
+    #[test]
+    fn a_listed_defect_that_no_finding_shows_any_more_is_red() {
+        let first = tried(Verdict::Fail, "like a row pitch 4 B too large");
+        let gone = Known {
+            matching: vec!["kernel warned".into(), "oops".into()],
+            url: "https://example.org/8".into(),
+            ..known()
+        };
+        let settled = settle(&first, None, &[&known(), &gone]);
+        assert_eq!(settled.verdict, Verdict::Fail);
+        let message = settled.message.unwrap();
+        let says = "no finding is as listed: https://example.org/8 with \"kernel warned\" or \"oops\"; remove";
+        assert!(message.starts_with(says) && message.ends_with(&first.text), "{message}");
+        // One of its texts is enough, and a worker that died showed what it could.
+        let other = Known { matching: vec!["oops".into(), "row pitch".into()], ..gone.clone() };
+        assert_eq!(settle(&first, None, &[&known(), &other]).verdict, Verdict::Known);
+        let died = Try { verdict: Verdict::Crash, ..first };
+        assert_eq!(settle(&died, None, &[&known(), &gone]).verdict, Verdict::Known);
     }
 
     #[test]
@@ -270,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_known_crash_is_known_when_its_text_matches() {
-        let known = Known { matching: "SIGSEGV".into(), ..known() };
+        let known = Known { matching: vec!["SIGSEGV".into()], ..known() };
         let first = tried(Verdict::Crash, "the worker was killed by SIGSEGV");
         assert_eq!(settle(&first, None, &[&known]).verdict, Verdict::Known);
     }

@@ -24,6 +24,7 @@ mod commands;
 mod constraints;
 mod copy;
 mod descriptors;
+mod disjoint;
 mod draw;
 mod error;
 mod extensions;

@@ -7,7 +7,8 @@
 //!
 //! A component is the [pattern](crate::pattern) of its position among the samples of its own plane: Y takes the place of R, U of
 //! G, V of B, and with `v` for `value16` there it is `22528 + v * 5 / 16`, of which the upper bits are kept. So the planes hold
-//! different noise, and no colour is so strong that a conversion to RGB would cut it off, which would hide errors.
+//! different noise, and no colour is so strong that a conversion to RGB would cut it off, which would hide errors. Alpha and
+//! padding are `v` as it is.
 //!
 //! # The conversion
 //!
@@ -99,13 +100,13 @@ impl Colours {
         [r, g, b].map(|value| value.clamp(0.0, 1.0))
     }
 
-    /// `picture` in RGB of 16 bits each (AB48, opaque), each rounded to nearest.
+    /// `picture` in RGB of 16 bits each (AB48, opaque where it has no alpha), each rounded to nearest.
     ///
     /// # Errors
     /// It is not YUV of a format known here, or its bytes do not match its size.
     pub fn convert(self, picture: &Picture) -> Result<Picture> {
         let (layout, _) = layout(picture.fourcc, picture.size)?;
-        Self::convert_by(picture, |components| self.rgb(components, layout.bits))
+        Self::convert_by(picture, |components| self.rgb(components, layout.bits), |_| None)
     }
 
     /// [`Self::convert`] as a driver does it that makes the mistake `slip`.
@@ -114,16 +115,21 @@ impl Colours {
     /// As [`Self::convert`].
     pub(crate) fn convert_with(self, slip: Slip, picture: &Picture) -> Result<Picture> {
         let (layout, _) = layout(picture.fourcc, picture.size)?;
-        Self::convert_by(picture, |components| slip.rgb(self, components, layout))
+        Self::convert_by(picture, |components| slip.rgb(self, components, layout), |alpha| slip.alpha(alpha, layout))
     }
 
-    fn convert_by(picture: &Picture, rgb: impl Fn([u32; 3]) -> [f64; 3]) -> Result<Picture> {
+    /// With alpha as it is, unless `alpha` makes something else of it.
+    fn convert_by(
+        picture: &Picture,
+        rgb: impl Fn([u32; 3]) -> [f64; 3],
+        alpha: impl Fn(u32) -> Option<u16>,
+    ) -> Result<Picture> {
         let samples = Samples::of(picture)?;
         let Size { width, height } = picture.size;
         let mut bytes = Vec::with_capacity(width as usize * height as usize * 8);
         for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
             let rgb = rgb(samples.at(x, y)).map(|value| (value * 65535.0).round() as u16);
-            bytes.extend(rgb.into_iter().chain([u16::MAX]).flat_map(u16::to_le_bytes));
+            bytes.extend(rgb.into_iter().chain([samples.alpha_at(x, y, &alpha)]).flat_map(u16::to_le_bytes));
         }
         Ok(Picture { size: picture.size, fourcc: Fourcc::AB48, bytes })
     }
@@ -172,9 +178,12 @@ pub(crate) fn pattern(pattern: Pattern, fourcc: Fourcc, size: Size) -> Result<Pi
                     Part::Y(nth) => (Channel::R, x * shape.across + nth, columns * shape.across),
                     Part::U => (Channel::G, x, columns),
                     Part::V => (Channel::B, x, columns),
+                    Part::A => (Channel::A, x, columns),
+                    Part::X => (Channel::X, x, columns),
                 };
-                let value = 22528 + pattern.value16(x, y, channel, px(columns, rows)) * 5 / 16;
-                let kept = value >> (16 - layout.bits) << layout.padding();
+                let value = pattern.value16(x, y, channel, px(columns, rows));
+                let value = if matches!(part, Part::A | Part::X) { value } else { 22528 + value * 5 / 16 };
+                let kept = value >> (16 - layout.bits) << layout.below;
                 bytes.extend_from_slice(&kept.to_le_bytes()[..layout.bytes as usize]);
             }
         }
@@ -188,7 +197,7 @@ pub(crate) fn pattern(pattern: Pattern, fourcc: Fourcc, size: Size) -> Result<Pi
 /// It is not YUV of a format known here.
 pub fn without_colour(picture: &Picture) -> Result<Picture> {
     let (layout, shapes) = layout(picture.fourcc, picture.size)?;
-    let middle = 1u32 << (layout.bytes * 8 - 1);
+    let middle = 1u32 << (layout.bits - 1 + layout.below);
     let mut grey = picture.clone();
     let mut rest = grey.bytes.as_mut_slice();
     for (parts, shape) in layout.planes.iter().zip(shapes) {
@@ -196,7 +205,8 @@ pub fn without_colour(picture: &Picture) -> Result<Picture> {
         let (plane, behind) = std::mem::take(&mut rest).split_at_mut_checked(length).unwrap_or_default();
         rest = behind;
         let components = plane.chunks_exact_mut(layout.bytes as usize);
-        for (component, _) in components.zip(parts.iter().cycle()).filter(|(_, part)| !matches!(part, Part::Y(_))) {
+        let is_chroma = |part: &Part| matches!(part, Part::U | Part::V);
+        for (component, _) in components.zip(parts.iter().cycle()).filter(|(_, part)| is_chroma(part)) {
             component.copy_from_slice(&middle.to_le_bytes()[..layout.bytes as usize]);
         }
     }
@@ -209,6 +219,7 @@ struct Samples<'p> {
     layout: &'static YuvLayout,
     /// Of Y, U and V.
     places: [Place; 3],
+    alpha: Option<Place>,
 }
 
 /// Where the values of one component lie in the bytes of a picture.
@@ -231,7 +242,7 @@ struct Place {
 impl<'p> Samples<'p> {
     fn of(picture: &'p Picture) -> Result<Self> {
         let (layout, shapes) = layout(picture.fourcc, picture.size)?;
-        let mut places = [Place::default(); 3];
+        let (mut places, mut alpha) = ([Place::default(); 3], None);
         let mut start = 0;
         for (parts, shape) in layout.planes.iter().zip(shapes) {
             let row = shape.row(picture.size.width) as usize;
@@ -251,6 +262,8 @@ impl<'p> Samples<'p> {
                     Part::Y(_) => places[0].next = at - places[0].at,
                     Part::U => places[1] = plane,
                     Part::V => places[2] = plane,
+                    Part::A => alpha = Some(plane),
+                    Part::X => {}
                 }
             }
             start += row * shape.rows(picture.size.height) as usize;
@@ -259,18 +272,27 @@ impl<'p> Samples<'p> {
             let why = format!("it has {} B, its size needs {start} B", picture.bytes.len());
             return Err(Error::input("looking at YUV samples", format!("{picture:?}"), why));
         }
-        Ok(Self { picture, layout, places })
+        Ok(Self { picture, layout, places, alpha })
     }
 
     /// Y, U and V of the pixel at (`x`, `y`), without padding.
     fn at(&self, x: u32, y: u32) -> [u32; 3] {
-        self.places.map(|place| {
-            let sample = (y / place.down) as usize * place.row + (x / place.across) as usize * place.sample;
-            let at = place.start + sample + place.at + (x % place.across) as usize * place.next;
-            let low = u32::from(self.picture.bytes[at]);
-            let high = if self.layout.bytes == 2 { u32::from(self.picture.bytes[at + 1]) << 8 } else { 0 };
-            (low | high) >> self.layout.padding()
-        })
+        self.places.map(|place| self.component(place, x, y))
+    }
+
+    /// Alpha of the pixel at (`x`, `y`), of 65535, or what `other` makes of it; opaque where there is none.
+    fn alpha_at(&self, x: u32, y: u32, other: impl Fn(u32) -> Option<u16>) -> u16 {
+        let most = (1 << self.layout.bits) - 1;
+        let Some(alpha) = self.alpha.map(|place| self.component(place, x, y)) else { return u16::MAX };
+        other(alpha).unwrap_or(((alpha * 65535 + most / 2) / most) as u16)
+    }
+
+    fn component(&self, place: Place, x: u32, y: u32) -> u32 {
+        let sample = (y / place.down) as usize * place.row + (x / place.across) as usize * place.sample;
+        let at = place.start + sample + place.at + (x % place.across) as usize * place.next;
+        let low = u32::from(self.picture.bytes[at]);
+        let high = if self.layout.bytes == 2 { u32::from(self.picture.bytes[at + 1]) << 8 } else { 0 };
+        (low | high) >> self.layout.below
     }
 }
 

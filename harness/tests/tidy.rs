@@ -94,6 +94,7 @@ const UNSAFE: &[&str] = &[
     "vk/constraints.rs",
     "vk/copy.rs",
     "vk/descriptors.rs",
+    "vk/disjoint.rs",
     "vk/draw.rs",
     "vk/external_fence.rs",
     "vk/gpu.rs",

@@ -62,6 +62,7 @@ const EXPECTED: &[((&str, &str), &str, i32)] = &[
     (program!("mesa-external-only"), "", THERE),
     (program!("mesa-odd-chroma"), "", THERE),
     (program!("mesa-p010-grey"), "", THERE),
+    (program!("mesa-y210-nothing"), "", THERE),
     (program!("shmem-enospc"), "", THERE),
     (program!("vkms-blend-wraps"), "", THERE),
     (program!("vkms-limited-range"), "", THERE),

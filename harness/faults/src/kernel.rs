@@ -355,6 +355,23 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
+        what: "what was captured comes into its buffer once more after VIDIOC_STREAMOFF, before DMA_BUF_IOCTL_SYNC begins a read",
+        trigger: "multi-planar queues, a buffer of their own, others' pixels in it",
+        modelled_on: "the class of DMA that goes on when a queue has stopped; no single bug was looked up",
+        ..fault(
+            "capture-writes-again",
+            Ownership,
+            &[Pixels],
+            &["cpu does not see the target…like the frame that was in the buffer before"],
+        )
+    },
+    Fault {
+        what: "VIDIOC_ENUM_FMT tells a code that there is none of for the second format",
+        trigger: "a list of at least two formats",
+        modelled_on: "Mesa b28a2510cc4 (dri), on EGL's side; no bug of a video device was looked up",
+        ..fault("enum-fmt-invented", Format, &[Capability], &["ZZZZ is listed, and neither known here"])
+    },
+    Fault {
         what: "eglCreateImage takes EGL_DMA_BUF_PLANE0_OFFSET_EXT for 0",
         trigger: "a dma-buf with an offset",
         modelled_on: "lima e46b2ef7243, vc5 e5a81ac7043",

@@ -204,6 +204,15 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("second-plane-lost", Layout)
     },
     Fault {
+        seam: VulkanB,
+        what: "vkBindImageMemory2 binds every plane to the memory of the first",
+        trigger: "a disjoint image",
+        modelled_on: "Mesa 25.2.2 (panvk), Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2)",
+        seen_by: &[Pixels],
+        names: &["samples of plane 1 (U V) differ: cpu does not see the target"],
+        ..fault("disjoint-bound-to-first", Layout)
+    },
+    Fault {
         what: "vkGetImageSubresourceLayout tells size 0",
         trigger: "tiling DRM_FORMAT_MODIFIER, or LINEAR with external memory",
         modelled_on: "Mesa 7fcec8ea5e4 (anv)",

@@ -42,6 +42,7 @@ deeds! {
     ImportPitchRounded = "import-pitch-rounded",
     PitchInPixels = "pitch-in-pixels",
     SecondPlaneLost = "second-plane-lost",
+    DisjointBoundToFirst = "disjoint-bound-to-first",
     SizeOfLayoutZero = "size-of-layout-zero",
     ImageBoundAtZero = "image-bound-at-zero",
     BufferBoundAtZero = "buffer-bound-at-zero",

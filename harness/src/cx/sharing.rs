@@ -314,8 +314,18 @@ impl Cx {
 
     /// `guest` with its constraints for such a frame, and by the name that the kernel has for it.
     fn party(&mut self, guest: &Guest<'_>, buffer: &Buffer) -> Result<(Party, placement::Device), Trouble> {
+        self.party_for(guest, buffer.wish(), buffer.heaps())
+    }
+
+    /// [`Self::party`] for a frame as `wish` says, in memory of one of `heaps`.
+    pub(super) fn party_for(
+        &mut self,
+        guest: &Guest<'_>,
+        wish: &Wish,
+        heaps: &Heaps,
+    ) -> Result<(Party, placement::Device), Trouble> {
         let name = self.name_of(guest);
-        let Wish { fourccs, size } = buffer.wish();
+        let Wish { fourccs, size } = wish;
         let gpu = match guest {
             Guest::Gpu(gpu) => Some((*gpu).clone()),
             // The same device as here: it tells the same.
@@ -342,14 +352,14 @@ impl Cx {
         if matches!(guest, Guest::Cpu | Guest::Vgem) {
             return Ok((Party { constraints: Constraints::cpu(fourccs), name }, device));
         }
-        let heaps: Vec<String> = buffer.heaps().offers().into_iter().map(|offer| offer.heap).collect();
+        let names: Vec<String> = heaps.offers().into_iter().map(|offer| offer.heap).collect();
         // What a device tells, and what is found by trial, does not change from case to case.
-        let key = format!("{name}, {fourccs:?}, {size}, {heaps:?}");
+        let key = format!("{name}, {fourccs:?}, {size}, {names:?}");
         if let Some(constraints) = self.told.get(&key) {
             return Ok((Party { constraints: constraints.clone(), name }, device));
         }
-        self.probe(buffer.heaps());
-        let probes: Vec<&Storage> = heaps.iter().filter_map(|heap| self.probes.get(heap)).collect();
+        self.probe(heaps);
+        let probes: Vec<&Storage> = names.iter().filter_map(|heap| self.probes.get(heap)).collect();
         let driver = match (guest, &gpu) {
             (Guest::Gles(gles), _) => Some(gles.identity().renderer.clone()),
             (_, Some(gpu)) => Some(gpu.identity().device_name.clone()),
@@ -399,7 +409,7 @@ impl Cx {
     }
 
     /// Holds where the buffer is against what its device needs; what is broken is a finding of this case.
-    fn observe(
+    pub(super) fn observe(
         &mut self,
         guest: &Guest<'_>,
         device: &placement::Device,

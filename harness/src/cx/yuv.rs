@@ -73,17 +73,6 @@ impl Cx {
         })
     }
 
-    /// [`Self::gles_sees_yuv`] of a frame with an fd for each plane.
-    ///
-    /// # Errors
-    /// The driver refuses.
-    pub fn gles_sees_split(&mut self, split: &SplitFrame, colours: Colours, target: &Target) -> Outcome {
-        let gles = self.gles()?;
-        self.beside_the_core(split);
-        let actual = gles.import_as(split, Through::External, colours)?.sampled_rgb()?;
-        Ok(self.gles_converts(split, colours, target, &actual)?)
-    }
-
     /// `reader`, OpenGL ES or the screen, shows `buffer`, in which every sample of chroma is the middle one, without a trace of
     /// colour: R, G and B are no further apart than one step of the format's components.
     ///
@@ -145,38 +134,21 @@ impl Cx {
         self.screen_converts(role, found, (layer.crop, layer.at), target, shown)
     }
 
-    /// The screen shows a frame with an fd for each plane at its top left, and must show `target`.
-    ///
-    /// # Errors
-    /// As for any frame in YUV.
-    pub fn screen_shows_split(&mut self, split: &SplitFrame, colours: Colours, target: &Target) -> Outcome {
-        self.screen_tells_chroma(Role::Screen, target.picture.fourcc)?;
-        self.beside_the_core(split);
-        let layer = Layer { colours, ..Layer::whole(split) };
-        let shown = self.screen()?.show(&[layer], None)?;
-        // Only now is the screen done with what it showed before.
-        self.on_screen.remove(&Role::Screen);
+    /// What the screen showed of `split`, of which `crop` went to `at`.
+    pub(super) fn screen_converts_split(
+        &mut self,
+        split: &SplitFrame,
+        placed: (Rect, (i32, i32)),
+        colours: Colours,
+        target: &Target,
+        shown: Shown,
+    ) -> Outcome {
         let found = Found { frame: split.frame(), apart: is_apart(split), colours };
-        self.screen_converts(Role::Screen, found, (layer.crop, layer.at), target, shown)
-    }
-
-    /// The CPU looks at a frame with an fd for each plane.
-    ///
-    /// # Errors
-    /// A dma-buf can't be mapped.
-    pub fn cpu_sees_split(&mut self, split: &SplitFrame, target: &Target) -> Result<()> {
-        self.beside_the_core(split);
-        self.sees_planes("cpu", target, &split.read_back()?, &split.frame().planes)
-    }
-
-    /// Says that nobody observes where such a frame lies.
-    fn beside_the_core(&mut self, split: &SplitFrame) {
-        self.fact("buffer", split);
-        self.fact("placement", "not observed: the sharing core has one dma-buf per buffer, this frame several fds");
+        self.screen_converts(Role::Screen, found, placed, target, shown)
     }
 
     /// Skips where the pixels can't be computed.
-    fn screen_tells_chroma(&mut self, role: Role, fourcc: Fourcc) -> Outcome {
+    pub(super) fn screen_tells_chroma(&mut self, role: Role, fourcc: Fourcc) -> Outcome {
         let sampled = fourcc.planes().is_some_and(|planes| planes.iter().any(|plane| plane.across * plane.down > 1));
         let driver = self.screen_of(role)?.identity().driver;
         if sampled && driver != "vkms" {

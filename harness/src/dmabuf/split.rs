@@ -1,8 +1,7 @@
 //! A frame whose planes come with an fd each: of dma-bufs of their own, or of one dma-buf.
 //!
-//! KMS takes a GEM handle for each plane and EGL an fd, so that both ways are legal, and a device must not take one plane's
-//! memory for another's. The sharing core moves one dma-buf per buffer; frames of this kind cross beside it, and nobody
-//! observes where their storage lies.
+//! KMS takes a GEM handle for each plane, EGL an fd and Vulkan memory, so that both ways are legal, and a device must not take
+//! one plane's memory for another's. How they are agreed on, mapped and moved is [`crate::share::parts`].
 
 use std::fmt;
 
@@ -64,6 +63,11 @@ impl SplitFrame {
     pub fn of_one(shared: &SharedFrame) -> Result<Self> {
         let dmabufs = shared.frame.planes.iter().map(|_| shared.dmabuf.try_clone()).collect::<Result<_>>()?;
         Self::new(shared.frame.clone(), dmabufs)
+    }
+
+    /// Where the planes lie, and in which dma-bufs.
+    pub fn into_planes(self) -> (Frame, Vec<Dmabuf>) {
+        (self.frame, self.dmabufs)
     }
 
     /// The CPU writes `picture`, plane by plane.

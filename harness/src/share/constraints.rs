@@ -136,6 +136,24 @@ impl Constraints {
         }
     }
 
+    /// Those of the same device for plane `plane` of a LINEAR frame of `fourcc` that has a buffer of its own: there it is a
+    /// frame by itself, in the packed format with its bytes. There are none if the device takes no such frame.
+    pub fn of_plane(&self, fourcc: Fourcc, plane: usize) -> Self {
+        let takes = |pair: &&FormatModifier| (pair.fourcc, pair.modifier) == (fourcc, Modifier::LINEAR);
+        let stand_in =
+            fourcc.yuv().and_then(|yuv| yuv.stand_in(plane)).filter(|_| self.formats.iter().any(|pair| takes(&pair)));
+        let formats = stand_in.map(|fourcc| FormatModifier { fourcc, modifier: Modifier::LINEAR, planes: 1 });
+        let (across, down) =
+            fourcc.planes().and_then(|planes| planes.get(plane)).map_or((1, 1), |shape| (shape.across, shape.down));
+        let part = |size: Size| Size { width: size.width.div_ceil(across), height: size.height.div_ceil(down) };
+        Self {
+            formats: formats.into_iter().collect(),
+            smallest: part(self.smallest),
+            largest: part(self.largest),
+            ..self.clone()
+        }
+    }
+
     /// Those of the CPU: a LINEAR layout of one of `fourccs`, in memory that can be mapped.
     pub fn cpu(fourccs: &[Fourcc]) -> Self {
         let planes = |fourcc: Fourcc| fourcc.planes().map_or(1, |planes| planes.len() as u32);
@@ -258,6 +276,20 @@ mod tests {
 
     fn valid() -> Constraints {
         Constraints::of(vec![FormatModifier { fourcc: Fourcc::XR24, modifier: Modifier::LINEAR, planes: 1 }])
+    }
+
+    #[test]
+    fn a_plane_needs_what_the_frame_needs() {
+        let planar = FormatModifier { fourcc: Fourcc::NV12, modifier: Modifier::LINEAR, planes: 2 };
+        let (smallest, largest) = (Size { width: 16, height: 16 }, Size { width: 101, height: 99 });
+        let whole = Constraints { smallest, largest, pitch: Bytes::aligned(64), ..Constraints::of(vec![planar]) };
+        let chroma = whole.of_plane(Fourcc::NV12, 1);
+        let pair = FormatModifier { fourcc: Fourcc::GR88, modifier: Modifier::LINEAR, planes: 1 };
+        assert_eq!((chroma.formats.as_slice(), chroma.pitch), (&[pair][..], Bytes::aligned(64)));
+        assert_eq!((chroma.smallest, chroma.largest), (Size { width: 8, height: 8 }, Size { width: 51, height: 50 }));
+        assert_eq!(whole.of_plane(Fourcc::NV12, 0).largest, largest);
+        assert!(whole.of_plane(Fourcc::YU12, 0).check().is_err(), "it takes no such frame");
+        assert!(whole.of_plane(Fourcc::NV12, 2).check().is_err(), "there is no such plane");
     }
 
     #[test]

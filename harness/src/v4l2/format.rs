@@ -48,6 +48,14 @@ const NAMES: &[(&[u8; 4], Fourcc)] = &[
     (b"RGB3", Fourcc::BG24),
     (b"BGR3", Fourcc::RG24),
     (b"GREY", Fourcc::R8),
+    (b"Y16 ", Fourcc::R16),
+    (b"VUYA", Fourcc::AYUV),
+    (b"VUYX", Fourcc::new(b"XYUV")),
+    (b"YUVA", Fourcc::new(b"AVUY")),
+    (b"YUVX", Fourcc::new(b"XVUY")),
+    (b"Y210", Fourcc::Y210),
+    (b"Y212", Fourcc::new(b"Y212")),
+    (b"Y216", Fourcc::new(b"Y216")),
 ];
 
 impl PixelFormat {

@@ -119,6 +119,8 @@ pub struct Image {
     /// Destroyed before the memory.
     raw: Owned<vk::Image>,
     memory: Memory,
+    /// Of the planes behind the first, where each has memory of its own.
+    others: Vec<Memory>,
     terms: ImageTerms,
     exportable: Vec<HandleType>,
     owner: Owner,
@@ -161,7 +163,16 @@ impl Gpu {
         let terms = ImageTerms { size, fourcc, tiling, features, offset: place.offset };
         let new = AtomicBool::new(true);
         let owner = HandleType::owner(export);
-        Ok(Unbound(Image { raw, memory, terms, exportable: export.clone(), owner, new, gpu: self.clone() }))
+        Ok(Unbound(Image {
+            raw,
+            memory,
+            others: Vec::new(),
+            terms,
+            exportable: export.clone(),
+            owner,
+            new,
+            gpu: self.clone(),
+        }))
     }
 
     /// How much memory the driver says that the image of `request` needs, in bytes; nothing is allocated.
@@ -187,7 +198,7 @@ impl Gpu {
     ) -> Unbound {
         let owner = HandleType::owner(&[handle]);
         let new = AtomicBool::new(false);
-        Unbound(Image { raw, memory, terms, exportable: Vec::new(), owner, new, gpu: self.clone() })
+        Unbound(Image { raw, memory, others: Vec::new(), terms, exportable: Vec::new(), owner, new, gpu: self.clone() })
     }
 }
 
@@ -216,6 +227,29 @@ impl Unbound {
 }
 
 impl Image {
+    /// An image whose planes are bound to `memories`, one each.
+    pub(super) fn of_planes(
+        gpu: &Gpu,
+        raw: Owned<vk::Image>,
+        memories: Vec<Memory>,
+        terms: ImageTerms,
+        export: &[HandleType],
+        new: AtomicBool,
+    ) -> Result<Self> {
+        let mut memories = memories.into_iter();
+        let Some(memory) = memories.next() else {
+            return Err(Error::input("vkBindImageMemory2", gpu.device().object(&terms), "at least one plane"));
+        };
+        let (others, exportable, owner) =
+            (memories.collect(), export.to_vec(), HandleType::owner(&[HandleType::DmaBuf]));
+        Ok(Self { raw, memory, others, terms, exportable, owner, new, gpu: gpu.clone() })
+    }
+
+    /// The memory, or that of each plane.
+    pub(super) fn memories(&self) -> impl Iterator<Item = &Memory> {
+        std::iter::once(&self.memory).chain(&self.others)
+    }
+
     /// Width and height.
     pub fn size(&self) -> Size {
         self.terms.size
@@ -241,7 +275,7 @@ impl Image {
         &self.gpu
     }
 
-    /// Where the driver says that the pixels lie, from the start of the memory.
+    /// Where the driver says that the pixels lie, from the start of the memory; each plane from that of its own, if it has one.
     ///
     /// # Errors
     /// The image has optimal tiling, which has no frame, or the driver answers what no driver may answer.
@@ -252,7 +286,9 @@ impl Image {
             Tiling::Optimal => {
                 return Err(Error::input(OP, self.object(), "only the driver knows where its pixels lie"));
             }
-            Tiling::Linear => vec![vk::ImageAspectFlags::COLOR],
+            Tiling::Linear => {
+                aspects(Tiling::Linear, self.terms.fourcc.planes().map_or(1, |planes| planes.len() as u32))
+            }
             Tiling::Modifier(modifier) => self.plane_aspects(modifier)?,
         };
         let modifier = if let Tiling::Modifier(modifier) = self.terms.tiling { modifier } else { Modifier::LINEAR };
@@ -264,27 +300,28 @@ impl Image {
                 unsafe { self.gpu.device().get_image_subresource_layout(self.raw(), plane) }
             })
             .collect();
-        let bound = check::Bound {
+        let bound = |memory: &Memory| check::Bound {
             size: self.terms.size,
             fourcc: self.terms.fourcc,
             modifier,
             offset: self.terms.offset,
-            memory: self.memory.size(),
+            memory: memory.size(),
         };
-        check::frame(&bound, &planes).map_err(|why| Error::answer(OP, self.object(), why))
+        let wrong = |why| Error::answer(OP, self.object(), why);
+        if self.others.is_empty() {
+            return check::frame(&bound(&self.memory), &planes).map_err(wrong);
+        }
+        let mut frame = Frame { size: self.terms.size, fourcc: self.terms.fourcc, modifier, planes: Vec::new() };
+        for (plane, memory) in planes.iter().zip(self.memories()) {
+            frame.planes.extend(check::frame(&bound(memory), std::slice::from_ref(plane)).map_err(wrong)?.planes);
+        }
+        Ok(frame)
     }
 
     fn plane_aspects(&self, modifier: Modifier) -> Result<Vec<vk::ImageAspectFlags>> {
-        use vk::ImageAspectFlags as Aspect;
-        let all = [
-            Aspect::MEMORY_PLANE_0_EXT,
-            Aspect::MEMORY_PLANE_1_EXT,
-            Aspect::MEMORY_PLANE_2_EXT,
-            Aspect::MEMORY_PLANE_3_EXT,
-        ];
         let list = self.gpu.modifiers(self.terms.fourcc)?;
         let planes = list.iter().find(|entry| entry.modifier == modifier).map_or(1, |entry| entry.planes);
-        Ok(all.into_iter().take(planes as usize).collect())
+        Ok(aspects(Tiling::Modifier(modifier), planes))
     }
 
     /// A new dma-buf fd for its memory, with the frame as the driver describes it.
@@ -306,7 +343,7 @@ impl Image {
         Ok(OpaqueImage { memory: self.memory.export_opaque()?, terms: self.terms.clone() })
     }
 
-    fn check_exportable(&self, handle: HandleType) -> Result<()> {
+    pub(super) fn check_exportable(&self, handle: HandleType) -> Result<()> {
         if self.exportable.contains(&handle) {
             return Ok(());
         }
@@ -368,6 +405,22 @@ impl Image {
         self.new.store(false, Ordering::Relaxed);
         Ok(Owner::take_new_image(self.raw(), what))
     }
+}
+
+/// The first `planes` planes of an image of `tiling`: those of memory if it has a modifier, else those of its format.
+pub(super) fn aspects(tiling: Tiling, planes: u32) -> Vec<vk::ImageAspectFlags> {
+    use vk::ImageAspectFlags as Aspect;
+    let all: &[Aspect] = match (tiling, planes) {
+        (Tiling::Modifier(_), _) => &[
+            Aspect::MEMORY_PLANE_0_EXT,
+            Aspect::MEMORY_PLANE_1_EXT,
+            Aspect::MEMORY_PLANE_2_EXT,
+            Aspect::MEMORY_PLANE_3_EXT,
+        ],
+        (_, ..=1) => &[Aspect::COLOR],
+        _ => &[Aspect::PLANE_0, Aspect::PLANE_1, Aspect::PLANE_2],
+    };
+    all.iter().copied().take(planes as usize).collect()
 }
 
 impl fmt::Debug for Image {

@@ -81,11 +81,6 @@ impl Features {
         }
     }
 
-    /// As [`Self::of`], for `VkFormatFeatureFlags2`, whose low bits are the same.
-    fn of_flags2(flags: vk::FormatFeatureFlags2) -> Self {
-        Self::of(vk::FormatFeatureFlags::from_raw(flags.as_raw() as u32))
-    }
-
     /// What both can do.
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -119,6 +114,8 @@ pub struct ModifierSupport {
     pub planes: u32,
     /// What can be done with it.
     pub features: Features,
+    /// Whether the planes of such an image can be bound one by one (`VK_FORMAT_FEATURE_DISJOINT_BIT`).
+    pub disjoint: bool,
 }
 
 /// What a driver did with an array that is too short for its modifier list.
@@ -172,7 +169,7 @@ impl Gpu {
                     fourcc,
                     entry.drm_format_modifier,
                     entry.drm_format_modifier_plane_count,
-                    Features::of(entry.drm_format_modifier_tiling_features),
+                    entry.drm_format_modifier_tiling_features,
                 )
             })
             .collect()
@@ -201,7 +198,7 @@ impl Gpu {
                     fourcc,
                     entry.drm_format_modifier,
                     entry.drm_format_modifier_plane_count,
-                    Features::of_flags2(entry.drm_format_modifier_tiling_features),
+                    low_bits(entry.drm_format_modifier_tiling_features),
                 )
             })
             .collect()
@@ -227,13 +224,20 @@ impl Gpu {
         Ok(ShortList { room, said, written })
     }
 
-    fn entry(&self, fourcc: Fourcc, modifier: u64, planes: u32, features: Features) -> Result<ModifierSupport> {
+    fn entry(
+        &self,
+        fourcc: Fourcc,
+        modifier: u64,
+        planes: u32,
+        flags: vk::FormatFeatureFlags,
+    ) -> Result<ModifierSupport> {
         let modifier = Modifier(modifier);
         let planes = check::plane_count(planes).map_err(|why| {
             let object = self.device().object(format!("{fourcc} {modifier}"));
             Error::answer("VkDrmFormatModifierPropertiesEXT", object, why)
         })?;
-        Ok(ModifierSupport { modifier, planes, features })
+        let disjoint = flags.contains(vk::FormatFeatureFlags::DISJOINT);
+        Ok(ModifierSupport { modifier, planes, features: Features::of(flags), disjoint })
     }
 
     /// What can be done with images of `fourcc` and `tiling`; nothing for a modifier that is not in the list.
@@ -245,12 +249,17 @@ impl Gpu {
             let found = self.modifiers(fourcc)?.into_iter().find(|entry| entry.modifier == modifier);
             return Ok(found.map_or_else(Features::default, |entry| entry.features));
         }
+        Ok(Features::of(self.tiling_flags(fourcc, tiling)?))
+    }
+
+    /// What the device says of a tiling that is no modifier.
+    pub(super) fn tiling_flags(&self, fourcc: Fourcc, tiling: Tiling) -> Result<vk::FormatFeatureFlags> {
         let mut properties = vk::FormatProperties2::default();
         query_format(self.device(), fourcc, &mut properties)?;
-        Ok(Features::of(match tiling {
+        Ok(match tiling {
             Tiling::Linear => properties.format_properties.linear_tiling_features,
             _ => properties.format_properties.optimal_tiling_features,
-        }))
+        })
     }
 
     /// What the device says about images of `fourcc` and `tiling` that do what `features` says and change hands as
@@ -270,7 +279,8 @@ impl Gpu {
     ) -> Result<Option<ImageSupport>> {
         let mut external = vk::ExternalImageFormatProperties::default();
         let mut properties = vk::ImageFormatProperties2::default().push_next(&mut external);
-        if !self.query_image(fourcc, tiling, features, Some(handle), &mut properties)? {
+        let no_flags = vk::ImageCreateFlags::empty();
+        if !self.query_image(fourcc, tiling, (features, no_flags), Some(handle), &mut properties)? {
             return Ok(None);
         }
         let extent = properties.image_format_properties.max_extent;
@@ -302,7 +312,23 @@ impl Gpu {
         features: Features,
         handle: Option<HandleType>,
     ) -> Result<bool> {
-        self.query_image(fourcc, tiling, features, handle, &mut vk::ImageFormatProperties2::default())
+        let no_flags = vk::ImageCreateFlags::empty();
+        self.query_image(fourcc, tiling, (features, no_flags), handle, &mut vk::ImageFormatProperties2::default())
+    }
+
+    /// Whether the device says that there can be images that are shared as dma-buf and created with `flags`.
+    ///
+    /// # Errors
+    /// As [`Self::image_support`].
+    pub(super) fn is_possible_as(
+        &self,
+        fourcc: Fourcc,
+        tiling: Tiling,
+        features: Features,
+        flags: vk::ImageCreateFlags,
+    ) -> Result<bool> {
+        let (handle, mut properties) = (Some(HandleType::DmaBuf), vk::ImageFormatProperties2::default());
+        self.query_image(fourcc, tiling, (features, flags), handle, &mut properties)
     }
 
     /// `vkGetPhysicalDeviceImageFormatProperties2`, with what `properties` has in its chain; `false` is
@@ -311,7 +337,7 @@ impl Gpu {
         &self,
         fourcc: Fourcc,
         tiling: Tiling,
-        features: Features,
+        (features, flags): (Features, vk::ImageCreateFlags),
         handle: Option<HandleType>,
         properties: &mut vk::ImageFormatProperties2<'_>,
     ) -> Result<bool> {
@@ -319,6 +345,7 @@ impl Gpu {
         let mut modifier_info = vk::PhysicalDeviceImageDrmFormatModifierInfoEXT::default();
         let mut info = vk::PhysicalDeviceImageFormatInfo2::default()
             .format(known_format(self.device(), fourcc)?)
+            .flags(flags)
             .ty(vk::ImageType::TYPE_2D)
             .usage(features.usage());
         if let Some(handle) = handle {
@@ -356,6 +383,11 @@ pub(super) fn known_format(device: &Device, fourcc: Fourcc) -> Result<vk::Format
     vk_format(fourcc).ok_or_else(|| {
         Error::missing("naming the format", device.object(fourcc), "Vulkan has no format with these bytes")
     })
+}
+
+/// The same bits of `VkFormatFeatureFlags`.
+fn low_bits(flags: vk::FormatFeatureFlags2) -> vk::FormatFeatureFlags {
+    vk::FormatFeatureFlags::from_raw(flags.as_raw() as u32)
 }
 
 /// The length of a modifier list, as the driver gave it.

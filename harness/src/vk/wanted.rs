@@ -113,6 +113,16 @@ impl Gpu {
 
     /// An image without memory, as wanted; [`Self::check_support`] has said that it is possible.
     pub(super) fn raw_image(&self, wanted: &Wanted<'_>, features: Features) -> Result<Owned<vk::Image>> {
+        self.raw_image_as(wanted, features, vk::ImageCreateFlags::empty())
+    }
+
+    /// [`Self::raw_image`] with `flags`, which the device must have been asked about, too.
+    pub(super) fn raw_image_as(
+        &self,
+        wanted: &Wanted<'_>,
+        features: Features,
+        flags: vk::ImageCreateFlags,
+    ) -> Result<Owned<vk::Image>> {
         let Wanted { size, fourcc, layout, handles, .. } = *wanted;
         let mut external = vk::ExternalMemoryImageCreateInfo::default().handle_types(HandleType::flags(handles));
         let mut codes = Vec::new();
@@ -120,6 +130,7 @@ impl Gpu {
         let mut list = vk::ImageDrmFormatModifierListCreateInfoEXT::default();
         let mut explicit = vk::ImageDrmFormatModifierExplicitCreateInfoEXT::default();
         let mut info = vk::ImageCreateInfo::default()
+            .flags(flags)
             .image_type(vk::ImageType::TYPE_2D)
             .format(known_format(self.device(), fourcc)?)
             .extent(vk::Extent3D { width: size.width, height: size.height, depth: 1 })

@@ -27,7 +27,7 @@ impl Slip {
         match self {
             // 65535 / 255 is 257.
             Self::Widened if layout.bytes == 2 => {
-                let widened = components.map(|component| f64::from(component << layout.padding()) / 257.0);
+                let widened = components.map(|component| f64::from(component << layout.below) / 257.0);
                 colours.rgb_of_bytes(widened, 255.0, 1.0)
             }
             Self::By256 if colours.range == Range::Limited => {
@@ -36,6 +36,13 @@ impl Slip {
             }
             _ => colours.rgb(components, layout.bits),
         }
+    }
+}
+
+impl Slip {
+    /// What becomes of alpha, of 65535.
+    pub(super) fn alpha(self, alpha: u32, layout: &YuvLayout) -> Option<u16> {
+        (self == Self::Widened && layout.bytes == 2).then_some((alpha << layout.below) as u16)
     }
 }
 

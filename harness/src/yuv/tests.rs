@@ -43,6 +43,30 @@ fn padding_is_zero_and_values_are_in_the_upper_bits() {
     assert!(words.iter().any(|word| word & 0x40 != 0));
 }
 
+#[test]
+fn values_in_the_lower_bits_are_those_of_the_upper_ones() {
+    let words = |fourcc| {
+        let picture = stamped(3, fourcc, px(34, 18));
+        picture.bytes.as_chunks().0[..34 * 18].iter().map(|word| u16::from_le_bytes(*word)).collect::<Vec<_>>()
+    };
+    let (upper, lower) = (words(Fourcc::P010), words(Fourcc::S010));
+    assert!(upper.iter().zip(&lower).all(|(upper, lower)| *upper == lower << 6));
+}
+
+/// Of a whole pixel AYUV has four bytes, of which the last is alpha, and that is what becomes of it.
+#[test]
+fn alpha_is_kept() {
+    let picture = stamped(3, Fourcc::AYUV, px(34, 18));
+    let rgb = Colours::VIDEO.convert(&picture).unwrap();
+    let (pixels, converted) = (picture.bytes.as_chunks::<4>().0, rgb.bytes.as_chunks::<8>().0);
+    assert!(pixels.iter().any(|pixel| pixel[3] != pixels[0][3]));
+    for (pixel, converted) in pixels.iter().zip(converted) {
+        assert_eq!(converted[6..], [pixel[3]; 2]);
+    }
+    let opaque = Colours::VIDEO.convert(&stamped(3, Fourcc::new(b"XYUV"), px(34, 18))).unwrap();
+    assert!(opaque.bytes.as_chunks::<8>().0.iter().all(|pixel| pixel[6..] == [0xff; 2]));
+}
+
 /// By hand, after BT.601: white, black, and pure colours of limited range; grey of full range.
 #[test]
 fn known_colours_convert() {
@@ -100,6 +124,13 @@ fn formats_that_hold_the_same_samples_convert_alike() {
     assert_eq!(of(b"YVYU"), of(b"UYVY"));
     assert_eq!(of(b"NV24"), of(b"YV24"));
     assert_ne!(of(b"NV12"), of(b"NV16"));
+    for code in [b"XYUV", b"XVUY", b"VU24"] {
+        assert_eq!(of(b"NV24"), of(code));
+    }
+    assert_eq!(of(b"AYUV"), of(b"AVUY"));
+    assert_eq!(of(b"P210"), of(b"Y210"));
+    assert_eq!(of(b"P010"), of(b"S010"));
+    assert_eq!(of(b"S416"), of(b"XV48"));
 }
 
 #[test]

@@ -7,9 +7,13 @@ use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Done, Made, Named, answer_of, changing, reporting};
+use rustix::fs::{OFlags, SeekFrom, seek};
+
+use super::odd::SYNC;
+use super::{Done, Made, Named, answer_of, changing, owned, reporting};
 use crate::call::Answer;
-use crate::fields::{Fields, both};
+use crate::fields::{Fields, both, writes};
+use crate::perform::{Mapped, perform};
 
 pub(super) const ALL: &[Named] = &[
     ("video-pitch-ignored", video_pitch_ignored),
@@ -18,7 +22,14 @@ pub(super) const ALL: &[Named] = &[
     ("dqbuf-wrong-index", dqbuf_wrong_index),
     ("dqbuf-empty", dqbuf_empty),
     ("expbuf-first-buffer", expbuf_first_buffer),
+    ("capture-writes-again", capture_writes_again),
+    ("enum-fmt-invented", enum_fmt_invented),
 ];
+
+/// `VIDIOC_ENUM_FMT`, of `struct v4l2_fmtdesc`: `index`, and `pixelformat`.
+const ENUM_FMT: u32 = both(b'V', 2, 64);
+const NUMBER: usize = 0;
+const PIXEL_FORMAT: usize = 44;
 
 /// `VIDIOC_G_FMT` and `VIDIOC_S_FMT`, of `struct v4l2_format`.
 pub(super) const G_FMT: u32 = both(b'V', 4, 208);
@@ -26,6 +37,9 @@ const S_FMT: u32 = both(b'V', 5, 208);
 pub(super) const QBUF: u32 = both(b'V', 15, 88);
 pub(super) const EXPBUF: u32 = both(b'V', 16, 64);
 pub(super) const DQBUF: u32 = both(b'V', 17, 88);
+
+/// `VIDIOC_STREAMOFF`, of a `enum v4l2_buf_type`.
+const STREAMOFF: u32 = writes(b'V', 19, 4);
 
 /// `enum v4l2_buf_type`, of which those from 9 on have several planes.
 pub(super) const CAPTURE: u32 = 1;
@@ -169,4 +183,49 @@ fn expbuf_first_buffer() -> Made {
         asked.set_u32(expbuf::INDEX, 0);
         index != 0
     })
+}
+
+/// What a stopped queue captured last into a buffer of its own comes there once more, before the processor reads a dma-buf.
+fn capture_writes_again() -> Made {
+    /// `DMA_BUF_SYNC_READ`, without `DMA_BUF_SYNC_END`.
+    const BEGIN_TO_READ: u64 = 1;
+    let last: Mutex<Option<(OwnedFd, Vec<u8>)>> = Mutex::default();
+    Made::on_ioctls(&[STREAMOFF, SYNC], move |call| {
+        let structure = call.structure()?;
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if call.ioctl() == SYNC {
+            let due = (structure.u64(0) == BEGIN_TO_READ).then(|| last.take()).flatten();
+            let Some((memory, captured)) = due else { return Ok(Done::UNTOUCHED) };
+            let mapped = Mapped::new(memory.as_fd(), 0, captured.len())?;
+            let fired = mapped.read() != captured;
+            mapped.write(&captured);
+            return Ok(Done { answer: Answer::Continue, fired });
+        }
+        if structure.u32(0) != CAPTURE_MPLANE {
+            return Ok(Done::UNTOUCHED);
+        }
+        let mut first = Fields::zeroed(64);
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        first.set_u32(TYPE, CAPTURE_MPLANE).set_u32(expbuf::FLAGS, flags.bits());
+        // One whose buffers are others' has none to export.
+        if perform(call.device()?.as_fd(), EXPBUF, &mut first).is_ok() {
+            let memory = owned(first.u32(expbuf::FD).into())?;
+            let size = seek(&memory, SeekFrom::End(0))?;
+            let captured = Mapped::new(memory.as_fd(), 0, size as usize)?.read();
+            *last = Some((memory, captured));
+        }
+        Ok(Done::UNTOUCHED)
+    })
+}
+
+/// The second format of a list is one that nobody has heard of.
+fn enum_fmt_invented() -> Made {
+    reporting(
+        ENUM_FMT,
+        |asked| asked.u32(NUMBER) == 1,
+        |told| {
+            told.set_u32(PIXEL_FORMAT, u32::from_le_bytes(*b"ZZZZ"));
+            true
+        },
+    )
 }

@@ -394,6 +394,14 @@ pub(crate) unsafe extern "system" fn bind_image_memory2(
     for info in &mut infos {
         info.memory_offset = bound_at(handle, info.image, info.memory, info.memory_offset);
     }
+    if is(Deed::DisjointBoundToFirst)
+        && let Some((first, others)) = infos.split_first_mut()
+    {
+        for other in others.iter_mut().filter(|other| other.image == first.image && other.memory != first.memory) {
+            fired();
+            other.memory = first.memory;
+        }
+    }
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device(handle).raw.fp_v1_1().bind_image_memory2)(handle, count, infos.as_ptr()) }
 }

@@ -196,7 +196,8 @@ pub(super) fn fences(of: &Physical<'_>, extensions: &[String]) -> Vec<Listed<Han
 
 /// What images can do, for every fourcc that Vulkan has a format for.
 pub(super) fn images(of: &Physical<'_>, extensions: &[String]) -> Vec<FormatSupport> {
-    let known = Fourcc::PACKED_RGB.iter().filter_map(|&fourcc| Some((fourcc, vk_format(fourcc)?)));
+    let known = Fourcc::PACKED_RGB.iter().copied().chain(Fourcc::all_yuv());
+    let known = known.filter_map(|fourcc| Some((fourcc, vk_format(fourcc)?)));
     known
         .map(|(fourcc, format)| FormatSupport {
             fourcc,

@@ -1,0 +1,174 @@
+//! How frames with an fd for each plane reach devices: as any frame does, but that each plane in a buffer of its own is attached
+//! to, mapped and observed by itself.
+
+use super::sharing::Guest;
+use super::{Cx, Target};
+use crate::case::{Outcome, Role, Trouble};
+use crate::dmabuf::{SharedFrame, SharedPlanes, SplitFrame};
+use crate::error::Result;
+use crate::finding::Finding;
+use crate::format::Modifier;
+use crate::frame::{Frame, Plane};
+use crate::gles::Through;
+use crate::kms::Layer;
+use crate::picture::Picture;
+use crate::placement;
+use crate::share::buffer::Mapping;
+use crate::share::constraints::{Constraints, Party};
+use crate::share::core::Access;
+use crate::share::parts::{Parts, plane_frames};
+use crate::vk::Gpu;
+use crate::yuv::Colours;
+
+/// One buffer of such a frame while a device has it mapped.
+struct MappedPart {
+    mapping: Mapping,
+    device: placement::Device,
+    constraints: Constraints,
+}
+
+impl Cx {
+    /// Each plane of a frame that `exporter` made with an fd for each, as a buffer of its own that stays as it lies.
+    ///
+    /// # Errors
+    /// The exporter can't be asked for its constraints, or its own memory does not suit it.
+    pub fn publish_planes(&mut self, exporter: Guest<'_>, split: SplitFrame) -> Result<Parts, Trouble> {
+        let (frame, dmabufs) = split.into_planes();
+        let Frame { fourcc, size, .. } = frame;
+        let planes: Vec<Plane> = frame.planes;
+        let mut buffers = Vec::new();
+        for (((fourcc, size), plane), dmabuf) in plane_frames(fourcc, size)?.into_iter().zip(planes).zip(dmabufs) {
+            let shared = SharedFrame { dmabuf, frame: Frame::linear(fourcc, size, plane) };
+            buffers.push(self.publish_memory(self.name_of(&exporter), shared)?);
+        }
+        let parts = Parts::Several { fourcc, size, buffers };
+        for (n, buffer) in parts.buffers().iter().enumerate() {
+            let (party, _) = self.party_of_part(&exporter, &parts, n)?;
+            self.case.attached.push(buffer.attach(party)?);
+        }
+        Ok(parts)
+    }
+
+    /// `guest` maps every buffer of `parts` while `work` runs; where each was meanwhile is observed and checked.
+    ///
+    /// # Errors
+    /// Those of attaching, mapping and `work`.
+    pub fn mapped_parts<R>(
+        &mut self,
+        guest: &Guest<'_>,
+        parts: &Parts,
+        access: Access,
+        work: impl FnOnce(&mut Self, &SplitFrame) -> Result<R, Trouble>,
+    ) -> Result<R, Trouble> {
+        let (split, mapped) = self.map_parts(guest, parts, access)?;
+        let done = work(self, &split);
+        self.observe_parts(guest, &mapped, access)?;
+        done
+    }
+
+    /// The CPU writes `picture` into `parts`.
+    ///
+    /// # Errors
+    /// A buffer can't be mapped or addressed.
+    pub fn cpu_writes_parts(&mut self, parts: &Parts, picture: &Picture) -> Outcome {
+        self.mapped_parts(&Guest::Cpu, parts, Access::Write, |_, split| Ok(split.write(picture)?))
+    }
+
+    /// The CPU looks at `parts`.
+    ///
+    /// # Errors
+    /// A buffer can't be mapped or addressed.
+    pub fn cpu_sees_parts(&mut self, parts: &Parts, target: &Target) -> Outcome {
+        self.mapped_parts(&Guest::Cpu, parts, Access::Read, |cx, split| {
+            Ok(cx.sees_planes("cpu", target, &split.read_back()?, &split.frame().planes)?)
+        })
+    }
+
+    /// `gpu` takes `parts` in as one image whose planes lie in memory of their own, and copies it out.
+    ///
+    /// # Errors
+    /// The import or the copy fails.
+    pub fn gpu_sees_parts(&mut self, role: Role, gpu: &Gpu, parts: &Parts, target: &Target) -> Outcome {
+        self.mapped_parts(&Guest::Gpu(gpu), parts, Access::Read, |cx, split| {
+            let actual = gpu.import_disjoint(split)?.read_back()?;
+            Ok(cx.sees_planes(role.as_str(), target, &actual, &split.frame().planes)?)
+        })
+    }
+
+    /// OpenGL ES takes `parts` in, converts them as `colours` says, and must see `target`.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn gles_sees_parts(&mut self, parts: &Parts, colours: Colours, target: &Target) -> Outcome {
+        let gles = self.gles()?;
+        self.mapped_parts(&Guest::Gles(&gles), parts, Access::Read, |cx, split| {
+            let actual = gles.import_as(split, Through::External, colours)?.sampled_rgb()?;
+            Ok(cx.gles_converts(split, colours, target, &actual)?)
+        })
+    }
+
+    /// The screen shows `parts` at its top left, and must show `target`; it has them mapped until it shows something else.
+    ///
+    /// # Errors
+    /// As for any frame in YUV.
+    pub fn screen_shows_parts(&mut self, parts: &Parts, colours: Colours, target: &Target) -> Outcome {
+        self.screen_tells_chroma(Role::Screen, target.picture.fourcc)?;
+        let (split, mapped) = self.map_parts(&Guest::Screen, parts, Access::Read)?;
+        let layer = Layer { colours, ..Layer::whole(&split) };
+        let shown = self.screen()?.show(&[layer], None);
+        self.observe_parts(&Guest::Screen, &mapped, Access::Read)?;
+        let shown = shown?;
+        // Only now is the screen done with what it showed before.
+        self.on_screen.insert(Role::Screen, mapped.into_iter().map(|part| part.mapping).collect());
+        self.screen_converts_split(&split, (layer.crop, layer.at), colours, target, shown)
+    }
+
+    fn map_parts(
+        &mut self,
+        guest: &Guest<'_>,
+        parts: &Parts,
+        access: Access,
+    ) -> Result<(SplitFrame, Vec<MappedPart>), Trouble> {
+        let mut attached = Vec::new();
+        for (n, buffer) in parts.buffers().iter().enumerate() {
+            let (party, device) = self.party_of_part(guest, parts, n)?;
+            let constraints = party.constraints.clone();
+            attached.push((buffer.attach(party)?, device, constraints));
+        }
+        let mut mapped = Vec::new();
+        for (attachment, device, constraints) in attached {
+            mapped.push(MappedPart { mapping: attachment.map(access)?, device, constraints });
+        }
+        let mappings: Vec<&Mapping> = mapped.iter().map(|part| &part.mapping).collect();
+        let split = parts.shared(&mappings)?;
+        self.fact("buffer", &split);
+        Ok((split, mapped))
+    }
+
+    fn observe_parts(&mut self, guest: &Guest<'_>, mapped: &[MappedPart], access: Access) -> Result<()> {
+        let mut observe = |MappedPart { mapping, device, constraints }: &MappedPart| {
+            self.observe(guest, device, constraints, mapping, access)
+        };
+        mapped.iter().try_for_each(&mut observe)
+    }
+
+    /// `guest` as a party of buffer `n` of `parts`.
+    fn party_of_part(
+        &mut self,
+        guest: &Guest<'_>,
+        parts: &Parts,
+        n: usize,
+    ) -> Result<(Party, placement::Device), Trouble> {
+        let (wish, heaps) = (parts.wish(), parts.buffers()[n].heaps().clone());
+        let (party, device) = self.party_for(guest, &wish, &heaps)?;
+        if matches!(parts, Parts::One(_)) {
+            return Ok((party, device));
+        }
+        let constraints = party.constraints.of_plane(wish.fourccs[0], n);
+        if constraints.formats.is_empty() {
+            let why = format!("{} takes no {} {}", party.name, wish.fourccs[0], Modifier::LINEAR);
+            return Err(Finding::new(why).into());
+        }
+        Ok((Party { constraints, ..party }, device))
+    }
+}
