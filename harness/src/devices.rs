@@ -49,6 +49,10 @@ enum Slot<T> {
 }
 
 impl<T> Slot<T> {
+    fn open(&self) -> Option<&T> {
+        if let Self::Open(device) = self { Some(device) } else { None }
+    }
+
     fn get(&mut self, open: impl FnOnce() -> Result<T>) -> Result<&mut T, Unplayed> {
         if let Self::Untried = self {
             // It is kept, with all that its driver opens for it.
@@ -299,11 +303,8 @@ impl Devices {
 
     /// How much memory the driver of each GPU that is open says that this process uses, by role.
     pub(crate) fn heap_use(&self) -> BTreeMap<String, Observed<u64>> {
-        let open = self.gpus.iter().filter_map(|(role, slot)| match slot {
-            Slot::Open(gpu) => Some((role.to_string(), gpu.heap_usage())),
-            _ => None,
-        });
-        open.collect()
+        let told = |(role, slot): (&Role, &Slot<Gpu>)| Some((role.to_string(), slot.open()?.heap_usage()));
+        self.gpus.iter().filter_map(told).collect()
     }
 
     /// Every heap of `kind`, looked for when it is first needed.
@@ -475,12 +476,9 @@ impl Devices {
 
     /// What of the GEM handles and framebuffers of our cards is not as it must be after a case.
     pub fn imbalances(&self) -> Vec<Finding> {
-        fn open<T>(slot: &Slot<T>) -> Option<&T> {
-            if let Slot::Open(device) = slot { Some(device) } else { None }
-        }
-        let screens = self.screens.values().filter_map(open).filter_map(Screen::imbalance);
-        let primes = self.primes.values().filter_map(open).filter_map(Prime::imbalance);
-        let vgem = open(&self.vgem).and_then(DumbBuffers::imbalance);
+        let screens = self.screens.values().filter_map(Slot::open).filter_map(Screen::imbalance);
+        let primes = self.primes.values().filter_map(Slot::open).filter_map(Prime::imbalance);
+        let vgem = self.vgem.open().and_then(DumbBuffers::imbalance);
         screens.chain(primes).chain(vgem).collect()
     }
 
