@@ -447,7 +447,9 @@ impl Bench for Cx {
     }
 
     fn begin(&mut self, start: CaseStart) {
-        self.observer().begin();
+        // Nobody had a case since the last one ended.
+        let live = ledger::buffers();
+        self.observer().begin(live);
         ledger::begin();
         self.case = Running {
             name: start.name,
