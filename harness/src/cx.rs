@@ -447,7 +447,9 @@ impl Bench for Cx {
     }
 
     fn begin(&mut self, start: CaseStart) {
-        self.observer().begin();
+        // Nobody had a case since the last one ended.
+        let live = ledger::buffers();
+        self.observer().begin(live);
         ledger::begin();
         self.case = Running {
             name: start.name,
@@ -475,6 +477,7 @@ impl Bench for Cx {
         let gone = self.devices.unburden_peers().into_iter().map(|error| Finding::from_error(&error).to_string());
         let objections = self.devices.objections();
         self.devices.forget_broken();
+        self.devices.rest();
         self.forget_unplugged();
         let closing = self.close_ledger();
         if objects::made_so_far() != case.objects_before {

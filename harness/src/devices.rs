@@ -1,4 +1,5 @@
-//! Which devices play the roles on this machine: opened when a case first needs them, and kept open for the next.
+//! Which devices play the roles on this machine: opened when a case first needs them, and kept open for the next. Those that few
+//! cases need are closed when they are idle.
 //!
 //! A role that nobody can play stays unplayed, with the reason; whether that is allowed is for the lane to say.
 
@@ -23,7 +24,12 @@ use crate::share::heap::Heap;
 use crate::share::heaps::{Found, Kind};
 use crate::udmabuf;
 use crate::v4l2::{Codec, Converter, Loopback};
-use crate::vk::{self, Gpu, Message, Severity, Validation};
+use crate::vk::{self, Gpu, Message, Severity};
+use gpus::open_gpu;
+use idle::Idle;
+
+mod gpus;
+mod idle;
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
 pub const GPU_A: &str = "HANDOVER_GPU_A";
@@ -119,6 +125,7 @@ pub struct Devices {
     elsewhere: Option<SharedFrame>,
     textures: Vec<(String, GlImage)>,
     bos: Vec<Bo>,
+    idle: Idle,
 }
 
 /// Whose the buffer is.
@@ -138,6 +145,7 @@ impl Devices {
     /// # Errors
     /// As [`Self::gpu`].
     pub fn second_instance(&mut self, role: Role) -> Result<Gpu, Unplayed> {
+        self.idle.seconds.note(role, self.idle.ended);
         self.second_instances.entry(role).or_default().get(|| open_gpu(role)).cloned()
     }
 
@@ -204,6 +212,7 @@ impl Devices {
     /// Why there is none.
     pub fn gles_on_gbm(&mut self, node: NodeKind) -> Result<Gles, Unplayed> {
         let device = self.gbm()?;
+        self.idle.gles_on_gbm.note(node, self.idle.ended);
         self.gles_on_gbm.entry(node).or_default().get(|| Gles::open_on(device.node(node)?)).cloned()
     }
 
@@ -535,46 +544,6 @@ impl Devices {
 /// The value of an environment variable, unless empty.
 fn chosen(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty())
-}
-
-/// Opens the GPU that plays `role`: the chosen one, else the first device for `gpu_a` and the first other one for
-/// `gpu_b`.
-fn open_gpu(role: Role) -> Result<Gpu> {
-    let validation = Validation::from_environment()?;
-    match role {
-        Role::GpuA => Gpu::open(chosen(GPU_A).as_deref(), validation),
-        Role::GpuB => open_other_gpu(chosen(GPU_A).as_deref(), chosen(GPU_B).as_deref(), validation),
-        _ => Err(Error::input("opening a GPU", role.to_string(), "only gpu_a and gpu_b are Vulkan devices")),
-    }
-}
-
-/// Opens the first device that matches `wanted` and does not play `gpu_a`, which is the first that matches `first`: a
-/// pair that is one device twice would show nothing.
-fn open_other_gpu(first: Option<&str>, wanted: Option<&str>, validation: Validation) -> Result<Gpu> {
-    if let (Some(first), Some(wanted)) = (first, wanted) {
-        // The usual way, without a look at every driver.
-        let gpu = Gpu::open(Some(wanted), validation)?;
-        if !gpu.identity().matches(first) {
-            return Ok(gpu);
-        }
-    }
-    let all = Gpu::list()?;
-    let taken = all.iter().find(|device| first.is_none_or(|first| device.matches(first)));
-    let other = all
-        .iter()
-        .filter(|device| taken.is_none_or(|taken| taken.device_uuid != device.device_uuid))
-        .find(|device| wanted.is_none_or(|wanted| device.matches(wanted)));
-    match other {
-        Some(other) => Gpu::open(Some(&other.device_uuid.to_string()), validation),
-        None => {
-            let object = wanted.map_or("gpu_b".to_owned(), |wanted| format!("gpu_b, a device matching `{wanted}`"));
-            let why = match taken {
-                Some(taken) => format!("this machine has no such Vulkan device beside gpu_a, which is {taken}"),
-                None => "this machine has no such Vulkan device".to_owned(),
-            };
-            Err(Error::missing("opening a GPU", object, why))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ impl Screen {
         self.card.driver == vkms::DRIVER
     }
 
-    /// How long [`Self::show`] waits after a writeback before it returns: 1 ms on vkms, which loses a writeback when
+    /// How long the next commit waits after [`Self::show`] has seen its writeback: 1 ms on vkms, which loses a writeback when
     /// the next commit comes before the clean-up of the job before ran; nothing elsewhere.
     pub fn set_settle(&mut self, settle: Duration) {
         self.settle = settle;

@@ -66,6 +66,9 @@ static BOOK: Mutex<Option<Book>> = Mutex::new(None);
 /// So long a file or a buffer may stay after the case: the kernel cleans up by and by, and drivers have threads.
 const SETTLED: Duration = Duration::from_millis(300);
 
+/// What is observed by the kernel's list.
+const DMA_BUFS: &str = "dma-bufs";
+
 /// What is known of this process between two cases, and in one.
 struct Book {
     /// Where files are listed, opened once: there may be no fd left when it is needed.
@@ -76,6 +79,8 @@ struct Book {
     mappings: Observed<Mappings>,
     /// What was there when the last case ended, or when the book was made, without what it alone might keep.
     before: Held,
+    /// The dma-bufs that were there when the last case ended.
+    live: Option<BTreeSet<u64>>,
     /// Which files these are.
     known: Known,
     /// What somebody opened and keeps, by number, by inode, and by file, with who.
@@ -223,6 +228,11 @@ pub(crate) fn numbers() -> Observed<BTreeSet<RawFd>> {
     files::List::open()?.numbers()
 }
 
+/// The dma-bufs that were there when the last case ended; `None` if there was none, or that could not be observed.
+pub(crate) fn buffers() -> Option<BTreeSet<u64>> {
+    lock().as_ref().and_then(|book| book.live.clone())
+}
+
 /// The open files of this process but for the ledger's own, and what each is.
 pub(crate) fn files() -> Observed<BTreeMap<RawFd, What>> {
     let own: BTreeSet<RawFd> = lock().as_ref().map_or_else(BTreeSet::new, |book| {
@@ -289,6 +299,7 @@ impl Book {
             journal: Journal::default(),
             mappings: Mappings::open(),
             before: Held::default(),
+            live: None,
             known: Known::default(),
             kept_files: BTreeMap::new(),
             kept_buffers: BTreeMap::new(),
@@ -317,7 +328,7 @@ impl Book {
         };
         let blind = [
             ("open files", files.as_ref().err()),
-            ("dma-bufs", buffers.as_ref().err()),
+            (DMA_BUFS, buffers.as_ref().err()),
             ("mappings", mappings.as_ref().err()),
             ("numbers that are closed twice", self.canaries.as_ref().err()),
         ];
@@ -469,6 +480,8 @@ impl Book {
         if let Ok(canaries) = &mut self.canaries {
             canaries.fill_gaps(&held.files);
         }
+        let seen = self.bufinfo.is_ok() && !held.unobserved.iter().any(|what| what.starts_with(DMA_BUFS));
+        self.live = seen.then(|| held.buffers.keys().copied().collect());
         self.before = held;
         self.before.files.retain(|number| !kept.files.contains_key(number));
         self.before.buffers.retain(|inode, _| {

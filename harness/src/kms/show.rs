@@ -199,6 +199,8 @@ impl Screen {
         };
         let planes: Vec<_> = std::iter::zip(assigned, std::iter::zip(layers, &framebuffers)).map(placed).collect();
         let what = layers.iter().map(|layer| layer.frame.to_string()).collect::<Vec<_>>().join(" + ");
+        // The clean-up after the job before would switch off what a capture switches on.
+        self.card.await_quiet();
         let capture = match &self.crc {
             Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
             Err(why) => Err(why.clone()),
@@ -356,7 +358,7 @@ impl Pending<'_> {
                 break;
             }
         }
-        std::thread::sleep(self.screen.settle);
+        self.screen.card.quiet_for(self.screen.settle);
     }
 
     fn look(&mut self) -> Result<Shown> {
@@ -372,7 +374,7 @@ impl Pending<'_> {
             false => Ok(self.written(until, &mut recoveries)?),
         };
         let crc = self.crc(sequence, until)?;
-        std::thread::sleep(self.screen.settle);
+        self.screen.card.quiet_for(self.screen.settle);
         Ok(Shown { writeback, crc, sequence, recoveries })
     }
 

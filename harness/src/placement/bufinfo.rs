@@ -57,7 +57,13 @@ impl Bufinfo {
             // From the start the kernel makes the list anew.
             match self.file.read_at(&mut chunk, text.len() as u64) {
                 Ok(0) => break,
-                Ok(count) => text.extend_from_slice(&chunk[..count]),
+                Ok(count) => {
+                    text.extend_from_slice(&chunk[..count]);
+                    // The kernel makes the list anew for each read, even for one that finds its end.
+                    if count < chunk.len() && is_whole(&text) {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(NotObservable(access::refused("read", &self.path, &error, ABSENT))),
             }
@@ -77,6 +83,12 @@ const ABSENT: &str = "kernel without CONFIG_DEBUG_FS or CONFIG_DMA_SHARED_BUFFER
 /// debugfs is not mounted, or the list is missing or closed to us.
 pub fn list() -> Observed<Vec<Entry>> {
     Bufinfo::find()?.entries()
+}
+
+/// Whether the last line is there, `Total 2 objects, 139264 bytes`.
+fn is_whole(text: &[u8]) -> bool {
+    let last = text.strip_suffix(b"\n").and_then(|text| text.rsplit(|byte| *byte == b'\n').next());
+    last.is_some_and(|last| last.starts_with(b"Total ") && last.ends_with(b" bytes"))
 }
 
 /// Reads the list.
@@ -142,5 +154,7 @@ mod tests {
         );
         assert_eq!((entries[1].references, entries[1].attached.len(), entries.len()), (1, 0, 2));
         assert_eq!(parse("nonsense\n"), Err("nonsense".into()));
+        assert!(is_whole(text.as_bytes()) && !is_whole(&text.as_bytes()[..text.len() - 1]));
+        assert!(!is_whole(b"Total 2 devices attached\n"));
     }
 }

@@ -133,8 +133,18 @@ impl Observer {
     }
 
     /// A case begins: what happened before it is forgotten, and no mark of before is asked about any more.
-    pub fn begin(&mut self) {
-        self.mark();
+    ///
+    /// `live` are the dma-bufs that there are; `None` if they are to be looked up.
+    pub fn begin(&mut self, live: Option<BTreeSet<u64>>) {
+        match live {
+            Some(live) => {
+                self.look();
+                self.history.keep(|inode| live.contains(&inode));
+            }
+            None => {
+                self.mark();
+            }
+        }
         self.forgotten = self.count();
         self.events.clear();
         self.events.shrink_to(KEPT_EVENTS);
