@@ -168,10 +168,26 @@ fn hands_planes_out(cx: &mut Cx, gpu: Role, fourcc: Fourcc, tiling: Tiling) -> O
     if let Some(before) = &target.before {
         cx.cpu_writes_parts(&parts, before)?;
     }
+    let before = bytes_of_planes(cx, &parts)?;
     image.upload(&target.picture)?;
+    for (n, (before, after)) in before.iter().zip(bytes_of_planes(cx, &parts)?).enumerate() {
+        cx.claim(format!("what is copied to plane {n} reaches its dma-buf"), *before != after, || {
+            Finding::new(format!("nothing of what is copied to plane {n} reaches the dma-buf of plane {n}"))
+                .row("object", parts.buffers()[n].wish().fourccs[0])
+                .row("like", "planes of the image that are bound to the memory of another one")
+        });
+    }
     cx.cpu_sees_parts(&parts, &target)?;
     cx.sees(format!("{gpu}, whose image it is,"), &target, &image.read_back()?)?;
     cx.agree()
+}
+
+/// All bytes of the dma-buf of each plane.
+fn bytes_of_planes(cx: &mut Cx, parts: &Parts) -> Result<Vec<Vec<u8>>, Trouble> {
+    cx.mapped_parts(&Guest::Cpu, parts, Access::Read, |_, split| {
+        let all = (0..split.frame().planes.len()).map(|n| split.dmabuf_of(n));
+        Ok(all.map(|dmabuf| dmabuf.map()?.read(0..dmabuf.size)).collect::<Result<_, _>>()?)
+    })
 }
 
 /// An image takes its planes from dma-bufs of two exporters.

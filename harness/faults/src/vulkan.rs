@@ -209,7 +209,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a disjoint image",
         modelled_on: "Mesa 25.2.2 (panvk), Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2)",
         seen_by: &[Pixels],
-        names: &["samples of plane 1 (U V) differ: cpu does not see the target"],
+        names: &["nothing of what is copied to plane 1 reaches the dma-buf of plane 1"],
         ..fault("disjoint-bound-to-first", Layout)
     },
     Fault {
