@@ -35,6 +35,7 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/mesa-external-only.rs",
     "../../cases/findings/mesa-odd-chroma.rs",
     "../../cases/findings/mesa-p010-grey.rs",
+    "../../cases/findings/mesa-y210-nothing.rs",
     "../../cases/findings/shmem-enospc.rs",
     "../../cases/findings/vkms-blend-wraps.rs",
     "../../cases/findings/vkms-limited-range.rs",
