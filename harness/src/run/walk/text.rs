@@ -32,7 +32,10 @@ pub fn summary(walked: &[Walked], kinds: &[Kind], wall_ms: u64) -> String {
     for one in walked {
         let _ = write!(text, "{:width$}", one.name);
         for kind in kinds {
-            let steps = one.kinds.get(kind).cloned().unwrap_or_default();
+            let Some(steps) = one.kinds.get(kind) else {
+                let _ = write!(text, "  {:>12}", "not walked");
+                continue;
+            };
             let bad = steps.findings.iter().map(|found| found.times).sum::<u32>();
             let counts = match (steps.met, bad) {
                 (0, 0) => "-".to_owned(),
