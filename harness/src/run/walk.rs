@@ -146,7 +146,8 @@ pub struct Found {
 pub struct Walked {
     /// The case's name.
     pub name: String,
-    /// By kind, in the order of [`Kind::ALL`]; a kind that the case never met is there with no steps.
+    /// By kind, in the order of [`Kind::ALL`]; a kind that the case never met is there with no steps, and one that was not
+    /// walked is not.
     pub kinds: BTreeMap<Kind, Steps>,
 }
 

@@ -331,7 +331,7 @@ fn a_report_directory_is_one_runs_alone() {
     refused(walk.stdin(Stdio::null()).output().unwrap());
     child.kill().unwrap();
     end_of(&mut child);
-    assert_eq!(Report::read(&run.report_path()).unwrap().cases.len(), 1, "what ended is in the journal");
+    assert_eq!(Report::read(&run.report_path()).unwrap().cases.len(), 2, "what ended is in the journal");
     // Nobody has it any more.
     assert_eq!(run.output(&["good"]).status.code(), Some(0));
 }
