@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use handover::detection::holds;
+use handover::matching::holds;
 
 /// Faults whose texts differ from run to run, each with why.
 const UNSTEADY: &[(&str, &str)] = &[

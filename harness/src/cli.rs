@@ -16,9 +16,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::case::{Bench, Case, Cases, Extent, GoldenMode, Role};
+use crate::cx::Cx;
 use crate::inventory;
 use crate::kernel::Command;
 use crate::lane::{Lane, On};
@@ -30,6 +33,7 @@ use crate::run::journal::{Journal, Unfinished};
 use crate::run::progress::Progress;
 use crate::run::stop::Stop;
 use crate::run::{Plan, Session, select, text, worker};
+use crate::vk::Validation;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -212,6 +216,11 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction
         Ok(cases) => cases,
         Err(error) => return refuse(&Refusal::Usage(error.to_string())),
     };
+    if let Asked::Run(_) | Asked::Bless(_) | Asked::Faults(_) | Asked::Walk(_) = &asked.command
+        && let Err(error) = environment()
+    {
+        return refuse(&Refusal::Usage(error.to_string()));
+    }
     let done = match asked.command {
         Asked::Run(args) => run(args, &cases, GoldenMode::Check, unfinished),
         Asked::Bless(args) => bless(args, &cases),
@@ -246,7 +255,16 @@ fn parse<B: Bench>(register: fn(&mut Cases<B>)) -> Handover {
         );
         command = command.mut_subcommand("run", |run| run.mut_arg("exhaustive", |argument| argument.help(help)));
     }
-    Handover::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    let matches = command.get_matches_mut();
+    if let Some(("run", run)) = matches.subcommand()
+        && run.contains_id("resume")
+        && run.value_source("report") == Some(ValueSource::CommandLine)
+    {
+        let why =
+            "the argument '--resume <DIR>' cannot be used with '--report <DIR>': the report goes where the run was";
+        command.error(ErrorKind::ArgumentConflict, why).exit();
+    }
+    Handover::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 impl Asked {
@@ -257,6 +275,12 @@ impl Asked {
             _ => Extent::Covering,
         }
     }
+}
+
+/// What cases ask of the environment is refused before the first of them does.
+fn environment() -> crate::error::Result<()> {
+    Cx::effort_asked()?;
+    Validation::from_environment().map(drop)
 }
 
 /// What went wrong where nobody could be told, such as in a drop, goes to standard error; a worker's is kept with its case.
@@ -313,6 +337,9 @@ fn run<B>(
         only(lane);
     }
     let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
+    // It was read when it may still have been another's.
+    let unfinished = unfinished.map(|_| Unfinished::read(report.path())).transpose();
+    let unfinished = unfinished.map_err(|error| Refusal::Usage(error.to_string()))?;
     let jobs = choice.jobs(args.jobs);
     // Before signals are caught: whoever interrupts the building of a sandbox wants it to end at once.
     let kernel = choice.kernel(&args.sandbox)?;

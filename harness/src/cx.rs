@@ -29,6 +29,7 @@ use crate::picture::Picture;
 use crate::placement::Observer;
 use crate::placement::probe::Importer;
 use crate::png;
+use crate::restart::again;
 use crate::share::agreement::Wish;
 use crate::share::buffer::{Attachment, Buffer, Mapping};
 use crate::share::constraints::Constraints;
@@ -64,6 +65,12 @@ pub use holdings::{Growth, Holdings};
 pub use leaks::Files;
 pub use sharing::{Guest, Held};
 pub use watch::Deed;
+
+impl From<NotObservable> for Trouble {
+    fn from(why: NotObservable) -> Self {
+        Self::Skip(why.to_string())
+    }
+}
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
@@ -123,13 +130,11 @@ struct Running {
 }
 
 impl Cx {
-    /// How many files this process has open.
-    ///
-    /// # Errors
-    /// procfs is not mounted.
-    pub fn open_files(&self) -> Result<usize> {
+    /// How many files this process has open, if procfs is there to tell.
+    pub fn open_files(&self) -> Observed<usize> {
         const LIST: &str = "/proc/self/fd";
-        let entries = std::fs::read_dir(LIST).map_err(|error| Error::new("read", LIST, error))?;
+        let entries = again(|| std::fs::read_dir(LIST));
+        let entries = entries.map_err(|error| NotObservable(Error::new("read", LIST, error).to_string()))?;
         // The ledger's come and go.
         Ok(entries.count() - ledger::own_files())
     }
@@ -139,6 +144,10 @@ impl Cx {
     /// # Errors
     /// That holds no number from 1 to 100,000.
     pub fn effort(&self) -> Result<u32> {
+        Self::effort_asked()
+    }
+
+    pub(crate) fn effort_asked() -> Result<u32> {
         Ok(asked::number("HANDOVER_EFFORT", 1..=100_000)?.unwrap_or(1))
     }
 
@@ -294,6 +303,19 @@ impl Cx {
             false => Finding::new(format!("{what} is not what it must be")),
         };
         self.case.disagreed.push(finding.row("target", target).row("actual", actual));
+    }
+
+    /// What was observed must be what it was before. Where it can't be observed, that is stated, and the rest goes on.
+    pub fn unchanged<T: PartialEq + fmt::Display>(
+        &mut self,
+        what: impl fmt::Display,
+        before: &Observed<T>,
+        after: &Observed<T>,
+    ) {
+        match (before, after) {
+            (Ok(before), Ok(after)) => self.equals(what, before, after),
+            (Err(why), _) | (_, Err(why)) => self.fact("not observed", format!("{what}: {}", why.0)),
+        }
     }
 
     /// `reader` sees the words `actual`, and must see `target`.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use handover_faults::{Fault, Kind};
 use serde::{Deserialize, Serialize};
 
+use crate::matching::holds;
 use crate::verdict::{self, Verdict};
 
 mod killers;
@@ -217,20 +218,6 @@ impl Run {
             duration_ms: self.duration_ms,
         }
     }
-}
-
-/// Whether `message` holds the parts of `text` one after the other; `…` stands for any text between two.
-pub fn holds(message: &str, text: &str) -> bool {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let message = words(message);
-    let mut rest = message.as_str();
-    text.split('…').map(words).all(|part| match rest.find(&part) {
-        Some(at) => {
-            rest = &rest[at + part.len()..];
-            true
-        }
-        None => false,
-    })
 }
 
 impl Trial {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::case::{Role, Witness};
+use crate::matching::holds;
 use crate::report::{CaseReport, Machine};
 use crate::verdict::Verdict;
 
@@ -117,14 +118,7 @@ pub struct WalkKnown {
 impl WalkKnown {
     /// Whether that is what `text` says.
     pub fn shows(&self, text: &str) -> bool {
-        let mut rest = text;
-        self.matching.split('…').all(|part| match rest.find(part) {
-            Some(at) => {
-                rest = &rest[at + part.len()..];
-                true
-            }
-            None => false,
-        })
+        holds(text, &self.matching)
     }
 }
 

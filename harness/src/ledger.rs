@@ -36,6 +36,7 @@ use crate::finding::Finding;
 use crate::observed::Observed;
 use crate::placement::bufinfo::{Bufinfo, Entry};
 
+mod calling;
 mod canaries;
 mod fd;
 mod files;
@@ -46,6 +47,7 @@ pub(crate) mod objects;
 mod sentry;
 mod words;
 
+pub(crate) use calling::{calling, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
 pub(crate) use files::{Node, What, alone, mappings};
@@ -138,6 +140,7 @@ pub(crate) fn begin() {
     let book = book.get_or_insert_with(Book::new);
     book.journal.clear();
     book.findings.clear();
+    calling::forget();
     OPEN.store(true, Ordering::Relaxed);
 }
 

@@ -81,6 +81,7 @@ pub mod junit;
 pub mod kms;
 pub mod lane;
 pub mod ledger;
+pub mod matching;
 mod node;
 pub mod observed;
 pub mod pattern;

@@ -3,11 +3,14 @@
 //! It judges nothing; verdicts come from [`crate::verdict`] and what a lane demands from [`crate::lane`].
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{DeviceIdentity, Record, Role, Told};
@@ -250,24 +253,38 @@ enum Why {
 }
 
 /// A directory that a run writes its report to.
+///
+/// It is one run's alone, for as long as that has it open: two would write each other's files.
 #[derive(Clone, Debug)]
 pub struct ReportDir {
     path: PathBuf,
+    /// The directory, locked.
+    _lock: Arc<File>,
 }
 
 impl ReportDir {
-    /// Makes the directory, if need be, and tries whether a file can be written in it.
+    /// Makes the directory, if need be, locks it, and tries whether a file can be written in it.
     ///
     /// # Errors
-    /// Names the directory and what is wrong with it.
+    /// Names the directory and what is wrong with it; the process that has it, if another one does.
     pub fn open(path: &Path) -> Result<ReportDir, ReportError> {
         let failed = |doing, source| ReportError { doing, path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(|error| failed("make the report directory", error))?;
         let path = path.canonicalize().map_err(|error| failed("find the report directory", error))?;
+        let lock = File::open(&path).map_err(|error| failed("open the report directory", error))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let why = format!("{} writes its report there; choose another with --report", whose(&lock));
+                return Err(failed("use the report directory", io::Error::other(why)));
+            }
+            // Some file systems lock no directory.
+            Err(errno) => tracing::warn!(path = %path.display(), %errno, "the report directory can't be locked"),
+        }
         tempfile::NamedTempFile::new_in(&path)
             .and_then(|mut file| file.write_all(b"{}"))
             .map_err(|error| failed("write in the report directory", error))?;
-        Ok(ReportDir { path })
+        Ok(ReportDir { path, _lock: Arc::new(lock) })
     }
 
     /// The directory, as an absolute path.
@@ -328,6 +345,28 @@ impl ReportDir {
             source,
         })?;
         Ok(path)
+    }
+}
+
+/// Which process holds the lock of `file`, as far as the kernel tells.
+fn whose(file: &File) -> String {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let holder = file.metadata().ok().and_then(|file| {
+        // `1: FLOCK  ADVISORY  WRITE 708 00:1b:4242 0 EOF`
+        let inode = format!(":{}", file.ino());
+        let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words.filter(|words| words.get(1) == Some(&"FLOCK")).find_map(|words| {
+            let pid: u32 = words.get(4)?.parse().ok()?;
+            words.get(5).is_some_and(|place| place.ends_with(&inode)).then_some(pid)
+        })
+    });
+    match holder {
+        // Of another namespace.
+        None | Some(0) => "another process".to_owned(),
+        Some(pid) => {
+            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            format!("process {pid} (`{}`)", command.trim_end_matches('\0').replace('\0', " "))
+        }
     }
 }
 
@@ -431,6 +470,17 @@ mod tests {
         fs::write(&file, "x").unwrap();
         let error = ReportDir::open(&file).unwrap_err().to_string();
         assert!(error.contains("report directory") && error.contains(&file.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_directory_is_one_runs_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = ReportDir::open(folder.path()).unwrap();
+        let error = ReportDir::open(folder.path()).unwrap_err().to_string();
+        let us = format!("process {} (`", std::process::id());
+        assert!(error.contains(&us) && error.contains("choose another with --report"), "{error}");
+        drop(first);
+        ReportDir::open(folder.path()).unwrap();
     }
 
     #[test]

@@ -18,8 +18,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -37,6 +36,7 @@ mod loopback;
 mod misuse;
 mod pix;
 mod queue;
+mod queue_format;
 pub(crate) mod uapi;
 mod unplug;
 
@@ -44,7 +44,8 @@ pub use codec::{Codec, Given};
 pub use converter::{Converter, ConverterStream};
 pub use format::PixelFormat;
 pub use loopback::{LoopStream, Loopback, OwnFrame};
-pub use queue::{Direction, Done, Memory, MemoryPlane, PlaneFormat, Queue, QueueFormat};
+pub use queue::{Direction, Done, Memory, MemoryPlane, Queue};
+pub use queue_format::{PlaneFormat, QueueFormat};
 pub use unplug::Unplugged;
 
 /// An open video node.
@@ -55,8 +56,8 @@ pub struct Device {
     name: String,
     driver: String,
     caps: u32,
-    /// Whether it keeps what it should have let go of, until it is closed.
-    stuck: AtomicBool,
+    /// Why it keeps buffers that it should have let go of, until it is closed.
+    stuck: Mutex<Option<String>>,
 }
 
 impl AsFd for Device {
@@ -126,14 +127,7 @@ impl Device {
         let bus = uapi::text(&cap.bus_info);
         let name = bus.strip_prefix("platform:").unwrap_or(&bus).to_owned();
         let driver = uapi::text(&cap.driver);
-        Ok(Arc::new(Self {
-            fd,
-            node: node.to_owned(),
-            name,
-            driver,
-            caps: cap.of_node(),
-            stuck: AtomicBool::new(false),
-        }))
+        Ok(Arc::new(Self { fd, node: node.to_owned(), name, driver, caps: cap.of_node(), stuck: Mutex::default() }))
     }
 
     /// Where the device sits, as its driver says: `vivid-001`. The nodes of one device share it.
@@ -164,7 +158,25 @@ impl Device {
 
     /// An error of `op` on this device and `what`.
     fn error(&self, op: &'static str, what: impl fmt::Display, errno: Errno) -> Error {
-        Error::new(op, format!("{self}, {what}"), errno)
+        Error::new(op, format!("{self}, {what}{}", self.burden()), errno)
+    }
+
+    /// Buffers could not be freed, with this error.
+    fn keeps(&self, error: &Error) {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
+    }
+
+    /// What is to be said of it wherever it fails, since it may be why.
+    fn burden(&self) -> String {
+        let stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.as_ref().map_or_else(String::new, |error| format!(" (it keeps buffers: {error})"))
+    }
+
+    #[cfg(test)]
+    fn of_nothing() -> Self {
+        let fd = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).expect("/dev/null");
+        let (node, name) = (PathBuf::from("/dev/null"), "nothing".to_owned());
+        Self { fd, node, name, driver: String::new(), caps: 0, stuck: Mutex::default() }
     }
 }
 

@@ -3,10 +3,12 @@
 //! Pure: it runs nothing. What a worker says is turned into a [`Try`] by the supervisor.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::case::Known;
+use crate::matching::shows;
 
 /// The one word on a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,28 +118,6 @@ fn is_of(finding: &str, known: &Known) -> bool {
     known.matching.iter().any(|matching| shows(finding, matching))
 }
 
-/// Whether `finding` is one that `matching`, a text of [`Known::matching`], describes.
-fn shows(finding: &str, matching: &str) -> bool {
-    let mut parts = matching.split('…').map(one_line);
-    let Some(first) = parts.next() else { return false };
-    let headline = one_line(finding.lines().next().unwrap_or(""));
-    let (headline, whole) = (headline.as_str(), one_line(finding));
-    let Some(at) = headline.find(&first) else { return false };
-    let mut rest = &whole[at + first.len()..];
-    parts.all(|part| match rest.find(&part) {
-        Some(at) => {
-            rest = &rest[at + part.len()..];
-            true
-        }
-        None => false,
-    })
-}
-
-/// A text as if it had not been wrapped.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// How the text begins of a case that passed, though a known defect should have made it fail.
 pub(crate) const PASSED_THOUGH_KNOWN: &str = "passed, but is listed as known";
 
@@ -236,6 +216,12 @@ fn difference(first: &Try, second: &Try) -> String {
         row("order", sequence.replace('\n', "\n              ")),
     ]
     .join("\n")
+}
+
+/// What is said of a case that had no verdict `within` its time, and of where it was then.
+pub(crate) fn late(within: Duration, place: Option<&str>) -> String {
+    let late = format!("no verdict after {} s; the worker was killed", within.as_secs_f64());
+    place.map_or_else(|| late.clone(), |place| format!("{late}\n\n{}", row("hung", place)))
 }
 
 /// One fact of a failure under its label, in the columns that findings use.

@@ -49,9 +49,9 @@ fn import_of(cx: &mut Cx, gles: &Device, round: &Round) -> Result<NativeFence, T
     let file = match round.fence_fd()? {
         Some(file) => file,
         None => {
-            let timeline = cx.timeline()?;
-            let signalled = timeline.fence(1)?;
-            timeline.advance(1)?;
+            let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+            let signalled = pending.file.try_clone()?;
+            pending.signal()?;
             signalled
         }
     };
@@ -126,12 +126,12 @@ fn of_its_own(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {
 fn never_waited_for(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {
     let pending = cx.pending_fence(FenceBy::SwSync, None)?;
     drop(import(gles, pending.file.try_clone()?)?);
-    let before = cx.open_files()?;
+    let before = cx.open_files();
     for _ in 0..20 {
         let fence = import(gles, pending.file.try_clone()?)?;
         fence.export()?;
     }
-    cx.equals("files that 20 fences left open", before, cx.open_files()?);
+    cx.unchanged("files that 20 fences left open", &before, &cx.open_files());
     cx.equals("the fence has signalled", false, pending.file.is_signalled()?);
     pending.signal()?;
     Ok(())

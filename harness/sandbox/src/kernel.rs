@@ -223,8 +223,9 @@ impl Running {
     }
 }
 
-/// Open files that a kernel's process, its streams and the report may take.
-const OPEN_FILES: u64 = 128;
+/// Open files that a kernel's process, its streams and the report may take; or a worker with its devices and what cases hold,
+/// which 192 were enough for.
+const OPEN_FILES: u64 = 256;
 
 /// Says in time what would else be a failure in the middle of something; `who` needs the files.
 pub(crate) fn check_open_files(who: &str) -> Result<(), Error> {

@@ -27,7 +27,7 @@ For each system call of a case that may fail, the case runs once with that call 
 calls, and stopped at each, with signals, and with a clock that goes back. The case must end, must say what failed or pass (of a
 peer: which one, and in which step), must leave nothing behind, and must pass afterwards; its worker must end well. The report
 directory gets walk.json.
-Exit codes: 0 green, 1 findings, 2 usage, 3 no worker.";
+Exit codes: 0 green, 1 findings, 2 usage, 3 no worker, 130 interrupted; walk.json has what was walked by then.";
 
 /// Name of the report.
 const FILE: &str = "walk.json";
@@ -69,6 +69,9 @@ fn kind(text: &str) -> Result<Kind, String> {
 struct Document<'w> {
     schema: u32,
     wall_ms: u64,
+    /// Why it did not come to its end, if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'w str>,
     cases: &'w [Walked],
 }
 
@@ -111,15 +114,26 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
         let line = format!("{:>7} ms  {name} by {}: {} met\n", steps.ms, kind.name(), steps.met);
         say(&mut anstream::stderr(), &line);
     };
-    let walked = Walk::new(settings, known, stop).all(&infos, &kinds, jobs, ended).map_err(Refusal::Machine)?;
+    let (walked, error) = Walk::new(settings, known, stop.clone()).all(&infos, &kinds, jobs, ended);
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let written = report.write_with(FILE, |file| {
-        serde_json::to_writer_pretty(&mut *file, &Document { schema: 1, wall_ms, cases: &walked })?;
+        serde_json::to_writer_pretty(
+            &mut *file,
+            &Document { schema: 1, wall_ms, error: error.as_deref(), cases: &walked },
+        )?;
         file.write_all(b"\n")
     });
     say(&mut anstream::stdout(), &summary(&walked, &kinds, wall_ms));
     let path = written.map_err(|error| Refusal::Machine(error.to_string()))?;
     say(&mut anstream::stdout(), &format!("report {}\n", path.display()));
+    if let Some(why) = &error {
+        say(&mut anstream::stdout(), &format!("not finished: {why}\n"));
+    }
+    match error {
+        Some(_) if stop.is_stopped() => return Ok(ExitCode::from(130)),
+        Some(why) => return Err(Refusal::Machine(why)),
+        None => {}
+    }
     let is_green = walked.iter().all(|one| one.findings().next().is_none());
     Ok(if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -123,7 +123,7 @@ impl Cx {
         Timeline::open().map_err(skip_if_missing)
     }
 
-    /// A fence by `by` that we signal. If there is a buffer for it, it is in the buffer: somebody is under way there,
+    /// A fence by `by` that we signal; by vgem, and the case says so, where there is no `sw_sync`, which is root's. If there is a buffer for it, it is in the buffer: somebody is under way there,
     /// to `what`.
     ///
     /// # Errors
@@ -131,7 +131,10 @@ impl Cx {
     pub fn pending_fence(&mut self, by: FenceBy, buffer: Option<(&Dmabuf, Use)>) -> Result<PendingFence, Trouble> {
         match by {
             FenceBy::SwSync => {
-                let pending = PendingFence::sw_sync().map_err(skip_if_missing)?;
+                let pending = match PendingFence::sw_sync() {
+                    Err(error) if matches!(error.cause, Cause::Missing(_)) => self.instead_of_sw_sync(&error)?,
+                    made => made?,
+                };
                 if let Some((dmabuf, what)) = buffer {
                     dmabuf.import_sync_file(what, &pending.file)?;
                 }
@@ -155,6 +158,15 @@ impl Cx {
                 }))
             }
         }
+    }
+
+    fn instead_of_sw_sync(&mut self, missing: &Error) -> Result<PendingFence, Trouble> {
+        let pending = self.pending_fence(FenceBy::Vgem, None).map_err(|trouble| match trouble {
+            Trouble::Skip(why) => Trouble::Skip(format!("{missing}; {why}")),
+            fail => fail,
+        })?;
+        self.fact("fence", format!("of vgem, which signals any after 10 s: {missing}"));
+        Ok(pending)
     }
 
     /// Whoever `looks` waits for the fence of a slow writer: in three runs it must see the old frame without the fence,

@@ -6,21 +6,22 @@ use std::os::fd::RawFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Cx;
-use crate::error::{Error, Result};
+use crate::case::Trouble;
+use crate::error::Error;
 use crate::ledger;
 
 impl Cx {
     /// Does `work` while this process can open `left` more files and no others.
     ///
     /// # Errors
-    /// procfs is not mounted, or the limit can't be set.
-    pub fn with_files_left<R>(&mut self, left: usize, work: impl FnOnce(&mut Self) -> R) -> Result<R> {
+    /// A skip where procfs is not mounted; the limit can't be set.
+    pub fn with_files_left<R>(&mut self, left: usize, work: impl FnOnce(&mut Self) -> R) -> Result<R, Trouble> {
         // They would take numbers that are counted here.
         ledger::without_canaries(|| self.limited(left, work))
     }
 
-    fn limited<R>(&mut self, left: usize, work: impl FnOnce(&mut Self) -> R) -> Result<R> {
-        let open = ledger::numbers().map_err(|why| Error::missing("files", "/proc/self/fd", why.0))?;
+    fn limited<R>(&mut self, left: usize, work: impl FnOnce(&mut Self) -> R) -> Result<R, Trouble> {
+        let open = ledger::numbers()?;
         let limit = limit(&open, left);
         let before = getrlimit(Resource::Nofile);
         let set = |limit: Rlimit| {

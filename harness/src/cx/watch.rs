@@ -9,7 +9,7 @@ use crate::case::Trouble;
 use crate::compare::{counted, grouped};
 use crate::dmabuf::{Identity, SharedFrame};
 use crate::ledger;
-use crate::observed::NotObservable;
+use crate::observed::{NotObservable, Observed};
 use crate::placement::bufinfo::{self, Entry};
 use crate::placement::parse::{Event, What};
 use crate::placement::probe::{Importer, Way};
@@ -87,12 +87,9 @@ impl Cx {
         Ok(self.listed(buffer)?.is_some())
     }
 
-    /// How many dma-bufs there are, of whatever process.
-    ///
-    /// # Errors
-    /// As [`Self::listed`].
-    pub fn dmabufs(&self) -> Result<usize, Trouble> {
-        Ok(bufinfo::list().map_err(unseen)?.len())
+    /// How many dma-bufs there are, of whatever process, if the kernel shows its list.
+    pub fn dmabufs(&self) -> Observed<usize> {
+        Ok(bufinfo::list()?.len())
     }
 }
 

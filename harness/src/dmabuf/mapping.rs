@@ -16,6 +16,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 
 use super::Dmabuf;
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::restart;
 use crate::share::core::Access;
 
@@ -200,7 +201,10 @@ impl Mapping {
     /// A run reaches outside one of the two (the runs before it are copied); `DMA_BUF_IOCTL_SYNC` fails.
     pub fn copy_from(&mut self, source: &Self, runs: impl IntoIterator<Item = (u64, u64, u64)>) -> Result<()> {
         source.sync(SYNC_READ)?;
-        self.sync(SYNC_WRITE)?;
+        if let Err(error) = self.sync(SYNC_WRITE) {
+            source.sync(SYNC_READ | SYNC_END)?;
+            return Err(error);
+        }
         let copied = runs.into_iter().try_for_each(|(from, to, length)| {
             let (from, to) = (source.at(from, length)?, self.at(to, length)?);
             // SAFETY: both runs were checked to lie in their mappings. Two mappings never share addresses, but they may
@@ -208,9 +212,10 @@ impl Mapping {
             unsafe { std::ptr::copy(from, to, length as usize) };
             Ok(())
         });
-        self.sync(SYNC_WRITE | SYNC_END)?;
+        // Both are ended, whatever comes of the first.
+        let written = self.sync(SYNC_WRITE | SYNC_END);
         source.sync(SYNC_READ | SYNC_END)?;
-        copied
+        written.and(copied)
     }
 
     /// A copy of the bytes in `range`, in bytes from the start of the buffer.
@@ -304,6 +309,7 @@ impl Mapping {
     fn sync(&self, flags: u64) -> Result<()> {
         const SYNC: Opcode = opcode::write::<u64>(b'b', 0);
         let started = Instant::now();
+        let _call = ledger::calling("DMA_BUF_IOCTL_SYNC", &self.buffer);
         loop {
             // SAFETY: `struct dma_buf_sync` is one __u64, and DMA_BUF_IOCTL_SYNC is _IOW('b', 0, struct dma_buf_sync).
             let sync = unsafe { Setter::<SYNC, u64>::new(flags) };

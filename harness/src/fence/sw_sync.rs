@@ -24,11 +24,15 @@ impl Timeline {
     /// A new one.
     ///
     /// # Errors
-    /// As missing: debugfs is not mounted, the kernel has no `sw_sync`, or we may not open it. Otherwise it can't be opened:
-    /// the process has no fd left, say.
+    /// As missing: procfs or debugfs is not mounted, the kernel has no `sw_sync`, or we may not open it. Otherwise it can't be
+    /// opened: the process has no fd left, say.
     pub fn open() -> Result<Self> {
         const OP: &str = "opening a software timeline";
-        let debugfs = Mounts::ask().map_err(|error| Error::new(OP, "the list of mounts", error))?.debugfs();
+        let debugfs = Mounts::ask().map_err(|error| match is_missing(&error) {
+            true => Error::missing(OP, "the list of mounts", format!("{error}; procfs is not mounted")),
+            false => Error::new(OP, "the list of mounts", error),
+        })?;
+        let debugfs = debugfs.debugfs();
         let path: PathBuf = debugfs.ready().map_err(|why| Error::missing(OP, "sw_sync", why))?.join("sync/sw_sync");
         let opened = again(|| rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()));
         opened.map(Self).map_err(|error| {

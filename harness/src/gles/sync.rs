@@ -15,6 +15,7 @@ use super::egl::{Egl, code};
 use super::extensions::has;
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
+use crate::ledger;
 
 const EXTENSION: &str = "EGL_ANDROID_native_fence_sync";
 const NATIVE_FENCE: egl::Enum = 0x3144;
@@ -94,6 +95,7 @@ impl NativeFence {
         const OP: &str = "eglClientWaitSync";
         self.gles.begin()?;
         let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let _call = ledger::calling(OP, self.egl.object("a native fence"));
         // SAFETY: display and fence are live, and belong to each other.
         let answer = unsafe {
             self.egl.api().client_wait_sync(self.egl.display(), self.raw, egl::SYNC_FLUSH_COMMANDS_BIT, nanoseconds)

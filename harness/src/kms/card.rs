@@ -161,7 +161,7 @@ impl Card {
                 .map_err(|error| self.error("DRM_IOCTL_MODE_DESTROY_DUMB", error))?;
         }
         tried?;
-        let framebuffers = match self.resource_handles() {
+        let framebuffers = match again(|| self.resource_handles()) {
             Ok(resources) => resources.framebuffers().len(),
             // A card without a display, such as vgem, makes none.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => 0,

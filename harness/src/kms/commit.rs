@@ -17,6 +17,7 @@ use super::card::Card;
 use super::objects::Object;
 use super::wait;
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::restart::again;
 
 /// An atomic request under construction.
@@ -108,6 +109,7 @@ impl<'a> Commit<'a> {
         let object = || format!("{}, {what}", self.card);
         // An event that was not waited for in time must not be taken for ours.
         events(self.card)?;
+        let _call = ledger::calling(OP, object());
         while let Err(error) = self.card.atomic_commit(self.flags, self.request.clone()) {
             match Errno::from_io_error(&error) {
                 // EBUSY: the commit before has not finished yet.

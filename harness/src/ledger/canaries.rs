@@ -18,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
+use rustix::process::Resource;
 
 use super::files::{self, Node};
 use super::journal::Journal;
@@ -28,6 +29,9 @@ use crate::observed::{NotObservable, Observed};
 
 /// So many stand at once for numbers of the case, at most: with many more a process might have no fd left.
 const MOST: usize = 96;
+
+/// And at most this part of what the process may have open, so that the case has the rest.
+const PART: usize = 8;
 
 /// So many stand between two cases.
 const GAPS: usize = 8;
@@ -48,7 +52,11 @@ pub(super) struct Canaries {
     history: BTreeMap<RawFd, String>,
     /// Fds that a driver took, and left open when the memory went.
     stayed: Vec<Stayed>,
+    /// What was found when there was nobody to be told.
+    found: Vec<Finding>,
     suspended: bool,
+    /// How many may stand at once.
+    most: usize,
     /// How many more times the sentry may be sent in this case: it costs as much as a small case does.
     sentries: u32,
 }
@@ -127,6 +135,12 @@ impl Given {
     }
 }
 
+/// How many canaries a process may have that may have so many files open.
+fn most(files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    MOST.min(files / PART)
+}
+
 impl Canaries {
     pub(super) fn new() -> Observed<Self> {
         let failed = |errno| NotObservable(format!("memfd_create: {}", std::io::Error::from(errno)));
@@ -140,6 +154,8 @@ impl Canaries {
             gaps: Vec::new(),
             history: BTreeMap::new(),
             stayed: Vec::new(),
+            found: Vec::new(),
+            most: most(rustix::process::getrlimit(Resource::Nofile).current),
             suspended: false,
             sentries: SENTRIES,
         })
@@ -211,7 +227,8 @@ impl Canaries {
         // Another number was the next that is free: this one is in use.
         let stands = fd.as_raw_fd() == number;
         if stands {
-            self.add(fd, was);
+            let finding = self.add(fd, was);
+            self.found.extend(finding);
         }
         stands
     }
@@ -220,7 +237,7 @@ impl Canaries {
     fn add(&mut self, fd: OwnedFd, was: String) -> Option<Finding> {
         self.history.insert(fd.as_raw_fd(), was.clone());
         self.set.push_back(Canary { fd, was });
-        let oldest = if self.set.len() > MOST { self.set.pop_front() } else { None };
+        let oldest = if self.set.len() > self.most { self.set.pop_front() } else { None };
         oldest.and_then(|canary| self.end(canary))
     }
 
@@ -249,7 +266,8 @@ impl Canaries {
     pub(super) fn release(&mut self) -> Vec<Finding> {
         self.sentries = SENTRIES;
         let set = std::mem::take(&mut self.set);
-        let mut findings: Vec<Finding> = set.into_iter().filter_map(|canary| self.end(canary)).collect();
+        let mut findings = std::mem::take(&mut self.found);
+        findings.extend(set.into_iter().filter_map(|canary| self.end(canary)));
         let (stand, gone) = std::mem::take(&mut self.gaps).into_iter().partition(|fd| self.stands(fd));
         self.gaps = stand;
         for fd in gone {
@@ -265,7 +283,9 @@ impl Canaries {
         let Some(&highest) = files.last() else { return };
         let free = (LOWEST..highest).filter(|number| !files.contains(number));
         let taken: Vec<RawFd> = self.numbers().collect();
-        for number in free.filter(|number| !taken.contains(number)).take(GAPS.saturating_sub(self.gaps.len())) {
+        for number in
+            free.filter(|number| !taken.contains(number)).take(GAPS.min(self.most).saturating_sub(self.gaps.len()))
+        {
             match fcntl_dupfd_cloexec(&self.file, number) {
                 Ok(fd) if fd.as_raw_fd() == number => self.gaps.push(fd),
                 _ => {}
@@ -317,6 +337,25 @@ mod tests {
         assert!(finding.starts_with(&format!("fd {number} was closed twice")), "{finding}");
         assert!(finding.contains("memfd stranger") && finding.contains(&node.inode.to_string()), "{finding}");
         assert!(canaries.release().is_empty(), "it is told once");
+    }
+
+    #[test]
+    fn what_is_found_when_the_oldest_makes_room_is_told() {
+        let mut canaries = Canaries { most: 1, ..Canaries::new().expect("memfd") };
+        let (fd, node) = buffer();
+        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        let stranger = memfd_create("stranger", MemfdFlags::CLOEXEC).expect("memfd");
+        dup3(&stranger, &mut canaries.set[0].fd, DupFlags::CLOEXEC).expect("dup3");
+        let free = canaries.lowest_free().expect("a number");
+        assert!(canaries.stand_at(free, "what a driver took".to_owned()));
+        assert_eq!(canaries.count(), 1);
+        let found = canaries.release();
+        assert!(found.len() == 1 && found[0].to_string().contains("was closed twice"), "{found:?}");
+    }
+
+    #[test]
+    fn a_process_that_may_open_few_files_has_most_of_them_for_itself() {
+        assert_eq!([None, Some(1024), Some(128), Some(20)].map(most), [96, 96, 16, 2]);
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl Journal {
         Some((self.told(self.steps.iter().position(of)?), self.told(self.steps.iter().rposition(of)?)))
     }
 
+    /// The last call.
+    pub(super) fn last(&self) -> Option<String> {
+        self.steps.len().checked_sub(1).map(|at| self.told(at))
+    }
+
     /// The last calls, a line for each.
     pub(super) fn tail(&self) -> Option<String> {
         const LINES: usize = 8;

@@ -166,7 +166,7 @@ impl Journal {
     /// # Errors
     /// Names the file that can't be written or removed.
     pub fn begin(folder: &Path, beginning: &Beginning) -> Result<Journal, JournalError> {
-        for stale in [crate::report::FILE, "junit.xml"] {
+        for stale in [crate::report::FILE, "junit.xml", FILE] {
             let path = folder.join(stale);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(JournalError::Io(path, error)),
@@ -174,7 +174,8 @@ impl Journal {
             }
         }
         let path = folder.join(FILE);
-        let file = File::create(&path).map_err(|error| JournalError::Io(path.clone(), error))?;
+        let file = File::options().append(true).create_new(true).open(&path);
+        let file = file.map_err(|error| JournalError::Io(path.clone(), error))?;
         let mut journal = Journal { file, path };
         journal.line(beginning)?;
         Ok(journal)
@@ -187,9 +188,8 @@ impl Journal {
     pub fn go_on(folder: &Path, unfinished: &Unfinished) -> Result<Journal, JournalError> {
         let path = folder.join(FILE);
         let open = || {
-            let mut file = File::options().write(true).open(&path)?;
+            let file = File::options().append(true).open(&path)?;
             file.set_len(unfinished.whole)?;
-            io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
             Ok(file)
         };
         let file = open().map_err(|error| JournalError::Io(path.clone(), error))?;

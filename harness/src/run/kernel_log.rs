@@ -189,6 +189,8 @@ const BEGINS: &[&str] =
 const HOLDS: &[&str] = &[
     "WARNING: CPU:",
     "BUG: KASAN:",
+    "BUG: soft lockup",
+    "hard LOCKUP",
     "kernel BUG at",
     "Kernel BUG at",
     "Kernel panic",
@@ -254,6 +256,8 @@ mod tests {
             ("BUG: scheduling while atomic: swapper/0/0x00000002", "BUG: scheduling while atomic"),
             ("BUG: unable to handle page fault for address: 0000000000001000", "BUG: unable to handle page fault"),
             ("Oops: Oops: 0002 [#1] SMP NOPTI", "Oops: Oops: 0002"),
+            ("watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [worker:31]", "BUG: soft lockup"),
+            ("watchdog: Watchdog detected hard LOCKUP on cpu 1", "hard LOCKUP"),
             (
                 "======================================================\n\
                  WARNING: possible circular locking dependency detected\n7.3.4 #1 Not tainted",

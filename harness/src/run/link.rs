@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
 use super::kernel_log;
-use super::protocol::{Done, END_OF_OUTPUT, Hello, MAX_LINE, Reply, Request};
+use super::protocol::{Done, END_OF_OUTPUT, Hello, MAX_LINE, Reply, Request, WHERE};
 use super::stop::Stop;
 use crate::case::{DeviceIdentity, Role};
 use crate::disturb::Call;
@@ -33,6 +33,9 @@ const LAST_LINES: usize = 60;
 
 /// How long the output of a case may arrive after its answer.
 const LATE_OUTPUT: Duration = Duration::from_millis(500);
+
+/// How long a worker may take to say where its case hangs.
+const TELLING: Duration = Duration::from_millis(500);
 
 /// A worker process with its devices.
 pub(super) struct Link {
@@ -77,8 +80,8 @@ pub(super) enum Ending {
     Done(Box<Done>),
     /// The worker ended in the middle of the case; the text says how.
     Crashed(String),
-    /// The deadline passed; the worker was killed.
-    TimedOut,
+    /// The deadline passed; the worker was killed. Where it was then, if it could say so.
+    TimedOut(Option<String>),
     /// The worker ended before it began the case; the text says how.
     NeverBegan(String),
     /// The run is being stopped; the worker was killed.
@@ -183,14 +186,28 @@ impl Link {
                     };
                 }
                 Next::Late => {
+                    let place = self.place();
                     self.running.kill();
                     self.await_output();
-                    return Ending::TimedOut;
+                    return Ending::TimedOut(place);
                 }
                 Next::Stopped => {
                     self.running.kill();
                     return Ending::Stopped;
                 }
+            }
+        }
+    }
+
+    /// Where a case is that does not end. The worker's other thread tells, unless all of it hangs, or its kernel.
+    fn place(&mut self) -> Option<String> {
+        let deadline = Instant::now() + TELLING;
+        writeln!(self.requests.as_mut()?, "{WHERE}").ok()?;
+        loop {
+            match self.replies.recv_deadline(deadline).ok()? {
+                Line::Reply(Reply::At { place }) => return Some(place),
+                // Whatever it says now is too late.
+                Line::Reply(_) | Line::Garbage(_) => {}
             }
         }
     }

@@ -19,6 +19,9 @@ pub const MAX_LINE: u64 = 4 << 20;
 /// The line on the worker's standard error that ends the output of one case.
 pub const END_OF_OUTPUT: &[u8] = b"\x1ehandover: end of case\n";
 
+/// Supervisor to worker, instead of a request: where are you? The worker answers while its case runs, or hangs.
+pub const WHERE: &str = "where";
+
 /// Supervisor to worker: run this case.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -48,6 +51,11 @@ pub enum Reply {
     Devices(BTreeMap<Role, DeviceIdentity>),
     /// This call of the case is about to meet its disturbance, which the worker may not live to tell.
     Met(Call),
+    /// What the case is doing, to who asked [`WHERE`].
+    At {
+        /// In which call it is, or after which one.
+        place: String,
+    },
     /// The case ended.
     Done(Box<Done>),
     /// The devices are closed; sent last.

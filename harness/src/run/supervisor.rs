@@ -307,9 +307,7 @@ impl Supervisor {
                 return Tried::Ended(Some(link), Box::new(attempt));
             }
             Ending::Crashed(how) => (Verdict::Crash, how),
-            Ending::TimedOut => {
-                (Verdict::Timeout, format!("no verdict after {} s; the worker was killed", within.as_secs_f64()))
-            }
+            Ending::TimedOut(place) => (Verdict::Timeout, verdict::late(within, place.as_deref())),
         };
         self.saw(&link.devices);
         self.seen().memory.ended(None, memory::peak_kib);

@@ -24,7 +24,7 @@ use super::supervisor::Settings;
 use crate::case::CaseInfo;
 use crate::disturb::{Blow, Disturbance, Fault, Held, change, listed};
 use crate::lane::WalkKnown;
-use crate::verdict::Verdict;
+use crate::verdict::{self, Verdict};
 use judge::{Clarity, clarity};
 
 pub use text::summary;
@@ -146,7 +146,8 @@ pub struct Found {
 pub struct Walked {
     /// The case's name.
     pub name: String,
-    /// By kind, in the order of [`Kind::ALL`]; a kind that the case never met is there with no steps.
+    /// By kind, in the order of [`Kind::ALL`]; a kind that the case never met is there with no steps, and one that was not
+    /// walked is not.
     pub kinds: BTreeMap<Kind, Steps>,
 }
 
@@ -190,15 +191,14 @@ impl Walk {
 
     /// Walks `cases` by `kinds`, `jobs` workers at a time. Of each that has ended, `ended` is told.
     ///
-    /// # Errors
-    /// No worker can be had, or the walk was stopped.
+    /// What ended by then if no worker can be had, or the walk was stopped; and why it was not all.
     pub fn all(
         &self,
         cases: &[&CaseInfo],
         kinds: &[Kind],
         jobs: usize,
         ended: impl Fn(&str, Kind, &Steps) + Sync,
-    ) -> Result<Vec<Walked>, String> {
+    ) -> (Vec<Walked>, Option<String>) {
         let mut parts: Vec<(&CaseInfo, Kind)> =
             cases.iter().flat_map(|case| kinds.iter().map(move |kind| (*case, *kind))).collect();
         // Each kind of worker is started once, as long as none is lost. What waits the longest goes first.
@@ -248,9 +248,6 @@ impl Walk {
             }
             work();
         });
-        if let Some(why) = lock(&broken).take() {
-            return Err(why);
-        }
         let mut walked: Vec<Walked> =
             cases.iter().map(|case| Walked { name: case.name.clone(), kinds: BTreeMap::new() }).collect();
         for (name, kind, steps) in done().drain(..) {
@@ -258,7 +255,7 @@ impl Walk {
                 walked.kinds.insert(kind, steps);
             }
         }
-        Ok(walked)
+        (walked, lock(&broken).take())
     }
 
     /// All steps of one kind in one case.
@@ -437,10 +434,7 @@ impl Walk {
                 lost(Verdict::Crash, format!("{how}\n{place}\n{defect}\n{}", link.output_text()))
             }
             Ending::NeverBegan(how) => Err(format!("a worker {how} before it could walk {}", case.name)),
-            Ending::TimedOut => lost(
-                Verdict::Timeout,
-                format!("no verdict after {} s; the worker was killed", case_within.as_secs_f64()),
-            ),
+            Ending::TimedOut(place) => lost(Verdict::Timeout, verdict::late(*case_within, place.as_deref())),
             Ending::Stopped => Err("the walk was interrupted".to_owned()),
         }
     }

@@ -16,11 +16,12 @@ use rustix::fs::{Mode, OFlags};
 
 use super::kernel_log::{self, KernelLog, Said};
 use super::leaks::{self, Leaks};
-use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request};
+use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request, WHERE};
 use super::{memory, millis};
 use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble, Witness};
 use crate::disturb::{Call, Disturbance, Disturber, change, disturber, listed};
 use crate::finding::Finding;
+use crate::ledger;
 use crate::verdict::{NEXT_FINDING, Verdict, row};
 
 /// Set while a case runs, for the thread that watches the supervisor.
@@ -54,7 +55,7 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     send(&mut replies, &Reply::Hello(Hello { kernel, no_kernel_log }))?;
 
-    let requests = read_requests(requests)?;
+    let requests = read_requests(requests, replies.try_clone()?)?;
     // After the thread above was started, which waits for requests and is no part of any case.
     let disturber = match disturbed {
         None => None,
@@ -122,12 +123,16 @@ fn take_protocol() -> io::Result<(File, File)> {
     Ok((File::from(requests), File::from(replies)))
 }
 
-/// Reads requests on a thread of its own, so that a case that hangs does not outlive its supervisor.
-fn read_requests(requests: File) -> io::Result<crossbeam_channel::Receiver<String>> {
+/// Reads requests on a thread of its own, so that a case that hangs does not outlive its supervisor, and can tell it where.
+fn read_requests(requests: File, mut replies: File) -> io::Result<crossbeam_channel::Receiver<String>> {
     let (sender, receiver) = crossbeam_channel::unbounded();
     std::thread::Builder::new().name("requests".into()).spawn(move || {
         for line in BufReader::new(requests).lines() {
             let Ok(line) = line else { break };
+            if line == WHERE {
+                let _ = send(&mut replies, &Reply::At { place: ledger::whereabouts() });
+                continue;
+            }
             if sender.send(line).is_err() {
                 return;
             }

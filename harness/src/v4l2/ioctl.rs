@@ -14,6 +14,7 @@ use super::uapi::{
     Plane, QueryCtrl, QueryMenu, RequestBuffers, Selection,
 };
 use crate::ioctl::ask;
+use crate::ledger;
 
 /// A call whose argument is a pointer to one `T`.
 pub(crate) struct Call<T> {
@@ -63,6 +64,7 @@ const fn both<T>(name: &'static str, number: u8) -> Call<T> {
 impl<T> Call<T> {
     /// Makes the call on `node`.
     pub(crate) fn ask(&self, node: impl AsFd, argument: &mut T) -> Result<(), Errno> {
+        let _call = ledger::calling(self.name, "a video device");
         // SAFETY: only the constants above make a `Call`, each with the structure of its number. Addresses are in it only if
         // `ask_planes` put them there.
         unsafe { ask(node, self.opcode, argument) }

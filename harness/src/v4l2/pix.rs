@@ -1,6 +1,6 @@
 //! The format of a queue as the kernel's structures have it. Pure.
 
-use super::queue::{PlaneFormat, QueueFormat};
+use super::queue_format::{PlaneFormat, QueueFormat};
 use super::uapi::{self, Pix, PixMplane};
 
 pub(super) fn single(format: &QueueFormat) -> Pix {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,11 +11,10 @@ use rustix::io::Errno;
 
 use super::pix::{contradiction, mplane, single};
 use super::uapi::{self, Buffer, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, Pix, PixMplane};
-use super::{Device, PixelFormat, ioctl};
+use super::{Device, PixelFormat, PlaneFormat, QueueFormat, ioctl};
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
-use crate::format::Modifier;
-use crate::frame::{Frame, Plane, Size};
+use crate::frame::{Frame, Size};
 use crate::ledger;
 
 /// Which way pixels go.
@@ -52,59 +50,6 @@ impl Memory {
             Self::Own => uapi::MEMORY_MMAP,
             Self::Dmabuf => uapi::MEMORY_DMABUF,
         }
-    }
-}
-
-/// What the buffers of a queue hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueFormat {
-    /// The pixels.
-    pub pixel: PixelFormat,
-    /// Width and height.
-    pub size: Size,
-    /// The memory planes; one on a single-planar queue, whatever the format.
-    pub planes: Vec<PlaneFormat>,
-}
-
-/// One memory plane of a [`QueueFormat`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlaneFormat {
-    /// From one row to the next, in bytes (`bytesperline`); 0 for compressed formats.
-    pub pitch: u32,
-    /// What a buffer must hold, in bytes (`sizeimage`).
-    pub bytes: u32,
-}
-
-impl QueueFormat {
-    /// `pixel` of `size`, with rows `pitch` bytes apart; 0 leaves that to the driver.
-    pub fn new(pixel: PixelFormat, size: Size, pitch: u32) -> Self {
-        Self { pixel, size, planes: vec![PlaneFormat { pitch, bytes: 0 }] }
-    }
-
-    /// The format that `frame` has.
-    ///
-    /// # Errors
-    /// V4L2 has no such format in one memory plane, or it has the planes elsewhere; or a number does not fit in 32 bits.
-    pub fn of_frame(frame: &Frame) -> Result<Self> {
-        let refuse = |why: &str| Error::missing("naming the V4L2 format", frame.to_string(), why);
-        let contiguous = |first: &Plane| Frame::contiguous(frame.fourcc, frame.size, *first);
-        let pixel = PixelFormat::of(frame.fourcc).filter(|_| frame.modifier == Modifier::LINEAR);
-        let pixel = pixel.ok_or_else(|| refuse("V4L2 has no LINEAR format in one memory plane with these bytes"))?;
-        let Some(plane) = frame.planes.first() else { return Err(refuse("a frame of at least one plane is needed")) };
-        if frame.planes.len() > 1 && contiguous(plane).is_none_or(|contiguous| contiguous.planes != frame.planes) {
-            return Err(refuse(
-                "planes that follow each other without a gap, with pitches in proportion, would be valid",
-            ));
-        }
-        let pitch = u32::try_from(plane.pitch).map_err(|_| refuse("the pitch does not fit in 32 bits"))?;
-        Ok(Self::new(pixel, frame.size, pitch))
-    }
-}
-
-impl fmt::Display for QueueFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.pixel, self.size)?;
-        self.planes.iter().try_for_each(|plane| write!(f, ", pitch {} B, {} B", plane.pitch, plane.bytes))
     }
 }
 
@@ -268,7 +213,10 @@ impl Queue {
     }
 
     pub(super) fn negotiate(&self, wanted: Option<&QueueFormat>, set: bool) -> Result<QueueFormat> {
-        let object = || wanted.map_or_else(|| self.to_string(), |wanted| format!("{self}, {wanted}"));
+        let object = || {
+            let wanted = wanted.map_or_else(String::new, |wanted| format!(", {wanted}"));
+            format!("{self}{wanted}{}", self.device.burden())
+        };
         if self.is_multi_planar() {
             let call = match (wanted, set) {
                 (None, _) => ioctl::G_FMT_MPLANE,
@@ -309,10 +257,10 @@ impl Queue {
         let mut request =
             uapi::RequestBuffers { count, buf_type: self.buf_type, memory: memory.code(), ..Default::default() };
         let object = format!("{count} buffers of {memory:?} memory");
-        self.given().clear();
         ioctl::REQBUFS
             .ask(&self.device, &mut request)
             .map_err(|errno| self.error(ioctl::REQBUFS.name, object, errno))?;
+        self.given().clear();
         self.buffers = (count > 0).then_some((memory, request.count));
         Ok(request.count)
     }
@@ -588,12 +536,50 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        if let Err(error) = self.release() {
+        // Once more, since memory may have been short for a moment.
+        if let Err(error) = self.release().or_else(|_| self.release()) {
             tracing::error!(%error, "could not free the buffers of a V4L2 queue");
-            self.device.stuck.store(true, Ordering::Relaxed);
+            self.device.keeps(&error);
         }
     }
 }
 
 /// More formats than any driver has; a longer list is a driver's error.
 const FORMATS_MAX: u32 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_freed_is_told_in_what_fails_later() {
+        // No V4L2 device: it refuses every call.
+        let device = Arc::new(Device::of_nothing());
+        let format = QueueFormat::new(PixelFormat(0), Size { width: 0, height: 0 }, 0);
+        let mut queue = Queue {
+            device: Arc::clone(&device),
+            direction: Direction::Capture,
+            buf_type: uapi::BUF_TYPE_VIDEO_CAPTURE,
+            format: format.clone(),
+            buffers: Some((Memory::Own, 1)),
+            streaming: false,
+            given: Mutex::new(BTreeSet::from([0])),
+        };
+        let refused = queue.request(Memory::Own, 2).expect_err("refused").to_string();
+        assert!(refused.contains("ENOTTY") && !refused.contains("keeps"), "{refused}");
+        assert!(queue.given().contains(&0), "what the device has it has after a refusal");
+        drop(queue);
+        assert!(device.is_gone());
+        let later = Queue {
+            device,
+            direction: Direction::Capture,
+            buf_type: 1,
+            format,
+            buffers: None,
+            streaming: false,
+            given: Mutex::default(),
+        };
+        let said = later.try_format(later.format()).expect_err("refused").to_string();
+        assert!(said.contains("VIDIOC_TRY_FMT") && said.contains("it keeps buffers: VIDIOC_REQBUFS"), "{said}");
+    }
+}

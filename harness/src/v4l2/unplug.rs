@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 
 use rustix::io::Errno;
 
@@ -52,7 +52,7 @@ impl Device {
 
     /// Whether what is open of the device is of no more use: it is gone for good, or kept buffers that it should have freed.
     pub fn is_gone(&self) -> bool {
-        self.stuck.load(Ordering::Relaxed)
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).is_some()
             || ioctl::QUERYCAP.ask(self, &mut uapi::Capability::default()) == Err(Errno::NODEV)
     }
 }

@@ -10,6 +10,7 @@ use super::error::failed;
 use super::gpu::Device;
 use super::owned::Owned;
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::ledger::objects::cached;
 
 /// How long a submission may take; software drivers draw our largest picture in a small part of it.
@@ -123,6 +124,7 @@ impl Submission {
             .wait_semaphore_infos(&wait)
             .signal_semaphore_infos(&signal)];
         let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let _call = ledger::calling("vkQueueSubmit2", format_args!("{object}, for {op}"));
         // SAFETY: the buffer is executable, what it uses lives by the caller's contract; the lock is the
         // external synchronization of the queue; the fence is new, or was reset.
         unsafe { device.queue_submit2(*queue, &submits, fence) }.map_err(fail("vkQueueSubmit2"))?;
@@ -155,6 +157,7 @@ impl Submission {
         const OP: &str = "vkWaitForFences";
         let Some(recorder) = self.recorder.take() else { return Ok(()) };
         let device = Arc::clone(recorder.fence.device());
+        let _call = ledger::calling("vkWaitForFences", self.described());
         // SAFETY: the fence is live and was submitted.
         let waited = unsafe { device.wait_for_fences(&[recorder.fence.raw()], true, self.deadline.as_nanos() as u64) };
         match waited.map_err(|code| device.heeded(code)) {

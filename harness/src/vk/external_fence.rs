@@ -21,6 +21,7 @@ use super::owned::Owned;
 use super::semaphore::{Semaphore, raw, sync_file};
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
+use crate::ledger;
 
 /// A fence. Dropping one that a submission is to signal waits for that, at most 5 s, or abandons the device.
 pub struct Fence {
@@ -107,6 +108,7 @@ impl Fence {
             .flags(vk::FenceImportFlags::TEMPORARY)
             .handle_type(SYNC_FD)
             .fd(file.as_ref().map_or(-1, |file| file.as_fd().as_raw_fd()));
+        let _call = ledger::calling("vkImportFenceFdKHR", self.object());
         // SAFETY: the fence is live, and no submission is to signal it before it was waited for; the fd is open, or -1.
         unsafe { self.functions.import_fence_fd(&info) }
             .map_err(|code| failed("vkImportFenceFdKHR", self.raw.device().object(object), code))?;
@@ -123,6 +125,7 @@ impl Fence {
     pub fn export(&self) -> Result<Option<SyncFile>> {
         const OP: &str = "vkGetFenceFdKHR";
         let info = vk::FenceGetFdInfoKHR::default().fence(self.raw.raw()).handle_type(SYNC_FD);
+        let _call = ledger::calling("vkGetFenceFdKHR", self.object());
         // SAFETY: the fence is live and made for this handle type; it is signalled, or a submission will signal it.
         let fd = unsafe { self.functions.get_fence_fd(&info) }.map_err(|code| failed(OP, self.object(), code))?;
         sync_file(fd, OP, || self.object())
@@ -136,6 +139,7 @@ impl Fence {
     pub fn export_opaque(&self) -> Result<OwnedFd> {
         const OP: &str = "vkGetFenceFdKHR";
         let info = vk::FenceGetFdInfoKHR::default().fence(self.raw.raw()).handle_type(OPAQUE_FD);
+        let _call = ledger::calling("vkGetFenceFdKHR", self.object());
         // SAFETY: the fence is live and made for this handle type.
         let fd = unsafe { self.functions.get_fence_fd(&info) }.map_err(|code| failed(OP, self.object(), code))?;
         if fd < 0 {
@@ -158,6 +162,7 @@ impl Fence {
         let fence = self.raw.raw();
         let info =
             vk::ImportFenceFdInfoKHR::default().fence(fence).flags(flags).handle_type(OPAQUE_FD).fd(fd.as_raw_fd());
+        let _call = ledger::calling("vkImportFenceFdKHR", self.object());
         // SAFETY: the fence is live, no submission is to signal it, and the fd is open and of a fence of this driver.
         unsafe { self.functions.import_fence_fd(&info) }
             .map_err(|code| failed("vkImportFenceFdKHR", self.raw.device().object("an opaque fd"), code))?;
@@ -182,6 +187,7 @@ impl Fence {
     /// The driver fails.
     pub fn signals_within(&self, patience: Duration) -> Result<bool> {
         let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let _call = ledger::calling("vkWaitForFences", self.object());
         // SAFETY: the fence is live.
         match unsafe { self.raw.device().wait_for_fences(&[self.raw.raw()], true, nanoseconds) } {
             Ok(()) => Ok(true),
@@ -213,6 +219,7 @@ impl Fence {
         let wait = semaphores(&raw(&kept[already..].iter().collect::<Vec<_>>()));
         let submits = [vk::SubmitInfo2::default().wait_semaphore_infos(&wait)];
         let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let _call = ledger::calling("vkQueueSubmit2", self.object());
         // SAFETY: the lock is the external synchronization of the queue; the fence is live and unsignalled. The semaphores
         // live until the queue was waited for.
         unsafe { device.queue_submit2(*queue, &submits, self.raw.raw()) }
@@ -228,6 +235,7 @@ impl Drop for Fence {
         if self.submitted.get() {
             let device = self.raw.device();
             let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let _call = ledger::calling("vkQueueWaitIdle", self.object());
             // SAFETY: the lock is the external synchronization of the queue. Nothing that was submitted waits for us.
             if unsafe { device.queue_wait_idle(*queue) }.is_err() {
                 tracing::warn!("a fence did not end within {} s", DEADLINE.as_secs());

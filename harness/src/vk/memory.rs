@@ -283,6 +283,7 @@ impl Memory {
         let mut dedicated_info = dedicated.info();
         let (size, type_index) = (info.allocation_size, info.memory_type_index);
         let info = if dedicated.is_dedicated() { info.push_next(&mut dedicated_info) } else { info };
+        let _call = ledger::calling("vkAllocateMemory", device.object(format!("{size} B of memory type {type_index}")));
         // SAFETY: the callers take the type index from the device's own masks and name a live image or buffer
         // of this device; an fd in the chain stays open until after the call.
         let raw = unsafe { device.allocate_memory(&info, None) }.map_err(|code| {
@@ -322,6 +323,7 @@ impl Memory {
         let before = self.exported.load(Ordering::Relaxed);
         let still_open = before >= 0 && is_open(before);
         let info = vk::MemoryGetFdInfoKHR::default().memory(self.raw()).handle_type(handle.flag());
+        let _call = ledger::calling("vkGetMemoryFdKHR", object());
         // SAFETY: the memory is live, and its owner checks that it was allocated for this handle type.
         let fd = unsafe { device.memory_fd.get_memory_fd(&info) }.map_err(|code| failed(GET_FD, object(), code))?;
         if fd < 0 {

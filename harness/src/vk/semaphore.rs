@@ -17,6 +17,7 @@ use super::gpu::{Device, Gpu};
 use super::owned::Owned;
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
+use crate::ledger;
 
 /// A binary semaphore.
 pub struct Semaphore(Owned<vk::Semaphore>);
@@ -101,6 +102,7 @@ impl Gpu {
         let made = Semaphore::create(self.device(), &vk::SemaphoreCreateInfo::default().push_next(&mut kind))?;
         let info =
             vk::ImportSemaphoreFdInfoKHR::default().semaphore(made.raw()).handle_type(OPAQUE_FD).fd(fd.as_raw_fd());
+        let _call = ledger::calling("vkImportSemaphoreFdKHR", self.device().object("an opaque fd"));
         // SAFETY: the semaphore is new, the fd open and of a semaphore of this kind.
         unsafe { self.device().semaphore_fd.import_semaphore_fd(&info) }
             .map_err(|code| failed("vkImportSemaphoreFdKHR", self.device().object("an opaque fd"), code))?;
@@ -120,6 +122,7 @@ impl Semaphore {
         let device = self.0.device();
         let object = || device.object("a semaphore as opaque fd");
         let info = vk::SemaphoreGetFdInfoKHR::default().semaphore(self.raw()).handle_type(OPAQUE_FD);
+        let _call = ledger::calling("vkGetSemaphoreFdKHR", object());
         // SAFETY: the semaphore is live and made for this handle type.
         let fd = unsafe { device.semaphore_fd.get_semaphore_fd(&info) }.map_err(|code| failed(OP, object(), code))?;
         if fd < 0 {
@@ -137,6 +140,7 @@ impl Semaphore {
     pub fn advance_to(&self, value: u64) -> Result<()> {
         let device = self.0.device();
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.raw()).value(value);
+        let _call = ledger::calling("vkSignalSemaphore", device.object("a timeline semaphore"));
         // SAFETY: the semaphore is live.
         unsafe { device.signal_semaphore(&info) }
             .map_err(|code| failed("vkSignalSemaphore", device.object("a timeline semaphore"), code))
@@ -152,6 +156,7 @@ impl Semaphore {
         let (semaphores, values) = ([self.raw()], [value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let _call = ledger::calling("vkWaitSemaphores", device.object("a timeline semaphore"));
         // SAFETY: the semaphore is live, and `info` lives during the call.
         match unsafe { device.wait_semaphores(&info, nanoseconds) } {
             Ok(()) => Ok(true),
@@ -187,6 +192,7 @@ impl Semaphore {
             .flags(vk::SemaphoreImportFlags::TEMPORARY)
             .handle_type(SYNC_FD)
             .fd(file.as_ref().map_or(-1, |file| file.as_fd().as_raw_fd()));
+        let _call = ledger::calling("vkImportSemaphoreFdKHR", &object);
         // SAFETY: the semaphore is live and not in use, since a `Work` borrows it; the fd is open, or -1, which is
         // valid.
         unsafe { device.semaphore_fd.import_semaphore_fd(&info) }
@@ -209,6 +215,7 @@ impl Semaphore {
         let device = self.0.device();
         let object = || device.object("a semaphore as sync_file");
         let info = vk::SemaphoreGetFdInfoKHR::default().semaphore(self.raw()).handle_type(SYNC_FD);
+        let _call = ledger::calling("vkGetSemaphoreFdKHR", object());
         // SAFETY: the semaphore is live and made for this handle type.
         let fd = unsafe { device.semaphore_fd.get_semaphore_fd(&info) }.map_err(|code| failed(OP, object(), code))?;
         sync_file(fd, OP, object)

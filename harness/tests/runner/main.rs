@@ -38,6 +38,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_killed_supervisor_leaves_what_ended_and_resume_finishes_it", resume_finishes_what_was_killed),
     ("a_run_that_was_interrupted_can_be_resumed", a_run_that_was_interrupted_can_be_resumed),
     ("only_the_same_run_is_resumed", only_the_same_run_is_resumed),
+    ("a_report_directory_is_one_runs_alone", a_report_directory_is_one_runs_alone),
     ("listing_starts_nothing", listing_starts_nothing),
     ("bad_input_is_named_before_anything_runs", bad_input_is_named_before_anything_runs),
     ("too_few_file_descriptors_are_a_clear_error", too_few_file_descriptors_are_a_clear_error),
@@ -50,6 +51,7 @@ const TESTS: &[(&str, fn())] = &[
 const IN_SANDBOX: &[(&str, fn())] = &[
     ("sandbox::every_ending_gets_its_verdict", sandbox::every_ending_gets_its_verdict),
     ("sandbox::a_walk_tells_each_ending_from_the_others", sandbox::a_walk_tells_each_ending_from_the_others),
+    ("sandbox::a_walk_that_is_interrupted", sandbox::a_walk_that_is_interrupted_writes_what_is_done),
     ("sandbox::what_the_kernel_says_is_judged_wherever_it_says_it", sandbox::what_the_kernel_says_is_judged),
     ("sandbox::no_kernel_outlives_its_supervisor", sandbox::no_kernel_outlives_its_supervisor),
 ];
@@ -124,6 +126,7 @@ fn every_ending_gets_its_verdict() {
         ("bad::exits_without_a_word", Verdict::Crash, "ended with exit status 0"),
         ("bad::hangs", Verdict::Timeout, "no verdict after 2 s"),
         ("bad::hangs_in_a_system_call", Verdict::Timeout, "no verdict after 2 s"),
+        ("bad::hangs_in_a_system_call", Verdict::Timeout, "its thread sleeps"),
         ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
         ("bad::prints_megabytes", Verdict::Fail, "it was too much"),
         ("skip::needs_a_gpu", Verdict::Skip, "needs gpu_a; this machine has a processor"),
@@ -310,6 +313,29 @@ fn a_run_that_was_interrupted_can_be_resumed() {
     assert!(report.is_green() && report.summary.pass == MANY + 3, "{:?}", report.summary);
 }
 
+/// Two journals in one file would be none.
+fn a_report_directory_is_one_runs_alone() {
+    let run = Run::new();
+    let mut child = run.start(&["--jobs", "1", "good::passes", "bad::waits_to_be_killed"]);
+    run.pid_of_waiting_case("");
+    let pid = format!("process {} (", child.id());
+    let refused = |output: Output| {
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&pid) && said.contains("choose another with --report"), "{said}");
+    };
+    refused(run.output(&["good"]));
+    refused(run.resume(&[]));
+    let mut walk = Command::new(std::env::current_exe().unwrap());
+    walk.args(["walk", "good", "--on", "host", "--report"]).arg(run.report_path());
+    refused(walk.stdin(Stdio::null()).output().unwrap());
+    child.kill().unwrap();
+    end_of(&mut child);
+    assert_eq!(Report::read(&run.report_path()).unwrap().cases.len(), 2, "what ended is in the journal");
+    // Nobody has it any more.
+    assert_eq!(run.output(&["good"]).status.code(), Some(0));
+}
+
 fn only_the_same_run_is_resumed() {
     let run = Run::new();
     let mut child = run.start(&["--jobs", "1", "good::passes", "bad::waits_to_be_killed"]);
@@ -327,6 +353,7 @@ fn only_the_same_run_is_resumed() {
     };
     refused(&["--lane", &lane], "the lane was none and is lab");
     refused(&["good"], "cannot be used with");
+    refused(&["--report", "elsewhere"], "cannot be used with '--report <DIR>'");
     for (from, to, part) in [
         ("\"program\":\"", "\"program\":\"1", "the program was 1"),
         ("\"cases\":\"", "\"cases\":\"f", "the list of cases was f"),
@@ -370,6 +397,12 @@ fn bad_input_is_named_before_anything_runs() {
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(part), "{args:?}: {said}");
+    }
+    for (name, value) in [("HANDOVER_EFFORT", "zero"), ("HANDOVER_EFFORT", "0"), ("HANDOVER_VALIDATION", "maybe")] {
+        let output = run.command(&["good"]).env(name, value).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name}={value}: {said}");
+        assert!(said.contains(name) && said.contains(&format!("`{value}`")), "{said}");
     }
     // A file where the report directory should be.
     std::fs::write(run.report_path(), "").unwrap();

@@ -1,5 +1,6 @@
 //! Runs whose workers have kernels of their own, which end, hang and complain on purpose, too.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use handover::case::Witness;
@@ -82,6 +83,30 @@ pub(crate) fn a_walk_tells_each_ending_from_the_others() {
         .filter_map(|case| case["name"].as_str())
         .collect();
     assert_eq!(findings, ["walk::takes_the_wall_clock_for_a_stopwatch"], "{}", text(&output.stdout));
+}
+
+/// As `handover run` does, it writes what it knows by then.
+pub(crate) fn a_walk_that_is_interrupted_writes_what_is_done() {
+    let run = Run::new();
+    let lane = run.lane(SANDBOX);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["walk", "--jobs", "1", "--lane", &lane, "--by", "EMFILE", "--report"]).arg(run.report_path());
+    // The second of them lasts as long as it may.
+    command.args(["--timeout", "60", "walk::does_not_mind", "walk::hangs_when_it_fails"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("walk::does_not_mind by EMFILE"), "{line}");
+    signal("-INT", &child.id().to_string());
+    assert_eq!(end_of(&mut child).code(), Some(130));
+    let document = std::fs::read(run.report_path().join("walk.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    assert_eq!(document["error"], "the walk was interrupted", "{document}");
+    let walked = |name: &str| {
+        let mut cases = document["cases"].as_array().unwrap().iter();
+        cases.find(|case| case["name"] == name).unwrap()["kinds"].as_object().unwrap().len()
+    };
+    assert_eq!((walked("walk::does_not_mind"), walked("walk::hangs_when_it_fails")), (1, 0), "{document}");
 }
 
 /// Behind many other lines, between two cases, and when the devices are closed.

@@ -32,7 +32,10 @@ pub fn summary(walked: &[Walked], kinds: &[Kind], wall_ms: u64) -> String {
     for one in walked {
         let _ = write!(text, "{:width$}", one.name);
         for kind in kinds {
-            let steps = one.kinds.get(kind).cloned().unwrap_or_default();
+            let Some(steps) = one.kinds.get(kind) else {
+                let _ = write!(text, "  {:>12}", "not walked");
+                continue;
+            };
             let bad = steps.findings.iter().map(|found| found.times).sum::<u32>();
             let counts = match (steps.met, bad) {
                 (0, 0) => "-".to_owned(),
@@ -78,15 +81,16 @@ mod tests {
         };
         let bad = Steps { met: 9, borne: 4, named: 3, ms: 5, findings: vec![found], ..Steps::default() };
         let good = Steps { met: 3, borne: 3, ..Steps::default() };
-        let kinds: BTreeMap<Kind, Steps> = [(Kind::NoMemory, bad), (Kind::Signals, good)].into();
+        let kinds: BTreeMap<Kind, Steps> =
+            [(Kind::NoMemory, bad), (Kind::Peer, Steps::default()), (Kind::Signals, good)].into();
         let walked = [Walked { name: "a::b_works".into(), kinds }];
-        let text = summary(&walked, &[Kind::NoMemory, Kind::Peer, Kind::Signals], 12);
+        let text = summary(&walked, &[Kind::NoMemory, Kind::Peer, Kind::Signals, Kind::Clock], 12);
         let begin = "---- a::b_works ---- ENOMEM\nthe case does not say what failed (openat)\n";
         assert!(text.starts_with(begin), "{text}");
         let parts = [
             "step        ENOMEM of call 7, 2 times",
             "it said     12 of 30 pixels differ",
-            "4 + 3 !2             -         3 + 0",
+            "4 + 3 !2             -         3 + 0    not walked",
             "red: 1 cases, 12 disturbances, 1 findings",
         ];
         for part in parts {
