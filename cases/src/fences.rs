@@ -14,6 +14,7 @@ mod bridge;
 mod egl;
 mod files;
 mod implicit;
+mod named;
 mod processor;
 mod screen;
 mod video;
@@ -23,6 +24,7 @@ pub(crate) use screen::screen_sees;
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     files::register(cases);
+    named::register(cases);
     implicit::register(cases);
     processor::register(cases);
     bridge::register(cases);

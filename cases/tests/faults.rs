@@ -13,6 +13,7 @@ use handover::matching::holds;
 const UNSTEADY: &[(&str, &str)] = &[
     ("close-forgotten", "threads close in no set order, and every eighth of all is forgotten"),
     ("writeback-lost", "vkms loses some by itself"),
+    ("sync-file-wakes-late", "it says how late, in milliseconds"),
 ];
 
 /// Faults that do one deed in two places, so that each one's message speaks of the other, too.

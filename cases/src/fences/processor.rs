@@ -32,10 +32,15 @@ fn another(shared: &SharedFrame) -> Result<SharedFrame> {
     Ok(SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame: shared.frame.clone() })
 }
 
+/// The buffer, with the fences that an access may have to wait for.
+fn awaited(shared: &SharedFrame) -> String {
+    format!("{} in {}", shared.frame, shared.dmabuf.with_fences(Use::Write))
+}
+
 fn reads(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     cx.reads_in_order("the cpu", shared, (FenceBy::SwSync, Put::InBuffer), &mut |_, turn| {
         let mine = another(shared)?;
-        let picture = within(PATIENCE, SYNC, shared.to_string(), move || mine.read_back())?;
+        let picture = within(PATIENCE, SYNC, awaited(shared), move || mine.read_back())?;
         Ok(turn.generations.seen(&picture)?)
     })
 }
@@ -43,7 +48,7 @@ fn reads(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
 fn writes(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     cx.writes_in_order("the cpu", shared, (FenceBy::SwSync, Put::InBuffer), &mut |_, turn| {
         let (mine, picture) = (another(shared)?, turn.generations.new.clone());
-        Ok(within(PATIENCE, SYNC, shared.to_string(), move || mine.write(&picture))?)
+        Ok(within(PATIENCE, SYNC, awaited(shared), move || mine.write(&picture))?)
     })
 }
 
@@ -51,7 +56,7 @@ fn writes(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
 fn reads_beside(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
     let look = |shared: &SharedFrame| {
         let mine = another(shared)?;
-        within(PATIENCE, SYNC, shared.to_string(), move || mine.read_back())
+        within(PATIENCE, SYNC, awaited(shared), move || mine.read_back())
     };
     let target = Target::stamped(7, shared.frame.fourcc, shared.frame.size)?;
     shared.write(&target.picture)?;
@@ -75,7 +80,7 @@ fn reads_after_the_last(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble
         let reader = cx.pending_fence(FenceBy::SwSync, Some((dmabuf, Use::Read)))?;
         done.signal()?;
         let mine = another(shared)?;
-        within(PATIENCE, SYNC, shared.to_string(), move || mine.read_back())?;
+        within(PATIENCE, SYNC, awaited(shared), move || mine.read_back())?;
         round.ends(true)?;
         cx.equals("the reader is still under way", false, reader.file.is_signalled()?);
         Ok(reader.signal()?)
@@ -91,7 +96,7 @@ fn writes_after_the_last(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Troubl
             cx.pending_fence(FenceBy::SwSync, Some((dmabuf, Use::Read)))?.signal()?;
         }
         let (mine, picture) = (another(shared)?, picture.clone());
-        within(PATIENCE, SYNC, shared.to_string(), move || mine.write(&picture))?;
+        within(PATIENCE, SYNC, awaited(shared), move || mine.write(&picture))?;
         Ok(round.ends(true)?)
     })
 }

@@ -1,7 +1,7 @@
 //! Video devices and fences: V4L2 has none, so a program waits before it queues a frame; and gets buffers back in their
 //! order.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handover::fence::Holder;
 use handover::prelude::*;
@@ -69,8 +69,8 @@ fn in_order(cx: &mut Cx, role: Role) -> Outcome {
     cx.agree()
 }
 
-/// The first buffer of the queue is one that somebody else still reads: whether the device waits for him or not, no
-/// other buffer overtakes it.
+/// The first buffer of the queue is one that somebody else still reads, for longer than all of them take without him:
+/// whether the device waits for him or not, no other buffer overtakes it.
 fn in_order_with_a_fence(cx: &mut Cx) -> Outcome {
     let video = cx.video_loop(Video)?;
     let filler = Guest::Filler(video.capture());
@@ -86,14 +86,29 @@ fn in_order_with_a_fence(cx: &mut Cx) -> Outcome {
     capture.set_frame(&buffers[0].frame)?;
     capture.request(Memory::Dmabuf, ORDER.len() as u32)?;
     let first = &buffers[ORDER[0] as usize].dmabuf;
-    let reader = cx.pending_fence(FenceBy::SwSync, Some((first, Use::Read)))?;
-    let holder = Holder::start(Duration::from_millis(20), || Ok(()), reader.into_signal())?;
-    for slot in ORDER {
-        capture.give_dmabuf(slot, &buffers[slot as usize])?;
+    let mut took = Duration::ZERO;
+    for fenced in [false, true] {
+        let reader = fenced.then(|| cx.pending_fence(FenceBy::SwSync, Some((first, Use::Read)))).transpose()?;
+        let file = reader.as_ref().map(|reader| reader.file.try_clone()).transpose()?;
+        let holder = reader.map(|reader| Holder::start(took * 3, || Ok(()), reader.into_signal())).transpose()?;
+        let began = Instant::now();
+        for slot in ORDER {
+            capture.give_dmabuf(slot, &buffers[slot as usize])?;
+        }
+        capture.start()?;
+        if let Some(file) = file {
+            cx.equals("the reader was done before the device began", false, file.is_signalled()?);
+        }
+        come_back(cx, &mut capture)?;
+        took = began.elapsed();
+        if let Some(released) = holder.map(Holder::other_is_through).transpose()? {
+            cx.fact(
+                "the device",
+                if released.overtaken { "does not wait for the reader" } else { "waits for the reader" },
+            );
+        }
+        capture.stop()?;
     }
-    capture.start()?;
-    come_back(cx, &mut capture)?;
-    holder.other_is_through()?;
     cx.agree()
 }
 

@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(3);
 
 /// The fault of a device whose waits for fences end at once.
 const SIGNALLED_EARLY: &str = "fence-signalled-early";
+/// The fault of a kernel that wakes nobody in time.
+const WOKEN_LATE: &str = "sync-file-wakes-late";
 /// Why nothing that crosses as opaque fd fails by a fault.
 const NOT_OPAQUE: &str = "it would need a driver that hands fences and semaphores on as opaque fds: lavapipe does not, and the case is skipped";
 
@@ -33,7 +35,7 @@ type Claim = fn(&mut Cx, &Gpu) -> Result<(), Trouble>;
 /// With the faults that each catches.
 type Listed = (&'static str, Claim, &'static [&'static str]);
 
-const SEMAPHORES: [Listed; 8] = [
+const SEMAPHORES: [Listed; 9] = [
     ("a_submission_waits_for_every_semaphore", every_semaphore, &[IMPORT_IGNORED]),
     ("fd_minus_one_holds_back_nobody", minus_one, &[IMPORT_IGNORED]),
     ("a_second_import_takes_the_place_of_the_first", second_import, &[IMPORT_IGNORED]),
@@ -42,10 +44,12 @@ const SEMAPHORES: [Listed; 8] = [
     ("a_signal_is_exported_once_and_comes_again", exported_again, &[IMPORT_IGNORED, EXPORT_EARLY]),
     ("an_export_follows_what_its_work_waits_for", follows, &[IMPORT_IGNORED, EXPORT_EARLY]),
     ("an_import_that_nobody_waits_for_is_let_go", never_waited_for, &["semaphore-import-keeps-fd"]),
+    ("a_counter_follows_what_its_work_waits_for", counted, &[IMPORT_IGNORED]),
 ];
 
-const FENCES: [Listed; 5] = [
-    ("an_imported_fence_signals_with_its_file", fence_follows, &[SIGNALLED_EARLY]),
+const FENCES: [Listed; 6] = [
+    ("an_imported_fence_signals_with_its_file", fence_follows, &[SIGNALLED_EARLY, WOKEN_LATE]),
+    ("an_import_of_a_fence_that_nobody_waits_for_is_let_go", fence_never_waited_for, &["fence-import-keeps-fd"]),
     ("a_fence_of_fd_minus_one_has_signalled", fence_minus_one, &["fence-import-dropped"]),
     ("a_reset_ends_the_import_of_a_fence", fence_reset, &["fence-reset-keeps-import"]),
     ("an_export_resets_its_fence", fence_export, &[IMPORT_IGNORED]),
@@ -60,7 +64,10 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             {
                 let name = format!("fences::{claim}::{gpu}::{}", by.as_str());
                 let case = cases.add(name, move |cx| given(cx, gpu, by, reads)).from(Udmabuf).to(gpu);
-                must_fail_under(case, seen_on(gpu, &[IMPORT_IGNORED]));
+                must_fail_under(
+                    case,
+                    seen_on(gpu, if reads { &[IMPORT_IGNORED, WOKEN_LATE] } else { &[IMPORT_IGNORED] }),
+                );
             }
         }
         for (claim, body, faults) in SEMAPHORES.into_iter().chain(FENCES) {
@@ -346,6 +353,45 @@ fn never_waited_for(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
         semaphore.import(Some(pending.file.try_clone()?))?;
     }
     cx.unchanged("files that 40 imports left open", &before, &cx.open_files());
+    cx.equals("the fence has signalled", false, pending.file.is_signalled()?);
+    pending.signal()?;
+    Ok(())
+}
+
+/// A file holds back the submission that waits for it, that the counter which it advances, and that the program.
+fn counted(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
+    let counter = gpu.timeline_semaphore()?;
+    let mut value = 0;
+    held_back(cx, "a wait for a counter", &mut |cx, round| {
+        value += 2;
+        let begin = gpu.semaphore()?;
+        begin.import(round.fence_fd()?)?;
+        let work = gpu.submit_counting(&[&begin], &counter, value)?;
+        // The counter first: a file that is pending afterwards was pending then.
+        if counter.reaches_within(value, Duration::ZERO)? && round.is_pending()? {
+            cx.claim("pending", false, || {
+                Finding::new("a counter got to its value while what its submission waits for was pending")
+            });
+        }
+        round.ends(counter.reaches_within(value, SOON)?)?;
+        cx.equals("it gets to a value that nobody gives it", false, counter.reaches_within(value + 1, Duration::ZERO)?);
+        Ok(work.wait()?)
+    })
+}
+
+/// A fence is destroyed with a pending file in it: nothing stays open, and the file is what it was.
+fn fence_never_waited_for(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
+    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+    // What the driver makes at its first import and keeps.
+    fence(gpu)?.import(Some(pending.file.try_clone()?))?;
+    let before = cx.open_files()?;
+    for _ in 0..20 {
+        let fence = fence(gpu)?;
+        fence.import(Some(pending.file.try_clone()?))?;
+        // One that is replaced is let go, too.
+        fence.import(Some(pending.file.try_clone()?))?;
+    }
+    cx.equals("files that 40 imports of fences left open", before, cx.open_files()?);
     cx.equals("the fence has signalled", false, pending.file.is_signalled()?);
     pending.signal()?;
     Ok(())

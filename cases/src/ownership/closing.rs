@@ -5,7 +5,7 @@
 
 use std::any::Any;
 
-use handover::dmabuf::{Dmabuf, Mapping};
+use handover::dmabuf::{Dmabuf, Identity, Window};
 use handover::error::Cause;
 use handover::gbm::{Bo, How, Usage};
 use handover::gles::{GlImage, Through};
@@ -26,6 +26,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         for to in IMPORTERS.into_iter().filter(|to| *to != from) {
             let name = format!("ownership::a_buffer_lives_until_the_last_lets_go::{from}_to_{to}");
             let case = cases.add(name, move |cx| in_every_order(cx, from, to)).from(from).to(to);
+            if from == Udmabuf {
+                case.must_fail_under("close-clears-mapped");
+            }
             if (from, to) == (GpuA, GpuB) {
                 case.must_fail_under("free-clears-shared");
             }
@@ -71,8 +74,8 @@ enum Holder {
     Framebuffer(BareFramebuffer),
     /// The fd.
     Fd(Dmabuf),
-    /// A mapping.
-    Mapped(Mapping),
+    /// The addresses of a mapping. The fd that it was made with is closed.
+    Mapped(Window),
     /// Who has the memory and can't look: a queue, pages.
     Memory(#[expect(dead_code, reason = "it is held, and never looked at")] Box<dyn Any>),
 }
@@ -102,7 +105,12 @@ impl Holder {
             Self::Handle(handle) => of(&handle.export()?)?,
             Self::Framebuffer(framebuffer) => of(&framebuffer.export()?)?,
             Self::Fd(dmabuf) => of(dmabuf)?,
-            Self::Mapped(mapping) => Picture::of_frame(frame, &mapping.read(0..end)?)?,
+            // Without the kernel's knowledge, which takes an fd.
+            Self::Mapped(window) => {
+                let mut bytes = vec![0; end as usize];
+                window.peek(0, &mut bytes)?;
+                Picture::of_frame(frame, &bytes)?
+            }
             Self::Memory(_) => return Ok(None),
         }))
     }
@@ -182,6 +190,10 @@ fn in_every_order(cx: &mut Cx, from: Role, to: Role) -> Outcome {
         for at in order {
             gone.push(holders[at].as_ref().map_or("", Holder::name));
             drop(holders[at].take());
+            let left: Vec<&Holder> = holders.iter().flatten().collect();
+            if let [Holder::Mapped(_)] = left.as_slice() {
+                alone(cx, from, to, &identity, &gone)?;
+            }
             for holder in holders.iter().flatten() {
                 let seen = holder.sees(&frame).map_err(|error| match (holder, &error.cause) {
                     // Only root and the card's master get a handle of a framebuffer.
@@ -199,9 +211,7 @@ fn in_every_order(cx: &mut Cx, from: Role, to: Role) -> Outcome {
                 }
             }
         }
-        if [from, to].iter().any(|role| [Gles, Gbm].contains(role)) {
-            cx.drivers_look_away()?;
-        }
+        look_away(cx, from, to)?;
         let listed = cx.is_listed(&identity)?;
         cx.claim("freed", !listed, || {
             Finding::new("the buffer is still there when the last who had it has let go").row("order", gone.join(", "))
@@ -215,15 +225,32 @@ fn in_every_order(cx: &mut Cx, from: Role, to: Role) -> Outcome {
     cx.agree()
 }
 
+/// Libraries keep a buffer for a moment.
+fn look_away(cx: &mut Cx, from: Role, to: Role) -> Outcome {
+    if [from, to].iter().any(|role| [Gles, Gbm].contains(role)) { cx.drivers_look_away() } else { Ok(()) }
+}
+
+/// Only addresses are left of the buffer: no fd of it is open.
+fn alone(cx: &mut Cx, from: Role, to: Role, buffer: &Identity, gone: &[&str]) -> Outcome {
+    look_away(cx, from, to)?;
+    let open = cx.fds_of(buffer.inode)?;
+    cx.claim("no fd beside the mapping", open == 0, || {
+        Finding::new(format!("{open} fds of the buffer are open when only a mapping should be left"))
+            .row("gone", gone.join(", then "))
+            .row("like", "an fd that whoever made it or took it in kept")
+    });
+    Ok(())
+}
+
 /// A drawn buffer with everybody who has it.
-fn holders(cx: &mut Cx, from: Role, to: Role) -> Result<(Frame, Vec<Holder>, handover::dmabuf::Identity), Trouble> {
+fn holders(cx: &mut Cx, from: Role, to: Role) -> Result<(Frame, Vec<Holder>, Identity), Trouble> {
     let (shared, maker) = made(cx, from)?;
     let importer = taken(cx, to, &shared)?;
-    let mapping = shared.dmabuf.map()?;
+    let window = shared.dmabuf.map()?.window();
     shared.write(&Pattern { stamp: 7 }.picture(Fourcc::XR24, SIZE)?)?;
     let identity = shared.dmabuf.identity()?;
     let SharedFrame { dmabuf, frame } = shared;
-    let mut holders = vec![importer, Holder::Mapped(mapping), Holder::Fd(dmabuf)];
+    let mut holders = vec![Holder::Mapped(window), importer, Holder::Fd(dmabuf)];
     holders.extend(maker);
     Ok((frame, holders, identity))
 }

@@ -5,12 +5,15 @@
 //! and `drm_gem_handle_delete`, `drm_internal_framebuffer_create` and `drm_framebuffer_check_src_coords` (`ENOSPC`),
 //! `drm_atomic_*_check`.
 
+use std::os::fd::AsFd;
+use std::time::Duration;
+
 use handover::kms::{AddFb, BadCommit};
 use handover::prelude::*;
 use handover::stray::Stray;
 use handover::udmabuf;
 
-use super::{refused, words};
+use super::{judge, refused, words};
 
 const SIZE: Size = px(64, 64);
 
@@ -52,7 +55,7 @@ const FRAMEBUFFERS: [(&str, Fourcc, Change, &[&str]); 19] = [
     ("planes_of_two_modifiers", Fourcc::NV12, |fb| fb.modifiers[1] = 0x0200_0000_0000_0001, &["EINVAL"]),
 ];
 
-const COMMITS: [(&str, BadCommit, &str); 8] = [
+const COMMITS: [(&str, BadCommit, &str); 14] = [
     ("a_source_outside_the_framebuffer", BadCommit::SourceOutsideTheFramebuffer, "ENOSPC"),
     ("a_framebuffer_without_crtc", BadCommit::FramebufferWithoutCrtc, "EINVAL"),
     ("a_crtc_without_framebuffer", BadCommit::CrtcWithoutFramebuffer, "EINVAL"),
@@ -61,6 +64,12 @@ const COMMITS: [(&str, BadCommit, &str); 8] = [
     ("a_modeset_that_is_not_allowed", BadCommit::ModesetThatIsNotAllowed, "EINVAL"),
     ("an_active_crtc_without_mode", BadCommit::ActiveWithoutMode, "EINVAL"),
     ("a_writeback_of_another_size", BadCommit::WritebackOfAnotherSize, "EINVAL"),
+    ("a_position_beyond_all", BadCommit::PositionBeyondAll, "ERANGE"),
+    ("an_object_that_there_is_not", BadCommit::UnknownObject, "ENOENT"),
+    ("a_property_that_there_is_not", BadCommit::UnknownProperty, "ENOENT"),
+    ("a_fence_that_is_closed", BadCommit::ClosedFence, "EINVAL"),
+    ("a_test_with_an_event", BadCommit::TestWithEvent, "EINVAL"),
+    ("an_unknown_flag", BadCommit::UnknownFlag, "EINVAL"),
 ];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
@@ -105,7 +114,25 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         if let BadCommit::SourceOutsideTheFramebuffer = wrong {
             case.must_fail_under("test-only-accepts");
         }
+        // What is only tried is none that the faults are about, nor what they would have to look up and there is not.
+        if !matches!(
+            wrong,
+            BadCommit::TestWithEvent | BadCommit::UnknownFlag | BadCommit::UnknownProperty | BadCommit::ClosedFence
+        ) {
+            case.must_fail_under("commit-unchecked");
+        }
+        if matches!(wrong, BadCommit::SourceOutsideTheFramebuffer | BadCommit::PositionBeyondAll) {
+            case.must_fail_under("refused-commit-blanks");
+        }
     }
+    cases
+        .add("refusals::a_commit_is_refused_while_one_is_under_way", refuses_a_second)
+        .to(Screen)
+        .must_fail_under("plane-fence-dropped");
+    cases
+        .add("refusals::a_commit_is_refused_of_who_is_not_master", refuses_others)
+        .to(Screen)
+        .must_fail_under("commit-unchecked");
 }
 
 fn refuses_stray(cx: &mut Cx, card: Role, stray: Stray) -> Outcome {
@@ -197,18 +224,62 @@ fn removes_none(cx: &mut Cx) -> Outcome {
     cx.agree()
 }
 
+/// Refused when it is tried, and when it is sent; then the screen shows what it showed before.
 fn refuses_commit(cx: &mut Cx, what: &str, wrong: BadCommit, valid: &str) -> Outcome {
     let size = cx.screen()?.size();
     let shared = cx.screen()?.plain(Fourcc::XR24, Modifier::LINEAR, size)?;
+    let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Screen])?;
+    let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
+    cx.cpu_writes(&buffer, &target.picture)?;
+    let layers = [(Layer::whole(&buffer), &target)];
+    cx.screen_shows(&layers)?;
+    for tried in [true, false] {
+        let before = cx.screen()?.holds()?;
+        let good = |cx: &mut Cx| Ok(cx.screen()?.try_commit(&shared, None)?);
+        let what = if tried { what.to_owned() } else { format!("{what}, sent,") };
+        refused(cx, &what, &[valid], good, |cx| match cx.screen() {
+            Ok(screen) if tried => screen.try_commit(&shared, Some(wrong)),
+            Ok(screen) => screen.commit_wrong(&shared, wrong),
+            // It was there a moment ago.
+            Err(_) => Ok(()),
+        })?;
+        let after = cx.screen()?.holds()?;
+        cx.equals("GEM handles", before.0, after.0);
+        cx.equals("framebuffers", before.1, after.1);
+        cx.screen_still_shows(&layers)?;
+    }
+    cx.agree()
+}
+
+/// `EBUSY`: a commit that is not to wait, while the one before has not reached the screen.
+fn refuses_a_second(cx: &mut Cx) -> Outcome {
+    /// More than a frame.
+    const FRAMES: Duration = Duration::from_millis(40);
+    let size = cx.screen()?.size();
+    let frames = [(); 2].map(|()| cx.screen()?.plain(Fourcc::XR24, Modifier::LINEAR, size).map_err(Trouble::from));
+    let [first, second] = frames;
+    let (first, second) = (first?, second?);
+    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+    let layer = Layer { fence: Some(pending.file.as_fd()), ..Layer::whole(&first) };
+    let mut sent = cx.screen()?.submit(&[layer], None)?;
+    let flipped = sent.flipped(FRAMES)?;
+    let answer = sent.followed_by(&second);
+    pending.signal()?;
+    let shown = sent.finish();
+    cx.black_screen()?;
+    shown?;
+    cx.equals("the first commit has reached the screen before its fence", false, flipped);
+    judge(cx, "a commit while one is under way", &["EBUSY"], answer);
+    cx.agree()
+}
+
+/// `EACCES`: the card has one master, and it is another file.
+fn refuses_others(cx: &mut Cx) -> Outcome {
+    let size = cx.screen()?.size();
+    let shared = cx.screen()?.plain(Fourcc::XR24, Modifier::LINEAR, size)?;
     let good = |cx: &mut Cx| Ok(cx.screen()?.try_commit(&shared, None)?);
-    let before = cx.screen()?.holds()?;
-    refused(cx, what, &[valid], good, |cx| match cx.screen() {
-        Ok(screen) => screen.try_commit(&shared, Some(wrong)),
-        // It was there a moment ago.
-        Err(_) => Ok(()),
-    })?;
-    let after = cx.screen()?.holds()?;
-    cx.equals("GEM handles", before.0, after.0);
-    cx.equals("framebuffers", before.1, after.1);
+    good(cx)?;
+    let other = cx.prime(Screen)?.reopen()?;
+    refused(cx, "a commit of who is not master", &["EACCES"], good, |_| other.commit_nothing())?;
     cx.agree()
 }

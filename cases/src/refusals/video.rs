@@ -15,7 +15,7 @@ const SIZE: Size = px(64, 64);
 
 type Claim = fn(&mut Cx, Role) -> Outcome;
 
-const CLAIMS: [(&str, Claim); 9] = [
+const CLAIMS: [(&str, Claim); 13] = [
     ("a_buffer_that_is_too_small", too_small),
     ("a_slot_that_there_is_not", no_such_slot),
     ("a_slot_that_is_given_twice", given_twice),
@@ -25,7 +25,14 @@ const CLAIMS: [(&str, Claim); 9] = [
     ("a_start_without_buffers", start_without_buffers),
     ("other_buffers_while_it_runs", other_buffers),
     ("to_export_what_is_not_its_own", exports_foreign),
+    (GIVEN_FOREIGN, given_foreign),
+    ("a_buffer_of_a_second_user", second_user_gives),
+    (SECOND_START, second_user_starts),
+    ("to_give_back_what_is_not_done_when_it_stands", stands),
 ];
+
+const GIVEN_FOREIGN: &str = "a_dma_buf_in_place_of_its_own";
+const SECOND_START: &str = "a_start_of_a_second_user";
 
 /// Slot, plane and flags of an export. `O_APPEND` is not among the flags that are documented.
 const EXPORTS: [(&str, (u32, u32, u32)); 3] = [
@@ -49,7 +56,13 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     for video in [Video, PlanarVideo] {
         for (name, claim) in CLAIMS {
-            cases.add(format!("refusals::a_queue_refuses::{name}::{video}"), move |cx| claim(cx, video)).to(video);
+            let case =
+                cases.add(format!("refusals::a_queue_refuses::{name}::{video}"), move |cx| claim(cx, video)).to(video);
+            if name == GIVEN_FOREIGN && video == Video {
+                case.must_fail_under("qbuf-unchecked");
+            } else if name == SECOND_START {
+                case.must_fail_under("streamon-unchecked");
+            }
         }
         for (name, asked) in EXPORTS {
             let case = cases
@@ -195,6 +208,67 @@ fn second_user(cx: &mut Cx, video: Role) -> Outcome {
     queue.release()?;
     // Now it is the other's.
     takes(&mut other, &shared)?;
+    cx.agree()
+}
+
+/// `EINVAL`: "the memory field […] is invalid".
+fn given_foreign(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
+    takes(&mut queue, &shared)?;
+    queue.request(Memory::Own, 1)?;
+    let answer = queue.give_number(0, std::os::fd::AsRawFd::as_raw_fd(&*shared.dmabuf.fd), bytes);
+    judge(cx, "a dma-buf for a slot of the queue's own memory", &["EINVAL"], answer);
+    queue.give_own(0)?;
+    queue.release()?;
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+/// The queue of `video` in the hands of its first user, with a buffer, and as a second user has it.
+fn two_users(cx: &mut Cx, video: Role) -> Result<(Queue, SharedFrame, Queue), Trouble> {
+    let (mut queue, shared) = queue(cx, video)?;
+    let node = cx.video_loop(video)?.output().node().to_owned();
+    let other = Queue::open(&Device::open(&node)?, Direction::Output)?;
+    queue.request(Memory::Dmabuf, 1)?;
+    Ok((queue, shared, other))
+}
+
+/// `EBUSY`: the queue is its first user's.
+fn second_user_gives(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared, other) = two_users(cx, video)?;
+    let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
+    let answer = other.give_number(0, std::os::fd::AsRawFd::as_raw_fd(&*shared.dmabuf.fd), bytes);
+    judge(cx, "a buffer of a second user", &["EBUSY"], answer);
+    queue.give_dmabuf(0, &shared)?;
+    queue.release()?;
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+fn second_user_starts(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared, mut other) = two_users(cx, video)?;
+    queue.give_dmabuf(0, &shared)?;
+    let answer = other.start();
+    judge(cx, "a start of a second user", &["EBUSY"], answer);
+    if cx.disagrees() {
+        return cx.agree();
+    }
+    queue.start()?;
+    queue.release()?;
+    takes(&mut queue, &shared)?;
+    cx.agree()
+}
+
+/// `EINVAL`: a queue that stands has nothing to give back, and nobody waits for it to.
+fn stands(cx: &mut Cx, video: Role) -> Outcome {
+    let (mut queue, shared) = queue(cx, video)?;
+    queue.request(Memory::Dmabuf, 1)?;
+    queue.give_dmabuf(0, &shared)?;
+    let answer = queue.take(std::time::Duration::ZERO).map(drop);
+    judge(cx, "taking a buffer back from a queue that stands", &["EINVAL"], answer);
+    queue.release()?;
+    takes(&mut queue, &shared)?;
     cx.agree()
 }
 

@@ -34,6 +34,14 @@ pub(super) const ALL: &[Fault] = &[
         ..driver("semaphore-import-keeps-fd", Ownership)
     },
     Fault {
+        what: "vkImportFenceFdKHR keeps a copy of the fd",
+        trigger: "handle type SYNC_FD, a fence",
+        modelled_on: "the class of fds that are duplicated and not closed; no single bug was looked up",
+        seen_by: &[Fds],
+        names: &["files that 40 imports of fences left open"],
+        ..driver("fence-import-keeps-fd", Ownership)
+    },
+    Fault {
         what: "eglCreateSync closes the fd that it is given, and makes a fence of the commands so far",
         trigger: "EGL_SYNC_NATIVE_FENCE_ANDROID with an fd",
         modelled_on: "ivi-homescreen PR 388",
@@ -62,10 +70,29 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("sync-file-never-waits", Synchronisation, &[Fences], &["a wait of 4 ms took 0."])
     },
     Fault {
+        what: "poll of a sync_file returns two seconds after the signal that it waited for",
+        trigger: "no other file in the same call, and a fence that has not signalled",
+        modelled_on: "the class of signals that somebody learns of from a timer; no single bug was looked up",
+        ..fault(
+            "sync-file-wakes-late",
+            Synchronisation,
+            &[Fences],
+            &[
+                "after the fence had signalled…a fence that is not its own, or was not told of the signal",
+                "went on only…after the fence had signalled",
+            ],
+        )
+    },
+    Fault {
         what: "SYNC_IOC_FILE_INFO tells neither driver nor timeline of a fence",
         trigger: "always",
         modelled_on: "the class of drivers that do not say who they are; no single bug was looked up",
-        ..fault("sync-file-nameless", Synchronisation, &[Result], &["a pending fence does not tell who signals it"])
+        ..fault(
+            "sync-file-nameless",
+            Synchronisation,
+            &[Result],
+            &["a pending fence does not tell who signals it", "does not say which fence that is"],
+        )
     },
     Fault {
         what: "SYNC_IOC_FILE_INFO tells of a fence that failed that it has signalled",

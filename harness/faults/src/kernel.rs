@@ -122,6 +122,7 @@ pub(super) const ALL: &[Fault] = &[
             &[
                 "screen did not wait for the fence…the fence was taken and not waited for",
                 "overlay did not wait for the fence…the fence was taken and not waited for",
+                "the first commit has reached the screen before its fence",
             ],
         )
     },
@@ -158,6 +159,28 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "TEST_ONLY",
         modelled_on: "the class of checks that are made at the commit only; no single bug was looked up",
         ..fault("test-only-accepts", ErrorPath, &[Result], &["says in a test that it would show"])
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_ATOMIC returns 0 for a commit that the kernel refuses",
+        trigger: "a commit that is not only tried, and an error other than EBUSY",
+        modelled_on: "the class of errors that are found when it is too late to tell; no single bug was looked up",
+        ..fault(
+            "commit-unchecked",
+            ErrorPath,
+            &[Result],
+            &["a commit with…, sent, is not refused", "a commit of who is not master is not refused"],
+        )
+    },
+    Fault {
+        what: "a commit that the kernel refuses takes its planes off the screen",
+        trigger: "a commit that is not only tried, and an error other than EBUSY",
+        modelled_on: "the class of failures that leave half of the new state behind; no single bug was looked up",
+        ..fault(
+            "refused-commit-blanks",
+            ErrorPath,
+            &[Pixels],
+            &["screen, with nothing new to show,…does not see the target"],
+        )
     },
     Fault {
         what: "DRM_IOCTL_MODE_RMFB and CLOSEFB return 0 and keep the framebuffer",
@@ -249,6 +272,17 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "dma-buf fds",
         modelled_on: "radv b7cc07432ac",
         ..fault("close-forgotten", Ownership, &[Fds, References], &["a close that now and then does nothing"])
+    },
+    Fault {
+        what: "close of the last fd that a process has of a dma-buf clears the buffer",
+        trigger: "a dma-buf that the process has mapped",
+        modelled_on: "the class of buffers that live as long as their fds; no single bug was looked up",
+        ..fault(
+            "close-clears-mapped",
+            Ownership,
+            &[Pixels],
+            &["the mapping, after others went, does not see the target"],
+        )
     },
     Fault {
         what: "a message arrives without its last fd",

@@ -70,8 +70,18 @@ pub(super) const ALL: &[Fault] = &[
             "qbuf-unchecked",
             ErrorPath,
             &[Result],
-            &["a buffer of 4096 B…is not refused", "needs…B in one run…answers taken"],
+            &[
+                "a buffer of 4096 B…is not refused",
+                "a dma-buf for a slot of the queue's own memory is not refused",
+                "needs…B in one run…answers taken",
+            ],
         )
+    },
+    Fault {
+        what: "VIDIOC_STREAMON returns 0 and does nothing",
+        trigger: "a queue that it refuses to start",
+        modelled_on: "the class of errors that are found when the device runs; no single bug was looked up",
+        ..fault("streamon-unchecked", ErrorPath, &[Result], &["a start of a second user is not refused"])
     },
     Fault {
         what: "VIDIOC_EXPBUF exports the first buffer",

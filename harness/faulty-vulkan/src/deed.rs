@@ -72,6 +72,7 @@ deeds! {
     FenceImportDropped = "fence-import-dropped",
     FenceResetKeepsImport = "fence-reset-keeps-import",
     SemaphoreImportKeepsFd = "semaphore-import-keeps-fd",
+    FenceImportKeepsFd = "fence-import-keeps-fd",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::Cx;
-use super::fenced::{FenceBy, LATE, PAUSE, TRIES, pause_after};
+use super::fenced::{FENCED, FenceBy, PAUSE, TRIES, TURNS, late_after, pause_after};
 use crate::case::Trouble;
 use crate::dmabuf::Dmabuf;
 use crate::error::Result;
@@ -33,9 +33,6 @@ struct Ended {
     released: Option<Released>,
     late: Duration,
 }
-
-/// So often whoever should wait has the fence.
-const FENCED: u32 = 2;
 
 impl Round {
     /// The fence; nothing in the round in which it is left out. One that is in a buffer has to be looked for there.
@@ -123,10 +120,14 @@ impl Cx {
                 let label = pending.file.to_string();
                 Ok::<_, Trouble>((cx.round(Some((pending, pause)), act)?, label))
             };
-            let (mut fenced, mut label) = held(self)?;
-            if fenced.late > LATE {
-                (fenced, label) = held(self)?;
-            }
+            let mut turns = 0;
+            let (fenced, label) = loop {
+                let (fenced, label) = held(self)?;
+                turns += 1;
+                if fenced.late <= late_after(free.took) || turns == TURNS {
+                    break (fenced, label);
+                }
+            };
             self.waited(who, &free, &fenced, &label)?;
         }
         Ok(())
@@ -146,11 +147,13 @@ impl Cx {
             row(Finding::new(format!("{who} did not wait for the fence"))).row("like", "the wait was dropped")
         });
         if !released.overtaken {
-            self.claim(format!("{who} goes on at the signal"), fenced.through && fenced.late <= LATE, || {
+            let most = late_after(free.took);
+            self.claim(format!("{who} goes on at the signal"), fenced.through && fenced.late <= most, || {
                 row(Finding::new(format!(
-                    "{who} did not go on within {} s after the fence had signalled",
-                    LATE.as_secs()
+                    "{who} did not go on within {} ms after the fence had signalled",
+                    most.as_millis()
                 )))
+                .row("late", format!("{}, the second time", ms(fenced.late)))
                 .row("like", "it waits for a fence that is not its own, or was not told of the signal")
             });
         }

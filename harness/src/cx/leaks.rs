@@ -51,6 +51,14 @@ impl Cx {
         Ok(Files { open, mapped, calls: ledger::mark() })
     }
 
+    /// How many fds of the dma-buf `inode` this process has open.
+    ///
+    /// # Errors
+    /// As [`Self::files`].
+    pub fn fds_of(&self, inode: u64) -> Result<usize> {
+        Ok(self.files()?.open.values().filter(|what| what.buffer == Some(inode)).count())
+    }
+
     /// Claims that of `times` times `what` no file stays open that was not open `before`.
     ///
     /// # Errors

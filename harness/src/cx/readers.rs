@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::format::Fourcc;
 use crate::frame::{Size, px};
 use crate::guess::Suspects;
-use crate::kms::{Layer, Recoveries};
+use crate::kms::{Layer, Recoveries, Shown};
 use crate::observed::NotObservable;
 use crate::picture::Picture;
 use crate::share::buffer::Buffer;
@@ -95,6 +95,26 @@ impl Cx {
         }
         let plain: Vec<Layer<'_, Buffer>> = layers.iter().map(|(layer, _)| *layer).collect();
         let shown = self.show_on(role, &plain)?;
+        self.showed(role, role.as_str(), layers, shown)
+    }
+
+    /// The screen, which was given nothing else since, shows `layers` still.
+    ///
+    /// # Errors
+    /// As [`Self::screen_shows`].
+    pub fn screen_still_shows(&mut self, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<(), Trouble> {
+        let shown = self.screen()?.look_again()?;
+        self.showed(Role::Screen, "screen, with nothing new to show,", layers, shown)
+    }
+
+    /// What the screen that plays `role`, called `who`, has `shown` of `layers` must be their targets.
+    fn showed(
+        &mut self,
+        role: Role,
+        who: &str,
+        layers: &[(Layer<'_, Buffer>, &Target)],
+        shown: Shown,
+    ) -> Result<(), Trouble> {
         let screen = self.screen_of(role)?;
         let size = screen.size();
         let is_vkms = screen.identity().driver == "vkms";
@@ -118,7 +138,7 @@ impl Cx {
                     }
                 };
                 let target = expected.to(actual.fourcc)?;
-                let reader = format!("{role} (writeback)");
+                let reader = format!("{who} (writeback)");
                 let doubts = || {
                     let slips = slips(size, layers, &composed, actual.fourcc)?;
                     Ok(Doubts { before: before(size, layers, actual.fourcc)?, slips })
@@ -133,7 +153,7 @@ impl Cx {
                 // vkms publishes how its CRC is made, so the target can be computed. Elsewhere, and where rounding is open,
                 // the same picture from a buffer that the CPU wrote must give the same CRC.
                 let target = if is_vkms { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(role, layers)? };
-                self.equals(format!("{role} (CRC)"), Values(target), Values(crc.values));
+                self.equals(format!("{who} (CRC)"), Values(target), Values(crc.values));
             }
             Err(why) => self.unobserved(Witness::Crc, why),
         }

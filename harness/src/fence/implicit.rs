@@ -134,6 +134,22 @@ impl Dmabuf {
         Ok(self.poll(events, patience)?.intersects(events))
     }
 
+    /// Whom somebody has to wait for who is about to `what`, in words; `None` if that is nobody, or can't be said.
+    ///
+    /// For the texts of waits that have no end of their own: it is asked when they begin, or when they are over in vain.
+    pub fn under_way(&self, what: Use) -> Option<String> {
+        let file = self.export_sync_file(what).ok()?;
+        (!file.is_signalled().ok()?).then(|| file.to_string())
+    }
+
+    /// It in words, with [whom](Self::under_way) somebody has to wait for.
+    pub fn with_fences(&self, what: Use) -> String {
+        match self.under_way(what) {
+            Some(fences) => format!("{self}, where {fences} is pending"),
+            None => self.to_string(),
+        }
+    }
+
     fn poll(&self, events: PollFlags, patience: Duration) -> Result<PollFlags> {
         let polled = wait::events(&self.fd, events, Instant::now() + patience);
         polled.map_err(|errno| Error::new("poll", self.to_string(), errno))

@@ -27,6 +27,8 @@ type Dup = unsafe extern "system" fn(egl::EGLDisplay, egl::EGLSync) -> Int;
 /// A fence of EGL that is a `sync_file` outside.
 pub struct NativeFence {
     raw: egl::Sync,
+    /// The file that it was made of, in words.
+    file: Option<String>,
     egl: Rc<Egl>,
     gles: Gles,
 }
@@ -37,7 +39,8 @@ impl Gles {
     /// # Errors
     /// As missing: the display has no such fences. The driver refuses.
     pub fn import_fence(&self, file: SyncFile) -> Result<NativeFence> {
-        let fence = self.native_fence(file.as_fd().as_raw_fd())?;
+        let mut fence = self.native_fence(file.as_fd().as_raw_fd())?;
+        fence.file = Some(file.to_string());
         // EGL has the fd once the call succeeded.
         let _given_away = OwnedFd::from(file).into_raw_fd();
         Ok(fence)
@@ -68,7 +71,7 @@ impl Gles {
         // SAFETY: the display is live; the fd is open, or the number that stands for none.
         let raw = unsafe { egl.api().create_sync(egl.display(), NATIVE_FENCE, &attributes) };
         let raw = raw.map_err(|error| Error::new(OP, egl.object(format!("fd {fd}")), code(error)))?;
-        Ok(NativeFence { raw, egl: Rc::clone(egl), gles: self.clone() })
+        Ok(NativeFence { raw, file: None, egl: Rc::clone(egl), gles: self.clone() })
     }
 }
 
@@ -108,6 +111,19 @@ impl NativeFence {
                 Err(Error::answer(OP, self.egl.object("a native fence"), why))
             }
         }
+    }
+
+    /// Waits until it is signalled.
+    ///
+    /// # Errors
+    /// It is not within `patience`, with the file that it was made of; the driver fails.
+    #[doc(alias = "eglClientWaitSync")]
+    pub fn wait(&self, patience: Duration) -> Result<()> {
+        if self.signals_within(patience)? {
+            return Ok(());
+        }
+        let file = self.file.as_ref().map_or(String::new(), |file| format!(", which is {file}"));
+        Err(Error::deadline("eglClientWaitSync", format!("{}{file}", self.egl.object("a native fence")), patience))
     }
 
     /// It as a `sync_file`.

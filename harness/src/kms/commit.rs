@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use drm::control::atomic::AtomicModeReq;
-use drm::control::{AtomicCommitFlags, Device as _, Event};
+use drm::control::{AtomicCommitFlags, Device as _, Event, RawResourceHandle, from_u32, property};
 use rustix::io::Errno;
 
 use super::DEADLINE;
@@ -58,6 +58,24 @@ impl<'a> Commit<'a> {
         Ok(self)
     }
 
+    /// Sets a property of an object, both by their numbers, whatever these are.
+    ///
+    /// # Errors
+    /// One of them is 0.
+    pub(super) fn set_number(&mut self, object: u32, property: u32, value: u64) -> Result<&mut Self> {
+        let none = || Error::input("setting a property", self.card.to_string(), "0 is no number of an object");
+        let numbers = RawResourceHandle::new(object).zip(from_u32::<property::Handle>(property));
+        let (object, property) = numbers.ok_or_else(none)?;
+        self.request.add_raw_property(object, property, value);
+        Ok(self)
+    }
+
+    /// With these flags and no others.
+    pub(super) fn with_flags(&mut self, flags: AtomicCommitFlags) -> &mut Self {
+        self.flags = flags;
+        self
+    }
+
     /// Lets the commit switch the CRTC on or off or change its mode.
     pub(super) fn allow_modeset(&mut self) -> &mut Self {
         self.flags |= AtomicCommitFlags::ALLOW_MODESET;
@@ -96,6 +114,15 @@ impl<'a> Commit<'a> {
         let flags = AtomicCommitFlags::TEST_ONLY | (self.flags & AtomicCommitFlags::ALLOW_MODESET);
         again(|| self.card.atomic_commit(flags, self.request.clone()))
             .map_err(|error| Error::new("DRM_IOCTL_MODE_ATOMIC (test only)", format!("{}, {what}", self.card), error))
+    }
+
+    /// Hands the request to the kernel, once.
+    ///
+    /// # Errors
+    /// The driver refuses it, or is not done with the one before (`EBUSY`).
+    pub(super) fn send_once(&self, what: &str) -> Result<()> {
+        again(|| self.card.atomic_commit(self.flags, self.request.clone()))
+            .map_err(|error| Error::new("DRM_IOCTL_MODE_ATOMIC", format!("{}, {what}", self.card), error))
     }
 
     /// Hands the request to the kernel, which carries it out on its own.

@@ -8,12 +8,13 @@
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 
+use drm::control::AtomicCommitFlags;
 use rustix::ioctl::{Opcode, opcode};
 
 use super::card::{Card, Framebuffer, Gem};
 use super::commit::{Commit, own_fd};
 use super::prime::Prime;
-use super::show::Placed;
+use super::show::{Pending, Placed};
 use super::{Screen, mode};
 use crate::compose::Rect;
 use crate::dmabuf::{Dmabuf, SharedFrame};
@@ -62,7 +63,22 @@ pub enum BadCommit {
     ActiveWithoutMode,
     /// A writeback into a framebuffer of another size than the picture's.
     WritebackOfAnotherSize,
+    /// A plane so far to the right that its other end has no number.
+    PositionBeyondAll,
+    /// A property of an object that there is not.
+    UnknownObject,
+    /// A property that there is not.
+    UnknownProperty,
+    /// A fence by a number that is no fd any more.
+    ClosedFence,
+    /// `DRM_MODE_ATOMIC_TEST_ONLY` with an event, which would never come.
+    TestWithEvent,
+    /// A flag that there is not.
+    UnknownFlag,
 }
+
+/// A number that no object and no property of a card has.
+const NOBODY: u32 = 0x0fff_ffff;
 
 /// `struct drm_prime_handle`.
 #[repr(C)]
@@ -155,6 +171,35 @@ impl Prime {
     }
 }
 
+impl Prime {
+    /// A commit that sets nothing, by a file of the card that is not its master.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn commit_nothing(&self) -> Result<()> {
+        Commit::new(&self.0).carry_out_now().send_once("nothing, by who is not master")
+    }
+}
+
+impl Pending<'_> {
+    /// Sends a commit that shows `shared` while this one may be under way. One that is taken is not waited for.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn followed_by(&mut self, shared: &SharedFrame) -> Result<()> {
+        let Screen { card, pipe, .. } = &*self.screen;
+        let framebuffer = Framebuffer::new(card, shared)?;
+        let mut commit = Commit::new(card);
+        let crop = Rect::whole(shared.frame.size);
+        let placed = Placed { plane: 0, framebuffer: framebuffer.id, crop, at: (0, 0), colours: None };
+        let Some((_, plane)) = pipe.planes.first() else {
+            return Err(Error::missing("choosing a plane", card.to_string(), "it has none"));
+        };
+        commit.place(plane, u32::from(pipe.crtc.handle).into(), &placed)?;
+        commit.send_once("while another is under way")
+    }
+}
+
 impl Screen {
     /// Asks whether the screen would carry out a commit that shows `shared` and is wrong in one thing, or in none.
     /// Nothing changes.
@@ -162,6 +207,18 @@ impl Screen {
     /// # Errors
     /// The driver's answer.
     pub fn try_commit(&mut self, shared: &SharedFrame, wrong: Option<BadCommit>) -> Result<()> {
+        self.ask(shared, wrong, true)
+    }
+
+    /// Has the screen carry out a commit that shows `shared` and is wrong in one thing.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn commit_wrong(&mut self, shared: &SharedFrame, wrong: BadCommit) -> Result<()> {
+        self.ask(shared, Some(wrong), false)
+    }
+
+    fn ask(&mut self, shared: &SharedFrame, wrong: Option<BadCommit>, tried: bool) -> Result<()> {
         self.resize(self.size())?;
         let card: &Arc<Card> = &self.card;
         let framebuffer = Framebuffer::new(card, shared)?;
@@ -178,6 +235,7 @@ impl Screen {
         let mut target = None;
         let mut blob = None;
         let fence = stray::Stray::Eventfd.open()?;
+        let closed = stray::Stray::Closed.open()?;
         match wrong {
             None => {}
             Some(BadCommit::SourceOutsideTheFramebuffer) => {
@@ -190,7 +248,7 @@ impl Screen {
                 commit.set(plane, "FB_ID", 0)?;
             }
             Some(BadCommit::UnknownFramebuffer) => {
-                commit.set(plane, "FB_ID", 0x0fff_ffff)?;
+                commit.set(plane, "FB_ID", NOBODY.into())?;
             }
             Some(BadCommit::FenceThatIsNone) => {
                 commit.set(plane, "IN_FENCE_FD", fence.number() as u64)?;
@@ -213,8 +271,31 @@ impl Screen {
                 let framebuffer = target.insert(Framebuffer::new(card, &made)?);
                 commit.set(connector, "WRITEBACK_FB_ID", u64::from(framebuffer.id))?;
             }
+            Some(BadCommit::PositionBeyondAll) => {
+                commit.set(plane, "CRTC_X", i32::MAX as u64)?;
+            }
+            Some(BadCommit::UnknownObject) => {
+                commit.set_number(NOBODY, plane.property("FB_ID")?.into(), 0)?;
+            }
+            Some(BadCommit::UnknownProperty) => {
+                commit.set_number(plane.handle.into(), NOBODY, 0)?;
+            }
+            Some(BadCommit::ClosedFence) => {
+                commit.set(plane, "IN_FENCE_FD", closed.number() as u64)?;
+            }
+            Some(BadCommit::TestWithEvent) => {
+                commit.with_flags(AtomicCommitFlags::TEST_ONLY | AtomicCommitFlags::PAGE_FLIP_EVENT);
+            }
+            Some(BadCommit::UnknownFlag) => {
+                commit.with_flags(AtomicCommitFlags::from_bits_retain(AtomicCommitFlags::TEST_ONLY.bits() | 0x80));
+            }
         }
-        commit.try_out(&format!("{wrong:?}"))
+        let what = format!("{wrong:?}");
+        match wrong {
+            Some(BadCommit::TestWithEvent | BadCommit::UnknownFlag) => commit.send_once(&what),
+            _ if tried => commit.try_out(&what),
+            _ => commit.send_once(&what),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{DEADLINE, PlaneKind, Screen, vkms, wait};
 use crate::compose::{self, Rect};
 use crate::dmabuf::{SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
-use crate::fence::SyncFile;
+use crate::fence::{SyncFile, Use};
 use crate::format::Fourcc;
 use crate::frame::{Framed, Size};
 use crate::observed::{NotObservable, Observed};
@@ -94,7 +94,7 @@ pub struct Recoveries {
 /// writeback.
 #[must_use]
 pub struct Pending<'s> {
-    screen: &'s mut Screen,
+    pub(super) screen: &'s mut Screen,
     what: String,
     capture: Observed<Capture>,
     sent: Sent,
@@ -104,8 +104,8 @@ pub struct Pending<'s> {
     out_fence: Option<OwnedFd>,
     /// Framebuffers of `screen.on_screen` that belong to these frames: the last ones.
     framebuffers: usize,
-    /// How the planes are set, for a job that must be repeated.
-    planes: Vec<Placed>,
+    /// How the planes are set, for a job that must be repeated; `None` if they stay as they are.
+    planes: Option<Vec<Placed>>,
     /// The fence that each was given, likewise: a plane without one waits for those in its buffer.
     fences: Vec<Option<OwnedFd>>,
 }
@@ -121,6 +121,9 @@ pub(super) struct Placed {
     /// For YUV.
     pub(super) colours: Option<Colours>,
 }
+
+/// What is waited for.
+const FLIP: &str = "waiting for the page flip event";
 
 /// How many jobs one picture may take.
 const JOBS: usize = 6;
@@ -199,22 +202,44 @@ impl Screen {
         };
         let planes: Vec<_> = std::iter::zip(assigned, std::iter::zip(layers, &framebuffers)).map(placed).collect();
         let what = layers.iter().map(|layer| layer.frame.to_string()).collect::<Vec<_>>().join(" + ");
-        // The clean-up after the job before would switch off what a capture switches on.
-        self.card.await_quiet();
-        let capture = match &self.crc {
-            Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
-            Err(why) => Err(why.clone()),
-        };
+        let capture = self.capture();
         let another = |fence: BorrowedFd<'_>| fence.try_clone_to_owned();
         let fences = layers.iter().map(|layer| layer.fence.map(another).transpose()).collect::<Result<Vec<_>, _>>();
         let fences = fences.map_err(|error| Error::new("dup", "a fence of a frame", error))?;
-        let mut sent = self.send(&planes, &fences, 0, fenced, &what)?;
+        let planes = Some(planes);
+        let mut sent = self.send(planes.as_deref(), &fences, 0, fenced, &what)?;
         let jobs = sent.fence.take().into_iter().collect();
         let out_fence = sent.out_fence.take();
         let count = framebuffers.len();
         // Both the old frames and the new ones are in use until the commit is done.
         self.on_screen.extend(framebuffers);
         Ok(Pending { screen: self, what, capture, sent, jobs, out_fence, framebuffers: count, planes, fences })
+    }
+
+    /// Looks at what is on the screen, with a commit that sets no plane.
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`] and [`Pending::finish`].
+    pub fn look_again(&mut self) -> Result<Shown> {
+        let size = self.size();
+        self.resize(size)?;
+        self.aim(None, size)?;
+        let what = "what is on it".to_owned();
+        let capture = self.capture();
+        let mut sent = self.send(None, &[], 0, false, &what)?;
+        let jobs = sent.fence.take().into_iter().collect();
+        let framebuffers = self.on_screen.len();
+        let (planes, fences) = (None, Vec::new());
+        Pending { screen: self, what, capture, sent, jobs, out_fence: None, framebuffers, planes, fences }.finish()
+    }
+
+    fn capture(&self) -> Observed<Capture> {
+        // The clean-up after the job before would switch off what a capture switches on.
+        self.card.await_quiet();
+        match &self.crc {
+            Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
+            Err(why) => Err(why.clone()),
+        }
     }
 
     /// Refuses what no driver should be asked; the plane of each layer.
@@ -256,10 +281,10 @@ impl Screen {
         self.targets.iter_mut().try_for_each(Target::seed)
     }
 
-    /// Commits the planes, each after its fence if it has one, and a writeback job into target `job`.
+    /// Commits the planes, if they change, each after its fence if it has one, and a writeback job into target `job`.
     fn send(
         &self,
-        planes: &[Placed],
+        planes: Option<&[Placed]>,
         fences: &[Option<OwnedFd>],
         job: usize,
         fenced: bool,
@@ -270,6 +295,11 @@ impl Screen {
             commit.out_fence(&self.pipe.crtc)?;
         }
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
+        let Some(planes) = planes else {
+            // So that there is something to wait for where nothing is written back.
+            commit.set(&self.pipe.crtc, "ACTIVE", 1)?;
+            return self.send_job(commit, job, what);
+        };
         for (n, (_, plane)) in self.pipe.planes.iter().enumerate() {
             let Some(shown) = planes.iter().position(|placed| placed.plane == n) else {
                 commit.set(plane, "FB_ID", 0)?.set(plane, "CRTC_ID", 0)?;
@@ -280,6 +310,10 @@ impl Screen {
                 commit.set(plane, "IN_FENCE_FD", fence.as_raw_fd() as u64)?;
             }
         }
+        self.send_job(commit, job, what)
+    }
+
+    fn send_job(&self, mut commit: Commit<'_>, job: usize, what: &str) -> Result<Sent> {
         if let (Some((connector, _)), Some(target)) = (&self.pipe.writeback, self.targets.get(job)) {
             commit.write_back(connector, target.framebuffer.id)?;
         }
@@ -317,6 +351,14 @@ impl Pending<'_> {
     /// The card's events can't be read.
     pub fn flipped(&mut self, patience: Duration) -> Result<bool> {
         Ok(self.sequence(Instant::now() + patience)?.is_some())
+    }
+
+    /// Waits until the frames are on the screen.
+    ///
+    /// # Errors
+    /// They are not within `patience`, with the fences that they wait for; the card's events can't be read.
+    pub fn appears(&mut self, patience: Duration) -> Result<()> {
+        if self.flipped(patience)? { Ok(()) } else { Err(self.late(FLIP, patience)) }
     }
 
     /// The fence that signals when the frames are on the screen (`OUT_FENCE_PTR`); `None` unless it was asked for.
@@ -364,7 +406,7 @@ impl Pending<'_> {
     fn look(&mut self) -> Result<Shown> {
         let until = Instant::now() + DEADLINE;
         let Some(sequence) = self.sequence(until)? else {
-            return Err(self.late("waiting for the page flip event"));
+            return Err(self.late(FLIP, DEADLINE));
         };
         let frames_before = self.screen.on_screen.len() - self.framebuffers;
         self.screen.on_screen.drain(..frames_before);
@@ -413,7 +455,7 @@ impl Pending<'_> {
                 return Ok(picture);
             }
             match &mut self.capture {
-                _ if Instant::now() >= until => return Err(self.late("waiting for the writeback fence")),
+                _ if Instant::now() >= until => return Err(self.late("waiting for the writeback fence", DEADLINE)),
                 Ok(capture) if !restarted => {
                     capture.restart()?;
                     restarted = true;
@@ -436,7 +478,7 @@ impl Pending<'_> {
                 Ok(capture) => match capture.of_frame(sequence, until.min(Instant::now() + patience))? {
                     Some(crc) => return Ok(Ok(crc)),
                     None if Instant::now() < until => capture.restart()?,
-                    None => return Err(self.late("waiting for a CRC")),
+                    None => return Err(self.late("waiting for a CRC", DEADLINE)),
                 },
             }
         }
@@ -451,11 +493,11 @@ impl Pending<'_> {
         }
         self.screen.targets[job].seed()?;
         std::thread::sleep(vkms::between_jobs(self.screen.size()));
-        let mut sent = self.screen.send(&self.planes, &self.fences, job, false, &self.what)?;
+        let mut sent = self.screen.send(self.planes.as_deref(), &self.fences, job, false, &self.what)?;
         self.jobs.extend(sent.fence.take());
         match sent.sequence(&self.screen.card, Instant::now() + DEADLINE)? {
             Some(_) => Ok(()),
-            None => Err(self.late("waiting for the page flip event")),
+            None => Err(self.late(FLIP, DEADLINE)),
         }
     }
 
@@ -480,8 +522,31 @@ impl Pending<'_> {
         format!("{}, {}", self.screen.card, self.what)
     }
 
-    fn late(&self, op: &'static str) -> Error {
-        Error::deadline(op, self.object(), DEADLINE)
+    fn late(&self, op: &'static str, patience: Duration) -> Error {
+        let fences = self.under_way();
+        let waits =
+            if fences.is_empty() { String::new() } else { format!(", which waits for {}", fences.join(" and ")) };
+        Error::deadline(op, format!("{}{waits}", self.object()), patience)
+    }
+
+    /// The fences that the frames wait for and that are pending: each frame's own, or else those in its buffers.
+    fn under_way(&self) -> Vec<String> {
+        let first = self.screen.on_screen.len().saturating_sub(self.framebuffers);
+        let all = std::iter::zip(&self.fences, &self.screen.on_screen[first..]);
+        let fences = all.flat_map(|(given, framebuffer)| match given {
+            Some(fence) => {
+                let pending =
+                    sync_file(fence).ok().filter(|file| file.is_signalled().is_ok_and(|signalled| !signalled));
+                pending.map(|file| file.to_string()).into_iter().collect::<Vec<_>>()
+            }
+            None => {
+                let buffers = framebuffer.gems.iter().filter_map(|gem| gem.export().ok());
+                buffers.filter_map(|dmabuf| dmabuf.under_way(Use::Read)).collect()
+            }
+        });
+        let mut fences: Vec<String> = fences.collect();
+        fences.dedup();
+        fences
     }
 }
 

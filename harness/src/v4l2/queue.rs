@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::pix::{contradiction, mplane, single};
@@ -15,7 +15,7 @@ use super::{Device, PixelFormat, PlaneFormat, QueueFormat, ioctl};
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Size};
-use crate::ledger;
+use crate::{ledger, wait};
 
 /// Which way pixels go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -503,12 +503,8 @@ impl Queue {
             Direction::Capture => PollFlags::IN,
             Direction::Output => PollFlags::OUT,
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&self.device, events)], Some(&left)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(self.error("poll", "a buffer that is done", errno)),
-        }
+        let polled = wait::events(&*self.device, events, deadline);
+        polled.map(drop).map_err(|errno| self.error("poll", "a buffer that is done", errno))
     }
 
     /// Stops if it must, and frees the buffers.

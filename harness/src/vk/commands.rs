@@ -16,6 +16,8 @@ use crate::ledger::objects::cached;
 /// How long a submission may take; software drivers draw our largest picture in a small part of it.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
+const WAIT: &str = "vkWaitForFences";
+
 /// Work that was submitted. Dropping it waits for its end, or abandons the device.
 pub(super) struct Submission {
     /// `None` once the end has come.
@@ -23,6 +25,8 @@ pub(super) struct Submission {
     op: &'static str,
     object: String,
     deadline: Duration,
+    /// What it waits for that others signal, in words.
+    files: String,
 }
 
 /// A command buffer, with its pool, and a fence for its end.
@@ -84,8 +88,10 @@ impl Recorder {
 pub(super) struct Order<'a> {
     /// It begins after these.
     pub(super) wait: &'a [vk::Semaphore],
-    /// They are signalled at its end.
-    pub(super) signal: &'a [vk::Semaphore],
+    /// They are signalled at its end; one with a counter gets to this value.
+    pub(super) signal: &'a [(vk::Semaphore, u64)],
+    /// Files that the semaphores before it stand for, in words.
+    pub(super) files: &'a str,
 }
 
 impl Submission {
@@ -118,7 +124,7 @@ impl Submission {
         unsafe { device.end_command_buffer(commands) }.map_err(fail("vkEndCommandBuffer"))?;
 
         let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
-        let (wait, signal) = (semaphores(order.wait), semaphores(order.signal));
+        let (wait, signal) = (semaphores(order.wait), signals(order.signal));
         let submits = [vk::SubmitInfo2::default()
             .command_buffer_infos(&buffers)
             .wait_semaphore_infos(&wait)
@@ -129,7 +135,7 @@ impl Submission {
         // external synchronization of the queue; the fence is new, or was reset.
         unsafe { device.queue_submit2(*queue, &submits, fence) }.map_err(fail("vkQueueSubmit2"))?;
         drop(queue);
-        Ok(Self { recorder: Some(recorder), op, object, deadline: DEADLINE })
+        Ok(Self { recorder: Some(recorder), op, object, deadline: DEADLINE, files: order.files.to_owned() })
     }
 
     /// The end may take so long to come, and not [`DEADLINE`].
@@ -154,7 +160,6 @@ impl Submission {
     }
 
     fn end(&mut self) -> Result<()> {
-        const OP: &str = "vkWaitForFences";
         let Some(recorder) = self.recorder.take() else { return Ok(()) };
         let device = Arc::clone(recorder.fence.device());
         let _call = ledger::calling("vkWaitForFences", self.described());
@@ -166,15 +171,21 @@ impl Submission {
                 Ok(())
             }
             // A lost device has stopped: its objects may be destroyed.
-            Err(code @ vk::Result::ERROR_DEVICE_LOST) => Err(failed(OP, self.described(), code)),
+            Err(code @ vk::Result::ERROR_DEVICE_LOST) => Err(failed(WAIT, self.described(), code)),
             Err(code) => {
                 device.abandon();
                 match code {
-                    vk::Result::TIMEOUT => Err(Error::deadline(OP, self.described(), self.deadline)),
-                    _ => Err(failed(OP, self.described(), code)),
+                    vk::Result::TIMEOUT => Err(self.late(self.deadline)),
+                    _ => Err(failed(WAIT, self.described(), code)),
                 }
             }
         }
+    }
+
+    /// What is said when the end did not come within `patience`.
+    pub(super) fn late(&self, patience: Duration) -> Error {
+        let waits = if self.files.is_empty() { String::new() } else { format!(", which waits for {}", self.files) };
+        Error::deadline(WAIT, format!("{}{waits}", self.described()), patience)
     }
 
     fn described(&self) -> String {
@@ -194,4 +205,10 @@ impl Drop for Submission {
 pub(super) fn semaphores(all: &[vk::Semaphore]) -> Vec<vk::SemaphoreSubmitInfo<'static>> {
     let stage = vk::PipelineStageFlags2::ALL_COMMANDS;
     all.iter().map(|&semaphore| vk::SemaphoreSubmitInfo::default().semaphore(semaphore).stage_mask(stage)).collect()
+}
+
+/// Each of `all`, after all commands; the value counts where there is a counter.
+fn signals(all: &[(vk::Semaphore, u64)]) -> Vec<vk::SemaphoreSubmitInfo<'static>> {
+    let raw: Vec<vk::Semaphore> = all.iter().map(|(semaphore, _)| *semaphore).collect();
+    semaphores(&raw).into_iter().zip(all).map(|(info, (_, value))| info.value(*value)).collect()
 }

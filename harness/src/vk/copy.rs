@@ -7,7 +7,7 @@ use super::commands::{Order, Submission};
 use super::image::Image;
 use super::ownership::{COPY_FROM, COPY_TO, Use};
 use super::planes::Copies;
-use super::semaphore::{Semaphore, raw};
+use super::semaphore::{Semaphore, files, raw};
 use super::staging::Staging;
 use crate::error::{Error, Result};
 use crate::picture::Picture;
@@ -70,8 +70,8 @@ impl Image {
             // SAFETY: recording; the buffer is live.
             unsafe { device.cmd_pipeline_barrier2(commands, &to_host) };
         };
-        let wait = raw(wait);
-        let order = Order { wait: &wait, signal: &[] };
+        let (files, wait) = (files(wait), raw(wait));
+        let order = Order { wait: &wait, signal: &[], files: &files };
         // SAFETY: a copy between a live image and a live buffer of this device, then a barrier; the semaphores live until
         // its end.
         unsafe { self.submit_acquired(COPY_FROM, OP, order, copy) }?.wait()?;

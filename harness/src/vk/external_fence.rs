@@ -28,6 +28,8 @@ pub struct Fence {
     raw: Owned<vk::Fence>,
     functions: khr_fence_fd::Device,
     submitted: Cell<bool>,
+    /// The file that it is until it is reset, in words.
+    imported: RefCell<Option<String>>,
     /// What its submissions wait for. They go after the queue was waited for.
     waited_for: RefCell<Vec<Semaphore>>,
 }
@@ -87,7 +89,13 @@ impl Gpu {
         let raw = unsafe { device.create_fence(&info, None) }.map_err(|code| failed(OP, object(), code))?;
         // SAFETY: just created, owned by nobody else.
         let raw = unsafe { Owned::new(device, raw) };
-        Ok(Fence { raw, functions, submitted: Cell::new(false), waited_for: RefCell::default() })
+        Ok(Fence {
+            raw,
+            functions,
+            submitted: Cell::new(false),
+            imported: RefCell::default(),
+            waited_for: RefCell::default(),
+        })
     }
 }
 
@@ -102,7 +110,8 @@ impl Fence {
     /// The driver fails.
     #[doc(alias = "vkImportFenceFdKHR")]
     pub fn import(&self, file: Option<SyncFile>) -> Result<()> {
-        let object = file.as_ref().map_or("fd -1".to_owned(), SyncFile::to_string);
+        let label = file.as_ref().map(SyncFile::to_string);
+        let object = label.clone().unwrap_or("fd -1".to_owned());
         let info = vk::ImportFenceFdInfoKHR::default()
             .fence(self.raw.raw())
             .flags(vk::FenceImportFlags::TEMPORARY)
@@ -112,6 +121,7 @@ impl Fence {
         // SAFETY: the fence is live, and no submission is to signal it before it was waited for; the fd is open, or -1.
         unsafe { self.functions.import_fence_fd(&info) }
             .map_err(|code| failed("vkImportFenceFdKHR", self.raw.device().object(object), code))?;
+        self.imported.replace(label);
         // A successful import gives the fd to the driver, a failed one does not.
         let _given_away = file.map(|file| OwnedFd::from(file).into_raw_fd());
         Ok(())
@@ -196,6 +206,18 @@ impl Fence {
         }
     }
 
+    /// Waits until it is signalled.
+    ///
+    /// # Errors
+    /// It is not within `patience`, with the file that it is; the driver fails.
+    pub fn wait(&self, patience: Duration) -> Result<()> {
+        if self.signals_within(patience)? {
+            return Ok(());
+        }
+        let file = self.imported.borrow().as_ref().map_or(String::new(), |file| format!(", which is {file}"));
+        Err(Error::deadline("vkWaitForFences", format!("{}{file}", self.object()), patience))
+    }
+
     /// Unsignals it, and ends an import.
     ///
     /// # Errors
@@ -203,7 +225,9 @@ impl Fence {
     pub fn reset(&self) -> Result<()> {
         // SAFETY: the fence is live, and no submission is to signal it: `submit` waits for those before.
         unsafe { self.raw.device().reset_fences(&[self.raw.raw()]) }
-            .map_err(|code| failed("vkResetFences", self.object(), code))
+            .map_err(|code| failed("vkResetFences", self.object(), code))?;
+        self.imported.take();
+        Ok(())
     }
 
     /// Submits no commands, which signals it when all of `wait` are signalled, and keeps those.

@@ -12,7 +12,7 @@ use super::draw::Ground;
 use super::image::Image;
 use super::owned::Owned;
 use super::pipeline::Pipeline;
-use super::semaphore::{Semaphore, raw};
+use super::semaphore::{Semaphore, files, raw};
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
 
@@ -51,8 +51,9 @@ impl Image {
         });
         let begin = begin.transpose()?;
         let end = gpu.exportable_semaphore()?;
-        let wait: Vec<vk::Semaphore> = begin.iter().map(Semaphore::raw).collect();
-        let order = Order { wait: &wait, signal: &[end.raw()] };
+        let begins: Vec<&Semaphore> = begin.iter().collect();
+        let (files, wait) = (files(&begins), raw(&begins));
+        let order = Order { wait: &wait, signal: &[(end.raw(), 0)], files: &files };
         let pattern = self.pattern_draw()?;
         let draw = |device: &ash::Device, commands| stamps.for_each(|stamp| pattern.record(device, commands, stamp));
         // SAFETY: draws with a pipeline for this format; `Pending` keeps it, the view and the semaphores until the end.
@@ -65,8 +66,8 @@ impl Image {
     /// # Errors
     /// As [`Self::draw_pattern`]; also if the end does not come within 5 s, which abandons the device.
     pub fn draw_pattern_after(&self, stamp: u32, wait: &[&Semaphore]) -> Result<()> {
-        let wait = raw(wait);
-        let order = Order { wait: &wait, signal: &[] };
+        let (files, wait) = (files(wait), raw(wait));
+        let order = Order { wait: &wait, signal: &[], files: &files };
         let pattern = self.pattern_draw()?;
         let draw = |device: &ash::Device, commands| pattern.record(device, commands, stamp);
         // SAFETY: a draw with a pipeline for this format, which `pattern` keeps alive; view and semaphores live until

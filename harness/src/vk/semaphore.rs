@@ -4,6 +4,7 @@
 //! A `sync_file` is a fence that was, or is being, worked on: importing one is temporary, and exporting one takes the
 //! semaphore's signal away ("copy transference" in Vulkan's "Importing Semaphore Payloads").
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
@@ -19,8 +20,12 @@ use crate::error::{Error, Result};
 use crate::fence::SyncFile;
 use crate::ledger;
 
-/// A binary semaphore.
-pub struct Semaphore(Owned<vk::Semaphore>);
+/// A semaphore: a binary one, or one with a counter.
+pub struct Semaphore {
+    raw: Owned<vk::Semaphore>,
+    /// The file that the next wait is for, in words.
+    imported: RefCell<Option<String>>,
+}
 
 /// A submission without commands that is under way. Dropping it waits for its end, at most 5 s, or abandons the device.
 pub struct Work<'s> {
@@ -60,8 +65,22 @@ impl Gpu {
     /// The driver fails.
     #[doc(alias = "vkQueueSubmit2")]
     pub fn submit<'s>(&self, wait: &[&'s Semaphore], signal: &[&'s Semaphore]) -> Result<Work<'s>> {
-        let (wait, signal) = (raw(wait), raw(signal));
-        let order = Order { wait: &wait, signal: &signal };
+        let signal: Vec<_> = signal.iter().map(|semaphore| (semaphore.raw(), 0)).collect();
+        self.submit_nothing(wait, &signal)
+    }
+
+    /// As [`Self::submit`], with a counter that gets to `value`, which is more than it is.
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[doc(alias = "vkQueueSubmit2")]
+    pub fn submit_counting<'s>(&self, wait: &[&'s Semaphore], counter: &'s Semaphore, value: u64) -> Result<Work<'s>> {
+        self.submit_nothing(wait, &[(counter.raw(), value)])
+    }
+
+    fn submit_nothing<'s>(&self, wait: &[&'s Semaphore], signal: &[(vk::Semaphore, u64)]) -> Result<Work<'s>> {
+        let (files, wait) = (files(wait), raw(wait));
+        let order = Order { wait: &wait, signal, files: &files };
         let object = self.device().object("a submission without commands");
         // SAFETY: nothing is recorded; the semaphores outlive the submission, which borrows them.
         let submission =
@@ -80,6 +99,16 @@ impl Gpu {
 }
 
 impl Gpu {
+    /// A semaphore with a counter, which begins with 0 and is this device's alone.
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[doc(alias = "vkCreateSemaphore")]
+    pub fn timeline_semaphore(&self) -> Result<Semaphore> {
+        let mut kind = kind(true);
+        Semaphore::create(self.device(), &vk::SemaphoreCreateInfo::default().push_next(&mut kind))
+    }
+
     /// A semaphore that is exported as opaque fd; with a counter if it is to be a `timeline`.
     ///
     /// # Errors
@@ -119,7 +148,7 @@ impl Semaphore {
     /// The driver fails, or answers what no driver may answer.
     pub fn export_opaque(&self) -> Result<OwnedFd> {
         const OP: &str = "vkGetSemaphoreFdKHR";
-        let device = self.0.device();
+        let device = self.raw.device();
         let object = || device.object("a semaphore as opaque fd");
         let info = vk::SemaphoreGetFdInfoKHR::default().semaphore(self.raw()).handle_type(OPAQUE_FD);
         let _call = ledger::calling("vkGetSemaphoreFdKHR", object());
@@ -138,7 +167,7 @@ impl Semaphore {
     /// The driver fails.
     #[doc(alias = "vkSignalSemaphore")]
     pub fn advance_to(&self, value: u64) -> Result<()> {
-        let device = self.0.device();
+        let device = self.raw.device();
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.raw()).value(value);
         let _call = ledger::calling("vkSignalSemaphore", device.object("a timeline semaphore"));
         // SAFETY: the semaphore is live.
@@ -152,7 +181,7 @@ impl Semaphore {
     /// The driver fails.
     #[doc(alias = "vkWaitSemaphores")]
     pub fn reaches_within(&self, value: u64, patience: Duration) -> Result<bool> {
-        let device = self.0.device();
+        let device = self.raw.device();
         let (semaphores, values) = ([self.raw()], [value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
@@ -166,7 +195,7 @@ impl Semaphore {
     }
 
     pub(super) fn raw(&self) -> vk::Semaphore {
-        self.0.raw()
+        self.raw.raw()
     }
 
     fn create(device: &Arc<Device>, info: &vk::SemaphoreCreateInfo<'_>) -> Result<Self> {
@@ -174,7 +203,8 @@ impl Semaphore {
         let raw = unsafe { device.create_semaphore(info, None) }
             .map_err(|code| failed("vkCreateSemaphore", device.object("a semaphore"), code))?;
         // SAFETY: just created, owned by nobody else.
-        Ok(Self(unsafe { Owned::new(device, raw) }))
+        let raw = unsafe { Owned::new(device, raw) };
+        Ok(Self { raw, imported: RefCell::default() })
     }
 
     /// Whoever waits for it next waits for `file`, and for nothing if that is `None` (fd -1); then it is what it was
@@ -184,8 +214,9 @@ impl Semaphore {
     /// The driver fails.
     #[doc(alias = "vkImportSemaphoreFdKHR")]
     pub fn import(&self, file: Option<SyncFile>) -> Result<()> {
-        let device = self.0.device();
-        let object = device.object(file.as_ref().map_or("fd -1".to_owned(), SyncFile::to_string));
+        let device = self.raw.device();
+        let label = file.as_ref().map(SyncFile::to_string);
+        let object = device.object(label.clone().unwrap_or("fd -1".to_owned()));
         // The only permanence that a sync_file can have (VUID-VkImportSemaphoreFdInfoKHR-handleType-07307).
         let info = vk::ImportSemaphoreFdInfoKHR::default()
             .semaphore(self.raw())
@@ -197,6 +228,7 @@ impl Semaphore {
         // valid.
         unsafe { device.semaphore_fd.import_semaphore_fd(&info) }
             .map_err(|code| failed("vkImportSemaphoreFdKHR", object, code))?;
+        self.imported.replace(label);
         // A successful import gives the fd to the driver, a failed one does not.
         let _given_away = file.map(|file| OwnedFd::from(file).into_raw_fd());
         Ok(())
@@ -212,7 +244,7 @@ impl Semaphore {
     #[doc(alias = "vkGetSemaphoreFdKHR")]
     pub fn export(&self) -> Result<Option<SyncFile>> {
         const OP: &str = "vkGetSemaphoreFdKHR";
-        let device = self.0.device();
+        let device = self.raw.device();
         let object = || device.object("a semaphore as sync_file");
         let info = vk::SemaphoreGetFdInfoKHR::default().semaphore(self.raw()).handle_type(SYNC_FD);
         let _call = ledger::calling("vkGetSemaphoreFdKHR", object());
@@ -262,6 +294,14 @@ impl Work<'_> {
         }
     }
 
+    /// Waits for its end, at most for `patience`.
+    ///
+    /// # Errors
+    /// It does not come, with the files that it waits for; the device is lost.
+    pub fn ends_before(&self, patience: Duration) -> Result<()> {
+        if self.ends_within(patience)? { Ok(()) } else { Err(self.submission.late(patience)) }
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -274,6 +314,11 @@ impl Work<'_> {
 /// The handles.
 pub(super) fn raw(all: &[&Semaphore]) -> Vec<vk::Semaphore> {
     all.iter().map(|semaphore| semaphore.raw()).collect()
+}
+
+/// The files that `all` stand for in the submission that waits for them, in words; after it they stand for none.
+pub(super) fn files(all: &[&Semaphore]) -> String {
+    all.iter().filter_map(|semaphore| semaphore.imported.take()).collect::<Vec<_>>().join(" and ")
 }
 
 /// A semaphore with a counter, or one that is signalled or not.

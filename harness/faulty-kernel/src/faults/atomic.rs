@@ -172,6 +172,22 @@ impl<'a> Request<'a> {
         Ok((done, made.into_iter().map(fence).collect()))
     }
 
+    /// Takes what the planes of this commit show off the screen.
+    pub(super) fn blank(&self) -> io::Result<()> {
+        let mut set = Vec::new();
+        for (object, property, _) in &self.set {
+            if matches!(self.name(*property)?.as_str(), "FB_ID" | "CRTC_ID") && self.find(*object, "FB_ID")?.is_some() {
+                set.push((*object, *property, 0));
+            }
+        }
+        let mut structure = self.structure.clone();
+        // No flags: it is carried out now, and sends no event.
+        structure.set_u32(0, 0);
+        let card = self.card.try_clone()?;
+        Self { call: self.call, card, device: self.device, structure, set }.perform()?.0?;
+        Ok(())
+    }
+
     /// Gives the caller the fences of a commit, each at the place that was asked for.
     pub(super) fn give(&self, fences: &[Fence]) -> io::Result<()> {
         fences.iter().try_for_each(|fence| {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{SeekFrom, fstat, seek};
@@ -16,6 +17,7 @@ use crate::perform::Mapped;
 
 pub(super) const ALL: &[Named] = &[
     ("close-forgotten", close_forgotten),
+    ("close-clears-mapped", close_clears_mapped),
     ("sent-fds-lost", sent_fds_lost),
     ("mapping-kept", mapping_kept),
     ("sync-writes-behind", sync_writes_behind),
@@ -35,6 +37,33 @@ fn close_forgotten() -> Made {
             true => Ok(Done::fired(Answer::Return(0))),
             false => Ok(Done::UNTOUCHED),
         }
+    })
+}
+
+/// Who closes its last fd of a dma-buf that it has mapped finds nothing there.
+fn close_clears_mapped() -> Made {
+    Made::on(Filter::calls(&[libc::SYS_close]), |call| {
+        let number = call.arguments[0] as i32;
+        if !is_dmabuf(call, number) {
+            return Ok(Done::UNTOUCHED);
+        }
+        let file = call.file(number)?;
+        let inode = fstat(&file)?.st_ino;
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", call.thread))?.flatten();
+        let of_it = fds.filter(|fd| {
+            let is_dmabuf = std::fs::read_link(fd.path()).is_ok_and(|name| name.starts_with("/dmabuf"));
+            is_dmabuf && std::fs::metadata(fd.path()).is_ok_and(|file| file.ino() == inode)
+        });
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", call.thread))?;
+        let inode = inode.to_string();
+        let shows = |line: &str| line.contains("/dmabuf") && line.split_whitespace().nth(4) == Some(inode.as_str());
+        if of_it.count() > 1 || !maps.lines().any(shows) {
+            return Ok(Done::UNTOUCHED);
+        }
+        let size = seek(&file, SeekFrom::End(0))? as usize;
+        let Ok(mapped) = Mapped::new(file.as_fd(), 0, size) else { return Ok(Done::UNTOUCHED) };
+        mapped.write(&vec![0; size]);
+        Ok(Done { answer: Answer::Continue, fired: true })
     })
 }
 

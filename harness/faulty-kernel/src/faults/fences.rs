@@ -4,8 +4,9 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::dmabuf::is_dmabuf;
 use super::{Done, Made, Named, answer_of, ignoring, owned};
@@ -19,6 +20,7 @@ pub(super) const ALL: &[Named] = &[
     ("implicit-fence-signalled", implicit_fence_signalled),
     ("poll-never-waits", poll_never_waits),
     ("sync-file-never-waits", sync_file_never_waits),
+    ("sync-file-wakes-late", sync_file_wakes_late),
     ("sync-file-nameless", sync_file_nameless),
     ("fence-error-hidden", fence_error_hidden),
     ("merge-forgets-second", merge_forgets_second),
@@ -96,7 +98,53 @@ fn poll_never_waits() -> Made {
 
 /// poll of a `sync_file` alone says at once that it has signalled.
 fn sync_file_never_waits() -> Made {
-    polled_at_once(|call, number| call.name_of_file(number).is_ok_and(|name| name == "anon_inode:sync_file"))
+    polled_at_once(is_sync_file)
+}
+
+fn is_sync_file(call: &Call<'_>, number: i32) -> bool {
+    call.name_of_file(number).is_ok_and(|name| name == "anon_inode:sync_file")
+}
+
+/// Who waits in poll for one `sync_file` alone is woken two seconds after its signal.
+fn sync_file_wakes_late() -> Made {
+    const LATE: Duration = Duration::from_secs(2);
+    /// Nobody here waits longer.
+    const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Made::on(Filter::calls(&[libc::SYS_ppoll, POLL]), |call| {
+        let [list, count, timeout, ..] = call.arguments;
+        if count != 1 {
+            return Ok(Done::UNTOUCHED);
+        }
+        let asked = call.read(list, 8)?;
+        let fd = i32::from_ne_bytes([asked[0], asked[1], asked[2], asked[3]]);
+        if !is_sync_file(call, fd) {
+            return Ok(Done::UNTOUCHED);
+        }
+        let file = call.file(fd)?;
+        let signals = |patience: &Timespec| {
+            Ok::<_, std::io::Error>(poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(patience))? > 0)
+        };
+        let limit = match call.number {
+            // `struct timespec`; none is no limit.
+            libc::SYS_ppoll if timeout != 0 => {
+                let limit = Fields(call.read(timeout, 16)?);
+                Timespec { tv_sec: limit.u64(0).cast_signed(), tv_nsec: limit.u64(8).cast_signed() }
+            }
+            libc::SYS_ppoll => PATIENCE,
+            // Milliseconds.
+            _ => match timeout as i32 {
+                ..0 => PATIENCE,
+                limit => Timespec { tv_sec: (limit / 1000).into(), tv_nsec: i64::from(limit % 1000) * 1_000_000 },
+            },
+        };
+        let looks = (limit.tv_sec, limit.tv_nsec) == (0, 0);
+        if looks || signals(&AT_ONCE)? || !signals(&limit)? {
+            return Ok(Done::UNTOUCHED);
+        }
+        std::thread::sleep(LATE);
+        Ok(Done { answer: Answer::Continue, fired: true })
+    })
 }
 
 /// poll of one such file alone says at once that all that was asked for is so.

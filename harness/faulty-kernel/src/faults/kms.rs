@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::Errno;
+
 use super::atomic::{ATOMIC, OUT_FENCE, Request, TEST_ONLY, WRITEBACK_OUT_FENCE};
 use super::fences::{Timeline, signalled};
 use super::{Done, Made, Named, answer_of, changing, ignoring};
@@ -30,6 +32,8 @@ pub(super) const ALL: &[Named] = &[
     ("colour-range-ignored", colour_range_ignored),
     ("test-only-accepts", test_only_accepts),
     ("framebuffer-kept", framebuffer_kept),
+    ("commit-unchecked", commit_unchecked),
+    ("refused-commit-blanks", refused_commit_blanks),
 ];
 
 /// `struct drm_mode_fb_cmd2`.
@@ -174,6 +178,36 @@ fn committing(change: impl Fn(&mut Request<'_>) -> io::Result<bool> + Send + Syn
         let (done, fences) = request.perform()?;
         request.give(&fences)?;
         Ok(Done { answer: answer_of(done), fired: true })
+    })
+}
+
+/// A commit that the kernel refuses for good; what is done about it.
+fn refused(then: impl Fn(&Request<'_>, Errno) -> io::Result<Answer> + Send + Sync + 'static) -> Made {
+    Made::on_ioctls(&[ATOMIC], move |call| {
+        let request = Request::read(call)?;
+        if request.is_test() {
+            return Ok(Done::UNTOUCHED);
+        }
+        let (done, fences) = request.perform()?;
+        request.give(&fences)?;
+        match done {
+            // Who is not done with the commit before is asked again.
+            Err(errno) if errno != Errno::BUSY => Ok(Done::fired(then(&request, errno)?)),
+            _ => Ok(Done::as_it_was(done)),
+        }
+    })
+}
+
+/// It is said to be carried out, and is not.
+fn commit_unchecked() -> Made {
+    refused(|_, _| Ok(Answer::Return(0)))
+}
+
+/// It is refused, and the planes that it sets are black.
+fn refused_commit_blanks() -> Made {
+    refused(|request, errno| {
+        request.blank()?;
+        Ok(Answer::Fail(errno))
     })
 }
 

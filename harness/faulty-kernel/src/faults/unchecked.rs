@@ -14,7 +14,7 @@ use super::kms::{ADDFB2, GEM_CLOSE, RMFB, fb};
 use super::memory::{ALLOC, CREATE, LENGTH, hand_over, heap, udmabuf};
 use super::odd::SYNC;
 use super::prime::{CREATE_DUMB, FD_TO_HANDLE, HANDLE_TO_FD, dumb, handle};
-use super::video::{EXPBUF, QBUF, buffer, expbuf, is_single_planar};
+use super::video::{EXPBUF, QBUF, STREAMON, buffer, expbuf, is_single_planar};
 use super::{Done, Made, Named, answer_of, owned};
 use crate::call::{Answer, Call};
 use crate::fields::Fields;
@@ -29,6 +29,7 @@ pub(super) const ALL: &[Named] = &[
     ("heap-unchecked", heap_unchecked),
     ("sync-unchecked", sync_unchecked),
     ("qbuf-unchecked", qbuf_unchecked),
+    ("streamon-unchecked", streamon_unchecked),
     ("expbuf-unchecked", expbuf_unchecked),
 ];
 
@@ -188,6 +189,14 @@ fn qbuf_unchecked() -> Made {
         }
         call.set_structure(queued.set_u32(buffer::FD, asked))?;
         Ok(Done::as_it_was(done))
+    })
+}
+
+/// Every queue starts.
+fn streamon_unchecked() -> Made {
+    Made::on_ioctls(&[STREAMON], |call| {
+        let done = call.perform(&mut call.structure()?)?;
+        Ok(if done.is_err() { Done::fired(Answer::Return(0)) } else { Done::as_it_was(done) })
     })
 }
 

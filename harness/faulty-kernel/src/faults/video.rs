@@ -37,6 +37,7 @@ const S_FMT: u32 = both(b'V', 5, 208);
 pub(super) const QBUF: u32 = both(b'V', 15, 88);
 pub(super) const EXPBUF: u32 = both(b'V', 16, 64);
 pub(super) const DQBUF: u32 = both(b'V', 17, 88);
+pub(super) const STREAMON: u32 = writes(b'V', 18, 4);
 
 /// `VIDIOC_STREAMOFF`, of a `enum v4l2_buf_type`.
 const STREAMOFF: u32 = writes(b'V', 19, 4);

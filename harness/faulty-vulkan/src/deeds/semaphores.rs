@@ -23,6 +23,19 @@ unsafe fn is_signalled(fd: RawFd) -> bool {
     poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
+/// Has a copy of it that is never closed.
+///
+/// # Safety
+/// `fd` is open.
+unsafe fn keep(fd: RawFd) {
+    // SAFETY: the caller's contract.
+    let given = unsafe { BorrowedFd::borrow_raw(fd) };
+    if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(given, 3) {
+        fired();
+        std::mem::forget(kept);
+    }
+}
+
 pub(crate) unsafe extern "system" fn import_semaphore_fd(
     handle: vk::Device,
     info: *const vk::ImportSemaphoreFdInfoKHR<'_>,
@@ -46,11 +59,7 @@ pub(crate) unsafe extern "system" fn import_semaphore_fd(
     }
     if is(Deed::SemaphoreImportKeepsFd) && is_sync_file {
         // SAFETY: as above.
-        let given = unsafe { BorrowedFd::borrow_raw(fd) };
-        if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(given, 3) {
-            fired();
-            std::mem::forget(kept);
-        }
+        unsafe { keep(fd) };
     }
     // SAFETY: the caller's contract is the real function's.
     unsafe { real(handle, info) }
@@ -70,6 +79,10 @@ pub(crate) unsafe extern "system" fn import_fence_fd(
             drop(unsafe { OwnedFd::from_raw_fd(asked.fd) });
         }
         return vk::Result::SUCCESS;
+    }
+    if is(Deed::FenceImportKeepsFd) && is_sync_file && asked.fd >= 0 {
+        // SAFETY: an fd that is imported is open.
+        unsafe { keep(asked.fd) };
     }
     // SAFETY: the caller's contract is the real function's.
     let result = unsafe { (device(handle).fence_fd.import_fence_fd_khr)(handle, info) };
