@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use drm::control::Device as _;
 use rustix::fs::{Mode, OFlags};
@@ -38,8 +37,6 @@ pub(super) struct Card {
     framebuffers: AtomicUsize,
     /// Whether something was made since [`Self::imbalance`] was asked.
     touched: AtomicBool,
-    /// Until when nothing is to be committed.
-    quiet: Mutex<Option<Instant>>,
 }
 
 impl AsFd for Card {
@@ -67,7 +64,6 @@ impl Card {
             gems: Mutex::default(),
             framebuffers: AtomicUsize::new(0),
             touched: AtomicBool::new(false),
-            quiet: Mutex::default(),
         };
         let version = again(|| drm::Device::get_driver(&card))
             .map_err(|error| Error::new("DRM_IOCTL_VERSION", path.display().to_string(), error))?;
@@ -85,21 +81,6 @@ impl Card {
         // give back, and the answer says so.
         let _ = again(|| drm::Device::release_master_lock(&card));
         Ok(card)
-    }
-
-    /// Nothing is to be committed for so long from now on.
-    pub(super) fn quiet_for(&self, time: Duration) {
-        if !time.is_zero() {
-            *self.quiet.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + time);
-        }
-    }
-
-    /// Waits until something may be committed.
-    pub(super) fn await_quiet(&self) {
-        let until = self.quiet.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(left) = until.and_then(|until| until.checked_duration_since(Instant::now())) {
-            std::thread::sleep(left);
-        }
     }
 
     /// An error of `op` on this card.

@@ -131,7 +131,6 @@ impl<'a> Commit<'a> {
     /// The driver refuses it, or the commit before it did not end in time.
     pub(super) fn send(self, what: &str) -> Result<Sent> {
         const OP: &str = "DRM_IOCTL_MODE_ATOMIC";
-        self.card.await_quiet();
         let until = Instant::now() + DEADLINE;
         let object = || format!("{}, {what}", self.card);
         // An event that was not waited for in time must not be taken for ours.

@@ -175,9 +175,14 @@ impl Screen {
             Ok(source) => source,
             Err(why) => return Ok(Err(why.clone())),
         };
-        match source.start()?.of_whole_frame(Instant::now() + DEADLINE)? {
-            Some(crc) => Ok(Ok(crc)),
-            None => Err(Error::deadline(OP, self.card.to_string(), DEADLINE)),
+        let (until, patience) = (Instant::now() + DEADLINE, vkms::patience(self.size()));
+        let mut capture = source.start()?;
+        loop {
+            match capture.of_whole_frame(until.min(Instant::now() + patience))? {
+                Some(crc) => return Ok(Ok(crc)),
+                None if Instant::now() < until => capture.restart()?,
+                None => return Err(Error::deadline(OP, self.card.to_string(), DEADLINE)),
+            }
         }
     }
 
@@ -234,8 +239,6 @@ impl Screen {
     }
 
     fn capture(&self) -> Observed<Capture> {
-        // The clean-up after the job before would switch off what a capture switches on.
-        self.card.await_quiet();
         match &self.crc {
             Ok(source) => source.start().map_err(|error| NotObservable(error.to_string())),
             Err(why) => Err(why.clone()),
@@ -400,7 +403,7 @@ impl Pending<'_> {
                 break;
             }
         }
-        self.screen.card.quiet_for(self.screen.settle);
+        std::thread::sleep(self.screen.settle);
     }
 
     fn look(&mut self) -> Result<Shown> {
@@ -416,7 +419,7 @@ impl Pending<'_> {
             false => Ok(self.written(until, &mut recoveries)?),
         };
         let crc = self.crc(sequence, until)?;
-        self.screen.card.quiet_for(self.screen.settle);
+        std::thread::sleep(self.screen.settle);
         Ok(Shown { writeback, crc, sequence, recoveries })
     }
 
