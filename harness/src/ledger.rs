@@ -245,6 +245,14 @@ pub(crate) fn files() -> Observed<BTreeMap<RawFd, What>> {
     Ok(numbers()?.difference(&own).filter_map(|number| Some((*number, files::describe(*number)?))).collect())
 }
 
+/// How many open files of this process are the dma-buf `inode`.
+pub(crate) fn fds_of(inode: u64) -> Observed<usize> {
+    // Most are told apart by a call each. Other file systems may give the same number.
+    let alike = |number: &RawFd| files::node(*number).is_some_and(|node| node.inode == inode);
+    let is_it = |number: &RawFd| files::describe(*number).is_some_and(|what| what.buffer == Some(inode));
+    Ok(numbers()?.iter().filter(|number| alike(number) && is_it(number)).count())
+}
+
 /// A moment of a case: how many calls were made before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mark(usize);

@@ -12,6 +12,7 @@ use crate::compare::counted;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::ledger::{self, Blamed, Mark, What};
+use crate::observed::Observed;
 
 /// The open files of this process at one moment, and how often each dma-buf is mapped.
 #[derive(Clone, Debug)]
@@ -55,8 +56,8 @@ impl Cx {
     ///
     /// # Errors
     /// As [`Self::files`].
-    pub fn fds_of(&self, inode: u64) -> Result<usize> {
-        Ok(self.files()?.open.values().filter(|what| what.buffer == Some(inode)).count())
+    pub fn fds_of(&self, inode: u64) -> Observed<usize> {
+        ledger::fds_of(inode)
     }
 
     /// Claims that of `times` times `what` no file stays open that was not open `before`.

@@ -35,7 +35,8 @@ pub fn select(names: &[&str], filters: &[String], exact: bool) -> Result<Vec<usi
 }
 
 /// The order in which a run takes `cases`: one of each claim about each pair of devices first, then another of each, so that the
-/// first seconds have met all that the run is about.
+/// first seconds have met all that the run is about. Those that end their worker by a listed defect come last, since the next one
+/// opens all devices again.
 pub fn widest_first<'a>(cases: &[&'a CaseInfo]) -> Vec<&'a CaseInfo> {
     let mut taken: HashMap<_, usize> = HashMap::new();
     let mut rounds: Vec<(usize, &CaseInfo)> = Vec::new();
@@ -45,8 +46,15 @@ pub fn widest_first<'a>(cases: &[&'a CaseInfo]) -> Vec<&'a CaseInfo> {
         rounds.push((*before, case));
         *before += 1;
     }
-    rounds.sort_by_key(|(round, _)| *round);
+    let ends_its_worker =
+        |case: &CaseInfo| case.known.iter().flat_map(|known| &known.matching).any(|text| is_an_end(text));
+    rounds.sort_by_key(|(round, case)| (ends_its_worker(case), *round));
     rounds.into_iter().map(|(_, case)| case).collect()
+}
+
+/// Whether `text` is of a message about a worker that was killed by a signal.
+fn is_an_end(text: &str) -> bool {
+    text.contains("SIG")
 }
 
 fn matches(filter: &str, name: &str, exact: bool) -> bool {
@@ -103,6 +111,19 @@ mod tests {
         let infos: Vec<_> = list.iter().map(|case| &case.info).collect();
         let order: Vec<&str> = widest_first(&infos).iter().map(|info| info.name.as_str()).collect();
         assert_eq!(order, ["a::x::1", "a::x::2", "b::x::1", "b::y", "b::x::2"]);
+    }
+
+    #[test]
+    fn who_ends_its_worker_comes_last() {
+        let list = Cases::<()>::collect(|cases| {
+            cases.add("a::x", |()| Ok(())).known("Mesa", "https://example.org/1", "SIGSEGV");
+            cases.add("a::y", |()| Ok(())).known("Mesa", "https://example.org/2", "12 pixels differ");
+            cases.add("a::z", |()| Ok(()));
+        })
+        .unwrap();
+        let infos: Vec<_> = list.iter().map(|case| &case.info).collect();
+        let order: Vec<&str> = widest_first(&infos).iter().map(|info| info.name.as_str()).collect();
+        assert_eq!(order, ["a::y", "a::z", "a::x"]);
     }
 
     #[test]
