@@ -499,7 +499,6 @@ impl Bench for Cx {
         let gone = self.devices.unburden_peers().into_iter().map(|error| Finding::from_error(&error).to_string());
         let objections = self.devices.objections();
         self.devices.forget_broken();
-        self.devices.rest();
         self.forget_unplugged();
         let closing = self.close_ledger();
         if objects::made_so_far() != case.objects_before {

@@ -1,5 +1,4 @@
-//! Which devices play the roles on this machine: opened when a case first needs them, and kept open for the next. Those that few
-//! cases need are closed when they are idle.
+//! Which devices play the roles on this machine: opened when a case first needs them, and kept open for the next.
 //!
 //! A role that nobody can play stays unplayed, with the reason; whether that is allowed is for the lane to say.
 
@@ -26,10 +25,8 @@ use crate::udmabuf;
 use crate::v4l2::{Codec, Converter, Loopback};
 use crate::vk::{self, Gpu, Message, Severity};
 use gpus::open_gpu;
-use idle::Idle;
 
 mod gpus;
-mod idle;
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
 pub const GPU_A: &str = "HANDOVER_GPU_A";
@@ -125,7 +122,6 @@ pub struct Devices {
     elsewhere: Option<SharedFrame>,
     textures: Vec<(String, GlImage)>,
     bos: Vec<Bo>,
-    idle: Idle,
 }
 
 /// Whose the buffer is.
@@ -145,7 +141,6 @@ impl Devices {
     /// # Errors
     /// As [`Self::gpu`].
     pub fn second_instance(&mut self, role: Role) -> Result<Gpu, Unplayed> {
-        self.idle.seconds.note(role, self.idle.ended);
         self.second_instances.entry(role).or_default().get(|| open_gpu(role)).cloned()
     }
 
@@ -212,7 +207,6 @@ impl Devices {
     /// Why there is none.
     pub fn gles_on_gbm(&mut self, node: NodeKind) -> Result<Gles, Unplayed> {
         let device = self.gbm()?;
-        self.idle.gles_on_gbm.note(node, self.idle.ended);
         self.gles_on_gbm.entry(node).or_default().get(|| Gles::open_on(device.node(node)?)).cloned()
     }
 
