@@ -248,7 +248,7 @@ fn walked(cases: &mut Cases<Desk>) {
         Ok(_) => Ok(()),
         Err(_) => std::process::abort(),
     });
-    cases.add("walk::spoils_the_end_of_its_worker", move |desk| {
+    cases.add("walked::spoils_the_end_of_its_worker", move |desk| {
         let _ = open();
         desk.bad_end = true;
         Ok(())

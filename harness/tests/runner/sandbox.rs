@@ -40,14 +40,14 @@ pub(crate) fn every_ending_gets_its_verdict() {
 pub(crate) fn a_walk_tells_each_ending_from_the_others() {
     let run = Run::new();
     let lane = run.lane(SANDBOX);
-    let walked = |by: &str, timeout: &str| {
+    let walked = |by: &str, timeout: &str, cases: &str| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["walk", "--jobs", "2", "--lane", &lane, "--timeout", timeout, "--by", by, "walk::", "--report"]);
+        command.args(["walk", "--jobs", "2", "--lane", &lane, "--timeout", timeout, "--by", by, cases, "--report"]);
         let output = command.arg(run.report_path()).stdin(Stdio::null()).output().unwrap();
         let document = std::fs::read(run.report_path().join("walk.json")).unwrap_or_default();
         (output, serde_json::from_slice::<serde_json::Value>(&document).unwrap_or_default())
     };
-    let (output, document) = walked("EMFILE", "1");
+    let (output, document) = walked("EMFILE", "1", "walk::");
     let printed = text(&output.stdout) + &text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{printed}");
     let steps = |name: &str| {
@@ -62,7 +62,6 @@ pub(crate) fn a_walk_tells_each_ending_from_the_others() {
         ("loses_a_file_when_it_fails", 0, 2, Some("holds something else afterwards, each time: +1 /dev/null")),
         ("hangs_when_it_fails", 0, 0, Some("the case does not end")),
         ("ends_its_process_when_it_fails", 0, 0, Some("the worker does not survive it")),
-        ("spoils_the_end_of_its_worker", 1, 0, Some("its worker does not end well")),
     ] {
         let steps = steps(name);
         assert_eq!((&steps["borne"], &steps["named"]), (&borne.into(), &named.into()), "{name}: {steps}");
@@ -74,7 +73,7 @@ pub(crate) fn a_walk_tells_each_ending_from_the_others() {
     let crash = &steps("ends_its_process_when_it_fails")["findings"][0];
     assert_eq!(crash["call"], "openat", "{crash}");
     // A clock that is set back is seen by who looks at it, and by nobody else: no deadline of ours passes.
-    let (output, document) = walked("clock", "5");
+    let (output, document) = walked("clock", "5", "walk::");
     let findings: Vec<&str> = document["cases"]
         .as_array()
         .unwrap()
@@ -83,6 +82,11 @@ pub(crate) fn a_walk_tells_each_ending_from_the_others() {
         .filter_map(|case| case["name"].as_str())
         .collect();
     assert_eq!(findings, ["walk::takes_the_wall_clock_for_a_stopwatch"], "{}", text(&output.stdout));
+    // Alone, since a worker's end is told of the last case that it walked.
+    let (output, document) = walked("EMFILE", "5", "walked::");
+    let findings = &document["cases"][0]["kinds"]["too_many_files"]["findings"];
+    assert_eq!(findings[0]["what"], "its worker does not end well", "{findings}");
+    assert_eq!((findings.as_array().unwrap().len(), output.status.code()), (1, Some(1)), "{findings}");
 }
 
 /// As `handover run` does, it writes what it knows by then.
