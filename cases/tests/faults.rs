@@ -22,6 +22,10 @@ const SIBLINGS: &[&[&str]] = &[
     &["import-offset-ignored", "image-bound-at-zero"],
     // Vulkan and EGL close an fd that stays its owner's; which of the two it was says the case.
     &["refused-import-takes-fd", "egl-import-takes-fd"],
+    // Whoever lets go first, memory or fd, takes the contents from those who still have the buffer mapped.
+    &["free-clears-shared", "close-clears-mapped"],
+    // A frame that comes late, and one that the frame before is written over, are the same bytes.
+    &["release-late", "capture-writes-again"],
 ];
 
 /// Rows of a message that speak of the cause.

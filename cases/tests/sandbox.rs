@@ -303,7 +303,7 @@ fn so_many_open_files_as_are_asked_for_are_enough() {
     let run = format!("ulimit -n 255; $0 run --on host --report /tmp/report --exact {}", cases[0]);
     let output = sandbox(&["--share", folder], &["sh", "-c", &run, program]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output.stderr).contains("the limit of open files is 255"), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("the limit of open files is 255"), "{}", text(&output.stdout));
 }
 
 /// A run on a machine that shows less: the report says of each case what was not observed, and why.

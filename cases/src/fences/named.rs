@@ -55,8 +55,10 @@ fn named(cx: &mut Cx, role: Role, waits: Waits) -> Outcome {
             .row("said", said.clone())
             .row("took", format!("{:.1} ms", took.as_secs_f64() * 1e3))
     });
-    // By the kernel's own names: those of the maker, and of the timeline, which begins with that of the process.
-    cx.claim("named", said.contains("driver sw_sync, timeline"), || {
+    // By the kernel's own names for its maker, sw_sync or what stands in for it, and for the timeline.
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_named = ["sw_sync", "vgem"].iter().any(|driver| words.contains(&format!("driver {driver}, timeline")));
+    cx.claim("named", is_named, || {
         Finding::new(format!("{role} waits for a fence that does not signal, and does not say which fence that is"))
             .row("said", said.clone())
     });
