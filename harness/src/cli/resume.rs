@@ -14,7 +14,11 @@ use crate::run::journal::{self, Beginning, Header, Unfinished};
 /// The command of the run that was cut off in `folder`, as it was given there, and how far it came.
 pub(super) fn command(folder: &Path, given: &Asked) -> Result<(Asked, Unfinished), Refusal> {
     let usage = |error: &dyn std::fmt::Display| Refusal::Usage(error.to_string());
-    let folder = folder.canonicalize().map_err(|error| usage(&format!("{}: {error}", folder.display())))?;
+    let missing = |error| {
+        let valid = "valid is the report directory of a run that was killed or interrupted";
+        usage(&format!("--resume {}: {error}; {valid}", folder.display()))
+    };
+    let folder = folder.canonicalize().map_err(missing)?;
     let unfinished = Unfinished::read(&folder).map_err(|error| usage(&error))?;
     let Beginning { arguments, directory, .. } = &unfinished.beginning;
     let words = std::iter::once("handover").chain(arguments.iter().map(String::as_str));
