@@ -330,7 +330,7 @@ impl Book {
     fn look(&self) -> Held {
         let files = self.list.as_ref().map_err(Clone::clone).and_then(files::List::numbers);
         let buffers = self.bufinfo.as_ref().map_err(Clone::clone).and_then(Bufinfo::entries);
-        // As long as the sum is what it was, so is what it is the sum of.
+        // A sum that is what it was is taken for the same mappings: one that came as another as large went is not seen.
         let mapped = self.mappings.as_ref().ok().and_then(Mappings::sum);
         let mappings = match &self.mappings {
             Err(why) => Err(why.clone()),
