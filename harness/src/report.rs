@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -252,6 +254,10 @@ enum Why {
     Schema(u32),
 }
 
+/// How long a report directory is asked for: a run that was killed while it started a worker has it until that worker's
+/// program begins, as the worker starts as a copy of the run with all of its fds.
+const LEFT: Duration = Duration::from_secs(2);
+
 /// A directory that a run writes its report to.
 ///
 /// It is one run's alone, for as long as that has it open: two would write each other's files.
@@ -272,7 +278,14 @@ impl ReportDir {
         fs::create_dir_all(path).map_err(|error| failed("make the report directory", error))?;
         let path = path.canonicalize().map_err(|error| failed("find the report directory", error))?;
         let lock = File::open(&path).map_err(|error| failed("open the report directory", error))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        let began = Instant::now();
+        let locked = loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) if began.elapsed() < LEFT => thread::sleep(Duration::from_millis(10)),
+                ended => break ended,
+            }
+        };
+        match locked {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 let why = format!("{} writes its report there; choose another with --report", whose(&lock));
@@ -481,6 +494,20 @@ mod tests {
         assert!(error.contains(&us) && error.contains("choose another with --report"), "{error}");
         drop(first);
         ReportDir::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_a_killed_run_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = File::open(folder.path()).unwrap();
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(100));
+                drop(lock);
+            });
+            ReportDir::open(folder.path()).unwrap();
+        });
     }
 
     #[test]
