@@ -130,8 +130,8 @@ impl Cx {
         Timeline::open().map_err(skip_if_missing)
     }
 
-    /// A fence by `by` that we signal; by vgem, and the case says so, where there is no `sw_sync`, which is root's. If there is a buffer for it, it is in the buffer: somebody is under way there,
-    /// to `what`.
+    /// A fence by `by` that we signal; by vgem, and the case says so, where there is no `sw_sync`, which is root's. If there is
+    /// a buffer for it, it is in the buffer: somebody is under way there, to `what`.
     ///
     /// # Errors
     /// A skip that says what is missing; the kernel refuses.
