@@ -12,6 +12,7 @@
 //! which finds a page a step long before it shows in the sum.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use super::{Cx, Files};
 use crate::case::Trouble;
@@ -19,6 +20,7 @@ use crate::compare::counted;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::ledger::alone;
+use crate::observed::Observed;
 
 /// Memory of the kernel that comes and goes without being lost, in KiB: 0.6 MiB were seen over 5,400 frames. What leaks
 /// with each frame is found earlier, by [`Growth`].
@@ -27,6 +29,12 @@ const KERNEL_NOISE_KIB: u64 = 4 << 10;
 /// The same of this process, in KiB: heaps of libraries, and the last 65,536 events, which the observer keeps. It grew
 /// by 14 MiB in 5,000 frames, and by 1 MiB in the 5,000 after them.
 const OWN_NOISE_KIB: u64 = 24 << 10;
+
+/// Nothing more goes by itself when nothing has gone for so long.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// What comes and goes for longer is somebody else's.
+const RESTLESS: Duration = Duration::from_secs(1);
 
 /// What is held at one moment.
 #[derive(Clone, Debug)]
@@ -144,7 +152,22 @@ impl Cx {
         let (gems, framebuffers) = self.screen()?.holds()?;
         let pages = if alone() { Some(pages(&read("/proc/meminfo")?)) } else { None };
         let mappings = maps.lines().filter(shared).count();
-        Ok(Holdings { files: self.files()?, dmabufs: self.dmabufs()?, mappings, gems, framebuffers, pages })
+        Ok(Holdings { files: self.files()?, dmabufs: self.settled_dmabufs()?, mappings, gems, framebuffers, pages })
+    }
+
+    /// How many dma-bufs there are when none has gone for a while: what was on the screen is given back by a worker of the
+    /// kernel, some time after the commit that took it off.
+    fn settled_dmabufs(&self) -> Observed<usize> {
+        let began = Instant::now();
+        let (mut count, mut since) = (self.dmabufs()?, began);
+        while since.elapsed() < QUIET && began.elapsed() < RESTLESS {
+            std::thread::sleep(Duration::from_millis(2));
+            let now = self.dmabufs()?;
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
+        Ok(count)
     }
 
     /// Claims that no more is held at the end than at the start, with `what` in between.
@@ -157,7 +180,12 @@ impl Cx {
                 .row("actual", after.to_string())
                 .row("like", "munmap, which does not take them away, or nobody who calls it")
         });
-        self.equals("dma-bufs", start.dmabufs, end.dmabufs);
+        let (before, after) = (start.dmabufs, end.dmabufs);
+        self.claim("dma-bufs", after <= before, || {
+            Finding::new(format!("{} more after {what}", counted((after - before) as u64, "dma-buf")))
+                .row("target", format!("{before}, as before"))
+                .row("actual", after.to_string())
+        });
         self.equals("GEM handles", start.gems, end.gems);
         self.equals("framebuffers", start.framebuffers, end.framebuffers);
         let (Some(start), Some(end)) = (start.pages, end.pages) else {
