@@ -8,7 +8,7 @@ use std::path::Path;
 use handover::case::{Cases, Extent, Role};
 use handover::detection::Killers;
 use handover::golden::Goldens;
-use handover::lane::Lane;
+use handover::lane::{Lane, On};
 use handover::report::Machine;
 use handover::reproduction::finding_of;
 use handover_cases::REPRODUCTIONS;
@@ -72,6 +72,102 @@ fn lanes_say_why_a_skip_is_allowed() {
             lane.may_skip.iter().filter(|skip| skip.because.trim().is_empty()).map(|skip| &skip.case).collect();
         assert!(without.is_empty(), "{}: no `because` for {without:?}", lane.name);
         assert!(lane.may_skip.iter().all(|skip| skip.reason.trim().len() > 4), "{}: a reason fits too much", lane.name);
+    }
+}
+
+/// Skips that were seen on a machine with vkms and software drivers, without vivid and its like and without dma-heaps: each kind
+/// of them.
+const WITHOUT_TEST_DRIVERS: [(&str, &str); 20] = [
+    (
+        "matrix::arrives::gpu_a_to_video::XR24_64x64",
+        "needs video; opening a video loop on vivid-000: there is no such device",
+    ),
+    ("matrix::arrives::gpu_a_to_dma_video::XR24_64x64", "needs dma_video; listing video nodes on /dev: no /dev/video*"),
+    (
+        "matrix::arrives::gpu_a_to_planar_video::XR24_64x64",
+        "needs planar_video; opening a video loop on vivid-002: there is no",
+    ),
+    ("matrix::arrives::gpu_a_to_converter::RG16_64x64", "needs converter; listing video nodes on /dev: no /dev/video*"),
+    (
+        "formats::what_is_listed_is_known_or_named::codec",
+        "needs codec; opening a codec on /dev/video*: no two video nodes of",
+    ),
+    (
+        "pipe::no_frame_is_lost_when_a_stricter_device_attaches",
+        "opening a video loop on vivid-001: there is no such device",
+    ),
+    ("heaps::gives_what_was_asked_for::expbuf", "listing video nodes on /dev: no /dev/video*: no V4L2 driver"),
+    (
+        "matrix::arrives::dma_heap_to_gpu_a::XR24_64x64",
+        "needs dma_heap; listing dma-heaps on /dev/dma_heap: no dma-heap",
+    ),
+    ("kernel::allocates_at_export::system_heap", "no importer of this machine maps a scatter list"),
+    ("kernel::allocates_at_export::contiguous_expbuf", "this machine has no heap for contiguous_expbuf"),
+    ("sharing::contents_survive_a_move::udmabuf_to_contiguous", "no heap of this machine has contiguous memory"),
+    ("pool::a_fixed_set_is_there_at_once::contiguous", "no expbuf heap here is what this needs"),
+    (
+        "matrix::comes_back::screen_to_gpu_a::XR24_250x130",
+        "llvmpipe draws with pitches of multiples of 16 B, and not of 1000",
+    ),
+    ("matrix::arrives::udmabuf_to_gpu_b::Y210_64x64", "gpu_b can't take it in: it does not copy from Y210 LINEAR"),
+    ("yuv::converts_what_it_lists::gles::P210", "needs gles that imports P210; it does not list P210 for import"),
+    ("yuv::passes_through_a_gpu::gpu_a::NV12", "needs gpu_a that imports NV12; it refuses NV12 LINEAR as dma-buf"),
+    (
+        "ownership::a_failed_import_leaves_the_fd::without_memory::gles",
+        "no allocation of the kernel's that fails makes an import fail",
+    ),
+    ("ownership::what_is_exported_as_dma_buf_is_one::gpu_b::buffer_for_dma_buf_and_opaque_fd", "at the same time"),
+    ("fences::fences_cross_as_opaque_fds::gpu_a::permanent", "fences are not EXPORTABLE | IMPORTABLE as OPAQUE_FD"),
+    (
+        "fences::what_a_gpu_draws_is_waited_for_in_the_buffer::gpu_a",
+        "the driver has its work done before it exports the fence",
+    ),
+];
+
+/// Of the same kind, of a screen that is there.
+const SCREEN_LACKS: [(&str, &str); 2] = [
+    (
+        "screen::shows_what_the_cpu_wrote::XR30",
+        "needs screen that imports XR30; its lowest plane does not list XR30 LINEAR",
+    ),
+    (
+        "matrix::arrives::gpu_a_to_overlay::AB4H_64x64",
+        "overlay can't take it in: its overlay plane does not list AB4H LINEAR",
+    ),
+];
+
+/// The same on a machine without any card.
+const WITHOUT_CARDS: [(&str, &str); 6] = [
+    (
+        "screen::shows_what_the_cpu_wrote::XR24",
+        "needs screen; opening a screen on any driver: /dev/dri has no card node",
+    ),
+    (
+        "planes::both_format_lists_agree::cursor",
+        "needs cursor; opening a screen on any driver: /dev/dri has no card node",
+    ),
+    (
+        "matrix::arrives::gpu_a_to_vgem::XR24_64x64",
+        "needs vgem; listing cards on dumb buffers: /dev/dri has no card node",
+    ),
+    (
+        "matrix::arrives::gpu_a_to_gbm::XR24_64x64",
+        "needs gbm; listing DRM nodes on /dev/dri: no kernel graphics driver",
+    ),
+    ("gles::samples_on_gbm::card::plain::XR24", "listing DRM nodes on /dev/dri: no kernel graphics driver"),
+    ("kernel::attach_allocates_nothing::system_heap", "no importer of this machine attaches only"),
+];
+
+/// A machine that has what its lane names need not have what only test drivers have.
+#[test]
+fn lanes_of_hosts_allow_what_hosts_lack() {
+    let names = names();
+    for lane in lanes().iter().filter(|lane| lane.on == On::Host) {
+        let other = if lane.devices.contains_key(&Role::Screen) { &SCREEN_LACKS[..] } else { &WITHOUT_CARDS };
+        for (case, reason) in WITHOUT_TEST_DRIVERS.iter().chain(other) {
+            assert!(names.iter().any(|name| name == case), "{case} is no case");
+            assert!(lane.allows_skip(case, reason).is_some(), "{}: {case}: {reason}", lane.name);
+        }
     }
 }
 
