@@ -151,22 +151,24 @@ fn known(text: &mut String, report: &Report) {
     section(text, "known", &lines);
 }
 
-/// Who handed to whom, and how that went: exporters in rows, importers in columns, one line per verdict.
+/// Who handed to whom, and how that went: exporters in rows, importers in columns, one line per verdict. Cases without either
+/// are counted, too, if there are others.
 fn pairs(text: &mut String, report: &Report) {
     let role = |side: &Option<Side>| side.as_ref().map(|side| side.role);
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
     for case in &report.cases {
-        let (exporter, importer) = (role(&case.exporter), role(&case.importer));
-        if exporter.or(importer).is_some() {
-            *counts.entry((exporter, case.verdict, importer)).or_default() += 1;
-        }
+        *counts.entry((role(&case.exporter), case.verdict, role(&case.importer))).or_default() += 1;
+    }
+    if counts.keys().all(|(exporter, _, importer)| exporter.or(*importer).is_none()) {
+        return;
     }
     let name = |role: Option<Role>| role.map_or("none", Role::as_str);
     let width = |importer: Option<Role>| {
         let of_column = counts.iter().filter(|((_, _, to), _)| *to == importer);
         let digits = of_column.map(|(_, count)| count.to_string().len()).max().unwrap_or(0);
-        digits.max(name(importer).len())
+        name(importer).split_inclusive('_').map(str::len).fold(digits, usize::max)
     };
+    let rows = widest();
     // Nobody comes last, as in the order of a reader.
     let roles: Vec<_> = Role::ALL.into_iter().map(Some).chain([None]).collect();
     let columns: Vec<_> = roles.iter().filter(|role| counts.keys().any(|(_, _, importer)| importer == *role)).collect();
@@ -177,22 +179,35 @@ fn pairs(text: &mut String, report: &Report) {
         for (n, verdict) in verdicts.into_iter().enumerate() {
             let row = if n == 0 { name(*exporter) } else { "" };
             let style = style(verdict);
-            let mut line = format!("{row:<9}  {style}{verdict:<7}{style:#}");
+            let mut line = format!("{row:<rows$}  {style}{verdict:<7}{style:#}");
             for importer in &columns {
                 let width = width(**importer);
                 match counts.get(&(*exporter, verdict, **importer)) {
-                    Some(count) => _ = write!(line, "  {style}{count:>width$}{style:#}"),
-                    None => _ = write!(line, "  {DIM}{:>width$}{DIM:#}", "."),
+                    Some(count) => _ = write!(line, " {style}{count:>width$}{style:#}"),
+                    None => _ = write!(line, " {DIM}{:>width$}{DIM:#}", "."),
                 }
             }
             lines.push(line);
         }
     }
-    if !lines.is_empty() {
-        let heading = columns.iter().map(|importer| format!("  {:>1$}", name(**importer), width(**importer)));
-        lines.insert(0, format!("{:<18}{}", "", heading.collect::<String>()));
-    }
+    // Names of two words stand in two lines: there are many columns.
+    let words = |importer: &&Option<Role>| {
+        let name = name(**importer);
+        name.split_once('_').map_or(("", name), |(first, _)| name.split_at(first.len() + 1))
+    };
+    let heading = |part: &dyn Fn(&&Option<Role>) -> &'static str| {
+        let cells = columns.iter().map(|importer| format!(" {:>1$}", part(importer), width(**importer)));
+        format!("{:<1$}{2}", "", rows + 9, cells.collect::<String>())
+    };
+    let upper = heading(&|importer| words(importer).0);
+    let lower = heading(&|importer| words(importer).1);
+    lines.splice(0..0, (!upper.trim().is_empty()).then_some(upper).into_iter().chain([lower]));
     section(text, "exporter (rows) -> importer (columns)", &lines);
+}
+
+/// How long the longest name of a role is, in characters.
+fn widest() -> usize {
+    Role::ALL.iter().map(|role| role.as_str().len()).fold(0, usize::max)
 }
 
 fn slowest(text: &mut String, report: &Report) {
@@ -210,19 +225,20 @@ fn blessed(text: &mut String, report: &Report) {
 
 fn machine(text: &mut String, report: &Report) {
     let machine = &report.machine;
-    let mut lines = vec![format!("{:<9}   {}", "on", machine.on)];
+    let first = widest();
+    let mut lines = vec![format!("{:<first$}  {}", "on", machine.on)];
     if let Some(kernel) = &machine.kernel {
         let from = match machine.kernel_from.as_str() {
             "" => String::new(),
             from => format!(" ({from})"),
         };
-        lines.push(format!("{:<9}   Linux {kernel}{from}, log {}", "kernel", machine.kernel_log));
+        lines.push(format!("{:<first$}  Linux {kernel}{from}, log {}", "kernel", machine.kernel_log));
     }
     if !machine.mesa.is_empty() {
-        lines.push(format!("{:<9}   {}", "Mesa", machine.mesa.join(" and ")));
+        lines.push(format!("{:<first$}  {}", "Mesa", machine.mesa.join(" and ")));
     }
     for (role, devices) in &machine.devices {
-        lines.extend(devices.iter().map(|device| format!("{:<9}   {device}", role.as_str())));
+        lines.extend(devices.iter().map(|device| format!("{:<first$}  {device}", role.as_str())));
     }
     section(text, "machine", &lines);
 }
@@ -304,6 +320,7 @@ mod tests {
             case(gpu, screen, Verdict::Pass),
             case(gpu, screen, Verdict::Skip),
             case(gpu, gpu, Verdict::Pass),
+            case(gpu, Some(Role::DmaVideo), Verdict::Pass),
             case(None, screen, Verdict::Fail),
             case(None, None, Verdict::Pass),
         ];
@@ -313,12 +330,17 @@ mod tests {
         let plain = anstream::adapter::strip_str(&text).to_string();
         insta::assert_snapshot!(plain, @r"
         exporter (rows) -> importer (columns)
-                              gpu_a  screen  none
-          gpu_a      pass         1       1     .
-                     crash        .       .  4999
-                     skip         .       1     .
-          none       fail         .       1     .
+                                             dma_
+                                gpu_a screen video none
+          gpu_a         pass        1      1     1    .
+                        crash       .      .     . 4999
+                        skip        .      1     .    .
+          none          pass        .      .     .    1
+                        fail        .      1     .    .
         ");
         assert!(plain.lines().all(|line| line.chars().count() <= 100), "{plain}");
+        let mut alone = String::new();
+        pairs(&mut alone, &samples::report(vec![case(None, None, Verdict::Pass)]));
+        assert_eq!(alone, "", "nobody handed anything to anybody");
     }
 }
