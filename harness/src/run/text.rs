@@ -166,7 +166,8 @@ fn pairs(text: &mut String, report: &Report) {
     let width = |importer: Option<Role>| {
         let of_column = counts.iter().filter(|((_, _, to), _)| *to == importer);
         let digits = of_column.map(|(_, count)| count.to_string().len()).max().unwrap_or(0);
-        name(importer).split_inclusive('_').map(str::len).fold(digits, usize::max)
+        let (upper, lower) = words(name(importer));
+        digits.max(upper.len()).max(lower.len())
     };
     let rows = widest();
     // Nobody comes last, as in the order of a reader.
@@ -190,19 +191,21 @@ fn pairs(text: &mut String, report: &Report) {
             lines.push(line);
         }
     }
-    // Names of two words stand in two lines: there are many columns.
-    let words = |importer: &&Option<Role>| {
-        let name = name(**importer);
-        name.split_once('_').map_or(("", name), |(first, _)| name.split_at(first.len() + 1))
-    };
-    let heading = |part: &dyn Fn(&&Option<Role>) -> &'static str| {
-        let cells = columns.iter().map(|importer| format!(" {:>1$}", part(importer), width(**importer)));
+    let heading = |part: fn((&'static str, &'static str)) -> &'static str| {
+        let cells = columns.iter().map(|importer| format!(" {:>1$}", part(words(name(**importer))), width(**importer)));
         format!("{:<1$}{2}", "", rows + 9, cells.collect::<String>())
     };
-    let upper = heading(&|importer| words(importer).0);
-    let lower = heading(&|importer| words(importer).1);
+    let (upper, lower) = (heading(|words| words.0), heading(|words| words.1));
     lines.splice(0..0, (!upper.trim().is_empty()).then_some(upper).into_iter().chain([lower]));
     section(text, "exporter (rows) -> importer (columns)", &lines);
+}
+
+/// The two lines of a column's name: there are many columns, and a long name of two words is cut between them.
+fn words(name: &'static str) -> (&'static str, &'static str) {
+    match name.find('_') {
+        Some(at) if name.len() > 6 => name.split_at(at + 1),
+        _ => ("", name),
+    }
 }
 
 /// How long the longest name of a role is, in characters.
