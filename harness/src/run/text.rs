@@ -196,7 +196,7 @@ fn pairs(text: &mut String, report: &Report) {
         format!("{:<1$}{2}", "", rows + 9, cells.collect::<String>())
     };
     let (upper, lower) = (heading(|words| words.0), heading(|words| words.1));
-    lines.splice(0..0, (!upper.trim().is_empty()).then_some(upper).into_iter().chain([lower]));
+    lines.splice(0..0, (!upper.trim().is_empty()).then(|| upper.trim_end().to_owned()).into_iter().chain([lower]));
     section(text, "exporter (rows) -> importer (columns)", &lines);
 }
 
@@ -333,7 +333,7 @@ mod tests {
         let plain = anstream::adapter::strip_str(&text).to_string();
         insta::assert_snapshot!(plain, @r"
         exporter (rows) -> importer (columns)
-                                             dma_
+                                              dma_
                                 gpu_a screen video none
           gpu_a         pass        1      1     1    .
                         crash       .      .     . 4999
