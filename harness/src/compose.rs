@@ -105,14 +105,19 @@ pub fn compose(size: Size, layers: &[Layer<'_>]) -> Result<Composed> {
             let shown = (i64::from(end) - i64::from(at)).min(i64::from(length));
             skipped..shown
         };
+        let columns = visible(layer.at.0, layer.crop.size.width, size.width);
+        if columns.is_empty() {
+            continue;
+        }
+        let count = (columns.end - columns.start) as usize;
         for y in visible(layer.at.1, layer.crop.size.height, size.height) {
-            let row = (i64::from(layer.crop.y) + y) as usize * row_bytes;
-            for x in visible(layer.at.0, layer.crop.size.width, size.width) {
-                let start = row + (i64::from(layer.crop.x) + x) as usize * layout.bytes as usize;
-                let above = wide.pixel(layout.word(&picture.bytes[start..start + layout.bytes as usize]));
-                let below = (i64::from(layer.at.1) + y) * i64::from(size.width) + i64::from(layer.at.0) + x;
-                let below = &mut pixels[below as usize];
-                *below = blend(above, *below);
+            let column = (i64::from(layer.crop.x) + columns.start) as usize;
+            let start = (i64::from(layer.crop.y) + y) as usize * row_bytes + column * layout.bytes as usize;
+            let above = picture.bytes[start..start + count * layout.bytes as usize].chunks_exact(layout.bytes as usize);
+            let (column, row) = (i64::from(layer.at.0) + columns.start, i64::from(layer.at.1) + y);
+            let start = (row * i64::from(size.width) + column) as usize;
+            for (above, below) in above.zip(&mut pixels[start..start + count]) {
+                *below = blend(wide.pixel(layout.word(above)), *below);
             }
         }
     }
@@ -152,7 +157,7 @@ impl Composed {
         let mut bytes = Vec::with_capacity(self.pixels.len() * layout.bytes as usize);
         for pixel in &self.pixels {
             let word = layout.components.iter().fold(0u64, |word, c| word | narrow(layout, c, *pixel) << c.shift);
-            bytes.extend_from_slice(&word.to_le_bytes()[..layout.bytes as usize]);
+            layout.push(word, &mut bytes);
         }
         Ok(Picture { size: self.size, fourcc, bytes })
     }
@@ -226,6 +231,7 @@ impl Wide {
             Some(c) => match self.numeric {
                 // What the division comes to, which is most of the work.
                 Numeric::Unorm if c.bits == 8 => (c.of(word) * 0x101) as u16,
+                Numeric::Unorm if c.bits == 16 => c.of(word) as u16,
                 Numeric::Unorm => ((c.of(word) * 0xffff + c.full() / 2) / c.full()) as u16,
                 Numeric::Float16 => {
                     (f16::from_bits(c.of(word) as u16).to_f64().clamp(0.0, 1.0) * 65535.0).round() as u16

@@ -69,10 +69,20 @@ pub struct PixelLayout {
 impl PixelLayout {
     /// The little-endian word of the pixel at the start of `bytes`, which holds at least [`Self::bytes`] bytes.
     pub fn word(&self, bytes: &[u8]) -> u64 {
-        let mut word = [0; 8];
-        let n = self.bytes as usize;
-        word[..n].copy_from_slice(&bytes[..n]);
-        u64::from_le_bytes(word)
+        // Every pixel of every frame comes through here: with its size known it is one load.
+        match (self.bytes, bytes) {
+            (4, &[a, b, c, d, ..]) => u64::from(u32::from_le_bytes([a, b, c, d])),
+            (8, &[a, b, c, d, e, f, g, h, ..]) => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            (2, &[a, b, ..]) => u64::from(u16::from_le_bytes([a, b])),
+            (n, _) => bytes[..n as usize].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        }
+    }
+
+    /// Puts the pixel with the bits `word` at the end of `bytes`.
+    pub(crate) fn push(&self, word: u64, bytes: &mut Vec<u8>) {
+        // Eight at once are one store.
+        bytes.extend_from_slice(&word.to_le_bytes());
+        bytes.truncate(bytes.len() - (8 - self.bytes as usize));
     }
 
     /// The bits of a pixel's word that mean something: all but those of [`Channel::X`].

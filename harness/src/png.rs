@@ -34,11 +34,18 @@ const MOST_MEMORY: u64 = 8192 * 8192 * 8;
 /// The format is not packed RGB, or the picture has no pixel.
 pub fn encode(picture: &Picture) -> Result<Vec<u8>> {
     let layout = comparable(picture, picture)?;
+    let pixels = pixels(picture, layout);
     let (samples, color) = if is_wide(layout) {
-        let samples = rgba(picture, layout, 65535).flat_map(|v| (v as u16).to_ne_bytes()).collect::<Vec<u8>>();
+        let mut samples = Vec::with_capacity(pixels.len() * 8);
+        for word in pixels {
+            let [r, g, b, a] = rgba_of(layout, word, 65535).map(|v| (v as u16).to_ne_bytes());
+            samples.extend_from_slice(&[r[0], r[1], g[0], g[1], b[0], b[1], a[0], a[1]]);
+        }
         (samples, ExtendedColorType::Rgba16)
     } else {
-        (rgba(picture, layout, 255).map(|v| v as u8).collect(), ExtendedColorType::Rgba8)
+        let mut samples = Vec::with_capacity(pixels.len() * 4);
+        pixels.for_each(|word| samples.extend_from_slice(&rgba_of(layout, word, 255).map(|v| v as u8)));
+        (samples, ExtendedColorType::Rgba8)
     };
     let mut file = encode_samples(&samples, picture.size, color)?;
     file.splice(AFTER_IHDR..AFTER_IHDR, text_chunk(picture.fourcc));
@@ -154,15 +161,18 @@ pub fn encode_difference(target: &Picture, actual: &Picture) -> Result<Vec<u8>> 
             }
             if pixel == [0, 0, 0, 255] { [255, 0, 255, 255] } else { pixel }
         };
-        samples.extend(pixel.map(|v| v as u8));
+        samples.extend_from_slice(&pixel.map(|v| v as u8));
     }
     encode_samples(&samples, target.size, ExtendedColorType::Rgba8)
 }
 
 /// The picture as 8 bits each of R, G and B, for comparisons by eye.
 pub(crate) fn rgb8(picture: &Picture, layout: &PixelLayout) -> Vec<u8> {
-    let rgba: Vec<u8> = rgba(picture, layout, 255).map(|v| v as u8).collect();
-    rgba.chunks_exact(4).flat_map(|pixel| &pixel[..3]).copied().collect()
+    let mut samples = Vec::with_capacity(picture.bytes.len());
+    for [r, g, b, _] in pixels(picture, layout).map(|word| rgba_of(layout, word, 255)) {
+        samples.extend_from_slice(&[r as u8, g as u8, b as u8]);
+    }
+    samples
 }
 
 /// Writes a file so that `path` never holds half of it; folders are made.
@@ -190,12 +200,12 @@ fn is_wide(layout: &PixelLayout) -> bool {
     layout.shown().any(|c| c.bits > 8)
 }
 
-/// All channels of all pixels in the order R, G, B, A, as 0 to `full`.
-fn rgba(picture: &Picture, layout: &PixelLayout, full: u32) -> impl Iterator<Item = u32> {
-    picture.bytes.chunks_exact(layout.bytes as usize).flat_map(move |pixel| rgba_of(layout, layout.word(pixel), full))
+/// The bits of all pixels.
+fn pixels(picture: &Picture, layout: &PixelLayout) -> impl ExactSizeIterator<Item = u64> {
+    picture.bytes.chunks_exact(layout.bytes as usize).map(|pixel| layout.word(pixel))
 }
 
-/// The channels of a pixel as 0 to `full`; absent colour is 0, absent alpha is full.
+/// The channels of a pixel, R, G, B and A, as 0 to `full`; absent colour is 0, absent alpha is full.
 fn rgba_of(layout: &PixelLayout, word: u64, full: u32) -> [u32; 4] {
     let mut rgba = [0, 0, 0, full];
     for component in layout.shown() {

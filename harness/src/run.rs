@@ -200,7 +200,7 @@ impl Session {
     /// Runs `cases`, `jobs` at a time and the [widest first](select::widest_first), until all have a verdict or the run must stop.
     /// Their reports are in the order of `cases`.
     pub fn run_all(&self, cases: &[&CaseInfo], jobs: usize, progress: &Progress) -> Vec<CaseReport> {
-        let order = select::widest_first(cases);
+        let order = select::widest_first(cases, jobs);
         let next = AtomicUsize::new(0);
         let verdicts = Mutex::new(Vec::new());
         let work = || {

@@ -25,6 +25,7 @@ use crate::pattern::Pattern;
 use crate::picture::Picture;
 
 pub mod planes;
+pub(crate) mod shown;
 mod slip;
 
 pub(crate) use slip::Slip;
@@ -105,34 +106,60 @@ impl Colours {
     /// # Errors
     /// It is not YUV of a format known here, or its bytes do not match its size.
     pub fn convert(self, picture: &Picture) -> Result<Picture> {
-        let (layout, _) = layout(picture.fourcc, picture.size)?;
-        Self::convert_by(picture, |components| self.rgb(components, layout.bits), |_| None)
+        self.convert_with(None, picture)
     }
 
     /// [`Self::convert`] as a driver does it that makes the mistake `slip`.
     ///
     /// # Errors
     /// As [`Self::convert`].
-    pub(crate) fn convert_with(self, slip: Slip, picture: &Picture) -> Result<Picture> {
-        let (layout, _) = layout(picture.fourcc, picture.size)?;
-        Self::convert_by(picture, |components| slip.rgb(self, components, layout), |alpha| slip.alpha(alpha, layout))
+    pub(crate) fn convert_with(self, slip: Option<Slip>, picture: &Picture) -> Result<Picture> {
+        let Size { width, height } = picture.size;
+        let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        Ok(Picture { size: picture.size, ..self.convert_at(slip, picture, places)? })
     }
 
-    /// With alpha as it is, unless `alpha` makes something else of it.
-    fn convert_by(
+    /// [`Self::convert_with`] of the pixels at `places` alone, which come in one row.
+    ///
+    /// # Errors
+    /// As [`Self::convert`].
+    ///
+    /// # Panics
+    /// If a place is not in the picture.
+    pub(crate) fn convert_at(
+        self,
+        slip: Option<Slip>,
         picture: &Picture,
-        rgb: impl Fn([u32; 3]) -> [f64; 3],
-        alpha: impl Fn(u32) -> Option<u16>,
+        places: impl Iterator<Item = (u32, u32)>,
     ) -> Result<Picture> {
-        let samples = Samples::of(picture)?;
-        let Size { width, height } = picture.size;
-        let mut bytes = Vec::with_capacity(width as usize * height as usize * 8);
-        for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
-            let rgb = rgb(samples.at(x, y)).map(|value| (value * 65535.0).round() as u16);
-            bytes.extend(rgb.into_iter().chain([samples.alpha_at(x, y, &alpha)]).flat_map(u16::to_le_bytes));
+        let (layout, _) = layout(picture.fourcc, picture.size)?;
+        match slip {
+            None => convert_by(picture, places, |components| self.rgb(components, layout.bits), |_| None),
+            Some(slip) => convert_by(
+                picture,
+                places,
+                |components| slip.rgb(self, components, layout),
+                |alpha| slip.alpha(alpha, layout),
+            ),
         }
-        Ok(Picture { size: picture.size, fourcc: Fourcc::AB48, bytes })
     }
+}
+
+/// The pixels at `places` in RGB as `rgb` has them, with alpha as it is, unless `alpha` makes something else of it.
+fn convert_by(
+    picture: &Picture,
+    places: impl Iterator<Item = (u32, u32)>,
+    rgb: impl Fn([u32; 3]) -> [f64; 3],
+    alpha: impl Fn(u32) -> Option<u16>,
+) -> Result<Picture> {
+    let samples = Samples::of(picture)?;
+    let mut bytes = Vec::with_capacity(places.size_hint().0 * 8);
+    for (x, y) in places {
+        let [r, g, b] = rgb(samples.at(x, y)).map(|value| (value * 65535.0).round() as u64);
+        let a = u64::from(samples.alpha_at(x, y, &alpha));
+        bytes.extend_from_slice(&(r | g << 16 | b << 32 | a << 48).to_le_bytes());
+    }
+    Ok(Picture { size: px((bytes.len() / 8) as u32, 1), fourcc: Fourcc::AB48, bytes })
 }
 
 impl std::fmt::Display for Colours {

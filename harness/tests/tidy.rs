@@ -178,6 +178,7 @@ const PURE: &[&str] = &[
     "vk/words.rs",
     "yuv.rs",
     "yuv/planes.rs",
+    "yuv/shown.rs",
 ];
 
 /// Who may look at the wall clock, which can be set back, and what for. Deadlines and durations are `Instant`s.

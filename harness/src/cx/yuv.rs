@@ -1,12 +1,10 @@
 //! Readers of frames in YUV: those that pass the samples on, held against them to the bit, and those that convert to RGB, held
 //! against a conversion of our own within what they leave open.
 
-use std::fmt;
-
 use super::readers::Values;
 use super::{Cx, Guest, Target};
 use crate::case::{Outcome, Role, Trouble, Witness};
-use crate::compare::{Difference, Tolerance, compare, counted, pixel_text};
+use crate::compare::{counted, pixel_text};
 use crate::compose::{Rect, compose};
 use crate::dmabuf::{SharedPlanes, SplitFrame};
 use crate::error::Result;
@@ -22,6 +20,7 @@ use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 use crate::yuv::planes::{PlaneDifference, compare_planes, greys};
+use crate::yuv::shown::{Allowed, Onto, Spots, step_of};
 use crate::yuv::{Colours, Slip, misread};
 
 /// Where a reader found a frame in YUV, and how it was told to convert it.
@@ -117,7 +116,7 @@ impl Cx {
         let found = Found { frame, apart: is_apart(shared), colours };
         let is_llvmpipe = self.gles().is_ok_and(|gles| gles.identity().renderer.starts_with("llvmpipe"));
         let allowed = Allowed::of_gles(is_llvmpipe, frame.fourcc);
-        self.converts("gles (external texture)", found, target, actual, allowed, &|rgb| Ok(rgb.clone()))
+        self.converts("gles (external texture)", found, target, actual, allowed, Onto::Itself)
     }
 
     /// The screen that plays `role` shows a frame in YUV by itself, and must show `target`.
@@ -177,10 +176,8 @@ impl Cx {
                 return Err(Trouble::Skip("without writeback nobody sees what the screen makes of YUV".to_owned()));
             }
         };
-        let as_shown =
-            |rgb: &Picture| compose(size, &[crate::compose::Layer { picture: rgb, crop, at }])?.to(actual.fourcc);
         let allowed = Allowed::of_screen(is_vkms, found.frame.fourcc);
-        self.converts("screen (writeback)", found, target, &actual, allowed, &as_shown)?;
+        self.converts("screen (writeback)", found, target, &actual, allowed, Onto::Screen { size, crop, at })?;
         match shown.crc {
             // Its CRC is of what it composed, which in 16 bits is what it wrote back.
             Ok(crc) if is_vkms => {
@@ -197,7 +194,7 @@ impl Cx {
         Ok(())
     }
 
-    /// `reader` sees `actual`, which `finish` makes of the RGB of a frame, and must see that of `target`.
+    /// `reader` sees `actual`, the RGB of a frame put `onto` a picture of its own, and must see that of `target`.
     fn converts(
         &mut self,
         reader: &str,
@@ -205,10 +202,10 @@ impl Cx {
         target: &Target,
         actual: &Picture,
         allowed: Allowed,
-        finish: &dyn Fn(&Picture) -> Result<Picture>,
+        onto: Onto,
     ) -> Result<()> {
         let Found { frame, apart, colours } = found;
-        let expected = finish(&colours.convert(&target.picture)?)?;
+        let expected = onto.whole(colours.convert(&target.picture)?, actual.fourcc)?;
         let Some(difference) = allowed.compare(&expected, actual)? else {
             self.case.agreed.push(reader.to_owned());
             return Ok(());
@@ -222,9 +219,13 @@ impl Cx {
         let mut like = None;
         let slips = || [None].into_iter().chain(Slip::ALL.map(Some));
         let wrong = read_wrong.chain(told_wrong).flat_map(|one| slips().map(move |slip| (one.clone(), slip)));
+        let spots = Spots::of(target.picture.size, actual, onto, allowed);
         for ((name, picture, colours), slip) in wrong {
-            let rgb = slip.map_or_else(|| colours.convert(picture), |slip| colours.convert_with(slip, picture))?;
-            let off = allowed.compare(&finish(&rgb)?, actual)?.map_or(0, |difference| difference.count);
+            if !spots.allow(colours, slip, picture)? {
+                continue;
+            }
+            let rgb = onto.whole(colours.convert_with(slip, picture)?, actual.fourcc)?;
+            let off = allowed.compare(&rgb, actual)?.map_or(0, |difference| difference.count);
             let (explained, total) = (difference.total - off, difference.total);
             if explained * 100 > total * ALIKE && like.as_ref().is_none_or(|(most, _)| explained > *most) {
                 like = Some((
@@ -236,7 +237,11 @@ impl Cx {
         self.save(reader, &expected, actual)?;
         let mut what = format!("{reader} does not see the target");
         for slip in Slip::ALL {
-            if allowed.compare(&finish(&colours.convert_with(slip, &target.picture)?)?, actual)?.is_none() {
+            if spots.off(colours, Some(slip), &target.picture)? > 0 {
+                continue;
+            }
+            let rgb = onto.whole(colours.convert_with(Some(slip), &target.picture)?, actual.fourcc)?;
+            if allowed.compare(&rgb, actual)?.is_none() {
                 what = format!("{reader} converts {} {slip}", frame.fourcc);
             }
         }
@@ -271,59 +276,4 @@ fn spread(picture: &Picture, size: Size) -> (u32, String) {
 fn is_apart(shared: &impl SharedPlanes) -> bool {
     let inode = |plane| shared.dmabuf_of(plane).identity().ok().map(|identity| identity.inode);
     (1..shared.frame().planes.len()).any(|plane| inode(plane) != inode(0))
-}
-
-/// A step of the components of `fourcc`, in steps of 1/65535.
-fn step_of(fourcc: Fourcc) -> u16 {
-    fourcc.yuv().map_or(0, |yuv| (65535 / ((1_u32 << yuv.bits) - 1)) as u16)
-}
-
-/// How far a conversion may be off, in steps of 1/65535, and why.
-#[derive(Clone, Copy)]
-struct Allowed {
-    steps: u16,
-    why: &'static str,
-}
-
-impl Allowed {
-    /// What OpenGL ES may be off for a format.
-    fn of_gles(is_llvmpipe: bool, fourcc: Fourcc) -> Self {
-        if is_llvmpipe {
-            return Self { steps: 1, why: "llvmpipe computes in floats of 32 bits, and the last bit is rounded" };
-        }
-        Self { steps: step_of(fourcc), why: "OpenGL ES leaves open how exactly it converts, to a step of the format" }
-    }
-
-    /// What a screen may be off.
-    fn of_screen(is_vkms: bool, fourcc: Fourcc) -> Self {
-        if is_vkms {
-            return Self { steps: 1, why: "vkms multiplies in fixed point, and the last bit is rounded" };
-        }
-        Self { steps: step_of(fourcc), why: "KMS leaves open how exactly it converts, to a step of the format" }
-    }
-
-    /// How `actual` differs from `expected` by more than that.
-    fn compare(self, expected: &Picture, actual: &Picture) -> Result<Option<Difference>> {
-        if actual.fourcc.pixel().is_none_or(|pixel| pixel.bytes != 8) {
-            let max = u32::from(self.steps.div_ceil(257));
-            let tolerance = Tolerance::PerChannel { max, pixels: 0, reason: self.why.into() };
-            return compare(expected, actual, &tolerance);
-        }
-        // Components of 16 bits each: what is near enough is as expected.
-        let mut snapped = expected.clone();
-        let actuals = actual.bytes.as_chunks::<2>().0;
-        for (component, actual) in snapped.bytes.as_chunks_mut::<2>().0.iter_mut().zip(actuals) {
-            let (is, was) = (u16::from_le_bytes(*actual), u16::from_le_bytes(*component));
-            if is.abs_diff(was) <= self.steps {
-                *component = *actual;
-            }
-        }
-        compare(&snapped, actual, &Tolerance::Exact)
-    }
-}
-
-impl fmt::Display for Allowed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "what is off by up to {} of 65535 counts as right: {}", self.steps, self.why)
-    }
 }

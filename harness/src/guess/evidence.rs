@@ -17,6 +17,9 @@ const SAMPLES: usize = 48;
 /// So many of them may be otherwise than predicted.
 const SAMPLES_WRONG: usize = 4;
 
+/// With so many of them wrong a shape does not explain the difference, whatever the rest is.
+const SAMPLES_HOPELESS: usize = 12;
+
 /// A predicted pixel: its bits, and which of them the prediction knows.
 pub(super) type Bits = (u64, u64);
 
@@ -122,6 +125,11 @@ impl<'a> Evidence<'a> {
 
     /// As [`Self::verify`], where `holds` itself says whether a pixel is as predicted, `None` where nothing is.
     pub(super) fn judge(&self, shape: Shape, holds: impl Fn(usize, usize) -> Option<bool>) -> Option<Guess> {
+        // Most shapes are not what happened, and that shows at once.
+        let wrong = self.samples.iter().filter(|(x, y)| holds(*x, *y) == Some(false));
+        if wrong.take(SAMPLES_HOPELESS).count() == SAMPLES_HOPELESS {
+            return None;
+        }
         let (mut predicted, mut explained) = (0u64, 0u64);
         let (mut differing_predicted, mut differing_explained) = (0u64, 0u64);
         for y in 0..self.height {

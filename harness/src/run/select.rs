@@ -1,8 +1,9 @@
 //! Which cases did the user mean? Pure.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
-use crate::case::CaseInfo;
+use crate::case::{CaseInfo, Role};
 use crate::lane::glob;
 
 /// Filters that select nothing, each with the names that come closest.
@@ -34,22 +35,72 @@ pub fn select(names: &[&str], filters: &[String], exact: bool) -> Result<Vec<usi
     Ok((0..names.len()).filter(|&at| is_meant(names[at])).collect())
 }
 
-/// The order in which a run takes `cases`: one of each claim about each pair of devices first, then another of each, so that the
-/// first seconds have met all that the run is about. Those that end their worker by a listed defect come last, since the next one
-/// opens all devices again.
-pub fn widest_first<'a>(cases: &[&'a CaseInfo]) -> Vec<&'a CaseInfo> {
-    let mut taken: HashMap<_, usize> = HashMap::new();
-    let mut rounds: Vec<(usize, &CaseInfo)> = Vec::new();
-    for case in cases {
-        let claim: Vec<&str> = case.name.split("::").take(2).collect();
-        let before = taken.entry((claim, case.exporter, case.importer)).or_default();
-        rounds.push((*before, case));
-        *before += 1;
+/// The order in which a run with `jobs` workers takes `cases`.
+///
+/// The first cases hand each device's buffers out, and have it take buffers in, as often as there are workers: a device that does
+/// not work is known within seconds, and each worker soon has all of them open. Then comes one case of each claim, then one of
+/// each claim about each pair of devices, then another of each. Those that end their worker by a listed defect come last, since
+/// the next one opens all devices again. Cases that are alike in this stay in the order of `cases`.
+pub fn widest_first<'a>(cases: &[&'a CaseInfo], jobs: usize) -> Vec<&'a CaseInfo> {
+    let mut met = Met::default();
+    let mut order: Vec<(Turn, &CaseInfo)> = cases.iter().map(|case| (met.turn(case, jobs), *case)).collect();
+    order.sort_by_key(|(turn, _)| *turn);
+    order.into_iter().map(|(_, case)| case).collect()
+}
+
+/// When a case comes, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// It is among the first that a device hands out to, or takes from.
+    Device,
+    /// It is the first of its claim.
+    Claim,
+    /// So many of its claim about its pair of devices come before it.
+    Round(usize),
+    /// It ends its worker.
+    Last,
+}
+
+/// How many cases there were so far.
+#[derive(Default)]
+struct Met<'a> {
+    /// In which a device is on a side: that of the importer, or not.
+    sides: HashMap<(bool, Role), usize>,
+    /// Of a claim.
+    claims: HashMap<&'a str, usize>,
+    /// Of a claim about a pair of devices.
+    rounds: HashMap<(&'a str, Option<Role>, Option<Role>), usize>,
+}
+
+impl<'a> Met<'a> {
+    fn turn(&mut self, case: &'a CaseInfo, jobs: usize) -> Turn {
+        if case.known.iter().flat_map(|known| &known.matching).any(|text| is_an_end(text)) {
+            return Turn::Last;
+        }
+        let sides = [(false, case.exporter), (true, case.importer)];
+        let sides = sides.into_iter().filter_map(|(imports, role)| Some((imports, role?)));
+        let before_on_a_side = sides.map(|side| nth(&mut self.sides, side)).min();
+        let before_of_claim = nth(&mut self.claims, claim(case));
+        let before_of_pair = nth(&mut self.rounds, (claim(case), case.exporter, case.importer));
+        match (before_on_a_side, before_of_claim) {
+            (Some(before), _) if before < jobs => Turn::Device,
+            (_, 0) => Turn::Claim,
+            _ => Turn::Round(before_of_pair),
+        }
     }
-    let ends_its_worker =
-        |case: &CaseInfo| case.known.iter().flat_map(|known| &known.matching).any(|text| is_an_end(text));
-    rounds.sort_by_key(|(round, case)| (ends_its_worker(case), *round));
-    rounds.into_iter().map(|(_, case)| case).collect()
+}
+
+/// How many of `kind` there were before this one.
+fn nth<K: Eq + Hash>(met: &mut HashMap<K, usize>, kind: K) -> usize {
+    let count = met.entry(kind).or_default();
+    *count += 1;
+    *count - 1
+}
+
+/// The part of a case's name that says what it claims, without its parameters.
+fn claim(case: &CaseInfo) -> &str {
+    let mut ends = case.name.match_indices("::").map(|(at, _)| at);
+    ends.nth(1).map_or(&case.name, |end| &case.name[..end])
 }
 
 /// Whether `text` is of a message about a worker that was killed by a signal.
@@ -89,8 +140,10 @@ fn likeness(filter: &str, name: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::case::{Cases, Role};
+    use crate::case::Cases;
 
     const NAMES: &[&str] =
         &["dma_buf::arrives_bit_exact::AB24", "dma_buf::arrives_bit_exact::AB24_odd", "scanout::shows_what_was_drawn"];
@@ -99,31 +152,99 @@ mod tests {
         list.iter().map(|&filter| filter.to_owned()).collect()
     }
 
-    #[test]
-    fn each_claim_about_each_pair_is_met_before_any_comes_again() {
-        let mut list = Cases::<()>::collect(|cases| {
-            for name in ["a::x::1", "a::x::2", "b::x::1", "b::x::2", "b::y"] {
-                cases.add(name, |()| Ok(()));
+    /// Cases of these names, exporters and importers; those of whose name `ends` is a part end their worker.
+    fn cases(list: &[(&str, Option<Role>, Option<Role>)]) -> Vec<CaseInfo> {
+        let listed = Cases::<()>::collect(|cases| {
+            for (name, exporter, importer) in list {
+                let case = cases.add(*name, |()| Ok(()));
+                (case.info.exporter, case.info.importer) = (*exporter, *importer);
+                let text = if name.contains("ends") { "SIGSEGV" } else { "12 pixels differ" };
+                case.known("Mesa", "https://example.org/1", text);
             }
-        })
-        .unwrap();
-        list[1].info.importer = Some(Role::GpuA);
-        let infos: Vec<_> = list.iter().map(|case| &case.info).collect();
-        let order: Vec<&str> = widest_first(&infos).iter().map(|info| info.name.as_str()).collect();
-        assert_eq!(order, ["a::x::1", "a::x::2", "b::x::1", "b::y", "b::x::2"]);
+        });
+        listed.unwrap().into_iter().map(|case| case.info).collect()
+    }
+
+    fn order(cases: &[CaseInfo], jobs: usize) -> Vec<&str> {
+        let infos: Vec<_> = cases.iter().collect();
+        widest_first(&infos, jobs).iter().map(|info| info.name.as_str()).collect()
+    }
+
+    #[test]
+    fn each_device_then_each_claim_then_each_pair_is_met_before_any_comes_again() {
+        let (a, b, cpu) = (Some(Role::GpuA), Some(Role::GpuB), Some(Role::Cpu));
+        let list = [
+            ("a::x::1", a, a),
+            ("a::x::2", a, a),
+            ("a::x::3", a, b),
+            ("a::x::4", b, a),
+            ("a::x::5", b, b),
+            ("a::x::6", cpu, a),
+            ("a::y::1", a, b),
+            ("a::y::2", b, b),
+            ("a::y::3", a, b),
+            ("b::z", None, None),
+        ];
+        // One worker: both sides of each device are met once.
+        let devices = ["a::x::1", "a::x::3", "a::x::4", "a::x::6"];
+        let claims = ["a::y::1", "b::z"];
+        let pairs = ["a::x::5", "a::y::2"];
+        let again = ["a::x::2", "a::y::3"];
+        assert_eq!(order(&cases(&list), 1), [&devices[..], &claims, &pairs, &again].concat());
+        // Two: twice.
+        let devices = ["a::x::1", "a::x::2", "a::x::3", "a::x::4", "a::x::5", "a::x::6"];
+        let rest = ["a::y::1", "b::z", "a::y::2", "a::y::3"];
+        assert_eq!(order(&cases(&list), 2), [&devices[..], &rest].concat());
     }
 
     #[test]
     fn who_ends_its_worker_comes_last() {
-        let list = Cases::<()>::collect(|cases| {
-            cases.add("a::x", |()| Ok(())).known("Mesa", "https://example.org/1", "SIGSEGV");
-            cases.add("a::y", |()| Ok(())).known("Mesa", "https://example.org/2", "12 pixels differ");
-            cases.add("a::z", |()| Ok(()));
-        })
-        .unwrap();
-        let infos: Vec<_> = list.iter().map(|case| &case.info).collect();
-        let order: Vec<&str> = widest_first(&infos).iter().map(|info| info.name.as_str()).collect();
-        assert_eq!(order, ["a::y", "a::z", "a::x"]);
+        let list = cases(&[("a::x::ends", None, Some(Role::GpuA)), ("a::x::1", None, None), ("a::y", None, None)]);
+        assert_eq!(order(&list, 1), ["a::x::1", "a::y", "a::x::ends"]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_there_is_met_in_as_few_cases_as_there_are_of_it(
+            made in proptest::collection::vec((0usize..6, 0usize..6, 0usize..5, proptest::bool::weighted(0.1)), 0..200),
+            jobs in 1usize..4,
+        ) {
+            let role = |n: usize| Role::ALL.get(n).copied().filter(|_| n < 5);
+            let name = |(n, (_, _, claim, ends)): (usize, &(usize, usize, usize, bool))| {
+                format!("a::claim_{claim}::{}{n}", if *ends { "ends_" } else { "" })
+            };
+            let names: Vec<String> = made.iter().enumerate().map(name).collect();
+            let made = names.iter().zip(&made);
+            let list: Vec<_> = made.map(|(name, (from, to, ..))| (name.as_str(), role(*from), role(*to))).collect();
+            let all = cases(&list);
+            let infos: Vec<_> = all.iter().collect();
+            let order = widest_first(&infos, jobs);
+
+            // Each case once, and who ends its worker after all others.
+            let mut sorted: Vec<&str> = order.iter().map(|case| case.name.as_str()).collect();
+            sorted.sort_unstable();
+            let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+            names.sort_unstable();
+            prop_assert_eq!(sorted, names);
+            prop_assert!(order.is_sorted_by_key(|case| case.name.contains("ends_")));
+
+            // No kind of case is met later than all kinds of its sort take one after the other.
+            let order: Vec<_> = order.into_iter().filter(|case| !case.name.contains("ends_")).collect();
+            let mut met = (HashMap::new(), HashMap::new(), HashMap::new());
+            let mut last = (0, 0, 0);
+            for (at, case) in order.iter().enumerate() {
+                let sides = [(false, case.exporter), (true, case.importer)];
+                for side in sides.into_iter().filter_map(|(imports, role)| Some((imports, role?))) {
+                    if nth(&mut met.0, side) < jobs { last.0 = at + 1; }
+                }
+                if nth(&mut met.1, claim(case)) == 0 { last.1 = at + 1; }
+                if nth(&mut met.2, (claim(case), case.exporter, case.importer)) == 0 { last.2 = at + 1; }
+            }
+            let devices = jobs * met.0.len();
+            prop_assert!(last.0 <= devices, "{} cases until all of {} sides are met", last.0, met.0.len());
+            prop_assert!(last.1 <= devices + met.1.len(), "{} cases until all claims are met", last.1);
+            prop_assert!(last.2 <= devices + met.1.len() + met.2.len(), "{} cases until all pairs are met", last.2);
+        }
     }
 
     #[test]

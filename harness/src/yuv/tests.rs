@@ -95,13 +95,28 @@ fn a_slip_is_wrong_where_it_applies() {
                 Slip::Widened => fourcc.yuv().unwrap().bytes == 2,
                 Slip::By256 => colours.range == Range::Limited,
             };
-            let wrong = colours.convert_with(slip, &picture).unwrap();
+            let wrong = colours.convert_with(Some(slip), &picture).unwrap();
             assert_eq!(wrong != colours.convert(&picture).unwrap(), applies, "{fourcc} {colours} {slip}");
         }
     }
 }
 
 /// The pattern keeps clear of the edges of RGB, where a conversion would cut off what is wrong.
+#[test]
+fn single_pixels_convert_as_in_the_whole_picture() {
+    for &fourcc in &[Fourcc::NV12, Fourcc::YUYV, Fourcc::P010, Fourcc::new(b"AYUV")] {
+        let picture = stamped(3, fourcc, px(34, 18));
+        for slip in [None].into_iter().chain(Slip::ALL.map(Some)) {
+            let whole = Colours::VIDEO.convert_with(slip, &picture).unwrap();
+            let places = [(33, 17), (0, 0), (7, 3), (8, 3)];
+            let some = Colours::VIDEO.convert_at(slip, &picture, places.into_iter()).unwrap();
+            let pixels = whole.bytes.as_chunks::<8>().0;
+            let expected: Vec<u8> = places.iter().flat_map(|(x, y)| pixels[(y * 34 + x) as usize]).collect();
+            assert_eq!((some.size, some.bytes), (px(4, 1), expected), "{fourcc}");
+        }
+    }
+}
+
 #[test]
 fn the_pattern_is_hardly_cut_off() {
     for colours in Colours::ALL {
