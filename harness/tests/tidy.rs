@@ -87,6 +87,7 @@ const UNSAFE: &[&str] = &[
     "ledger/mappings.rs",
     "ledger/sentry.rs",
     "placement/pagemap.rs",
+    "run/heap.rs",
     "udmabuf.rs",
     "v4l2/ioctl.rs",
     "vk/budget.rs",

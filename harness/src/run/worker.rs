@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::heap;
 use super::kernel_log::{self, KernelLog, Said};
 use super::leaks::{self, Leaks};
 use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request, WHERE};
@@ -48,6 +49,7 @@ pub enum Disturbed {
 pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::Result<()> {
     let (requests, mut replies) = take_protocol()?;
     remember_panics();
+    heap::populate();
     let (mut kernel_log, no_kernel_log) = match KernelLog::open() {
         Ok(log) => (Some(log), None),
         Err(error) => (None, Some(format!("/dev/kmsg: {error}"))),
