@@ -308,7 +308,8 @@ impl Mapping {
     /// it must be restarted".
     fn sync(&self, flags: u64) -> Result<()> {
         const SYNC: Opcode = opcode::write::<u64>(b'b', 0);
-        let started = Instant::now();
+        // Asked for once it matters: in some kernels the time is a system call.
+        let mut until = None;
         let _call = ledger::calling("DMA_BUF_IOCTL_SYNC", &self.buffer);
         loop {
             // SAFETY: `struct dma_buf_sync` is one __u64, and DMA_BUF_IOCTL_SYNC is _IOW('b', 0, struct dma_buf_sync).
@@ -316,9 +317,12 @@ impl Mapping {
             // SAFETY: the request only reads its argument, which lives until the call returns.
             match unsafe { ioctl(&self.buffer.fd, sync) } {
                 Ok(()) => return Ok(()),
-                Err(Errno::INTR | Errno::AGAIN) if started.elapsed() < SYNC_DEADLINE => restart::count(),
                 Err(Errno::INTR | Errno::AGAIN) => {
-                    return Err(Error::deadline("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), SYNC_DEADLINE));
+                    let now = Instant::now();
+                    if now >= *until.get_or_insert(now + SYNC_DEADLINE) {
+                        return Err(Error::deadline("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), SYNC_DEADLINE));
+                    }
+                    restart::count();
                 }
                 Err(errno) => return Err(Error::new("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), errno)),
             }
