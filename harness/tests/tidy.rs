@@ -63,6 +63,7 @@ const UNSAFE: &[&str] = &[
     "dma_heap.rs",
     "dmabuf/mapping.rs",
     "dmabuf/misuse.rs",
+    "dmabuf/scratch.rs",
     "fence.rs",
     "fence/implicit.rs",
     "fence/sw_sync.rs",
