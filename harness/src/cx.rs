@@ -15,7 +15,7 @@ use crate::case::{
 };
 use crate::compare::{Tolerance, compare, compare_bytes};
 use crate::devices::{Devices, Unplayed};
-use crate::dmabuf::Dmabuf;
+use crate::dmabuf::{Dmabuf, scratch};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::Fourcc;
@@ -453,6 +453,8 @@ impl Cx {
 
 impl Bench for Cx {
     fn new() -> Self {
+        // Before any case counts the files.
+        scratch::open();
         Self::default()
     }
 

@@ -25,6 +25,7 @@ mod fdinfo;
 mod guards;
 mod mapping;
 mod misuse;
+pub(crate) mod scratch;
 mod split;
 
 pub use fdinfo::Fdinfo;

@@ -324,8 +324,12 @@ impl Process for Guest {
         self.ended.get_or_insert(Exit::Signal(Signal::KILL.as_raw()));
     }
 
-    fn kernel_log(&self) -> Option<String> {
+    fn kernel_log_from(&self, from: u64) -> Option<String> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(log.text())
+        Some(log.text_from(from))
+    }
+
+    fn kernel_logged(&self) -> u64 {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).length()
     }
 }

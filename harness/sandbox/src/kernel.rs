@@ -215,7 +215,19 @@ impl Running {
     /// host, whose log belongs to everyone.
     #[must_use]
     pub fn kernel_log(&self) -> Option<String> {
-        self.process.kernel_log()
+        self.process.kernel_log_from(0)
+    }
+
+    /// [`Self::kernel_log`] behind its first `from` bytes.
+    #[must_use]
+    pub fn kernel_log_from(&self, from: u64) -> Option<String> {
+        self.process.kernel_log_from(from)
+    }
+
+    /// How many bytes a kernel of its own has logged so far; the log itself grows with every case, and is not copied for that.
+    #[must_use]
+    pub fn kernel_logged(&self) -> u64 {
+        self.process.kernel_logged()
     }
 
     fn last_moment(&self) -> Option<Instant> {
@@ -241,7 +253,8 @@ pub(crate) fn check_open_files(who: &str) -> Result<(), Error> {
 pub(crate) trait Process: Send {
     fn wait(&mut self, until: Option<Instant>) -> Result<Option<Exit>, Error>;
     fn kill(&mut self);
-    fn kernel_log(&self) -> Option<String>;
+    fn kernel_log_from(&self, from: u64) -> Option<String>;
+    fn kernel_logged(&self) -> u64;
 }
 
 /// Why a command did not start or could not be waited for.

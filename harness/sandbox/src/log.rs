@@ -36,16 +36,26 @@ impl CappedLog {
         self.dropped += over as u64;
     }
 
+    /// How many bytes were pushed.
+    pub(super) fn length(&self) -> u64 {
+        self.head.len() as u64 + self.dropped + self.tail.len() as u64
+    }
+
     /// The log as text; bytes that are no text are replaced.
     pub(super) fn text(&self) -> String {
-        let mut bytes = self.head.clone();
-        if self.dropped > 0 {
-            let note = format!("\n[... {} bytes left out ...]\n", self.dropped);
+        self.text_from(0)
+    }
+
+    /// What was pushed behind the first `from` bytes, as text.
+    pub(super) fn text_from(&self, from: u64) -> String {
+        let behind = |bytes: u64| usize::try_from(from.saturating_sub(bytes)).unwrap_or(usize::MAX);
+        let mut bytes = self.head.get(behind(0)..).unwrap_or_default().to_vec();
+        let before_tail = self.head.len() as u64 + self.dropped;
+        if self.dropped > 0 && from < before_tail {
+            let note = format!("\n[... {} bytes left out ...]\n", before_tail - from.max(self.head.len() as u64));
             bytes.extend_from_slice(note.as_bytes());
         }
-        let (front, back) = self.tail.as_slices();
-        bytes.extend_from_slice(front);
-        bytes.extend_from_slice(back);
+        bytes.extend(self.tail.iter().skip(behind(before_tail)));
         String::from_utf8_lossy(&bytes).replace('\r', "")
     }
 
@@ -92,6 +102,20 @@ mod tests {
         log.push(b"last");
         assert_eq!(log.text(), "boot\n[... 5000 bytes left out ...]\nlast");
         assert!(log.tail.capacity() < 64, "what is dropped is not kept");
+    }
+
+    #[test]
+    fn what_came_later_is_told_alone() {
+        let mut log = CappedLog::new(4);
+        log.push(b"boot");
+        assert_eq!((log.length(), log.text_from(4).as_str(), log.text_from(2).as_str()), (4, "", "ot"));
+        log.push(b"12");
+        assert_eq!(log.text_from(4), "12");
+        log.push(b"345678");
+        assert_eq!(log.length(), 12);
+        assert_eq!(log.text_from(4), "\n[... 4 bytes left out ...]\n5678");
+        assert_eq!(log.text_from(6), "\n[... 2 bytes left out ...]\n5678");
+        assert_eq!((log.text_from(10).as_str(), log.text_from(99).as_str()), ("78", ""));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 
-use super::Dmabuf;
+use super::{Dmabuf, scratch};
 use crate::error::{Error, Result};
 use crate::ledger;
 use crate::restart;
@@ -284,16 +284,28 @@ impl Mapping {
     /// # Errors
     /// A range reaches outside the buffer (the runs before it are written); `DMA_BUF_IOCTL_SYNC` fails.
     pub fn write_all<'a>(&mut self, runs: impl IntoIterator<Item = (u64, &'a [u8])>) -> Result<()> {
+        let placed = |(at, bytes): (u64, &'a [u8])| Ok((self.at(at, bytes.len() as u64)?, bytes));
+        let (mut inside, mut outside) = (Vec::new(), Ok(()));
+        for run in runs.into_iter().map(placed) {
+            match run {
+                Ok(run) => inside.push(run),
+                Err(error) => {
+                    outside = Err(error);
+                    break;
+                }
+            }
+        }
         self.sync(SYNC_WRITE)?;
-        let written = runs.into_iter().try_for_each(|(at, bytes)| {
-            let to = self.at(at, bytes.len() as u64)?;
-            // SAFETY: `at` checked that the destination lies in the mapping; `bytes` is private memory, since no
-            // reference to a mapping is ever handed out, so the two do not overlap.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
-            Ok(())
-        });
+        // SAFETY: `at` checked that each destination lies in the mapping; the bytes are private memory, since no reference to a
+        // mapping is ever handed out.
+        if !unsafe { scratch::write(&inside) } {
+            for (to, bytes) in inside {
+                // SAFETY: as above, so the two do not overlap.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+            }
+        }
         self.sync(SYNC_WRITE | SYNC_END)?;
-        written
+        outside
     }
 
     /// The address of byte `at`, if `length` bytes from there on are inside the mapping.
@@ -308,7 +320,8 @@ impl Mapping {
     /// it must be restarted".
     fn sync(&self, flags: u64) -> Result<()> {
         const SYNC: Opcode = opcode::write::<u64>(b'b', 0);
-        let started = Instant::now();
+        // Asked for once it matters: in some kernels the time is a system call.
+        let mut until = None;
         let _call = ledger::calling("DMA_BUF_IOCTL_SYNC", &self.buffer);
         loop {
             // SAFETY: `struct dma_buf_sync` is one __u64, and DMA_BUF_IOCTL_SYNC is _IOW('b', 0, struct dma_buf_sync).
@@ -316,9 +329,12 @@ impl Mapping {
             // SAFETY: the request only reads its argument, which lives until the call returns.
             match unsafe { ioctl(&self.buffer.fd, sync) } {
                 Ok(()) => return Ok(()),
-                Err(Errno::INTR | Errno::AGAIN) if started.elapsed() < SYNC_DEADLINE => restart::count(),
                 Err(Errno::INTR | Errno::AGAIN) => {
-                    return Err(Error::deadline("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), SYNC_DEADLINE));
+                    let now = Instant::now();
+                    if now >= *until.get_or_insert(now + SYNC_DEADLINE) {
+                        return Err(Error::deadline("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), SYNC_DEADLINE));
+                    }
+                    restart::count();
                 }
                 Err(errno) => return Err(Error::new("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), errno)),
             }

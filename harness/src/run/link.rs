@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, select_biased};
 use super::kernel_log;
 use super::protocol::{Done, END_OF_OUTPUT, Hello, MAX_LINE, Reply, Request, WHERE};
 use super::stop::Stop;
-use crate::case::{DeviceIdentity, Role};
+use crate::case::{CaseInfo, DeviceIdentity, Role};
 use crate::disturb::Call;
 use crate::kernel::{Command, Exit, Kernel, Running};
 use crate::lane::DEBUG_RELEASE;
@@ -48,12 +48,12 @@ pub(super) struct Link {
     pub(super) hello: Hello,
     /// The cases it has run, oldest first.
     pub(super) ran: Vec<String>,
-    /// The devices that answered for the roles of the last case, known before its body began.
-    pub(super) devices: BTreeMap<Role, DeviceIdentity>,
+    /// The devices that answered for the roles of its cases; those of the last case were known before its body began.
+    devices: BTreeMap<Role, DeviceIdentity>,
     /// The call of the last case that met its disturbance.
     pub(super) met: Option<Box<Call>>,
-    /// Lines in its kernel's log when the last case began.
-    logged_before: usize,
+    /// Bytes in its kernel's log when the last case began.
+    logged_before: u64,
     /// Whether the last case has failed for what its kernel said.
     is_told: bool,
 }
@@ -146,10 +146,9 @@ impl Link {
     /// Runs one case.
     pub(super) fn run(&mut self, request: &Request, within: Duration, stop: &Stop) -> Ending {
         self.output().clear();
-        self.devices.clear();
         self.met = None;
         while self.output_ended.try_recv().is_ok() {}
-        self.logged_before = self.running.kernel_log().map_or(0, |log| log.lines().count());
+        self.logged_before = self.running.kernel_logged();
         if let Err(error) = self.ask(request) {
             return Ending::NeverBegan(format!("{} ({error})", self.how_it_ended()));
         }
@@ -161,7 +160,7 @@ impl Link {
                     began = true;
                     self.ran.push(request.run.clone());
                 }
-                Next::Line(Line::Reply(Reply::Devices(devices))) if began => self.devices = devices,
+                Next::Line(Line::Reply(Reply::Devices(devices))) if began => self.learn(devices),
                 Next::Line(Line::Reply(Reply::Met(call))) if began => self.met = Some(Box::new(call)),
                 Next::Line(Line::Reply(Reply::Done(done))) if began => {
                     self.is_told = kernel_log::finding(&done.kernel_log).is_some();
@@ -199,6 +198,20 @@ impl Link {
         }
     }
 
+    fn learn(&mut self, devices: BTreeMap<Role, Option<DeviceIdentity>>) {
+        for (role, device) in devices {
+            match device {
+                Some(device) => _ = self.devices.insert(role, device),
+                None => _ = self.devices.remove(&role),
+            }
+        }
+    }
+
+    /// The devices that answered for the roles of `case`, which is the last one.
+    pub(super) fn devices_of(&self, case: &CaseInfo) -> BTreeMap<Role, DeviceIdentity> {
+        case.roles().into_iter().filter_map(|role| Some((role, self.devices.get(&role)?.clone()))).collect()
+    }
+
     /// Where a case is that does not end. The worker's other thread tells, unless all of it hangs, or its kernel.
     fn place(&mut self) -> Option<String> {
         let deadline = Instant::now() + TELLING;
@@ -225,8 +238,8 @@ impl Link {
     /// What the worker's kernel logged since the last case began, as far as its end is kept, and its first defect; where
     /// that kernel is ours and not the machine's.
     pub(super) fn kernel_log(&self) -> Vec<String> {
-        let log = self.running.kernel_log().unwrap_or_default();
-        let lines: Vec<&str> = log.lines().skip(self.logged_before).filter(|line| !line.trim().is_empty()).collect();
+        let log = self.running.kernel_log_from(self.logged_before).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         kernel_log::tail(&lines, LAST_LINES)
     }
 

@@ -47,8 +47,9 @@ pub enum Reply {
     Hello(Hello),
     /// The case that was asked for begins. What happens from here on is blamed on it.
     Began,
-    /// The devices that play the roles of the case are open, and its body begins.
-    Devices(BTreeMap<Role, DeviceIdentity>),
+    /// The devices that play the roles of the case are open, or nobody plays one, and its body begins. Not said if all that was
+    /// said before.
+    Devices(BTreeMap<Role, Option<DeviceIdentity>>),
     /// This call of the case is about to meet its disturbance, which the worker may not live to tell.
     Met(Call),
     /// What the case is doing, to who asked [`WHERE`].

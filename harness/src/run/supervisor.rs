@@ -275,11 +275,12 @@ impl Supervisor {
                 let text = format!(
                     "the worker {how}; two in a row died when this case was asked for, before they could say that it began"
                 );
-                let attempt = Self::broken(&link, Verdict::Crash, text, began.elapsed(), link.ran.clone());
+                let attempt = Self::broken(&link, case, Verdict::Crash, text, began.elapsed(), link.ran.clone());
                 return Tried::NeverBegan(how, Box::new(attempt));
             }
             Ending::Done(done) => {
-                self.saw(&link.devices);
+                let devices = link.devices_of(case);
+                self.saw(&devices);
                 // What ran before matters to a failure alone; a copy for each pass would cost more with each case.
                 let count = if done.verdict.is_red() { ran_before } else { 0 };
                 let before = &link.ran[..ran_before];
@@ -298,7 +299,7 @@ impl Supervisor {
                         duration_ms: done.duration_ms,
                         ran_before,
                     },
-                    devices: std::mem::take(&mut link.devices),
+                    devices,
                     kernel_log: done.kernel_log,
                     output: link.output_text(),
                     record: done.record,
@@ -309,14 +310,21 @@ impl Supervisor {
             Ending::Crashed(how) => (Verdict::Crash, how),
             Ending::TimedOut(place) => (Verdict::Timeout, verdict::late(within, place.as_deref())),
         };
-        self.saw(&link.devices);
+        self.saw(&link.devices_of(case));
         self.seen().memory.ended(None, memory::peak_kib);
         let ran_before = link.ran[..ran_before].to_vec();
-        Tried::Ended(None, Box::new(Self::broken(&link, verdict, text, began.elapsed(), ran_before)))
+        Tried::Ended(None, Box::new(Self::broken(&link, case, verdict, text, began.elapsed(), ran_before)))
     }
 
     /// An attempt that ended with its worker: what that one printed and its kernel logged is all that is left of it.
-    fn broken(link: &Link, verdict: Verdict, mut text: String, took: Duration, ran_before: Vec<String>) -> Attempt {
+    fn broken(
+        link: &Link,
+        case: &CaseInfo,
+        verdict: Verdict,
+        mut text: String,
+        took: Duration,
+        ran_before: Vec<String>,
+    ) -> Attempt {
         let kernel_log = link.kernel_log();
         let output = link.output_text();
         // Why a process gives itself up, it says last.
@@ -328,7 +336,7 @@ impl Supervisor {
         }
         Attempt {
             tried: Try { verdict, text, findings: Vec::new(), duration_ms: millis(took), ran_before },
-            devices: link.devices.clone(),
+            devices: link.devices_of(case),
             kernel_log,
             output,
             record: Record::default(),

@@ -274,8 +274,8 @@ impl<B: Backing> Core<B> {
 
     fn admit(&self, party: Party, patience: Duration, judge: Option<&Judge<'_>>) -> Result<AttachmentId, ShareError> {
         party.constraints.check().map_err(|why| ShareError::Invalid { who: party.name.clone(), why })?;
-        let deadline = after(Instant::now(), patience);
-        let (state, _) = self.settled(deadline)?;
+        let mut deadline = Deadline::within(patience);
+        let (state, _) = self.settled(&mut deadline)?;
         // Under the lock, so that nobody who collides comes in between.
         if let Some(judge) = judge {
             judge(&state.strangers(&party)).map_err(|why| ShareError::Unbearable { who: party.name.clone(), why })?;
@@ -284,7 +284,8 @@ impl<B: Backing> Core<B> {
             }
         }
         let moves = state.storage.as_ref().is_some_and(|storage| self.backing.suits(storage, &party).is_err());
-        let (_retired, mut state) = if moves { self.change(state, Some(&party), deadline)? } else { (None, state) };
+        let (_retired, mut state) =
+            if moves { self.change(state, Some(&party), deadline.moment())? } else { (None, state) };
         Ok(state.join(party, judge.is_none()))
     }
 
@@ -353,7 +354,7 @@ impl<B: Backing> Core<B> {
         let deadline = after(asked, patience);
         // At once, and not after a wait for a move that may wait for the caller.
         self.lock().party(id)?;
-        let (mut state, waited) = self.settled(deadline)?;
+        let (mut state, waited) = self.settled(&mut Deadline::at(deadline))?;
         state.party(id)?;
         let made = state.storage.is_none();
         if made {
@@ -394,10 +395,10 @@ impl<B: Backing> Core<B> {
     /// # Errors
     /// As [`Self::map`].
     pub fn allocate(&self, patience: Duration) -> Result<(), ShareError> {
-        let deadline = after(Instant::now(), patience);
-        let (state, _) = self.settled(deadline)?;
+        let mut deadline = Deadline::within(patience);
+        let (state, _) = self.settled(&mut deadline)?;
         if state.storage.is_none() {
-            let (_retired, _state) = self.change(state, None, deadline)?;
+            let (_retired, _state) = self.change(state, None, deadline.moment())?;
         }
         Ok(())
     }
@@ -407,10 +408,10 @@ impl<B: Backing> Core<B> {
     /// # Errors
     /// As [`Self::attach`].
     pub fn relocate(&self, patience: Duration) -> Result<(), ShareError> {
-        let deadline = after(Instant::now(), patience);
-        let (state, _) = self.settled(deadline)?;
+        let mut deadline = Deadline::within(patience);
+        let (state, _) = self.settled(&mut deadline)?;
         if state.storage.is_some() {
-            let (_retired, _state) = self.change(state, None, deadline)?;
+            let (_retired, _state) = self.change(state, None, deadline.moment())?;
         }
         Ok(())
     }
@@ -446,12 +447,12 @@ impl<B: Backing> Core<B> {
     }
 
     /// The state at a moment when storage is not being made or moved, and whether that took waiting.
-    fn settled(&self, deadline: Instant) -> Result<(Guard<'_, B::Storage>, bool), ShareError> {
+    fn settled(&self, deadline: &mut Deadline) -> Result<(Guard<'_, B::Storage>, bool), ShareError> {
         let mut state = self.lock();
         let mut waited = false;
         while state.changing {
             let late;
-            (state, late) = wait_until(&self.changed, state, deadline);
+            (state, late) = wait_until(&self.changed, state, deadline.moment());
             waited = true;
             if late && state.changing {
                 return Err(ShareError::Busy(Busy { holders: state.overstayed() }));
@@ -504,6 +505,26 @@ impl<B: Backing> Core<B> {
         self.changed.notify_all();
         std::mem::forget(changing);
         Ok((old, state))
+    }
+}
+
+/// Until when somebody waits, counted from when the wait begins: where nobody does, the time is not asked for.
+struct Deadline {
+    patience: Duration,
+    moment: Option<Instant>,
+}
+
+impl Deadline {
+    fn within(patience: Duration) -> Self {
+        Self { patience, moment: None }
+    }
+
+    fn at(moment: Instant) -> Self {
+        Self { patience: Duration::ZERO, moment: Some(moment) }
+    }
+
+    fn moment(&mut self) -> Instant {
+        *self.moment.get_or_insert_with(|| after(Instant::now(), self.patience))
     }
 }
 

@@ -80,8 +80,12 @@ impl Process for Group {
         Self::kill(self);
     }
 
-    fn kernel_log(&self) -> Option<String> {
+    fn kernel_log_from(&self, _: u64) -> Option<String> {
         None
+    }
+
+    fn kernel_logged(&self) -> u64 {
+        0
     }
 }
 
