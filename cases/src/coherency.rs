@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
+use handover::ends::{Exporter, Importer, Parcel, exporters, importers};
 use handover::interrupt;
 use handover::prelude::*;
 use handover::vk::{Buffer as Words, Span};
@@ -116,7 +116,7 @@ fn importer(role: Role) -> &'static dyn Importer {
 /// What crosses: OpenGL ES draws to no format with an unused component.
 fn parcel(from: Role, to: Role) -> Parcel {
     let fourcc = if [from, to].contains(&Gles) { Fourcc::AB24 } else { Fourcc::XR24 };
-    Parcel { fourcc, size: SIZE, rows: Rows::Agreed, start: Start::First, planes: Planes::Contiguous }
+    Parcel::of(fourcc, SIZE)
 }
 
 /// A frame of `from`'s, in the hands of the CPU while `work` runs.
