@@ -257,7 +257,7 @@ fn looking<'l>(cx: &mut Cx, by: Role, buffer: &'l Buffer, shared: &'l SharedFram
         Video => {
             let video = cx.video_loop(Video)?;
             Box::new(move |cx, turn| {
-                fence()?.wait(Duration::from_secs(5))?;
+                shared.dmabuf.wait(Use::Read, Duration::from_secs(5))?;
                 let guest = Guest::Video(video.output());
                 let seen = cx.mapped(&guest, buffer, Access::Read, |_, shared| Ok(video.seen_of(shared)?))?;
                 Ok(turn.generations.seen(&seen)?)
