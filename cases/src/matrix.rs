@@ -122,6 +122,14 @@ fn is_tight(from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -> bool {
     as_it_comes && [GpuA, GpuB, Gles].contains(&to.role()) && !whole_blocks
 }
 
+/// Whether `parcel` has a GPU's memory to itself, lies there as it was told, and ends with its last row: the requirement of memory
+/// that is to hold whole blocks of rows does not always say so (`cases/findings/llvmpipe-rows-behind.md`), and
+/// `vulkan::draws_to_a_frame_that_ends_with_its_buffer` is about that.
+fn lacks_rows_behind(from: &dyn Exporter, parcel: &Parcel) -> bool {
+    let is_told = parcel.rows != Rows::Agreed;
+    from.dedicates() && parcel.way.dedicated && is_told && !parcel.size.height.is_multiple_of(4)
+}
+
 /// What crosses from `from` to `to`, of what is `wanted`, with `strength` things varied together; of strength 0 is one parcel.
 fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
     let parcel = |row: &[usize]| Parcel {
@@ -134,7 +142,7 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
     };
     let possible = |row: &[usize]| {
         let parcel = parcel(row);
-        from.can(&parcel) && to.can(&parcel) && wanted(&parcel)
+        from.can(&parcel) && to.can(&parcel) && !lacks_rows_behind(from, &parcel) && wanted(&parcel)
     };
     let ways = [from.dedicates() || to.dedicates(), to.goes_elsewhere()].map(|is_there| 1 + usize::from(is_there));
     let levels: [usize; FACTORS] = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len(), ways[0], ways[1]];
