@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
+use handover::ends::{Exporter, Importer, Parcel, exporters, importers};
 use handover::interrupt;
 use handover::prelude::*;
 use handover::vk::{Buffer as Words, Span};
@@ -116,7 +116,7 @@ fn importer(role: Role) -> &'static dyn Importer {
 /// What crosses: OpenGL ES draws to no format with an unused component.
 fn parcel(from: Role, to: Role) -> Parcel {
     let fourcc = if [from, to].contains(&Gles) { Fourcc::AB24 } else { Fourcc::XR24 };
-    Parcel { fourcc, size: SIZE, rows: Rows::Agreed, start: Start::First, planes: Planes::Contiguous }
+    Parcel::of(fourcc, SIZE)
 }
 
 /// A frame of `from`'s, in the hands of the CPU while `work` runs.
@@ -257,7 +257,7 @@ fn looking<'l>(cx: &mut Cx, by: Role, buffer: &'l Buffer, shared: &'l SharedFram
         Video => {
             let video = cx.video_loop(Video)?;
             Box::new(move |cx, turn| {
-                fence()?.wait(Duration::from_secs(5))?;
+                shared.dmabuf.wait(Use::Read, Duration::from_secs(5))?;
                 let guest = Guest::Video(video.output());
                 let seen = cx.mapped(&guest, buffer, Access::Read, |_, shared| Ok(video.seen_of(shared)?))?;
                 Ok(turn.generations.seen(&seen)?)

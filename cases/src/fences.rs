@@ -7,7 +7,7 @@
 //! `cx.held_back` has whoever should wait go on without it.
 
 use handover::dmabuf::Dmabuf;
-use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
+use handover::ends::{Exporter, Importer, Parcel, exporters, importers};
 use handover::prelude::*;
 
 mod bridge;
@@ -80,7 +80,7 @@ fn with_frame(
 ) -> Outcome {
     // OpenGL ES draws to no format with an unused component.
     let fourcc = if from.role() == Gles { Fourcc::AB24 } else { Fourcc::XR24 };
-    let parcel = Parcel { fourcc, size: SIZE, rows: Rows::Agreed, start: Start::First, planes: Planes::Contiguous };
+    let parcel = Parcel::of(fourcc, SIZE);
     if let Some(why) = from.lacks(cx, &parcel)? {
         return Err(Trouble::Skip(format!("{} can't hand it out: {why}", from.role())));
     }

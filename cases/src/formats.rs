@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, importers};
+use handover::ends::{Exporter, Importer, Parcel, Rows, exporters, importers};
 use handover::prelude::*;
 use handover::v4l2::{Device, Direction, PixelFormat, Queue};
 
@@ -150,7 +150,7 @@ fn passes(cx: &mut Cx) -> Outcome {
         .zip(importers().into_iter().find(|to| to.role() == Video));
     let Some((from, to)): Option<(&dyn Exporter, &dyn Importer)> = ends else { return cx.agree() };
     for fourcc in pixel_formats(cx, Video)?.into_iter().filter_map(PixelFormat::fourcc) {
-        let parcel = Parcel { fourcc, size: SIZE, rows: Rows::Padded, start: Start::First, planes: Planes::Contiguous };
+        let parcel = Parcel { rows: Rows::Padded, ..Parcel::of(fourcc, SIZE) };
         if !to.can(&parcel) || to.lacks(cx, &parcel)?.is_some() {
             cx.fact("not tried", fourcc);
             continue;

@@ -1,14 +1,15 @@
 //! Every device's frames to every other device: the claims about a handover, for every pair of ends.
 //!
-//! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins): for `arrives`
-//! every two of these together, for the others each alone; less where another device of the same kind went before
+//! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins, and with Vulkan
+//! whether its memory is dedicated or sub-allocated, and whether the importer is in another process): for `arrives` every two
+//! of these together, for the others each alone; less where another device of the same kind went before
 //! ([`Importer::strength`]). Formats in YUV, and where their planes lie, are tried alone, too. `HANDOVER_STRENGTH` sets how
 //! many at once: 1, 2, 3, or 4 for all, and `--exhaustive` means all.
 
 use handover::asked;
 use handover::case::Extent;
 use handover::covering::covering;
-use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, exporters, fillers, importers};
+use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, Way, exporters, fillers, importers};
 use handover::prelude::*;
 
 use crate::screen;
@@ -49,7 +50,10 @@ const CLAIMS: [(&str, usize, Claim); 3] =
     [("arrives", 2, arrives), ("stays_fresh", 1, stays_fresh), ("comes_back", 1, comes_back)];
 
 /// How many things there are to vary.
-const FACTORS: usize = 4;
+const FACTORS: usize = 6;
+
+/// The strength that stands for every combination.
+const ALL: u32 = 4;
 
 /// Faults of the importer that the frame must bring to light. One exporter is enough.
 fn faults(from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
@@ -60,16 +64,17 @@ fn faults(from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
         Gbm if parcel.start == Start::Behind => vec!["gbm-offset-ignored"],
         Video if parcel.rows == Rows::Pages => vec!["video-pitch-ignored", "dqbuf-wrong-index"],
         Video => vec!["dqbuf-wrong-index"],
+        GpuA if parcel.way.elsewhere => vec!["sent-fds-lost"],
         _ => vec![],
     }
 }
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
-    let asked = match asked::number("HANDOVER_STRENGTH", 1..=4) {
-        Ok(asked) => asked.map(|strength| strength as usize),
+    let asked = match asked::number("HANDOVER_STRENGTH", 1..=ALL) {
+        Ok(asked) => asked.map(|strength| if strength == ALL { usize::MAX } else { strength as usize }),
         Err(why) => return cases.problem(why),
     };
-    let asked = if cases.extent() == Extent::Exhaustive { Some(FACTORS) } else { asked };
+    let asked = if cases.extent() == Extent::Exhaustive { Some(usize::MAX) } else { asked };
     for (claim, strength, body) in CLAIMS {
         for from in exporters().into_iter().chain(fillers()) {
             for to in importers() {
@@ -117,6 +122,14 @@ fn is_tight(from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -> bool {
     as_it_comes && [GpuA, GpuB, Gles].contains(&to.role()) && !whole_blocks
 }
 
+/// Whether `parcel` has a GPU's memory to itself, lies there as it was told, and ends with its last row: the requirement of memory
+/// that is to hold whole blocks of rows does not always say so (`cases/findings/llvmpipe-rows-behind.md`), and
+/// `vulkan::draws_to_a_frame_that_ends_with_its_buffer` is about that.
+fn lacks_rows_behind(from: &dyn Exporter, parcel: &Parcel) -> bool {
+    let is_told = parcel.rows != Rows::Agreed;
+    from.dedicates() && parcel.way.dedicated && is_told && !parcel.size.height.is_multiple_of(4)
+}
+
 /// What crosses from `from` to `to`, of what is `wanted`, with `strength` things varied together; of strength 0 is one parcel.
 fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
     let parcel = |row: &[usize]| Parcel {
@@ -125,12 +138,14 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
         rows: ROWS[row[2]],
         start: STARTS[row[3]],
         planes: Planes::Contiguous,
+        way: Way { dedicated: row[4] == 1, elsewhere: row[5] == 1 },
     };
     let possible = |row: &[usize]| {
         let parcel = parcel(row);
-        from.can(&parcel) && to.can(&parcel) && wanted(&parcel)
+        from.can(&parcel) && to.can(&parcel) && !lacks_rows_behind(from, &parcel) && wanted(&parcel)
     };
-    let levels: [usize; FACTORS] = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len()];
+    let ways = [from.dedicates() || to.dedicates(), to.goes_elsewhere()].map(|is_there| 1 + usize::from(is_there));
+    let levels: [usize; FACTORS] = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len(), ways[0], ways[1]];
     let most = if strength == 0 { 1 } else { usize::MAX };
     covering(&levels, strength.max(1), possible).iter().take(most).map(|row| parcel(row)).collect()
 }
@@ -146,6 +161,7 @@ fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> 
         rows: YUV_ROWS[row[2]],
         start: STARTS[row[3]],
         planes: PLANES[row[4]],
+        way: Way::default(),
     };
     let possible = |row: &[usize]| {
         let parcel = parcel(row);
@@ -155,11 +171,7 @@ fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> 
         sensible && from.can(&parcel) && to.can(&parcel)
     };
     let levels = [fourccs.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len()];
-    let strength = match asked {
-        Some(FACTORS) => levels.len(),
-        asked => asked.unwrap_or(1),
-    };
-    covering(&levels, strength, possible).iter().map(|row| parcel(row)).collect()
+    covering(&levels, asked.unwrap_or(1), possible).iter().map(|row| parcel(row)).collect()
 }
 
 /// Skips what the devices of this machine can't do, in their own words.
@@ -210,20 +222,21 @@ fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, 
     }
     exported.draw(cx, FIRST)?;
     cpu_sees(cx, to, exported.buffer(), &target)?;
-    to.import(cx, exported.buffer())?.sees(cx, &target)?;
+    to.import_by(cx, exported.buffer(), parcel.way)?.sees(cx, &target)?;
     if parcel.fourcc.yuv().is_some() {
         screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
     }
     cx.agree()
 }
 
-/// What is drawn later is seen, too. GPUs keep what they imported at first; the screen, video devices and the CPU take the same
-/// buffer in once more for each look, and must not show what they saw before. The CPU and the screen have a look at the last frame.
+/// What is drawn later is seen, too. GPUs keep what they imported at first; the screen, video devices, the CPU and another
+/// process take the same buffer in once more for each look, and must not show what they saw before. The CPU and the screen
+/// have a look at the last frame.
 fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let mut exported = from.export(cx, &parcel, to)?;
     exported.draw(cx, FIRST)?;
-    let mut imported = to.import(cx, exported.buffer())?;
+    let mut imported = to.import_by(cx, exported.buffer(), parcel.way)?;
     imported.sees(cx, &Target::stamped(FIRST, parcel.fourcc, parcel.size)?)?;
     for stamp in [FIRST + 1, FIRST + 2] {
         exported.draw(cx, stamp)?;
@@ -248,7 +261,7 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
     if let Some(why) = cx.lacks_room(to.role(), exported.buffer())? {
         return Err(Trouble::Skip(why));
     }
-    let mut imported = to.import(cx, exported.buffer())?;
+    let mut imported = to.import_by(cx, exported.buffer(), parcel.way)?;
     imported.draw(cx, FIRST + 1)?;
     let target = Target::stamped(FIRST + 1, parcel.fourcc, parcel.size)?;
     cpu_sees(cx, to, exported.buffer(), &target)?;
@@ -256,4 +269,67 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
     imported.sees(cx, &target)?;
     screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
     cx.agree()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What is varied, by its name and the value of `parcel`.
+    fn values(parcel: &Parcel) -> [String; FACTORS] {
+        let Parcel { fourcc, size, rows, start, way, .. } = parcel;
+        [
+            format!("{fourcc}"),
+            format!("{size}"),
+            format!("rows {rows:?}"),
+            format!("start {start:?}"),
+            format!("dedicated {}", way.dedicated),
+            format!("elsewhere {}", way.elsewhere),
+        ]
+    }
+
+    /// Every two values that some of `parcels` has together.
+    fn pairs(parcels: &[Parcel]) -> BTreeSet<(String, String)> {
+        let of_one = |parcel: &Parcel| {
+            let values = values(parcel);
+            let pairs = (0..FACTORS).flat_map(|one| (one + 1..FACTORS).map(move |other| (one, other)));
+            pairs.map(|(one, other)| (values[one].clone(), values[other].clone())).collect::<Vec<_>>()
+        };
+        parcels.iter().flat_map(of_one).collect()
+    }
+
+    fn every_pair() -> impl Iterator<Item = (&'static dyn Exporter, &'static dyn Importer)> {
+        exporters().into_iter().chain(fillers()).flat_map(|from| importers().into_iter().map(move |to| (from, to)))
+    }
+
+    #[test]
+    fn every_two_values_that_are_possible_together_are_tried_together() {
+        for (from, to) in every_pair() {
+            let all = pairs(&parcels(from, to, usize::MAX, |_| true));
+            let tried = pairs(&parcels(from, to, 2, |_| true));
+            let missing: Vec<_> = all.difference(&tried).collect();
+            assert!(missing.is_empty(), "{} to {}: {missing:?}", from.role(), to.role());
+        }
+    }
+
+    #[test]
+    fn memory_is_dedicated_or_not_and_the_importer_here_or_elsewhere_where_vulkan_takes_part() {
+        for (from, to) in every_pair() {
+            let is_gpu = |role: Role| [GpuA, GpuB].contains(&role);
+            let (exports, imports) = (is_gpu(from.role()), is_gpu(to.role()));
+            for strength in [1, 2] {
+                let tried = parcels(from, to, strength, |_| true);
+                let has = |what: fn(&Way) -> bool| tried.iter().any(|parcel| what(&parcel.way));
+                let told = format!("{} to {}", from.role(), to.role());
+                if tried.is_empty() {
+                    continue;
+                }
+                assert_eq!(has(|way| way.dedicated), exports || imports, "{told}");
+                assert_eq!(has(|way| way.elsewhere), imports, "{told}");
+                assert!(has(|way| !way.dedicated) && has(|way| !way.elsewhere), "{told}");
+            }
+        }
+    }
 }

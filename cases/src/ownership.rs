@@ -11,7 +11,7 @@
 //! call failing, and in every order.
 
 use handover::dmabuf::AccessMode;
-use handover::ends::{Exporter, Importer, exporters, importers};
+use handover::ends::{Exporter, Importer, Parcel, exporters, importers};
 use handover::gbm::{NodeKind, Usage};
 use handover::prelude::*;
 use handover::udmabuf;
@@ -113,13 +113,7 @@ fn gbm_lets_go(cx: &mut Cx, node: NodeKind) -> Outcome {
 fn hands_out(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
     let to = importers().into_iter().find(|importer| importer.role() == Cpu);
     let to = to.ok_or_else(|| Trouble::Skip("the CPU is no importer".to_owned()))?;
-    let parcels = [Fourcc::XR24, Fourcc::AB24].map(|fourcc| handover::ends::Parcel {
-        fourcc,
-        size: px(64, 64),
-        rows: handover::ends::Rows::Agreed,
-        start: handover::ends::Start::First,
-        planes: handover::ends::Planes::Contiguous,
-    });
+    let parcels = [Fourcc::XR24, Fourcc::AB24].map(|fourcc| Parcel::of(fourcc, px(64, 64)));
     let Some(parcel) = parcels.into_iter().find(|parcel| from.can(parcel)) else {
         return Err(Trouble::Skip(format!("{} hands out neither XR24 nor AB24", from.role())));
     };
@@ -147,15 +141,8 @@ fn hands_out(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
 /// Whoever takes a buffer in leaves the fd open, and the buffer's, while it has it and when it has let go; Vulkan,
 /// which takes an fd, is given a duplicate.
 fn leaves_the_fd(cx: &mut Cx, to: &'static dyn Importer) -> Outcome {
-    use handover::ends::{Parcel, Planes, Rows, Start};
     let candidates = [Fourcc::XR24, Fourcc::AR24, Fourcc::AB24, Fourcc::RG16, Fourcc::R8];
-    let parcel = |fourcc| Parcel {
-        fourcc,
-        size: px(64, 64),
-        rows: Rows::Agreed,
-        start: Start::First,
-        planes: Planes::Contiguous,
-    };
+    let parcel = |fourcc| Parcel::of(fourcc, px(64, 64));
     let mut lack = format!("{} takes none of five formats", to.role());
     for parcel in candidates.map(parcel).into_iter().filter(|parcel| to.can(parcel)) {
         if let Some(why) = to.lacks(cx, &parcel)? {

@@ -17,6 +17,7 @@ use handover::prelude::*;
 mod cards;
 mod egl;
 mod gbm;
+mod layouts;
 mod memory;
 mod video;
 mod vulkan;
@@ -27,6 +28,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     video::register(cases);
     egl::register(cases);
     gbm::register(cases);
+    layouts::register(cases);
     vulkan::register(cases);
 }
 

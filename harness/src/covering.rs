@@ -4,8 +4,6 @@
 //! all is in some row. Faults that need one or two things at once, which are nearly all that were ever found in this
 //! field, are so met by a few rows. Pure, and the same rows each time.
 
-use std::collections::BTreeSet;
-
 /// One choice for each factor, as the number of its level.
 pub type Row = Vec<usize>;
 
@@ -20,22 +18,26 @@ pub fn covering(levels: &[usize], strength: usize, possible: impl Fn(&[usize]) -
         return all;
     }
     let factors = subsets(levels.len(), strength);
-    // A combination: which factors, and their levels.
-    let parts = |row: &Row| -> Vec<(usize, Vec<usize>)> {
-        factors.iter().enumerate().map(|(n, of)| (n, of.iter().map(|&factor| row[factor]).collect())).collect()
-    };
-    let mut open: BTreeSet<(usize, Vec<usize>)> = all.iter().flat_map(parts).collect();
-    let mut rows = Vec::new();
-    while !open.is_empty() {
-        let gain = |row: &&Row| parts(row).iter().filter(|part| open.contains(*part)).count();
-        // Of equals the first, so that nothing depends on chance.
-        let Some(best) = all.iter().rev().max_by_key(gain) else { break };
-        for part in parts(best) {
-            open.remove(&part);
-        }
-        rows.push(best.clone());
+    // Combinations are numbered, those of each choice of factors behind those of the one before.
+    let mut count = 0;
+    let mut first = Vec::new();
+    for of in &factors {
+        first.push(count);
+        count += of.iter().map(|&factor| levels[factor]).product::<usize>();
     }
-    rows
+    let number = |of: &[usize], row: &Row| of.iter().fold(0, |number, &factor| number * levels[factor] + row[factor]);
+    let parts = |row: &Row| factors.iter().zip(&first).map(|(of, first)| first + number(of, row)).collect();
+    let parts: Vec<Vec<usize>> = all.iter().map(parts).collect();
+    let mut open = vec![false; count];
+    parts.iter().flatten().for_each(|&part| open[part] = true);
+    let mut rows = Vec::new();
+    loop {
+        let gain = |n: &usize| parts[*n].iter().filter(|part| open[**part]).count();
+        // Of equals the first, so that nothing depends on chance.
+        let Some(best) = (0..all.len()).rev().max_by_key(gain).filter(|best| gain(best) > 0) else { return rows };
+        parts[best].iter().for_each(|&part| open[part] = false);
+        rows.push(all[best].clone());
+    }
 }
 
 /// Every combination of levels, the last factor turning fastest.

@@ -70,6 +70,17 @@ pub enum Planes {
     Backwards,
 }
 
+/// How a frame is handed over, where Vulkan takes part in it. Others have one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Way {
+    /// Whether Vulkan devices have memory for it alone, and say so (`VkMemoryDedicatedAllocateInfo`), as exporter and as
+    /// importer. Otherwise it is sub-allocated: somebody else's memory lies behind it, and before it unless it begins with
+    /// the first byte.
+    pub dedicated: bool,
+    /// Whether the importer is in another process, to which the fd is sent.
+    pub elsewhere: bool,
+}
+
 /// A frame that is to cross.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Parcel {
@@ -83,6 +94,8 @@ pub struct Parcel {
     pub start: Start,
     /// Where its planes lie to each other.
     pub planes: Planes,
+    /// How it is handed over.
+    pub way: Way,
 }
 
 /// Bytes of somebody else's between two planes: a page, whatever its size.
@@ -92,6 +105,12 @@ const GAP: u64 = 4096;
 const ROWS_BEHIND: u64 = 4;
 
 impl Parcel {
+    /// A frame that lies as its exporter has it, and crosses as most do.
+    pub fn of(fourcc: Fourcc, size: Size) -> Self {
+        let (rows, start, planes) = (Rows::Agreed, Start::First, Planes::Contiguous);
+        Self { fourcc, size, rows, start, planes, way: Way::default() }
+    }
+
     /// Bytes of a row of the first plane.
     pub fn row(&self) -> u64 {
         self.shapes().first().map_or(0, |shape| shape.row(self.size.width))
@@ -173,7 +192,9 @@ impl fmt::Display for Parcel {
             Planes::Contiguous => "",
             Planes::Gaps => "_gaps",
             Planes::Backwards => "_backwards",
-        })
+        })?;
+        f.write_str(if self.way.dedicated { "_dedicated" } else { "" })?;
+        f.write_str(if self.way.elsewhere { "_elsewhere" } else { "" })
     }
 }
 
@@ -188,6 +209,11 @@ pub trait Exporter: Sync {
     /// How many things are worth varying together for it, at most; 1 where another device of the same kind went before.
     fn strength(&self) -> usize {
         usize::MAX
+    }
+
+    /// Whether a frame can be [`Way::dedicated`] to it.
+    fn dedicates(&self) -> bool {
+        false
     }
 
     /// What the one of this machine lacks for that, in its driver's words; `None` if nothing.
@@ -234,6 +260,16 @@ pub trait Importer: Sync {
         usize::MAX
     }
 
+    /// As [`Exporter::dedicates`].
+    fn dedicates(&self) -> bool {
+        false
+    }
+
+    /// Whether it can be [`Way::elsewhere`].
+    fn goes_elsewhere(&self) -> bool {
+        false
+    }
+
     /// Whether devices of this kind could draw into a frame like `parcel` that they take in. Touches no device.
     fn draws(&self, _parcel: &Parcel) -> bool {
         false
@@ -256,6 +292,14 @@ pub trait Importer: Sync {
     /// # Errors
     /// The driver refuses.
     fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble>;
+
+    /// Takes `buffer` in by `way`, where it has more than one.
+    ///
+    /// # Errors
+    /// As [`Self::import`]; also if the other process is gone.
+    fn import_by(&self, cx: &mut Cx, buffer: &Buffer, _way: Way) -> Result<Box<dyn Imported>, Trouble> {
+        self.import(cx, buffer)
+    }
 }
 
 /// A frame in the hands of its importer.

@@ -55,7 +55,7 @@ enum Ask {
     /// Take in the frame that comes along, and tell its pixels.
     Read { frame: Frame, dedicated: bool },
     /// Take in the frame that comes along, and draw the pattern of `stamp` into it.
-    DrawInto { frame: Frame, stamp: u32 },
+    DrawInto { frame: Frame, dedicated: bool, stamp: u32 },
     /// Attach to the buffer that is served on the socket that comes along, and go on as `part` says.
     TakePart { party: Party, part: Part },
     /// Unmap, detach, and close that socket.
@@ -174,7 +174,7 @@ impl Peer {
         }
     }
 
-    /// What the peer sees in `shared`.
+    /// What the peer sees in `shared`, which it takes in as dedicated memory or not.
     ///
     /// # Errors
     /// As [`Self::draw`].
@@ -194,12 +194,13 @@ impl Peer {
         }
     }
 
-    /// Has the peer draw the pattern of `stamp` into `shared`.
+    /// Has the peer draw the pattern of `stamp` into `shared`, which it takes in as dedicated memory or not.
     ///
     /// # Errors
     /// As [`Self::draw`].
-    pub fn draw_into(&mut self, shared: &SharedFrame, stamp: u32) -> Result<()> {
-        match self.ask(&Ask::DrawInto { frame: shared.frame.clone(), stamp }, Some(shared.dmabuf.fd.as_fd()))?.0 {
+    pub fn draw_into(&mut self, shared: &SharedFrame, dedicated: bool, stamp: u32) -> Result<()> {
+        let ask = Ask::DrawInto { frame: shared.frame.clone(), dedicated, stamp };
+        match self.ask(&ask, Some(shared.dmabuf.fd.as_fd()))?.0 {
             Answer::Done => Ok(()),
             answer => Err(self.unexpected(&answer)),
         }
@@ -424,8 +425,9 @@ fn answer(
             file.write_all(&picture.bytes).map_err(failed)?;
             Ok((Answer::Read { fourcc: picture.fourcc, size: picture.size }, Some(file.into())))
         }
-        Ask::DrawInto { frame, stamp } => {
-            gpu.import_image(&given(fd()?, frame)?, &ImportRequest::default())?.draw_pattern(stamp)?;
+        Ask::DrawInto { frame, dedicated, stamp } => {
+            let how = ImportRequest { dedicated, ..ImportRequest::default() };
+            gpu.import_image(&given(fd()?, frame)?, &how)?.draw_pattern(stamp)?;
             Ok((Answer::Done, None))
         }
         Ask::TakePart { party, part } => {

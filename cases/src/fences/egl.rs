@@ -126,12 +126,12 @@ fn of_its_own(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {
 fn never_waited_for(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {
     let pending = cx.pending_fence(FenceBy::SwSync, None)?;
     drop(import(gles, pending.file.try_clone()?)?);
-    let before = cx.open_files();
+    let before = cx.files();
     for _ in 0..20 {
         let fence = import(gles, pending.file.try_clone()?)?;
         fence.export()?;
     }
-    cx.unchanged("files that 20 fences left open", &before, &cx.open_files());
+    cx.no_file_stays(20, "fences that EGL was given and gave again", &before);
     cx.equals("the fence has signalled", false, pending.file.is_signalled()?);
     pending.signal()?;
     Ok(())

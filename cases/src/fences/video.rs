@@ -45,10 +45,7 @@ fn polled(cx: &mut Cx, from: Role) -> Outcome {
     let video = cx.video_loop(Video)?;
     with_frame(cx, exporter(from), |cx, buffer, shared| {
         cx.reads_in_order("video", shared, (FenceBy::SwSync, Put::InBuffer), &mut |cx, turn| {
-            let ready = shared.dmabuf.is_ready_within(Use::Read, SOON)?;
-            if !ready {
-                return Err(Finding::new(format!("poll did not end within {} s", SOON.as_secs())).into());
-            }
+            shared.dmabuf.wait(Use::Read, SOON)?;
             let guest = Guest::Video(video.output());
             let actual = cx.mapped(&guest, buffer, Access::Read, |_, shared| Ok(video.seen_of(shared)?))?;
             Ok(turn.generations.seen(&actual)?)

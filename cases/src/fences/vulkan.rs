@@ -345,14 +345,14 @@ fn never_waited_for(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     let warm = gpu.semaphore()?;
     warm.import(Some(pending.file.try_clone()?))?;
     drop(warm);
-    let before = cx.open_files();
+    let before = cx.files();
     for _ in 0..20 {
         let semaphore = gpu.semaphore()?;
         semaphore.import(Some(pending.file.try_clone()?))?;
         // One that is replaced is let go, too.
         semaphore.import(Some(pending.file.try_clone()?))?;
     }
-    cx.unchanged("files that 40 imports left open", &before, &cx.open_files());
+    cx.no_file_stays(40, "imports into semaphores", &before);
     cx.equals("the fence has signalled", false, pending.file.is_signalled()?);
     pending.signal()?;
     Ok(())
@@ -384,14 +384,14 @@ fn fence_never_waited_for(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     let pending = cx.pending_fence(FenceBy::SwSync, None)?;
     // What the driver makes at its first import and keeps.
     fence(gpu)?.import(Some(pending.file.try_clone()?))?;
-    let before = cx.open_files()?;
+    let before = cx.files();
     for _ in 0..20 {
         let fence = fence(gpu)?;
         fence.import(Some(pending.file.try_clone()?))?;
         // One that is replaced is let go, too.
         fence.import(Some(pending.file.try_clone()?))?;
     }
-    cx.equals("files that 40 imports of fences left open", before, cx.open_files()?);
+    cx.no_file_stays(40, "imports into fences", &before);
     cx.equals("the fence has signalled", false, pending.file.is_signalled()?);
     pending.signal()?;
     Ok(())

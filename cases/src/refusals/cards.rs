@@ -55,7 +55,9 @@ const FRAMEBUFFERS: [(&str, Fourcc, Change, &[&str]); 19] = [
     ("planes_of_two_modifiers", Fourcc::NV12, |fb| fb.modifiers[1] = 0x0200_0000_0000_0001, &["EINVAL"]),
 ];
 
-const COMMITS: [(&str, BadCommit, &str); 14] = [
+// Of a fence's place: `set_out_fence_for_connector` and `drm_atomic_crtc_set_property` (`EFAULT`), which write there before
+// anything is checked.
+const COMMITS: [(&str, BadCommit, &str); 17] = [
     ("a_source_outside_the_framebuffer", BadCommit::SourceOutsideTheFramebuffer, "ENOSPC"),
     ("a_framebuffer_without_crtc", BadCommit::FramebufferWithoutCrtc, "EINVAL"),
     ("a_crtc_without_framebuffer", BadCommit::CrtcWithoutFramebuffer, "EINVAL"),
@@ -64,6 +66,9 @@ const COMMITS: [(&str, BadCommit, &str); 14] = [
     ("a_modeset_that_is_not_allowed", BadCommit::ModesetThatIsNotAllowed, "EINVAL"),
     ("an_active_crtc_without_mode", BadCommit::ActiveWithoutMode, "EINVAL"),
     ("a_writeback_of_another_size", BadCommit::WritebackOfAnotherSize, "EINVAL"),
+    ("a_writeback_fence_to_nowhere", BadCommit::WritebackFenceToNowhere, "EFAULT"),
+    ("a_writeback_fence_to_what_is_only_read", BadCommit::WritebackFenceToReadOnly, "EFAULT"),
+    ("a_fence_to_nowhere", BadCommit::OutFenceToNowhere, "EFAULT"),
     ("a_position_beyond_all", BadCommit::PositionBeyondAll, "ERANGE"),
     ("an_object_that_there_is_not", BadCommit::UnknownObject, "ENOENT"),
     ("a_property_that_there_is_not", BadCommit::UnknownProperty, "ENOENT"),
@@ -114,10 +119,17 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         if let BadCommit::SourceOutsideTheFramebuffer = wrong {
             case.must_fail_under("test-only-accepts");
         }
-        // What is only tried is none that the faults are about, nor what they would have to look up and there is not.
+        // What is only tried is none that the faults are about, nor what they would have to look up and there is not, nor
+        // where a fence is put, which they do themselves.
         if !matches!(
             wrong,
-            BadCommit::TestWithEvent | BadCommit::UnknownFlag | BadCommit::UnknownProperty | BadCommit::ClosedFence
+            BadCommit::TestWithEvent
+                | BadCommit::UnknownFlag
+                | BadCommit::UnknownProperty
+                | BadCommit::ClosedFence
+                | BadCommit::WritebackFenceToNowhere
+                | BadCommit::WritebackFenceToReadOnly
+                | BadCommit::OutFenceToNowhere
         ) {
             case.must_fail_under("commit-unchecked");
         }

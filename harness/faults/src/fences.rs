@@ -30,7 +30,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, a fence",
         modelled_on: "Mesa eceb4fb904b (freedreno), mutter 1c03a9ab10, Hyprland 99e9cb510",
         seen_by: &[Fds],
-        names: &["files that 40 imports left open"],
+        names: &["open after 40 imports into semaphores"],
         ..driver("semaphore-import-keeps-fd", Ownership)
     },
     Fault {
@@ -38,7 +38,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, a fence",
         modelled_on: "the class of fds that are duplicated and not closed; no single bug was looked up",
         seen_by: &[Fds],
-        names: &["files that 40 imports of fences left open"],
+        names: &["open after 40 imports into fences"],
         ..driver("fence-import-keeps-fd", Ownership)
     },
     Fault {

@@ -14,7 +14,7 @@ use crate::report::ReportDir;
 use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::stop::Stop;
 use crate::run::supervisor::Settings;
-use crate::run::walk::{Kind, Steps, Walk, Walked, summary};
+use crate::run::walk::{Ends, Kind, Outcome, Steps, Walk, Walked, summary};
 use crate::run::{START_WITHIN, select};
 
 pub(super) const EXAMPLES: &str = "\
@@ -25,8 +25,8 @@ Examples:
 
 For each system call of a case that may fail, the case runs once with that call failing; also with a peer killed at each of its
 calls, and stopped at each, with signals, and with a clock that goes back. The case must end, must say what failed or pass (of a
-peer: which one, and in which step), must leave nothing behind, and must pass afterwards; its worker must end well. The report
-directory gets walk.json.
+peer: which one, and in which step), must leave nothing behind, and must pass afterwards; its worker must end well, which is
+told with all that it had walked. The report directory gets walk.json.
 Exit codes: 0 green, 1 findings, 2 usage, 3 no worker, 130 interrupted; walk.json has what was walked by then.";
 
 /// Name of the report.
@@ -73,6 +73,7 @@ struct Document<'w> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'w str>,
     cases: &'w [Walked],
+    workers: &'w Ends,
 }
 
 pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
@@ -114,16 +115,17 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
         let line = format!("{:>7} ms  {name} by {}: {} met\n", steps.ms, kind.name(), steps.met);
         say(&mut anstream::stderr(), &line);
     };
-    let (walked, error) = Walk::new(settings, known, stop.clone()).all(&infos, &kinds, jobs, ended);
+    let Outcome { cases: walked, workers, error } =
+        Walk::new(settings, known, stop.clone()).all(&infos, &kinds, jobs, ended);
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let written = report.write_with(FILE, |file| {
         serde_json::to_writer_pretty(
             &mut *file,
-            &Document { schema: 1, wall_ms, error: error.as_deref(), cases: &walked },
+            &Document { schema: 1, wall_ms, error: error.as_deref(), cases: &walked, workers: &workers },
         )?;
         file.write_all(b"\n")
     });
-    say(&mut anstream::stdout(), &summary(&walked, &kinds, wall_ms));
+    say(&mut anstream::stdout(), &summary(&walked, &workers, &kinds, wall_ms));
     let path = written.map_err(|error| Refusal::Machine(error.to_string()))?;
     say(&mut anstream::stdout(), &format!("report {}\n", path.display()));
     if let Some(why) = &error {
@@ -134,6 +136,6 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
         Some(why) => return Err(Refusal::Machine(why)),
         None => {}
     }
-    let is_green = walked.iter().all(|one| one.findings().next().is_none());
+    let is_green = workers.findings.is_empty() && walked.iter().all(|one| one.findings().next().is_none());
     Ok(if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,6 +1,6 @@
-//! Vulkan devices as ends: they draw with a shader, and look by copying.
+//! Vulkan devices as ends: they draw with a shader, and look by copying. As importers they may be another process's.
 
-use super::{Exported, Exporter, Imported, Importer, Parcel, Start};
+use super::{Exported, Exporter, Imported, Importer, Parcel, Start, Way};
 use crate::case::{Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
 use crate::share::buffer::Buffer;
@@ -29,6 +29,18 @@ struct TakenIn {
     image: Held<Image>,
 }
 
+/// A frame that the GPU of another process imports, once more for each look.
+struct TakenInElsewhere {
+    role: Role,
+    buffer: Buffer,
+    dedicated: bool,
+}
+
+/// Whether `parcel` lies as its way has it: dedicated memory begins with what it is for.
+fn lies_by_its_way(parcel: &Parcel) -> bool {
+    !parcel.way.dedicated || parcel.start == Start::First
+}
+
 impl Exporter for Vulkan {
     fn role(&self) -> Role {
         self.0
@@ -36,7 +48,11 @@ impl Exporter for Vulkan {
 
     fn can(&self, parcel: &Parcel) -> bool {
         // In YUV they do not draw.
-        vk::vk_format(parcel.fourcc).is_some() && parcel.fourcc.pixel().is_some()
+        vk::vk_format(parcel.fourcc).is_some() && parcel.fourcc.pixel().is_some() && lies_by_its_way(parcel)
+    }
+
+    fn dedicates(&self) -> bool {
+        true
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
@@ -50,13 +66,9 @@ impl Exporter for Vulkan {
             None => plain,
             Some(pitch) => plain.pitched(pitch),
         };
-        // Behind a frame that is told to lie somewhere there is somebody else, who must not be hurt.
-        let frame = match (parcel.start, parcel.pitch()) {
-            (Start::First, None) => frame,
-            (start, _) => {
-                frame.in_room(Room::SubAllocated { before: start.bytes(), after: 65536 + start.bytes_behind() })
-            }
-        };
+        // Behind a frame that is not alone there is somebody else, who must not be hurt.
+        let (before, after) = (parcel.start.bytes(), 65536 + parcel.start.bytes_behind());
+        let frame = if parcel.way.dedicated { frame } else { frame.in_room(Room::SubAllocated { before, after }) };
         let (image, buffer) = cx.make(&gpu, &frame)?;
         Ok(Box::new(Made { gpu, image, buffer }))
     }
@@ -87,7 +99,15 @@ impl Importer for Vulkan {
 
     fn can(&self, parcel: &Parcel) -> bool {
         // Sizes that sub-sampling does not divide are not valid.
-        vk::vk_format(parcel.fourcc).is_some() && parcel.is_sampled_evenly()
+        vk::vk_format(parcel.fourcc).is_some() && parcel.is_sampled_evenly() && lies_by_its_way(parcel)
+    }
+
+    fn dedicates(&self) -> bool {
+        true
+    }
+
+    fn goes_elsewhere(&self) -> bool {
+        true
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
@@ -104,9 +124,17 @@ impl Importer for Vulkan {
     }
 
     fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
-        let gpu = cx.gpu(self.0)?;
-        let image = cx.import(&gpu, buffer, &ImportRequest::default())?;
-        Ok(Box::new(TakenIn { role: self.0, gpu, image }))
+        self.import_by(cx, buffer, Way::default())
+    }
+
+    fn import_by(&self, cx: &mut Cx, buffer: &Buffer, way: Way) -> Result<Box<dyn Imported>, Trouble> {
+        let (role, dedicated) = (self.0, way.dedicated);
+        if way.elsewhere {
+            return Ok(Box::new(TakenInElsewhere { role, buffer: buffer.clone(), dedicated }));
+        }
+        let gpu = cx.gpu(role)?;
+        let image = cx.import(&gpu, buffer, &ImportRequest { dedicated, ..ImportRequest::default() })?;
+        Ok(Box::new(TakenIn { role, gpu, image }))
     }
 }
 
@@ -119,5 +147,23 @@ impl Imported for TakenIn {
     fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
         cx.fact("then drawn by", self.gpu.identity());
         Ok(self.image.draw_pattern(stamp)?)
+    }
+}
+
+impl Imported for TakenInElsewhere {
+    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
+        let guest = Guest::Peer(self.role);
+        let actual = cx.mapped(&guest, &self.buffer, Access::Read, |cx, shared| {
+            Ok(cx.peer(self.role)?.read(shared, self.dedicated)?)
+        })?;
+        Ok(cx.sees(cx.name_of(&guest), target, &actual)?)
+    }
+
+    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
+        let guest = Guest::Peer(self.role);
+        cx.fact("then drawn by", cx.name_of(&guest));
+        cx.mapped(&guest, &self.buffer, Access::Write, |cx, shared| {
+            Ok(cx.peer(self.role)?.draw_into(shared, self.dedicated, stamp)?)
+        })
     }
 }

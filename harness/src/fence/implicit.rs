@@ -134,6 +134,17 @@ impl Dmabuf {
         Ok(self.poll(events, patience)?.intersects(events))
     }
 
+    /// Waits in `poll` until one may go on who is about to `what`.
+    ///
+    /// # Errors
+    /// That is not before `patience` is over, and for which fences; or the kernel refuses `poll`.
+    pub fn wait(&self, what: Use, patience: Duration) -> Result<()> {
+        match self.is_ready_within(what, patience)? {
+            true => Ok(()),
+            false => Err(Error::deadline("poll", self.with_fences(what), patience)),
+        }
+    }
+
     /// Whom somebody has to wait for who is about to `what`, in words; `None` if that is nobody, or can't be said.
     ///
     /// For the texts of waits that have no end of their own: it is asked when they begin, or when they are over in vain.

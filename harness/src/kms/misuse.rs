@@ -63,6 +63,12 @@ pub enum BadCommit {
     ActiveWithoutMode,
     /// A writeback into a framebuffer of another size than the picture's.
     WritebackOfAnotherSize,
+    /// A fence of the writeback is to be put where nothing is mapped.
+    WritebackFenceToNowhere,
+    /// A fence of the writeback is to be put into memory that is only read.
+    WritebackFenceToReadOnly,
+    /// A fence of the commit is to be put where nothing is mapped.
+    OutFenceToNowhere,
     /// A plane so far to the right that its other end has no number.
     PositionBeyondAll,
     /// A property of an object that there is not.
@@ -79,6 +85,14 @@ pub enum BadCommit {
 
 /// A number that no object and no property of a card has.
 const NOBODY: u32 = 0x0fff_ffff;
+
+const FENCE_PTR: &str = "WRITEBACK_OUT_FENCE_PTR";
+
+/// An address in the first page, which no process has.
+const NOWHERE: u64 = 16;
+
+/// What can't be written.
+static READ_ONLY: i32 = -1;
 
 /// `struct drm_prime_handle`.
 #[repr(C)]
@@ -262,14 +276,31 @@ impl Screen {
                 commit.set(&self.pipe.crtc, "MODE_ID", 0)?.set(&self.pipe.crtc, "ACTIVE", 1)?;
                 commit.allow_modeset();
             }
-            Some(BadCommit::WritebackOfAnotherSize) => {
+            Some(
+                wrong @ (BadCommit::WritebackOfAnotherSize
+                | BadCommit::WritebackFenceToNowhere
+                | BadCommit::WritebackFenceToReadOnly),
+            ) => {
                 let Some((connector, formats)) = &self.pipe.writeback else {
                     return Err(Error::missing("writing back", card.to_string(), "it has no writeback connector"));
                 };
-                let other = px(self.size.width / 2, self.size.height / 2);
-                let made = card.dumb(formats[0], other)?;
+                let size = match wrong {
+                    BadCommit::WritebackOfAnotherSize => px(self.size.width / 2, self.size.height / 2),
+                    _ => self.size,
+                };
+                let made = card.dumb(formats[0], size)?;
                 let framebuffer = target.insert(Framebuffer::new(card, &made)?);
                 commit.set(connector, "WRITEBACK_FB_ID", u64::from(framebuffer.id))?;
+                match wrong {
+                    BadCommit::WritebackFenceToNowhere => _ = commit.set(connector, FENCE_PTR, NOWHERE)?,
+                    BadCommit::WritebackFenceToReadOnly => {
+                        _ = commit.set(connector, FENCE_PTR, (&raw const READ_ONLY).expose_provenance() as u64)?;
+                    }
+                    _ => {}
+                }
+            }
+            Some(BadCommit::OutFenceToNowhere) => {
+                commit.set(&self.pipe.crtc, "OUT_FENCE_PTR", NOWHERE)?;
             }
             Some(BadCommit::PositionBeyondAll) => {
                 commit.set(plane, "CRTC_X", i32::MAX as u64)?;

@@ -5,6 +5,7 @@
 //! it say what failed (or was the fault none to it), is nothing left behind, and does the case pass afterwards? And in the end:
 //! do the workers, too? What each disturbance is, is said in [`crate::disturb`]; how an ending is judged, in `judge`.
 
+mod ends;
 mod judge;
 mod text;
 
@@ -17,7 +18,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::kernel_log;
-use super::link::{Closing, Ending, Link};
+use super::link::{Ending, Link};
 use super::protocol::Request;
 use super::stop::Stop;
 use super::supervisor::Settings;
@@ -25,8 +26,10 @@ use crate::case::CaseInfo;
 use crate::disturb::{Blow, Disturbance, Fault, Held, change, listed};
 use crate::lane::WalkKnown;
 use crate::verdict::{self, Verdict};
+use ends::Walks;
 use judge::{Clarity, clarity};
 
+pub use ends::{BadEnd, Ends};
 pub use text::summary;
 
 /// More calls than any case makes that may fail alike.
@@ -158,6 +161,17 @@ impl Walked {
     }
 }
 
+/// What came of a walk.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Every case, in the order in which they were given.
+    pub cases: Vec<Walked>,
+    /// How the workers ended.
+    pub workers: Ends,
+    /// Why it is not all.
+    pub error: Option<String>,
+}
+
 /// Walks cases in workers of its own.
 pub struct Walk {
     settings: Settings,
@@ -169,6 +183,7 @@ pub struct Walk {
 struct Worker {
     link: Link,
     held: Held,
+    walks: Walks,
 }
 
 /// How one run ended.
@@ -191,45 +206,38 @@ impl Walk {
 
     /// Walks `cases` by `kinds`, `jobs` workers at a time. Of each that has ended, `ended` is told.
     ///
-    /// What ended by then if no worker can be had, or the walk was stopped; and why it was not all.
+    /// What ended by then if no worker can be had, or the walk was stopped.
     pub fn all(
         &self,
         cases: &[&CaseInfo],
         kinds: &[Kind],
         jobs: usize,
         ended: impl Fn(&str, Kind, &Steps) + Sync,
-    ) -> (Vec<Walked>, Option<String>) {
+    ) -> Outcome {
         let mut parts: Vec<(&CaseInfo, Kind)> =
             cases.iter().flat_map(|case| kinds.iter().map(move |kind| (*case, *kind))).collect();
         // Each kind of worker is started once, as long as none is lost. What waits the longest goes first.
         parts.sort_by_key(|(_, kind)| (kind.listens(), *kind != Kind::Peer));
         let (next, done, broken) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
+        let workers = Mutex::new(Ends::default());
         let done = || lock(&done);
         let work = || {
-            let mut worker = None;
-            let mut last: Option<(&CaseInfo, Kind)> = None;
+            let mut worker: Option<Worker> = None;
+            let mut last: Option<Kind> = None;
             loop {
                 let part = parts.get(next.fetch_add(1, Ordering::Relaxed));
-                if let Some((case, kind)) = last
-                    && part.is_none_or(|(_, next)| next.listens() != kind.listens())
+                if last.is_some_and(|kind| part.is_none_or(|(_, next)| next.listens() != kind.listens()))
+                    && let Some(Worker { link, walks, .. }) = worker.take()
                 {
-                    let ends = self.ends(worker.take());
-                    let mut done = done();
-                    let its = done
-                        .iter_mut()
-                        .rfind(|(name, of, _): &&mut (String, Kind, Steps)| *name == case.name && *of == kind);
-                    if let Some((.., steps)) = its {
-                        ends.into_iter()
-                            .for_each(|(what, said)| steps.found(what, "the end of the worker", None, said));
-                        steps.forgive(&self.known);
-                    }
+                    let closing = link.close();
+                    lock(&workers).note(&walks, closing, &self.known);
                 }
                 let Some((case, kind)) = part else { return };
                 match self.steps(&mut worker, case, *kind) {
                     Ok(steps) => {
                         ended(&case.name, *kind, &steps);
                         done().push((case.name.clone(), *kind, steps));
-                        last = Some((case, *kind));
+                        last = Some(*kind);
                     }
                     Err(why) => {
                         lock(&broken).get_or_insert(why);
@@ -250,12 +258,13 @@ impl Walk {
         });
         let mut walked: Vec<Walked> =
             cases.iter().map(|case| Walked { name: case.name.clone(), kinds: BTreeMap::new() }).collect();
-        for (name, kind, steps) in done().drain(..) {
+        for (name, kind, steps) in std::mem::take(&mut *done()) {
             if let Some(walked) = walked.iter_mut().find(|walked| walked.name == name) {
                 walked.kinds.insert(kind, steps);
             }
         }
-        (walked, lock(&broken).take())
+        let (workers, error) = (std::mem::take(&mut *lock(&workers)), lock(&broken).take());
+        Outcome { cases: walked, workers, error }
     }
 
     /// All steps of one kind in one case.
@@ -398,15 +407,16 @@ impl Walk {
         steps: &mut Steps,
     ) -> Result<Ran, String> {
         let Settings { kernel, worker: command, start_within, case_within, report, golden, .. } = &self.settings;
-        let Worker { mut link, held } = match worker.take() {
+        let Worker { mut link, held, mut walks } = match worker.take() {
             Some(worker) => worker,
             None => {
                 let how = if kind.listens() { "with-listener" } else { "without-listener" };
                 let command = command.clone().args(["--disturbed", how]);
                 let link = Link::start(kernel.as_ref(), &command, *start_within, &self.stop)?;
-                Worker { link, held: Held::new() }
+                Worker { link, held: Held::new(), walks: Walks::default() }
             }
         };
+        walks.goes_on(&case.name, kind);
         let request = Request {
             run: case.name.clone(),
             artifacts: report.of_case(&case.name),
@@ -419,7 +429,7 @@ impl Walk {
         let lost = |verdict, text| Ok(Ran { verdict, text, call, held: None });
         match ending {
             Ending::Done(done) => {
-                *worker = Some(Worker { link, held });
+                *worker = Some(Worker { link, held, walks });
                 for said in done.before {
                     steps.found("something is objected to after the run before".to_owned(), disturbance, None, said);
                 }
@@ -437,15 +447,6 @@ impl Walk {
             Ending::TimedOut(place) => lost(Verdict::Timeout, verdict::late(*case_within, place.as_deref())),
             Ending::Stopped => Err("the walk was interrupted".to_owned()),
         }
-    }
-
-    /// Has a worker close its devices. What is wrong with how it ends, each with what was said.
-    fn ends(&self, worker: Option<Worker>) -> Vec<(String, String)> {
-        let Some(Worker { link, .. }) = worker else { return Vec::new() };
-        let Closing { badly, objections } = link.close();
-        let badly = badly.map(|how| ("its worker does not end well".to_owned(), format!("the worker {how}")));
-        let objected = "something is objected to when its worker closes its devices";
-        badly.into_iter().chain(objections.into_iter().map(|said| (objected.to_owned(), said))).collect()
     }
 }
 

@@ -82,11 +82,15 @@ pub(crate) fn a_walk_tells_each_ending_from_the_others() {
         .filter_map(|case| case["name"].as_str())
         .collect();
     assert_eq!(findings, ["walk::takes_the_wall_clock_for_a_stopwatch"], "{}", text(&output.stdout));
-    // Alone, since a worker's end is told of the last case that it walked.
+    // How a worker ends is no case's, but of all that it walked.
     let (output, document) = walked("EMFILE", "5", "walked::");
-    let findings = &document["cases"][0]["kinds"]["too_many_files"]["findings"];
-    assert_eq!(findings[0]["what"], "its worker does not end well", "{findings}");
-    assert_eq!((findings.as_array().unwrap().len(), output.status.code()), (1, Some(1)), "{findings}");
+    let ends = document["workers"]["findings"].as_array().unwrap();
+    assert_eq!((ends.len(), output.status.code()), (1, Some(1)), "{document}");
+    assert_eq!(ends[0]["what"], "its worker does not end well", "{document}");
+    assert_eq!(ends[0]["walked"], serde_json::json!(["walked::spoils_the_end_of_its_worker by EMFILE"]), "{document}");
+    assert_eq!(document["cases"][0]["kinds"]["too_many_files"]["findings"], serde_json::json!([]), "{document}");
+    let printed = text(&output.stdout);
+    assert!(printed.contains("---- a worker of the walk ---- its end\nits worker does not end well"), "{printed}");
 }
 
 /// As `handover run` does, it writes what it knows by then.

@@ -3,25 +3,29 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Kind, Walked};
+use super::{BadEnd, Ends, Kind, Walked};
 use crate::verdict::row;
 
 /// How many lines of what a case said are printed.
 const SAID: usize = 12;
 
 /// What is wrong, then a table of all steps, then the totals.
-pub fn summary(walked: &[Walked], kinds: &[Kind], wall_ms: u64) -> String {
+pub fn summary(walked: &[Walked], workers: &Ends, kinds: &[Kind], wall_ms: u64) -> String {
     let mut text = String::new();
     for one in walked {
         for (kind, found) in one.findings() {
             let call = found.call.as_deref().map_or_else(String::new, |call| format!(" ({call})"));
             let _ = writeln!(text, "---- {} ---- {}\n{}{call}", one.name, kind.name(), found.what);
             let _ = writeln!(text, "\n{}", row("step", format!("{}, {} times", found.step, found.times)));
-            for (at, line) in found.said.lines().filter(|line| !line.trim().is_empty()).take(SAID).enumerate() {
-                let _ = writeln!(text, "{}", row(if at == 0 { "it said" } else { "" }, line));
-            }
-            text.push('\n');
+            said(&mut text, &found.said);
         }
+    }
+    for BadEnd { what, said: words, walked } in &workers.findings {
+        let _ = writeln!(text, "---- a worker of the walk ---- its end\n{what}\n");
+        for (at, one) in walked.iter().enumerate() {
+            let _ = writeln!(text, "{}", row(if at == 0 { "walked" } else { "" }, one));
+        }
+        said(&mut text, words);
     }
     let width = walked.iter().map(|one| one.name.len()).max().unwrap_or(0);
     let _ = write!(text, "{:width$}", "steps: borne + named !wrong ~known");
@@ -53,8 +57,11 @@ pub fn summary(walked: &[Walked], kinds: &[Kind], wall_ms: u64) -> String {
         met += one.kinds.values().map(|steps| steps.met).sum::<u32>();
         findings += one.findings().count();
     }
+    findings += workers.findings.len();
     let mut known: BTreeMap<&str, u32> = BTreeMap::new();
-    for (finding, times) in walked.iter().flat_map(|one| one.kinds.values()).flat_map(|steps| &steps.known) {
+    for (finding, times) in
+        walked.iter().flat_map(|one| one.kinds.values()).flat_map(|steps| &steps.known).chain(&workers.known)
+    {
         *known.entry(finding.as_str()).or_default() += times;
     }
     for (finding, times) in known {
@@ -63,6 +70,14 @@ pub fn summary(walked: &[Walked], kinds: &[Kind], wall_ms: u64) -> String {
     let word = if findings == 0 { "green" } else { "red" };
     let _ = writeln!(text, "\n{word}: {} cases, {met} disturbances, {findings} findings\n{wall_ms} ms", walked.len());
     text
+}
+
+/// The first lines of what was said, and an empty one.
+fn said(text: &mut String, words: &str) {
+    for (at, line) in words.lines().filter(|line| !line.trim().is_empty()).take(SAID).enumerate() {
+        let _ = writeln!(text, "{}", row(if at == 0 { "it said" } else { "" }, line));
+    }
+    text.push('\n');
 }
 
 #[cfg(test)]
@@ -84,14 +99,23 @@ mod tests {
         let kinds: BTreeMap<Kind, Steps> =
             [(Kind::NoMemory, bad), (Kind::Peer, Steps::default()), (Kind::Signals, good)].into();
         let walked = [Walked { name: "a::b_works".into(), kinds }];
-        let text = summary(&walked, &[Kind::NoMemory, Kind::Peer, Kind::Signals, Kind::Clock], 12);
+        let bad = BadEnd {
+            what: "its worker does not end well".into(),
+            said: "the worker was killed by SIGSEGV".into(),
+            walked: vec!["a::b_works by peer".into(), "a::b_works by ENOMEM".into()],
+        };
+        let workers = Ends { findings: vec![bad], known: BTreeMap::from([("a.md".to_owned(), 3)]) };
+        let text = summary(&walked, &workers, &[Kind::NoMemory, Kind::Peer, Kind::Signals, Kind::Clock], 12);
         let begin = "---- a::b_works ---- ENOMEM\nthe case does not say what failed (openat)\n";
         assert!(text.starts_with(begin), "{text}");
         let parts = [
             "step        ENOMEM of call 7, 2 times",
             "it said     12 of 30 pixels differ",
             "4 + 3 !2             -         3 + 0    not walked",
-            "red: 1 cases, 12 disturbances, 1 findings",
+            "---- a worker of the walk ---- its end\nits worker does not end well\n",
+            "walked      a::b_works by peer\n",
+            "known, 3 times: a.md",
+            "red: 1 cases, 12 disturbances, 2 findings",
         ];
         for part in parts {
             assert!(text.contains(part), "no {part:?} in\n{text}");
