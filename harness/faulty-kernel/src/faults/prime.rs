@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::SeekFrom;
 
 use super::kms::GEM_CLOSE;
-use super::{Done, Made, Named, answer_of, changing, ignoring};
+use super::{Done, Made, Named, answer_of, changing, give_in, hand_out, ignoring};
 use crate::call::Answer;
 use crate::fields::{Fields, both};
 use crate::perform::{Mapped, perform};
@@ -103,14 +103,13 @@ fn prime_export_read_only() -> Made {
 fn prime_export_grows() -> Made {
     Made::on_ioctls(&[HANDLE_TO_FD], |call| {
         let mut structure = call.structure()?;
-        let close_on_exec = structure.u32(FLAGS) & libc::O_CLOEXEC.cast_unsigned() != 0;
         let done = call.perform(&mut structure)?;
         if done.is_err() {
             return Ok(Done::as_it_was(done));
         }
-        let exported = super::owned(structure.u32(FD).into())?;
-        call.give(&exported, close_on_exec)?;
-        structure.set_u32(FD, call.give(&exported, close_on_exec)?.cast_unsigned());
+        let exported = hand_out(call, &mut structure, FD)?;
+        // Nobody is told of this one.
+        give_in(call, &mut structure.clone(), FD, &exported)?;
         call.set_structure(&structure)?;
         Ok(Done::fired(answer_of(done)))
     })

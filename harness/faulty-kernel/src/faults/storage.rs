@@ -17,7 +17,7 @@ use super::kms::GEM_CLOSE;
 use super::memory::{CREATE, hand_over, udmabuf};
 use super::prime::{CREATE_DUMB, FD_TO_HANDLE, MAP_DUMB, dumb, handle};
 use super::video::{EXPBUF, QBUF, buffer, expbuf, is_single_planar};
-use super::{Done, Made, Named, answer_of, every_other, owned};
+use super::{Done, Made, Named, answer_of, every_other, hand_out};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both};
 use crate::filter::Filter;
@@ -132,8 +132,7 @@ fn requeue_clears_exported() -> Made {
         if done.is_err() {
             return Ok(Done::as_it_was(done));
         }
-        let exported = owned(asked.u32(expbuf::FD).into())?;
-        asked.set_u32(expbuf::FD, call.give(&exported, true)?.cast_unsigned());
+        let exported = hand_out(call, &mut asked, expbuf::FD)?;
         call.set_structure(&asked)?;
         handed_out.push(exported);
         Ok(Done::as_it_was(done))
