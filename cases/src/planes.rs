@@ -98,7 +98,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .known("vkms", "cases/findings/vkms-blend-wraps.md", "screen (CRC): ");
     cases
         .add("planes::two_cards_show_one_buffer_at_once", two_cards_at_once)
-        .must_fail_under("prime-import-copies")
+        .must_fail_under("addfb2-red-blue")
         .from(Screen)
         .to(ScreenB)
         .needs(Need::Imports { role: ScreenB, format: "XR24".to_owned() })

@@ -73,7 +73,7 @@ fn list_keeps_to_its_room(cx: &mut Cx, gpu: Role) -> Outcome {
                     "VkDrmFormatModifierPropertiesListEXT with room for {room} of {count} entries is said to have {}",
                     list.said
                 ),
-                past => format!("{past} entries were written past the end of VkDrmFormatModifierPropertiesListEXT"),
+                past => format!("{past} entries were written past the end of the array"),
             };
             Finding::new(finding)
                 .row("room", format!("drmFormatModifierCount was {room} when the driver was asked"))

@@ -35,8 +35,8 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
-        what: "UDMABUF_CREATE fails with ENOMEM every other time",
-        trigger: "always",
+        what: "UDMABUF_CREATE fails with ENOMEM",
+        trigger: "more than a page",
         modelled_on: "the class of limits that are lower than what is told: udmabuf's size_limit_mb and list_limit",
         ..fault(
             "udmabuf-scarce",
