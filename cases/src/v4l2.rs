@@ -121,8 +121,8 @@ fn distance(one: &Picture, other: &Picture) -> u64 {
     one.bytes.iter().zip(&other.bytes).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
 }
 
-/// Each buffer of a queue, exported, is a dma-buf of its own with bytes of its own; exported again, it has the same bytes. Each is
-/// of another size, by which it is known.
+/// Each buffer of a queue, exported, is a dma-buf of its own with bytes of its own; exported again, it has the same bytes.
+/// Each is of another size, by which it is known.
 fn exports_each(cx: &mut Cx) -> Outcome {
     const BUFFERS: u32 = 3;
     let device = v4l2::Device::open(cx.converter()?.device().node())?;

@@ -71,8 +71,8 @@ fn prime_import_copies() -> Made {
     })
 }
 
-/// Whether `card` made the buffer: it says where it would map it, and refuses that for what it has taken in, which nobody else has
-/// a handle of here.
+/// Whether `card` made the buffer: it says where it would map it, and refuses that for what it has taken in, which nobody
+/// else has a handle of here.
 fn is_own(card: BorrowedFd<'_>, source: BorrowedFd<'_>) -> bool {
     let mut taken = Fields::zeroed(12);
     if perform(card, FD_TO_HANDLE, taken.set_u32(FD, source.as_raw_fd().cast_unsigned())).is_err() {
