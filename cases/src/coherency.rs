@@ -145,8 +145,11 @@ fn is_no_copy(cx: &mut Cx, from: Role, to: Role) -> Outcome {
     }
     let mut exported = from.export(cx, &parcel, to)?;
     exported.draw(cx, 6)?;
-    let mut imported = to.import(cx, exported.buffer())?;
     let target = |stamp| Target::stamped(stamp, parcel.fourcc, parcel.size);
+    // What is not there the importer can't be blamed for.
+    let there = cx.mapped(&Guest::Cpu, exported.buffer(), Access::Read, |_, shared| Ok(shared.read_back()?))?;
+    cx.sees(format!("whoever maps what {} handed out", from.role()), &target(6)?, &there)?;
+    let mut imported = to.import(cx, exported.buffer())?;
     imported.sees(cx, &target(6)?)?;
     for stamp in [7, 8] {
         exported.draw(cx, stamp)?;

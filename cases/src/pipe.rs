@@ -51,7 +51,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .needs(Need::Writeback);
     cases
         .add("pipe::a_converter_takes_scattered_memory_but_one_pitch", takes_one_pitch)
-        .must_fail_under("udmabuf-scarce");
+        .must_fail_under("needs-unsaid");
     let case = cases.add("pipe::leaves_nothing_behind", leaves_nothing_behind);
     case.from(GpuA).to(Screen).needs(Need::Writeback);
     for fault in ["framebuffer-kept", "gem-handle-kept", "prime-export-grows", "mapping-kept", "close-forgotten"] {

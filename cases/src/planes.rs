@@ -98,7 +98,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .known("vkms", "cases/findings/vkms-blend-wraps.md", "screen (CRC): ");
     cases
         .add("planes::two_cards_show_one_buffer_at_once", two_cards_at_once)
-        .must_fail_under("prime-import-copies")
+        .must_fail_under("addfb2-red-blue")
         .from(Screen)
         .to(ScreenB)
         .needs(Need::Imports { role: ScreenB, format: "XR24".to_owned() })
@@ -114,12 +114,15 @@ fn both_lists_agree(cx: &mut Cx, kind: PlaneKind) -> Outcome {
     let codes = |list: &[Fourcc]| list.iter().map(Fourcc::to_string).collect::<BTreeSet<_>>();
     let offered: Vec<Fourcc> = plane.offers.iter().map(|offer| offer.fourcc).collect();
     let (plain, offered) = (codes(&plane.formats), codes(&offered));
-    let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>().join(", ");
+    let only = |one: &BTreeSet<String>, other| match one.difference(other).cloned().collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "nothing".to_owned(),
+        some => some,
+    };
     cx.claim("formats", !plane.formats.is_empty(), || Finding::new(format!("the {kind} plane lists no format")));
     cx.claim(format!("the formats of the {kind} plane"), plain == offered, || {
-        Finding::new(format!("the two format lists of the {kind} plane differ"))
-            .row("IN_FORMATS", format!("it alone has {:?}", only(&offered, &plain)))
-            .row("plane", format!("the plane's own list alone has {:?}", only(&plain, &offered)))
+        let (offered, plain) = (only(&offered, &plain), only(&plain, &offered));
+        let alone = format!("IN_FORMATS alone has {offered}, and the plane's own list alone has {plain}");
+        Finding::new(format!("the two format lists of the {kind} plane differ: {alone}"))
             .row("like", "a list that is made apart from the other, or of another card")
     });
     cx.agree()

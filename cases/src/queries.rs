@@ -69,7 +69,10 @@ fn list_keeps_to_its_room(cx: &mut Cx, gpu: Role) -> Outcome {
         let list = gpu.modifiers_in_a_short_list(Fourcc::XR24, room)?;
         cx.claim(format!("list with room for {room}"), list.written <= room && list.said == valid, || {
             let finding = match list.written.saturating_sub(room) {
-                0 => format!("a list with room for {room} of {count} entries is said to have {}", list.said),
+                0 => format!(
+                    "VkDrmFormatModifierPropertiesListEXT with room for {room} of {count} entries is said to have {}",
+                    list.said
+                ),
                 past => format!("{past} entries were written past the end of the array"),
             };
             Finding::new(finding)

@@ -104,7 +104,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .needs(Need::Crc);
     cases
         .add("scanout::shows_a_frame_drawn_while_it_is_on_screen", shows_a_redrawn_frame)
-        .must_fail_under("prime-import-copies")
+        .must_fail_under("release-late")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
@@ -113,7 +113,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("scanout::shows_what_was_drawn_into_its_own_buffer::{gpu}"), move |cx| {
                 shows_its_own_buffer(cx, gpu)
             })
-            .must_fail_under("prime-export-read-only")
+            .must_fail_under("addfb2-red-blue")
             .from(Screen)
             .to(gpu)
             .needs(Need::Writeback);

@@ -66,7 +66,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .to(Screen)
         .needs(Need::Writeback)
         .must_fail_under("dumb-rows-missing")
-        .must_fail_under("prime-export-read-only");
+        .must_fail_under("addfb2-red-blue");
 }
 
 /// A buffer of plain pages, written by the CPU, imported by the screen.

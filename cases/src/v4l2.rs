@@ -2,10 +2,11 @@
 //!
 //! What a loop reads and writes of every exporter's frames is in `matrix`; here is what other devices have no word for.
 
+use handover::dmabuf::page_size;
 use handover::prelude::*;
 use handover::share::heap::Heaps;
 use handover::udmabuf;
-use handover::v4l2::{self, Direction, Given, Memory, MemoryPlane, PixelFormat, PlaneFormat};
+use handover::v4l2::{self, Direction, Given, MemoryPlane, PixelFormat, PlaneFormat};
 
 /// The smallest frame that the codec takes; its rows are no multiple of a page.
 const CODED: Size = px(640, 360);
@@ -121,29 +122,33 @@ fn distance(one: &Picture, other: &Picture) -> u64 {
 }
 
 /// Each buffer of a queue, exported, is a dma-buf of its own with bytes of its own; exported again, it has the same bytes.
+/// Each is of another size, by which it is known.
 fn exports_each(cx: &mut Cx) -> Outcome {
+    const BUFFERS: u32 = 3;
     let device = v4l2::Device::open(cx.converter()?.device().node())?;
     let mut queue = v4l2::Queue::open(&device, Direction::Capture)?;
-    let count = queue.request(Memory::Own, 3)?;
-    cx.equals("buffers of the queue", 3, count);
-    let exported = (0..count).map(|index| queue.export(index)).collect::<Result<Vec<_>>>()?;
-    for (index, dmabuf) in (0..count).zip(&exported) {
-        dmabuf.map()?.write(0, &[index as u8 + 1; 64])?;
+    let page = page_size() as u32;
+    let least = queue.format().planes.first().map_or(0, |plane| plane.bytes).next_multiple_of(page);
+    let size = |index: u32| least + index * page;
+    for index in 0..BUFFERS {
+        cx.equals("slot of a new buffer", index, queue.create(size(index))?);
     }
-    for (index, dmabuf) in (0..count).zip(&exported) {
-        let bytes = [index as u8 + 1; 64];
-        let inode = dmabuf.identity()?.inode;
-        let same = exported.iter().filter_map(|other| other.identity().ok()).filter(|other| other.inode == inode);
-        cx.equals(format!("buffers of the queue that are dma-buf {inode}, as number {index} is"), 1, same.count());
-        // What the buffer holds is what was written last to any of its exports.
-        let seen = dmabuf.map()?.read(0..64)?;
-        let shown = (0..count).find(|other| *other != index && seen == [*other as u8 + 1; 64]);
-        cx.claim(format!("buffer {index}, exported"), shown.is_none(), || {
-            let other = shown.unwrap_or_default();
-            Finding::new(format!("VIDIOC_EXPBUF of buffer {index} hands out the memory of buffer {other}"))
+    let exported = (0..BUFFERS).map(|index| queue.export(index)).collect::<Result<Vec<_>>>()?;
+    for (index, dmabuf) in (0..BUFFERS).zip(&exported) {
+        let other = (0..BUFFERS).find(|other| *other != index && dmabuf.size == u64::from(size(*other)));
+        cx.claim(format!("size of buffer {index}, exported"), other.is_none(), || {
+            let other = other.unwrap_or_default();
+            Finding::new(format!("VIDIOC_EXPBUF of buffer {index} hands out buffer {other}"))
+                .row("object", device.to_string())
+                .row("target", format!("{} B", size(index)))
+                .row("actual", format!("{} B, as only buffer {other} has", dmabuf.size))
                 .row("like", "an export that does not look at the index")
         });
-        cx.sees_bytes(format!("buffer {index}, when all were written,"), &bytes, &seen)?;
+        dmabuf.map()?.write(0, &[index as u8 + 1; 64])?;
+    }
+    for (index, dmabuf) in (0..BUFFERS).zip(&exported) {
+        let bytes = [index as u8 + 1; 64];
+        cx.sees_bytes(format!("buffer {index}, when all were written,"), &bytes, &dmabuf.map()?.read(0..64)?)?;
         cx.sees_bytes(format!("buffer {index}, exported again,"), &bytes, &queue.export(index)?.map()?.read(0..64)?)?;
     }
     cx.agree()

@@ -66,11 +66,11 @@ pub struct Row {
     pub cases: Vec<Seen>,
     /// What was red under it and belongs to no case.
     pub beside: Vec<String>,
-    /// How often it was tried, each time in a kernel of its own.
+    /// How often it was tried, each time in a fresh kernel.
     pub tries: usize,
     /// In how many of these it was detected, or let pass, as it should.
     pub as_it_should: usize,
-    /// All tries together, in ms.
+    /// All tries together, in ms; of a kernel that several share, its part.
     pub wall_ms: u64,
     /// Why it could not be tried.
     pub error: Option<String>,

@@ -250,7 +250,10 @@ impl fmt::Display for Shape {
                 };
                 let ways: Vec<String> =
                     [way(*right, "right", "left"), way(*down, "down", "up")].into_iter().flatten().collect();
-                write!(f, "like a picture moved {}, as by an origin applied twice or not at all", ways.join(" and "))
+                write!(f, "like a picture moved {}, as by an origin applied twice or not at all", ways.join(" and "))?;
+                // Where nothing else is known it may be the buffer that begins elsewhere.
+                let rows = counted(down.unsigned_abs().into(), "row");
+                if *right == 0 { write!(f, ", or an offset that is {rows} off") } else { Ok(()) }
             }
             Self::Offset { bytes } => {
                 let way = if *bytes > 0 { "large" } else { "small" };

@@ -51,7 +51,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         let name = format!("ownership::a_hundred_failed_imports_leave_nothing::{name}");
         let case = cases.add(name, body).from(Udmabuf).to(to);
         if to == Gles {
-            case.must_fail_under("egl-unchecked");
+            case.must_fail_under("egl-import-keeps-fd");
         }
     }
 }

@@ -148,7 +148,8 @@ fn refuses_allocation(cx: &mut Cx, with: &str, change: Change, valid: &str) -> O
 fn refuses_misuse(cx: &mut Cx, exporter: Role, (what, misuse): (&str, Misuse), valid: &str) -> Outcome {
     let storage = written(cx, exporter)?;
     let good = |cx: &mut Cx| intact(cx, &storage);
-    refused(cx, what, &[valid], good, |_| storage.shared.dmabuf.misuse(misuse))?;
+    let what = format!("{what} ({})", misuse.call());
+    refused(cx, &what, &[valid], good, |_| storage.shared.dmabuf.misuse(misuse))?;
     cx.agree()
 }
 
@@ -158,15 +159,16 @@ fn refuses_as_fence(cx: &mut Cx, exporter: Role, stray: Stray) -> Outcome {
     let open = stray.open()?;
     let misuse = Misuse::ImportSyncFile { flags: 2, fd: open.number() };
     let good = |cx: &mut Cx| intact(cx, &storage);
-    refused(cx, &stray.to_string(), &["EINVAL"], good, |_| storage.shared.dmabuf.misuse(misuse))?;
+    let what = format!("{stray} as a fence ({})", misuse.call());
+    refused(cx, &what, &["EINVAL"], good, |_| storage.shared.dmabuf.misuse(misuse))?;
     cx.agree()
 }
 
 fn refuses_itself_as_fence(cx: &mut Cx, exporter: Role) -> Outcome {
     let storage = written(cx, exporter)?;
     let dmabuf = &storage.shared.dmabuf;
-    let answer = dmabuf.misuse(Misuse::ImportSyncFile { flags: 2, fd: dmabuf.fd.as_raw_fd() });
-    judge(cx, "a dma-buf in place of a fence", &["EINVAL"], answer);
+    let misuse = Misuse::ImportSyncFile { flags: 2, fd: dmabuf.fd.as_raw_fd() };
+    judge(cx, &format!("a dma-buf as a fence ({})", misuse.call()), &["EINVAL"], dmabuf.misuse(misuse));
     intact(cx, &storage)?;
     cx.agree()
 }

@@ -86,13 +86,15 @@ fn too_small_is_refused(cx: &mut Cx) -> Outcome {
     ];
     for (frame, named) in frames {
         let (dmabuf, _pages) = udmabuf::create(page_size())?;
+        let told = dmabuf.size;
         let said = match cx.publish_memory("a liar", SharedFrame { dmabuf, frame: frame.clone() }) {
             Ok(_) => "nothing".to_owned(),
             Err(Trouble::Skip(why)) => format!("a skip: {why}"),
             Err(Trouble::Fail(finding)) => finding.to_string(),
         };
         cx.claim(format!("refusal of {frame}"), said.contains(named) && !said.starts_with("a skip"), || {
-            Finding::new(format!("a buffer of one page with {frame} is shared")).row("said", said)
+            Finding::new(format!("a udmabuf of {} B, of which lseek tells {told} B, is shared as {frame}", page_size()))
+                .row("said", said)
         });
     }
     cx.agree()

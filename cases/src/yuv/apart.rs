@@ -41,6 +41,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_when_one_moved);
         if reader == Screen {
             screen::adds_the_offset_twice(case, fourcc);
+        } else if (reader, fourcc) == (Cpu, Fourcc::NV12) {
+            case.must_fail_under("move-loses-contents");
         }
     }
     for (gpu, fourcc) in [GpuA, GpuB].into_iter().flat_map(|gpu| FORMATS.map(|fourcc| (gpu, fourcc))) {

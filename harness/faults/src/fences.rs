@@ -36,7 +36,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "vkImportFenceFdKHR keeps a copy of the fd",
         trigger: "handle type SYNC_FD, a fence",
-        modelled_on: "the class of fds that are duplicated and not closed; no single bug was looked up",
+        modelled_on: "Mesa 917d3b43f2b and 7c255788637 (radv), which leak what an import brought",
         seen_by: &[Fds],
         names: &["open after 40 imports into fences"],
         ..driver("fence-import-keeps-fd", Ownership)
@@ -108,7 +108,7 @@ pub(super) const ALL: &[Fault] = &[
             "merge-forgets-second",
             Synchronisation,
             &[Fences],
-            &["a file merged of one that has signalled and one that has not: "],
+            &["SYNC_IOC_MERGE of fences of two timelines makes a file with 1 of them"],
         )
     },
     Fault {

@@ -140,7 +140,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "WRITEBACK_OUT_FENCE_PTR gets a fence that has signalled",
         trigger: "a writeback job",
-        modelled_on: "the class of writeback fences that signal early; no single bug was looked up",
+        modelled_on: "Mesa cb74cd816c0 (anv), on the GPU's side: a stale signal that is handed out; no bug of a writeback was looked up",
         ..fault(
             "writeback-fence-early",
             Synchronisation,
@@ -157,13 +157,13 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "a commit with DRM_MODE_ATOMIC_TEST_ONLY is always said to be possible",
         trigger: "TEST_ONLY",
-        modelled_on: "the class of checks that are made at the commit only; no single bug was looked up",
+        modelled_on: "gamescope 5228f370, smithay 25968e99: what can't be shown is found out when it is to be",
         ..fault("test-only-accepts", ErrorPath, &[Result], &["says in a test that it would show"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_ATOMIC returns 0 for a commit that the kernel refuses",
         trigger: "a commit that is not only tried, and an error other than EBUSY",
-        modelled_on: "the class of errors that are found when it is too late to tell; no single bug was looked up",
+        modelled_on: "Mesa a740318e425 (radv), on the GPU's side: a failure that is not handed on; no bug of a display driver was looked up",
         ..fault(
             "commit-unchecked",
             ErrorPath,
@@ -174,7 +174,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "a commit that the kernel refuses takes its planes off the screen",
         trigger: "a commit that is not only tried, and an error other than EBUSY",
-        modelled_on: "the class of failures that leave half of the new state behind; no single bug was looked up",
+        modelled_on: "venus 38e0067643b, for handles: a failure that takes away what is in use",
         ..fault(
             "refused-commit-blanks",
             ErrorPath,
@@ -185,7 +185,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_MODE_RMFB and CLOSEFB return 0 and keep the framebuffer",
         trigger: "always",
-        modelled_on: "the class of framebuffers that stay; no single bug was looked up",
+        modelled_on: "gamescope issue 60, moonlight PR 1954, for handles: memory runs out of what is never given back",
         ..fault("framebuffer-kept", Ownership, &[References], &["a black screen still has…framebuffer"])
     },
     Fault {
@@ -243,7 +243,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_MODE_CREATE_DUMB has memory for half of the rows",
         trigger: "more than 64 rows",
         modelled_on: "Mesa e074a08a6de (anv): pitch times height in too few bits",
-        ..fault("dumb-rows-missing", Layout, &[Layouts, Result], &["the frame ends at byte…in dma-buf (drm"])
+        ..fault(
+            "dumb-rows-missing",
+            Layout,
+            &[Layouts, Result],
+            &["DRM_IOCTL_MODE_CREATE_DUMB failed: invalid answer:…B for…rows of"],
+        )
     },
     Fault {
         what: "DMA_BUF_IOCTL_EXPORT_SYNC_FILE hands out a fence that has signalled",
@@ -276,7 +281,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "close of the last fd that a process has of a dma-buf clears the buffer",
         trigger: "a dma-buf that the process has mapped",
-        modelled_on: "the class of buffers that live as long as their fds; no single bug was looked up",
+        modelled_on: "gfxstream 70fe8f8cc: a buffer that goes while another process has it",
         ..fault(
             "close-clears-mapped",
             Ownership,
@@ -287,7 +292,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "a message arrives without its last fd",
         trigger: "SCM_RIGHTS",
-        modelled_on: "recvmsg(2): MSG_CTRUNC, when a process has no room for fds; no single bug was looked up",
+        modelled_on: "mutter aad237a04a: fds that are closed before they are handed on; recvmsg(2): MSG_CTRUNC",
         ..fault("sent-fds-lost", Ownership, &[Fds], &["0 fds came along"])
     },
     Fault {
@@ -368,7 +373,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "VIDIOC_DQBUF tells another index than that of the buffer it takes out",
         trigger: "single-planar queues",
-        modelled_on: "the class of buffers given back by the wrong number; no single bug was looked up",
+        modelled_on: "vkms 0ca33adb91c0, for CRCs: what is told of another frame than its own",
         ..fault("dqbuf-wrong-index", Ownership, &[Result, Pixels], &["VIDIOC_DQBUF…it took out buffer"])
     },
     Fault {
@@ -385,13 +390,13 @@ pub(super) const ALL: &[Fault] = &[
             "expbuf-first-buffer",
             Aliasing,
             &[References, Pixels],
-            &["VIDIOC_EXPBUF of buffer…hands out the memory of buffer"],
+            &["VIDIOC_EXPBUF of buffer 1 hands out buffer 0", "VIDIOC_EXPBUF of buffer 2 hands out buffer 0"],
         )
     },
     Fault {
         what: "what was captured comes into its buffer once more after VIDIOC_STREAMOFF, before DMA_BUF_IOCTL_SYNC begins a read",
         trigger: "multi-planar queues, a buffer of their own, others' pixels in it",
-        modelled_on: "the class of DMA that goes on when a queue has stopped; no single bug was looked up",
+        modelled_on: "nvidia-vaapi-driver 338091d: an older frame that comes over a newer one",
         ..fault(
             "capture-writes-again",
             Ownership,
@@ -447,7 +452,7 @@ pub(super) const ALL: &[Fault] = &[
             "egl-pitch-too-large",
             Layout,
             &[Pixels, Layouts],
-            &["the frame ends at byte…pitch 1088 B in dma-buf (udmabuf"],
+            &["eglExportDMABUFImageMESA failed: invalid answer:…pitch 1088 B…ends at byte"],
         )
     },
     Fault {
@@ -495,6 +500,8 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "gbm_dri_is_format_supported's USE_WRITE; the finding gbm-write-usage of this repository",
         ..library("gbm-supports-anything", Handle, &[Capability], &["is said to be supported, and refused"])
     },
+    // Those that take nothing away are made at once, each asked after the one before: who only delays a call or breaks it off
+    // comes before who carries it out.
     Fault {
         id: "B04",
         what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256, and modifiers of small frames, with EINVAL",
@@ -504,11 +511,17 @@ pub(super) const ALL: &[Fault] = &[
         ..control("addfb2-choosy", Layout)
     },
     Fault {
-        id: "B05",
-        what: "the bytes of X of what a video device captured hold anything",
-        trigger: "VIDIOC_DQBUF of a capture queue in XR24 or XB24",
-        modelled_on: "the pixel formats of V4L2: X is padding, and undefined; IGT 85f4c1005 took it for colour",
-        ..control("captured-x-garbage", Format)
+        what: "DRM_IOCTL_MODE_CREATE_DUMB lays rows at multiples of 256 B",
+        trigger: "rows of another length",
+        modelled_on: "drm_mode_create_dumb's documentation: pitch is the driver's; radeon, amdgpu and ast align so",
+        skips: &["vicodec…at most 640 B as pitch"],
+        ..control("dumb-pitch-256", Layout)
+    },
+    Fault {
+        what: "the calls of devices take 2 ms longer",
+        trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE, CREATE_DUMB, DMA_HEAP_IOCTL_ALLOC, DQBUF, DMA_BUF_IOCTL_SYNC",
+        modelled_on: "any machine with something else to do",
+        ..control("slow-calls", Synchronisation)
     },
     Fault {
         id: "B06",
@@ -524,11 +537,17 @@ pub(super) const ALL: &[Fault] = &[
         ..control("drm-interrupted", ErrorPath)
     },
     Fault {
-        what: "DRM_IOCTL_MODE_CREATE_DUMB lays rows at multiples of 256 B",
-        trigger: "rows of another length",
-        modelled_on: "drm_mode_create_dumb's documentation: pitch is the driver's; radeon, amdgpu and ast align so",
-        skips: &["vicodec…at most 640 B as pitch"],
-        ..control("dumb-pitch-256", Layout)
+        what: "VIDIOC_DQBUF returns EAGAIN every other time, though poll said that a buffer is there",
+        trigger: "single-planar queues",
+        modelled_on: "poll(2): readiness may be spurious; VIDIOC_DQBUF's EAGAIN for O_NONBLOCK",
+        ..control("dqbuf-again", Synchronisation)
+    },
+    Fault {
+        id: "B05",
+        what: "the bytes of X of what a video device captured hold anything",
+        trigger: "VIDIOC_DQBUF of a capture queue in XR24 or XB24",
+        modelled_on: "the pixel formats of V4L2: X is padding, and undefined; IGT 85f4c1005 took it for colour",
+        ..control("captured-x-garbage", Format)
     },
     Fault {
         what: "DMA_HEAP_IOCTL_ALLOC rounds up to 64 KiB",
@@ -537,15 +556,9 @@ pub(super) const ALL: &[Fault] = &[
         ..control("heap-gives-more", Layout)
     },
     Fault {
-        what: "VIDIOC_DQBUF returns EAGAIN every other time, though poll said that a buffer is there",
-        trigger: "single-planar queues",
-        modelled_on: "poll(2): readiness may be spurious; VIDIOC_DQBUF's EAGAIN for O_NONBLOCK",
-        ..control("dqbuf-again", Synchronisation)
-    },
-    Fault {
-        what: "the calls of devices take 2 ms longer",
-        trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE, CREATE_DUMB, DMA_HEAP_IOCTL_ALLOC, DQBUF, DMA_BUF_IOCTL_SYNC",
-        modelled_on: "any machine with something else to do",
-        ..control("slow-calls", Synchronisation)
+        what: "the formats that are listed for writeback have no alpha, and the bytes of X of what was written hold anything",
+        trigger: "a writeback that is done, before DMA_BUF_IOCTL_SYNC begins a read",
+        modelled_on: "drm_fourcc.h, where X is padding; IGT 85f4c1005 took X of a writeback for colour",
+        ..control("writeback-x-garbage", Kms)
     },
 ];

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 mod fences;
 mod kernel;
 mod lifetimes;
+pub mod made;
 mod sharing;
 mod storage;
 mod unchecked;

@@ -43,7 +43,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a list with room for fewer",
         modelled_on: "Mesa 25.0's lavapipe: the finding lavapipe-list-overrun of this repository",
         seen_by: &[Capability],
-        names: &["a list with room for 0 of", "is said to have"],
+        names: &["VkDrmFormatModifierPropertiesListEXT with room for 0 of…entries is said to have"],
         ..fault("list-count-whole", Modifier)
     },
     Fault {

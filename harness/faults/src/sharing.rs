@@ -56,6 +56,7 @@ pub(super) const ALL: &[Fault] = &[
             &[
                 "and the layout can't change under a CPU mmap",
                 "two devices that can't share got memory",
+                "a converter got a pitch that it does not take",
                 "the call was granted",
             ],
         )
@@ -77,6 +78,28 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "always",
         modelled_on: "Mesa f56e22e4967 (radv) and 0aa6a818ef6 (kms winsys), whose references stay",
         ..around("unmap-forgotten", Ownership, &[References], &["storage can't move though every mapping has ended"])
+    },
+    Fault {
+        what: "an exporter that is told to make its storage at once makes it at the first map",
+        trigger: "always",
+        modelled_on: "GEM on shmem (vgem, vkms): drm_gem_map_attach makes the pages that CREATE_DUMB did not",
+        ..around(
+            "allocation-deferred",
+            ErrorPath,
+            &[References, Result],
+            &["storage that is to be made at once is not there", "a fixed set of 3 buffers has"],
+        )
+    },
+    Fault {
+        what: "who is done with a frame of a pool, drawn or looked at, does not say so every third time",
+        trigger: "always",
+        modelled_on: "mutter 918dd0c293, obs fb09098fd: a release that is never signalled, and a producer that waits for it",
+        ..around(
+            "frame-kept",
+            Ownership,
+            &[References],
+            &["buffers that were made for 1 reader: 8, not 2", "for want of a buffer that somebody has who is gone"],
+        )
     },
     Fault {
         what: "a heap offers buffers of 4 EiB, and gives a page for what it does not have",

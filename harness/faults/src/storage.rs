@@ -9,7 +9,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "mmap of a dma-buf over another one, MAP_FIXED, returns the address and changes nothing; nor does mprotect",
         trigger: "a mapping of a dma-buf that another takes the place of",
-        modelled_on: "the class of mappings that are not torn down when storage moves; no single bug was looked up",
+        modelled_on: "Mesa 836d22a2fb9 (etnaviv): a view that does not follow what it is of",
         ..fault(
             "mapping-not-replaced",
             Coherency,
@@ -31,12 +31,12 @@ pub(super) const ALL: &[Fault] = &[
             "udmabuf-memory-twice",
             Aliasing,
             &[Pixels],
-            &["frame 2:…in every pixel, not 2 in every pixel", "torn or stale frame"],
+            &["which is looked at, became…drawn into another dma-buf…two dma-bufs of one memory"],
         )
     },
     Fault {
-        what: "UDMABUF_CREATE fails with ENOMEM every other time",
-        trigger: "always",
+        what: "UDMABUF_CREATE fails with ENOMEM",
+        trigger: "more than a page",
         modelled_on: "the class of limits that are lower than what is told: udmabuf's size_limit_mb and list_limit",
         ..fault(
             "udmabuf-scarce",
@@ -66,7 +66,15 @@ pub(super) const ALL: &[Fault] = &[
         what: "lseek to the end of a dma-buf tells a multiple of 1 MiB",
         trigger: "another size",
         modelled_on: "venus 40fbfd8b5b5, Mesa 25.3.1: sizes of dma-bufs that are too large",
-        ..fault("size-rounded", Layout, &[Layouts], &["size in fdinfo: ", "a buffer of one page with"])
+        ..fault(
+            "size-rounded",
+            Layout,
+            &[Layouts],
+            &[
+                "size in bytes that lseek to the end tells: ",
+                "a udmabuf of 4096 B, of which lseek tells 1048576 B, is shared",
+            ],
+        )
     },
     Fault {
         what: "VIDIOC_REQBUFS with a count of 0 clears the buffers that were exported",
@@ -105,7 +113,7 @@ pub(super) const ALL: &[Fault] = &[
             "in-formats-invented",
             Modifier,
             &[Capability],
-            &["plane lists AB4H LINEAR and refuses it", "the two format lists of the"],
+            &["plane lists AB4H LINEAR and refuses it", "plane differ: IN_FORMATS alone has AB4H"],
         )
     },
     Fault {

@@ -241,7 +241,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "images with external memory",
         modelled_on: "Mesa d19bc94e4eb (radv) and e074a08a6de (anv)",
         seen_by: &[Oracle::Layout],
-        names: &["vkGetImageSubresourceLayout…ends after the memory"],
+        names: &["vkGetImageMemoryRequirements2 failed: invalid answer:…B, and the last row of plane 0 begins at byte"],
         ..fault("memory-size-short", Layout)
     },
     Fault {
@@ -249,7 +249,9 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "format B8G8R8A8_UNORM",
         modelled_on: "Mesa f8887909c66 (iris) and 36bd3e98683 (dri2)",
         seen_by: &[Capability, Oracle::Layout],
-        names: &["vkGetImageSubresourceLayout…a packed frame has 1 plane, this one has 2"],
+        names: &[
+            "vkGetPhysicalDeviceFormatProperties2 failed: invalid answer: drmFormatModifierPlaneCount 2 for LINEAR",
+        ],
         ..fault("plane-count-two", Modifier)
     },
     Fault {
@@ -298,7 +300,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type DMA_BUF",
         modelled_on: "ivi-homescreen issues 598 and 219 (v3dv), Apollo-Linux issue 23 (radeonsi)",
         seen_by: &[Result],
-        names: &["vkAllocateMemory failed: VK_ERROR_OUT_OF_DEVICE_MEMORY"],
+        names: &["vkAllocateMemory (import) failed: VK_ERROR_OUT_OF_DEVICE_MEMORY…B of memory type"],
         ..fault("import-wants-padding", Handle)
     },
     Fault {
@@ -322,7 +324,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type DMA_BUF",
         modelled_on: "Mesa 769603564ec (radeonsi)",
         seen_by: &[Pixels],
-        names: &["whose image it is, does not see the target"],
+        names: &[
+            "whose image it is, does not see the target",
+            "whoever maps what gpu_a handed out does not see the target",
+        ],
         ..fault("export-reallocates", Aliasing)
     },
     Fault {

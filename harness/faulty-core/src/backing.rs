@@ -7,8 +7,7 @@ use handover::share::core::Backing;
 use handover::share::heap::Storage;
 use handover::share::layer::Behind;
 use handover::share::refused::ShareError;
-
-use crate::fault::fired;
+use handover_faults::made::fired;
 
 /// What it gets wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

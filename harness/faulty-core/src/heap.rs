@@ -6,8 +6,7 @@ use handover::dmabuf::page_size;
 use handover::error::Result;
 use handover::share::agreement::Agreement;
 use handover::share::heap::{Heap, Offer, Storage};
-
-use crate::fault::fired;
+use handover_faults::made::fired;
 
 /// Its largest buffer, by what it says: no machine has so much.
 const LARGEST: u64 = 1 << 62;

@@ -4,21 +4,22 @@
 //! a Vulkan program has the layers that its environment names; the core knows of none.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use handover::share::constraints::{Bytes, Constraints, Party};
 use handover::share::heap::{Heap, Heaps};
 use handover::share::layer::{self, Behind, Layer};
+use handover_faults::made;
 
 mod backing;
-mod fault;
 mod heap;
 
 use backing::{Before, Slip};
 
 /// Puts the fault in that the environment names (`HANDOVER_FAULT`), if it is one of this crate.
 pub fn install() {
-    if let Some(faulty) = fault::name().as_deref().and_then(make) {
+    if let Some(faulty) = make(made::name()) {
         layer::install(faulty);
     }
 }
@@ -34,6 +35,8 @@ const ALL: &[Named] = &[
     ("name-taken", || Box::new(NameTaken)),
     ("stay-unsaid", || Box::new(StayUnsaid)),
     ("unmap-forgotten", || Box::new(UnmapForgotten)),
+    ("allocation-deferred", || Box::new(AllocationDeferred)),
+    ("frame-kept", || Box::new(FrameKept(AtomicU64::new(1)))),
     ("heap-without-limits", || Box::new(HeapWithoutLimits)),
 ];
 
@@ -53,7 +56,7 @@ impl Layer for ExportAllocates {
     fn behind(&self, below: Box<Behind>, heaps: &Heaps) -> Box<Behind> {
         match heaps.probes() {
             Ok(made) if !made.is_empty() => {
-                fault::fired();
+                made::fired();
                 Box::new(Before { below, slip: None, _made: made })
             }
             _ => below,
@@ -83,7 +86,7 @@ impl Layer for NeedsUnsaid {
             ..party.constraints.clone()
         };
         if said != party.constraints {
-            fault::fired();
+            made::fired();
         }
         Party { constraints: said, ..party }
     }
@@ -95,7 +98,7 @@ struct NameTaken;
 impl Layer for NameTaken {
     fn party(&self, party: Party) -> Party {
         let Some((_, own)) = party.name.split_once(" calling itself ") else { return party };
-        fault::fired();
+        made::fired();
         Party { name: own.trim_matches('"').to_owned(), ..party }
     }
 }
@@ -105,7 +108,7 @@ struct StayUnsaid;
 
 impl Layer for StayUnsaid {
     fn hold(&self, _: Duration) -> Duration {
-        fault::fired();
+        made::fired();
         Duration::from_secs(3600)
     }
 }
@@ -115,8 +118,31 @@ struct UnmapForgotten;
 
 impl Layer for UnmapForgotten {
     fn unmaps(&self) -> bool {
-        fault::fired();
+        made::fired();
         false
+    }
+}
+
+/// An exporter that is to make its storage now makes it at the first map.
+struct AllocationDeferred;
+
+impl Layer for AllocationDeferred {
+    fn allocates(&self) -> bool {
+        made::fired();
+        false
+    }
+}
+
+/// Every third time somebody does not say that he is done with a frame; counts from 1.
+struct FrameKept(AtomicU64);
+
+impl Layer for FrameKept {
+    fn gives_back(&self) -> bool {
+        let is_kept = self.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(3);
+        if is_kept {
+            made::fired();
+        }
+        !is_kept
     }
 }
 

@@ -8,9 +8,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
+use handover_faults::made;
 use libloading::Library;
-
-use crate::fault;
 
 const MESA: &str = "libEGL_mesa.so.0";
 
@@ -141,21 +140,21 @@ unsafe extern "C" fn create_image(
     if target != LINUX_DMA_BUF {
         return made;
     }
-    if made.is_null() && fault::is("egl-unchecked") {
+    if made.is_null() && made::is("egl-unchecked") {
         let plain = plain(&changed);
         // SAFETY: as above; the list is another one, which ends and lives until the call returns.
         let made = unsafe { function(display, context, target, buffer, plain.as_ptr()) };
         if !made.is_null() {
-            fault::fired();
+            made::fired();
         }
         return made;
     }
-    if !made.is_null() && fault::is("egl-import-takes-fd") {
+    if !made.is_null() && made::is("egl-import-takes-fd") {
         let fds = changed.as_chunks::<2>().0.iter().filter(|[name, _]| *name == FD);
         for [_, fd] in fds {
             // SAFETY: none of ours to close, which is the point.
             drop(unsafe { OwnedFd::from_raw_fd(*fd as c_int) });
-            fault::fired();
+            made::fired();
         }
     }
     made
@@ -170,23 +169,23 @@ unsafe extern "C" fn create_sync(display: *mut c_void, kind: u32, attributes: *c
         NATIVE_FENCE => unsafe { fence_in(attributes) },
         _ => None,
     };
-    if let Some(fd) = given.filter(|_| fault::is("egl-fence-ignored")) {
+    if let Some(fd) = given.filter(|_| made::is("egl-fence-ignored")) {
         let none = [NONE];
         // SAFETY: the arguments are the caller's, but for a list that ends, and lives until the call returns.
         let made = unsafe { function(display, kind, none.as_ptr()) };
         if !made.is_null() {
-            fault::fired();
+            made::fired();
             // SAFETY: a successful call takes the fd.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
         return made;
     }
-    if let Some(fd) = given.filter(|_| fault::is("egl-fence-keeps-fd")) {
+    if let Some(fd) = given.filter(|_| made::is("egl-fence-keeps-fd")) {
         // SAFETY: the caller's fd is open as long as the call lasts.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(fd, 3) {
             std::mem::forget(kept);
-            fault::fired();
+            made::fired();
         }
     }
     // SAFETY: the arguments are the caller's.
@@ -231,37 +230,37 @@ fn plain(attributes: &[isize]) -> Vec<isize> {
 /// What Mesa is told of an attribute.
 fn changed_import(name: isize, value: isize) -> isize {
     match name {
-        OFFSET if value != 0 && fault::is("egl-offset-ignored") => {
-            fault::fired();
+        OFFSET if value != 0 && made::is("egl-offset-ignored") => {
+            made::fired();
             0
         }
-        FOURCC if fault::is("egl-alpha-ignored") => {
+        FOURCC if made::is("egl-alpha-ignored") => {
             let opaque = match &(value as u32).to_le_bytes() {
                 [b'A', rest @ ..] if rest.ends_with(b"24") => u32::from_le_bytes([b'X', rest[0], rest[1], rest[2]]),
                 _ => return value,
             };
-            fault::fired();
+            made::fired();
             opaque as isize
         }
-        FOURCC if fault::is("egl-red-blue") => {
+        FOURCC if made::is("egl-red-blue") => {
             let other = match &(value as u32).to_le_bytes() {
                 [alpha, b'R', rest @ ..] if rest == b"24" => [*alpha, b'B', rest[0], rest[1]],
                 [alpha, b'B', rest @ ..] if rest == b"24" => [*alpha, b'R', rest[0], rest[1]],
                 _ => return value,
             };
-            fault::fired();
+            made::fired();
             u32::from_le_bytes(other) as isize
         }
-        HEIGHT if value % 4 != 0 && fault::is("egl-height-rounded") => {
-            fault::fired();
+        HEIGHT if value % 4 != 0 && made::is("egl-height-rounded") => {
+            made::fired();
             (value + 3) & !3
         }
-        FD if fault::is("egl-import-keeps-fd") => {
+        FD if made::is("egl-import-keeps-fd") => {
             // SAFETY: the caller's fd is open as long as the call lasts.
             let fd = unsafe { BorrowedFd::borrow_raw(value as c_int) };
             if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(fd, 3) {
                 std::mem::forget(kept);
-                fault::fired();
+                made::fired();
             }
             value
         }
@@ -280,20 +279,20 @@ unsafe extern "C" fn query_modifiers(
     let function = real(c"eglQueryDmaBufModifiersEXT");
     // SAFETY: the extension declares it so; it was there when this function was handed out.
     let function = unsafe { std::mem::transmute::<*mut c_void, QueryModifiers>(function) };
-    if fault::is("egl-modifiers-lost") {
-        fault::fired();
+    if made::is("egl-modifiers-lost") {
+        made::fired();
         // SAFETY: the caller wants to know the count.
         unsafe { count.write(0) };
         return 1;
     }
     // SAFETY: the arguments are the caller's.
     let done = unsafe { function(display, format, room, modifiers, external, count) };
-    if fault::is("egl-format-invented") && format == RA24 {
+    if made::is("egl-format-invented") && format == RA24 {
         // SAFETY: as the caller of `eglQueryDmaBufModifiersEXT` promises.
         unsafe { tell_linear(room, modifiers, external, count) };
         return 1;
     }
-    if done == 0 || !fault::is("egl-modifier-invented") {
+    if done == 0 || !made::is("egl-modifier-invented") {
         return done;
     }
     // SAFETY: it succeeded, so the count was written.
@@ -311,7 +310,7 @@ unsafe extern "C" fn query_modifiers(
             // SAFETY: as above.
             unsafe { place.write(0) };
         }
-        fault::fired();
+        made::fired();
     } else if room > 0 {
         *count = last as c_int;
     }
@@ -341,7 +340,7 @@ unsafe extern "C" fn query_formats(display: *mut c_void, room: c_int, formats: *
     let function = unsafe { std::mem::transmute::<*mut c_void, QueryFormats>(function) };
     // SAFETY: the arguments are the caller's.
     let done = unsafe { function(display, room, formats, count) };
-    if done == 0 || !fault::is("egl-format-invented") {
+    if done == 0 || !made::is("egl-format-invented") {
         return done;
     }
     // SAFETY: it succeeded, so the count was written.
@@ -355,7 +354,7 @@ unsafe extern "C" fn query_formats(display: *mut c_void, room: c_int, formats: *
         let place = unsafe { formats.add(last) };
         // SAFETY: as above.
         unsafe { place.write(RA24) };
-        fault::fired();
+        made::fired();
     }
     done
 }
@@ -373,9 +372,9 @@ unsafe extern "C" fn export(
     // SAFETY: the arguments are the caller's.
     let done = unsafe { function(display, image, fds, strides, offsets) };
     // SAFETY: the caller has room for the pitch of each plane, or wants none.
-    if let Some(stride) = unsafe { strides.as_mut() }.filter(|_| done != 0 && fault::is("egl-pitch-too-large")) {
+    if let Some(stride) = unsafe { strides.as_mut() }.filter(|_| done != 0 && made::is("egl-pitch-too-large")) {
         *stride += 64;
-        fault::fired();
+        made::fired();
     }
     done
 }

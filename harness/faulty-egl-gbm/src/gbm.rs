@@ -6,10 +6,9 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 
+use handover_faults::made;
 use libloading::Library;
 use std::os::fd::BorrowedFd;
-
-use crate::fault;
 
 /// `struct gbm_backend`.
 #[repr(C)]
@@ -119,8 +118,8 @@ fn real() -> &'static Real {
 unsafe extern "C" fn is_format_supported(device: *mut Device, format: u32, usage: u32) -> c_int {
     // SAFETY: the arguments are the caller's.
     let supported = unsafe { (real().is_format_supported)(device, format, usage) };
-    if supported == 0 && fault::is("gbm-supports-anything") {
-        fault::fired();
+    if supported == 0 && made::is("gbm-supports-anything") {
+        made::fired();
         return 1;
     }
     supported
@@ -148,7 +147,7 @@ unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void,
         // SAFETY: the arguments are the caller's, or a structure of the same type that lives until the call returns.
         unsafe { (real().import)(device, kind, buffer, usage) }
     };
-    if kind == FD_MODIFIER && fault::is("gbm-unchecked") {
+    if kind == FD_MODIFIER && made::is("gbm-unchecked") {
         let made = ask(buffer);
         if !made.is_null() {
             return made;
@@ -158,18 +157,18 @@ unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void,
         let mut plain = FdModifier { format: u32::from_le_bytes(*b"XR24"), num_fds: 1, modifier: 0, ..asked };
         let made = ask((&raw mut plain).cast());
         if !made.is_null() {
-            fault::fired();
+            made::fired();
         }
         return made;
     }
-    if kind != FD_MODIFIER || !fault::is("gbm-offset-ignored") {
+    if kind != FD_MODIFIER || !made::is("gbm-offset-ignored") {
         return ask(buffer);
     }
     // SAFETY: for this kind the buffer is this structure.
     let mut wanted = unsafe { buffer.cast::<FdModifier>().read() };
     if wanted.offsets[0] != 0 {
         wanted.offsets[0] = 0;
-        fault::fired();
+        made::fired();
     }
     ask((&raw mut wanted).cast())
 }
@@ -177,12 +176,12 @@ unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void,
 unsafe extern "C" fn plane_fd(object: *mut c_void, plane: c_int) -> c_int {
     // SAFETY: the arguments are the caller's.
     let number = unsafe { (real().plane_fd)(object, plane) };
-    if number >= 0 && fault::is("gbm-export-keeps-fd") {
+    if number >= 0 && made::is("gbm-export-keeps-fd") {
         // SAFETY: the backend has just made it.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(fd, 3) {
             std::mem::forget(kept);
-            fault::fired();
+            made::fired();
         }
     }
     number
@@ -191,8 +190,8 @@ unsafe extern "C" fn plane_fd(object: *mut c_void, plane: c_int) -> c_int {
 unsafe extern "C" fn stride(object: *mut c_void, plane: c_int) -> u32 {
     // SAFETY: the arguments are the caller's.
     let stride = unsafe { (real().stride)(object, plane) };
-    if fault::is("gbm-pitch-too-large") {
-        fault::fired();
+    if made::is("gbm-pitch-too-large") {
+        made::fired();
         return stride + 64;
     }
     stride
@@ -201,8 +200,8 @@ unsafe extern "C" fn stride(object: *mut c_void, plane: c_int) -> u32 {
 unsafe extern "C" fn modifier(object: *mut c_void) -> u64 {
     // SAFETY: the argument is the caller's.
     let modifier = unsafe { (real().modifier)(object) };
-    if fault::is("gbm-modifier-invented") {
-        fault::fired();
+    if made::is("gbm-modifier-invented") {
+        made::fired();
         // `I915_FORMAT_MOD_X_TILED`.
         return 0x0100_0000_0000_0001;
     }
@@ -210,8 +209,8 @@ unsafe extern "C" fn modifier(object: *mut c_void) -> u64 {
 }
 
 unsafe extern "C" fn destroy_object(object: *mut c_void) {
-    if fault::is("gbm-object-kept") {
-        fault::fired();
+    if made::is("gbm-object-kept") {
+        made::fired();
         return;
     }
     // SAFETY: the argument is the caller's.

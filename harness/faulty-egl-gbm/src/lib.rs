@@ -9,5 +9,4 @@
 //! `HANDOVER_FAULT_GBM` Mesa's own backend.
 
 pub mod egl;
-mod fault;
 pub mod gbm;

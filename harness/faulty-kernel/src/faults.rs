@@ -3,6 +3,7 @@
 //! Each is a [`Made`]: the calls to stop, and what to answer. What each does and when is said there; here is how.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
@@ -24,6 +25,7 @@ mod storage;
 mod unchecked;
 mod video;
 mod waits;
+mod writeback;
 
 /// What is done about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,28 @@ impl Made {
     }
 }
 
+/// What is done about a call by those of `all` that look at it, one after the other until one does not let it go on; and which
+/// of them were made, by their places.
+///
+/// # Errors
+/// The first that fails.
+pub fn in_turn(all: &[Made], call: &Call<'_>) -> io::Result<(Answer, Vec<usize>)> {
+    let mut fired = Vec::new();
+    for (n, made) in all.iter().enumerate() {
+        if !made.filter.stops(call.number, call.ioctl()) {
+            continue;
+        }
+        let done = (made.answer)(call)?;
+        if done.fired {
+            fired.push(n);
+        }
+        if done.answer != Answer::Continue {
+            return Ok((done.answer, fired));
+        }
+    }
+    Ok((Answer::Continue, fired))
+}
+
 type Named = (&'static str, fn() -> Made);
 
 const ALL: &[&[Named]] = &[
@@ -84,6 +108,7 @@ const ALL: &[&[Named]] = &[
     waits::ALL,
     odd::ALL,
     placement::ALL,
+    writeback::ALL,
 ];
 
 /// The names of all of them.
@@ -109,9 +134,7 @@ fn changing(number: u32, change: impl Fn(&mut Fields) -> bool + Send + Sync + 's
         let mut told = changed.clone();
         let done = call.perform(&mut told)?;
         if let (Some(fd), Ok(_)) = (fd_made_by(number), done) {
-            let made = owned(told.u32(fd).into())?;
-            let close_on_exec = rustix::io::fcntl_getfd(&made)?.contains(rustix::io::FdFlags::CLOEXEC);
-            told.set_u32(fd, call.give(made, close_on_exec)?.cast_unsigned());
+            hand_out(call, &mut told, fd)?;
         }
         call.set_structure(&told.unchanged_as(&changed, &asked))?;
         Ok(Done { answer: answer_of(done), fired: true })
@@ -164,7 +187,21 @@ fn every_other(count: &std::sync::atomic::AtomicU64) -> bool {
     count.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2)
 }
 
+/// Gives the caller `file`, closed on exec as it is here, and puts its number there into field `at` of `told`.
+fn give_in(call: &Call<'_>, told: &mut Fields, at: usize, file: &OwnedFd) -> io::Result<()> {
+    let close_on_exec = rustix::io::fcntl_getfd(file)?.contains(rustix::io::FdFlags::CLOEXEC);
+    told.set_u32(at, call.give(file, close_on_exec)?.cast_unsigned());
+    Ok(())
+}
+
+/// Gives the caller the fd that a call has just made in this process, and that field `at` of `told` names.
+fn hand_out(call: &Call<'_>, told: &mut Fields, at: usize) -> io::Result<OwnedFd> {
+    let made = owned(told.u32(at).into())?;
+    give_in(call, told, at, &made)?;
+    Ok(made)
+}
+
 /// Owns an fd that a call has just made in this process.
-fn owned(number: i64) -> io::Result<std::os::fd::OwnedFd> {
+fn owned(number: i64) -> io::Result<OwnedFd> {
     crate::perform::own(number).ok_or_else(|| io::Error::other(format!("{number} is no fd")))
 }

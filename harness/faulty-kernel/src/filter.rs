@@ -64,6 +64,12 @@ impl Filter {
         Self { spares_memory: true, ..self }
     }
 
+    /// Whether it stops a call of this number, which is the ioctl of this number if it is one.
+    pub(crate) fn stops(&self, call: i64, ioctl: u32) -> bool {
+        let is_named = self.calls.contains(&call) || call == libc::SYS_ioctl && self.ioctls.contains(&ioctl);
+        is_named != self.inverted
+    }
+
     /// The program for the kernel.
     pub(crate) fn program(&self, architecture: u32) -> Vec<Instruction> {
         let load = |offset: u32| ((BPF_LD | BPF_W | BPF_ABS) as u16, 0, 0, offset);
@@ -139,6 +145,8 @@ mod tests {
         assert!(stopped(HERE, ioctl, 0xc068_64b8) && stopped(HERE, ioctl, 0x4008_6200));
         assert!(stopped(HERE, libc::SYS_close as u32, 0));
         assert!(!stopped(HERE, ioctl, 0x4008_6201) && !stopped(HERE, libc::SYS_read as u32, 0x4008_6200));
+        assert!(filter.stops(libc::SYS_ioctl, 0x4008_6200) && filter.stops(libc::SYS_close, 0x4008_6201));
+        assert!(!filter.stops(libc::SYS_ioctl, 0x4008_6201) && !filter.stops(libc::SYS_read, 0x4008_6200));
         assert!(!stopped(0x4000_0003, ioctl, 0xc068_64b8), "a call of 32 bits has other numbers");
     }
 

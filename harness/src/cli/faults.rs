@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use handover_faults::{Fault, Kind};
+use handover_faults::{Fault, Kind, Seam};
 use serde_json::json;
 
 use super::{at_least_one, say, stop_on_signals};
@@ -27,6 +27,7 @@ Each fault is a real bug of a driver, a kernel or a library, done on purpose bel
 claim to see it run in a kernel of their own. A fault is detected if one of them fails and its message names the culprit; a
 skip, a deadline, and a failure that is known without the fault are no detection. A control is unusual but legal, and must
 fail nothing: one case of each claim that sees some fault runs under it, if it works with the device that has the control.
+Controls of system calls that take nothing away run at once, and one by one if they are not let pass.
 
 Examples:
     handover faults                              every fault and control, each with the cases that claim to see it
@@ -57,8 +58,8 @@ pub(super) struct FaultsArgs {
     /// Kernels at once [default: one per processor, at most 2]
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     jobs: Option<usize>,
-    /// Also run the cases that make no such claim, one of each claim first, as long as there is time: after so many minutes
-    /// no case is begun. Each fault gets an equal part of the time; without this option there is none for others
+    /// Run the other cases under each fault, too, one of each claim first, and begin none when so many minutes have passed
+    /// since the start; the faults share what is left of them equally [default: only the cases that claim to see the fault]
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     minutes: Option<usize>,
     /// How often to try each, every time in a fresh kernel
@@ -180,6 +181,18 @@ fn claims_first<'c>(cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
     ordered.into_iter().map(|(_, case)| case).collect()
 }
 
+/// The places of `faults` that share a kernel. Controls of system calls that take nothing away do: each must be let pass
+/// whatever else is legal, and a kernel of its own costs more than all that it does.
+fn units(faults: &[&Fault]) -> Vec<Vec<usize>> {
+    let shares = |at: &usize| {
+        let Fault { kind, seam, skips, .. } = faults[*at];
+        *kind == Kind::Control && *seam == Seam::Kernel && skips.is_empty()
+    };
+    let (together, alone): (Vec<usize>, Vec<usize>) = (0..faults.len()).partition(shares);
+    // First what takes longest.
+    [together].into_iter().filter(|unit| !unit.is_empty()).chain(alone.into_iter().map(|at| vec![at])).collect()
+}
+
 fn table(
     injection: &Injection,
     faults: &[&'static Fault],
@@ -211,18 +224,56 @@ fn table(
         *left = left.saturating_sub(1);
         share.min(time)
     };
-    let mut tried = side_by_side(jobs, works.len(), |at| {
-        let trials: Vec<Trial> = (0..args.times)
-            .take_while(|_| !stop.is_stopped())
-            .map(|_| {
-                let mut trial = injection.trial(Some(faults[at]), &works[at], share());
-                without.held_against(&mut trial.runs);
-                trial
-            })
-            .collect();
-        say(&mut anstream::stderr(), &format!("{}\n", detection::line(&Row::of(faults[at], &trials))));
+    let units = units(faults);
+    let mixed = Mutex::new(Vec::new());
+    let try_at = |at: usize| {
+        let mut trial = injection.trial(Some(faults[at]), &works[at], share());
+        without.held_against(&mut trial.runs);
+        trial
+    };
+    let try_together = |unit: &[usize]| {
+        let all: Vec<&'static Fault> = unit.iter().map(|at| faults[*at]).collect();
+        let mut trials = injection.together(&all, &works[unit[0]], Duration::ZERO);
+        trials.iter_mut().for_each(|trial| without.held_against(&mut trial.runs));
+        let rows = |trials: &[Trial]| -> Vec<Row> {
+            all.iter().zip(trials).map(|(fault, trial)| Row::of(fault, std::slice::from_ref(trial))).collect()
+        };
+        let wrong = Table::of(rows(&trials), Vec::new(), 0, false).problems;
+        // Who of them is to blame shows alone.
+        if let Some(first) = wrong.first().filter(|_| !stop.is_stopped()) {
+            let alone: Vec<Trial> = unit.iter().map(|at| try_at(*at)).collect();
+            if rows(&alone).iter().all(|row| row.ending.is_right()) {
+                let names: Vec<&str> = all.iter().map(|fault| fault.name).collect();
+                let mixed_up = format!("each of {} is let pass alone; all at once: {first}", names.join(", "));
+                mixed.lock().unwrap_or_else(PoisonError::into_inner).push(mixed_up);
+            }
+            return alone;
+        }
+        trials
+    };
+    let of_units = side_by_side(jobs, units.len(), |at| {
+        let unit = &units[at];
+        let mut trials: Vec<Vec<Trial>> = vec![Vec::new(); unit.len()];
+        for _ in (0..args.times).take_while(|_| !stop.is_stopped()) {
+            // Where there is time for other cases, each has its own part of it.
+            let tried = match unit[..] {
+                [] => Vec::new(),
+                [at] => vec![try_at(at)],
+                _ if until.is_some() => unit.iter().map(|at| try_at(*at)).collect(),
+                _ => try_together(unit),
+            };
+            trials.iter_mut().zip(tried).for_each(|(all, trial)| all.push(trial));
+        }
+        for (at, trials) in unit.iter().zip(&trials) {
+            say(&mut anstream::stderr(), &format!("{}\n", detection::line(&Row::of(faults[*at], trials))));
+        }
         trials
     });
+    let mut tried: Vec<Vec<Trial>> = vec![Vec::new(); faults.len()];
+    for (at, trials) in units.iter().flatten().zip(of_units.into_iter().flatten()) {
+        tried[*at] = trials;
+    }
+    problems.extend(mixed.into_inner().unwrap_or_else(PoisonError::into_inner));
     // Those that failed or were skipped beyond the ones that were tried without.
     let open = without.open(tried.iter().flatten().flat_map(|trial| &trial.runs));
     if !open.is_empty() {
@@ -278,6 +329,21 @@ mod tests {
     fn a_name_that_no_fault_has_is_answered_with_the_nearest() {
         let said = selected(&["pitch-too-larg".into()]).unwrap_err().to_string();
         assert!(said.contains("`pitch-too-larg`; the nearest are pitch-too-large"), "{said}");
+    }
+
+    #[test]
+    fn only_controls_of_system_calls_that_take_nothing_away_share_a_kernel() {
+        let faults: Vec<&Fault> = handover_faults::all().collect();
+        let units = units(&faults);
+        let mut places: Vec<usize> = units.iter().flatten().copied().collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..faults.len()).collect::<Vec<_>>());
+        let (first, others) = units.split_first().unwrap();
+        assert!(first.len() > 1 && others.iter().all(|unit| unit.len() == 1), "{units:?}");
+        for fault in first.iter().map(|at| faults[*at]) {
+            let Fault { kind, seam, skips, name, .. } = fault;
+            assert!(*kind == Kind::Control && *seam == Seam::Kernel && skips.is_empty(), "{name}");
+        }
     }
 
     #[test]

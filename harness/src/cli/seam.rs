@@ -1,4 +1,4 @@
-//! `handover seam`: a command whose system calls are changed on their way by a fault of [`handover_faulty_kernel`].
+//! `handover seam`: a command whose system calls are changed on their way by faults of [`handover_faulty_kernel`].
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -7,15 +7,17 @@ use std::process::Command;
 
 use clap::Args;
 use handover_faulty_kernel::faults::{self, Made};
-use handover_faulty_kernel::run;
+use handover_faulty_kernel::{Filter, run};
 
-/// Environment variable that names the file that grows by a byte each time the fault is made.
+use crate::run::injection::mark_of;
+
+/// Environment variable that names the file that grows by a byte each time a fault is made: the [mark](mark_of) of the fault.
 const COUNT: &str = "HANDOVER_FAULT_COUNT";
 
 /// Options of `handover seam`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SeamArgs {
-    /// The fault
+    /// The fault, or several with commas between them
     name: String,
     /// Answer the calls of the process that started this one
     #[arg(long, hide = true)]
@@ -27,7 +29,7 @@ pub(super) struct SeamArgs {
 
 /// Becomes the command, or serves one; why that failed.
 pub(super) fn command(args: &SeamArgs) -> String {
-    let Some(made) = faults::make(&args.name) else {
+    let Some(made) = args.name.split(',').map(faults::make).collect::<Option<Vec<Made>>>() else {
         let known: Vec<&str> = faults::names().collect();
         return format!("{} is no fault of system calls; those are {}", args.name, known.join(", "));
     };
@@ -38,11 +40,9 @@ pub(super) fn command(args: &SeamArgs) -> String {
         };
         let mut supervisor = Command::new(own);
         supervisor.args(["seam", "--serve", &args.name]);
-        return format!(
-            "starting a command under {}: {}",
-            args.name,
-            run::exec(&made.filter, &mut supervisor, &args.command)
-        );
+        let filter = made.iter().fold(Filter::default(), |all, made| all.and(&made.filter));
+        let why = run::exec(&filter, &mut supervisor, &args.command);
+        return format!("starting a command under {}: {why}", args.name);
     }
     match serve(&made, &args.name) {
         Ok(()) => std::process::exit(0),
@@ -50,22 +50,22 @@ pub(super) fn command(args: &SeamArgs) -> String {
     }
 }
 
-fn serve(made: &Made, name: &str) -> io::Result<()> {
+fn serve(made: &[Made], name: &str) -> io::Result<()> {
     let count =
         std::env::var_os(COUNT).map(|path| OpenOptions::new().append(true).create(true).open(path)).transpose()?;
+    let complain = |text: &str| super::say(&mut io::stderr(), &format!("{name}: {text}\n"));
     let answer = |call: &handover_faulty_kernel::Call<'_>| {
-        let done = (made.answer)(call)?;
-        if done.fired {
-            count.as_ref().map_or(Ok(()), |mut file| file.write_all(b"."))?;
+        let (answer, fired) = faults::in_turn(made, call)?;
+        let marks: Vec<u8> = fired.into_iter().map(mark_of).collect();
+        // The call has been made, and must not be made again for want of a count.
+        if let Some(Err(error)) = count.as_ref().map(|mut file| file.write_all(&marks)) {
+            complain(&format!("system call {} of thread {} was not counted: {error}", call.number, call.thread));
         }
-        Ok(done.answer)
+        Ok(answer)
     };
     // Whose verdict this may have spoilt must be known; the standard error is that of the command.
     let failed = |call: &handover_faulty_kernel::Call<'_>, error: &io::Error| {
-        super::say(
-            &mut io::stderr(),
-            &format!("{name}: system call {} of thread {} was left as it was: {error}\n", call.number, call.thread),
-        );
+        complain(&format!("system call {} of thread {} was left as it was: {error}", call.number, call.thread));
     };
     run::serve(answer, failed)
 }

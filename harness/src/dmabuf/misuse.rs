@@ -48,27 +48,41 @@ pub enum Misuse {
 /// So long a call that must be restarted is.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+impl Misuse {
+    /// The call, by its own name.
+    pub fn call(self) -> &'static str {
+        match self {
+            Self::Sync(_) => "DMA_BUF_IOCTL_SYNC",
+            Self::Seek(_) | Self::SeekFromHere => "lseek",
+            Self::Map { .. } => "mmap",
+            Self::ExportSyncFile(_) => "DMA_BUF_IOCTL_EXPORT_SYNC_FILE",
+            Self::ImportSyncFile { .. } => "DMA_BUF_IOCTL_IMPORT_SYNC_FILE",
+            Self::NoSuchCall => "ioctl",
+            Self::Read => "read",
+        }
+    }
+}
+
 impl Dmabuf {
     /// Makes the call, and undoes it if it is not refused.
     ///
     /// # Errors
     /// The kernel's answer.
     pub fn misuse(&self, misuse: Misuse) -> Result<()> {
-        let (op, done) = match misuse {
+        let done = match misuse {
             Misuse::Sync(mut flags) => {
                 // What its documentation has restarted is no answer.
                 let until = Instant::now() + PATIENCE;
-                let done = loop {
+                loop {
                     // SAFETY: `struct dma_buf_sync` is one __u64.
                     match unsafe { ask(&self.fd, opcode::write::<u64>(b'b', 0), &mut flags) } {
                         Err(Errno::AGAIN) if Instant::now() < until => {}
                         done => break done,
                     }
-                };
-                ("DMA_BUF_IOCTL_SYNC", done)
+                }
             }
-            Misuse::Seek(at) => ("lseek", rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(at)).map(drop)),
-            Misuse::SeekFromHere => ("lseek", rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Current(0)).map(drop)),
+            Misuse::Seek(at) => rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(at)).map(drop),
+            Misuse::SeekFromHere => rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Current(0)).map(drop),
             Misuse::Map { offset, length } => {
                 let (prot, null) = (ProtFlags::READ | ProtFlags::WRITE, std::ptr::null_mut());
                 let length = length as usize;
@@ -78,28 +92,26 @@ impl Dmabuf {
                     // SAFETY: mapped just now, and nobody else knows of it.
                     let _ = unsafe { munmap(start, length) };
                 }
-                ("mmap", mapped.map(drop))
+                mapped.map(drop)
             }
             Misuse::ExportSyncFile(flags) => {
                 let mut argument = SyncFile { flags, fd: -1 };
                 // SAFETY: `struct dma_buf_export_sync_file` is a __u32 and a __s32.
-                let done = unsafe { ask(&self.fd, opcode::read_write::<SyncFile>(b'b', 2), &mut argument) };
-                ("DMA_BUF_IOCTL_EXPORT_SYNC_FILE", done)
+                unsafe { ask(&self.fd, opcode::read_write::<SyncFile>(b'b', 2), &mut argument) }
             }
             Misuse::ImportSyncFile { flags, fd } => {
                 let mut argument = SyncFile { flags, fd };
                 // SAFETY: `struct dma_buf_import_sync_file` is a __u32 and a __s32.
-                let done = unsafe { ask(&self.fd, opcode::write::<SyncFile>(b'b', 3), &mut argument) };
-                ("DMA_BUF_IOCTL_IMPORT_SYNC_FILE", done)
+                unsafe { ask(&self.fd, opcode::write::<SyncFile>(b'b', 3), &mut argument) }
             }
             Misuse::NoSuchCall => {
                 let mut nothing = 0_u64;
                 // SAFETY: the kernel knows no such number, and reads nothing.
-                ("ioctl", unsafe { ask(&self.fd, opcode::write::<u64>(b'b', 200), &mut nothing) })
+                unsafe { ask(&self.fd, opcode::write::<u64>(b'b', 200), &mut nothing) }
             }
-            Misuse::Read => ("read", rustix::io::read(&self.fd, &mut [0_u8; 16]).map(drop)),
+            Misuse::Read => rustix::io::read(&self.fd, &mut [0_u8; 16]).map(drop),
         };
-        done.map_err(|errno| Error::new(op, format!("{self}, {misuse:?}"), errno))
+        done.map_err(|errno| Error::new(misuse.call(), format!("{self}, {misuse:?}"), errno))
     }
 }
 

@@ -479,6 +479,11 @@ impl EglImage {
         let frame = Frame { size, fourcc, modifier: Modifier(modifier), planes };
         let dmabuf = Dmabuf::from_fd(first)?;
         ledger::step(EXPORT, Some(dmabuf.inode()), format_args!("{} B", dmabuf.size));
+        // Only of a layout that is known there is an end to be told.
+        if let Some(end) = frame.end().ok().filter(|end| *end > dmabuf.size) {
+            let why = format!("{frame} ends at byte {end} of a dma-buf of {} B", dmabuf.size);
+            return Err(Error::answer(EXPORT, object(), why));
+        }
         Ok(SharedFrame { dmabuf, frame })
     }
 }

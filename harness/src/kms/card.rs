@@ -115,6 +115,11 @@ impl Card {
         let closed = again(|| drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), created.handle));
         let fd = exported.map_err(|error| Error::new("DRM_IOCTL_PRIME_HANDLE_TO_FD", object(), error))?;
         closed.map_err(|error| Error::new("DRM_IOCTL_MODE_DESTROY_DUMB", object(), error))?;
+        let rows = u64::from(created.pitch) * u64::from(height);
+        if created.size < rows {
+            let why = format!("{} B for {height} rows of {} B", created.size, created.pitch);
+            return Err(Error::answer("DRM_IOCTL_MODE_CREATE_DUMB", object(), why));
+        }
         let dmabuf = Dmabuf::from_fd(fd)?;
         ledger::step("DRM_IOCTL_PRIME_HANDLE_TO_FD (dumb buffer)", Some(dmabuf.inode()), &*self.driver);
         Ok((dmabuf, created.pitch.into()))

@@ -37,6 +37,23 @@ const FAULTY_WITHIN: Duration = Duration::from_secs(10);
 /// Deadline of a worker's start.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
+/// The byte that is written each time the fault of this place is made, of several in one kernel.
+pub(crate) fn mark_of(place: usize) -> u8 {
+    b'a' + place as u8
+}
+
+/// How often each of so many faults was made, by the file that they count in. Of one alone every byte counts, whatever it is.
+fn counts(fired: &Path, faults: usize) -> Vec<u64> {
+    match faults {
+        0 | 1 => vec![fs::metadata(fired).map_or(0, |file| file.len())],
+        _ => {
+            let marks = fs::read(fired).unwrap_or_default();
+            let count = |place| marks.iter().filter(|mark| **mark == mark_of(place)).count() as u64;
+            (0..faults).map(count).collect()
+        }
+    }
+}
+
 /// Where faults are tried.
 pub struct Injection {
     sandbox: Sandbox,
@@ -78,34 +95,44 @@ impl Injection {
 
     /// Runs `work` under `fault`, or under none, in a kernel of its own; others are begun until `others_for` has passed.
     pub fn trial(&self, fault: Option<&Fault>, work: &Work<'_>, others_for: Duration) -> Trial {
-        let began = Instant::now();
-        let mut trial = self
-            .tried(fault, work, others_for)
-            .unwrap_or_else(|error| Trial { error: Some(error), ..Trial::default() });
-        trial.wall_ms = whole_millis(began.elapsed());
-        trial
+        self.together(fault.as_slice(), work, others_for).pop().unwrap_or_default()
     }
 
-    fn tried(&self, fault: Option<&Fault>, work: &Work<'_>, others_for: Duration) -> Result<Trial, String> {
+    /// Runs `work` under `faults` of system calls, all of them at once: a trial of each, with the same runs.
+    pub fn together(&self, faults: &[&Fault], work: &Work<'_>, others_for: Duration) -> Vec<Trial> {
+        let began = Instant::now();
+        let count = faults.len().max(1);
+        let failed = |error| vec![Trial { error: Some(error), ..Trial::default() }; count];
+        let mut trials = self.tried(faults, work, others_for).unwrap_or_else(failed);
+        // Of what they share each has its part.
+        let wall_ms = whole_millis(began.elapsed()) / count as u64;
+        trials.iter_mut().for_each(|trial| trial.wall_ms = wall_ms);
+        trials
+    }
+
+    fn tried(&self, faults: &[&Fault], work: &Work<'_>, others_for: Duration) -> Result<Vec<Trial>, String> {
         // It becomes part of paths, one of which is emptied.
-        if let Some(fault) = fault.filter(|fault| !fault.has_a_proper_name()) {
+        if let Some(fault) = faults.iter().find(|fault| !fault.has_a_proper_name()) {
             return Err(format!("`{}` is no name for a fault: those have a-z, 0-9 and -", fault.name));
         }
         // Those without a fault run side by side.
         let plain = || format!("none-{}", self.plain.fetch_add(1, Ordering::Relaxed));
-        let name = fault.map_or_else(plain, |fault| fault.name.to_owned());
+        let names = |between: &str| faults.iter().map(|fault| fault.name).collect::<Vec<_>>().join(between);
+        let name = if faults.is_empty() { plain() } else { names("+") };
         let folder = self.folder.join(&name);
         // What an earlier run left must not pass for this one's.
         let _ = fs::remove_dir_all(&folder);
         let report = ReportDir::open(&folder).map_err(|error| error.to_string())?;
         let fired = report.path().join("fired");
-        let worker = match fault {
-            None => self.worker(),
-            Some(fault) => self.worker_under(fault, report.path(), &fired)?,
+        let worker = match faults {
+            [] => self.worker(),
+            faults => self.worker_under(faults, report.path(), &fired)?,
         };
         // Under a fault a case is to fail, and a fresh kernel would cost more than all cases; whatever is red otherwise shall
         // say whether it is so again.
-        let is_to_fail = fault.is_some_and(|fault| fault.kind == Kind::Fault);
+        let is_to_fail = faults.iter().any(|fault| fault.kind == Kind::Fault);
+        let again =
+            if faults.is_empty() { "handover run".to_owned() } else { format!("handover faults {}", names(" ")) };
         let settings = Settings {
             kernel: Box::new(self.sandbox.clone()),
             worker: worker.share(report.path()).share(crate::golden::Goldens::open().root()),
@@ -114,25 +141,24 @@ impl Injection {
             start_within: START_WITHIN,
             report,
             golden: GoldenMode::Check,
-            again: fault.map_or_else(|| "handover run".to_owned(), |fault| format!("handover faults {}", fault.name)),
+            again,
         };
         let supervisor = Supervisor::new(settings, self.stop.clone());
-        let mut runs = Vec::new();
         let began = Instant::now();
         let mut halted = None;
-        // One byte each time; none if it was never done.
-        let count = || fs::metadata(&fired).map_or(0, |file| file.len());
-        let mut before = 0;
+        let mut trials = vec![Trial::default(); faults.len().max(1)];
         for (at, case) in work.first.iter().chain(&work.others).enumerate() {
             if at >= work.first.len() && began.elapsed() >= others_for {
                 break;
             }
-            let claims = fault.is_some_and(|fault| claims(case, fault));
             match supervisor.run(case) {
                 Ok(report) => {
-                    let now = count();
-                    runs.push(run(&report, claims, now - before));
-                    before = now;
+                    let now = counts(&fired, faults.len());
+                    for (n, (trial, now)) in trials.iter_mut().zip(now).enumerate() {
+                        let claims = faults.get(n).is_some_and(|fault| claims(case, fault));
+                        trial.runs.push(run(&report, claims, now - trial.fired));
+                        trial.fired = now;
+                    }
                 }
                 Err(halt) => {
                     halted = Some(halt.to_string());
@@ -141,7 +167,10 @@ impl Injection {
             }
         }
         let problems = supervisor.finish().problems;
-        Ok(Trial { fired: count(), runs, problems, wall_ms: 0, error: halted })
+        for (trial, fired) in trials.iter_mut().zip(counts(&fired, faults.len())) {
+            (trial.fired, trial.problems, trial.error) = (fired, problems.clone(), halted.clone());
+        }
+        Ok(trials)
     }
 
     /// A worker as every run has it.
@@ -149,19 +178,25 @@ impl Injection {
         Command::new(&self.program).args(["worker"])
     }
 
-    /// A worker that meets `fault`, which counts in the file `fired`.
-    fn worker_under(&self, fault: &Fault, folder: &Path, fired: &Path) -> Result<Command, String> {
-        let worker = match fault.seam {
+    /// A worker that meets `faults`, which count in the file `fired`. Several are of system calls, as those of other seams stand
+    /// where there is room for one.
+    fn worker_under(&self, faults: &[&Fault], folder: &Path, fired: &Path) -> Result<Command, String> {
+        let names = faults.iter().map(|fault| fault.name).collect::<Vec<_>>().join(",");
+        let seam = faults.first().map_or(Seam::Kernel, |fault| fault.seam);
+        if faults.len() > 1 && faults.iter().any(|fault| fault.seam != Seam::Kernel) {
+            return Err(format!("{names} are not all of system calls, and so can't be made at once"));
+        }
+        let worker = match seam {
             Seam::VulkanA => self.on_faulty_driver(0, folder)?,
             Seam::VulkanB => self.on_faulty_driver(1, folder)?,
             Seam::EglGbm => self.on_faulty_libraries(folder)?,
             // The program has it in itself, and puts it in where its environment says so.
             Seam::Core => self.worker(),
             Seam::Kernel => Command::new(&self.program)
-                .args(["seam", fault.name, "--"])
+                .args(["seam", &names, "--"])
                 .args([self.program.as_os_str(), "worker".as_ref()]),
         };
-        Ok(worker.env("HANDOVER_FAULT", fault.name).env("HANDOVER_FAULT_COUNT", fired))
+        Ok(worker.env("HANDOVER_FAULT", names).env("HANDOVER_FAULT_COUNT", fired))
     }
 
     /// A worker whose libEGL and libgbm load our library, which hands everything on to Mesa's.
@@ -288,6 +323,15 @@ fn library_beside(program: &Path, library: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_faults_each_has_its_own_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let fired = folder.path().join("fired");
+        assert_eq!((counts(&fired, 1), counts(&fired, 3)), (vec![0], vec![0, 0, 0]));
+        fs::write(&fired, [0, 2, 0, 0].map(mark_of)).unwrap();
+        assert_eq!((counts(&fired, 1), counts(&fired, 3)), (vec![4], vec![3, 0, 1]));
+    }
 
     #[test]
     fn the_driver_is_found_where_cargo_puts_it_or_missed_by_name() {

@@ -101,7 +101,7 @@ impl Buffer {
     /// # Errors
     /// See [`Core::allocate`].
     pub fn allocate(&self) -> Result<(), ShareError> {
-        self.core.allocate(PATIENCE)
+        if layer().allocates() { self.core.allocate(PATIENCE) } else { Ok(()) }
     }
 
     /// Moves the storage though nobody new attached.

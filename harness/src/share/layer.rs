@@ -41,6 +41,16 @@ pub trait Layer: Send + Sync {
     fn unmaps(&self) -> bool {
         true
     }
+
+    /// Whether an exporter that is to make its storage now does so.
+    fn allocates(&self) -> bool {
+        true
+    }
+
+    /// Whether who is done with a frame of a pool, drawn or looked at, says so.
+    fn gives_back(&self) -> bool {
+        true
+    }
 }
 
 static LAYER: OnceLock<Box<dyn Layer>> = OnceLock::new();

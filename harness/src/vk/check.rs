@@ -56,38 +56,61 @@ pub(super) struct Bound {
     pub(super) memory: u64,
 }
 
+/// The call whose answer is wrong, and what is wrong with it.
+type Wrong = (&'static str, String);
+
+/// Where the planes of an image lie.
+const LAYOUT: &str = "vkGetImageSubresourceLayout";
+
+/// How much memory an image needs.
+const REQUIREMENTS: &str = "vkGetImageMemoryRequirements2";
+
 /// The frame of an image whose planes the driver says lie at `planes`.
-pub(super) fn frame(image: &Bound, planes: &[vk::SubresourceLayout]) -> Result<Frame, String> {
+pub(super) fn frame(image: &Bound, planes: &[vk::SubresourceLayout]) -> Result<Frame, Wrong> {
+    let wrong = |why: String| (LAYOUT, why);
     if planes.is_empty() {
-        return Err(format!("0 memory planes; 1 to {MOST_PLANES} would be valid"));
+        return Err(wrong(format!("0 memory planes; 1 to {MOST_PLANES} would be valid")));
     }
     let mut frame =
         Frame { size: image.size, fourcc: image.fourcc, modifier: image.modifier, planes: Vec::with_capacity(4) };
     for (n, plane) in planes.iter().enumerate() {
         let fits = plane.offset.checked_add(plane.size).and_then(|end| end.checked_add(image.offset));
         let Some(end) = fits.filter(|&end| end <= image.memory) else {
-            return Err(format!(
+            if let Some(row) = row_behind(image, plane) {
+                let asked = image.memory.saturating_sub(image.offset);
+                return Err((REQUIREMENTS, format!("{asked} B, and the last row of plane {n} begins at byte {row}")));
+            }
+            return Err(wrong(format!(
                 "plane {n} of {} B at offset {} B, in an image bound at {} B, ends after the memory of {} B",
                 plane.size, plane.offset, image.offset, image.memory
-            ));
+            )));
         };
         if plane.row_pitch == 0 {
-            return Err(format!("plane {n} has row pitch 0 B; at least a row of pixels would be valid"));
+            return Err(wrong(format!("plane {n} has row pitch 0 B; at least a row of pixels would be valid")));
         }
         frame.planes.push(Plane { offset: image.offset + plane.offset, pitch: plane.row_pitch });
         if image.modifier == Modifier::LINEAR && image.fourcc.pixel().is_some() {
-            let pixels_end = frame.packed().map_err(|error| error.cause.to_string())?.end;
+            let pixels_end = frame.packed().map_err(|error| wrong(error.cause.to_string()))?.end;
             if pixels_end > end {
-                return Err(format!(
+                return Err(wrong(format!(
                     "plane {n} has {} B at row pitch {} B; its last pixel ends at {} B",
                     plane.size,
                     plane.row_pitch,
                     pixels_end - image.offset - plane.offset
-                ));
+                )));
             }
         }
     }
     Ok(frame)
+}
+
+/// Where the last row of the first plane begins, if that is behind the memory though size and pitch of the plane agree with
+/// each other: then it is the memory that is too short.
+fn row_behind(image: &Bound, plane: &vk::SubresourceLayout) -> Option<u64> {
+    let before = plane.row_pitch.checked_mul(u64::from(image.size.height.max(1) - 1))?;
+    let row = plane.offset.checked_add(before)?;
+    let is_behind = row.checked_add(image.offset)? >= image.memory;
+    (image.fourcc.pixel().is_some() && before < plane.size && is_behind).then_some(row)
 }
 
 #[cfg(test)]
@@ -113,13 +136,24 @@ mod tests {
 
     #[test]
     fn unsound_layouts_are_refused_with_numbers() {
-        let refused = |planes: [vk::SubresourceLayout; 1]| frame(&image(), &planes).expect_err("unsound");
+        let refused = |planes: [vk::SubresourceLayout; 1]| frame(&image(), &planes).expect_err("unsound").1;
         insta::assert_snapshot!(refused(plane(0, 130_000, 0)), @"plane 0 has row pitch 0 B; at least a row of pixels would be valid");
         insta::assert_snapshot!(refused(plane(0, 130_000, 999)), @"pitch 999 B is shorter than a row of 1000 B");
         insta::assert_snapshot!(refused(plane(0, 1000, 1024)), @"plane 0 has 1000 B at row pitch 1024 B; its last pixel ends at 133096 B");
         insta::assert_snapshot!(refused(plane(0, 195_905, 1024)), @"plane 0 of 195905 B at offset 0 B, in an image bound at 4096 B, ends after the memory of 200000 B");
         insta::assert_snapshot!(refused(plane(u64::MAX, 4096, 1024)), @"plane 0 of 4096 B at offset 18446744073709551615 B, in an image bound at 4096 B, ends after the memory of 200000 B");
         insta::assert_snapshot!(refused(plane(0, 4096, u64::MAX)), @"pitch 18446744073709551615 B x 130 rows does not fit in 64 bits");
+    }
+
+    #[test]
+    fn memory_that_ends_before_the_last_row_is_too_short_and_no_layout_wrong() {
+        let short = Bound { offset: 0, memory: 118_272, ..image() };
+        let (call, why) = frame(&short, &plane(0, 135_168, 1024)).expect_err("short");
+        assert_eq!(call, REQUIREMENTS);
+        insta::assert_snapshot!(why, @"118272 B, and the last row of plane 0 begins at byte 132096");
+        // A layout that contradicts itself says nothing of the memory.
+        let (call, _) = frame(&short, &plane(0, 118_273, 1024)).expect_err("unsound");
+        assert_eq!(call, LAYOUT);
     }
 
     #[test]
@@ -145,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_layout_without_planes_or_past_64_bits_is_refused() {
-        let refused = |image: &Bound, planes: &[_]| frame(image, planes).expect_err("unsound");
+        let refused = |image: &Bound, planes: &[_]| frame(image, planes).expect_err("unsound").1;
         insta::assert_snapshot!(refused(&image(), &[]), @"0 memory planes; 1 to 4 would be valid");
         let whole = Bound { offset: u64::MAX, memory: u64::MAX, ..image() };
         insta::assert_snapshot!(refused(&whole, &plane(0, 133_120, 1024)), @"plane 0 of 133120 B at offset 0 B, in an image bound at 18446744073709551615 B, ends after the memory of 18446744073709551615 B");

@@ -307,7 +307,7 @@ impl Image {
             offset: self.terms.offset,
             memory: memory.size(),
         };
-        let wrong = |why| Error::answer(OP, self.object(), why);
+        let wrong = |(call, why)| Error::answer(call, self.object(), why);
         if self.others.is_empty() {
             return check::frame(&bound(&self.memory), &planes).map_err(wrong);
         }
@@ -321,6 +321,12 @@ impl Image {
     fn plane_aspects(&self, modifier: Modifier) -> Result<Vec<vk::ImageAspectFlags>> {
         let list = self.gpu.modifiers(self.terms.fourcc)?;
         let planes = list.iter().find(|entry| entry.modifier == modifier).map_or(1, |entry| entry.planes);
+        // What lies row by row has the planes of its format, and no others.
+        let own = self.terms.fourcc.planes().map(|planes| planes.len() as u32);
+        if let Some(own) = own.filter(|own| modifier == Modifier::LINEAR && *own != planes) {
+            let why = format!("drmFormatModifierPlaneCount {planes} for LINEAR; {own} would be valid");
+            return Err(Error::answer("vkGetPhysicalDeviceFormatProperties2", self.object(), why));
+        }
         Ok(aspects(Tiling::Modifier(modifier), planes))
     }
 

@@ -159,7 +159,10 @@ impl Dedicated {
 /// The call that exports.
 const GET_FD: &str = "vkGetMemoryFdKHR";
 
-/// The call that imports.
+/// The call that allocates.
+const ALLOCATE: &str = "vkAllocateMemory";
+
+/// The same when it imports.
 const IMPORT: &str = "vkAllocateMemory (import)";
 
 /// Device memory that can change hands.
@@ -223,7 +226,7 @@ impl Memory {
         if !export.is_empty() {
             info = info.push_next(&mut export_info);
         }
-        let memory = Self::create(device, info, dedicated)?;
+        let memory = Self::create(ALLOCATE, device, info, dedicated)?;
         if !export.is_empty() && device.identity.device_type == "cpu" {
             memory.populate();
         }
@@ -272,23 +275,28 @@ impl Memory {
             ledger::step("vkAllocateMemory (import, refused)", inode, format_args!("{size} B"));
             error
         };
-        let mut memory = Self::create(device, info, dedicated).map_err(refused)?;
+        let mut memory = Self::create(IMPORT, device, info, dedicated).map_err(refused)?;
         // A successful import gives the fd to the driver, a failed one does not (`VkImportMemoryFdInfoKHR`).
         memory.given = Last(fd.give(IMPORT));
         ledger::step(IMPORT, inode, format_args!("{size} B"));
         Ok(memory)
     }
 
-    fn create(device: &Arc<Device>, info: vk::MemoryAllocateInfo<'_>, dedicated: Dedicated) -> Result<Self> {
+    fn create(
+        call: &'static str,
+        device: &Arc<Device>,
+        info: vk::MemoryAllocateInfo<'_>,
+        dedicated: Dedicated,
+    ) -> Result<Self> {
         let mut dedicated_info = dedicated.info();
         let (size, type_index) = (info.allocation_size, info.memory_type_index);
         let info = if dedicated.is_dedicated() { info.push_next(&mut dedicated_info) } else { info };
-        let _call = ledger::calling("vkAllocateMemory", device.object(format!("{size} B of memory type {type_index}")));
+        let _call = ledger::calling(call, device.object(format!("{size} B of memory type {type_index}")));
         // SAFETY: the callers take the type index from the device's own masks and name a live image or buffer
         // of this device; an fd in the chain stays open until after the call.
         let raw = unsafe { device.allocate_memory(&info, None) }.map_err(|code| {
             let dedicated = if dedicated.is_dedicated() { ", dedicated" } else { "" };
-            failed("vkAllocateMemory", device.object(format!("{size} B of memory type {type_index}{dedicated}")), code)
+            failed(call, device.object(format!("{size} B of memory type {type_index}{dedicated}")), code)
         })?;
         // SAFETY: just allocated, owned by nobody else; images and buffers drop before their memory.
         let raw = unsafe { Owned::new(device, raw) };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use handover::case::{Bench, CaseNotes, CaseStart, Cases, DeviceIdentity, Need, Role, Trouble};
+use handover::cx::Cx;
 use handover::finding::Finding;
 
 /// A bench with one device, the processor; enough to see needs, sides and notes.
@@ -16,7 +17,12 @@ pub(crate) struct Desk {
     bad_end: bool,
     /// The kernel objects when it is closed.
     objects_at_the_end: bool,
+    /// What counts what a case of [`LEAKS`] holds, as it does for real cases.
+    real: Cx,
 }
+
+/// The family of cases that leave something open.
+const LEAKS: &str = "leak::";
 
 impl Drop for Desk {
     fn drop(&mut self) {
@@ -31,7 +37,7 @@ impl Drop for Desk {
 
 impl Bench for Desk {
     fn new() -> Desk {
-        Desk { start: None, left_open: false, bad_end: false, objects_at_the_end: false }
+        Desk { start: None, left_open: false, bad_end: false, objects_at_the_end: false, real: Cx::new() }
     }
 
     fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
@@ -43,11 +49,17 @@ impl Bench for Desk {
     }
 
     fn begin(&mut self, start: CaseStart) {
+        if start.name.starts_with(LEAKS) {
+            self.real.begin(start.clone());
+        }
         self.start = Some(start);
         self.left_open = false;
     }
 
     fn end(&mut self, _: bool) -> CaseNotes {
+        if self.start.as_ref().is_some_and(|start| start.name.starts_with(LEAKS)) {
+            return self.real.end(false);
+        }
         let findings = match self.left_open {
             true => vec!["1 dma-buf was left open".to_owned()],
             false => vec![],
@@ -59,12 +71,16 @@ impl Bench for Desk {
 /// How many short cases there are, for tests that end a run in the middle.
 pub(crate) const MANY: usize = 40;
 
+/// What a case waits for in vain.
+static SET: AtomicBool = AtomicBool::new(false);
+
 /// What one case leaves behind in its process for another.
 static SPOILED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn register(cases: &mut Cases<Desk>) {
     good(cases);
     bad(cases);
+    leaks(cases);
     known(cases);
     order(cases);
 
@@ -116,6 +132,13 @@ fn bad(cases: &mut Cases<Desk>) {
         print("about to wait for a fence\n");
         hang()
     });
+    cases.add("bad::hangs_without_a_call", |_| {
+        print("about to look at a flag that nobody sets\n");
+        while !SET.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    });
     cases.add("bad::hangs_in_a_system_call", |_| {
         print("about to read what nobody writes\n");
         let (mut reader, writer) = std::io::pipe().map_err(|error| found(&error.to_string()))?;
@@ -151,6 +174,25 @@ fn bad(cases: &mut Cases<Desk>) {
             Ok(()) => hang(),
             Err(error) => Err(found(&error.to_string())),
         }
+    });
+}
+
+/// Cases that leave something open, each of which passes but for that.
+fn leaks(cases: &mut Cases<Desk>) {
+    cases.add("leak::leaves_nothing_open", |_| {
+        drop(handover::udmabuf::create(4096).ok());
+        Ok(())
+    });
+    cases.add("leak::leaves_a_file_open", |_| {
+        std::mem::forget(std::fs::File::open("/dev/null").map_err(|error| found(&error.to_string()))?);
+        Ok(())
+    });
+    cases.add("leak::leaves_a_buffer_open", |_| match handover::udmabuf::create(4096) {
+        Ok((buffer, _pages)) => {
+            std::mem::forget(buffer);
+            Ok(())
+        }
+        Err(error) => Err(Trouble::Skip(format!("needs udmabuf: {error}"))),
     });
 }
 

@@ -30,6 +30,7 @@ const TESTS: &[(&str, fn())] = &[
     ("one_job_and_many_agree", one_job_and_many_agree),
     ("output_belongs_to_its_case_and_is_capped", output_belongs_to_its_case_and_is_capped),
     ("a_failure_that_depends_on_the_order_names_it", a_failure_that_depends_on_the_order_names_it),
+    ("what_a_case_leaves_open_is_its_own", what_a_case_leaves_open_is_its_own),
     ("a_worker_killed_from_outside_is_replaced", a_worker_killed_from_outside_is_replaced),
     ("a_worker_that_ends_badly_is_noted", a_worker_that_ends_badly_is_noted),
     ("a_worker_that_cannot_start_ends_the_run", a_worker_that_cannot_start_ends_the_run),
@@ -127,6 +128,8 @@ fn every_ending_gets_its_verdict() {
         ("bad::hangs", Verdict::Timeout, "no verdict after 2 s"),
         ("bad::hangs_in_a_system_call", Verdict::Timeout, "no verdict after 2 s"),
         ("bad::hangs_in_a_system_call", Verdict::Timeout, "its thread sleeps"),
+        ("bad::hangs_without_a_call", Verdict::Timeout, "no verdict after 2 s"),
+        ("bad::hangs_without_a_call", Verdict::Timeout, "its thread runs"),
         ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
         ("bad::prints_megabytes", Verdict::Fail, "it was too much"),
         ("skip::needs_a_gpu", Verdict::Skip, "needs gpu_a; this machine has a processor"),
@@ -184,6 +187,22 @@ fn a_failure_that_depends_on_the_order_names_it() {
     has_message(&report, name, Verdict::Fail, "depends on what ran before");
     has_message(&report, name, Verdict::Fail, "good::passes_again\n              order::spoils_the_worker");
     assert_eq!(case(&report, name).attempts[1].verdict, Verdict::Pass);
+}
+
+fn what_a_case_leaves_open_is_its_own() {
+    let run = Run::new();
+    run.output(&["--jobs", "1", "leak::"]);
+    judge_leaks(&run.report());
+}
+
+/// The ledger finds what stays, once, and blames nobody else for it.
+fn judge_leaks(report: &Report) {
+    has_message(report, "leak::leaves_a_file_open", Verdict::Fail, "is still open after the case: /dev/null");
+    assert_eq!(case(report, "leak::leaves_nothing_open").verdict, Verdict::Pass);
+    // Where there is no udmabuf there is no buffer to be left.
+    if case(report, "leak::leaves_a_buffer_open").verdict != Verdict::Skip {
+        has_message(report, "leak::leaves_a_buffer_open", Verdict::Fail, "is still open after the case: dma-buf ");
+    }
 }
 
 fn a_worker_killed_from_outside_is_replaced() {

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use handover::case::Witness;
 use handover::verdict::Verdict;
 
+use super::judge_leaks;
 use super::support::{Run, case, children, end_of, eventually, has_message, is_alive, signal, text};
 
 const SANDBOX: &str = "on = \"sandbox\"\n";
@@ -13,10 +14,14 @@ const SANDBOX: &str = "on = \"sandbox\"\n";
 pub(crate) fn every_ending_gets_its_verdict() {
     let run = Run::new();
     let lane = run.lane(SANDBOX);
-    let bad = ["bad::aborts", "bad::exits", "bad::fails", "bad::hangs", "bad::panics", "bad::prints", "bad::writes"];
-    run.output(&[&["--lane", &lane, "--timeout", "3", "--jobs", "2", "good"][..], &bad].concat());
+    // All but the one that waits to be killed, and the defects of the kernel; they have tests of their own.
+    let bad = ["bad::aborts", "bad::exits", "bad::fails", "bad::hangs", "bad::panics", "bad::prints", "bad::touches"];
+    let others = ["bad::writes", "leak::", "skip::"];
+    run.output(&[&["--lane", &lane, "--timeout", "3", "--jobs", "2", "good"][..], &bad, &others].concat());
     let report = run.report();
-    assert_eq!((report.error.as_deref(), report.summary.pass), (None, 3), "{report:?}");
+    assert_eq!((report.error.as_deref(), report.summary.pass), (None, 4), "{report:?}");
+    judge_leaks(&report);
+    assert_ne!(case(&report, "leak::leaves_a_buffer_open").verdict, Verdict::Skip);
     for (name, verdict, part) in [
         ("bad::fails", Verdict::Fail, "12 of 30 pixels differ"),
         ("bad::panics", Verdict::Fail, "an index of 7 in 3 planes"),
@@ -26,6 +31,9 @@ pub(crate) fn every_ending_gets_its_verdict() {
         ("bad::exits_without_a_word", Verdict::Crash, "ended with exit status 0"),
         ("bad::hangs", Verdict::Timeout, "no verdict after 3 s"),
         ("bad::hangs_in_a_system_call", Verdict::Timeout, "no verdict after 3 s"),
+        ("bad::hangs_without_a_call", Verdict::Timeout, "no verdict after 3 s"),
+        ("bad::touches_memory_that_is_not_there", Verdict::Crash, "SIGSEGV"),
+        ("skip::says_so_itself", Verdict::Skip, "needs a Tuesday"),
         ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
         ("bad::prints_megabytes", Verdict::Fail, "it was too much"),
     ] {
@@ -34,6 +42,10 @@ pub(crate) fn every_ending_gets_its_verdict() {
     assert_eq!(case(&report, "bad::fails").output, "a driver's own words, without an end of line");
     let log = case(&report, "bad::panics_its_kernel").kernel_log.join("\n");
     assert!(log.contains("sysrq") && !log.contains("devtmpfs: mounted"), "{log}");
+    // One worker after the other has what the first left.
+    let run = Run::new();
+    run.output(&["--lane", &run.lane(SANDBOX), "--jobs", "1", "order::"]);
+    has_message(&run.report(), "order::fails_after_the_other", Verdict::Fail, "depends on what ran before");
 }
 
 /// What `handover walk` says of cases that meet a failing call in every way there is.

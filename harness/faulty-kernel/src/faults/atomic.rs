@@ -117,7 +117,11 @@ impl<'a> Request<'a> {
             return Ok(name.clone());
         }
         let mut asked = Fields::zeroed(64);
-        perform(self.card.as_fd(), GETPROPERTY, asked.set_u32(ID, property))?;
+        match perform(self.card.as_fd(), GETPROPERTY, asked.set_u32(ID, property)) {
+            // A property that there is not is for the commit to refuse.
+            Err(Errno::NOENT) => return Ok(String::new()),
+            other => other?,
+        };
         let name: Vec<u8> = asked.0[NAME..NAME + 32].iter().copied().take_while(|byte| *byte != 0).collect();
         let name = String::from_utf8_lossy(&name).into_owned();
         names.insert((self.device, property), name.clone());
@@ -133,12 +137,16 @@ impl<'a> Request<'a> {
         let mut values = Vec::new();
         for (_, property, value) in &self.set {
             values.push(match self.name(*property)?.as_str() {
-                "IN_FENCE_FD" if value.cast_signed() >= 0 => {
-                    let fence = self.call.file(*value as RawFd)?;
-                    let number = fence.as_raw_fd();
-                    waited.push(fence);
-                    u64::from(number.cast_unsigned())
-                }
+                "IN_FENCE_FD" if value.cast_signed() >= 0 => match self.call.file(*value as RawFd) {
+                    Ok(fence) => {
+                        let number = fence.as_raw_fd();
+                        waited.push(fence);
+                        u64::from(number.cast_unsigned())
+                    }
+                    // So is a number that is no fd, which it must not become here.
+                    Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => i32::MAX as u64,
+                    Err(error) => return Err(error),
+                },
                 OUT_FENCE | WRITEBACK_OUT_FENCE if *value != 0 => {
                     let place = Box::new(AtomicI32::new(-1));
                     let address = place.as_ptr().expose_provenance() as u64;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::dmabuf::is_dmabuf;
-use super::{Done, Made, Named, answer_of, ignoring, owned};
+use super::{Done, Made, Named, answer_of, give_in, hand_out, ignoring};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both, writes};
 use crate::filter::Filter;
@@ -62,7 +62,7 @@ fn implicit_fence_signalled() -> Made {
     Made::on_ioctls(&[EXPORT_SYNC_FILE], |call| {
         let Some(fence) = signalled() else { return Ok(Done::UNTOUCHED) };
         let mut structure = call.structure()?;
-        structure.set_u32(FD, call.give(fence, true)?.cast_unsigned());
+        give_in(call, &mut structure, FD, &fence)?;
         call.set_structure(&structure)?;
         Ok(Done::fired(Answer::Return(0)))
     })
@@ -222,8 +222,7 @@ fn merge_forgets_second() -> Made {
         merged.set_u32(merge::SECOND, first.as_raw_fd().cast_unsigned());
         let done = call.perform_on(first.as_fd(), &mut merged)?;
         if done.is_ok() {
-            let made = owned(merged.u32(merge::MADE).into())?;
-            merged.set_u32(merge::MADE, call.give(made, true)?.cast_unsigned());
+            hand_out(call, &mut merged, merge::MADE)?;
         }
         call.set_structure(merged.set_u32(merge::SECOND, second))?;
         Ok(Done { answer: answer_of(done), fired: done.is_ok() })

@@ -233,9 +233,19 @@ fn crop_twice() -> Made {
 
 /// Width and height of a framebuffer.
 fn size_of(card: BorrowedFd<'_>, id: u32) -> io::Result<(u32, u32)> {
+    framebuffer(card, id, |frame| Ok((frame.u32(fb::WIDTH), frame.u32(fb::HEIGHT))))
+}
+
+/// What `look` makes of a framebuffer.
+pub(super) fn framebuffer<T>(
+    card: BorrowedFd<'_>,
+    id: u32,
+    look: impl FnOnce(&Fields) -> io::Result<T>,
+) -> io::Result<T> {
     let mut frame = Fields::zeroed(fb::SIZE);
     frame.set_u32(fb::ID, id);
     perform(card, GETFB2, &mut frame)?;
+    let looked = look(&frame);
     // Whoever is master gets handles of its own, one for each object.
     let mut handles: Vec<u32> = (0..4).map(|plane| frame.u32(fb::HANDLES + 4 * plane)).collect();
     handles.dedup();
@@ -243,7 +253,7 @@ fn size_of(card: BorrowedFd<'_>, id: u32) -> io::Result<(u32, u32)> {
         let mut close = Fields::zeroed(8);
         perform(card, GEM_CLOSE, close.set_u32(0, handle))?;
     }
-    Ok((frame.u32(fb::WIDTH), frame.u32(fb::HEIGHT)))
+    looked
 }
 
 fn plane_moved() -> Made {

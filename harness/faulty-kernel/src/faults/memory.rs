@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use super::{Done, Made, Named, answer_of, changing, owned};
+use super::{Done, Made, Named, answer_of, changing, give_in, owned};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both, writes};
 use crate::perform::{Mapped, perform};
@@ -126,7 +126,7 @@ fn allocating(change: impl Fn(&Fields, OwnedFd) -> io::Result<(OwnedFd, bool)> +
             return Ok(Done::as_it_was(done));
         }
         let (file, fired) = change(&asked, owned(asked.u32(FD).into())?)?;
-        asked.set_u32(FD, call.give(file, true)?.cast_unsigned());
+        give_in(call, &mut asked, FD, &file)?;
         call.set_structure(&asked)?;
         Ok(Done { answer: answer_of(done), fired })
     })

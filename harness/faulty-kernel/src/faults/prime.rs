@@ -3,12 +3,12 @@
 //! Source: `include/uapi/drm/drm.h` and `drm_mode.h`.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::SeekFrom;
 
 use super::kms::GEM_CLOSE;
-use super::{Done, Made, Named, answer_of, changing, ignoring};
+use super::{Done, Made, Named, answer_of, changing, give_in, hand_out, ignoring};
 use crate::call::Answer;
 use crate::fields::{Fields, both};
 use crate::perform::{Mapped, perform};
@@ -58,6 +58,9 @@ fn prime_import_copies() -> Made {
         if call.name_of_file(structure.u32(FD).cast_signed())?.starts_with("/dmabuf") {
             let card = call.device()?;
             // A card's own buffers come back as they are.
+            if is_own(card.as_fd(), source.as_fd()) {
+                return Ok(Done::UNTOUCHED);
+            }
             if let Some(handle) = copy(card.as_fd(), source.as_fd())? {
                 structure.set_u32(HANDLE, handle);
                 call.set_structure(&structure)?;
@@ -66,6 +69,23 @@ fn prime_import_copies() -> Made {
         }
         Ok(Done::UNTOUCHED)
     })
+}
+
+/// Whether `card` made the buffer: it says where it would map it, and refuses that for what it has taken in, which nobody
+/// else has a handle of here.
+fn is_own(card: BorrowedFd<'_>, source: BorrowedFd<'_>) -> bool {
+    let mut taken = Fields::zeroed(12);
+    if perform(card, FD_TO_HANDLE, taken.set_u32(FD, source.as_raw_fd().cast_unsigned())).is_err() {
+        return false;
+    }
+    let handle = taken.u32(HANDLE);
+    let (mut map, mut close) = (Fields::zeroed(16), Fields::zeroed(8));
+    let is_own = perform(card, MAP_DUMB, map.set_u32(0, handle)).is_ok();
+    // The handle of a buffer of its own may be the caller's.
+    is_own || {
+        let _ = perform(card, GEM_CLOSE, close.set_u32(0, handle));
+        false
+    }
 }
 
 /// The handle of a dumb buffer of `card` with the contents of `source`; `None` if that can't be read.
@@ -103,14 +123,13 @@ fn prime_export_read_only() -> Made {
 fn prime_export_grows() -> Made {
     Made::on_ioctls(&[HANDLE_TO_FD], |call| {
         let mut structure = call.structure()?;
-        let close_on_exec = structure.u32(FLAGS) & libc::O_CLOEXEC.cast_unsigned() != 0;
         let done = call.perform(&mut structure)?;
         if done.is_err() {
             return Ok(Done::as_it_was(done));
         }
-        let exported = super::owned(structure.u32(FD).into())?;
-        call.give(&exported, close_on_exec)?;
-        structure.set_u32(FD, call.give(&exported, close_on_exec)?.cast_unsigned());
+        let exported = hand_out(call, &mut structure, FD)?;
+        // Nobody is told of this one.
+        give_in(call, &mut structure.clone(), FD, &exported)?;
         call.set_structure(&structure)?;
         Ok(Done::fired(answer_of(done)))
     })

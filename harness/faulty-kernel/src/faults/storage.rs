@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SeekFrom};
@@ -17,7 +16,7 @@ use super::kms::GEM_CLOSE;
 use super::memory::{CREATE, hand_over, udmabuf};
 use super::prime::{CREATE_DUMB, FD_TO_HANDLE, MAP_DUMB, dumb, handle};
 use super::video::{EXPBUF, QBUF, buffer, expbuf, is_single_planar};
-use super::{Done, Made, Named, answer_of, every_other, owned};
+use super::{Done, Made, Named, answer_of, hand_out};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both};
 use crate::filter::Filter;
@@ -51,11 +50,12 @@ fn udmabuf_memory_twice() -> Made {
     })
 }
 
-/// Every other time there is no memory.
+/// There is memory for a page, and not for more.
 fn udmabuf_scarce() -> Made {
-    let count = AtomicU64::new(1);
-    Made::on_ioctls(&[CREATE], move |_| {
-        Ok(if every_other(&count) { Done::fired(Answer::Fail(Errno::NOMEM)) } else { Done::UNTOUCHED })
+    const PAGE: u64 = 4096;
+    Made::on_ioctls(&[CREATE], |call| {
+        let is_more = call.structure()?.u64(udmabuf::SIZE) > PAGE;
+        Ok(if is_more { Done::fired(Answer::Fail(Errno::NOMEM)) } else { Done::UNTOUCHED })
     })
 }
 
@@ -132,8 +132,7 @@ fn requeue_clears_exported() -> Made {
         if done.is_err() {
             return Ok(Done::as_it_was(done));
         }
-        let exported = owned(asked.u32(expbuf::FD).into())?;
-        asked.set_u32(expbuf::FD, call.give(&exported, true)?.cast_unsigned());
+        let exported = hand_out(call, &mut asked, expbuf::FD)?;
         call.set_structure(&asked)?;
         handed_out.push(exported);
         Ok(Done::as_it_was(done))

@@ -14,8 +14,8 @@ use super::kms::{ADDFB2, GEM_CLOSE, RMFB, fb};
 use super::memory::{ALLOC, CREATE, LENGTH, hand_over, heap, udmabuf};
 use super::odd::SYNC;
 use super::prime::{CREATE_DUMB, FD_TO_HANDLE, HANDLE_TO_FD, dumb, handle};
-use super::video::{EXPBUF, QBUF, STREAMON, buffer, expbuf, is_single_planar};
-use super::{Done, Made, Named, answer_of, owned};
+use super::video::{DQBUF, EXPBUF, QBUF, STREAMON, buffer, expbuf, is_of_one_plane, is_single_planar};
+use super::{Done, Made, Named, answer_of, hand_out};
 use crate::call::{Answer, Call};
 use crate::fields::Fields;
 use crate::perform::perform;
@@ -29,7 +29,7 @@ pub(super) const ALL: &[Named] = &[
     ("heap-unchecked", heap_unchecked),
     ("sync-unchecked", sync_unchecked),
     ("qbuf-unchecked", qbuf_unchecked),
-    ("streamon-unchecked", streamon_unchecked),
+    ("stream-unchecked", stream_unchecked),
     ("expbuf-unchecked", expbuf_unchecked),
 ];
 
@@ -82,7 +82,6 @@ fn prime_export_unchecked() -> Made {
     Made::on_ioctls(&[HANDLE_TO_FD], |call| {
         let mut asked = call.structure()?;
         let known = (libc::O_CLOEXEC | libc::O_RDWR).cast_unsigned();
-        let close_on_exec = asked.u32(handle::FLAGS) & libc::O_CLOEXEC.cast_unsigned() != 0;
         let mut fired = false;
         let mut done = call.perform(&mut asked)?;
         if done.is_err() {
@@ -99,8 +98,7 @@ fn prime_export_unchecked() -> Made {
         if done.is_err() {
             return Ok(Done::as_it_was(done));
         }
-        let exported = owned(asked.u32(handle::FD).into())?;
-        asked.set_u32(handle::FD, call.give(exported, close_on_exec)?.cast_unsigned());
+        hand_out(call, &mut asked, handle::FD)?;
         call.set_structure(&asked)?;
         Ok(Done { answer: answer_of(done), fired })
     })
@@ -156,8 +154,7 @@ fn heap_unchecked() -> Made {
         if done.is_err() {
             return Ok(Done::as_it_was(done));
         }
-        let file = owned(asked.u32(heap::FD).into())?;
-        asked.set_u32(heap::FD, call.give(file, true)?.cast_unsigned());
+        hand_out(call, &mut asked, heap::FD)?;
         call.set_structure(&asked)?;
         Ok(Done { answer: answer_of(done), fired: refused })
     })
@@ -192,11 +189,21 @@ fn qbuf_unchecked() -> Made {
     })
 }
 
-/// Every queue starts.
-fn streamon_unchecked() -> Made {
-    Made::on_ioctls(&[STREAMON], |call| {
-        let done = call.perform(&mut call.structure()?)?;
-        Ok(if done.is_err() { Done::fired(Answer::Return(0)) } else { Done::as_it_was(done) })
+/// Every queue starts, and gives back what it does not have.
+fn stream_unchecked() -> Made {
+    Made::on_ioctls(&[STREAMON, DQBUF], |call| {
+        let mut asked = call.structure()?;
+        // The planes of another are where the caller has them.
+        if call.ioctl() == DQBUF && !is_of_one_plane(&asked) {
+            return Ok(Done::UNTOUCHED);
+        }
+        let done = call.perform(&mut asked)?;
+        call.set_structure(&asked)?;
+        Ok(match done {
+            // Nothing is done yet: whoever asks is to ask again.
+            Err(errno) if errno != Errno::AGAIN => Done::fired(Answer::Return(0)),
+            done => Done::as_it_was(done),
+        })
     })
 }
 
@@ -215,9 +222,7 @@ fn expbuf_unchecked() -> Made {
         if done.is_err() {
             return Ok(Done::as_it_was(done));
         }
-        let exported = owned(asked.u32(expbuf::FD).into())?;
-        let close_on_exec = flags & libc::O_CLOEXEC.cast_unsigned() != 0;
-        asked.set_u32(expbuf::FD, call.give(exported, close_on_exec)?.cast_unsigned());
+        hand_out(call, &mut asked, expbuf::FD)?;
         call.set_structure(&asked)?;
         Ok(Done { answer: answer_of(done), fired })
     })

@@ -155,7 +155,7 @@ fn qbuf_first_buffer() -> Made {
 }
 
 /// Of a single-planar queue: the planes of another are where the caller has them.
-fn is_of_one_plane(taken: &Fields) -> bool {
+pub(super) fn is_of_one_plane(taken: &Fields) -> bool {
     is_single_planar(taken.u32(buffer::TYPE))
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Holder, Pool, Shown, Slot, State, Use, after};
 use crate::error::Error;
+use crate::share::layer::layer;
 use crate::share::refused::ShareError;
 use crate::share::sync::{Arc, wait_until};
 
@@ -62,7 +63,8 @@ impl<T> Deref for Drawing<T> {
 
 impl<T> Drop for DrawingLease<T> {
     fn drop(&mut self) {
-        self.pool.shared.give_back(self.slot, |_| !self.shown);
+        let is_free = !self.shown && layer().gives_back();
+        self.pool.shared.give_back(self.slot, |_| is_free);
     }
 }
 
@@ -170,6 +172,9 @@ impl<T> Deref for Looking<T> {
 impl<T> Drop for LookingLease<T> {
     fn drop(&mut self) {
         let (slot, lease) = (self.slot, self.lease);
+        if !layer().gives_back() {
+            return;
+        }
         self.pool.shared.give_back(slot, |state| {
             let current = state.current == Some(slot);
             let Some(Slot { used: Use::Shown(shown), .. }) = state.slots.get_mut(&slot) else { return false };

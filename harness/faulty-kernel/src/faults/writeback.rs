@@ -1,0 +1,145 @@
+//! A control: X of a picture that was written back holds anything.
+//!
+//! Source: "Writeback Connectors" in the kernel's KMS documentation; `drm_fourcc.h`, where X is padding.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{SeekFrom, fstat, seek};
+
+use super::atomic::{ATOMIC, Request, WRITEBACK_OUT_FENCE};
+use super::kms::{fb, framebuffer};
+use super::lists::{GETPROPBLOB, telling_blob};
+use super::odd::SYNC;
+use super::prime::{HANDLE_TO_FD, handle};
+use super::{Done, Made, Named, owned};
+use crate::call::{Answer, Call};
+use crate::fields::Fields;
+use crate::perform::{Mapped, perform};
+
+pub(super) const ALL: &[Named] = &[("writeback-x-garbage", writeback_x_garbage)];
+
+/// Where a job writes.
+struct Target {
+    inode: u64,
+    offset: usize,
+    pitch: usize,
+    width: usize,
+    height: usize,
+    /// Bytes of a pixel, and which of them are X.
+    pixel: usize,
+    x: Range<usize>,
+}
+
+/// What was committed, and when it is done.
+type Jobs = Mutex<HashMap<u64, (Target, OwnedFd)>>;
+
+/// A card that writes back without alpha, and anything in the place of it.
+fn writeback_x_garbage() -> Made {
+    let jobs = Jobs::default();
+    Made::on_ioctls(&[GETPROPBLOB, ATOMIC, SYNC], move |call| match call.ioctl() {
+        GETPROPBLOB => telling_blob(call, without_alpha).map(|done| Done { fired: false, ..done }),
+        ATOMIC => committed(call, &jobs),
+        _ => looked_at(call, &jobs),
+    })
+}
+
+/// Changes a blob that is a list of formats alone, as `WRITEBACK_PIXEL_FORMATS` is.
+fn without_alpha(blob: &mut Fields) -> bool {
+    let is_list = blob.0.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' ');
+    for at in (0..blob.0.len()).step_by(4).filter(|_| is_list) {
+        match &blob.u32(at).to_le_bytes() {
+            b"AR24" | b"AB24" => blob.set_u32(at, u32::from_le_bytes(*b"XR24")),
+            b"AR48" | b"AB48" => blob.set_u32(at, u32::from_le_bytes(*b"XR48")),
+            _ => continue,
+        };
+    }
+    is_list
+}
+
+/// Makes a commit in the caller's place, and remembers what it writes back to, and its fence.
+fn committed(call: &Call<'_>, jobs: &Jobs) -> io::Result<Done> {
+    let request = Request::read(call)?;
+    let mut asked = None;
+    for connector in request.objects() {
+        let id = request.value(connector, "WRITEBACK_FB_ID")?.filter(|id| *id != 0);
+        let place = request.value(connector, WRITEBACK_OUT_FENCE)?.filter(|place| *place != 0);
+        if let (Some(id), Some(place)) = (id, place) {
+            let card = request.card.as_fd();
+            asked = framebuffer(card, id as u32, |frame| target(card, frame))?.map(|target| (target, place));
+        }
+    }
+    let Some((target, place)) = asked.filter(|_| !request.is_test()) else { return Ok(Done::UNTOUCHED) };
+    let (done, fences) = request.perform()?;
+    request.give(&fences)?;
+    let fence = fences.into_iter().find(|fence| fence.place == place).and_then(|fence| fence.file);
+    if let Some(fence) = fence.filter(|_| done.is_ok()) {
+        jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(target.inode, (target, fence));
+    }
+    Ok(Done::as_it_was(done))
+}
+
+/// Where the framebuffer lies; `None` if it has no X.
+fn target(card: std::os::fd::BorrowedFd<'_>, frame: &Fields) -> io::Result<Option<Target>> {
+    let (pixel, x) = match &frame.u32(fb::FORMAT).to_le_bytes() {
+        b"XR24" => (4, 3..4),
+        b"XR48" => (8, 6..8),
+        _ => return Ok(None),
+    };
+    let mut exported = Fields::zeroed(12);
+    exported.set_u32(handle::HANDLE, frame.u32(fb::HANDLES)).set_u32(handle::FLAGS, libc::O_CLOEXEC.cast_unsigned());
+    perform(card, HANDLE_TO_FD, &mut exported)?;
+    let inode = fstat(owned(exported.u32(handle::FD).into())?)?.st_ino;
+    let [offset, pitch, width, height] =
+        [fb::OFFSETS, fb::PITCHES, fb::WIDTH, fb::HEIGHT].map(|field| frame.u32(field) as usize);
+    Ok(Some(Target { inode, offset, pitch, width, height, pixel, x }))
+}
+
+/// Before the CPU reads what a job has written, X of it becomes anything.
+fn looked_at(call: &Call<'_>, jobs: &Jobs) -> io::Result<Done> {
+    /// `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_END`.
+    const READ: u64 = 1;
+    const END: u64 = 4;
+    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if call.structure()?.u64(0) & (READ | END) != READ {
+        return Ok(Done::UNTOUCHED);
+    }
+    let file = call.device()?;
+    let inode = fstat(&file)?.st_ino;
+    let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((target, fence)) = jobs.remove(&inode) else { return Ok(Done::UNTOUCHED) };
+    if poll(&mut [PollFd::new(&fence, PollFlags::IN)], Some(&AT_ONCE))? == 0 {
+        jobs.insert(inode, (target, fence));
+        return Ok(Done::UNTOUCHED);
+    }
+    let size = seek(&file, SeekFrom::End(0))? as usize;
+    let mapped = Mapped::new(file.as_fd(), 0, size)?;
+    let mut bytes = mapped.read();
+    for (y, x) in (0..target.height).flat_map(|y| (0..target.width).map(move |x| (y, x))) {
+        let at = target.offset + y * target.pitch + x * target.pixel;
+        for byte in bytes.get_mut(at + target.x.start..at + target.x.end).into_iter().flatten() {
+            *byte = (31 * x + 17 * y) as u8;
+        }
+    }
+    mapped.write(&bytes);
+    Ok(Done::fired(Answer::Continue))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_list_of_formats_loses_its_alpha() {
+        let mut list = Fields(b"AR24XR24AB24XR48AR48RG16".to_vec());
+        assert!(without_alpha(&mut list));
+        assert_eq!(list.0, b"XR24XR24XR24XR48XR48RG16");
+        let mut other = Fields(b"\x01\0\0\0AR24".to_vec());
+        assert!(!without_alpha(&mut other));
+        assert_eq!(other.0, b"\x01\0\0\0AR24");
+    }
+}
