@@ -18,12 +18,14 @@ mod cards;
 mod egl;
 mod gbm;
 mod memory;
+mod syncobjs;
 mod video;
 mod vulkan;
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     memory::register(cases);
     cards::register(cases);
+    syncobjs::register(cases);
     video::register(cases);
     egl::register(cases);
     gbm::register(cases);

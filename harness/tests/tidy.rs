@@ -82,6 +82,7 @@ const UNSAFE: &[&str] = &[
     "ioctl.rs",
     "kms/misuse.rs",
     "kms/syncobj.rs",
+    "kms/syncobj/misuse.rs",
     "kms/vgem.rs",
     "ledger/files.rs",
     "ledger/mappings.rs",

@@ -21,6 +21,7 @@ mod odd;
 mod placement;
 mod prime;
 mod storage;
+mod syncobjs;
 mod unchecked;
 mod video;
 mod waits;
@@ -75,6 +76,7 @@ const ALL: &[&[Named]] = &[
     prime::ALL,
     dmabuf::ALL,
     fences::ALL,
+    syncobjs::ALL,
     memory::ALL,
     video::ALL,
     unchecked::ALL,
