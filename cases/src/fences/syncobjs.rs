@@ -257,22 +257,32 @@ fn ended(thread: thread::ScopedJoinHandle<'_, Result<()>>) -> Result<(), Trouble
 fn outlasts(cx: &mut Cx, prime: &Prime) -> Outcome {
     const WHO: &str = "a wait for a syncobj whose handle goes";
     cx.held_back(WHO, (FenceBy::SwSync, None), &mut |_, round| {
-        let object = prime.syncobj()?;
-        match round.fence() {
-            Some(file) => object.import(file)?,
-            None => object.signal()?,
+        let mut meanwhile = MEANWHILE;
+        loop {
+            let object = prime.syncobj()?;
+            match round.fence() {
+                Some(file) => object.import(file)?,
+                None => object.signal()?,
+            }
+            let waited = thread::scope(|scope| {
+                let goes = scope.spawn(|| {
+                    thread::sleep(meanwhile);
+                    object.destroy()
+                });
+                let waited = object.waits(WAIT);
+                if !matches!(waited, Ok(Waited::NoHandle)) {
+                    round.ends(matches!(waited, Ok(THROUGH)))?;
+                }
+                ended(goes)?;
+                Ok::<_, Trouble>(waited?)
+            })?;
+            match waited {
+                // The wait came too late, by the other things that the machine has to do.
+                Waited::NoHandle if meanwhile < PATIENCE => meanwhile *= 2,
+                Waited::NoHandle => return Err(Finding::new(format!("{WHO} is refused with {waited}")).into()),
+                _ => return Ok(()),
+            }
         }
-        thread::scope(|scope| {
-            let goes = scope.spawn(|| {
-                thread::sleep(MEANWHILE);
-                object.destroy()
-            });
-            let waited = object.waits(WAIT);
-            round.ends(matches!(waited, Ok(THROUGH)))?;
-            ended(goes)?;
-            waited?;
-            Ok(())
-        })
     })?;
     cx.agree()
 }

@@ -66,6 +66,8 @@ pub enum Waited {
     TooLate,
     /// There is no fence, and none to come was waited for (`EINVAL`).
     NoFence,
+    /// A handle had gone before it began (`ENOENT`).
+    NoHandle,
 }
 
 /// An eventfd that a syncobj is to make readable.
@@ -242,6 +244,7 @@ fn ended(waited: Result<()>, wait: Wait, first: u32) -> Result<Waited> {
     match waited {
         Ok(()) => Ok(Waited::Through(first)),
         Err(error) if error.is_errno(Errno::TIME) => Ok(Waited::TooLate),
+        Err(error) if error.is_errno(Errno::NOENT) => Ok(Waited::NoHandle),
         Err(error) if error.is_errno(Errno::INVAL) && !wait.to_come && !wait.there => Ok(Waited::NoFence),
         Err(error) => Err(error),
     }
@@ -253,6 +256,7 @@ impl fmt::Display for Waited {
             Self::Through(first) => write!(f, "ended by number {first}"),
             Self::TooLate => f.write_str("ETIME"),
             Self::NoFence => f.write_str("EINVAL"),
+            Self::NoHandle => f.write_str("ENOENT"),
         }
     }
 }
@@ -487,5 +491,61 @@ impl Drop for Syncobj {
 impl AsFd for SyncobjFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_kernel() {
+        let numbers = [
+            CREATE,
+            DESTROY,
+            HANDLE_TO_FD,
+            FD_TO_HANDLE,
+            WAIT,
+            RESET,
+            SIGNAL,
+            TIMELINE_WAIT,
+            QUERY,
+            TRANSFER,
+            TIMELINE_SIGNAL,
+            EVENTFD,
+        ]
+        .map(|(_, number)| number);
+        // Direction and size, `d`, and the number of the call.
+        let kernels = [
+            0xc008_64bf,
+            0xc008_64c0,
+            0xc018_64c1,
+            0xc018_64c2,
+            0xc028_64c3,
+            0xc010_64c4,
+            0xc010_64c5,
+            0xc030_64ca,
+            0xc018_64cb,
+            0xc020_64cc,
+            0xc018_64cd,
+            0xc018_64cf,
+        ];
+        assert_eq!(numbers, kernels);
+    }
+
+    #[test]
+    fn a_look_has_no_deadline_and_a_wait_one_that_is_to_come() {
+        let before = until(Duration::from_nanos(1));
+        assert_eq!(until(Duration::ZERO), 0);
+        assert!(until(Duration::from_secs(1)) >= before + 999_999_999);
+        assert_eq!(until(Duration::MAX), i64::MAX);
+    }
+
+    #[test]
+    fn a_wait_asks_for_what_it_says() {
+        assert_eq!(Wait::default().flags(), 0);
+        let all = Wait { all: true, to_come: true, there: true, patience: Duration::from_millis(4) };
+        assert_eq!(all.flags(), WAIT_ALL | WAIT_FOR_SUBMIT | WAIT_AVAILABLE);
+        assert_eq!(all.to_string(), "all of them for 4 ms, also if there is no fence yet, until there is one");
     }
 }
