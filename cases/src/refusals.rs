@@ -18,14 +18,12 @@ mod cards;
 mod egl;
 mod gbm;
 mod memory;
-mod syncobjs;
 mod video;
 mod vulkan;
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     memory::register(cases);
     cards::register(cases);
-    syncobjs::register(cases);
     video::register(cases);
     egl::register(cases);
     gbm::register(cases);
@@ -65,7 +63,7 @@ fn words(name: &str) -> String {
 }
 
 /// Whether `answer` is a refusal with one of `valid`.
-fn judge(cx: &mut Cx, what: &str, valid: &[&str], answer: Result<()>) {
+pub(crate) fn judge(cx: &mut Cx, what: &str, valid: &[&str], answer: Result<()>) {
     let said = answer.as_ref().err().map(|error| error.cause.to_string());
     let documented = said.as_ref().is_some_and(|said| valid.iter().any(|word| said.starts_with(word)));
     let with = match valid {

@@ -51,15 +51,15 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             }
         };
         add("a_syncobj_carries_a_sync_file", carries, &[IMPORT_DROPPED]);
-        add("a_wait_for_a_syncobj_ends_with_its_fence", waits, &[AT_ONCE]);
-        add("a_wait_for_a_syncobj_ends_at_its_deadline", deadline, &[AT_ONCE]);
-        add("a_wait_for_syncobjs_is_for_one_or_for_all", one_or_all, &[AT_ONCE]);
-        add("a_wait_for_a_syncobj_waits_for_a_fence_to_come", to_come, &[AT_ONCE]);
-        add("a_wait_for_a_syncobj_outlasts_its_handle", outlasts, &[AT_ONCE]);
+        add("a_syncobj_holds_who_waits_until_its_fence_signals", waits, &[AT_ONCE]);
+        add("a_syncobj_holds_nobody_beyond_a_deadline", deadline, &[AT_ONCE]);
+        add("syncobjs_are_waited_for_one_or_all", one_or_all, &[AT_ONCE]);
+        add("a_syncobj_is_waited_for_before_it_has_a_fence", to_come, &[AT_ONCE]);
+        add("a_syncobj_is_waited_for_while_its_handle_goes", outlasts, &[AT_ONCE]);
         add("a_syncobj_is_reset_and_signalled", reset_and_signalled, &[KEEPS]);
         add("a_syncobj_counts_the_points_that_have_signalled", counts, &[AHEAD]);
         add("points_of_a_syncobj_signal_in_order", in_order, &[AHEAD]);
-        add("an_eventfd_tells_of_a_syncobj", tells, &[UNTOLD]);
+        add("a_syncobj_tells_an_eventfd", tells, &[UNTOLD]);
         let name = format!("fences::a_syncobj_crosses_as_an_fd::{card}");
         let crosses = cases.add(name, move |cx| crosses(cx, card)).from(card);
         if card == Vgem {

@@ -17,7 +17,6 @@ use drm_ffi::{
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, opcode};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::card::Card;
 use super::commit::own_fd;
@@ -230,14 +229,17 @@ impl Prime {
     }
 }
 
-/// When a wait of `patience` from now is over, in ns of the clock that the kernel compares it with.
+/// When a wait of `patience` from now is over, in ns of the clock that the kernel compares it with. rustix asks the vDSO,
+/// which user-mode Linux has none of, and std does not tell.
 fn until(patience: Duration) -> i64 {
     if patience.is_zero() {
         return 0;
     }
-    let now = clock_gettime(ClockId::Monotonic);
-    let ns = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32).saturating_add(patience).as_nanos();
-    i64::try_from(ns).unwrap_or(i64::MAX)
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure lives until the call returns, which can't fail: every kernel has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
+    i64::try_from(now.saturating_add(patience).as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn ended(waited: Result<()>, wait: Wait, first: u32) -> Result<Waited> {

@@ -5,13 +5,13 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use handover::error::Cause;
 use handover::kms::{BadSyncobj, Syncobj, Wait, Waited};
 use handover::prelude::*;
 use handover::stray::Stray;
 use handover::udmabuf;
 
-use super::judge;
+use super::missing_is_skip;
+use crate::refusals::judge;
 
 const CALLS: [(&str, BadSyncobj, &str); 13] = [
     ("a syncobj with an unknown flag", BadSyncobj::CreateWithUnknownFlag, "EINVAL"),
@@ -31,8 +31,8 @@ const CALLS: [(&str, BadSyncobj, &str); 13] = [
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for card in [Vgem, Screen] {
-        let name = format!("refusals::a_card_refuses_wrong_calls_about_syncobjs::{card}");
-        let case = cases.add(name, move |cx| refuses(cx, card)).to(card);
+        let name = format!("fences::wrong_calls_about_syncobjs_are_refused::{card}");
+        let case = cases.add(name, move |cx| refuses(cx, card)).from(card);
         if card == Vgem {
             case.must_fail_under("syncobj-unchecked");
         }
@@ -41,10 +41,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
 
 fn refuses(cx: &mut Cx, card: Role) -> Outcome {
     let prime = cx.prime(card)?;
-    let object = prime.syncobj().map_err(|error| match error.cause {
-        Cause::Missing(_) => Trouble::Skip(error.to_string()),
-        _ => error.into(),
-    })?;
+    let object = missing_is_skip(prime.syncobj())?;
     let fence = cx.pending_fence(FenceBy::SwSync, None)?;
     let (dmabuf, _) = udmabuf::create(4096)?;
     let (eventfd, closed) = (Stray::Eventfd.open()?, Stray::Closed.open()?);
