@@ -25,7 +25,7 @@ const WAIT: Wait = Wait { patience: PATIENCE, ..LOOK };
 const SOON: Duration = Duration::from_secs(1);
 
 /// What somebody does in the middle of another one's wait he does so long after it began.
-const MEANWHILE: Duration = Duration::from_millis(1);
+const MEANWHILE: Duration = Duration::from_micros(200);
 
 /// When a fence has to be there.
 const IMPORTED: &str = "after the import of a sync file";

@@ -60,7 +60,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_SYNCOBJ_QUERY tells the last point that has a fence, whether or not it has signalled",
         trigger: "always",
-        modelled_on: "smithay df79eeba: acquire and release points of a timeline that were compared the wrong way round",
+        modelled_on: "smithay df79eeba, on a compositor's side: points of a timeline compared the wrong way round",
         ..fault(
             "syncobj-query-ahead",
             Synchronisation,
