@@ -17,6 +17,8 @@ mod implicit;
 mod named;
 mod processor;
 mod screen;
+mod syncobj_calls;
+mod syncobjs;
 mod video;
 mod vulkan;
 
@@ -24,6 +26,8 @@ pub(crate) use screen::screen_sees;
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     files::register(cases);
+    syncobjs::register(cases);
+    syncobj_calls::register(cases);
     named::register(cases);
     implicit::register(cases);
     processor::register(cases);

@@ -65,7 +65,7 @@ fn words(name: &str) -> String {
 }
 
 /// Whether `answer` is a refusal with one of `valid`.
-fn judge(cx: &mut Cx, what: &str, valid: &[&str], answer: Result<()>) {
+pub(crate) fn judge(cx: &mut Cx, what: &str, valid: &[&str], answer: Result<()>) {
     let said = answer.as_ref().err().map(|error| error.cause.to_string());
     let documented = said.as_ref().is_some_and(|said| valid.iter().any(|word| said.starts_with(word)));
     let with = match valid {

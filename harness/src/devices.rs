@@ -477,10 +477,10 @@ impl Devices {
         self.screens.values().flat_map(shown).collect()
     }
 
-    /// What of the GEM handles and framebuffers of our cards is not as it must be after a case.
+    /// What of the GEM handles, framebuffers and syncobjs of our cards is not as it must be after a case.
     pub fn imbalances(&self) -> Vec<Finding> {
         let screens = self.screens.values().filter_map(Slot::open).filter_map(Screen::imbalance);
-        let primes = self.primes.values().filter_map(Slot::open).filter_map(Prime::imbalance);
+        let primes = self.primes.values().filter_map(Slot::open).flat_map(Prime::imbalances);
         let vgem = self.vgem.open().and_then(DumbBuffers::imbalance);
         screens.chain(primes).chain(vgem).collect()
     }

@@ -56,6 +56,7 @@ pub use objects::{Plane, PlaneKind};
 pub use prime::{BareFramebuffer, Imported, Prime};
 pub(crate) use second::{SecondCard, is_made_here};
 pub use show::{Layer, Pending, Recoveries, Shown};
+pub use syncobj::{BadSyncobj, Syncobj, SyncobjFile, Told, Wait, Waited};
 pub use tried::Answer;
 pub use vgem::VgemFence;
 pub use vkms::Race;

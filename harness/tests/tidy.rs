@@ -83,6 +83,7 @@ const UNSAFE: &[&str] = &[
     "ioctl.rs",
     "kms/misuse.rs",
     "kms/syncobj.rs",
+    "kms/syncobj/misuse.rs",
     "kms/vgem.rs",
     "ledger/files.rs",
     "ledger/mappings.rs",
@@ -187,6 +188,7 @@ const PURE: &[&str] = &[
 const WALL_CLOCK: &[(&str, &str)] = &[
     ("disturb/disturber.rs", "sets it back, to see who minds"),
     ("golden.rs", "the day on which a golden was blessed"),
+    ("kms/syncobj.rs", "the number of the monotonic clock, which a wait for a syncobj takes for its deadline"),
     ("report/html.rs", "when a report was written"),
 ];
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use handover::fence::State;
 use handover::prelude::*;
 
-use super::{BY, missing_is_skip};
+use super::BY;
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for by in BY {
@@ -19,13 +19,6 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     cases.add("fences::a_merged_file_has_the_fences_that_are_pending", merged).must_fail_under("merge-forgets-second");
     cases.add("fences::a_fence_whose_maker_goes_has_failed", maker_goes).must_fail_under("fence-error-hidden");
-    for card in [Screen, Vgem] {
-        let name = format!("fences::a_syncobj_carries_a_sync_file::{card}");
-        cases
-            .add(name, move |cx| syncobj(cx, card))
-            .from(card)
-            .no_fault("it would need a card that has syncobjs: vkms and vgem have none, and the case is skipped");
-    }
 }
 
 /// While it is pending it names its driver and has no time; then it has signalled, later than what signalled before.
@@ -142,16 +135,5 @@ fn maker_goes(cx: &mut Cx) -> Outcome {
             Finding::new(format!("{what} is {state}, though nobody signalled it"))
         });
     }
-    cx.agree()
-}
-
-/// A syncobj that a sync file is imported into hands on the same fence.
-fn syncobj(cx: &mut Cx, card: Role) -> Outcome {
-    let prime = cx.prime(card)?;
-    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
-    let file = missing_is_skip(prime.through_syncobj(&pending.file))?;
-    cx.equals("what came out of the syncobj has signalled", false, file.is_signalled()?);
-    pending.signal()?;
-    cx.equals("it signals with the fence that went in", true, file.signals_within(Duration::from_secs(5))?);
     cx.agree()
 }

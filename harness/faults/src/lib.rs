@@ -17,6 +17,7 @@ mod lifetimes;
 pub mod made;
 mod sharing;
 mod storage;
+mod syncobjs;
 mod unchecked;
 mod vulkan;
 mod waits;
@@ -157,9 +158,8 @@ named!(
 
 /// Every fault and every control, seam by seam.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
-    [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL, fences::ALL, sharing::ALL]
-        .into_iter()
-        .flatten()
+    let seams = [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL, fences::ALL];
+    seams.into_iter().chain([syncobjs::ALL, sharing::ALL]).flatten()
 }
 
 /// The fault or control of this name.

@@ -22,6 +22,7 @@ mod odd;
 mod placement;
 mod prime;
 mod storage;
+mod syncobjs;
 mod unchecked;
 mod video;
 mod waits;
@@ -99,6 +100,7 @@ const ALL: &[&[Named]] = &[
     prime::ALL,
     dmabuf::ALL,
     fences::ALL,
+    syncobjs::ALL,
     memory::ALL,
     video::ALL,
     unchecked::ALL,

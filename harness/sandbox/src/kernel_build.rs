@@ -3,6 +3,9 @@
 //! Debian's newest kernel source is downloaded, unpacked without the drivers that cannot matter,
 //! configured with `ci/sandbox/kernel.config` and built as user-mode Linux. The one that looks after
 //! itself has the options of `ci/sandbox/kernel-debug.config` as well.
+//!
+//! Two things in it are ours, and are said here and in `kernel.config`: what DRM and V4L2 need of user-mode
+//! Linux ([`KCONFIG`]), and that vgem has syncobjs ([`VGEM_FEATURES`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -34,8 +37,16 @@ config SANDBOX
 	select UML_IOMEM_EMULATION
 ";
 
+/// The line with the features of vgem ends with these as well. What is behind them is DRM's own
+/// `drm_syncobj.c`, which asks nothing of a driver but that it says so; of the drivers that need no hardware none
+/// does. What changes of vgem is that its files answer the ioctls of syncobjs, and that it says that it has them.
+const VGEM_FEATURES: &str = "DRIVER_SYNCOBJ | DRIVER_SYNCOBJ_TIMELINE";
+
+/// Where that line is.
+const VGEM: &str = "drivers/gpu/drm/vgem/vgem_drv.c";
+
 /// Counts up whenever this file makes another kernel of the same options.
-const RECIPE: &str = "3";
+const RECIPE: &str = "4";
 
 /// Spares every tenth second or more of the compiler's time.
 const FASTER: &str = "KCFLAGS=-O1";
@@ -144,8 +155,8 @@ impl Flavour {
     /// The entry's name in the cache.
     pub(super) fn name(self) -> String {
         match self {
-            Self::Usual => entry_name("kernel", &[RECIPE, KCONFIG, FRAGMENT]),
-            Self::Debug => entry_name("kernel-debug", &[RECIPE, KCONFIG, FRAGMENT, DEBUG_FRAGMENT]),
+            Self::Usual => entry_name("kernel", &[RECIPE, KCONFIG, VGEM_FEATURES, FRAGMENT]),
+            Self::Debug => entry_name("kernel-debug", &[RECIPE, KCONFIG, VGEM_FEATURES, FRAGMENT, DEBUG_FRAGMENT]),
         }
     }
 
@@ -190,6 +201,7 @@ pub(super) fn build(flavour: Flavour, entry: &Path, progress: &mut dyn Progress)
     let tree = work.join("linux");
     progress.step(&format!("unpacking {source} {}", package.version));
     unpack(&deb[0], &tree, progress)?;
+    give_vgem_syncobjs(&tree, &source)?;
     progress.step("configuring the kernel");
     configure(flavour, &tree, progress)?;
     let kind = if flavour == Flavour::Debug { "debugging kernel" } else { "kernel" };
@@ -247,6 +259,28 @@ fn unpack(deb: &Path, tree: &Path, progress: &mut dyn Progress) -> Result<(), Se
     command.args(EXCLUDED_TREES.map(|tree| format!("--exclude=linux-source-*/{tree}")));
     command.args(EXCLUDED_EVERYWHERE.map(|pattern| format!("--exclude={pattern}")));
     tool::run_quietly("unpacking the kernel's source", &mut command, UNPACK, progress)
+}
+
+/// Changes vgem as [`VGEM_FEATURES`] says.
+fn give_vgem_syncobjs(tree: &Path, source: &str) -> Result<(), SetupError> {
+    let path = tree.join(VGEM);
+    let driver = fs::read_to_string(&path).map_err(SetupError::io(format!("reading {VGEM} of {source}")))?;
+    let driver = with_features(&driver, VGEM_FEATURES).map_err(|why| SetupError::OtherSource {
+        source_package: source.to_owned(),
+        file: VGEM,
+        why,
+    })?;
+    fs::write(&path, driver).map_err(SetupError::io(format!("changing {VGEM}")))
+}
+
+/// The text of a DRM driver that has `more` features, if it says on one line which ones it has.
+fn with_features(driver: &str, more: &str) -> Result<String, String> {
+    const FIELD: &str = ".driver_features";
+    let lines: Vec<&str> = driver.lines().filter(|line| line.trim_start().starts_with(FIELD)).collect();
+    let [line] = lines[..] else { return Err(format!("{} lines begin with {FIELD}, not 1", lines.len())) };
+    let features = line.trim_end().strip_suffix(',').filter(|line| line.contains('='));
+    let features = features.ok_or_else(|| format!("`{}` is not the whole of {FIELD}", line.trim()))?;
+    Ok(driver.replacen(line, &format!("{features} | {more},"), 1))
 }
 
 fn make(tree: &Path) -> Command {
@@ -341,6 +375,16 @@ mod tests {
     fn an_option_that_is_set_twice_is_as_it_was_set_last() {
         let config = "CONFIG_A=n\n# CONFIG_B is not set\n";
         assert!(lost_options("CONFIG_A=y\nCONFIG_B=y\nCONFIG_A=n\n# CONFIG_B is not set\n", config).is_empty());
+    }
+
+    #[test]
+    fn a_driver_has_the_features_that_it_had_and_more() {
+        let with = |field: &str| with_features(&format!("static x = {{\n{field}\n\t.open = open,\n}};\n"), "B | C");
+        let changed = with("\t.driver_features\t\t= A | D,").expect("one line, and all of it");
+        assert_eq!(changed, "static x = {\n\t.driver_features\t\t= A | D | B | C,\n\t.open = open,\n};\n");
+        assert_eq!(with("\t.features = A,"), Err("0 lines begin with .driver_features, not 1".into()));
+        let long = with("\t.driver_features = A |\n\t\tD,");
+        assert_eq!(long, Err("`.driver_features = A |` is not the whole of .driver_features".into()));
     }
 
     #[test]

@@ -67,6 +67,16 @@ pub enum SetupError {
         /// The archive's address.
         mirror: String,
     },
+    /// A source is not as the one that we know, so that we can't change it.
+    #[error("{file} of {source_package} is not as the sandbox's kernel needs it: {why}")]
+    OtherSource {
+        /// Debian's source package.
+        source_package: String,
+        /// The file in it.
+        file: &'static str,
+        /// What is unexpected there.
+        why: String,
+    },
     /// A tool failed.
     #[error("{what} failed: {program} {how}\n{output}")]
     Tool {

@@ -14,6 +14,7 @@ use drm::control::Device as _;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::syncobj::Held;
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -35,6 +36,8 @@ pub(super) struct Card {
     gems: Mutex<HashMap<u32, usize>>,
     /// How many framebuffers of ours there are.
     framebuffers: AtomicUsize,
+    /// The same of handles of syncobjs.
+    pub(super) syncobjs: Held,
     /// Whether something was made since [`Self::imbalance`] was asked.
     touched: AtomicBool,
 }
@@ -63,6 +66,7 @@ impl Card {
             version: (0, 0, 0),
             gems: Mutex::default(),
             framebuffers: AtomicUsize::new(0),
+            syncobjs: Held::default(),
             touched: AtomicBool::new(false),
         };
         let version = again(|| drm::Device::get_driver(&card))

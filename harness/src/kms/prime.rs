@@ -41,8 +41,8 @@ impl Prime {
     }
 
     /// What of its handles is not as it must be after a case: see [`crate::ledger`].
-    pub(crate) fn imbalance(&self) -> Option<Finding> {
-        self.0.imbalance()
+    pub(crate) fn imbalances(&self) -> impl Iterator<Item = Finding> {
+        self.0.imbalance().into_iter().chain(self.0.syncobj_imbalance())
     }
 
     /// Hands `buffer` to the card. Its own buffers it takes back without attaching to them.
