@@ -13,8 +13,9 @@ pub(super) struct Agreed {
 }
 
 impl Agreed {
-    /// One more.
-    pub(super) fn push(&mut self, reader: String) {
+    /// One more. A name that a sentence goes on behind a comma is listed without it.
+    pub(super) fn push(&mut self, mut reader: String) {
+        reader.truncate(reader.trim_end_matches(',').len());
         if self.named.len() < NAMED { self.named.push(reader) } else { self.more += 1 }
     }
 
@@ -42,6 +43,9 @@ mod tests {
     fn the_first_are_named_and_the_rest_counted() {
         let mut agreed = Agreed::default();
         assert_eq!(agreed.to_string(), "nobody");
+        let mut two = Agreed::default();
+        ["gpu_b, whose image it is,", "gpu_a"].map(|reader| two.push(reader.to_owned()));
+        assert_eq!(two.to_string(), "gpu_b, whose image it is, gpu_a");
         (1..=NAMED).for_each(|n| agreed.push(n.to_string()));
         assert!(agreed.to_string().ends_with("31, 32"), "{agreed}");
         agreed.push("33".to_owned());
