@@ -96,6 +96,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 for parcel in crossing {
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
+                    if claim == "comes_back" {
+                        case.needs(Need::Draws { role: to.role(), format: parcel.fourcc.to_string() });
+                    }
                     if to.role() == Screen && parcel.begins_behind() {
                         screen::adds_the_offset_twice(case, parcel.fourcc);
                     } else {

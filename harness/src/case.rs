@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
+use crate::matching::holds;
 
 mod record;
 
@@ -127,6 +128,13 @@ pub enum Need {
         /// The format, such as `AB24` or `AB24 LINEAR`.
         format: String,
     },
+    /// The role can draw to a buffer of this format that it took in.
+    Draws {
+        /// The importer.
+        role: Role,
+        /// The format, such as `AB24`.
+        format: String,
+    },
     /// The screen writes back what it scans out.
     Writeback,
     /// The screen reports a CRC of what it scans out.
@@ -141,6 +149,7 @@ impl fmt::Display for Need {
             Need::Device(role) => write!(f, "{role}"),
             Need::Exports { role, format } => write!(f, "{role} that exports {format}"),
             Need::Imports { role, format } => write!(f, "{role} that imports {format}"),
+            Need::Draws { role, format } => write!(f, "{role} that draws {format}"),
             Need::Writeback => write!(f, "{} with writeback", Role::Screen),
             Need::Crc => write!(f, "{} with a CRC", Role::Screen),
             Need::FailingAllocations => f.write_str("a kernel whose allocations can be made to fail"),
@@ -185,13 +194,21 @@ pub type Unobserved = BTreeMap<Witness, String>;
 /// A defect that is known of one device, and how it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Which device has it: a part of its name or driver, such as `Mesa 25.0` or `vkms`. Elsewhere the case must pass.
+    /// Which device has it: a part of its name and driver, such as `vkms`, or parts with `…` between, such as `llvmpipe…Mesa 25.0`.
+    /// Elsewhere the case must pass.
     pub on: String,
     /// Where the defect is described: a URL, or a file beside the cases that is ready to be filed upstream.
     pub url: String,
     /// A part of the first line of the finding with which the case must fail; of several one is enough. `…` stands for any text
     /// up to a part that the finding must have as well, in its first line or a later one.
     pub matching: Vec<String>,
+}
+
+impl Known {
+    /// Whether `device` is one that has it.
+    pub fn is_on(&self, device: &DeviceIdentity) -> bool {
+        holds(&device.to_string(), &self.on)
+    }
 }
 
 /// The name of a deliberate fault under which a case must fail.
@@ -312,7 +329,9 @@ impl CaseInfo {
     /// Every role that the case names, each once.
     pub fn roles(&self) -> Vec<Role> {
         let needed = self.needs.iter().filter_map(|need| match need {
-            Need::Device(role) | Need::Exports { role, .. } | Need::Imports { role, .. } => Some(*role),
+            Need::Device(role) | Need::Exports { role, .. } | Need::Imports { role, .. } | Need::Draws { role, .. } => {
+                Some(*role)
+            }
             Need::Writeback | Need::Crc => Some(Role::Screen),
             Need::FailingAllocations => None,
         });

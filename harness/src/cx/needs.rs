@@ -36,6 +36,12 @@ impl Cx {
                 Ok(fourcc) => self.lacks_format(*role, fourcc, matches!(need, Need::Exports { .. }))?,
                 Err(error) => Some(error.to_string()),
             },
+            Need::Draws { role: role @ (Role::GpuA | Role::GpuB), format } => match parsed(format) {
+                Ok(fourcc) => does_not_draw(&self.devices.gpu(*role)?, fourcc).map_err(Unplayed::Broken)?,
+                Err(error) => Some(error.to_string()),
+            },
+            // Who takes it in draws to it, or says that it does not.
+            Need::Draws { .. } => None,
             Need::Writeback => {
                 let none = self.devices.screen(Role::Screen)?.writeback_formats().is_empty();
                 none.then(|| "it has no writeback connector".to_owned())
@@ -79,13 +85,15 @@ fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>>
         return Ok(Some(format!("Vulkan has no format with the bytes of {fourcc}")));
     }
     let tiling = Tiling::Modifier(Modifier::LINEAR);
-    let features = gpu.features(fourcc, tiling)?;
-    if fourcc.yuv().is_some() {
-        if !features.copy_from {
-            return Ok(Some(format!("it does not copy from {fourcc} LINEAR")));
+    // What is exported is drawn, where there is drawing, and what is imported is copied out.
+    if exports && fourcc.yuv().is_none() {
+        if let Some(why) = does_not_draw(gpu, fourcc)? {
+            return Ok(Some(why));
         }
-    } else if !features.draw {
-        return Ok(Some(format!("it does not draw {fourcc} LINEAR")));
+    }
+    let features = gpu.features(fourcc, tiling)?;
+    if !features.copy_from {
+        return Ok(Some(format!("it does not copy from {fourcc} LINEAR")));
     }
     Ok(match gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)? {
         None => Some(format!("it refuses {fourcc} LINEAR as dma-buf")),
@@ -93,4 +101,12 @@ fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>>
         Some(support) if !exports && !support.importable => Some(format!("it does not import {fourcc} LINEAR")),
         Some(_) => None,
     })
+}
+
+fn does_not_draw(gpu: &Gpu, fourcc: Fourcc) -> Result<Option<String>> {
+    if vk::vk_format(fourcc).is_none() {
+        return Ok(Some(format!("Vulkan has no format with the bytes of {fourcc}")));
+    }
+    let draws = gpu.features(fourcc, Tiling::Modifier(Modifier::LINEAR))?.draw;
+    Ok((!draws).then(|| format!("it does not draw {fourcc} LINEAR")))
 }
