@@ -26,6 +26,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
         finding: "lavapipe-refused-import",
         program: include_str!("../findings/lavapipe-refused-import.rs"),
     },
+    Reproduction { finding: "layer-memory-planes", program: include_str!("../findings/layer-memory-planes.rs") },
     Reproduction { finding: "llvmpipe-external-size", program: include_str!("../findings/llvmpipe-external-size.rs") },
     Reproduction { finding: "llvmpipe-import-bounds", program: include_str!("../findings/llvmpipe-import-bounds.rs") },
     Reproduction {

@@ -9,6 +9,7 @@ use handover::cx::Cx;
 
 mod bounds;
 mod coherency;
+mod drivers;
 mod fences;
 mod findings;
 mod formats;

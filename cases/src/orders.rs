@@ -8,6 +8,8 @@ use handover::dmabuf::Dmabuf;
 use handover::prelude::*;
 use handover::vk::Buffer as Words;
 
+use crate::drivers::LAVAPIPE_25_0;
+
 const SIZE: Size = px(250, 130);
 
 /// No multiple of a page or of a workgroup.
@@ -84,7 +86,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         cases
             .add(format!("orders::an_exported_fd_is_closed_on_exec::{gpu}"), move |cx| closed_on_exec(cx, gpu))
             .from(gpu)
-            .known("Mesa 25.0", "cases/findings/lavapipe-no-cloexec.md", "the exported fd is not closed on exec")
+            .known(LAVAPIPE_25_0, "cases/findings/lavapipe-no-cloexec.md", "the exported fd is not closed on exec")
             .must_fail_under("export-inherited");
     }
     for pair in PAIRS {

@@ -16,6 +16,8 @@ use handover::gbm::{NodeKind, Usage};
 use handover::prelude::*;
 use handover::udmabuf;
 
+use crate::drivers::LAVAPIPE_25_0;
+
 mod closing;
 mod failing;
 mod loops;
@@ -40,7 +42,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             case.must_fail_under("prime-export-inherited").must_fail_under("prime-export-read-only");
         }
         if role == GpuA {
-            case.known("Mesa 25.0", "cases/findings/lavapipe-no-cloexec.md", "the fd is not closed on exec");
+            case.known(LAVAPIPE_25_0, "cases/findings/lavapipe-no-cloexec.md", "the fd is not closed on exec");
         }
     }
     for to in importers() {

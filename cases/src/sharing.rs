@@ -11,6 +11,8 @@ use handover::share::heap::{Heaps, Offer};
 use handover::share::heaps::Kind;
 use handover::share::refused::ShareError;
 
+use crate::drivers::LAVAPIPE;
+
 mod files;
 mod liars;
 mod mmaps;
@@ -126,7 +128,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 "still open after the case",
                 "memfd:lp_dma_buf (deleted)…still mapped after the case",
             ] {
-                case.from(GpuA).known("llvmpipe", "cases/findings/lavapipe-out-of-files.md", says);
+                case.from(GpuA).known(LAVAPIPE, "cases/findings/lavapipe-out-of-files.md", says);
             }
         }
     }

@@ -6,6 +6,8 @@
 use handover::prelude::*;
 use handover::udmabuf;
 
+use crate::drivers::{LAVAPIPE, LAVAPIPE_26, MADE_CODE, crashes};
+
 const SIZE: Size = px(250, 130);
 
 /// Memory behind the frame: llvmpipe works in blocks of 4 rows and touches those behind the last one.
@@ -122,20 +124,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         }
     }
     for gpu in [GpuA, GpuB] {
-        cases
-            .add(format!("vulkan::draws_with_any_pitch_it_accepts::{gpu}"), move |cx| draws_with_any_pitch(cx, gpu))
-            .from(gpu)
-            .known("llvmpipe", "cases/findings/llvmpipe-unaligned-pitch.md", "SIGSEGV")
-            .must_fail_under("pitch-too-large");
-        cases
-            .add(format!("vulkan::draws_to_a_frame_that_ends_with_its_buffer::{gpu}"), move |cx| {
-                draws_the_last_row(cx, gpu)
-            })
-            .from(Udmabuf)
-            .to(gpu)
-            .known("Mesa 26.", "cases/findings/llvmpipe-rows-behind.md", "SIGSEGV")
-            .must_fail_under("memory-size-short")
-            .must_fail_under("tail-not-flushed");
+        let name = format!("vulkan::draws_with_any_pitch_it_accepts::{gpu}");
+        let case =
+            cases.add(name, move |cx| draws_with_any_pitch(cx, gpu)).from(gpu).must_fail_under("pitch-too-large");
+        crashes(case, LAVAPIPE, "cases/findings/llvmpipe-unaligned-pitch.md", MADE_CODE);
+        let name = format!("vulkan::draws_to_a_frame_that_ends_with_its_buffer::{gpu}");
+        let case = cases.add(name, move |cx| draws_the_last_row(cx, gpu)).from(Udmabuf).to(gpu);
+        case.must_fail_under("memory-size-short").must_fail_under("tail-not-flushed");
+        crashes(case, LAVAPIPE_26, "cases/findings/llvmpipe-rows-behind.md", MADE_CODE);
         cases
             .add(format!("vulkan::opaque_image_arrives::{gpu}_to_its_second_instance"), move |cx| opaque_image(cx, gpu))
             .from(gpu)

@@ -6,6 +6,8 @@ use handover::prelude::*;
 use handover::yuv::planes::split;
 use handover::yuv::{Colours, Range, without_colour};
 
+use crate::drivers::LLVMPIPE_GL;
+
 mod apart;
 
 const SIZE: Size = px(250, 130);
@@ -59,7 +61,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let name = format!("converts_an_odd_size::{reader}::{fourcc}");
             let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_odd);
             if reader == Gles {
-                case.known("llvmpipe", "cases/findings/mesa-odd-chroma.md", "gles (external texture) does not see");
+                case.known(LLVMPIPE_GL, "cases/findings/mesa-odd-chroma.md", "gles (external texture) does not see");
             }
             if (reader, fourcc) == (Screen, Fourcc::YU12) {
                 case.must_fail_under("addfb2-chroma-swapped");
@@ -69,7 +71,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let name = format!("grey_is_grey::{reader}::{fourcc}_{colours}");
             let case = add(cases, &name, reader, fourcc, colours, looks_at_grey);
             match (fourcc, reader) {
-                (Fourcc::P010, Gles) => case.known("llvmpipe", "cases/findings/mesa-p010-grey.md", "with a tint"),
+                (Fourcc::P010, Gles) => case.known(LLVMPIPE_GL, "cases/findings/mesa-p010-grey.md", "with a tint"),
                 (Fourcc::P010, _) => case.known("vkms", "cases/findings/vkms-p010-grey.md", "with a tint"),
                 _ => case,
             };
@@ -110,8 +112,8 @@ pub(crate) fn known_of_words(case: &mut Case<Cx>, reader: Role, fourcc: Fourcc) 
     let is_unseen = [Fourcc::Y210, Fourcc::new(b"Y216")].contains(&fourcc);
     let how = format!("converts {fourcc} as if its words were bytes widened by repetition");
     match reader {
-        Gles if is_unseen => case.known("llvmpipe", "cases/findings/mesa-y210-nothing.md", "does not see the target"),
-        Gles if is_of_words => case.known("llvmpipe", "cases/findings/mesa-p010-grey.md", &how),
+        Gles if is_unseen => case.known(LLVMPIPE_GL, "cases/findings/mesa-y210-nothing.md", "does not see the target"),
+        Gles if is_of_words => case.known(LLVMPIPE_GL, "cases/findings/mesa-p010-grey.md", &how),
         Screen if is_of_words => case.known("vkms", "cases/findings/vkms-p010-grey.md", &how),
         _ => case,
     };

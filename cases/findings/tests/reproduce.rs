@@ -51,6 +51,7 @@ const EXPECTED: &[((&str, &str), &str, i32)] = &[
     (program!("lavapipe-planes-refused"), "Mesa 26.", NOT_THERE),
     (program!("lavapipe-refused-import"), "Mesa 25.0", THERE),
     (program!("lavapipe-refused-import"), "Mesa 26.", NOT_THERE),
+    (program!("layer-memory-planes"), "Mesa 26.", THERE),
     (program!("llvmpipe-external-size"), "", THERE),
     (program!("llvmpipe-import-bounds"), "EGL", THERE),
     (program!("llvmpipe-import-bounds"), "GBM", THERE),

@@ -9,6 +9,7 @@ use handover::observed::Observed;
 use handover::prelude::*;
 
 use super::{SIZE, drawn};
+use crate::drivers::LAVAPIPE_25_0;
 
 /// More allocations, or fds, than any import needs.
 const MOST: u32 = 400;
@@ -36,7 +37,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .needs(Need::FailingAllocations);
         if to == GpuA {
             let finding = "cases/findings/lavapipe-refused-import.md";
-            case.known("Mesa 25.0", finding, "was closed by somebody else while it was in use");
+            case.known(LAVAPIPE_25_0, finding, "was closed by somebody else while it was in use");
         }
         if to == GpuB {
             case.must_fail_under("refused-import-takes-fd");

@@ -13,6 +13,7 @@ use handover::prelude::*;
 use handover::v4l2::{Direction, Memory, PixelFormat, Queue, QueueFormat};
 
 use super::judge;
+use crate::drivers::{LAVAPIPE_25_0, LAVAPIPE_26};
 
 const SIZE: Size = px(64, 64);
 
@@ -38,7 +39,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .to(gpu);
         if gpu == GpuA {
             let finding = "cases/findings/lavapipe-refused-import.md";
-            case.known("Mesa 25.0", finding, "was closed by somebody else while it was in use");
+            case.known(LAVAPIPE_25_0, finding, "was closed by somebody else while it was in use");
         }
         if gpu == GpuB {
             case.must_fail_under("refused-import-takes-fd");
@@ -48,8 +49,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 no_fd_to_export(cx, gpu)
             })
             .from(gpu)
-            .known("Mesa 25.0", "cases/findings/lavapipe-out-of-files.md", "an export without an fd left")
-            .known("Mesa 26.", "cases/findings/lavapipe-out-of-files.md", "an export without an fd left");
+            .known(LAVAPIPE_25_0, "cases/findings/lavapipe-out-of-files.md", "an export without an fd left")
+            .known(LAVAPIPE_26, "cases/findings/lavapipe-out-of-files.md", "an export without an fd left");
     }
 }
 

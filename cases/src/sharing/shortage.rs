@@ -14,6 +14,7 @@ use handover::share::remote::RemoteBuffer;
 use handover::share::serve::{Limits, Service};
 
 use super::{Contiguous, FOURCC, Memory, Of, SYSTEM, UDMABUF, Wish, all_heaps, easy, heaps, name_of, only};
+use crate::drivers::LAVAPIPE_25_0;
 
 /// Two pages: enough for a list of them, and few enough that nothing has to grow for them in this process.
 const SMALL: Size = px(64, 32);
@@ -71,8 +72,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         let case = cases.add(name, move |cx| allocates_of_gpu(cx, gpu)).from(gpu).needs(Need::FailingAllocations);
         // What the case counts, and what the ledger finds open when it is over.
         let finding = "cases/findings/lavapipe-out-of-files.md";
-        case.known("Mesa 25.0", finding, "open files after allocation");
-        case.known("Mesa 25.0", finding, "still open after the case");
+        case.known(LAVAPIPE_25_0, finding, "open files after allocation");
+        case.known(LAVAPIPE_25_0, finding, "still open after the case");
     }
     for (memory, finding, call) in [
         (UDMABUF, "cases/findings/shmem-enospc.md", "memfd_create"),

@@ -8,6 +8,7 @@ use handover::share::parts::Parts;
 use handover::yuv::Colours;
 
 use super::{SIZE, STAMP, add, bytes_of, laid};
+use crate::drivers::{LAVAPIPE_26_ALONE, LAVAPIPE_26_BELOW, LAYER, crashes};
 use crate::screen;
 
 /// What looks at a frame.
@@ -56,19 +57,28 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             let case = cases.add(name, move |cx| hands_planes_out(cx, gpu, fourcc, tiling)).from(gpu).to(Cpu);
             case.needs(Need::Exports { role: gpu, format: format.clone() });
             match tiling {
-                Tiling::Modifier(_) => case.known("Mesa 26.", MEMORY_PLANES, "SIGSEGV"),
+                Tiling::Modifier(_) => {
+                    crashes_in_the_layer(case);
+                    crashes(case, LAVAPIPE_26_ALONE, MEMORY_PLANES, "libc.so")
+                }
                 _ if gpu == GpuB => case.must_fail_under("disjoint-bound-to-first"),
                 _ => case,
             };
         }
     }
     for gpu in [GpuA, GpuB] {
-        cases
-            .add(format!("yuv::a_disjoint_image_takes_a_dma_buf_per_plane::{gpu}"), move |cx| takes_planes_in(cx, gpu))
-            .from(Udmabuf)
-            .to(gpu)
-            .needs(Need::Imports { role: gpu, format: Fourcc::NV12.to_string() })
-            .known("Mesa 26.", MEMORY_PLANES, "SIGSEGV");
+        let name = format!("yuv::a_disjoint_image_takes_a_dma_buf_per_plane::{gpu}");
+        let case = cases.add(name, move |cx| takes_planes_in(cx, gpu)).from(Udmabuf).to(gpu);
+        case.needs(Need::Imports { role: gpu, format: Fourcc::NV12.to_string() });
+        crashes_in_the_layer(case);
+        case.known(LAVAPIPE_26_ALONE, MEMORY_PLANES, "where the device says that the planes lie");
+    }
+}
+
+/// Lists `case` as one that the validation layer crashes before the driver fails it.
+fn crashes_in_the_layer(case: &mut Case<Cx>) {
+    for on in LAVAPIPE_26_BELOW {
+        crashes(case, on, "cases/findings/layer-memory-planes.md", LAYER);
     }
 }
 

@@ -231,6 +231,19 @@ pub fn finding(lines: &[String]) -> Option<String> {
     Some(format!("{WORDS}{}\n\n    {}{more}", lines[at].trim(), shown.join("\n    ")))
 }
 
+/// Where the last segmentation fault was: a library by its file's name, without the addresses, which differ from run to run.
+///
+/// The last one, since who dies of it says nothing any more, and those that it has started end otherwise.
+pub(super) fn place_of_segfault(lines: &[String]) -> String {
+    let segfault = lines.iter().rev().find_map(|line| line.split_once("]: segfault at ")).map(|(_, how)| how);
+    match segfault.map(|how| how.split_once(" in ")) {
+        Some(Some((_, file))) => format!("in {}", file.split('[').next().unwrap_or(file).trim()),
+        // The kernel names no file where none is mapped.
+        Some(None) => "in code of no file, as a driver makes at run time".to_owned(),
+        None => "at a place that no kernel log tells".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,6 +338,18 @@ mod tests {
                    INFO: task scheduling starts\n\
                    worker[31]: segfault at 0 ip 00007f sp 00007f error 4 in libvulkan_lvp.so";
         assert_eq!(finding(&lines(log)), None);
+    }
+
+    #[test]
+    fn a_segfault_is_in_the_file_that_the_kernel_names() {
+        let place = |text| place_of_segfault(&lines(text));
+        let layer = "handover[21]: segfault at 551804418c30 ip 00000000517527b6 sp 00007f7fffa06760 error 4 in \
+                     libVkLayer_khronos_validation.so[c697b6,50d8c000+1095000]";
+        let made = "handover[26]: segfault at 5f919000 ip 0000000043d19e9f sp 00000000439dd4c0 error 0";
+        assert_eq!(place(layer), "in libVkLayer_khronos_validation.so");
+        assert!(place(made).starts_with("in code of no file"));
+        assert_eq!(place(&format!("{made}\n{layer}\nreboot: Power down")), place(layer), "the last one");
+        assert!(place("reboot: Power down").contains("no kernel log tells"));
     }
 
     #[test]

@@ -426,6 +426,9 @@ fn ended(exit: &Exit) -> String {
     }
 }
 
+/// The signal of which the kernel's log tells where it was.
+pub(super) const SEGFAULT: &str = "SIGSEGV (invalid memory access)";
+
 /// The name of a signal, with what it usually means.
 fn signal_name(number: i32) -> String {
     match number {
@@ -437,7 +440,7 @@ fn signal_name(number: i32) -> String {
         7 => "SIGBUS (access past the end of what backs a mapping)".into(),
         8 => "SIGFPE (a division by zero)".into(),
         9 => "SIGKILL (from outside, or the kernel was out of memory)".into(),
-        11 => "SIGSEGV (invalid memory access)".into(),
+        11 => SEGFAULT.into(),
         13 => "SIGPIPE".into(),
         15 => "SIGTERM".into(),
         31 => "SIGSYS (a system call that is not allowed)".into(),

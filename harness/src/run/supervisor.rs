@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel_log;
 use super::leaks;
-use super::link::{Closing, Ending, Link};
+use super::link::{Closing, Ending, Link, SEGFAULT};
 use super::memory::{self, Peaks};
 use super::millis;
 use super::protocol::{Hello, Request};
@@ -327,6 +327,9 @@ impl Supervisor {
     ) -> Attempt {
         let kernel_log = link.kernel_log();
         let output = link.output_text();
+        if verdict == Verdict::Crash && text.contains(SEGFAULT) {
+            text = format!("{text}, {}", kernel_log::place_of_segfault(&kernel_log));
+        }
         // Why a process gives itself up, it says last.
         if let (Verdict::Crash, Some(last)) = (verdict, output.lines().rfind(|line| !line.trim().is_empty())) {
             text = format!("{text}\n\n{}", verdict::row("said last", last));
@@ -453,7 +456,7 @@ impl Supervisor {
 
 /// What is known of the case on the devices that answered.
 fn known_here<'c>(case: &'c CaseInfo, attempt: &Attempt) -> Vec<&'c Known> {
-    let has = |known: &&Known| attempt.devices.values().any(|device| device.to_string().contains(&known.on));
+    let has = |known: &&Known| attempt.devices.values().any(|device| known.is_on(device));
     case.known.iter().filter(has).collect()
 }
 
