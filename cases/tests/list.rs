@@ -2,13 +2,13 @@
 //!
 //! Names only: no body runs and no device is touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use handover::case::{Cases, Extent, Role};
+use handover::case::{CaseInfo, Cases, Extent, Role};
 use handover::detection::Killers;
 use handover::golden::Goldens;
-use handover::lane::{Lane, On};
+use handover::lane::{Lane, On, alternatives, glob};
 use handover::report::Machine;
 use handover::reproduction::finding_of;
 use handover_cases::REPRODUCTIONS;
@@ -231,4 +231,42 @@ fn every_claim_has_a_fault_that_fails_it_or_says_why_not() {
     );
     assert!(killers.by_none.len() <= MOST_WITHOUT, "{} claims that no fault fails", killers.by_none.len());
     assert!(killers.by_none.values().all(|because| because.len() > 20), "{:?}", killers.by_none);
+}
+
+/// The table of the findings names the cases that have each, all of them and no others.
+#[test]
+fn the_table_of_findings_names_their_cases() {
+    let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("findings/README.md");
+    let table = std::fs::read_to_string(table).expect("readable");
+    let rows: BTreeMap<&str, Vec<String>> = table.lines().filter_map(row).collect();
+    let mut wrong = Vec::new();
+    for one in REPRODUCTIONS {
+        let Some(patterns) = rows.get(one.finding) else {
+            wrong.push(format!("{}: no row", one.finding));
+            continue;
+        };
+        let has = |case: &CaseInfo| case.known.iter().any(|known| finding_of(&known.url) == Some(one.finding));
+        let infos = cases.iter().map(|case| &case.info);
+        for case in infos.filter(|case| has(case) != patterns.iter().any(|pattern| glob(pattern, &case.name))) {
+            wrong.push(format!(
+                "{}: {} {}",
+                one.finding,
+                case.name,
+                if has(case) { "is missing" } else { "has it not" }
+            ));
+        }
+        let dead = patterns.iter().filter(|pattern| !cases.iter().any(|case| glob(pattern, &case.info.name)));
+        wrong.extend(dead.map(|pattern| format!("{}: no case is like {pattern}", one.finding)));
+    }
+    let unknown = rows.keys().filter(|finding| !REPRODUCTIONS.iter().any(|one| one.finding == **finding));
+    wrong.extend(unknown.map(|finding| format!("{finding}: no such finding")));
+    assert!(wrong.is_empty(), "cases/findings/README.md:\n  {}", wrong.join("\n  "));
+}
+
+/// The finding of a row of the table, and the patterns of its cases.
+fn row(line: &str) -> Option<(&str, Vec<String>)> {
+    let mut cells = line.strip_prefix("| [")?.split('|');
+    let finding = cells.next()?.split(']').next()?;
+    Some((finding, cells.next()?.split('`').skip(1).step_by(2).flat_map(alternatives).collect()))
 }

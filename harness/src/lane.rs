@@ -293,7 +293,7 @@ impl Lane {
 }
 
 /// The patterns that `pattern` stands for: `x::{a,b}` for `x::a` and `x::b`.
-fn alternatives(pattern: &str) -> Vec<String> {
+pub fn alternatives(pattern: &str) -> Vec<String> {
     let braces = pattern.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
     let Some((before, (inside, after))) = braces else {
         return vec![pattern.to_owned()];

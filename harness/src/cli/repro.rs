@@ -1,5 +1,6 @@
 //! `handover repro`: prints the program that shows a finding without Handover.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -45,12 +46,40 @@ fn list(cases: &[&CaseInfo], all: &[Reproduction]) -> String {
     let has_program = |finding: &&str| all.iter().any(|one| one.finding == *finding);
     let mut rows = Vec::new();
     for case in cases {
+        // Once, with how many texts it may be listed; and with all devices that have it.
+        let mut devices: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for known in &case.known {
-            let finding = reproduction::finding_of(&known.url).filter(has_program);
-            rows.extend(finding.map(|finding| (finding, known.on.as_str(), case.name.as_str())));
+            if let Some(finding) = reproduction::finding_of(&known.url).filter(has_program) {
+                devices.entry(finding).or_default().insert(&known.on);
+            }
         }
+        let on = |devices: BTreeSet<&str>| devices.into_iter().collect::<Vec<_>>().join(" or ");
+        rows.extend(devices.into_iter().map(|(finding, devices)| (finding, on(devices), case.name.as_str())));
     }
-    let width = |of: fn(&(&str, &str, &str)) -> usize| rows.iter().map(of).max().unwrap_or(0);
-    let (findings, devices) = (width(|row| row.0.len()), width(|row| row.1.len()));
+    let width = |of: fn(&(&str, String, &str)) -> usize| rows.iter().map(of).max().unwrap_or(0);
+    let (findings, devices) = (width(|row| row.0.len()), width(|row| row.1.chars().count()));
     rows.iter().map(|(finding, on, case)| format!("{finding:<findings$}  {on:<devices$}  {case}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Cases;
+
+    #[test]
+    fn a_finding_of_a_case_is_one_line_with_all_its_devices() {
+        let cases = Cases::<()>::collect(|cases| {
+            let case = cases.add("a::b_works", |()| Ok(()));
+            case.known("old", "x/crash.md", "one text").known("old", "x/crash.md", "another").known(
+                "new",
+                "x/crash.md",
+                "y",
+            );
+            case.known("old", "x/without.md", "a program");
+        })
+        .unwrap();
+        let infos: Vec<&CaseInfo> = cases.iter().map(|case| &case.info).collect();
+        let all = [Reproduction { finding: "crash", program: "fn main() {}" }];
+        assert_eq!(list(&infos, &all), "crash  new or old  a::b_works\n");
+    }
 }
