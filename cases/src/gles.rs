@@ -6,6 +6,8 @@ use handover::gles::{GlImage, Gles as Device, ListedModifier, Through};
 use handover::prelude::*;
 use handover::udmabuf;
 
+use crate::drivers::{LLVMPIPE_GL, MADE_CODE, crashes};
+
 const SIZE: Size = px(250, 130);
 
 /// On the GBM platform it is the same renderer, behind another winsys: so few formats, of every size of pixel.
@@ -33,7 +35,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         match through {
             Through::Texture2d => case.must_fail_under("egl-height-rounded").must_fail_under("egl-import-takes-fd"),
             Through::External => {
-                case.known("llvmpipe", "cases/findings/llvmpipe-external-size.md", "the height that a shader is told")
+                case.known(LLVMPIPE_GL, "cases/findings/llvmpipe-external-size.md", "the height that a shader is told")
             }
         };
     }
@@ -65,7 +67,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .must_fail_under("egl-pitch-too-large");
     }
     cases.add("gles::hands_on_what_it_took_in", hands_on).from(Udmabuf).to(Gles).known(
-        "llvmpipe",
+        LLVMPIPE_GL,
         "cases/findings/mesa-export-no-fd.md",
         "success, but no fd",
     );
@@ -92,23 +94,23 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .add("gles::refuses_external_formats_as_plain_textures", refuses_external_formats)
         .from(Udmabuf)
         .to(Gles)
-        .known("llvmpipe", "cases/findings/mesa-external-only.md", "listed as external only, and taken in");
+        .known(LLVMPIPE_GL, "cases/findings/mesa-external-only.md", "listed as external only, and taken in");
     let case = cases.add("gles::refuses_a_frame_that_ends_behind_its_buffer", |cx| {
         refuses_a_layout(cx, "a frame behind its end", |plane| plane.offset = 1 << 20)
     });
     case.from(Udmabuf).to(Gles);
-    case.known("llvmpipe", "cases/findings/llvmpipe-import-bounds.md", "a frame behind its end was imported");
+    case.known(LLVMPIPE_GL, "cases/findings/llvmpipe-import-bounds.md", "a frame behind its end was imported");
     let case = cases.add("gles::refuses_a_pitch_shorter_than_a_row", |cx| {
         refuses_a_layout(cx, "a pitch of half a row", |plane| plane.pitch = 512)
     });
     case.from(Udmabuf).to(Gles);
-    case.known("llvmpipe", "cases/findings/llvmpipe-import-bounds.md", "a pitch of half a row was imported");
+    case.known(LLVMPIPE_GL, "cases/findings/llvmpipe-import-bounds.md", "a pitch of half a row was imported");
     for rows in [132, 130] {
         let name = format!("gles::draws_to_a_frame_that_ends_with_its_buffer::{rows}_rows");
         let case = cases.add(name, move |cx| draws_the_last_row(cx, rows)).from(Udmabuf).to(Gles);
         match rows.is_multiple_of(4) {
             true => case.must_fail_under("egl-red-blue"),
-            false => case.known("llvmpipe", "cases/findings/llvmpipe-rows-behind.md", "SIGSEGV"),
+            false => crashes(case, LLVMPIPE_GL, "cases/findings/llvmpipe-rows-behind.md", MADE_CODE),
         };
     }
     cases

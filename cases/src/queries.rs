@@ -3,6 +3,8 @@
 
 use handover::prelude::*;
 
+use crate::drivers::{LAVAPIPE, LAVAPIPE_25_0};
+
 mod truth;
 
 /// A modifier of another vendor, which no software renderer and no other vendor's GPU lists.
@@ -14,7 +16,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let case = cases
             .add(format!("queries::both_modifier_lists_agree::{gpu}"), move |cx| both_lists_agree(cx, gpu))
             .from(gpu)
-            .known("Mesa 25.0", "cases/findings/lavapipe-empty-list2.md", "the two modifier lists");
+            .known(LAVAPIPE_25_0, "cases/findings/lavapipe-empty-list2.md", "the two modifier lists");
         if gpu == GpuB {
             case.must_fail_under("second-list-empty");
         }
@@ -23,16 +25,16 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 list_keeps_to_its_room(cx, gpu)
             })
             .from(gpu)
-            .known("llvmpipe", "cases/findings/lavapipe-list-overrun.md", "past the end of the array")
+            .known(LAVAPIPE, "cases/findings/lavapipe-list-overrun.md", "past the end of the array")
             .must_fail_under("list-count-whole");
         cases
             .add(format!("queries::an_unlisted_modifier_is_not_supported::{gpu}"), move |cx| unlisted_modifier(cx, gpu))
             .from(gpu)
-            .known("llvmpipe", "cases/findings/lavapipe-any-modifier.md", "is supported, but not listed");
+            .known(LAVAPIPE, "cases/findings/lavapipe-any-modifier.md", "is supported, but not listed");
         cases
             .add(format!("queries::a_layout_query_tells_an_explicit_offset::{gpu}"), move |cx| explicit_offset(cx, gpu))
             .from(gpu)
-            .known("Mesa 25.0", "cases/findings/lavapipe-offset-query.md", "the offset of plane 0 in bytes: 0, not");
+            .known(LAVAPIPE_25_0, "cases/findings/lavapipe-offset-query.md", "the offset of plane 0 in bytes: 0, not");
     }
 }
 

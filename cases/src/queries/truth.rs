@@ -7,6 +7,8 @@
 use handover::prelude::*;
 use handover::vk::vk_format;
 
+use crate::drivers::{LAVAPIPE_25_0, LAVAPIPE_26};
+
 /// Odd both ways.
 const SIZE: Size = px(33, 17);
 
@@ -25,12 +27,12 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 // That one it does not list.
                 if fourcc != Fourcc::NV24 {
                     let refused = "cases/findings/lavapipe-planes-refused.md";
-                    case.known("Mesa 25.0", refused, "the modifier list says so, but no such image is supported");
+                    case.known(LAVAPIPE_25_0, refused, "the modifier list says so, but no such image is supported");
                 }
                 let memory_planes = "cases/findings/lavapipe-memory-planes.md";
-                case.known("Mesa 26.1", memory_planes, "the layout query lays planes over each other");
+                case.known(LAVAPIPE_26, memory_planes, "the layout query lays planes over each other");
                 if fourcc == Fourcc::new(b"S016") {
-                    case.known("Mesa 26.1", memory_planes, "its own device does not import it again");
+                    case.known(LAVAPIPE_26, memory_planes, "its own device does not import it again");
                 }
             }
             if (gpu, fourcc) == (GpuA, Fourcc::XR24) {

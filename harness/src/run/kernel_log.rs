@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_segfault_is_in_the_file_that_the_kernel_names() {
-        let place = |text| place_of_segfault(&lines(text));
+        let place = |text: &str| place_of_segfault(&lines(text));
         let layer = "handover[21]: segfault at 551804418c30 ip 00000000517527b6 sp 00007f7fffa06760 error 4 in \
                      libVkLayer_khronos_validation.so[c697b6,50d8c000+1095000]";
         let made = "handover[26]: segfault at 5f919000 ip 0000000043d19e9f sp 00000000439dd4c0 error 0";
