@@ -5,7 +5,6 @@
 //! claim little.
 
 use handover::prelude::*;
-use handover::vk::vk_format;
 
 use crate::drivers::{LAVAPIPE_25_0, LAVAPIPE_26};
 
@@ -17,8 +16,7 @@ const YUV_SIZE: Size = px(34, 18);
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for gpu in [GpuA, GpuB] {
-        let known_here = Fourcc::PACKED_RGB.iter().copied().chain(Fourcc::all_yuv());
-        for fourcc in known_here.filter(|fourcc| vk_format(*fourcc).is_some()) {
+        for fourcc in super::formats() {
             let case = cases
                 .add(format!("queries::what_is_listed_is_true::{gpu}::{fourcc}"), move |cx| is_true(cx, gpu, fourcc))
                 .from(gpu);
@@ -49,6 +47,7 @@ fn is_true(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
     let listed = gpu.modifiers(fourcc)?;
     let mut made = 0_u32;
     for entry in &listed {
+        counts_planes(cx, fourcc, entry);
         for (name, uses) in entry.features.each().into_iter().chain([("used in every way", entry.features)]) {
             is_confirmed(cx, &gpu, fourcc, entry, (name, uses))?;
             made += u32::from(can_be_made(cx, &gpu, fourcc, entry, (name, uses))?);
@@ -67,6 +66,18 @@ fn is_true(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
     }
     cx.figure("images_made", made.into());
     cx.agree()
+}
+
+/// An image has the planes of its format; only a modifier may add some, of metadata.
+fn counts_planes(cx: &mut Cx, fourcc: Fourcc, entry: &ModifierSupport) {
+    let Some(own) = fourcc.planes().map(|planes| planes.len() as u32) else { return };
+    let what = format!("planes of {fourcc} {}", entry.modifier);
+    match entry.modifier {
+        Modifier::LINEAR => cx.equals(what, own, entry.planes),
+        _ => cx.claim(&what, entry.planes >= own, || {
+            Finding::new(format!("{what}: the modifier list says {}, the format has {own}", entry.planes))
+        }),
+    }
 }
 
 /// What the list says an image can do the query for images says, too; and of one that changes hands the same whether the answer
@@ -136,7 +147,6 @@ fn can_be_made(
         }
     };
     let shared = image.export_dmabuf()?;
-    cx.equals(format!("{what}: planes"), entry.planes as usize, shared.frame.planes.len());
     if support.importable {
         // The image's memory types and those of the dma-buf have one in common, since its own device exported it.
         let imported = gpu.import_image(&shared, &ImportRequest { dedicated: true, ..ImportRequest::default() });
