@@ -64,8 +64,25 @@ fn is_true(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
             });
         }
     }
+    refuses_the_rest(cx, &gpu, fourcc)?;
     cx.figure("images_made", made.into());
     cx.agree()
+}
+
+/// What a device does not claim of its other tilings, where nothing is shared, the query for images refuses, too.
+fn refuses_the_rest(cx: &mut Cx, gpu: &Gpu, fourcc: Fourcc) -> Result<(), Trouble> {
+    for tiling in [Tiling::Linear, Tiling::Optimal] {
+        let claimed = gpu.features(fourcc, tiling)?;
+        for (name, uses) in Features::ALL.each().into_iter().filter(|(_, uses)| claimed.and(*uses) != *uses) {
+            let possible = gpu.is_possible(fourcc, tiling, uses, None)?;
+            cx.claim(format!("{fourcc} with {tiling}, {name}: refused"), !possible, || {
+                let what =
+                    format!("{fourcc} with {tiling} is supported for being {name}, but its features do not say so");
+                Finding::new(what).row("features", format!("{claimed:?}"))
+            });
+        }
+    }
+    Ok(())
 }
 
 /// An image has the planes of its format; only a modifier may add some, of metadata.
