@@ -59,11 +59,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             case.must_fail_under("enum-fmt-invented");
         }
     }
-    cases
-        .add("formats::what_is_listed_passes_through_a_loop", passes)
-        .from(Udmabuf)
-        .to(Video)
-        .must_fail_under("video-pitch-ignored");
+    // Those that hand on what they are given; a converter and a code do not.
+    for role in [Video, DmaVideo, PlanarVideo] {
+        let name = format!("formats::what_is_listed_passes_through_a_loop::{role}");
+        let case = cases.add(name, move |cx| passes(cx, role)).from(Udmabuf).to(role);
+        if role == Video {
+            case.must_fail_under("video-pitch-ignored");
+        }
+    }
 }
 
 /// Why `code` is not tried, if the table says so.
@@ -143,13 +146,13 @@ fn video_formats(cx: &mut Cx, role: Role) -> Outcome {
 }
 
 /// Whatever format a loop lists that has a name in DRM, too, it hands on as it is.
-fn passes(cx: &mut Cx) -> Outcome {
+fn passes(cx: &mut Cx, role: Role) -> Outcome {
     let ends = exporters()
         .into_iter()
         .find(|from| from.role() == Udmabuf)
-        .zip(importers().into_iter().find(|to| to.role() == Video));
+        .zip(importers().into_iter().find(|to| to.role() == role));
     let Some((from, to)): Option<(&dyn Exporter, &dyn Importer)> = ends else { return cx.agree() };
-    for fourcc in pixel_formats(cx, Video)?.into_iter().filter_map(PixelFormat::fourcc) {
+    for fourcc in pixel_formats(cx, role)?.into_iter().filter_map(PixelFormat::fourcc) {
         let parcel = Parcel { rows: Rows::Padded, ..Parcel::of(fourcc, SIZE) };
         if !to.can(&parcel) || to.lacks(cx, &parcel)?.is_some() {
             cx.fact("not tried", fourcc);
