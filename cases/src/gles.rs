@@ -127,6 +127,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .to(Gles)
         .must_fail_under("egl-unchecked");
     cases
+        .add("gles::refuses_every_other_format_that_is_known", refuses_unlisted)
+        .from(Udmabuf)
+        .to(Gles)
+        .must_fail_under("egl-unchecked");
+    cases
         .add("gles::refuses_a_modifier_that_it_does_not_list", refuses_a_modifier)
         .from(Udmabuf)
         .to(Gles)
@@ -257,6 +262,16 @@ fn imports_of(
             frames.extend(roomy(fourcc));
         }
     }
+    answers_to(cx, through, frames)
+}
+
+/// Why each of the frames is refused, in a buffer with room for each.
+fn answers_to(
+    cx: &mut Cx,
+    through: Through,
+    frames: Vec<(Frame, u64)>,
+) -> Result<Vec<(Fourcc, Option<String>)>, Trouble> {
+    let gles = cx.gles()?;
     let bytes = frames.iter().map(|(_, bytes)| *bytes).max().unwrap_or(4096);
     let (dmabuf, _) = udmabuf::create(bytes)?;
     let first = Frame::linear(Fourcc::XR24, px(1, 1), Plane { offset: 0, pitch: 4 });
@@ -429,6 +444,25 @@ fn refuses_a_layout(cx: &mut Cx, what: &str, change: fn(&mut Plane)) -> Outcome 
 fn refuses_a_format(cx: &mut Cx) -> Outcome {
     let unheard = Fourcc::new(b"ZZ99");
     must_be_refused(cx, "a format that nobody knows", |frame| frame.fourcc = unheard)
+}
+
+/// Every format that is known here and that EGL does not list is refused, as the one and as the other kind of texture.
+fn refuses_unlisted(cx: &mut Cx) -> Outcome {
+    let listed = cx.gles()?.formats()?;
+    let unlisted =
+        Fourcc::PACKED_RGB.iter().copied().chain(Fourcc::all_yuv()).filter(|fourcc| !listed.contains(fourcc));
+    let frames: Vec<_> = unlisted.filter_map(roomy).collect();
+    if frames.is_empty() {
+        return Err(Trouble::Skip("EGL lists every format that is known here".to_owned()));
+    }
+    for (name, through) in WAYS {
+        for (fourcc, refusal) in answers_to(cx, through, frames.clone())? {
+            cx.claim(format!("{fourcc} as {name} texture"), refusal.is_some(), || {
+                Finding::new(format!("EGL does not list {fourcc} for import, and takes it in as {name} texture"))
+            });
+        }
+    }
+    cx.agree()
 }
 
 fn refuses_a_modifier(cx: &mut Cx) -> Outcome {

@@ -92,6 +92,7 @@ pub(super) const ALL: &[Fault] = &[
             &[
                 "an import by EGL with…is not refused",
                 "a format that nobody knows was imported",
+                "EGL does not list…for import, and takes it in",
                 "another vendor was imported",
             ],
         )
