@@ -59,8 +59,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             case.must_fail_under("enum-fmt-invented");
         }
     }
-    // Those that hand on what they are given; a converter and a code do not.
-    for role in [Video, DmaVideo, PlanarVideo] {
+    // Those that hand on what they are given, from scattered pages; a converter and a code do not.
+    for role in [Video, PlanarVideo] {
         let name = format!("formats::what_is_listed_passes_through_a_loop::{role}");
         let case = cases.add(name, move |cx| passes(cx, role)).from(Udmabuf).to(role);
         if role == Video {
