@@ -86,10 +86,11 @@ fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>>
     }
     let tiling = Tiling::Modifier(Modifier::LINEAR);
     // What is exported is drawn, where there is drawing, and what is imported is copied out.
-    if exports && fourcc.yuv().is_none() {
-        if let Some(why) = does_not_draw(gpu, fourcc)? {
-            return Ok(Some(why));
-        }
+    if exports
+        && fourcc.yuv().is_none()
+        && let Some(why) = does_not_draw(gpu, fourcc)?
+    {
+        return Ok(Some(why));
     }
     let features = gpu.features(fourcc, tiling)?;
     if !features.copy_from {
