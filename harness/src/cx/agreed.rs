@@ -44,7 +44,7 @@ mod tests {
         let mut agreed = Agreed::default();
         assert_eq!(agreed.to_string(), "nobody");
         let mut two = Agreed::default();
-        ["gpu_b, whose image it is,", "gpu_a"].map(|reader| two.push(reader.to_owned()));
+        ["gpu_b, whose image it is,", "gpu_a"].into_iter().for_each(|reader| two.push(reader.to_owned()));
         assert_eq!(two.to_string(), "gpu_b, whose image it is, gpu_a");
         (1..=NAMED).for_each(|n| agreed.push(n.to_string()));
         assert!(agreed.to_string().ends_with("31, 32"), "{agreed}");
