@@ -26,6 +26,7 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/lavapipe-out-of-files.rs",
     "../../cases/findings/lavapipe-planes-refused.rs",
     "../../cases/findings/lavapipe-refused-import.rs",
+    "../../cases/findings/layer-memory-planes.rs",
     "../../cases/findings/llvmpipe-external-size.rs",
     "../../cases/findings/llvmpipe-import-bounds.rs",
     "../../cases/findings/llvmpipe-imported-offset.rs",

@@ -61,7 +61,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "eglCreateSync keeps a copy of the fd that it is given",
         trigger: "EGL_SYNC_NATIVE_FENCE_ANDROID with an fd",
         modelled_on: "Mesa eceb4fb904b (freedreno), smithay 0d49747f",
-        ..library("egl-fence-keeps-fd", Ownership, &[Fds], &["files that 20 fences left open"])
+        ..library("egl-fence-keeps-fd", Ownership, &[Fds], &["stay open after 20 fences that EGL was given"])
     },
     Fault {
         what: "poll of a sync_file says at once that it has signalled",
