@@ -68,6 +68,10 @@ static BOOK: Mutex<Option<Book>> = Mutex::new(None);
 /// So long a file or a buffer may stay after the case: the kernel cleans up by and by, and drivers have threads.
 const SETTLED: Duration = Duration::from_millis(300);
 
+/// So long what a screen showed before may stay: its driver lets go of it some vertical blanks later, in a worker of the kernel, for
+/// which a busy machine may have no time.
+const SHOWN_BEFORE: Duration = Duration::from_secs(3);
+
 /// What is observed by the kernel's list.
 const DMA_BUFS: &str = "dma-bufs";
 
@@ -440,13 +444,13 @@ impl Book {
             self.peers = peers;
             self.of_peers.clear();
         }
-        let deadline = Instant::now() + SETTLED;
+        let began = Instant::now();
         let (held, left) = loop {
             let held = self.look();
             let mut left = self.unaccounted(&held, &kept);
             left.buffers.retain(|entry| !self.is_of_a_peer(entry));
             left.mappings.retain(|file, _| !self.is_a_heap(*file));
-            if left.is_empty() || Instant::now() >= deadline {
+            if left.is_empty() || began.elapsed() >= left.may_stay(&self.on_loan) {
                 break (held, left);
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -532,6 +536,13 @@ struct Left {
 impl Left {
     fn is_empty(&self) -> bool {
         self.files.is_empty() && self.buffers.is_empty() && self.mappings.is_empty()
+    }
+
+    /// For how long, if a screen showed the buffers `on_loan` before.
+    fn may_stay(&self, on_loan: &BTreeSet<u64>) -> Duration {
+        let mut buffers = self.buffers.iter();
+        let shown_before = !self.buffers.is_empty() && buffers.all(|entry| on_loan.contains(&entry.buffer.inode));
+        if self.files.is_empty() && shown_before { SHOWN_BEFORE } else { SETTLED }
     }
 }
 

@@ -27,6 +27,9 @@ pub const SCHEMA: u32 = 1;
 /// The report's name in its directory.
 pub const FILE: &str = "report.json";
 
+/// The name of the page of `handover report` there.
+pub const PAGE: &str = "report.html";
+
 /// One run. Times are in ms.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {

@@ -27,10 +27,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::case::{CaseInfo, GoldenMode, Witness};
+use crate::compare::counted;
 use crate::golden::Goldens;
 use crate::junit;
 use crate::kernel::{Command, Kernel};
-use crate::lane::Lane;
+use crate::lane::{DEBUG_RELEASE, Lane};
 use crate::report::{self, CaseReport, Machine, Report, ReportDir, ReportError, SCHEMA, Summary, Timings};
 use crate::verdict::Verdict;
 use journal::{Entry, Journal};
@@ -264,6 +265,11 @@ impl Session {
         }
         if seen.broken.is_none() && !interrupted {
             problems.extend(self.problems(&machine, names, &cases));
+            if let Some(said) = unclosed(seen.unclosed) {
+                // Its leak detector is asked when a worker closes its devices, and not before.
+                let has_detector = machine.kernel.as_ref().is_some_and(|release| release.ends_with(DEBUG_RELEASE));
+                if has_detector { problems.push(said) } else { notes.push(said) }
+            }
         }
         problems.extend(seen.problems);
         Report {
@@ -338,6 +344,17 @@ impl Session {
         }
         problems
     }
+}
+
+/// What is to be said of `workers` that nobody has seen close their devices.
+fn unclosed(workers: usize) -> Option<String> {
+    (workers > 0).then(|| {
+        format!(
+            "how {} closed their devices is not known, since the run that went before this one was killed: what drivers or \
+             the kernel object to by then, such as memory that is not freed, nobody saw; a run in one piece shows it",
+            counted(workers as u64, "worker")
+        )
+    })
 }
 
 /// The cases that did not fail but that one of the harness's observers could not see, by observer and reason.

@@ -50,7 +50,7 @@ pub(super) fn again(folder: &Path) -> String {
 /// Reads the report, and writes the page as a whole.
 pub(super) fn command(args: &ReportArgs) -> Result<ExitCode, Refusal> {
     let report = Report::read(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
-    let output = args.output.clone().unwrap_or_else(|| args.report.join("report.html"));
+    let output = args.output.clone().unwrap_or_else(|| args.report.join(report::PAGE));
     let failed = |error: std::io::Error| Refusal::Usage(format!("cannot write {}: {error}", output.display()));
     let beside = match output.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::supervisor::News;
-use crate::report::{CaseReport, Machine, Report, SCHEMA, Summary, Timings};
+use crate::report::{CaseReport, Machine, Report, SCHEMA, Summary, Timings, write_whole};
 
 /// The journal's name in a report directory.
 pub const FILE: &str = "journal.jsonl";
@@ -166,7 +166,7 @@ impl Journal {
     /// # Errors
     /// Names the file that can't be written or removed.
     pub fn begin(folder: &Path, beginning: &Beginning) -> Result<Journal, JournalError> {
-        for stale in [crate::report::FILE, "junit.xml", FILE] {
+        for stale in [crate::report::FILE, crate::report::PAGE, "junit.xml", FILE] {
             let path = folder.join(stale);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(JournalError::Io(path, error)),
@@ -174,11 +174,13 @@ impl Journal {
             }
         }
         let path = folder.join(FILE);
-        let file = File::options().append(true).create_new(true).open(&path);
-        let file = file.map_err(|error| JournalError::Io(path.clone(), error))?;
-        let mut journal = Journal { file, path };
-        journal.line(beginning)?;
-        Ok(journal)
+        let begin = || {
+            // It is there with its first line, or not at all.
+            write_whole(&path, &line_of(beginning)?)?;
+            File::options().append(true).open(&path)
+        };
+        let file = begin().map_err(|error| JournalError::Io(path.clone(), error))?;
+        Ok(Journal { file, path })
     }
 
     /// Goes on with the journal of `unfinished` in `folder`.
@@ -201,15 +203,9 @@ impl Journal {
     /// # Errors
     /// Names the file that can't be written.
     pub fn ended(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        self.line(entry)
-    }
-
-    fn line(&mut self, value: &impl Serialize) -> Result<(), JournalError> {
-        let written = serde_json::to_vec(value).map_err(io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
-            self.file.write_all(&line)
-        });
-        written.map_err(|error| JournalError::Io(self.path.clone(), error))
+        line_of(entry)
+            .and_then(|line| self.file.write_all(&line))
+            .map_err(|error| JournalError::Io(self.path.clone(), error))
     }
 
     /// Removes it: the report holds everything.
@@ -218,6 +214,12 @@ impl Journal {
             tracing::warn!(path = %self.path.display(), %error, "a journal that is not needed any more stays");
         }
     }
+}
+
+fn line_of(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 impl Unfinished {
@@ -328,9 +330,13 @@ mod tests {
     #[test]
     fn what_ended_is_read_back_and_a_line_that_was_cut_off_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(crate::report::FILE), "of an earlier run").unwrap();
+        for stale in [crate::report::FILE, crate::report::PAGE, FILE] {
+            fs::write(folder.path().join(stale), "of an earlier run").unwrap();
+        }
         Journal::begin(folder.path(), &beginning()).unwrap().ended(&entry()).unwrap();
-        assert!(!folder.path().join(crate::report::FILE).exists());
+        for stale in [crate::report::FILE, crate::report::PAGE] {
+            assert!(!folder.path().join(stale).exists());
+        }
         let path = folder.path().join(FILE);
         let whole = fs::read(&path).unwrap();
         let cut = [&whole[..], &whole[..40]].concat();

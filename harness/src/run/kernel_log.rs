@@ -191,6 +191,9 @@ const HOLDS: &[&str] = &[
     "BUG: KASAN:",
     "BUG: soft lockup",
     "hard LOCKUP",
+    // Lockdep: `[ BUG: Invalid wait context ]`, and what it says when it has nothing more to say.
+    "[ BUG: ",
+    "INFO: lockdep is turned off",
     "kernel BUG at",
     "Kernel BUG at",
     "Kernel panic",
@@ -319,6 +322,12 @@ mod tests {
                 "WARNING: possible recursive locking detected",
             ),
             ("INFO: task handover:31 blocked for more than 20 seconds.", "blocked for more than 20 seconds"),
+            (
+                "=============================\n[ BUG: Invalid wait context ]\n7.3.4-sandbox-debug #2 Not tainted",
+                "[ BUG: Invalid wait context ]",
+            ),
+            ("[    4.210000] [ BUG: Invalid wait context ]", "BUG: Invalid wait context"),
+            ("INFO: lockdep is turned off.", "INFO: lockdep is turned off"),
             ("ODEBUG: free active (active state 0) object: 0000000061f1c8c0 object type: timer_list", "free active"),
             ("videobuf2_common: [cap-0] counters for queue 00000000, buffer 0: UNBALANCED!", "UNBALANCED!"),
         ] {

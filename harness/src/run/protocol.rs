@@ -96,6 +96,9 @@ pub struct Done {
     /// Each finding by itself.
     #[serde(default)]
     pub findings: Vec<String>,
+    /// How many of them, the first ones, are what the body of the case said; the others were found when it had ended.
+    #[serde(default)]
+    pub of_the_body: usize,
     /// From begin to end, in ms.
     pub duration_ms: f64,
     /// The kernel's lines during the case.

@@ -62,6 +62,9 @@ pub struct Seen {
     pub to_first_verdict: Option<Duration>,
     /// Workers started, replacements included.
     pub workers_started: usize,
+    /// Workers of which nobody has seen how they closed their devices: those that run, and those that were lost with the
+    /// supervisor of a run that goes on here.
+    pub unclosed: usize,
     /// What the first worker said about where it runs.
     pub hello: Option<Hello>,
     /// The devices that answered.
@@ -105,6 +108,8 @@ pub struct News {
     /// What makes the run red and is no case's fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// How many workers there are that have not closed their devices.
+    pub unclosed: usize,
 }
 
 impl News {
@@ -227,6 +232,7 @@ impl Supervisor {
         let Settings { kernel, worker, start_within, .. } = &self.settings;
         let link = Link::start(kernel.as_ref(), worker, *start_within, &self.stop)?;
         let mut seen = self.seen();
+        seen.unclosed += 1;
         if seen.hello.is_none() {
             seen.hello = Some(link.hello.clone());
             seen.news.hello = Some(link.hello.clone());
@@ -272,6 +278,7 @@ impl Supervisor {
         let (verdict, text) = match ending {
             Ending::Stopped => return Tried::Stopped,
             Ending::NeverBegan(how) => {
+                self.seen().unclosed -= 1;
                 let text = format!(
                     "the worker {how}; two in a row died when this case was asked for, before they could say that it began"
                 );
@@ -311,6 +318,7 @@ impl Supervisor {
             Ending::TimedOut(place) => (Verdict::Timeout, verdict::late(within, place.as_deref())),
         };
         self.saw(&link.devices_of(case));
+        self.seen().unclosed -= 1;
         self.seen().memory.ended(None, memory::peak_kib);
         let ran_before = link.ran[..ran_before].to_vec();
         Tried::Ended(None, Box::new(Self::broken(&link, case, verdict, text, began.elapsed(), ran_before)))
@@ -380,12 +388,15 @@ impl Supervisor {
 
     /// What was learned since this was last asked.
     pub fn news(&self) -> News {
-        std::mem::take(&mut self.seen().news)
+        let mut seen = self.seen();
+        let unclosed = seen.unclosed;
+        News { unclosed, ..std::mem::take(&mut seen.news) }
     }
 
-    /// Takes what was learned by a supervisor that is no more for its own.
+    /// Takes what was learned by a supervisor that is no more for its own; of several, in their order, before any case is run.
     pub fn recall(&self, news: &News) {
         let mut seen = self.seen();
+        seen.unclosed = news.unclosed;
         if seen.hello.is_none() {
             seen.hello.clone_from(&news.hello);
         }
@@ -405,6 +416,7 @@ impl Supervisor {
         let Some(link) = link else { return };
         let last = link.ran.last().cloned();
         let Closing { badly, objections } = link.close();
+        self.seen().unclosed -= 1;
         let after = last.map_or_else(String::new, |name| format!(", after {name}"));
         let said = |said: String| format!("when a worker closed its devices{after}: {said}");
         self.object(objections.into_iter().map(said).collect());

@@ -2,7 +2,8 @@
 //!
 //! A [`Walk`] runs a case once for each system call that may fail, and has that one call fail; then with signals, with a clock
 //! that goes back, and with a peer that is killed or stops at each of its steps. After each it asks: did the case end at all, did
-//! it say what failed (or was the fault none to it), is nothing left behind, and does the case pass afterwards? And in the end:
+//! it say what failed (or was the fault none to it), has nobody else found anything (the ledger, the kernel, the validation
+//! layer), is nothing left behind, and does the case pass afterwards? And in the end:
 //! do the workers, too? What each disturbance is, is said in [`crate::disturb`]; how an ending is judged, in `judge`.
 
 mod ends;
@@ -27,7 +28,7 @@ use crate::disturb::{Blow, Disturbance, Fault, Held, change, listed};
 use crate::lane::WalkKnown;
 use crate::verdict::{self, Verdict};
 use ends::Walks;
-use judge::{Clarity, clarity};
+use judge::{Clarity, clarity, is_the_peers_end};
 
 pub use ends::{BadEnd, Ends};
 pub use text::summary;
@@ -190,6 +191,10 @@ struct Worker {
 struct Ran {
     verdict: Verdict,
     text: String,
+    /// What its body said.
+    of_the_body: String,
+    /// Each thing that was found when its body had ended.
+    beside: Vec<String>,
     /// The call that met its disturbance.
     call: Option<String>,
     /// What is held afterwards, if the worker told.
@@ -337,7 +342,15 @@ impl Walk {
         }
         steps.met += 1;
         let call = ran.call.as_deref();
-        match clarity(step, ran.verdict, &ran.text, call) {
+        // When a case has ended, what comes of its peers is said; nobody else has anything to say.
+        let (of_peers, beside): (Vec<&String>, Vec<_>) =
+            ran.beside.iter().partition(|said| is_the_peers_end(step, said));
+        for said in &beside {
+            steps.found(format!("found when it had ended: {}", headline(said)), step, call, (*said).clone());
+        }
+        match clarity(step, ran.verdict, &ran.of_the_body, call) {
+            _ if ran.of_the_body.is_empty() && !beside.is_empty() => {}
+            _ if ran.of_the_body.is_empty() && !of_peers.is_empty() => steps.named += 1,
             Clarity::Borne => steps.borne += 1,
             Clarity::Named => steps.named += 1,
             Clarity::Wrong(what) => {
@@ -426,7 +439,9 @@ impl Walk {
         };
         let ending = link.run(&request, *case_within, &self.stop);
         let call = link.met.as_ref().map(|call| call.name());
-        let lost = |verdict, text| Ok(Ran { verdict, text, call, held: None });
+        let lost = |verdict, text: String| {
+            Ok(Ran { verdict, of_the_body: text.clone(), text, beside: Vec::new(), call, held: None })
+        };
         match ending {
             Ending::Done(done) => {
                 *worker = Some(Worker { link, held, walks });
@@ -434,7 +449,11 @@ impl Walk {
                     steps.found("something is objected to after the run before".to_owned(), disturbance, None, said);
                 }
                 let (call, held) = done.met.map_or((None, None), |met| (met.call, Some(met.held)));
-                Ok(Ran { verdict: done.verdict, text: done.text, call, held })
+                let (of_the_body, beside) = done.findings.split_at_checked(done.of_the_body).unwrap_or_default();
+                // A skip is no finding.
+                let of_the_body = if done.findings.is_empty() { done.text.clone() } else { of_the_body.join("\n") };
+                let beside = beside.to_vec();
+                Ok(Ran { verdict: done.verdict, text: done.text, of_the_body, beside, call, held })
             }
             Ending::Crashed(how) => {
                 let log = link.kernel_log();
@@ -488,6 +507,19 @@ fn crashed_in(text: &str) -> Option<&str> {
     line.rsplit_once(" in ")?.1.split('[').next()
 }
 
+/// The first line of a finding, in which numbers are `N`, since they differ from step to step.
+fn headline(said: &str) -> String {
+    let mut text = String::new();
+    for character in said.lines().next().unwrap_or_default().chars() {
+        match character {
+            '0'..='9' if text.ends_with('N') => {}
+            '0'..='9' => text.push('N'),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
 fn past(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "passes",
@@ -509,5 +541,14 @@ mod tests {
                     libvulkan_lvp.so[18d389,40aa1000+404000]\n";
         assert_eq!(crashed_in(text), Some("libvulkan_lvp.so"));
         assert_eq!(crashed_in("the worker was killed by SIGABRT"), None);
+    }
+
+    #[test]
+    fn a_finding_is_one_whatever_its_numbers() {
+        let of = |fd, buffer| {
+            headline(&format!("fd {fd} of dma-buf {buffer} was closed by somebody else\n\n  after    mmap"))
+        };
+        assert_eq!(of(33, 4), "fd N of dma-buf N was closed by somebody else");
+        assert_eq!(of(33, 4), of(7, 120));
     }
 }

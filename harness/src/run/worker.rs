@@ -225,6 +225,7 @@ fn run_case<B: Bench>(
     findings.extend(notes.findings);
     let Said { lines: kernel_log, lost } = log.map(|log| log.take()).unwrap_or_default();
     findings.extend(kernel_log::finding(&kernel_log));
+    let said_by_the_body = each.len();
     each.extend_from_slice(&findings[of_the_body..]);
     let mut record = notes.record;
     let unread = kernel_log::unread(said_before.lost, lost);
@@ -243,6 +244,7 @@ fn run_case<B: Bench>(
         verdict,
         text,
         findings: each,
+        of_the_body: said_by_the_body,
         duration_ms: millis(began.elapsed()),
         kernel_log,
         record,

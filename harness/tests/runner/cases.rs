@@ -285,6 +285,11 @@ fn walked(cases: &mut Cases<Desk>) {
             }
         }
     });
+    cases.add("walk::says_what_failed_and_leaves_a_buffer", move |desk| {
+        let opened = open().map(drop).map_err(|error| found(&format!("openat on /dev/null: {error}")));
+        desk.left_open = opened.is_err();
+        opened
+    });
     cases.add("walk::hangs_when_it_fails", move |_| if open().is_ok() { Ok(()) } else { hang() });
     cases.add("walk::ends_its_process_when_it_fails", move |_| match open() {
         Ok(_) => Ok(()),

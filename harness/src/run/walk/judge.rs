@@ -29,7 +29,10 @@ const WORDS: &[&str] = &[
     "GL_OUT_OF_MEMORY",
 ];
 
-/// How the ending of a case is to be taken that met `step` in `call`.
+/// How a peer ends that can't go on, since a call of its own failed.
+const GAVE_UP: &str = "the process ended: exit status: 3";
+
+/// How the ending of a case is to be taken that met `step` in `call`, and whose body said `text`.
 pub(super) fn clarity(step: Disturbance, verdict: Verdict, text: &str, call: Option<&str>) -> Clarity {
     let wrong = |what: &str| Clarity::Wrong(what.to_owned());
     match (verdict, step) {
@@ -48,23 +51,26 @@ pub(super) fn clarity(step: Disturbance, verdict: Verdict, text: &str, call: Opt
                 return wrong("its peer does not survive it");
             }
             let names_it = text.contains(fault.name())
-                || text.contains("the process ended: exit status: 3")
+                || text.contains(GAVE_UP)
                 || call.is_some_and(|call| text.contains(call))
                 || WORDS.iter().any(|word| text.contains(word));
             if names_it { Clarity::Named } else { wrong("the case does not say what failed") }
         }
-        (_, Disturbance::Peer { blow, .. }) => {
-            let end = match blow {
-                Blow::Kill => " failed: the process ended: signal: 9",
-                Blow::Stop => ": no answer within",
-            };
-            let names_step = STEPS.iter().any(|step| text.contains(&format!("{step}{end}")));
-            match names_step && text.contains("peer process with ") {
-                true => Clarity::Named,
-                false => wrong("the case does not say which peer is gone, and in which step"),
-            }
-        }
+        (_, Disturbance::Peer { .. }) if is_the_peers_end(step, text) => Clarity::Named,
+        (_, Disturbance::Peer { .. }) => wrong("the case does not say which peer is gone, and in which step"),
     }
+}
+
+/// Whether `said` is that the peer is gone, which `step` has killed or stopped or had a call of fail, and in which of its steps.
+pub(super) fn is_the_peers_end(step: Disturbance, said: &str) -> bool {
+    let end = match step {
+        Disturbance::Peer { blow: Blow::Kill, .. } => " failed: the process ended: signal: 9".to_owned(),
+        Disturbance::Peer { blow: Blow::Stop, .. } => ": no answer within".to_owned(),
+        Disturbance::Call { .. } => format!(" failed: {GAVE_UP}"),
+        _ => return false,
+    };
+    let names_step = STEPS.iter().any(|step| said.contains(&format!("{step}{end}")));
+    names_step && said.contains("peer process with ")
 }
 
 #[cfg(test)]
@@ -96,6 +102,9 @@ mod tests {
         let text = "letting go failed: the process ended: signal: 9 (SIGKILL)\n\n  object   peer process with gpu_a";
         assert_eq!(clarity(step(Blow::Kill), Verdict::Fail, text, None), Clarity::Named);
         assert!(matches!(clarity(step(Blow::Stop), Verdict::Fail, text, None), Clarity::Wrong(_)));
+        assert!(is_the_peers_end(step(Blow::Kill), text) && !is_the_peers_end(step(Blow::Stop), text));
+        let gave_up = text.replace("signal: 9 (SIGKILL)", "exit status: 3");
+        assert!(is_the_peers_end(NO_FILE, &gave_up) && !is_the_peers_end(NO_FILE, text));
         let text = "attaching and mapping: no answer within 700 ms\n\n  object   peer process with gpu_a";
         assert_eq!(clarity(step(Blow::Stop), Verdict::Fail, text, None), Clarity::Named);
         let text = "asking: no answer within 700 ms\n\n  object   peer process with gpu_a";
