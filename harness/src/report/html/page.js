@@ -91,32 +91,27 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "Escape" && state.case) show({ case: "" });
 });
 
+function drawChoice() {
+  drawFilters();
+  drawMatrix();
+  drawList();
+  drawResult();
+}
+
 watch((changed) => {
   const filtered = changed.some((name) => name !== "case");
-  if (filtered) {
-    drawFilters();
-    drawMatrix();
-    drawList();
-    drawResult();
-  } else markOpen();
-  if (changed.includes("case")) drawCase();
+  if (filtered) drawChoice();
+  else markOpen();
+  // The overview begins with the pair that is chosen.
+  const pair = changed.includes("from") || changed.includes("to");
+  if (changed.includes("case") || (pair && !state.case)) drawCase(changed.includes("case"));
 });
 
 readAddress();
 drawTotals();
-drawFilters();
-drawMatrix();
-drawList();
-drawResult();
-drawCase();
-document.addEventListener("DOMContentLoaded", () => {
-  // Now every case is there: the one that the address names, and what a search looks through.
-  if (state.case) drawCase();
-  if (state.q) {
-    drawFilters();
-    drawMatrix();
-    drawList();
-    drawResult();
-  }
-  prepareSearch();
+drawChoice();
+drawCase(Boolean(state.case));
+prepareSearch().then(() => {
+  // Until now a search has looked through the list alone.
+  if (state.q) drawChoice();
 });
