@@ -119,7 +119,8 @@ fn section(text: &mut String, heading: &str, lines: &[String]) {
     }
     let _ = writeln!(text, "{BOLD}{heading}{BOLD:#}");
     for line in lines {
-        let _ = writeln!(text, "  {}", line.replace('\n', "\n  "));
+        let indent = if line.is_empty() { "" } else { "  " };
+        let _ = writeln!(text, "{indent}{}", line.replace('\n', "\n  "));
     }
     text.push('\n');
 }
@@ -392,7 +393,18 @@ mod tests {
         let mut narrow = String::new();
         pairs(&mut narrow, &report, Some(42));
         let narrow = anstream::adapter::strip_str(&narrow).to_string();
-        insta::assert_snapshot!(narrow, @"");
+        insta::assert_snapshot!(narrow, @r"
+        exporter (rows) -> importer (columns)
+                                              dma_
+                                gpu_a screen video
+          gpu_a         pass        1      1     1
+                        skip        .      1     .
+          none          fail        .      1     .
+
+                                none
+          gpu_a         crash   4999
+          none          pass       1
+        ");
         assert!(narrow.lines().all(|line| line.chars().count() <= 42), "{narrow}");
         let mut alone = String::new();
         pairs(&mut alone, &samples::report(vec![case(None, None, Verdict::Pass)]), None);
@@ -420,6 +432,24 @@ mod tests {
         let mut text = String::new();
         skips(&mut text, &report);
         known(&mut text, &report);
-        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @"");
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"
+        skipped
+          60 × needs a screen (not allowed in this lane)
+               a::needs_a_screen::0
+               a::needs_a_screen::1
+               a::needs_a_screen::2
+               a::needs_a_screen::3
+               a::needs_a_screen::4
+               and 55 more
+           1 × needs a door (not allowed in this lane)
+               a::needs_a_door::0
+
+        skipped, as the lane allows
+          702 × there is none
+
+        failed as known
+          67 × cases/findings/one.md
+           3 × cases/findings/two.md
+        ");
     }
 }
