@@ -69,15 +69,20 @@ function drawResult() {
 
 filters.addEventListener("submit", (event) => event.preventDefault());
 let typing;
+const searchNow = () => {
+  clearTimeout(typing);
+  show({ q: search.value.trim() }, false);
+};
 search.addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(() => show({ q: search.value.trim() }, false), CASES.length > 1000 ? 120 : 30);
+  typing = setTimeout(searchNow, CASES.length > 1000 ? 120 : 30);
 });
 search.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowDown" && shown.length) {
-    event.preventDefault();
-    goTo(current);
-  }
+  if (event.key !== "ArrowDown") return;
+  event.preventDefault();
+  // The list must not be drawn again after a row of it has the focus.
+  searchNow();
+  if (shown.length) goTo(current);
 });
 buffer.addEventListener("change", () => show({ buffer: buffer.value }));
 order.addEventListener("change", () => show({ sort: order.value }));
