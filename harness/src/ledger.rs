@@ -50,7 +50,7 @@ mod words;
 pub(crate) use calling::{calling, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Node, What, alone, mappings};
+pub(crate) use files::{Kind, Node, What, alone, mappings};
 pub(crate) use journal::Blamed;
 pub use journal::step;
 
@@ -286,14 +286,14 @@ fn closes(number: RawFd) {
 }
 
 /// An fd was closed: [`Fd`] is the one who says so.
-fn retire(fd: OwnedFd, was: Node) {
+fn retire(fd: OwnedFd, kind: Kind, was: Node) {
     let mut given = Some(fd);
     with(|book| {
         if let Some(fd) = &given {
             book.let_go(fd.as_raw_fd());
         }
         if let (Ok(canaries), Some(fd)) = (&mut book.canaries, given.take()) {
-            let finding = canaries.retire(fd, was, &book.journal);
+            let finding = canaries.retire(fd, kind, was, &book.journal);
             book.findings.extend(finding);
         }
     });
