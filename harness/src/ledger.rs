@@ -245,6 +245,11 @@ pub(crate) fn files() -> Observed<BTreeMap<RawFd, What>> {
     Ok(numbers()?.difference(&own).filter_map(|number| Some((*number, files::describe(*number)?))).collect())
 }
 
+/// The last calls of the case that gave or took files and buffers, a line for each.
+pub(crate) fn last_calls() -> Option<String> {
+    with(|book| book.journal.tail()).flatten()
+}
+
 /// How many open files of this process are the dma-buf `inode`.
 pub(crate) fn fds_of(inode: u64) -> Observed<usize> {
     // Most are told apart by a call each. Other file systems may give the same number.
