@@ -316,7 +316,7 @@ mod tests {
         let mut canaries = Canaries::new().expect("memfd");
         let (fd, node) = buffer();
         let number = fd.as_raw_fd();
-        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
         assert!(canaries.numbers().any(|taken| taken == number));
         assert_eq!(files::describe(number).expect("open").text, "memfd canary (deleted)");
         assert!(canaries.look_at(number, "after vkFreeMemory", &Journal::default()).is_none());
@@ -329,7 +329,7 @@ mod tests {
         let mut canaries = Canaries::new().expect("memfd");
         let (fd, node) = buffer();
         let number = fd.as_raw_fd();
-        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
         // Another file is there now, as if the number had been closed and somebody had got it.
         let stranger = memfd_create("stranger", MemfdFlags::CLOEXEC).expect("memfd");
         let at = canaries.set.iter_mut().find(|canary| canary.fd.as_raw_fd() == number).expect("stands");
@@ -344,7 +344,7 @@ mod tests {
     fn what_is_found_when_the_oldest_makes_room_is_told() {
         let mut canaries = Canaries { most: 1, ..Canaries::new().expect("memfd") };
         let (fd, node) = buffer();
-        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
         let stranger = memfd_create("stranger", MemfdFlags::CLOEXEC).expect("memfd");
         dup3(&stranger, &mut canaries.set[0].fd, DupFlags::CLOEXEC).expect("dup3");
         let free = canaries.lowest_free().expect("a number");
@@ -364,7 +364,7 @@ mod tests {
         let mut canaries = Canaries::new().expect("memfd");
         let ((mut fd, node), (stranger, _)) = (buffer(), buffer());
         dup3(&stranger, &mut fd, DupFlags::CLOEXEC).expect("dup3");
-        let finding = canaries.retire(fd, node, &Journal::default()).expect("another's").to_string();
+        let finding = canaries.retire(fd, Kind::Buffer, node, &Journal::default()).expect("another's").to_string();
         assert!(finding.contains("was closed by somebody else"), "{finding}");
     }
 

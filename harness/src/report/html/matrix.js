@@ -101,6 +101,9 @@ function drawMatrix() {
   const corner = el("th", { class: "corner" }, el("span", {}, "importer →"), el("span", {}, "exporter ↓"));
   const thead = el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, corner, columnHeads.map(([th]) => th)));
   const table = el("table", { role: "grid", "aria-label": "Exporters in rows, importers in columns" }, thead, el("tbody", { role: "rowgroup" }, rows));
+  // Room for a number in each column, and no more than that needs.
+  const wide = (column) => `${88 + column * IMPORTERS.length}px`;
+  [table.style.minWidth, table.style.maxWidth] = [wide(23.6), wide(64)];
   document.getElementById("matrix").replaceChildren(table);
   readOut();
   const flat = buttons.flat().filter(Boolean);
