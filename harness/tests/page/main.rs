@@ -144,7 +144,8 @@ fn matrix_fits(tab: &Tab<'_>) {
         tab.resize(width, height);
         assert_eq!(tab.eval(seen), json!(columns), "at {width}x{height} px");
         // A number that is cut off is worse than none.
-        let cut = "[...document.querySelectorAll('#matrix td button')].filter((one) => one.scrollWidth > one.clientWidth).length";
+        let cut = "[...document.querySelectorAll('#matrix td button')].filter((one) => \
+                   one.scrollWidth > one.clientWidth).length";
         assert_eq!(tab.eval(cut), json!(0), "at {width}x{height} px");
     }
     tab.resize(400, 900);
@@ -158,7 +159,8 @@ fn matrix_fits(tab: &Tab<'_>) {
 fn buffers(tab: &Tab<'_>) {
     tab.click("#matrix button[data-pair='gbm vgem']");
     tab.wait_for("document.querySelector('#show h2')?.textContent === 'gbm → vgem'");
-    let cells = "[...document.querySelectorAll('table.buffers tbody tr')].map((row) => [0, 1, 2, 3, 4].map((at) => row.cells[at].textContent))";
+    let cells = "[...document.querySelectorAll('table.buffers tbody tr')].map((row) => \
+                 [0, 1, 2, 3, 4].map((at) => row.cells[at].textContent))";
     // Of 22 cases 14 pass, 4 are skipped, 4 show a known defect; all are about one buffer.
     assert_eq!(tab.eval(cells), json!([["XR24", "≈ known defect in some", "14", "4", "4"]]));
     let readout = "document.querySelector('#readout').textContent";

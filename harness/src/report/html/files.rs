@@ -18,7 +18,7 @@ use crate::verdict::Verdict;
 /// What a page can show.
 const SHOWN: &[&str] = &["png", "svg"];
 
-/// So many folders of new pictures a page takes of one listed defect: two, since one alone does not tell what stays the same.
+/// So many folders of new pictures a page takes of one listed defect: one alone does not tell what is the same in all.
 const FOLDERS_OF_A_DEFECT: usize = 2;
 
 /// Where a file of a case is to be found.
