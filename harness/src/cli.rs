@@ -380,11 +380,17 @@ fn run<B>(
     verdicts.sort_by_key(|case| places.get(case.name.as_str()).copied());
     let report = session.conclude(&names, verdicts);
     let written = session.write(&report);
-    say(&mut anstream::stdout(), &text::summary(&report));
+    say(&mut anstream::stdout(), &text::summary(&report, columns()));
     let path = written.map_err(|error| Refusal::Machine(error.to_string()))?;
-    let page = if report.is_green() { String::new() } else { format!("page   {}\n", report::again(&args.report)) };
-    say(&mut anstream::stdout(), &format!("report {}\n{page}", path.display()));
+    let page = report::again(&args.report);
+    say(&mut anstream::stdout(), &format!("report {}\npage   {page}\n", path.display()));
     Ok(exit_code(&report))
+}
+
+/// How many characters a line of the terminal has, if standard output is one.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 fn exit_code(report: &Report) -> ExitCode {

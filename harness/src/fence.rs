@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
 use crate::error::{Cause, Error, Result};
+use crate::ledger::{self, Fd, Given, Kind};
 use crate::restart::again;
 use crate::wait;
 
@@ -33,7 +34,7 @@ pub use sw_sync::Timeline;
 /// A fence, or several of which all must signal, as a file.
 #[derive(Debug)]
 pub struct SyncFile {
-    fd: OwnedFd,
+    fd: Fd,
     /// What it was called when we got it: the kernel forgets the names of a driver's fence when it signals.
     label: String,
 }
@@ -97,6 +98,7 @@ impl SyncFile {
     /// # Errors
     /// It is something else.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let fd = Fd::of(Kind::Fence, fd).map_err(|errno| Error::new("fstat", "a sync_file", errno))?;
         let mut file = Self { fd, label: String::new() };
         let info = file.info()?;
         let fences: Vec<String> = info.fences.iter().map(FenceInfo::label).collect();
@@ -159,6 +161,7 @@ impl SyncFile {
             // SAFETY: the structure lives until the call returns, and has no pointers in it.
             unsafe { ioctl(&self.fd, request) }
         });
+        ledger::step(OP, None, self);
         merged.map_err(|error| self.error(OP, error))?;
         if merge.fence < 0 {
             return Err(Error::answer(OP, self.label.clone(), format!("fd {}; an open file was due", merge.fence)));
@@ -200,7 +203,18 @@ impl SyncFile {
     /// The process has no fd left.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = self.fd.try_clone().map_err(|error| Error::new("dup", self.label.clone(), error))?;
+        let fd = Fd::of(Kind::Fence, fd).map_err(|errno| self.error("fstat", errno))?;
         Ok(Self { fd, label: self.label.clone() })
+    }
+
+    /// Whether its number still stands for a file such as it was; another fence in its place is not told from it.
+    pub fn stands(&self) -> bool {
+        self.fd.stands()
+    }
+
+    /// A driver took it in the call `by`, and closes it when it likes.
+    pub(crate) fn give(self, by: &'static str) -> Option<Given> {
+        self.fd.give(by)
     }
 
     fn error(&self, op: &'static str, cause: impl Into<Cause>) -> Error {
@@ -211,12 +225,6 @@ impl SyncFile {
 impl AsFd for SyncFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-impl From<SyncFile> for OwnedFd {
-    fn from(file: SyncFile) -> Self {
-        file.fd
     }
 }
 

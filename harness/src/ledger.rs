@@ -50,7 +50,7 @@ mod words;
 pub(crate) use calling::{calling, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Node, What, alone, mappings};
+pub(crate) use files::{Kind, Node, What, alone, mappings};
 pub(crate) use journal::Blamed;
 pub use journal::step;
 
@@ -249,6 +249,11 @@ pub(crate) fn files() -> Observed<BTreeMap<RawFd, What>> {
     Ok(numbers()?.difference(&own).filter_map(|number| Some((*number, files::describe(*number)?))).collect())
 }
 
+/// The last calls of the case that gave or took files and buffers, a line for each.
+pub(crate) fn last_calls() -> Option<String> {
+    with(|book| book.journal.tail()).flatten()
+}
+
 /// How many open files of this process are the dma-buf `inode`.
 pub(crate) fn fds_of(inode: u64) -> Observed<usize> {
     // Most are told apart by a call each. Other file systems may give the same number.
@@ -290,14 +295,14 @@ fn closes(number: RawFd) {
 }
 
 /// An fd was closed: [`Fd`] is the one who says so.
-fn retire(fd: OwnedFd, was: Node) {
+fn retire(fd: OwnedFd, kind: Kind, was: Node) {
     let mut given = Some(fd);
     with(|book| {
         if let Some(fd) = &given {
             book.let_go(fd.as_raw_fd());
         }
         if let (Ok(canaries), Some(fd)) = (&mut book.canaries, given.take()) {
-            let finding = canaries.retire(fd, was, &book.journal);
+            let finding = canaries.retire(fd, kind, was, &book.journal);
             book.findings.extend(finding);
         }
     });

@@ -42,6 +42,14 @@ pub(super) const ALL: &[Fault] = &[
         ..driver("fence-import-keeps-fd", Ownership)
     },
     Fault {
+        what: "vkDestroySemaphore closes the number that the fd had which was imported last, once more",
+        trigger: "a semaphore that imported a sync_file, if something is open at that number by then",
+        modelled_on: "Mesa 3af81715470 (anv) and gs-madrona PR 67, which do so with memory",
+        seen_by: &[Fds],
+        names: &["was closed twice…a sync_file that vkImportSemaphoreFdKHR took"],
+        ..driver("sync-fd-closed-twice", Ownership)
+    },
+    Fault {
         what: "eglCreateSync closes the fd that it is given, and makes a fence of the commands so far",
         trigger: "EGL_SYNC_NATIVE_FENCE_ANDROID with an fd",
         modelled_on: "ivi-homescreen PR 388",

@@ -73,6 +73,7 @@ deeds! {
     FenceResetKeepsImport = "fence-reset-keeps-import",
     SemaphoreImportKeepsFd = "semaphore-import-keeps-fd",
     FenceImportKeepsFd = "fence-import-keeps-fd",
+    SyncFdClosedTwice = "sync-fd-closed-twice",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",

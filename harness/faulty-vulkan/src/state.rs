@@ -97,6 +97,8 @@ pub(crate) struct Tables {
     pub(crate) memories: HashMap<(vk::Device, vk::DeviceMemory), Memory>,
     /// Fences that signal when a submission is over, by the semaphores that it signals as well.
     pub(crate) ends: HashMap<(vk::Device, vk::Semaphore), vk::Fence>,
+    /// The numbers of the `sync_file`s that semaphores imported last.
+    pub(crate) sync_fds: HashMap<(vk::Device, vk::Semaphore), RawFd>,
     /// Fences that have fd -1 imported.
     pub(crate) minus_one: HashSet<(vk::Device, vk::Fence)>,
     /// All fences of our own.

@@ -12,7 +12,7 @@ use crate::run::choice::Refusal;
 
 pub(super) const EXAMPLES: &str = "\
 The page loads nothing: open it in a browser from a file, or attach it to an issue. It has
-    the matrix of exporters and importers; choose a cell to see its cases
+    the matrix of exporters and importers; choose a cell to see which buffers arrive, and its cases
     of each case the finding, target, actual and difference with the values of each
         pixel, where planes and memory lie, kernel log, figures, the command to repeat it
     the constraints that each device told
@@ -34,8 +34,9 @@ pub(super) struct ReportArgs {
     /// The page [default: DIR/report.html]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Put this many MiB of images and plots into the page at most, those of failures first; others are linked
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(0..=1024), value_name = "MIB")]
+    /// Put this many MiB of images and plots into the page at most, those of failures first, and of a known defect those of two
+    /// cases; others are linked
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(0..=1024), value_name = "MIB")]
     files: u16,
 }
 

@@ -444,3 +444,26 @@ pub(super) fn skip_if_missing(error: Error) -> Trouble {
         _ => error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a run without a fence, in which the reader was to see the old frame.
+    fn said(seen: Seen, through: bool) -> Option<String> {
+        let mut cx = Cx::default();
+        let (took, fence) = (Duration::ZERO, String::new());
+        let ran = Ran { seen, released: Released::now(through), took, late: took, fence };
+        cx.loses("gpu_a", Slow::Writer, "stale", &ran, seen == Seen::Old);
+        cx.provoked().first().map(Finding::to_string)
+    }
+
+    #[test]
+    fn who_sees_the_right_frame_without_a_fence_would_show_nothing_with_one() {
+        assert_eq!(said(Seen::Old, true), None);
+        let right = said(Seen::New, true).unwrap();
+        assert!(right.contains("where a stale one was due: with a fence it would show nothing"), "{right}");
+        let waited = said(Seen::Old, false).unwrap();
+        assert!(waited.starts_with("gpu_a did not go on within 10 s though there was no fence"), "{waited}");
+    }
+}

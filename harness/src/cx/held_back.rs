@@ -107,10 +107,14 @@ impl Cx {
                 Finding::new(summary)
                     .row("like", "it waits for something else, so that with a fence it would show nothing")
             });
+            // It would seem to wait for a fence, too.
+            if !free.through {
+                return Ok(());
+            }
             tries += 1;
             match pause_after(free.took) {
                 Ok(pause) => break (pause.max(least), free),
-                Err(_) if tries < TRIES && free.through => {}
+                Err(_) if tries < TRIES => {}
                 Err(too_slow) => return Err(too_slow),
             }
         };
@@ -180,5 +184,27 @@ impl Cx {
         round
             .ended
             .ok_or_else(|| Finding::new("the case did not say when the side that should wait was through").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_without_a_fence_would_show_nothing_with_one() {
+        let mut cx = Cx::default();
+        let mut rounds = 0;
+        let ended = cx.held_back("somebody", (FenceBy::SwSync, None), &mut |_, round| {
+            rounds += 1;
+            Ok(round.ends(false)?)
+        });
+        assert!(ended.is_ok() && rounds == 1, "{rounds} rounds: {ended:?}");
+        let [finding] = cx.provoked().try_into().expect("one finding");
+        assert!(
+            finding.summary.starts_with("somebody did not go on within 0.0 s though there was no fence"),
+            "{finding}"
+        );
+        assert!(finding.to_string().contains("with a fence it would show nothing"), "{finding}");
     }
 }

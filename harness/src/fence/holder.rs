@@ -42,6 +42,14 @@ impl Released {
     }
 }
 
+#[cfg(test)]
+impl Released {
+    /// One whose fence has just signalled.
+    pub(crate) fn now(overtaken: bool) -> Self {
+        Self { overtaken, watched: Duration::ZERO, at: Instant::now() }
+    }
+}
+
 impl Other {
     fn is_through(&self) {
         *self.through.lock().unwrap_or_else(PoisonError::into_inner) = true;

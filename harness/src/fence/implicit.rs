@@ -16,6 +16,7 @@ use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 use super::SyncFile;
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::restart::again;
 use crate::wait;
 
@@ -91,6 +92,7 @@ impl Dmabuf {
             // SAFETY: the structure lives until the call returns, and has no pointers in it.
             unsafe { ioctl(&self.fd, request) }
         });
+        ledger::step(OP, Some(self.inode()), what);
         exported.map_err(|error| Error::new(OP, object(), error))?;
         if exchange.fd < 0 {
             return Err(Error::answer(OP, object(), format!("fd {}; an open file was due", exchange.fd)));
@@ -113,6 +115,7 @@ impl Dmabuf {
             // SAFETY: the request only reads its argument; the fd in it is open meanwhile and stays ours.
             unsafe { ioctl(&self.fd, request) }
         });
+        ledger::step(OP, Some(self.inode()), file);
         imported.map_err(|error| Error::new(OP, format!("{self}, {file}"), error))
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Source: `EGL_ANDROID_native_fence_sync`, and "Sync Objects" of the EGL 1.5 specification.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Gles {
         let mut fence = self.native_fence(file.as_fd().as_raw_fd())?;
         fence.file = Some(file.to_string());
         // EGL has the fd once the call succeeded.
-        let _given_away = OwnedFd::from(file).into_raw_fd();
+        file.give("eglCreateSync");
         Ok(fence)
     }
 
@@ -70,6 +70,7 @@ impl Gles {
         let attributes = [NATIVE_FENCE_FD, fd as Attrib, egl::ATTRIB_NONE];
         // SAFETY: the display is live; the fd is open, or the number that stands for none.
         let raw = unsafe { egl.api().create_sync(egl.display(), NATIVE_FENCE, &attributes) };
+        ledger::step("eglCreateSync", None, format_args!("fd {fd}"));
         let raw = raw.map_err(|error| Error::new(OP, egl.object(format!("fd {fd}")), code(error)))?;
         Ok(NativeFence { raw, file: None, egl: Rc::clone(egl), gles: self.clone() })
     }
@@ -141,6 +142,7 @@ impl NativeFence {
         let dup: Dup = unsafe { std::mem::transmute_copy(&function) };
         // SAFETY: display and fence are live, and belong to each other.
         let fd = unsafe { dup(self.egl.display().as_ptr(), self.raw.as_ptr()) };
+        ledger::step(OP, None, "a native fence");
         if fd < 0 {
             let error = self
                 .egl

@@ -40,6 +40,45 @@ pub(super) struct Card {
     pub(super) syncobjs: Held,
     /// Whether something was made since [`Self::imbalance`] was asked.
     touched: AtomicBool,
+    /// What was told of already, which is no finding of later cases.
+    told: Mutex<Strays>,
+    /// Whether it shows something: vgem and render nodes do not.
+    has_display: bool,
+}
+
+/// How what the kernel has of a file differs from what is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Strays {
+    /// GEM handles that nobody of us made or that are closed here.
+    more: BTreeSet<u32>,
+    /// GEM handles of ours that are gone.
+    gone: BTreeSet<u32>,
+    /// Framebuffers of the kernel's less those of ours.
+    framebuffers: i64,
+}
+
+impl Strays {
+    /// Whether something of it is not in `told`.
+    fn is_news(&self, told: &Self) -> bool {
+        let framebuffers = self.framebuffers != 0 && self.framebuffers != told.framebuffers;
+        framebuffers || !self.more.is_subset(&told.more) || !self.gone.is_subset(&told.gone)
+    }
+
+    /// `GEM handle 7 was not closed`, a line for each kind.
+    fn words(&self) -> String {
+        let list = |handles: &BTreeSet<u32>| handles.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let mut lines = Vec::new();
+        if !self.more.is_empty() {
+            lines.push(format!("GEM handle {} was not closed", list(&self.more)));
+        }
+        if !self.gone.is_empty() {
+            lines.push(format!("GEM handle {} was closed by somebody else", list(&self.gone)));
+        }
+        if self.framebuffers != 0 {
+            lines.push(format!("{:+} framebuffers", self.framebuffers));
+        }
+        lines.join("\n")
+    }
 }
 
 impl AsFd for Card {
@@ -53,7 +92,7 @@ impl drm::control::Device for Card {}
 
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "screen ({})", self.driver)
+        write!(f, "{} ({})", if self.has_display { "screen" } else { "card" }, self.driver)
     }
 }
 
@@ -68,11 +107,14 @@ impl Card {
             framebuffers: AtomicUsize::new(0),
             syncobjs: Held::default(),
             touched: AtomicBool::new(false),
+            told: Mutex::default(),
+            has_display: true,
         };
         let version = again(|| drm::Device::get_driver(&card))
             .map_err(|error| Error::new("DRM_IOCTL_VERSION", path.display().to_string(), error))?;
         card.driver = version.name().to_string_lossy().into_owned();
         card.version = version.version;
+        card.has_display = again(|| card.resource_handles()).is_ok();
         Ok(card)
     }
 
@@ -135,17 +177,21 @@ const TRIED: u32 = 4;
 
 impl Card {
     /// How many GEM handles and framebuffers of this file there are, by what the kernel answers and not by our own count.
+    pub(super) fn holds(&self) -> Result<(usize, usize)> {
+        self.kernels().map(|(gems, framebuffers)| (gems.len(), framebuffers))
+    }
+
+    /// The GEM handles and the number of framebuffers that the kernel has for this file.
     ///
     /// A file's handles are numbered from 1, and a new one gets the lowest number that is free: the gaps between those
     /// that new ones get are taken.
-    pub(super) fn holds(&self) -> Result<(usize, usize)> {
-        let mut made = Vec::new();
+    fn kernels(&self) -> Result<(BTreeSet<u32>, usize)> {
+        let mut made = BTreeSet::new();
         let tried = (0..TRIED).try_for_each(|_| {
             let dumb = again(|| drm_ffi::mode::dumbbuffer::create(self.as_fd(), 1, 1, 32, 0));
-            made.push(dumb.map_err(|error| self.error("DRM_IOCTL_MODE_CREATE_DUMB", error))?.handle);
+            made.insert(dumb.map_err(|error| self.error("DRM_IOCTL_MODE_CREATE_DUMB", error))?.handle);
             Ok(())
         });
-        let highest = made.iter().copied().max().unwrap_or_default() as usize;
         for handle in &made {
             again(|| drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), *handle))
                 .map_err(|error| self.error("DRM_IOCTL_MODE_DESTROY_DUMB", error))?;
@@ -157,27 +203,40 @@ impl Card {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => 0,
             Err(error) => return Err(self.error("DRM_IOCTL_MODE_GETRESOURCES", error)),
         };
-        Ok((highest - made.len(), framebuffers))
+        let highest = made.last().copied().unwrap_or_default();
+        Ok(((1..highest).filter(|handle| !made.contains(handle)).collect(), framebuffers))
     }
 
-    /// Whether the kernel has other GEM handles and framebuffers of this file than we have: more are leaked, and fewer were
-    /// closed by somebody else. Asked only if something was made since it was asked last.
+    /// Whether the kernel has other GEM handles and framebuffers of this file than we have, and that was not told before:
+    /// more are leaked, and fewer were closed by somebody else. Asked only if something was made since it was asked last.
     pub(super) fn imbalance(&self) -> Option<Finding> {
         if !self.touched.swap(false, Ordering::Relaxed) {
             return None;
         }
-        let ours =
-            (self.gems.lock().unwrap_or_else(PoisonError::into_inner).len(), self.framebuffers.load(Ordering::Relaxed));
-        let words = |(gems, framebuffers): (usize, usize)| format!("{gems} GEM handles, {framebuffers} framebuffers");
-        match self.holds() {
-            Ok(kernels) if kernels == ours => None,
-            Ok(kernels) => {
-                let summary = format!("{self} holds other handles after the case than were made and not closed");
-                let finding = Finding::new(summary).row("target", words(ours)).row("actual", words(kernels));
-                Some(finding.row("node", self.path.display().to_string()))
-            }
-            Err(error) => Some(Finding::from_error(&error)),
+        let (gems, framebuffers) = match self.kernels() {
+            Ok(kernels) => kernels,
+            Err(error) => return Some(Finding::from_error(&error)),
+        };
+        let ours: BTreeSet<u32> = self.gems.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        let our_framebuffers = self.framebuffers.load(Ordering::Relaxed);
+        let strays = Strays {
+            more: gems.difference(&ours).copied().collect(),
+            gone: ours.difference(&gems).copied().collect(),
+            framebuffers: framebuffers as i64 - our_framebuffers as i64,
+        };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = strays.is_news(&told);
+        told.clone_from(&strays);
+        if !is_news {
+            return None;
         }
+        let words = |gems: usize, framebuffers: usize| format!("{gems} GEM handles, {framebuffers} framebuffers");
+        let summary = format!("{self} holds other handles after the case than were made and not closed");
+        let finding = Finding::new(summary)
+            .row("target", words(ours.len(), our_framebuffers))
+            .row("actual", words(gems.len(), framebuffers))
+            .row("which", strays.words());
+        Some(finding.row("node", self.path.display().to_string()).maybe("calls", ledger::last_calls()))
     }
 }
 
@@ -340,5 +399,26 @@ impl Drop for Blob {
         if let Err(error) = again(|| self.card.destroy_property_blob(self.id)) {
             tracing::error!(card = %self.card, id = self.id, %error, "DRM_IOCTL_MODE_DESTROYPROPBLOB failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_told_of_once_and_by_its_number() {
+        let strays = |more: &[u32], gone: &[u32], framebuffers| Strays {
+            more: more.iter().copied().collect(),
+            gone: gone.iter().copied().collect(),
+            framebuffers,
+        };
+        let first = strays(&[3], &[], 0);
+        assert!(first.is_news(&Strays::default()));
+        assert!(!first.is_news(&first) && !Strays::default().is_news(&first), "nor when it is closed after all");
+        assert!(strays(&[3, 5], &[], 0).is_news(&first) && strays(&[3], &[1], 0).is_news(&first));
+        assert!(strays(&[3], &[], 1).is_news(&first) && !first.is_news(&strays(&[3], &[], 1)));
+        let words = "GEM handle 3, 5 was not closed\nGEM handle 1 was closed by somebody else\n-2 framebuffers";
+        assert_eq!(strays(&[5, 3], &[1], -2).words(), words);
     }
 }

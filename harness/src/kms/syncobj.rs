@@ -4,10 +4,11 @@
 //! crates' own call imports a sync file into no object but number 0, so calls are made by number here.
 #![expect(unsafe_code, reason = "the ioctls of syncobjs, which take addresses of lists")]
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use drm_ffi::{
@@ -103,6 +104,8 @@ const WAIT_AVAILABLE: u32 = 4;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     count: AtomicUsize,
+    /// How many more or fewer the kernel had when that was told: no finding of later cases.
+    told: AtomicIsize,
     /// Whether one was made since [`Card::syncobj_imbalance`] was asked.
     touched: AtomicBool,
 }
@@ -139,8 +142,8 @@ impl Card {
         unsafe { ask(self, DESTROY, &mut gone, format_args!("syncobj {handle}")) }
     }
 
-    /// Whether the kernel has other handles of syncobjs of this file than we have. As with GEM handles, new ones get the
-    /// lowest numbers that are free. Asked only if one was made since it was asked last.
+    /// Whether the kernel has other handles of syncobjs of this file than we have, and that was not told before. As with GEM
+    /// handles, new ones get the lowest numbers that are free. Asked only if one was made since it was asked last.
     pub(super) fn syncobj_imbalance(&self) -> Option<Finding> {
         /// So many handles are made to see which numbers are taken.
         const TRIED: usize = 4;
@@ -148,20 +151,28 @@ impl Card {
             return None;
         }
         let kernels = || {
-            let mut made = Vec::new();
-            let tried = (0..TRIED).try_for_each(|_| self.new_syncobj(0).map(|handle| made.push(handle)));
-            let highest = made.iter().copied().max().unwrap_or_default() as usize;
+            let mut made = BTreeSet::new();
+            let tried = (0..TRIED).try_for_each(|_| self.new_syncobj(0).map(|handle| _ = made.insert(handle)));
             made.iter().try_for_each(|handle| self.destroy_syncobj(*handle, 0))?;
-            tried.map(|()| highest.saturating_sub(TRIED))
+            let highest = made.last().copied().unwrap_or_default();
+            tried.map(|()| (1..highest).filter(|handle| !made.contains(handle)).collect::<Vec<u32>>())
         };
         let ours = self.syncobjs.count.load(Ordering::Relaxed);
         match kernels() {
-            Ok(kernels) if kernels == ours => None,
             Ok(kernels) => {
+                let taken: Vec<String> = kernels.iter().map(u32::to_string).collect();
+                let kernels = kernels.len();
+                let more = kernels as isize - ours as isize;
+                let told = self.syncobjs.told.swap(more, Ordering::Relaxed);
+                if more == 0 || (more.signum() == told.signum() && more.abs() <= told.abs()) {
+                    return None;
+                }
                 let summary = format!("{self} holds other syncobjs after the case than were made and not destroyed");
                 let finding = Finding::new(summary).row("target", format!("{ours} handles of syncobjs"));
                 let finding = finding.row("actual", format!("{kernels} handles of syncobjs"));
-                Some(finding.row("node", self.path.display().to_string()))
+                let which = if taken.is_empty() { "none".to_owned() } else { taken.join(", ") };
+                let finding = finding.row("which", format!("there are {which}"));
+                Some(finding.row("node", self.path.display().to_string()).maybe("calls", ledger::last_calls()))
             }
             Err(error) => Some(Finding::from_error(&error)),
         }

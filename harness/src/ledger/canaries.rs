@@ -2,7 +2,7 @@
 //!
 //! A number that is free may be closed as often as one likes, and nobody notices until it is somebody else's: then a
 //! stranger's file is gone. So no number that a buffer had is free while its case runs. It is the canary's, and closed
-//! twice it is missing, or somebody else's.
+//! twice it is missing, or somebody else's. The same goes for the fences that cross as files.
 //!
 //! - Whoever closes a buffer's fd here closes it by `dup3` of the canary: there is no moment between.
 //! - After an import that takes the fd, its number is free if the driver closed it, and then a canary is set (`F_DUPFD`
@@ -20,7 +20,7 @@ use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
 use rustix::process::Resource;
 
-use super::files::{self, Node};
+use super::files::{self, Kind, Node};
 use super::journal::Journal;
 use super::sentry::{self, Watch};
 use super::{with, words};
@@ -83,6 +83,7 @@ pub(super) struct Stayed {
 /// An fd that a driver took: its number is watched until the memory that came of it is gone.
 pub struct Given {
     number: RawFd,
+    kind: Kind,
     node: Node,
     /// Whether it was free, so that a canary stands there.
     canary: bool,
@@ -91,12 +92,12 @@ pub struct Given {
 }
 
 /// `number`, which stood for `node`, was taken by the call `by`, and is the driver's.
-pub(super) fn given(number: RawFd, node: Node, by: &'static str) -> Option<Given> {
+pub(super) fn given(number: RawFd, kind: Kind, node: Node, by: &'static str) -> Option<Given> {
     with(|book| {
         let canaries = book.canaries.as_mut().ok()?;
-        let was = format!("the fd of dma-buf {} that {by} took", node.inode);
+        let was = format!("the fd of {} that {by} took", kind.named(node));
         let canary = canaries.stand_at(number, was);
-        Some(Given { number, node, canary, watch: Mutex::default() })
+        Some(Given { number, kind, node, canary, watch: Mutex::default() })
     })
     .flatten()
 }
@@ -114,7 +115,7 @@ impl Given {
             _ => watch.take().and_then(Watch::end),
         };
         drop(watch);
-        let was = format!("the fd of dma-buf {} that {call} let go", self.node.inode);
+        let was = format!("the fd of {} that {call} let go", self.kind.named(self.node));
         with(|book| {
             if let (Some(fd), Ok(canaries)) = (caught, &mut book.canaries) {
                 let finding = canaries.take_over(fd, was, &format!("after {call}"), &book.journal);
@@ -206,16 +207,16 @@ impl Canaries {
     }
 
     /// Closes `fd`, which must still stand for `node`, and sets a canary in its place.
-    pub(super) fn retire(&mut self, mut fd: OwnedFd, node: Node, journal: &Journal) -> Option<Finding> {
+    pub(super) fn retire(&mut self, mut fd: OwnedFd, kind: Kind, node: Node, journal: &Journal) -> Option<Finding> {
         if !fstat(&fd).is_ok_and(|status| Node::of(&status) == node) {
             // Closing it now would close what is not ours.
             let number = fd.into_raw_fd();
-            return Some(words::closed_behind_us(number, node.inode, files::describe(number), journal));
+            return Some(words::closed_behind_us(number, kind, node, files::describe(number), journal));
         }
         if self.suspended || dup3(&self.file, &mut fd, DupFlags::CLOEXEC).is_err() {
             return None;
         }
-        self.add(fd, format!("an fd of dma-buf {}, closed by its owner", node.inode))
+        self.add(fd, format!("an fd of {}, closed by its owner", kind.named(node)))
     }
 
     /// Sets a canary at `number` if nobody has it.
@@ -315,7 +316,7 @@ mod tests {
         let mut canaries = Canaries::new().expect("memfd");
         let (fd, node) = buffer();
         let number = fd.as_raw_fd();
-        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
         assert!(canaries.numbers().any(|taken| taken == number));
         assert_eq!(files::describe(number).expect("open").text, "memfd canary (deleted)");
         assert!(canaries.look_at(number, "after vkFreeMemory", &Journal::default()).is_none());
@@ -328,7 +329,7 @@ mod tests {
         let mut canaries = Canaries::new().expect("memfd");
         let (fd, node) = buffer();
         let number = fd.as_raw_fd();
-        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
         // Another file is there now, as if the number had been closed and somebody had got it.
         let stranger = memfd_create("stranger", MemfdFlags::CLOEXEC).expect("memfd");
         let at = canaries.set.iter_mut().find(|canary| canary.fd.as_raw_fd() == number).expect("stands");
@@ -343,7 +344,7 @@ mod tests {
     fn what_is_found_when_the_oldest_makes_room_is_told() {
         let mut canaries = Canaries { most: 1, ..Canaries::new().expect("memfd") };
         let (fd, node) = buffer();
-        assert!(canaries.retire(fd, node, &Journal::default()).is_none());
+        assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
         let stranger = memfd_create("stranger", MemfdFlags::CLOEXEC).expect("memfd");
         dup3(&stranger, &mut canaries.set[0].fd, DupFlags::CLOEXEC).expect("dup3");
         let free = canaries.lowest_free().expect("a number");
@@ -363,7 +364,7 @@ mod tests {
         let mut canaries = Canaries::new().expect("memfd");
         let ((mut fd, node), (stranger, _)) = (buffer(), buffer());
         dup3(&stranger, &mut fd, DupFlags::CLOEXEC).expect("dup3");
-        let finding = canaries.retire(fd, node, &Journal::default()).expect("another's").to_string();
+        let finding = canaries.retire(fd, Kind::Buffer, node, &Journal::default()).expect("another's").to_string();
         assert!(finding.contains("was closed by somebody else"), "{finding}");
     }
 

@@ -1,4 +1,4 @@
-//! An fd of a buffer, whose number nobody gets again while the case runs.
+//! An fd of a buffer or a fence, whose number nobody gets again while the case runs.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::fs::fstat;
 
 use super::canaries::{Given, given};
-use super::{Node, closes, hand_over, retire};
+use super::{Kind, Node, closes, hand_over, retire};
 
 /// An fd that is closed with a canary in its place: see [`super`].
 ///
@@ -17,23 +17,32 @@ pub struct Fd {
     /// None only in the moment in which it is given up.
     fd: Option<OwnedFd>,
     node: Node,
+    kind: Kind,
     /// Whether it is closed with a canary in its place.
     guarded: bool,
 }
 
 impl Fd {
-    /// `fd`, and the file that it stands for.
+    /// `fd` of a dma-buf, and the file that it stands for.
     ///
     /// # Errors
     /// The kernel refuses `fstat`.
     pub(crate) fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
+        Self::of(Kind::Buffer, fd)
+    }
+
+    /// `fd` of a file of this kind.
+    ///
+    /// # Errors
+    /// The kernel refuses `fstat`.
+    pub(crate) fn of(kind: Kind, fd: OwnedFd) -> rustix::io::Result<Self> {
         let node = Node::of(&fstat(&fd)?);
-        Ok(Self { fd: Some(fd), node, guarded: true })
+        Ok(Self { fd: Some(fd), node, kind, guarded: true })
     }
 
     /// A duplicate that is closed like any other: for our own use, which no driver learns of. It spares three calls.
     pub(crate) fn duplicate(&self) -> std::io::Result<Self> {
-        Ok(Self { fd: Some(self.try_clone()?), node: self.node, guarded: false })
+        Ok(Self { fd: Some(self.try_clone()?), node: self.node, kind: self.kind, guarded: false })
     }
 
     /// Inode of the file.
@@ -48,8 +57,8 @@ impl Fd {
 
     /// A driver took it in the call `by`, and closes it when it likes.
     pub(crate) fn give(self, by: &'static str) -> Option<Given> {
-        let node = self.node;
-        given(self.into_plain().into_raw_fd(), node, by)
+        let (kind, node) = (self.kind, self.node);
+        given(self.into_plain().into_raw_fd(), kind, node, by)
     }
 
     /// The plain fd, for those who give it away or close it themselves.
@@ -77,7 +86,7 @@ impl AsFd for Fd {
 impl Drop for Fd {
     fn drop(&mut self) {
         match self.fd.take() {
-            Some(fd) if self.guarded => retire(fd, self.node),
+            Some(fd) if self.guarded => retire(fd, self.kind, self.node),
             Some(fd) => closes(fd.as_raw_fd()),
             None => {}
         }

@@ -34,6 +34,25 @@ impl Node {
     }
 }
 
+/// What an fd of ours is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A dma-buf.
+    Buffer,
+    /// A `sync_file`. The kernel tells them by no number of their own, so one in the place of another is not found.
+    Fence,
+}
+
+impl Kind {
+    /// The file of this kind that is `node`, in words.
+    pub(super) fn named(self, node: Node) -> String {
+        match self {
+            Self::Buffer => format!("dma-buf {}", node.inode),
+            Self::Fence => "a sync_file".to_owned(),
+        }
+    }
+}
+
 /// What an open file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct What {

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use super::files::What;
+use super::files::{Kind, Node, What};
 use super::journal::Journal;
 use crate::compare::counted;
 use crate::finding::Finding;
@@ -106,11 +106,12 @@ pub(super) fn closed_twice(number: RawFd, was: &str, when: Option<&str>, now: Op
 }
 
 /// An fd of ours that does not stand for its file any more.
-pub(super) fn closed_behind_us(number: RawFd, inode: u64, now: Option<What>, journal: &Journal) -> Finding {
+pub(super) fn closed_behind_us(number: RawFd, kind: Kind, node: Node, now: Option<What>, journal: &Journal) -> Finding {
     let now = now.map_or_else(|| "closed".to_owned(), |what| what.text);
-    let ends = journal.ends(inode);
-    Finding::new(format!("fd {number} of dma-buf {inode} was closed by somebody else while it was in use"))
-        .row("target", format!("dma-buf {inode}"))
+    let ends = if kind == Kind::Buffer { journal.ends(node.inode) } else { None };
+    let file = kind.named(node);
+    Finding::new(format!("fd {number} of {file} was closed by somebody else while it was in use"))
+        .row("target", file)
         .row("actual", now)
         .maybe("buffer", ends.map(|(first, last)| format!("first in {first}; last in {last}")))
         .row(

@@ -1,19 +1,23 @@
 //! How does a report become one page that a person can search, from a file and with nothing beside it?
 //!
 //! The page is a view: all of `report.json` is in it as data, with the images that cases left, and its script draws from
-//! that. It adds what only this crate knows: how long the rows of a format are, and which formats a case is about. Nothing
-//! that a driver or a case said can become markup or script: data is JSON without a `<`, the script builds elements and no
-//! markup, and the page's policy allows this one script by its digest.
+//! that. It adds what only this crate knows: how long the rows of a format are, and which formats a case is about. Most of a
+//! report says the same of many cases, so its JSON is deflated, in pieces that are read when somebody looks at one of their
+//! cases. Nothing that a driver or a case said can become markup or script: data is base64, the script builds elements and
+//! no markup, and the page's policy allows this one script by its digest.
 
 mod files;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -35,6 +39,7 @@ const SCRIPT: &[&str] = &[
     include_str!("html/run.js"),
     include_str!("html/state.js"),
     include_str!("html/matrix.js"),
+    include_str!("html/buffers.js"),
     include_str!("html/list.js"),
     include_str!("html/png.js"),
     include_str!("html/pixels.js"),
@@ -45,6 +50,9 @@ const SCRIPT: &[&str] = &[
     include_str!("html/overview.js"),
     include_str!("html/page.js"),
 ];
+
+/// So many cases are deflated together: enough to say once what they share, few enough to be there at once.
+const CASES_OF_A_PIECE: usize = 128;
 
 /// The largest integer that every number of a script holds exactly.
 const LARGEST_EXACT: u64 = (1 << 53) - 1;
@@ -67,7 +75,7 @@ pub struct Source {
 pub struct Page {
     /// The page.
     pub html: String,
-    /// Files of cases that are in it.
+    /// Files of cases that are in it, those of the same contents once.
     pub embedded: usize,
     /// Files of cases that are not, each of which the page links and gives the reason.
     pub left_out: usize,
@@ -83,6 +91,7 @@ struct Entry<'c> {
     line: &'c str,
     ms: f64,
     buffers: Vec<String>,
+    /// How many of its files are in the page.
     files: usize,
     refused: bool,
     /// Why the lane allows a skip.
@@ -95,34 +104,35 @@ struct Entry<'c> {
 ///
 /// # Errors
 /// The report can't be serialised.
-pub fn page(mut report: Report, source: &Source) -> serde_json::Result<Page> {
+pub fn page(mut report: Report, source: &Source) -> io::Result<Page> {
     let cases = std::mem::take(&mut report.cases);
-    let mut files = Files::choose(&cases, &source.folder, source.most_bytes);
+    let files = Files::choose(&cases, &source.folder, source.most_bytes);
     let written_ms = source.written.and_then(|time| Some(time.duration_since(UNIX_EPOCH).ok()?.as_millis() as u64));
     let run = json!({
         "report": report,
         "link": source.link,
-        "most_bytes": source.most_bytes,
         "written_ms": written_ms,
         "roles": Role::ALL,
         "full": Fourcc::PACKED_RGB.iter().filter_map(full).collect::<BTreeMap<_, _>>(),
-        "cases": cases.iter().map(entry).collect::<Vec<_>>(),
+        "piece": CASES_OF_A_PIECE,
+        "cases": cases.iter().map(|case| entry(case, &files)).collect::<Vec<_>>(),
         "detection": table_of_faults(&source.folder),
     });
     let mut data = String::new();
-    for (at, case) in cases.iter().enumerate() {
-        element(&mut data, "application/json", &format!("case-{at}"), &inert_json(details(case, &files)?)?);
-        for (number, contents) in files.take(at) {
-            element(&mut data, "text/plain", &format!("file-{number}"), &contents);
-        }
+    for (number, piece) in cases.chunks(CASES_OF_A_PIECE).enumerate() {
+        let piece = piece.iter().map(|case| details(case, &files)).collect::<serde_json::Result<_>>()?;
+        element(&mut data, &format!("cases-{number}"), &deflated(piece)?);
     }
-    let script = format!("\"use strict\";\n(() => {{\n{}}})();\n", SCRIPT.concat());
+    for (number, contents) in files.contents().iter().enumerate() {
+        element(&mut data, &format!("file-{number}"), contents);
+    }
+    let script = format!("\"use strict\";\n(async () => {{\n{}}})();\n", SCRIPT.concat());
     let policy = format!(
         "default-src 'none'; img-src data:; style-src '{}'; script-src '{}'; base-uri 'none'; form-action 'none'",
         digest(STYLE),
         digest(&script)
     );
-    let run = inert_json(run)?;
+    let run = deflated(run)?;
     let parts = [
         ("policy", policy.as_str()),
         ("title", &escaped(&title(&report))),
@@ -132,7 +142,7 @@ pub fn page(mut report: Report, source: &Source) -> serde_json::Result<Page> {
         ("cases", &data),
     ];
     let html = filled(TEMPLATE, &parts);
-    Ok(Page { html, embedded: files.embedded(), left_out: files.left_out() })
+    Ok(Page { html, embedded: files.contents().len(), left_out: files.left_out() })
 }
 
 /// What `handover faults` left beside the report, if it did and if this program knows its schema.
@@ -149,7 +159,7 @@ fn title(report: &Report) -> String {
     format!("{word}: {red} of {} cases failed - Handover", summary.selected)
 }
 
-fn entry(case: &CaseReport) -> Entry<'_> {
+fn entry<'c>(case: &'c CaseReport, files: &Files) -> Entry<'c> {
     let text = match case.verdict {
         Verdict::Known => case.message.as_deref(),
         _ => case.message.as_deref().or(case.reason.as_deref()),
@@ -162,7 +172,7 @@ fn entry(case: &CaseReport) -> Entry<'_> {
         line: text.and_then(|text| text.lines().next()).unwrap_or(""),
         ms: case.duration_ms,
         buffers: buffers(case),
-        files: case.artifacts.len(),
+        files: case.artifacts.iter().filter(|path| matches!(files.place(path), Place::In(_))).count(),
         refused: case.allowed == Some(false),
         because: case.because.as_deref(),
         finding: case.reason.as_deref().filter(|_| case.verdict == Verdict::Known),
@@ -219,16 +229,17 @@ fn full(fourcc: &Fourcc) -> Option<(String, [Option<u32>; 4])> {
     Some((fourcc.to_string(), [Channel::R, Channel::G, Channel::B, Channel::A].map(of)))
 }
 
-fn element(data: &mut String, kind: &str, id: &str, contents: &str) {
+fn element(data: &mut String, id: &str, contents: &str) {
     // Writing to a string can't fail.
-    let _ = writeln!(data, "<script type=\"{kind}\" id=\"{id}\">{contents}</script>");
+    let _ = writeln!(data, "<script type=\"text/plain\" id=\"{id}\">{contents}</script>");
 }
 
-/// JSON that ends no element and begins none, whatever its texts hold.
-fn inert_json(mut value: Value) -> serde_json::Result<String> {
+/// The JSON of `value`, deflated, in base64.
+fn deflated(mut value: Value) -> io::Result<String> {
     keep_exact(&mut value);
-    // `<` stands in no JSON but in texts.
-    Ok(serde_json::to_string(&value)?.replace('<', "\\u003c"))
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(&serde_json::to_vec(&value)?)?;
+    Ok(BASE64.encode(encoder.finish()?))
 }
 
 /// Integers that a script would round become texts.

@@ -64,7 +64,8 @@ impl Progress {
                 bar.set_prefix(format!("{} failing  ", state.failing));
             }
         }
-        if case.verdict != Verdict::Pass {
+        // Hundreds of lines of what is skipped or known would hide the one that fails; the end of the run counts them.
+        if case.verdict.is_red() || (case.verdict != Verdict::Pass && state.total <= text::FEW) {
             let line = text::line(case);
             self.line(&mut state, &line);
         } else if self.bar.is_none() && state.last_line.elapsed() >= HEARTBEAT {

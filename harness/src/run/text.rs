@@ -12,6 +12,12 @@ use crate::verdict::{Verdict, row};
 /// How many lines of what a worker printed are shown with a failure; the report has more.
 const OUTPUT_LINES: usize = 20;
 
+/// So many lines of a kind are no flood; of more the counts by reason are shown, and the names are in the report.
+pub(super) const FEW: usize = 40;
+
+/// How many cases are named for a reason why they were skipped, though that is not allowed or nobody says that it is.
+const NAMED: usize = 5;
+
 /// How many of the slowest cases are named.
 const SLOWEST: usize = 5;
 
@@ -82,13 +88,14 @@ fn side_text(side: &Side) -> String {
     }
 }
 
-/// The end of a run: failures in full, then everything that must not be overlooked, then the totals.
-pub fn summary(report: &Report) -> String {
+/// The end of a run: failures in full, then everything that must not be overlooked, then the totals. Tables are made for
+/// lines of `width` characters, if that is known.
+pub fn summary(report: &Report, width: Option<usize>) -> String {
     let mut text = String::new();
     failures(&mut text, report);
     skips(&mut text, report);
     known(&mut text, report);
-    pairs(&mut text, report);
+    pairs(&mut text, report, width);
     slowest(&mut text, report);
     blessed(&mut text, report);
     machine(&mut text, report);
@@ -112,7 +119,8 @@ fn section(text: &mut String, heading: &str, lines: &[String]) {
     }
     let _ = writeln!(text, "{BOLD}{heading}{BOLD:#}");
     for line in lines {
-        let _ = writeln!(text, "  {}", line.replace('\n', "\n  "));
+        let indent = if line.is_empty() { "" } else { "  " };
+        let _ = writeln!(text, "{indent}{}", line.replace('\n', "\n  "));
     }
     text.push('\n');
 }
@@ -125,35 +133,55 @@ fn failures(text: &mut String, report: &Report) {
     }
 }
 
+/// Skips that the lane allows by its word on why; others by their reason, with names.
 fn skips(text: &mut String, report: &Report) {
-    let mut by_reason: BTreeMap<(bool, &str), Vec<&str>> = BTreeMap::new();
+    let (mut allowed, mut others) = (Groups::new(), Groups::new());
     for case in report.cases.iter().filter(|case| case.verdict == Verdict::Skip) {
         let reason = case.reason.as_deref().unwrap_or("");
-        by_reason.entry((case.allowed == Some(false), reason)).or_default().push(&case.name);
+        match (case.allowed, case.because.as_deref()) {
+            (Some(true), because) => allowed.entry(because.unwrap_or(reason).to_owned()).or_default().push(&case.name),
+            (Some(false), _) => {
+                others.entry(format!("{reason} (not allowed in this lane)")).or_default().push(&case.name);
+            }
+            (None, _) => others.entry(reason.to_owned()).or_default().push(&case.name),
+        }
     }
-    let lines: Vec<String> = by_reason
-        .into_iter()
-        .map(|((refused, reason), names)| {
-            let refused = if refused { " (not allowed in this lane)" } else { "" };
-            format!("{} × {reason}{refused}\n  {}", names.len(), names.join("\n  "))
-        })
-        .collect();
-    section(text, "skipped", &lines);
+    section(text, "skipped", &grouped(&others, NAMED));
+    section(text, "skipped, as the lane allows", &grouped(&allowed, 0));
 }
 
 fn known(text: &mut String, report: &Report) {
-    let lines: Vec<String> = report
-        .cases
-        .iter()
-        .filter(|case| case.verdict == Verdict::Known)
-        .map(|case| format!("{}  {}", case.name, case.reason.as_deref().unwrap_or("")))
-        .collect();
-    section(text, "known", &lines);
+    let mut by_finding = Groups::new();
+    for case in report.cases.iter().filter(|case| case.verdict == Verdict::Known) {
+        by_finding.entry(case.reason.clone().unwrap_or_default()).or_default().push(&case.name);
+    }
+    section(text, "failed as known", &grouped(&by_finding, 0));
 }
 
-/// Who handed to whom, and how that went: exporters in rows, importers in columns, one line per verdict. Cases without either
-/// are counted, too, if there are others.
-fn pairs(text: &mut String, report: &Report) {
+/// Names of cases by what is said of them.
+type Groups<'c> = BTreeMap<String, Vec<&'c str>>;
+
+/// The groups, the largest first, each with the names of its cases; with more than [`FEW`] cases with the first `named` ones.
+fn grouped(groups: &Groups<'_>, named: usize) -> Vec<String> {
+    let all: usize = groups.values().map(Vec::len).sum();
+    let named = if all <= FEW { all } else { named };
+    let mut order: Vec<_> = groups.iter().collect();
+    order.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
+    let digits = order.first().map_or(0, |(_, names)| names.len().to_string().len());
+    let group = |(what, names): (&String, &Vec<&str>)| {
+        let mut lines = vec![format!("{:>digits$} × {what}", names.len())];
+        lines.extend(names.iter().take(named).map(|name| format!("{:digits$}   {name}", "")));
+        if named > 0 && names.len() > named {
+            lines.push(format!("{:digits$}   and {} more", "", names.len() - named));
+        }
+        lines.join("\n")
+    };
+    order.into_iter().map(group).collect()
+}
+
+/// Who handed to whom, and how that went: exporters in rows, importers in columns, one line per verdict; those columns below
+/// for which the first lines of `most` characters have no room. Cases without either are counted, too, if there are others.
+fn pairs(text: &mut String, report: &Report, most: Option<usize>) {
     let role = |side: &Option<Side>| side.as_ref().map(|side| side.role);
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
     for case in &report.cases {
@@ -172,31 +200,51 @@ fn pairs(text: &mut String, report: &Report) {
     let rows = widest();
     // Nobody comes last, as in the order of a reader.
     let roles: Vec<_> = Role::ALL.into_iter().map(Some).chain([None]).collect();
-    let columns: Vec<_> = roles.iter().filter(|role| counts.keys().any(|(_, _, importer)| importer == *role)).collect();
-    let mut lines = Vec::new();
-    for exporter in &roles {
-        let verdicts: BTreeSet<Verdict> =
-            counts.keys().filter(|(from, ..)| from == exporter).map(|(_, verdict, _)| *verdict).collect();
-        for (n, verdict) in verdicts.into_iter().enumerate() {
-            let row = if n == 0 { name(*exporter) } else { "" };
-            let style = style(verdict);
-            let mut line = format!("{row:<rows$}  {style}{verdict:<7}{style:#}");
-            for importer in &columns {
-                let width = width(**importer);
-                match counts.get(&(*exporter, verdict, **importer)) {
-                    Some(count) => _ = write!(line, " {style}{count:>width$}{style:#}"),
-                    None => _ = write!(line, " {DIM}{:>width$}{DIM:#}", "."),
-                }
+    // The indent of a section, the name of a row, and a verdict.
+    let before = 2 + rows + 9;
+    let mut blocks: Vec<Vec<Option<Role>>> = Vec::new();
+    let mut used = usize::MAX;
+    for column in roles.iter().filter(|role| counts.keys().any(|(_, _, importer)| importer == *role)) {
+        let needs = 1 + width(*column);
+        used = used.saturating_add(needs);
+        match blocks.last_mut().filter(|_| most.is_none_or(|most| used <= most)) {
+            Some(block) => block.push(*column),
+            None => {
+                blocks.push(vec![*column]);
+                used = before + needs;
             }
-            lines.push(line);
         }
     }
-    let heading = |part: fn((&'static str, &'static str)) -> &'static str| {
-        let cells = columns.iter().map(|importer| format!(" {:>1$}", part(words(name(**importer))), width(**importer)));
-        format!("{:<1$}{2}", "", rows + 9, cells.collect::<String>())
-    };
-    let (upper, lower) = (heading(|words| words.0), heading(|words| words.1));
-    lines.splice(0..0, (!upper.trim().is_empty()).then(|| upper.trim_end().to_owned()).into_iter().chain([lower]));
+    let mut lines = Vec::new();
+    for columns in blocks {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        let heading = |part: fn((&'static str, &'static str)) -> &'static str| {
+            let cell = |importer: &Option<Role>| format!(" {:>1$}", part(words(name(*importer))), width(*importer));
+            format!("{:<1$}{2}", "", rows + 9, columns.iter().map(cell).collect::<String>())
+        };
+        let (upper, lower) = (heading(|words| words.0), heading(|words| words.1));
+        lines.extend((!upper.trim().is_empty()).then(|| upper.trim_end().to_owned()));
+        lines.push(lower);
+        for exporter in &roles {
+            let here = counts.keys().filter(|(from, _, to)| from == exporter && columns.contains(to));
+            let verdicts: BTreeSet<Verdict> = here.map(|(_, verdict, _)| *verdict).collect();
+            for (n, verdict) in verdicts.into_iter().enumerate() {
+                let row = if n == 0 { name(*exporter) } else { "" };
+                let style = style(verdict);
+                let mut line = format!("{row:<rows$}  {style}{verdict:<7}{style:#}");
+                for importer in &columns {
+                    let width = width(*importer);
+                    match counts.get(&(*exporter, verdict, *importer)) {
+                        Some(count) => _ = write!(line, " {style}{count:>width$}{style:#}"),
+                        None => _ = write!(line, " {DIM}{:>width$}{DIM:#}", "."),
+                    }
+                }
+                lines.push(line);
+            }
+        }
+    }
     section(text, "exporter (rows) -> importer (columns)", &lines);
 }
 
@@ -329,7 +377,8 @@ mod tests {
         ];
         cases.extend((0..4999).map(|_| case(gpu, None, Verdict::Crash)));
         let mut text = String::new();
-        pairs(&mut text, &samples::report(cases));
+        let report = samples::report(cases);
+        pairs(&mut text, &report, None);
         let plain = anstream::adapter::strip_str(&text).to_string();
         insta::assert_snapshot!(plain, @r"
         exporter (rows) -> importer (columns)
@@ -341,9 +390,66 @@ mod tests {
           none          pass        .      .     .    1
                         fail        .      1     .    .
         ");
-        assert!(plain.lines().all(|line| line.chars().count() <= 100), "{plain}");
+        let mut narrow = String::new();
+        pairs(&mut narrow, &report, Some(42));
+        let narrow = anstream::adapter::strip_str(&narrow).to_string();
+        insta::assert_snapshot!(narrow, @r"
+        exporter (rows) -> importer (columns)
+                                              dma_
+                                gpu_a screen video
+          gpu_a         pass        1      1     1
+                        skip        .      1     .
+          none          fail        .      1     .
+
+                                none
+          gpu_a         crash   4999
+          none          pass       1
+        ");
+        assert!(narrow.lines().all(|line| line.chars().count() <= 42), "{narrow}");
         let mut alone = String::new();
-        pairs(&mut alone, &samples::report(vec![case(None, None, Verdict::Pass)]));
+        pairs(&mut alone, &samples::report(vec![case(None, None, Verdict::Pass)]), None);
         assert_eq!(alone, "", "nobody handed anything to anybody");
+    }
+
+    #[test]
+    fn a_thousand_skips_and_known_defects_are_a_few_lines_and_those_that_are_not_allowed_have_names() {
+        let mut cases = Vec::new();
+        let mut add = |count: usize, verdict, reason: &str, allowed: Option<bool>, because: Option<&str>| {
+            for n in 0..count {
+                let mut case = samples::case(&format!("a::{}::{n}", reason.replace(' ', "_")), verdict);
+                case.reason = Some(reason.to_owned());
+                (case.allowed, case.because) = (allowed, because.map(str::to_owned));
+                cases.push(case);
+            }
+        };
+        add(700, Verdict::Skip, "needs a GPU", Some(true), Some("there is none"));
+        add(2, Verdict::Skip, "needs two GPUs", Some(true), Some("there is none"));
+        add(60, Verdict::Skip, "needs a screen", Some(false), None);
+        add(1, Verdict::Skip, "needs a door", Some(false), None);
+        add(67, Verdict::Known, "cases/findings/one.md", None, None);
+        add(3, Verdict::Known, "cases/findings/two.md", None, None);
+        let report = samples::report(cases);
+        let mut text = String::new();
+        skips(&mut text, &report);
+        known(&mut text, &report);
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"
+        skipped
+          60 × needs a screen (not allowed in this lane)
+               a::needs_a_screen::0
+               a::needs_a_screen::1
+               a::needs_a_screen::2
+               a::needs_a_screen::3
+               a::needs_a_screen::4
+               and 55 more
+           1 × needs a door (not allowed in this lane)
+               a::needs_a_door::0
+
+        skipped, as the lane allows
+          702 × there is none
+
+        failed as known
+          67 × cases/findings/one.md
+           3 × cases/findings/two.md
+        ");
     }
 }

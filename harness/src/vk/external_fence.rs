@@ -119,11 +119,12 @@ impl Fence {
             .fd(file.as_ref().map_or(-1, |file| file.as_fd().as_raw_fd()));
         let _call = ledger::calling("vkImportFenceFdKHR", self.object());
         // SAFETY: the fence is live, and no submission is to signal it before it was waited for; the fd is open, or -1.
-        unsafe { self.functions.import_fence_fd(&info) }
-            .map_err(|code| failed("vkImportFenceFdKHR", self.raw.device().object(object), code))?;
+        let done = unsafe { self.functions.import_fence_fd(&info) };
+        ledger::step("vkImportFenceFdKHR", None, &object);
+        done.map_err(|code| failed("vkImportFenceFdKHR", self.raw.device().object(object), code))?;
         self.imported.replace(label);
         // A successful import gives the fd to the driver, a failed one does not.
-        let _given_away = file.map(|file| OwnedFd::from(file).into_raw_fd());
+        file.and_then(|file| file.give("vkImportFenceFdKHR"));
         Ok(())
     }
 
@@ -137,8 +138,9 @@ impl Fence {
         let info = vk::FenceGetFdInfoKHR::default().fence(self.raw.raw()).handle_type(SYNC_FD);
         let _call = ledger::calling("vkGetFenceFdKHR", self.object());
         // SAFETY: the fence is live and made for this handle type; it is signalled, or a submission will signal it.
-        let fd = unsafe { self.functions.get_fence_fd(&info) }.map_err(|code| failed(OP, self.object(), code))?;
-        sync_file(fd, OP, || self.object())
+        let fd = unsafe { self.functions.get_fence_fd(&info) };
+        ledger::step(OP, None, self.object());
+        sync_file(fd.map_err(|code| failed(OP, self.object(), code))?, OP, || self.object())
     }
 
     /// It as an opaque fd. What becomes of the fence becomes of whatever imports that.

@@ -226,11 +226,12 @@ impl Semaphore {
         let _call = ledger::calling("vkImportSemaphoreFdKHR", &object);
         // SAFETY: the semaphore is live and not in use, since a `Work` borrows it; the fd is open, or -1, which is
         // valid.
-        unsafe { device.semaphore_fd.import_semaphore_fd(&info) }
-            .map_err(|code| failed("vkImportSemaphoreFdKHR", object, code))?;
+        let done = unsafe { device.semaphore_fd.import_semaphore_fd(&info) };
+        ledger::step("vkImportSemaphoreFdKHR", None, &object);
+        done.map_err(|code| failed("vkImportSemaphoreFdKHR", object, code))?;
         self.imported.replace(label);
         // A successful import gives the fd to the driver, a failed one does not.
-        let _given_away = file.map(|file| OwnedFd::from(file).into_raw_fd());
+        file.and_then(|file| file.give("vkImportSemaphoreFdKHR"));
         Ok(())
     }
 
@@ -249,8 +250,9 @@ impl Semaphore {
         let info = vk::SemaphoreGetFdInfoKHR::default().semaphore(self.raw()).handle_type(SYNC_FD);
         let _call = ledger::calling("vkGetSemaphoreFdKHR", object());
         // SAFETY: the semaphore is live and made for this handle type.
-        let fd = unsafe { device.semaphore_fd.get_semaphore_fd(&info) }.map_err(|code| failed(OP, object(), code))?;
-        sync_file(fd, OP, object)
+        let fd = unsafe { device.semaphore_fd.get_semaphore_fd(&info) };
+        ledger::step(OP, None, object());
+        sync_file(fd.map_err(|code| failed(OP, object(), code))?, OP, object)
     }
 }
 

@@ -218,6 +218,12 @@ impl Tab<'_> {
         text.chars().for_each(|letter| self.press(&letter.to_string()));
     }
 
+    /// Gives the page so many CSS pixels.
+    pub(crate) fn resize(&self, width: u32, height: u32) {
+        let asked = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", asked);
+    }
+
     /// Has the page believe that its reader likes it `dark` or `light`.
     pub(crate) fn prefer(&self, scheme: &str) {
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });

@@ -203,7 +203,7 @@ unsafe fn import_another(
 ///
 /// # Safety
 /// What is open at the number is ours to close, or a fault is to close what is not.
-unsafe fn close_if_open(number: RawFd) -> bool {
+pub(super) unsafe fn close_if_open(number: RawFd) -> bool {
     // SAFETY: it is only asked whether it is open.
     let is_open = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok();
     if is_open {

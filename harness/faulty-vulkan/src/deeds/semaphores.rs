@@ -7,6 +7,7 @@ use ash::vk;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
+use super::memory::close_if_open;
 use super::submissions::let_work_end;
 use crate::config::{fired, is};
 use crate::deed::Deed;
@@ -62,7 +63,11 @@ pub(crate) unsafe extern "system" fn import_semaphore_fd(
         unsafe { keep(fd) };
     }
     // SAFETY: the caller's contract is the real function's.
-    unsafe { real(handle, info) }
+    let result = unsafe { real(handle, info) };
+    if is_sync_file && result == vk::Result::SUCCESS {
+        tables().sync_fds.insert((handle, asked.semaphore), fd);
+    }
+    result
 }
 
 pub(crate) unsafe extern "system" fn import_fence_fd(
@@ -176,6 +181,15 @@ pub(crate) unsafe extern "system" fn destroy_semaphore(
 ) {
     let_work_end(handle);
     tables().ends.remove(&(handle, semaphore));
+    let imported_by = tables().sync_fds.remove(&(handle, semaphore));
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device(handle).raw.fp_v1_0().destroy_semaphore)(handle, semaphore, allocator) };
+    if is(Deed::SyncFdClosedTwice)
+        && let Some(fd) = imported_by
+    {
+        // SAFETY: whatever is open at this number by now is not ours, which is the point.
+        if unsafe { close_if_open(fd) } {
+            fired();
+        }
+    }
 }

@@ -64,7 +64,7 @@ function artifacts(all) {
   return [
     part("Pixels", [...readers].map(([reader, files]) => viewer(reader.replaceAll("_", " "), files, leaving.signal))),
     part("Plots", other.map(({ path, file }) => el("figure", { class: "plot" }, el("img", { src: dataUrl(path, file), alt: path }), el("figcaption", {}, fileLink(path))))),
-    part("Files", out.length ? el("ul", { class: "files-out" }, out) : null),
+    part("Files", out.length ? [el("ul", { class: "files-out" }, out), shownLike(all)] : null),
   ];
 }
 
@@ -85,8 +85,14 @@ function attempts(all) {
   );
 }
 
-function caseView(at) {
-  const all = details(at);
+/** Cases of the same defect whose pictures are in the page. */
+function shownLike(all) {
+  if (all.verdict !== "known") return null;
+  const like = CASES.filter((one) => one.finding === all.reason && one.files && one.name !== all.name).slice(0, 3);
+  return like.length ? el("p", {}, "Pictures of this defect that are in the page:", el("ul", {}, like.map((one) => el("li", {}, caseLink(one.name))))) : null;
+}
+
+function caseView(all) {
   const again = el("div", { class: "again" }, el("code", { tabindex: 0 }, all.again), copyButton(all.again, "command"));
   const reason = all.reason && el("p", { class: "reason" }, all.verdict === "known" ? "known: " : "", all.verdict === "known" ? maybeLink(all.reason) : all.reason, all.allowed === false ? " (not allowed in this lane)" : "", all.because ? el("div", { class: "quiet because" }, `allowed in this lane: ${all.because}`) : null);
   const unobserved = Object.entries(all.unobserved ?? {});
@@ -119,21 +125,25 @@ function caseView(at) {
   ].flat(Infinity).filter(Boolean);
 }
 
-function drawCase() {
+/** Shows the case or the overview; with `moved` that is where the reader has gone. */
+async function drawCase(moved) {
   leaving.abort();
   leaving = new AbortController();
-  const at = CASES.findIndex((one) => one.name === state.case);
+  const { signal } = leaving;
+  const at = numbers.get(state.case);
   document.body.classList.toggle("reading", Boolean(state.case));
-  if (at >= 0 && !details(at)) {
-    pane.replaceChildren(el("p", { class: "quiet" }, "reading…"));
-    return;
-  }
-  if (state.case && at < 0) {
+  if (at !== undefined) {
+    if (document.readyState === "loading") pane.replaceChildren(el("p", { class: "quiet" }, "reading…"));
+    const all = await details(at);
+    // Somebody may have gone on meanwhile.
+    if (signal.aborted) return;
+    pane.replaceChildren(...caseView(all));
+  } else if (state.case) {
     const back = el("button", { type: "button", click: () => show({ case: "" }) }, "← Overview");
     pane.replaceChildren(el("div", { class: "bar" }, back), el("p", {}, "This report has no case ", el("code", {}, state.case), "."));
-  } else pane.replaceChildren(...(at >= 0 ? caseView(at) : overview()));
+  } else pane.replaceChildren(...overview());
   pane.scrollTop = 0;
-  if (!narrow.matches) return;
+  if (!moved || !narrow.matches) return;
   // What had the focus may be hidden now.
   window.scrollTo(0, 0);
   if (state.case) pane.focus();

@@ -1,7 +1,8 @@
 //! Which files of the cases are put into a page, and why are the others not?
 //!
 //! Cases that failed come first. The files of one folder belong together, as target and actual do: all of them are in the
-//! page, or none.
+//! page, or none. What is the same in many cases is in the page once. A listed defect shows in dozens of cases, so after the
+//! first of its pictures only those are taken that are there anyway.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -9,12 +10,16 @@ use std::path::{Component, Path};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha256};
 
 use crate::report::CaseReport;
 use crate::verdict::Verdict;
 
 /// What a page can show.
 const SHOWN: &[&str] = &["png", "svg"];
+
+/// So many folders of new pictures a page takes of one listed defect: one alone does not tell what is the same in all.
+const FOLDERS_OF_A_DEFECT: usize = 2;
 
 /// Where a file of a case is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,58 +33,97 @@ pub(super) enum Place {
 /// The files of all cases.
 pub(super) struct Files {
     places: HashMap<String, Place>,
-    embedded: usize,
-    /// Of each case, the number and the contents of its files.
-    contents: HashMap<usize, Vec<(usize, String)>>,
+    /// Numbers by the digest of the contents.
+    numbers: HashMap<[u8; 32], usize>,
+    /// By number, in base64.
+    contents: Vec<String>,
+    left_out: usize,
+    left_bytes: u64,
+}
+
+/// What was read of a file that a page may show.
+struct Found<'p> {
+    path: &'p String,
+    digest: [u8; 32],
+    contents: Vec<u8>,
 }
 
 impl Files {
     /// Reads those files of `cases` below `folder` that a page shows, up to `most_bytes` of the page.
     pub(super) fn choose(cases: &[CaseReport], folder: &Path, most_bytes: u64) -> Self {
-        let mut files = Self { places: HashMap::new(), embedded: 0, contents: HashMap::new() };
-        let mut left = most_bytes;
-        let mut order: Vec<usize> = (0..cases.len()).collect();
-        order.sort_by_key(|&at| (!cases[at].verdict.is_red(), cases[at].verdict != Verdict::Known));
-        for at in order {
-            for group in cases[at].artifacts.chunk_by(|one, other| parent(one) == parent(other)) {
-                files.take_in(at, group, folder, most_bytes, &mut left);
+        let (places, numbers) = (HashMap::new(), HashMap::new());
+        let mut files = Self { places, numbers, contents: Vec::new(), left_out: 0, left_bytes: most_bytes };
+        let mut shown_of: HashMap<&str, usize> = HashMap::new();
+        for case in in_order(cases) {
+            let defect = case.reason.as_deref().filter(|_| case.verdict == Verdict::Known);
+            let mut shown = defect.map(|defect| shown_of.entry(defect).or_default());
+            for group in case.artifacts.chunk_by(|one, other| parent(one) == parent(other)) {
+                let enough = shown.as_ref().is_some_and(|shown| **shown >= FOLDERS_OF_A_DEFECT);
+                let new = files.take_in(group, folder, most_bytes, enough);
+                if let Some(shown) = shown.as_mut().filter(|_| new) {
+                    **shown += 1;
+                }
             }
         }
         files
     }
 
-    fn take_in(&mut self, at: usize, group: &[String], folder: &Path, most_bytes: u64, left: &mut u64) {
+    /// Takes in the files of one folder; with `enough` only if all of them are there already. Returns whether one is new.
+    fn take_in(&mut self, group: &[String], folder: &Path, most_bytes: u64, enough: bool) -> bool {
         let mut shown = Vec::new();
-        // Of two cases that name the same file the first one brings it.
+        let mut bytes = 0_u64;
         for path in group.iter().filter(|path| !self.places.contains_key(*path)).collect::<BTreeSet<_>>() {
             match size(folder, path) {
-                Ok(bytes) => shown.push((path, encoded(bytes))),
+                Ok(size) => {
+                    shown.push(path);
+                    bytes += encoded(size);
+                }
                 Err(why) => self.leave_out(path, why),
             }
         }
-        let bytes: u64 = shown.iter().map(|(_, bytes)| bytes).sum();
-        if bytes > *left {
-            for (path, _) in shown {
-                self.leave_out(path, format!("the page holds {} MiB of files at most", most_bytes >> 20));
-            }
-            return;
+        let too_much = || format!("the page holds {} MiB of files at most", most_bytes >> 20);
+        // Nothing is read that could not be taken in anyway.
+        if bytes > most_bytes {
+            shown.into_iter().for_each(|path| self.leave_out(path, too_much()));
+            return false;
         }
-        for (path, _) in shown {
+        let mut read = Vec::new();
+        for path in shown {
             match fs::read(folder.join(path)) {
-                Ok(contents) => {
-                    let number = self.embedded;
-                    self.embedded += 1;
-                    // It may have grown since it was measured.
-                    *left = left.saturating_sub(encoded(contents.len() as u64));
-                    self.contents.entry(at).or_default().push((number, BASE64.encode(contents)));
-                    self.places.insert(path.clone(), Place::In(number));
-                }
+                Ok(contents) => read.push(Found { path, digest: Sha256::digest(&contents).into(), contents }),
                 Err(error) => self.leave_out(path, format!("it cannot be read: {error}")),
             }
         }
+        let new: HashMap<[u8; 32], u64> = read
+            .iter()
+            .filter(|found| !self.numbers.contains_key(&found.digest))
+            .map(|found| (found.digest, encoded(found.contents.len() as u64)))
+            .collect();
+        let bytes = new.values().sum::<u64>();
+        if enough && !new.is_empty() {
+            let why = format!(
+                "of a known defect a page holds the pictures of {FOLDERS_OF_A_DEFECT} cases, and those like them"
+            );
+            read.iter().for_each(|found| self.leave_out(found.path, why.clone()));
+            return false;
+        }
+        if bytes > self.left_bytes {
+            read.iter().for_each(|found| self.leave_out(found.path, too_much()));
+            return false;
+        }
+        self.left_bytes -= bytes;
+        for Found { path, digest, contents } in read {
+            let number = *self.numbers.entry(digest).or_insert_with(|| {
+                self.contents.push(BASE64.encode(contents));
+                self.contents.len() - 1
+            });
+            self.places.insert(path.clone(), Place::In(number));
+        }
+        !new.is_empty()
     }
 
     fn leave_out(&mut self, path: &str, why: String) {
+        self.left_out += 1;
         self.places.insert(path.to_owned(), Place::Out(why));
     }
 
@@ -88,20 +132,36 @@ impl Files {
         self.places.get(path).cloned().unwrap_or_else(|| Place::Out("it is no file of this report".to_owned()))
     }
 
-    /// The files of the case numbered `at`, in base64.
-    pub(super) fn take(&mut self, at: usize) -> Vec<(usize, String)> {
-        self.contents.remove(&at).unwrap_or_default()
+    /// The files in the page, by number, in base64.
+    pub(super) fn contents(&self) -> &[String] {
+        &self.contents
     }
 
-    /// How many are in the page.
-    pub(super) fn embedded(&self) -> usize {
-        self.embedded
-    }
-
-    /// How many are not.
+    /// How many are not in the page.
     pub(super) fn left_out(&self) -> usize {
-        self.places.len() - self.embedded
+        self.left_out
     }
+}
+
+/// The cases that failed first, the first one of every claim before the second of any; then known defects, then the rest.
+fn in_order(cases: &[CaseReport]) -> Vec<&CaseReport> {
+    let mut of_claim: HashMap<&str, usize> = HashMap::new();
+    let mut order: Vec<_> = cases
+        .iter()
+        .map(|case| {
+            let red = case.verdict.is_red();
+            let earlier = of_claim.entry(claim(&case.name)).or_default();
+            *earlier += usize::from(red);
+            ((!red, case.verdict != Verdict::Known, if red { *earlier } else { 0 }), case)
+        })
+        .collect();
+    order.sort_by_key(|(rank, _)| *rank);
+    order.into_iter().map(|(_, case)| case).collect()
+}
+
+/// `family::claim` of a case's name.
+fn claim(name: &str) -> &str {
+    name.match_indices("::").nth(1).map_or(name, |(at, _)| &name[..at])
 }
 
 fn parent(path: &str) -> Option<&Path> {

@@ -1,7 +1,7 @@
 // Which cases are chosen? However many there are, only the rows in sight are elements.
 
 const ROW = 48;
-const narrow = matchMedia("(max-width: 900px)");
+const narrow = matchMedia("(max-width: 1060px)");
 const list = document.getElementById("list");
 let shown = [];
 /** The row that the tab key finds. */

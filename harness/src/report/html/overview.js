@@ -53,14 +53,17 @@ function knownDefects() {
 }
 
 function overview() {
+  const pairChosen = state.from || state.to;
   const red = CASES.filter((one) => VERDICTS[one.verdict].red);
   const slow = [...CASES].sort((one, other) => other.ms - one.ms).slice(0, 5).filter((one) => one.ms >= 100);
   const findings = red.slice(0, 50).map((one) => [badge(one.verdict), " ", caseLink(one.name), el("div", { class: "quiet" }, one.line)]);
   if (red.length > 50) findings.push(`and ${grouped(red.length - 50)} more: choose “fail”, “crash” or “timeout” beside the search`);
   return [
+    pairChosen ? bufferPart() : null,
     bullets("The run could not go on", REPORT.error ? [REPORT.error] : [], "is-fail"),
     bullets("Problems", REPORT.problems, "is-fail"),
     bullets("Findings", findings, "findings"),
+    pairChosen ? null : bufferPart(),
     part("Known defects", knownDefects()),
     bullets("Notes", REPORT.notes),
     part("Machine", machineFacts()),

@@ -69,15 +69,20 @@ function drawResult() {
 
 filters.addEventListener("submit", (event) => event.preventDefault());
 let typing;
+const searchNow = () => {
+  clearTimeout(typing);
+  show({ q: search.value.trim() }, false);
+};
 search.addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(() => show({ q: search.value.trim() }, false), CASES.length > 1000 ? 120 : 30);
+  typing = setTimeout(searchNow, CASES.length > 1000 ? 120 : 30);
 });
 search.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowDown" && shown.length) {
-    event.preventDefault();
-    goTo(current);
-  }
+  if (event.key !== "ArrowDown") return;
+  event.preventDefault();
+  // The list must not be drawn again after a row of it has the focus.
+  searchNow();
+  if (shown.length) goTo(current);
 });
 buffer.addEventListener("change", () => show({ buffer: buffer.value }));
 order.addEventListener("change", () => show({ sort: order.value }));
@@ -91,32 +96,27 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "Escape" && state.case) show({ case: "" });
 });
 
+function drawChoice() {
+  drawFilters();
+  drawMatrix();
+  drawList();
+  drawResult();
+}
+
 watch((changed) => {
   const filtered = changed.some((name) => name !== "case");
-  if (filtered) {
-    drawFilters();
-    drawMatrix();
-    drawList();
-    drawResult();
-  } else markOpen();
-  if (changed.includes("case")) drawCase();
+  if (filtered) drawChoice();
+  else markOpen();
+  // The overview begins with the pair that is chosen.
+  const pair = changed.includes("from") || changed.includes("to");
+  if (changed.includes("case") || (pair && !state.case)) drawCase(changed.includes("case"));
 });
 
 readAddress();
 drawTotals();
-drawFilters();
-drawMatrix();
-drawList();
-drawResult();
-drawCase();
-document.addEventListener("DOMContentLoaded", () => {
-  // Now every case is there: the one that the address names, and what a search looks through.
-  if (state.case) drawCase();
-  if (state.q) {
-    drawFilters();
-    drawMatrix();
-    drawList();
-    drawResult();
-  }
-  prepareSearch();
+drawChoice();
+drawCase(Boolean(state.case));
+prepareSearch().then(() => {
+  // Until now a search has looked through the list alone.
+  if (state.q) drawChoice();
 });

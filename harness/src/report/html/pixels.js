@@ -28,7 +28,7 @@ function viewer(reader, files, stopped) {
 }
 
 async function decodeAll(files) {
-  const entries = Object.entries(files).map(async ([name, { file }]) => [name, await decodePng(bytesOf(file))]);
+  const entries = Object.entries(files).map(async ([name, { file }]) => [name, await decodePng(bytesOf(base64Of(file)))]);
   return Object.fromEntries(await Promise.all(entries));
 }
 

@@ -1,6 +1,31 @@
 // What is in the report? The list of cases is read at once, the rest of a case when somebody looks at it.
 
-const RUN = JSON.parse(document.getElementById("run").textContent);
+/** Resolves when all of the page has been read. */
+const whole = new Promise((resolve) => {
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", resolve);
+  else resolve();
+});
+
+function bytesOf(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const text = atob(base64);
+  const all = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at += 1) all[at] = text.charCodeAt(at);
+  return all;
+}
+
+/** The JSON that the element `id` holds deflated. */
+async function inflated(id) {
+  const bytes = bytesOf(document.getElementById(id).textContent);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+}
+
+if (typeof DecompressionStream === "undefined") {
+  const why = "This browser cannot read the page: it has no DecompressionStream, which browsers have had since 2023. All of the data is in report.json, too.";
+  document.getElementById("totals").append(why);
+  return;
+}
+const RUN = await inflated("run");
 const REPORT = RUN.report;
 const CASES = RUN.cases;
 
@@ -20,25 +45,24 @@ const ROLES = [...RUN.roles, "none"];
 const fromOf = (one) => one.from ?? "none";
 const toOf = (one) => one.to ?? "none";
 
-const known = new Map();
+const numbers = new Map(CASES.map((one, at) => [one.name, at]));
 
-/** Everything about the case numbered `at`; nothing as long as the page is still being read. */
-function details(at) {
-  if (!known.has(at)) {
-    const element = document.getElementById(`case-${at}`);
-    if (!element) return undefined;
-    known.set(at, JSON.parse(element.textContent));
+/** The pieces that were read last. */
+const pieces = new Map();
+
+/** Everything about the case numbered `at`. */
+async function details(at) {
+  const number = Math.floor(at / RUN.piece);
+  if (!pieces.has(number)) {
+    pieces.set(number, whole.then(() => inflated(`cases-${number}`)));
+    if (pieces.size > 4) pieces.delete(pieces.keys().next().value);
   }
-  return known.get(at);
+  return (await pieces.get(number))[at % RUN.piece];
 }
 
 /** A file that is in the page, in base64. */
 function base64Of(file) {
   return document.getElementById(`file-${file}`).textContent;
-}
-
-function bytesOf(file) {
-  return Uint8Array.from(atob(base64Of(file)), (character) => character.charCodeAt(0));
 }
 
 const KINDS = { png: "image/png", svg: "image/svg+xml" };
@@ -54,38 +78,26 @@ function fileLink(path) {
   return el("a", { href }, path);
 }
 
-const haystacks = [];
+/** By case, all that a search looks through, in lower case: at first what stands in the list. */
+const haystacks = CASES.map((one) => [one.name, one.verdict, `${fromOf(one)} -> ${toOf(one)}`, one.line, ...one.buffers].join("\n").toLowerCase());
 
-/** All that a search looks through, in lower case. */
-function haystack(at) {
-  if (haystacks[at] === undefined) {
-    const one = CASES[at];
-    const near = [one.name, one.verdict, `${fromOf(one)} -> ${toOf(one)}`, one.line, ...one.buffers];
-    const all = details(at);
-    if (!all) return near.join("\n").toLowerCase();
-    const devices = [all.exporter, all.importer].map((side) => side?.device && `${side.device.name} ${side.device.driver}`);
-    const heaps = new Set(all.mappings.flatMap((one) => [one.device, one.placement.heap, one.placement.buffer.exporter]));
-    const facts = (all.facts ?? []).map(([label, text]) => `${label} ${text}`);
-    const far = [all.message, all.reason, all.output, ...all.kernel_log, ...devices, ...heaps, ...facts, ...Object.keys(all.figures)];
-    haystacks[at] = [...near, ...far].filter(Boolean).join("\n").toLowerCase();
-  }
-  return haystacks[at];
+function farText(all) {
+  const devices = [all.exporter, all.importer].map((side) => side?.device && `${side.device.name} ${side.device.driver}`);
+  const heaps = new Set(all.mappings.flatMap((one) => [one.device, one.placement.heap, one.placement.buffer.exporter]));
+  const facts = (all.facts ?? []).map(([label, text]) => `${label} ${text}`);
+  const far = [all.message, all.reason, all.output, ...all.kernel_log, ...devices, ...heaps, ...facts, ...Object.keys(all.figures)];
+  return far.filter(Boolean).join("\n").toLowerCase();
 }
 
-/** Gets every case ready to be searched while nobody waits. */
-function prepareSearch() {
-  let next = 0;
-  const idle = window.requestIdleCallback ?? ((work) => setTimeout(() => work({ timeRemaining: () => 8 }), 1));
-  const work = (deadline) => {
-    while (next < CASES.length && deadline.timeRemaining() > 2) {
-      // Not kept: a few thousand cases in full would fill the memory for nothing.
-      const wasKnown = known.has(next);
-      haystack(next);
-      if (!wasKnown) known.delete(next);
-      next += 1;
-    }
-    if (next < CASES.length) idle(work);
-    else document.documentElement.dataset.searchable = "all";
-  };
-  idle(work);
+/** Gets every case ready to be searched in full, piece by piece, so that nobody waits for it. */
+async function prepareSearch() {
+  await whole;
+  for (let first = 0; first < CASES.length; first += RUN.piece) {
+    const piece = await inflated(`cases-${first / RUN.piece}`);
+    // Only the texts are kept: a few thousand cases in full would fill the memory for nothing.
+    piece.forEach((all, n) => (haystacks[first + n] += `\n${farText(all)}`));
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  matched.q = undefined;
+  document.documentElement.dataset.searchable = "all";
 }

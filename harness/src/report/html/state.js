@@ -55,21 +55,31 @@ function searchWords(text) {
   };
 }
 
+/** What the last search found, by case: it is asked for several times for every letter. */
+const matched = { q: undefined, found: undefined };
+
+function matches() {
+  if (matched.q !== state.q) {
+    const { wanted, unwanted } = searchWords(state.q);
+    const match = (text) => wanted.every((word) => text.includes(word)) && !unwanted.some((word) => text.includes(word));
+    Object.assign(matched, { q: state.q, found: wanted.length || unwanted.length ? haystacks.map(match) : undefined });
+  }
+  return matched.found;
+}
+
 /** The numbers of the cases that are to be shown; `but` names a filter to be left aside. */
 function chosen(but) {
-  const { wanted, unwanted } = searchWords(state.q);
-  const on = (name) => but !== name && state[name];
   const verdicts = but !== "verdict" && state.verdict.size ? state.verdict : undefined;
+  const from = but !== "pair" && state.from;
+  const to = but !== "pair" && state.to;
+  const buffer = but !== "buffer" && state.buffer;
+  const texts = matches();
   const found = [];
   CASES.forEach((one, at) => {
     if (verdicts && !verdicts.has(one.verdict)) return;
-    if (but !== "pair" && state.from && fromOf(one) !== state.from) return;
-    if (but !== "pair" && state.to && toOf(one) !== state.to) return;
-    if (on("buffer") && !one.buffers.includes(state.buffer)) return;
-    if (wanted.length || unwanted.length) {
-      const text = haystack(at);
-      if (!wanted.every((word) => text.includes(word)) || unwanted.some((word) => text.includes(word))) return;
-    }
+    if ((from && fromOf(one) !== from) || (to && toOf(one) !== to)) return;
+    if (buffer && !one.buffers.includes(buffer)) return;
+    if (texts && !texts[at]) return;
     found.push(at);
   });
   return found;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use flate2::read::ZlibDecoder;
+
 use super::*;
 use crate::report::samples;
 
@@ -14,10 +16,21 @@ fn page_of(cases: Vec<CaseReport>, folder: &Path, most_bytes: u64) -> Page {
     page(samples::report(cases), &source).unwrap()
 }
 
-/// The data in the element `id`, as a browser would cut it out.
+/// The data in the element `id`, as a browser would cut it out and inflate it.
 fn data(html: &str, id: &str) -> Value {
     let (_, behind) = html.split_once(&format!("id=\"{id}\">")).expect(id);
-    serde_json::from_str(behind.split_once("</script>").expect("an end").0).unwrap()
+    let packed = BASE64.decode(behind.split_once("</script>").expect("an end").0).unwrap();
+    serde_json::from_reader(ZlibDecoder::new(packed.as_slice())).unwrap()
+}
+
+/// Writes a file for each of `files`, and has `case` name them.
+fn leave(case: &mut CaseReport, folder: &Path, place: &str, files: &[(&str, [u8; 300])]) {
+    fs::create_dir_all(folder.join(place)).unwrap();
+    for (name, contents) in files {
+        let path = format!("{place}/{name}");
+        fs::write(folder.join(&path), contents).unwrap();
+        case.artifacts.push(path);
+    }
 }
 
 #[test]
@@ -31,7 +44,7 @@ fn a_text_ends_no_element_and_begins_none() {
     for tag in ["<script", "</script", "<!--", "<img"] {
         assert_eq!(html.matches(tag).count(), calm.matches(tag).count(), "{tag}");
     }
-    assert_eq!(data(&html, "case-0")["kernel_log"][0], HOSTILE);
+    assert_eq!(data(&html, "cases-0")[0]["kernel_log"][0], HOSTILE);
     assert_eq!(data(&html, "run")["cases"][0]["line"], HOSTILE);
 }
 
@@ -62,28 +75,79 @@ fn nothing_is_fetched_from_elsewhere() {
 fn no_placeholder_is_left_and_none_of_a_report_is_filled() {
     let folder = tempfile::tempdir().unwrap();
     let html = page_of(vec![samples::case("a::{{script}}", Verdict::Pass)], folder.path(), 0).html;
-    assert_eq!(html.matches("{{").count(), html.matches("a::{{script}}").count());
+    assert_eq!(html.matches("{{").count(), 0);
+    assert_eq!(filled("a {{b}} c", &[("b", "{{d}}"), ("d", "e")]), "a {{d}} c");
 }
 
 #[test]
 fn files_are_embedded_up_to_the_limit_and_those_of_failures_first() {
     let folder = tempfile::tempdir().unwrap();
     let mut cases = vec![samples::case("a::b_works", Verdict::Pass), samples::case("a::c_works", Verdict::Fail)];
-    for (case, place) in cases.iter_mut().zip(["cases/b/cpu", "cases/c/cpu"]) {
-        fs::create_dir_all(folder.path().join(place)).unwrap();
-        for name in ["actual.png", "target.png"] {
-            let path = format!("{place}/{name}");
-            fs::write(folder.path().join(&path), [7; 300]).unwrap();
-            case.artifacts.push(path);
-        }
-    }
+    leave(&mut cases[0], folder.path(), "cases/b/cpu", &[("actual.png", [1; 300]), ("target.png", [2; 300])]);
+    leave(&mut cases[1], folder.path(), "cases/c/cpu", &[("actual.png", [3; 300]), ("target.png", [4; 300])]);
     // Each is 400 B in base64, so there is room for three of four; a pair is not torn apart.
     let page = page_of(cases, folder.path(), 1200);
     assert_eq!((page.embedded, page.left_out), (2, 2));
-    assert_eq!(data(&page.html, "case-1")["artifacts"][0]["file"], 0);
-    assert!(page.html.contains(&format!("id=\"file-0\">{}</script>", BASE64.encode([7; 300]))));
-    let why = data(&page.html, "case-0")["artifacts"][1]["why"].to_string();
+    let cases = data(&page.html, "cases-0");
+    assert_eq!(cases[1]["artifacts"][0]["file"], 0);
+    assert!(page.html.contains(&format!("id=\"file-0\">{}</script>", BASE64.encode([3; 300]))));
+    let why = cases[0]["artifacts"][1]["why"].to_string();
     assert!(why.contains("at most"), "{why}");
+    let shown: Vec<_> = [0, 1].map(|at| data(&page.html, "run")["cases"][at]["files"].clone()).into();
+    assert_eq!(shown, [0, 2]);
+}
+
+#[test]
+fn every_claim_that_fails_has_its_pictures_before_one_has_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cases = ["a::b::1", "a::b::2", "a::c"].map(|name| samples::case(name, Verdict::Fail)).to_vec();
+    for (n, case) in cases.iter_mut().enumerate() {
+        leave(case, folder.path(), &format!("cases/{n}/cpu"), &[("actual.png", [n as u8; 300])]);
+    }
+    let run = data(&page_of(cases, folder.path(), 800).html, "run");
+    assert_eq!([0, 1, 2].map(|at| run["cases"][at]["files"].clone()), [json!(1), json!(0), json!(1)]);
+}
+
+#[test]
+fn what_many_cases_left_alike_is_there_once_and_of_a_known_defect_that_is_all_but_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = [[1; 300], [1; 300], [2; 300], [3; 300], [2; 300]];
+    let mut cases = pictures.map(|_| samples::case("a::b", Verdict::Known)).to_vec();
+    for (n, (case, contents)) in cases.iter_mut().zip(pictures).enumerate() {
+        case.name = format!("a::b::{n}");
+        case.reason = Some("cases/findings/one.md".to_owned());
+        let both = [("actual.png", contents), ("target.png", [9; 300])];
+        leave(case, folder.path(), &format!("cases/{n}/cpu"), &both);
+    }
+    let page = page_of(cases.clone(), folder.path(), 1 << 20);
+    // The fourth is the third picture of one defect; the fifth costs nothing.
+    assert_eq!((page.embedded, page.left_out), (3, 2));
+    let told = data(&page.html, "cases-0");
+    let files = [0, 1, 2, 3, 4].map(|at| told[at]["artifacts"][0]["file"].clone());
+    assert_eq!(files, [json!(0), json!(0), json!(2), Value::Null, json!(2)]);
+    let why = told[3]["artifacts"][0]["why"].as_str().unwrap();
+    assert!(why.contains("of a known defect"), "{why}");
+    cases.iter_mut().for_each(|case| case.verdict = Verdict::Fail);
+    assert_eq!(page_of(cases, folder.path(), 1 << 20).left_out, 0, "a failure may be of another kind each time");
+}
+
+#[test]
+fn thousands_of_cases_that_say_much_the_same_are_a_small_page() {
+    let case = |n: usize| {
+        let mut case = samples::case(&format!("matrix::arrives::gpu_a_to_screen::XR24_{n}"), Verdict::Pass);
+        case.record.facts =
+            (0..20).map(|row| (format!("row {row}"), format!("said by a driver, {} times", n % 7))).collect();
+        case
+    };
+    let cases: Vec<_> = (0..5000).map(case).collect();
+    let alone = serde_json::to_vec(&cases).unwrap().len();
+    let html = page_of(cases, Path::new("/"), 0).html;
+    let frame = page_of(vec![], Path::new("/"), 0).html.len();
+    let data_of_cases = html.len() - frame;
+    assert!(data_of_cases * 10 < alone, "{data_of_cases} B in the page, {alone} B in report.json");
+    // None is lost between the pieces.
+    let last = data(&html, &format!("cases-{}", 4999 / CASES_OF_A_PIECE));
+    assert_eq!(last[4999 % CASES_OF_A_PIECE]["name"], "matrix::arrives::gpu_a_to_screen::XR24_4999");
 }
 
 #[test]
@@ -99,7 +163,7 @@ fn a_file_that_is_not_there_or_none_of_the_reports_is_named_with_the_reason() {
     case.artifacts = paths.map(str::to_owned).to_vec();
     let page = page_of(vec![case], folder.path(), 1 << 20);
     assert_eq!((page.embedded, page.left_out), (0, 5));
-    let details = data(&page.html, "case-0");
+    let details = &data(&page.html, "cases-0")[0];
     for (at, expected) in ["No such file", "leads out", "leads out", "leads out", "PNG and SVG"].into_iter().enumerate()
     {
         let artifact = &details["artifacts"][at];
@@ -109,8 +173,10 @@ fn a_file_that_is_not_there_or_none_of_the_reports_is_named_with_the_reason() {
 
 #[test]
 fn large_integers_stay_exact() {
-    let text = inert_json(json!({ "none": u64::MAX, "some": LARGEST_EXACT, "less": -1, "part": 0.5 })).unwrap();
-    assert_eq!(text, r#"{"less":-1,"none":"18446744073709551615","part":0.5,"some":9007199254740991}"#);
+    let mut value = json!({ "none": u64::MAX, "some": LARGEST_EXACT, "less": -1, "part": 0.5 });
+    keep_exact(&mut value);
+    let expected = json!({ "none": "18446744073709551615", "some": 9007199254740991_u64, "less": -1, "part": 0.5 });
+    assert_eq!(value, expected);
 }
 
 #[test]

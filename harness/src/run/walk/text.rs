@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{BadEnd, Ends, Kind, Walked};
+use crate::compare::counted;
 use crate::verdict::row;
 
 /// How many lines of what a case said are printed.
@@ -27,31 +28,28 @@ pub fn summary(walked: &[Walked], workers: &Ends, kinds: &[Kind], wall_ms: u64) 
         }
         said(&mut text, words);
     }
-    let width = walked.iter().map(|one| one.name.len()).max().unwrap_or(0);
-    let _ = write!(text, "{:width$}", "steps: borne + named !wrong ~known");
-    for kind in kinds {
-        let _ = write!(text, "  {:>12}", kind.name());
-    }
-    text.push('\n');
+    let _ =
+        writeln!(text, "{:<14}{:>7}{:>8}{:>8}{:>8}{:>8}", "disturbed by", "steps", "passed", "named", "known", "wrong");
     for one in walked {
-        let _ = write!(text, "{:width$}", one.name);
+        let _ = writeln!(text, "{}", one.name);
         for kind in kinds {
-            let Some(steps) = one.kinds.get(kind) else {
-                let _ = write!(text, "  {:>12}", "not walked");
-                continue;
-            };
-            let bad = steps.findings.iter().map(|found| found.times).sum::<u32>();
-            let counts = match (steps.met, bad) {
-                (0, 0) => "-".to_owned(),
-                (_, 0) => format!("{} + {}", steps.borne, steps.named),
-                (_, bad) => format!("{} + {} !{bad}", steps.borne, steps.named),
-            };
-            let known: u32 = steps.known.values().sum();
-            let counts = if known > 0 { format!("{counts} ~{known}") } else { counts };
-            let _ = write!(text, "  {counts:>12}");
+            let _ = write!(text, "  {:<12}", kind.name());
+            match one.kinds.get(kind) {
+                None => text += " not walked",
+                Some(steps) if steps.met == 0 => text += "   none",
+                Some(steps) => {
+                    let wrong = steps.findings.iter().map(|found| found.times).sum();
+                    let _ = write!(text, "{:>7}", steps.met);
+                    for count in [steps.borne, steps.named, steps.known.values().sum(), wrong] {
+                        let count = if count == 0 { ".".to_owned() } else { count.to_string() };
+                        let _ = write!(text, "{count:>8}");
+                    }
+                }
+            }
+            text.push('\n');
         }
-        text.push('\n');
     }
+    text += "\npassed: the case did, in spite of it; named: it failed, and said what had\n";
     let (mut met, mut findings) = (0, 0);
     for one in walked {
         met += one.kinds.values().map(|steps| steps.met).sum::<u32>();
@@ -68,7 +66,12 @@ pub fn summary(walked: &[Walked], workers: &Ends, kinds: &[Kind], wall_ms: u64) 
         let _ = writeln!(text, "known, {times} times: {finding}");
     }
     let word = if findings == 0 { "green" } else { "red" };
-    let _ = writeln!(text, "\n{word}: {} cases, {met} disturbances, {findings} findings\n{wall_ms} ms", walked.len());
+    let _ = writeln!(
+        text,
+        "\n{word}: {}, {met} disturbances, {}\n{wall_ms} ms",
+        counted(walked.len() as u64, "case"),
+        counted(findings as u64, "finding")
+    );
     text
 }
 
@@ -111,11 +114,14 @@ mod tests {
         let parts = [
             "step        ENOMEM of call 7, 2 times",
             "it said     12 of 30 pixels differ",
-            "4 + 3 !2             -         3 + 0    not walked",
+            "disturbed by    steps  passed   named   known   wrong\na::b_works\n",
+            "  ENOMEM            9       4       3       .       2\n",
+            "  signals           3       3       .       .       .\n  clock        not walked\n",
+            "  peer           none\n",
             "---- a worker of the walk ---- its end\nits worker does not end well\n",
             "walked      a::b_works by peer\n",
             "known, 3 times: a.md",
-            "red: 1 cases, 12 disturbances, 2 findings",
+            "red: 1 case, 12 disturbances, 2 findings",
         ];
         for part in parts {
             assert!(text.contains(part), "no {part:?} in\n{text}");
