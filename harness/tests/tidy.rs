@@ -123,6 +123,7 @@ const UNSAFE: &[&str] = &[
 /// The files of `harness/src` that say what is right without asking a device.
 const PURE: &[&str] = &[
     "case.rs",
+    "case/role.rs",
     "compare.rs",
     "compose.rs",
     "compose/below.rs",
