@@ -27,8 +27,10 @@ use crate::udmabuf;
 use crate::v4l2::{Codec, Converter, Loopback};
 use crate::vk::{self, Gpu, Message, Severity};
 use gpus::open_gpu;
+use videos::open_loop;
 
 mod gpus;
+mod videos;
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
 pub const GPU_A: &str = "HANDOVER_GPU_A";
@@ -40,6 +42,18 @@ pub const SCREEN: &str = "HANDOVER_SCREEN";
 pub const SCREEN_B: &str = "HANDOVER_SCREEN_B";
 /// Environment variable that chooses the device that plays `gbm`, as [`SCREEN`].
 pub const GBM: &str = "HANDOVER_GBM";
+
+/// Environment variable that chooses the device that plays `video`: where it sits as its driver says (`vivid-001`), its driver,
+/// or a node of it.
+pub const VIDEO: &str = "HANDOVER_VIDEO";
+/// Environment variable that chooses the device that plays `dma_video`, as [`VIDEO`].
+pub const DMA_VIDEO: &str = "HANDOVER_DMA_VIDEO";
+/// Environment variable that chooses the device that plays `planar_video`, as [`VIDEO`].
+pub const PLANAR_VIDEO: &str = "HANDOVER_PLANAR_VIDEO";
+/// Environment variable that chooses the device that plays `converter`, as [`VIDEO`].
+pub const CONVERTER: &str = "HANDOVER_CONVERTER";
+/// Environment variable that chooses the device that plays `codec`, as [`VIDEO`].
+pub const CODEC: &str = "HANDOVER_CODEC";
 
 /// A device that may have been tried.
 #[derive(Debug, Default)]
@@ -264,18 +278,14 @@ impl Devices {
     /// # Errors
     /// Why there is none.
     pub fn video_loop(&mut self, role: Role) -> Result<Loopback, Unplayed> {
-        let open = || match role {
-            // Of those that the sandbox has, the second has videobuf2's contiguous allocator, the third the
-            // multi-planar API.
-            Role::Video => Loopback::of("vivid-000"),
-            Role::DmaVideo => Loopback::of("vivid-001"),
-            Role::PlanarVideo => Loopback::of("vivid-002"),
-            _ => {
-                let why = "only `video`, `dma_video` and `planar_video` are such";
-                Err(Error::input("opening a video loop", role.to_string(), why))
-            }
+        let contiguous = match self.kept.get(&role).and_then(Slot::open) {
+            Some(_) => Vec::new(),
+            // It takes memory in as it gives memory out.
+            None => self.heaps(Kind::Expbuf).unwrap_or_default(),
         };
-        self.kept(role, open).cloned()
+        let contiguous = contiguous.iter().map(|heap| heap.offer()).filter(|offer| offer.contiguous);
+        let contiguous: Vec<String> = contiguous.map(|offer| offer.heap.clone()).collect();
+        self.kept(role, || open_loop(role, &contiguous)).cloned()
     }
 
     /// The video device that makes another frame of each that it is given.
@@ -283,7 +293,7 @@ impl Devices {
     /// # Errors
     /// Why there is none.
     pub fn converter(&mut self) -> Result<Converter, Unplayed> {
-        self.kept(Role::Converter, Converter::find).cloned()
+        self.kept(Role::Converter, || Converter::find(chosen(CONVERTER).as_deref())).cloned()
     }
 
     /// The video device that makes streams of frames, and frames of streams.
@@ -291,7 +301,7 @@ impl Devices {
     /// # Errors
     /// Why there is none.
     pub fn codec(&mut self) -> Result<Codec, Unplayed> {
-        self.kept(Role::Codec, Codec::find).cloned()
+        self.kept(Role::Codec, || Codec::find(chosen(CODEC).as_deref())).cloned()
     }
 
     /// The device that plays `role`, opened by `open` when it is first needed.

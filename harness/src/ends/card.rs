@@ -98,8 +98,8 @@ impl TakenIn {
 
 impl Importer for Card {
     fn can(&self, parcel: &Parcel) -> bool {
-        // It knows of no format.
-        parcel.fourcc == Fourcc::XR24
+        // It knows of no format: what most hand out, and what those do that draw with no unused component.
+        [Fourcc::XR24, Fourcc::RG16].contains(&parcel.fourcc)
     }
 
     fn strength(&self) -> usize {

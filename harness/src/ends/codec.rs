@@ -7,9 +7,14 @@
 //! and `v4l2::decodes_into_an_imported_frame_as_into_its_own`, with every exporter of the matrix. So it plays a role here, and is
 //! neither an [`Exporter`](super::Exporter) nor an [`Importer`](super::Importer).
 
+use std::sync::Arc;
+
 use super::{End, of_linux};
 use crate::case::{DeviceIdentity, Role};
 use crate::devices::{Devices, Unplayed};
+use crate::error::Error;
+use crate::format::Fourcc;
+use crate::v4l2::{Device, Direction, PixelFormat, Queue};
 
 /// A device that makes streams of frames, and frames of streams.
 pub(super) static CODEC: Codes = Codes;
@@ -24,4 +29,19 @@ impl End for Codes {
     fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
         Ok(of_linux(devices.codec()?.encoder().to_string()))
     }
+
+    fn lacks_to_import(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+        lacks(devices.codec()?.encoder(), Direction::Output, fourcc).map_err(Unplayed::Broken)
+    }
+
+    fn lacks_to_export(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+        lacks(devices.codec()?.decoder(), Direction::Capture, fourcc).map_err(Unplayed::Broken)
+    }
+}
+
+/// What the queue of `device` in `direction` lacks for frames of `fourcc`.
+fn lacks(device: &Arc<Device>, direction: Direction, fourcc: Fourcc) -> Result<Option<String>, Error> {
+    let listed = Queue::open(device, direction)?.pixel_formats()?;
+    let is_listed = PixelFormat::of(fourcc).is_some_and(|pixel| listed.contains(&pixel));
+    Ok((!is_listed).then(|| format!("{device} does not list {fourcc}")))
 }

@@ -46,8 +46,9 @@ impl Importer for Above {
         // How frames are read is the lowest plane's to show. These show how they are blended, for which small ones do.
         let blends = |pixel: &PixelLayout| pixel.shown().any(|c| c.channel == Channel::A);
         let new = match self.0 {
-            // The one format that all cursors have, in a size that most do; what this one says to it is asked below.
-            Role::Cursor => (parcel.fourcc, parcel.size) == (Fourcc::AR24, CURSOR_SIZE),
+            // The one format that all cursors have, and the one with alpha that OpenGL ES draws, in a size that most have; what this
+            // one says to it is asked below.
+            Role::Cursor => [Fourcc::AR24, Fourcc::AB24].contains(&parcel.fourcc) && parcel.size == CURSOR_SIZE,
             _ => parcel.fourcc.pixel().is_some_and(blends) && parcel.size.width <= CURSOR_SIZE.width,
         };
         new && parcel.start == Start::First

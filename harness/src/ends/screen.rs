@@ -22,6 +22,11 @@ pub(super) static SCREEN: Screen = Screen(Role::Screen);
 /// Another card's screen.
 pub(super) static SCREEN_B: Screen = Screen(Role::ScreenB);
 
+/// What the second card is given: what most hand out, and what those do that draw with no unused component.
+const TAKEN: [Fourcc; 2] = [Fourcc::XR24, Fourcc::RG16];
+/// What it gives: that, and what is blended.
+const GIVEN: [Fourcc; 3] = [Fourcc::XR24, Fourcc::RG16, Fourcc::AR24];
+
 /// The screen that plays this role.
 pub(super) struct Screen(Role);
 
@@ -29,10 +34,11 @@ pub(super) struct Screen(Role);
 struct Showable(Role, Buffer);
 
 impl Screen {
-    /// The second card says nothing new of formats, sizes and offsets; what is new is that it is another card.
-    fn can(&self, parcel: &Parcel) -> bool {
-        let plain = (parcel.fourcc, parcel.size, parcel.start) == (Fourcc::XR24, px(64, 64), Start::First);
-        self.0 == Role::Screen || plain
+    /// The second card says nothing new of formats, sizes and offsets; what is new is that it is another card. So it has what
+    /// every pair needs to have one in common.
+    fn can(&self, parcel: &Parcel, fourccs: &[Fourcc]) -> bool {
+        let plain = (parcel.size, parcel.start) == (px(64, 64), Start::First);
+        self.0 == Role::Screen || (fourccs.contains(&parcel.fourcc) && plain)
     }
 
     fn strength(&self) -> usize {
@@ -99,7 +105,7 @@ impl End for Screen {
 
 impl Exporter for Screen {
     fn can(&self, parcel: &Parcel) -> bool {
-        dumb_can(parcel) && self.can(parcel)
+        dumb_can(parcel) && self.can(parcel, &GIVEN)
     }
 
     fn strength(&self) -> usize {
@@ -122,7 +128,7 @@ impl Exporter for Screen {
 
 impl Importer for Screen {
     fn can(&self, parcel: &Parcel) -> bool {
-        parcel.fourcc.is_known() && self.can(parcel)
+        parcel.fourcc.is_known() && self.can(parcel, &TAKEN)
     }
 
     fn strength(&self) -> usize {

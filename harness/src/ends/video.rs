@@ -24,6 +24,8 @@ pub(super) static PLANAR: Loop = Loop(Role::PlanarVideo);
 
 /// A frame takes tens of milliseconds, and its rows are copied as bytes: two sizes of pixels show what all would.
 const BYTES: [Fourcc; 2] = [Fourcc::XR24, Fourcc::RG16];
+/// The same of frames that it fills itself; these are for planes that blend, too.
+const FILLED: [Fourcc; 2] = [Fourcc::AR24, Fourcc::RG16];
 
 /// The video loop that plays this role.
 pub(super) struct Loop(Role);
@@ -41,6 +43,13 @@ struct Looped {
     role: Role,
     video: Loopback,
     buffer: Buffer,
+}
+
+/// Whether V4L2 has such frames, and loops do: of even sizes that are not too small.
+fn loops(parcel: &Parcel) -> bool {
+    let (width, height) = (parcel.size.width, parcel.size.height);
+    let even = width.is_multiple_of(2) && height.is_multiple_of(2);
+    PixelFormat::of(parcel.fourcc).is_some() && parcel.is_contiguous() && even && width >= 16 && height >= 16
 }
 
 impl Loop {
@@ -80,13 +89,10 @@ impl End for Loop {
 
 impl Importer for Loop {
     fn can(&self, parcel: &Parcel) -> bool {
-        let (width, height) = (parcel.size.width, parcel.size.height);
-        let even = width.is_multiple_of(2) && height.is_multiple_of(2);
         // Only the multi-planar interface has an offset of a picture in its buffer. All else it has in common with the other.
         let planar = self.0 == Role::PlanarVideo;
         let new = if planar { BYTES.contains(&parcel.fourcc) } else { parcel.start == Start::First };
-        let known = PixelFormat::of(parcel.fourcc).is_some() && parcel.is_contiguous();
-        known && even && width >= 16 && height >= 16 && new
+        loops(parcel) && new
     }
 
     fn strength(&self) -> usize {
@@ -122,7 +128,7 @@ impl Exporter for Loop {
             return memory::can(parcel);
         }
         // Where a picture begins in a buffer that it fills is for the device to say.
-        <Self as Importer>::can(self, parcel) && parcel.start == Start::First && BYTES.contains(&parcel.fourcc)
+        loops(parcel) && parcel.start == Start::First && FILLED.contains(&parcel.fourcc)
     }
 
     fn strength(&self) -> usize {
