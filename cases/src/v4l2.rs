@@ -59,12 +59,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
 }
 
 /// A frame of `from`'s own that holds the pattern of `stamp`, and its pixels.
-fn frame_of(
-    cx: &mut Cx,
-    from: &'static dyn Exporter,
-    fourcc: Fourcc,
-    stamp: u32,
-) -> Result<(Buffer, Target), Trouble> {
+fn frame_of(cx: &mut Cx, from: &'static dyn Exporter, fourcc: Fourcc, stamp: u32) -> Result<(Buffer, Target), Trouble> {
     let parcel = Parcel::of(fourcc, CODED);
     if let Some(why) = from.lacks(cx, &parcel)? {
         return Err(Trouble::Skip(format!("{} can't hand it out: {why}", from.role())));

@@ -308,11 +308,7 @@ impl Devices {
     ///
     /// # Errors
     /// Why there is none; or the role is played by a device of another kind.
-    pub(crate) fn kept<T: Kept>(
-        &mut self,
-        role: Role,
-        open: impl FnOnce() -> Result<T>,
-    ) -> Result<&mut T, Unplayed> {
+    pub(crate) fn kept<T: Kept>(&mut self, role: Role, open: impl FnOnce() -> Result<T>) -> Result<&mut T, Unplayed> {
         let kept = self.kept.entry(role).or_default().get_called(role.as_str(), || {
             let device: Box<dyn Kept> = Box::new(open()?);
             Ok(device)

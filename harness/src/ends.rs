@@ -6,7 +6,7 @@
 //!
 //! A new device is one file here, or a few lines in that of its kind: an [`End`] says who plays the role, how it is opened and
 //! what it needs, an [`Exporter`] how it hands out, an [`Importer`] how it takes in. Beside that file it is a line in the table
-//! of roles (`case/role.rs`), and one in [`ENDS`] with the `mod` above it. From these follow the name, the order and the columns
+//! of roles (`case/role.rs`), and one in `ENDS` with the `mod` above it. From these follow the name, the order and the columns
 //! of reports, `handover run`'s needs, the claims of the matrix and who is asked for its constraints; nobody else knows a device
 //! by its role but who is a reader of every frame (the screens, GPUs, OpenGL ES and the CPU) or a tool (vgem's fences), which
 //! `harness/tests/tidy.rs` holds. A device of an interface that is not here yet has a module of its own for that beside

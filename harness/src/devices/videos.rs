@@ -54,7 +54,10 @@ pub(super) fn open_loop(role: Role, contiguous: &[String]) -> Result<Loopback> {
     for video in loops {
         let name = video.capture().name();
         let has = Buffers::of(&video, contiguous)?;
-        if wanted.as_deref().is_some_and(|wanted| !video.capture().is_called(wanted) && !video.output().is_called(wanted)) {
+        if wanted
+            .as_deref()
+            .is_some_and(|wanted| !video.capture().is_called(wanted) && !video.output().is_called(wanted))
+        {
             others.push(format!("{name} is another"));
         } else if has != buffers {
             others.push(format!("{name} takes {}", has.as_str()));
@@ -66,6 +69,7 @@ pub(super) fn open_loop(role: Role, contiguous: &[String]) -> Result<Loopback> {
         }
     }
     let there_is = if others.is_empty() { "nothing here loops frames".to_owned() } else { others.join(", ") };
-    let why = format!("{there_is}; a device whose capture sees its output, with {}, would do{refused}", buffers.as_str());
+    let why =
+        format!("{there_is}; a device whose capture sees its output, with {}, would do{refused}", buffers.as_str());
     Err(Error::missing(OP, wanted.unwrap_or_else(|| "any device".to_owned()), why))
 }

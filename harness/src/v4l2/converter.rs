@@ -54,7 +54,8 @@ impl Converter {
             let listed = Queue::open(device, direction).and_then(|queue| queue.pixel_formats()).unwrap_or_default();
             both.iter().all(|pixel| pixel.is_some_and(|pixel| listed.contains(&pixel)))
         };
-        let converts = |device: &Arc<Device>| [Direction::Output, Direction::Capture].iter().all(|way| has_both(device, *way));
+        let converts =
+            |device: &Arc<Device>| [Direction::Output, Direction::Capture].iter().all(|way| has_both(device, *way));
         let Some(device) = devices.into_iter().find(converts) else {
             let why = format!("no video node makes {TO} of {FROM} and the other way round{refused}");
             return Err(Error::missing("opening a converter of frames", wanted.unwrap_or("/dev/video*"), why));
@@ -86,7 +87,8 @@ impl Converter {
         if self.device.driver() == DRIVER {
             return Tolerance::Exact;
         }
-        let reason = "V4L2 leaves open how 5 and 6 bits are widened to 8, by zeros, ones or the upper ones again".into();
+        let reason =
+            "V4L2 leaves open how 5 and 6 bits are widened to 8, by zeros, ones or the upper ones again".into();
         Tolerance::PerChannel { max: 7, pixels: 0, reason }
     }
 

@@ -7,6 +7,8 @@
 //!
 //! vivid copies pixels in pairs and has rectangles of even sizes only, from 16x16 px to that of its display, 1280x720 px.
 //!
+//! A device of another driver is such a loop if its control for that is called as vivid's.
+//!
 //! Source: `vivid-kthread-cap.c`, `vivid_copy_buffer`, and "Video Looping" in the kernel's vivid documentation.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -79,8 +81,12 @@ impl Loopback {
         let input = self.capture.choose_input("HDMI")?;
         let sent_to = self.output.choose_output("HDMI")?;
         self.capture.choose_control(&format!("{input}{CONNECTED}"), &format!("Output {sent_to}"))?;
-        self.capture.choose_control("OSD Text Mode", NO_TEXT)?;
-        self.capture.set_control("Fill Percentage of Frame", 100)
+        // Where it would draw into what it shows.
+        if self.capture.driver() == DRIVER {
+            self.capture.choose_control("OSD Text Mode", NO_TEXT)?;
+            self.capture.set_control("Fill Percentage of Frame", 100)?;
+        }
+        Ok(())
     }
 
     /// Whether a buffer can have several memory planes, and a picture an offset in them.
