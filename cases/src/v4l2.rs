@@ -47,6 +47,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Udmabuf)
         .to(Converter)
         .must_fail_under("unplugged-as-eio");
+    cases.add("v4l2::narrows_every_pixel_of_a_row", narrows).from(Converter).known(
+        "vim2m",
+        "cases/findings/vim2m-565-pairs.md",
+        "pixels differ: the buffer that vim2m…filled does not see the target",
+    );
     cases.add("v4l2::exports_each_of_its_buffers", exports_each).from(Converter).must_fail_under("expbuf-first-buffer");
     for (name, offsets) in [("from_the_first_byte", [0, 0]), ("behind_others", [4096, 8192])] {
         let case = cases
@@ -175,6 +180,19 @@ fn exports_each(cx: &mut Cx) -> Outcome {
         cx.sees_bytes(format!("buffer {index}, when all were written,"), &bytes, &dmabuf.map()?.read(0..64)?)?;
         cx.sees_bytes(format!("buffer {index}, exported again,"), &bytes, &queue.export(index)?.map()?.read(0..64)?)?;
     }
+    cx.agree()
+}
+
+/// A device that makes fewer bits of many does so for every pixel: whether it rounds or cuts off, each has the nearest value there
+/// is, since it was given that.
+fn narrows(cx: &mut Cx) -> Outcome {
+    let size = px(64, 64);
+    let converter = cx.converter()?;
+    let target = Target { before: None, ..Target::stamped(7, Fourcc::RG16, size)? };
+    let mut own = missing_is_skip(converter.own(size, Fourcc::BG24))?;
+    own.fill(&target.picture)?;
+    let reader = format!("the buffer that {} filled", converter.device());
+    cx.sees(reader, &target, &own.shared()?.read_back()?)?;
     cx.agree()
 }
 

@@ -1,5 +1,6 @@
 //! A device that converts from memory to memory, as an end: what it takes comes out again in another format, and what it hands
-//! out it has made of another format.
+//! out it has filled itself. It is given that in the same format: what vim2m narrows is wrong in each second pixel, which
+//! `v4l2::narrows_every_pixel_of_a_row` is about.
 
 use super::{End, Exported, Exporter, Imported, Importer, Parcel, Rows, Start, of_linux};
 use crate::case::{DeviceIdentity, Role, Trouble};
@@ -71,7 +72,7 @@ impl Exporter for Converts {
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
         let converter = cx.converter()?;
-        let own = converter.own(parcel.size)?;
+        let own = converter.own(parcel.size, parcel.fourcc)?;
         let buffer = cx.publish(Guest::Filler(converter.device()), own.shared()?)?;
         Ok(Box::new(Made { converter, own, buffer }))
     }
@@ -84,7 +85,7 @@ impl Exported for Made {
 
     fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<(), Trouble> {
         let device = self.converter.device();
-        cx.fact("drawn by", format!("{device}, of another format"));
+        cx.fact("drawn by", device);
         let Wish { fourccs, size } = self.buffer.wish();
         let picture = Pattern { stamp }.picture(fourccs[0], *size)?;
         let own = &mut self.own;

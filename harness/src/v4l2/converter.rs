@@ -1,7 +1,8 @@
 //! What does a memory-to-memory device make of a frame? It turns 16 bits per pixel into 24 and back, and the bytes can be computed.
 //!
-//! Back, of components that are as wide as those of 5 and 6 bits that they stand for, whoever cuts bits off and whoever rounds
-//! make the same. The other way devices differ in how they widen: of vim2m it is known, of others only how far it may be off.
+//! Back, of components that are the nearest to those of 5 and 6 bits, whoever cuts bits off and whoever rounds make the same. The
+//! other way devices differ in how they widen: of vim2m it is known, of others only how far it may be off. What is given in the
+//! format that is wanted comes out as it was.
 //!
 //! Each time that vim2m's node is opened, the device starts anew, with controls of its own, so a [`Converter`] disturbs nobody.
 //! It reads frames of any memory, through the CPU (videobuf2's vmalloc), but it has no pitch: it takes every row to begin
@@ -92,16 +93,16 @@ impl Converter {
         Tolerance::PerChannel { max: 7, pixels: 0, reason }
     }
 
-    /// A buffer of the device's own memory for a frame of `size` in RG16, which nobody has filled; the device is opened anew for
-    /// it.
+    /// A buffer of the device's own memory for a frame of `size` in RG16, which nobody has filled; it is filled with what the
+    /// device makes of frames in `from`, which is RG16 or BG24. The device is opened anew for it.
     ///
     /// # Errors
     /// It can't have such frames, or can't export them.
-    pub fn own(&self, size: Size) -> Result<OwnConverted> {
+    pub fn own(&self, size: Size, from: Fourcc) -> Result<OwnConverted> {
         let device = Device::open(self.device.node())?;
         quicken(&device)?;
         let mut output = Queue::open(&device, Direction::Output)?;
-        let source = output.set_any_pitch(TO, size)?;
+        let source = output.set_any_pitch(from, size)?;
         let mut capture = Queue::open(&device, Direction::Capture)?;
         let frame = capture.set_any_pitch(FROM, size)?;
         output.request(Memory::Own, 1)?;
@@ -117,7 +118,7 @@ impl Converter {
         Ok(OwnConverted { output, capture, source, shared })
     }
 
-    /// What makes it put `picture`, which is RG16, into a buffer of its own: each component in 8 bits, as near as it can be.
+    /// `picture`, which is RG16, in BG24: each component in 8 bits, as near as it can be.
     fn source(picture: &Picture) -> Result<Picture> {
         if picture.fourcc != FROM {
             let why = format!("{}; {FROM} would be valid", picture.fourcc);
@@ -151,8 +152,8 @@ impl Converter {
     }
 }
 
-/// A buffer of the device's own memory (`V4L2_MEMORY_MMAP`), which it fills with what it makes of another format. Its queues are
-/// nobody else's; what was exported stays when they go.
+/// A buffer of the device's own memory (`V4L2_MEMORY_MMAP`), which it fills. Its queues are nobody else's; what was exported stays
+/// when they go.
 #[derive(Debug)]
 pub struct OwnConverted {
     output: Queue,
@@ -174,12 +175,15 @@ impl OwnConverted {
         Ok(SharedFrame { dmabuf: self.shared.dmabuf.try_clone()?, frame: self.shared.frame.clone() })
     }
 
-    /// The device fills it with `picture`, which is RG16, of another format.
+    /// The device fills it with `picture`, which is RG16, of the format that it is given.
     ///
     /// # Errors
     /// Size or format differ, or nothing arrives within 2 s.
     pub fn fill(&mut self, picture: &Picture) -> Result<()> {
-        self.source.write(&Converter::source(picture)?)?;
+        match self.source.frame.fourcc {
+            TO => self.source.write(&Converter::source(picture)?)?,
+            _ => self.source.write(picture)?,
+        }
         self.output.give_own(0)?;
         self.capture.give_own(Self::SLOT)?;
         self.capture.take(PATIENCE)?;
