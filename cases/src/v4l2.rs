@@ -9,6 +9,8 @@ use handover::share::heap::Heaps;
 use handover::udmabuf;
 use handover::v4l2::{self, Direction, Given, MemoryPlane, PixelFormat, PlaneFormat};
 
+use crate::fences::missing_is_skip;
+
 /// The smallest frame that the codec takes; its rows are no multiple of a page.
 const CODED: Size = px(640, 360);
 
@@ -86,14 +88,6 @@ fn frame_of(cx: &mut Cx, from: &'static dyn Exporter, fourcc: Fourcc, stamp: u32
     }
     exported.draw(cx, stamp)?;
     Ok((exported.buffer().clone(), target))
-}
-
-/// A frame that does not lie as the device has them is none that it takes.
-fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
-    made.map_err(|error| match error.cause {
-        handover::error::Cause::Missing(_) => Trouble::Skip(error.to_string()),
-        _ => error.into(),
-    })
 }
 
 /// The stream of a frame in somebody else's memory is that of the same picture in the device's own, byte for byte.
