@@ -105,7 +105,7 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
         let (bytes, _) = if pixel % 2 == 0 { RED } else { BLUE };
         for (at, byte) in bytes.into_iter().enumerate() {
             // SAFETY: within the mapping, whose length was checked above.
-            unsafe { source.add(pixel * 3 + at).write_volatile(byte) };
+            unsafe { source.wrapping_add(pixel * 3 + at).write_volatile(byte) };
         }
     }
     for queue in [OUTPUT, CAPTURE] {
@@ -126,7 +126,7 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
     let mut as_before = 0;
     for pixel in 0..pixels {
         // SAFETY: within the mapping, and each pixel is two bytes from its beginning on.
-        let actual = unsafe { made.cast::<u16>().add(pixel).read_volatile() };
+        let actual = unsafe { made.cast::<u16>().wrapping_add(pixel).read_volatile() };
         let (target, other) = if pixel % 2 == 0 { (RED.1, BLUE.1) } else { (BLUE.1, RED.1) };
         match u16::from_le(actual) {
             actual if actual == target => {}
