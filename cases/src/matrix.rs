@@ -321,13 +321,14 @@ mod tests {
         }
     }
 
+    /// The pairs without a case. What a converter makes has no alpha, and planes above the lowest one are given what is blended.
+    const APART: [(Role, Role); 2] = [(Converter, Overlay), (Converter, Cursor)];
+
     #[test]
-    fn every_pair_has_something_that_crosses() {
-        let none: Vec<String> = every_pair()
-            .filter(|(from, to)| parcels(*from, *to, 0, |_| true).is_empty())
-            .map(|(from, to)| format!("{} to {}", from.role(), to.role()))
-            .collect();
-        assert!(none.is_empty(), "no case has {none:?}");
+    fn every_pair_that_has_a_format_in_common_has_a_case() {
+        let pairs = every_pair().filter(|(from, to)| parcels(*from, *to, 0, |_| true).is_empty());
+        let without: Vec<_> = pairs.map(|(from, to)| (from.role(), to.role())).collect();
+        assert_eq!(without, APART, "left: pairs that no case has; right: those that can have none");
     }
 
     #[test]
