@@ -69,7 +69,7 @@ fn owners() -> impl Iterator<Item = &'static dyn Exporter> {
 }
 
 /// What a device does not say that it can do is a skip.
-fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
+pub(crate) fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
     made.map_err(|error| match error.cause {
         handover::error::Cause::Missing(_) => Trouble::Skip(error.to_string()),
         _ => error.into(),

@@ -31,14 +31,10 @@ const CLAIMS: [(&str, Claim, &str); 4] = [
 
 /// A frame in pages of nobody's, which the CPU has drawn.
 fn drawn(cx: &mut Cx, card: Role) -> Result<(Buffer, Target), Trouble> {
-    let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Cpu, guest(card)])?;
+    let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Cpu, Guest::Plays(card)])?;
     let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
     cx.cpu_writes(&buffer, &target.picture)?;
     Ok((buffer, target))
-}
-
-fn guest(card: Role) -> Guest<'static> {
-    if card == Vgem { Guest::Vgem } else { Guest::Screen }
 }
 
 /// Claims that what `card` hands on is the dma-buf that it took in.
@@ -57,7 +53,7 @@ fn is_the_same(cx: &mut Cx, card: Role, taken: &Identity, handed_on: &Dmabuf) ->
 fn hands_on(cx: &mut Cx, card: Role) -> Outcome {
     let (buffer, target) = drawn(cx, card)?;
     let prime = cx.prime(card)?;
-    cx.mapped(&guest(card), &buffer, Access::Write, |cx, shared| {
+    cx.mapped(&Guest::Plays(card), &buffer, Access::Write, |cx, shared| {
         let handed_on = prime.import(&shared.dmabuf)?.export()?;
         is_the_same(cx, card, &shared.dmabuf.identity()?, &handed_on)?;
         let frame = shared.frame.clone();
@@ -76,7 +72,7 @@ fn hands_on(cx: &mut Cx, card: Role) -> Outcome {
 fn one_handle(cx: &mut Cx, card: Role) -> Outcome {
     let (buffer, target) = drawn(cx, card)?;
     let (prime, second) = (cx.prime(card)?, cx.second_prime(card)?);
-    cx.mapped(&guest(card), &buffer, Access::Read, |cx, shared| {
+    cx.mapped(&Guest::Plays(card), &buffer, Access::Read, |cx, shared| {
         let first = prime.import(&shared.dmabuf)?;
         let again = prime.import(&shared.dmabuf)?;
         let by_another_fd = prime.import(&shared.dmabuf.try_clone()?)?;
@@ -115,7 +111,7 @@ fn one_handle(cx: &mut Cx, card: Role) -> Outcome {
 fn does_not_map(cx: &mut Cx, card: Role) -> Outcome {
     let (buffer, _) = drawn(cx, card)?;
     let prime = cx.prime(card)?;
-    cx.mapped(&guest(card), &buffer, Access::Read, |cx, shared| {
+    cx.mapped(&Guest::Plays(card), &buffer, Access::Read, |cx, shared| {
         let handle = prime.import(&shared.dmabuf)?;
         let offset = handle.map_offset();
         cx.claim("DRM_IOCTL_MODE_MAP_DUMB", offset.is_err(), || {

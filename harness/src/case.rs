@@ -13,101 +13,10 @@ use crate::finding::Finding;
 use crate::matching::holds;
 
 mod record;
+mod role;
 
 pub use record::{MappingRecord, Record, Told};
-
-/// The part a device plays in a case. Names of devices never appear in a case; roles do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum Role {
-    /// The first GPU.
-    GpuA,
-    /// The second GPU: another driver or another device, never the same one twice.
-    GpuB,
-    /// OpenGL ES through EGL.
-    Gles,
-    /// A KMS card with its lowest plane and its writeback or CRC.
-    Screen,
-    /// Another card than the screen's, with its own planes.
-    ScreenB,
-    /// A plane of the screen that lies over the lowest one.
-    Overlay,
-    /// The plane of the screen that is meant for the pointer.
-    Cursor,
-    /// A video device that shows what it is given, in memory that may be scattered.
-    Video,
-    /// A video device that shows what it is given, and needs contiguous memory.
-    DmaVideo,
-    /// A video device that shows what it is given, and takes a buffer for each memory plane, with an offset.
-    PlanarVideo,
-    /// A video device that makes another frame of each that it is given.
-    Converter,
-    /// A video device that makes streams of frames, and frames of streams.
-    Codec,
-    /// A DRM device without hardware: vgem.
-    Vgem,
-    /// A DRM device through libgbm.
-    Gbm,
-    /// Pages of a memfd.
-    Udmabuf,
-    /// Pages of a heap of `/dev/dma_heap`.
-    DmaHeap,
-    /// The processor, through `mmap` of the buffer.
-    Cpu,
-}
-
-impl Role {
-    /// Every role, in the order in which reports name them.
-    pub const ALL: [Role; 17] = [
-        Role::GpuA,
-        Role::GpuB,
-        Role::Gles,
-        Role::Screen,
-        Role::ScreenB,
-        Role::Overlay,
-        Role::Cursor,
-        Role::Video,
-        Role::DmaVideo,
-        Role::PlanarVideo,
-        Role::Converter,
-        Role::Codec,
-        Role::Vgem,
-        Role::Gbm,
-        Role::Udmabuf,
-        Role::DmaHeap,
-        Role::Cpu,
-    ];
-
-    /// The role as it is written in names, lane files and reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::GpuA => "gpu_a",
-            Role::GpuB => "gpu_b",
-            Role::Gles => "gles",
-            Role::Screen => "screen",
-            Role::ScreenB => "screen_b",
-            Role::Overlay => "overlay",
-            Role::Cursor => "cursor",
-            Role::Video => "video",
-            Role::DmaVideo => "dma_video",
-            Role::PlanarVideo => "planar_video",
-            Role::Converter => "converter",
-            Role::Codec => "codec",
-            Role::Vgem => "vgem",
-            Role::Gbm => "gbm",
-            Role::Udmabuf => "udmabuf",
-            Role::DmaHeap => "dma_heap",
-            Role::Cpu => "cpu",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use role::Role;
 
 /// One thing a case needs of the machine; whether it is there is for [`Bench::missing`] to say.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -245,7 +245,8 @@ impl Cx {
         self.sees_within(reader, target, actual, &Tolerance::Exact, &Suspects::default())
     }
 
-    fn sees_within(
+    /// As [`Self::sees`], within `tolerance`; a difference is held against `suspects`, too.
+    pub(crate) fn sees_within(
         &mut self,
         reader: impl fmt::Display,
         target: &Target,

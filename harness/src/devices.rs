@@ -2,11 +2,13 @@
 //!
 //! A role that nobody can play stays unplayed, with the reason; whether that is allowed is for the lane to say.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::case::{DeviceIdentity, Role, Trouble};
 use crate::dmabuf::SharedFrame;
+use crate::ends;
 use crate::error::{Cause, Error, Result};
 use crate::finding::Finding;
 use crate::format::Fourcc;
@@ -25,8 +27,10 @@ use crate::udmabuf;
 use crate::v4l2::{Codec, Converter, Loopback};
 use crate::vk::{self, Gpu, Message, Severity};
 use gpus::open_gpu;
+use videos::open_loop;
 
 mod gpus;
+mod videos;
 
 /// Environment variable that chooses `gpu_a`: part of a device name, driver name or driver info, or a device UUID.
 pub const GPU_A: &str = "HANDOVER_GPU_A";
@@ -38,6 +42,18 @@ pub const SCREEN: &str = "HANDOVER_SCREEN";
 pub const SCREEN_B: &str = "HANDOVER_SCREEN_B";
 /// Environment variable that chooses the device that plays `gbm`, as [`SCREEN`].
 pub const GBM: &str = "HANDOVER_GBM";
+
+/// Environment variable that chooses the device that plays `video`: where it sits as its driver says (`vivid-001`), its driver,
+/// or a node of it.
+pub const VIDEO: &str = "HANDOVER_VIDEO";
+/// Environment variable that chooses the device that plays `dma_video`, as [`VIDEO`].
+pub const DMA_VIDEO: &str = "HANDOVER_DMA_VIDEO";
+/// Environment variable that chooses the device that plays `planar_video`, as [`VIDEO`].
+pub const PLANAR_VIDEO: &str = "HANDOVER_PLANAR_VIDEO";
+/// Environment variable that chooses the device that plays `converter`, as [`VIDEO`].
+pub const CONVERTER: &str = "HANDOVER_CONVERTER";
+/// Environment variable that chooses the device that plays `codec`, as [`VIDEO`].
+pub const CODEC: &str = "HANDOVER_CODEC";
 
 /// A device that may have been tried.
 #[derive(Debug, Default)]
@@ -57,10 +73,14 @@ impl<T> Slot<T> {
     }
 
     fn get(&mut self, open: impl FnOnce() -> Result<T>) -> Result<&mut T, Unplayed> {
+        let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or("device");
+        self.get_called(kind, open)
+    }
+
+    fn get_called(&mut self, what: &str, open: impl FnOnce() -> Result<T>) -> Result<&mut T, Unplayed> {
         if let Self::Untried = self {
             // It is kept, with all that its driver opens for it.
-            let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or("device");
-            *self = match ledger::keeping(|| format!("{kind} that is open for all cases"), open) {
+            *self = match ledger::keeping(|| format!("{what} that is open for all cases"), open) {
                 Ok(device) => Self::Open(device),
                 Err(Error { cause: Cause::Missing(why), op, object }) => {
                     Self::Absent(Error::missing(op, object, why).to_string())
@@ -97,6 +117,43 @@ impl From<Unplayed> for Trouble {
     }
 }
 
+/// A device that stays open for the role that it plays, of whatever kind.
+pub(crate) trait Kept: Any {
+    /// Whether what is open is of no more use, and the next who needs it is to look for it again.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    /// What of its handles is not as it must be after a case.
+    fn imbalance(&self) -> Option<Finding> {
+        None
+    }
+}
+
+impl Kept for DumbBuffers {
+    fn imbalance(&self) -> Option<Finding> {
+        Self::imbalance(self)
+    }
+}
+
+impl Kept for Loopback {
+    fn is_gone(&self) -> bool {
+        self.output().is_gone() || self.capture().is_gone()
+    }
+}
+
+impl Kept for Converter {
+    fn is_gone(&self) -> bool {
+        self.device().is_gone()
+    }
+}
+
+impl Kept for Codec {
+    fn is_gone(&self) -> bool {
+        self.encoder().is_gone() || self.decoder().is_gone()
+    }
+}
+
 /// The devices of one process.
 #[derive(Default)]
 pub struct Devices {
@@ -106,15 +163,13 @@ pub struct Devices {
     gles: Slot<Gles>,
     gles_on_gbm: BTreeMap<NodeKind, Slot<Gles>>,
     gbm: Slot<GbmDevice>,
-    vgem: Slot<DumbBuffers>,
     /// Cards that take buffers, as two files of each.
     primes: BTreeMap<(Role, usize), Slot<Prime>>,
     screens: BTreeMap<Role, Slot<Screen>>,
     // Below the screens, so that nobody has it open when it goes.
     second_card: Slot<SecondCard>,
-    video_loops: BTreeMap<Role, Slot<Loopback>>,
-    converter: Slot<Converter>,
-    codec: Slot<Codec>,
+    /// Of every other kind.
+    kept: BTreeMap<Role, Slot<Box<dyn Kept>>>,
     heaps: Found,
     observer: Option<Observer>,
     importers: Option<Observed<Vec<Arc<Importer>>>>,
@@ -223,18 +278,14 @@ impl Devices {
     /// # Errors
     /// Why there is none.
     pub fn video_loop(&mut self, role: Role) -> Result<Loopback, Unplayed> {
-        let open = || match role {
-            // Of those that the sandbox has, the second has videobuf2's contiguous allocator, the third the
-            // multi-planar API.
-            Role::Video => Loopback::of("vivid-000"),
-            Role::DmaVideo => Loopback::of("vivid-001"),
-            Role::PlanarVideo => Loopback::of("vivid-002"),
-            _ => {
-                let why = "only `video`, `dma_video` and `planar_video` are such";
-                Err(Error::input("opening a video loop", role.to_string(), why))
-            }
+        let contiguous = match self.kept.get(&role).and_then(Slot::open) {
+            Some(_) => Vec::new(),
+            // It takes memory in as it gives memory out.
+            None => self.heaps(Kind::Expbuf).unwrap_or_default(),
         };
-        self.video_loops.entry(role).or_default().get(open).cloned()
+        let contiguous = contiguous.iter().map(|heap| heap.offer()).filter(|offer| offer.contiguous);
+        let contiguous: Vec<String> = contiguous.map(|offer| offer.heap.clone()).collect();
+        self.kept(role, || open_loop(role, &contiguous)).cloned()
     }
 
     /// The video device that makes another frame of each that it is given.
@@ -242,7 +293,7 @@ impl Devices {
     /// # Errors
     /// Why there is none.
     pub fn converter(&mut self) -> Result<Converter, Unplayed> {
-        self.converter.get(Converter::find).cloned()
+        self.kept(Role::Converter, || Converter::find(chosen(CONVERTER).as_deref())).cloned()
     }
 
     /// The video device that makes streams of frames, and frames of streams.
@@ -250,26 +301,40 @@ impl Devices {
     /// # Errors
     /// Why there is none.
     pub fn codec(&mut self) -> Result<Codec, Unplayed> {
-        self.codec.get(Codec::find).cloned()
+        self.kept(Role::Codec, || Codec::find(chosen(CODEC).as_deref())).cloned()
     }
 
-    /// The dumb buffers of vgem.
+    /// The device that plays `role`, opened by `open` when it is first needed.
+    ///
+    /// # Errors
+    /// Why there is none; or the role is played by a device of another kind.
+    pub(crate) fn kept<T: Kept>(&mut self, role: Role, open: impl FnOnce() -> Result<T>) -> Result<&mut T, Unplayed> {
+        let kept = self.kept.entry(role).or_default().get_called(role.as_str(), || {
+            let device: Box<dyn Kept> = Box::new(open()?);
+            Ok(device)
+        })?;
+        let device: &mut dyn Any = &mut **kept;
+        device.downcast_mut().ok_or_else(|| {
+            Unplayed::Broken(Error::input("opening a device", role.to_string(), "it is open as one of another kind"))
+        })
+    }
+
+    /// The dumb buffers of the first card of `driver`, which plays `role`.
     ///
     /// # Errors
     /// Why there are none.
-    pub(crate) fn vgem(&mut self) -> Result<&mut DumbBuffers, Unplayed> {
-        self.vgem.get(|| DumbBuffers::of_driver("vgem"))
+    pub(crate) fn dumb_buffers(&mut self, role: Role, driver: &str) -> Result<&mut DumbBuffers, Unplayed> {
+        self.kept(role, || DumbBuffers::of_driver(driver))
     }
 
-    /// The card that plays `role`, `vgem` or a screen, as one that takes buffers; file `number` of it.
+    /// The card that plays `role` as one that takes buffers; file `number` of it.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is none, or that the role is no card's.
     pub fn prime(&mut self, role: Role, number: usize) -> Result<Prime, Unplayed> {
-        let node = match role {
-            Role::Vgem => self.vgem()?.node().to_owned(),
-            _ => self.screen(role)?.identity().node,
-        };
+        let node = ends::of(role).map_err(Unplayed::Broken)?.node(self)?;
+        let none = || Unplayed::Broken(Error::input("opening a card", role.to_string(), "it has no node"));
+        let node = node.ok_or_else(none)?;
         self.primes.entry((role, number)).or_default().get(|| Prime::open(&node)).cloned()
     }
 
@@ -278,17 +343,16 @@ impl Devices {
     /// # Errors
     /// Why there is none, or why no heap can play that.
     pub fn heap(&mut self, role: Role) -> Result<Arc<dyn Heap>, String> {
-        let (kind, driver) = match role {
-            Role::Udmabuf => (Kind::Udmabuf, String::new()),
-            Role::DmaHeap => (Kind::DmaHeap, String::new()),
-            Role::Video => (Kind::Expbuf, "vivid-000".to_owned()),
-            Role::DmaVideo => (Kind::Expbuf, "vivid-001".to_owned()),
-            // Memory of the device that plays the role.
-            Role::Gbm => (Kind::Gbm, self.gbm().map_err(|why| why.to_string())?.gives.driver().to_owned()),
-            _ => return Err(format!("{role} is no heap")),
-        };
-        let found = self.heaps(kind)?.into_iter().find(|heap| heap.offer().heap.starts_with(&driver));
-        found.ok_or_else(|| format!("no {kind} heap of this machine is {driver}'s"))
+        ends::of(role).map_err(|why| why.to_string())?.heap(self)
+    }
+
+    /// The first heap of `kind` whose name begins with `owner`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn heap_of(&mut self, kind: Kind, owner: &str) -> Result<Arc<dyn Heap>, String> {
+        let found = self.heaps(kind)?.into_iter().find(|heap| heap.offer().heap.starts_with(owner));
+        found.ok_or_else(|| format!("no {kind} heap of this machine is {owner}'s"))
     }
 
     /// What verdicts call `gpu`, by the role in which it was opened.
@@ -353,41 +417,7 @@ impl Devices {
 
     /// Who plays `role`.
     pub fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
-        let linux = || format!("Linux {}", rustix::system::uname().release().to_string_lossy());
-        let (name, driver) = match role {
-            Role::GpuA | Role::GpuB => {
-                let gpu = self.gpu(role).ok()?;
-                let identity = gpu.identity();
-                // A run without the validation layer must not look like one with it.
-                let driver = format!("{}, validation {:?}", identity.driver_info, identity.validation);
-                (identity.device_name.clone(), driver)
-            }
-            Role::Gles => {
-                let gles = self.gles().ok()?;
-                let identity = gles.identity();
-                let egl = format!("EGL {} {}", identity.egl_vendor, identity.egl_version);
-                (identity.renderer.clone(), format!("{}, {egl}", identity.version))
-            }
-            Role::Screen | Role::ScreenB | Role::Overlay | Role::Cursor => {
-                let screen = self.screen(role).ok()?;
-                let identity = screen.identity();
-                screen.plane(Self::plane_of(role)).ok()?;
-                (format!("{} {}", identity.driver, identity.connector), format!("Linux {}", identity.kernel))
-            }
-            Role::Video | Role::DmaVideo | Role::PlanarVideo => {
-                (self.video_loop(role).ok()?.output().to_string(), linux())
-            }
-            Role::Codec => (self.codec().ok()?.encoder().to_string(), linux()),
-            Role::Converter => (self.converter().ok()?.device().to_string(), linux()),
-            Role::Vgem => (self.vgem().ok()?.driver().to_owned(), linux()),
-            Role::Gbm => {
-                let gbm = self.gbm().ok()?.gives;
-                (format!("{} gbm", gbm.driver()), format!("backend {}, {}", gbm.backend(), linux()))
-            }
-            Role::Udmabuf | Role::DmaHeap => (self.heap(role).ok()?.offer().heap.clone(), linux()),
-            Role::Cpu => (std::env::consts::ARCH.to_owned(), String::new()),
-        };
-        Some(DeviceIdentity { name, driver })
+        ends::of(role).ok()?.identity(self).ok()
     }
 
     /// What the validation layers of this process and of its peers have objected to since they were last asked.
@@ -481,28 +511,19 @@ impl Devices {
     pub fn imbalances(&self) -> Vec<Finding> {
         let screens = self.screens.values().filter_map(Slot::open).filter_map(Screen::imbalance);
         let primes = self.primes.values().filter_map(Slot::open).flat_map(Prime::imbalances);
-        let vgem = self.vgem.open().and_then(DumbBuffers::imbalance);
-        screens.chain(primes).chain(vgem).collect()
+        let kept = self.kept.values().filter_map(Slot::open).filter_map(|device| device.imbalance());
+        screens.chain(primes).chain(kept).collect()
     }
 
-    /// Lets go of every video device that has been unplugged, so that the next who needs it looks for it again; says
-    /// whether there was one.
+    /// Lets go of every device that has been unplugged, so that the next who needs it looks for it again; says whether there
+    /// was one.
     pub fn forget_unplugged(&mut self) -> bool {
-        let gone = |slot: &Slot<Loopback>| matches!(slot, Slot::Open(video) if video.output().is_gone() || video.capture().is_gone());
-        let converter = matches!(&self.converter, Slot::Open(converter) if converter.device().is_gone());
-        let codec = matches!(&self.codec, Slot::Open(codec) if codec.encoder().is_gone() || codec.decoder().is_gone());
-        let forgets = converter || codec || self.video_loops.values().any(gone);
-        if !forgets {
+        let gone = |slot: &Slot<Box<dyn Kept>>| matches!(slot, Slot::Open(device) if device.is_gone());
+        if !self.kept.values().any(gone) {
             return false;
         }
         ledger::letting_go(|| {
-            self.video_loops.retain(|_, slot| !gone(slot));
-            if converter {
-                self.converter = Slot::Untried;
-            }
-            if codec {
-                self.codec = Slot::Untried;
-            }
+            self.kept.retain(|_, slot| !gone(slot));
             // It may be among them.
             self.importers = None;
         });

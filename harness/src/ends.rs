@@ -1,19 +1,35 @@
 //! The two ends of a handover: every device as one that hands frames out, and as one that takes them in.
 //!
-//! A claim about a handover is written once, and holds for every pair. Adding a device is one file here, and a line in
-//! [`exporters`], [`fillers`] or [`importers`]. What a device can do at all, by its interface, is told without touching it, so that the
-//! names of cases depend on the source alone; what the one of this machine lacks is told by [`Exporter::lacks`] and
-//! [`Importer::lacks`], in the driver's words.
+//! A claim about a handover is written once, and holds for every pair. What a device can do at all, by its interface, is told
+//! without touching it, so that the names of cases depend on the source alone; what the one of this machine lacks is told by
+//! [`Exporter::lacks`] and [`Importer::lacks`], in the driver's words.
+//!
+//! A new device is one file here, or a few lines in that of its kind: an [`End`] says who plays the role, how it is opened and
+//! what it needs, an [`Exporter`] how it hands out, an [`Importer`] how it takes in. Beside that file it is a line in the table
+//! of roles (`case/role.rs`), and one in `ENDS` with the `mod` above it. From these follow the name, the order and the columns
+//! of reports, `handover run`'s needs, the claims of the matrix and who is asked for its constraints; nobody else knows a device
+//! by its role but who is a reader of every frame (the screens, GPUs, OpenGL ES and the CPU) or a tool (vgem's fences), which
+//! `harness/tests/tidy.rs` holds. A device of an interface that is not here yet has a module of its own for that beside
+//! `kms` and `v4l2`, which names no role.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::case::{Outcome, Role, Trouble};
+use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Target};
+use crate::devices::{Devices, Unplayed};
+use crate::error::Error;
 use crate::format::{Fourcc, PlaneShape};
 use crate::frame::{Frame, Plane, Size};
+use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
+use crate::share::constraints::Constraints;
+use crate::share::heap::{Heap, Storage};
 
 mod card;
+mod codec;
+mod converter;
 mod cpu;
 mod gbm;
 mod gles;
@@ -22,6 +38,51 @@ mod memory;
 mod planes;
 mod screen;
 mod video;
+
+/// Every device that plays a role, in the order of the roles.
+static ENDS: [&dyn End; Role::ALL.len()] = [
+    &gpu::A,
+    &gpu::B,
+    &gles::GLES,
+    &screen::SCREEN,
+    &screen::SCREEN_B,
+    &planes::OVERLAY,
+    &planes::CURSOR,
+    &video::SCATTERED,
+    &video::CONTIGUOUS,
+    &video::PLANAR,
+    &converter::CONVERTER,
+    &codec::CODEC,
+    &card::VGEM,
+    &gbm::GBM,
+    &memory::UDMABUF,
+    &memory::DMA_HEAP,
+    &cpu::CPU,
+];
+
+/// The device that plays `role`.
+///
+/// # Errors
+/// None does: a role without a device, which a test rules out.
+pub fn of(role: Role) -> Result<&'static dyn End, Error> {
+    let none = || Error::input("looking for a device", role.to_string(), "no end plays this role");
+    ENDS.iter().copied().find(|end| end.role() == role).ok_or_else(none)
+}
+
+/// Every device that hands frames out, in the order in which reports name them.
+pub fn exporters() -> Vec<&'static dyn Exporter> {
+    ENDS.iter().filter_map(|end| end.exporter()).collect()
+}
+
+/// Devices that only fill memory of their own: for claims about what arrives, where who drew is no matter.
+pub fn fillers() -> Vec<&'static dyn Exporter> {
+    ENDS.iter().filter_map(|end| end.filler()).collect()
+}
+
+/// Every device that takes frames in, in the order in which reports name them.
+pub fn importers() -> Vec<&'static dyn Importer> {
+    ENDS.iter().filter_map(|end| end.importer()).collect()
+}
 
 /// Where the rows of a frame lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -198,11 +259,90 @@ impl fmt::Display for Parcel {
     }
 }
 
-/// A device that hands frames out.
-pub trait Exporter: Sync {
+/// A device that plays a role: who it is on this machine, and what it needs.
+pub trait End: Sync {
     /// The part it plays.
     fn role(&self) -> Role;
 
+    /// Who plays it on this machine; opens it where it is not open yet.
+    ///
+    /// # Errors
+    /// Why nobody does.
+    fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed>;
+
+    /// As one that hands frames out, if it does.
+    fn exporter(&'static self) -> Option<&'static dyn Exporter> {
+        None
+    }
+
+    /// As one that only fills memory of its own, if it does: see [`fillers`].
+    fn filler(&'static self) -> Option<&'static dyn Exporter> {
+        None
+    }
+
+    /// As one that takes frames in, if it does.
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        None
+    }
+
+    /// The node by which the kernel knows it, if it takes part as [`Guest::Plays`](crate::cx::Guest::Plays).
+    ///
+    /// # Errors
+    /// As [`Self::identity`].
+    fn node(&self, _: &mut Devices) -> Result<Option<PathBuf>, Unplayed> {
+        Ok(None)
+    }
+
+    /// What it needs of frames like `wish`, tried with memory like `probes` where it does not say; `None` for one that makes
+    /// nothing of what is in a buffer.
+    ///
+    /// # Errors
+    /// As [`Self::identity`]; or the driver fails.
+    fn constraints(&self, _: &mut Devices, _: &Wish, _: &[&Storage]) -> Result<Option<Constraints>, Trouble> {
+        Ok(None)
+    }
+
+    /// The heap whose memory stands for it.
+    ///
+    /// # Errors
+    /// There is none, or it is no heap.
+    fn heap(&self, _: &mut Devices) -> Result<Arc<dyn Heap>, String> {
+        Err(format!("{} is no heap", self.role()))
+    }
+
+    /// What it lacks to hand out LINEAR frames of `fourcc`; `None` if nothing, or if only trying tells.
+    ///
+    /// # Errors
+    /// As [`Self::identity`].
+    fn lacks_to_export(&self, _: &mut Devices, _: Fourcc) -> Result<Option<String>, Unplayed> {
+        Ok(None)
+    }
+
+    /// As [`Self::lacks_to_export`], to take them in.
+    ///
+    /// # Errors
+    /// As [`Self::identity`].
+    fn lacks_to_import(&self, _: &mut Devices, _: Fourcc) -> Result<Option<String>, Unplayed> {
+        Ok(None)
+    }
+
+    /// As [`Self::lacks_to_export`], to draw into those that it took in.
+    ///
+    /// # Errors
+    /// As [`Self::identity`].
+    fn lacks_to_draw(&self, _: &mut Devices, _: Fourcc) -> Result<Option<String>, Unplayed> {
+        Ok(None)
+    }
+}
+
+/// Whoever is part of this kernel.
+fn of_linux(name: impl Into<String>) -> DeviceIdentity {
+    let driver = format!("Linux {}", rustix::system::uname().release().to_string_lossy());
+    DeviceIdentity { name: name.into(), driver }
+}
+
+/// A device that hands frames out.
+pub trait Exporter: End {
     /// Whether devices of this kind could hand out `parcel`, as far as their interface goes. Touches no device.
     fn can(&self, parcel: &Parcel) -> bool;
 
@@ -248,10 +388,7 @@ pub trait Exported {
 }
 
 /// A device that takes frames in.
-pub trait Importer: Sync {
-    /// The part it plays.
-    fn role(&self) -> Role;
-
+pub trait Importer: End {
     /// Whether devices of this kind could take `parcel`, as far as their interface goes. Touches no device.
     fn can(&self, parcel: &Parcel) -> bool;
 
@@ -319,44 +456,23 @@ pub trait Imported {
     }
 }
 
-/// Every device that hands frames out, in the order in which reports name them.
-pub fn exporters() -> Vec<&'static dyn Exporter> {
-    vec![
-        &gpu::A,
-        &gpu::B,
-        &gles::GLES,
-        &screen::SCREEN,
-        &memory::VIDEO,
-        &memory::DMA_VIDEO,
-        &screen::SCREEN_B,
-        &card::VGEM,
-        &gbm::GBM,
-        &memory::UDMABUF,
-        &memory::DMA_HEAP,
-    ]
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Devices that fill memory of their own, and tell nobody when: for claims about what arrives, where who drew is no matter.
-pub fn fillers() -> Vec<&'static dyn Exporter> {
-    vec![&video::PLANAR]
-}
+    #[test]
+    fn each_role_is_played_by_one_end_and_in_order() {
+        let played: Vec<Role> = ENDS.iter().map(|end| end.role()).collect();
+        assert_eq!(played, Role::ALL);
+    }
 
-/// Every device that takes frames in, in the order in which reports name them.
-pub fn importers() -> Vec<&'static dyn Importer> {
-    vec![
-        &gpu::A,
-        &gpu::B,
-        &gles::GLES,
-        &screen::SCREEN,
-        &screen::SCREEN_B,
-        &planes::OVERLAY,
-        &planes::CURSOR,
-        &card::VGEM,
-        &gbm::GBM,
-        &video::SCATTERED,
-        &video::CONTIGUOUS,
-        &video::PLANAR,
-        &video::CONVERTER,
-        &cpu::CPU,
-    ]
+    #[test]
+    fn nobody_is_an_exporter_and_a_filler() {
+        let both: Vec<Role> = ENDS
+            .iter()
+            .filter(|end| end.exporter().is_some() && end.filler().is_some())
+            .map(|end| end.role())
+            .collect();
+        assert!(both.is_empty(), "{both:?} would have every case twice");
+    }
 }

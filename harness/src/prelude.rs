@@ -1,9 +1,6 @@
 //! Everything that a file of cases uses.
 
-pub use crate::case::Role::{
-    self, Codec, Converter, Cpu, Cursor, DmaHeap, DmaVideo, Gbm, Gles, GpuA, GpuB, Overlay, PlanarVideo, Screen,
-    ScreenB, Udmabuf, Vgem, Video,
-};
+pub use crate::case::Role::{self, *};
 pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
 pub use crate::compare::Tolerance;
 pub use crate::compose::Rect;

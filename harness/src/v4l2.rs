@@ -1,9 +1,9 @@
 //! A V4L2 device: queues of buffers that it fills (capture) or takes (output), its own or dma-bufs.
 //!
 //! [`Device`] is an open node, [`Queue`] one of its queues. A dma-buf that is handed to a queue stays the caller's: the
-//! kernel holds on to it by itself. [`Loopback`] is what vivid offers beyond the interface: what its output takes is what
-//! its capture sees. [`Converter`] is vim2m, which makes another frame of the one that it is given. [`Codec`] is vicodec, which
-//! makes a stream of bytes of a frame, and a frame of that again.
+//! kernel holds on to it by itself. [`Loopback`] is a device whose capture sees what its output takes, such as vivid.
+//! [`Converter`] makes another frame of the one that it is given, as vim2m does. [`Codec`] makes a stream of bytes of a frame,
+//! and a frame of that again, as vicodec does. Each is found by what it can do; a driver that is known is only tried first.
 //!
 //! What videobuf2, which every driver here uses, makes of a dma-buf was read in its source and seen in the sandbox:
 //!
@@ -41,7 +41,7 @@ pub(crate) mod uapi;
 mod unplug;
 
 pub use codec::{Codec, Given};
-pub use converter::{Converter, ConverterStream};
+pub use converter::{Converter, ConverterStream, OwnConverted};
 pub use format::PixelFormat;
 pub use loopback::{LoopStream, Loopback, OwnFrame};
 pub use queue::{Direction, Done, Memory, MemoryPlane, Queue};
@@ -110,6 +110,15 @@ impl Device {
         Ok((open, refused))
     }
 
+    /// The devices of [`Self::all`] that work from memory to memory and are called `wanted`, those of `driver` first: what it
+    /// makes is known best.
+    fn memory_to_memory(wanted: Option<&str>, driver: &str) -> Result<(Vec<Arc<Self>>, String)> {
+        let (mut devices, refused) = Self::all()?;
+        devices.retain(|device| device.is_memory_to_memory() && wanted.is_none_or(|wanted| device.is_called(wanted)));
+        devices.sort_by_key(|device| device.driver() != driver);
+        Ok((devices, refused))
+    }
+
     /// Opens `node`.
     ///
     /// # Errors
@@ -149,6 +158,16 @@ impl Device {
     /// Kernel driver.
     pub fn driver(&self) -> &str {
         &self.driver
+    }
+
+    /// Whether `wanted` names it: where it sits, its driver, or its node.
+    pub fn is_called(&self, wanted: &str) -> bool {
+        self.name == wanted || self.driver == wanted || self.node == Path::new(wanted)
+    }
+
+    /// Whether it works from memory to memory: takes buffers, and fills others with what it makes of them.
+    pub fn is_memory_to_memory(&self) -> bool {
+        self.caps & (uapi::CAP_VIDEO_M2M | uapi::CAP_VIDEO_M2M_MPLANE) != 0
     }
 
     /// Whether the device sits behind an IOMMU, so that what is one run of addresses to it may be scattered in memory.

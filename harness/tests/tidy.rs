@@ -4,7 +4,7 @@
 //! here. Nothing is compiled or run, and no device is touched.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it as the test itself does")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,7 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/mesa-p010-grey.rs",
     "../../cases/findings/mesa-y210-nothing.rs",
     "../../cases/findings/shmem-enospc.rs",
+    "../../cases/findings/vim2m-565-pairs.rs",
     "../../cases/findings/vkms-blend-wraps.rs",
     "../../cases/findings/vkms-limited-range.rs",
     "../../cases/findings/vkms-lost-writeback.rs",
@@ -123,6 +124,7 @@ const UNSAFE: &[&str] = &[
 /// The files of `harness/src` that say what is right without asking a device.
 const PURE: &[&str] = &[
     "case.rs",
+    "case/role.rs",
     "compare.rs",
     "compose.rs",
     "compose/below.rs",
@@ -191,6 +193,32 @@ const WALL_CLOCK: &[(&str, &str)] = &[
     ("golden.rs", "the day on which a golden was blessed"),
     ("kms/syncobj.rs", "the number of the monotonic clock, which a wait for a syncobj takes for its deadline"),
     ("report/html.rs", "when a report was written"),
+];
+
+/// Who knows a device by its role besides its end and the table of roles, which roles, and what for. Not in this list is what a new
+/// device would have to be added to: it needs no line anywhere but in its end, that table and the list of ends.
+const ROLES: &[(&str, &[&str], &str)] = &[
+    ("case.rs", &["Screen"], "needs of the screen: writeback and CRC"),
+    ("cx.rs", &["Cpu"], "the CPU as a reader of words"),
+    ("cx/fenced.rs", &["Vgem"], "fences that vgem attaches"),
+    ("cx/needs.rs", &["Screen"], "as in case.rs"),
+    ("cx/parts.rs", &["Screen"], "frames with an fd for each plane, shown"),
+    ("cx/readers.rs", &["Screen"], "the screen as a reader of every frame"),
+    ("cx/roles.rs", &["Screen"], "the same"),
+    (
+        "cx/sharing.rs",
+        &["Cpu", "Gles", "GpuA", "GpuB", "Screen", "ScreenB"],
+        "readers, and what drivers of GPUs do not say",
+    ),
+    ("cx/yuv.rs", &["Gles", "Screen"], "who converts YUV"),
+    (
+        "devices.rs",
+        &["Codec", "Converter", "Cursor", "GpuA", "GpuB", "Overlay", "Screen", "ScreenB"],
+        "how those are opened that cases use beyond handing over",
+    ),
+    ("devices/gpus.rs", &["GpuA", "GpuB"], "which GPU is which"),
+    ("devices/videos.rs", &["DmaVideo", "PlanarVideo", "Video"], "which video loop is which"),
+    ("run/injection.rs", &["GpuA", "GpuB"], "which GPU's driver is the faulty one"),
 ];
 
 /// Longer sources want splitting.
@@ -332,6 +360,27 @@ fn deadlines_and_durations_are_no_business_of_the_wall_clock() {
             sources(folder).into_iter().filter(|(_, text)| looks(text)).map(|(path, _)| path).collect();
         assert!(found.is_empty(), "{folder}: {found:?} look at the wall clock");
     }
+}
+
+/// The roles that `text` names, without comments and tests.
+fn roles_in(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let named = code.flat_map(|line| line.split("Role::").skip(1));
+    let word = |rest: &str| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+    let is_role = |name: &String| name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase);
+    named.map(word).filter(is_role).collect()
+}
+
+#[test]
+fn only_ends_know_devices_by_their_roles() {
+    let own = |path: &str| path.starts_with("ends/") || path == "case/role.rs";
+    let named = sources("harness/src").into_iter().filter(|(path, _)| !own(path));
+    let named: BTreeMap<String, BTreeSet<String>> =
+        named.map(|(path, text)| (path, roles_in(&text))).filter(|(_, roles)| !roles.is_empty()).collect();
+    let listed =
+        ROLES.iter().map(|(path, roles, _)| ((*path).to_owned(), roles.iter().map(ToString::to_string).collect()));
+    assert_eq!(named, listed.collect(), "left: who names which roles; right: the list in this test");
 }
 
 #[test]

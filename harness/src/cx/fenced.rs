@@ -150,7 +150,7 @@ impl Cx {
             FenceBy::Vgem => {
                 let elsewhere = match buffer {
                     Some(_) => None,
-                    None => Some(self.vgem()?.of_bytes(4096)?),
+                    None => Some(self.devices.dumb_buffers(Role::Vgem, "vgem")?.of_bytes(4096)?),
                 };
                 let Some((dmabuf, what)) = buffer.or(elsewhere.as_ref().map(|own| (own, Use::Write))) else {
                     return Err(Finding::new("vgem has no buffer for a fence").into());

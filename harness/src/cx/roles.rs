@@ -10,7 +10,7 @@ use crate::format::{Fourcc, Modifier};
 use crate::frame::Size;
 use crate::gbm::{GbmDevice, NodeKind};
 use crate::gles::Gles;
-use crate::kms::{Answer, DumbBuffers, Prime, Screen};
+use crate::kms::{Answer, Prime, Screen};
 use crate::peer::Peer;
 use crate::share::heap::Heap;
 use crate::share::heaps::Kind;
@@ -102,15 +102,12 @@ impl Cx {
         }
     }
 
-    /// The dumb buffers of vgem.
-    ///
-    /// # Errors
-    /// As [`Self::gpu`].
-    pub(crate) fn vgem(&mut self) -> Result<&mut DumbBuffers, Trouble> {
-        Ok(self.devices.vgem()?)
+    /// Who plays the roles: for an end to open its device.
+    pub(crate) fn devices(&mut self) -> &mut Devices {
+        &mut self.devices
     }
 
-    /// The card that plays `role`, `vgem` or a screen, as one that takes buffers.
+    /// The card that plays `role`, as one that takes buffers.
     ///
     /// # Errors
     /// As [`Self::gpu`].

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::Cx;
 use crate::case::{MappingRecord, Role, Told, Trouble};
 use crate::dmabuf::SharedFrame;
+use crate::ends;
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::Fourcc;
@@ -46,10 +47,8 @@ pub enum Guest<'g> {
     Gbm(&'g Gbm),
     /// The screen.
     Screen,
-    /// The second screen.
-    ScreenB,
-    /// vgem, which has memory and does nothing with it.
-    Vgem,
+    /// Whatever device plays this role: its end tells which one it is to the kernel, and what it needs.
+    Plays(Role),
     /// Another process that plays a role.
     Peer(Role),
     /// A video device that is given frames to read.
@@ -62,7 +61,7 @@ impl Guest<'_> {
     /// The screen that plays `role`, or whose plane does.
     pub fn screen(role: Role) -> Self {
         match role {
-            Role::ScreenB => Self::ScreenB,
+            Role::ScreenB => Self::Plays(role),
             _ => Self::Screen,
         }
     }
@@ -302,8 +301,7 @@ impl Cx {
         match guest {
             Guest::Cpu => Role::Cpu.to_string(),
             Guest::Screen => Role::Screen.to_string(),
-            Guest::ScreenB => Role::ScreenB.to_string(),
-            Guest::Vgem => Role::Vgem.to_string(),
+            Guest::Plays(role) => role.to_string(),
             Guest::Gpu(gpu) => self.devices.name_of(gpu),
             Guest::Gles(gles) => gles.name(),
             Guest::Gbm(gbm) => gbm.name(),
@@ -332,12 +330,17 @@ impl Cx {
             Guest::Peer(role) => Some(self.gpu(*role)?),
             _ => None,
         };
+        let end = match guest {
+            Guest::Screen => Some(ends::of(Role::Screen)?),
+            Guest::Plays(role) => Some(ends::of(*role)?),
+            _ => None,
+        };
+        let node = end.map(|end| end.node(&mut self.devices)).transpose()?.flatten();
         let device = match (guest, &gpu) {
-            (Guest::Screen, _) => placement::Device::of_node(name.clone(), self.screen()?.identity().node),
-            (Guest::ScreenB, _) => {
-                placement::Device::of_node(name.clone(), self.screen_of(Role::ScreenB)?.identity().node)
-            }
-            (Guest::Vgem, _) => placement::Device::of_node(name.clone(), self.vgem()?.node()),
+            (Guest::Screen | Guest::Plays(_), _) => match node {
+                Some(node) => placement::Device::of_node(name.clone(), node),
+                None => placement::Device::of_cpu(name.clone()),
+            },
             (Guest::Video(video) | Guest::Filler(video), _) => placement::Device::of_node(name.clone(), video.node()),
             (Guest::Gbm(gbm), _) => placement::Device::of_node(name.clone(), gbm.node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
@@ -348,8 +351,7 @@ impl Cx {
             },
             _ => placement::Device::of_cpu(name.clone()),
         };
-        // vgem hands buffers on as they are, and whoever looks at its own goes through the CPU.
-        if matches!(guest, Guest::Cpu | Guest::Vgem) {
+        if matches!(guest, Guest::Cpu) {
             return Ok((Party { constraints: Constraints::cpu(fourccs), name }, device));
         }
         let names: Vec<String> = heaps.offers().into_iter().map(|offer| offer.heap).collect();
@@ -371,8 +373,14 @@ impl Cx {
             (Guest::Video(video), _) => Queue::open(video, Direction::Output)?.constraints(fourccs, *size)?,
             (Guest::Filler(video), _) => Queue::open(video, Direction::Capture)?.constraints(fourccs, *size)?,
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,
-            (Guest::ScreenB, _) => self.devices.screen(Role::ScreenB)?.constraints(fourccs, *size, &probes)?,
-            (_, None) => self.devices.screen(Role::Screen)?.constraints(fourccs, *size, &probes)?,
+            (_, None) => {
+                let told = end.map(|end| end.constraints(&mut self.devices, wish, &probes)).transpose()?.flatten();
+                // Who hands buffers on as they are needs nothing of them, and whoever looks goes through the CPU.
+                let Some(told) = told else {
+                    return Ok((Party { constraints: Constraints::cpu(fourccs), name }, device));
+                };
+                told
+            }
         };
         if constraints.formats.is_empty() {
             let why = format!("{name} lists {fourccs:?}, and makes no framebuffer of them however their rows lie");

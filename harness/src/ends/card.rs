@@ -3,22 +3,57 @@
 //! vgem has nothing that draws or looks. As an importer it shows one thing: that what crossed to it is what it hands on, the
 //! same dma-buf with the same pixels, read and written by the processor.
 
+use std::path::PathBuf;
+
 use super::memory::Bytes;
-use super::{Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start};
-use crate::case::{Outcome, Role, Trouble};
+use super::{End, Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start, of_linux};
+use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
+use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::SharedFrame;
 use crate::format::Fourcc;
 use crate::frame::Frame;
-use crate::kms;
+use crate::kms::{self, DumbBuffers};
 use crate::pattern::Pattern;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 
 /// vgem.
-pub(super) static VGEM: Vgem = Vgem;
+pub(super) static VGEM: Card = Card { role: Role::Vgem, driver: "vgem" };
 
-pub(super) struct Vgem;
+/// The first card of a driver, as who plays a role.
+pub(super) struct Card {
+    role: Role,
+    driver: &'static str,
+}
+
+impl Card {
+    fn open<'d>(&self, devices: &'d mut Devices) -> Result<&'d mut DumbBuffers, Unplayed> {
+        devices.dumb_buffers(self.role, self.driver)
+    }
+}
+
+impl End for Card {
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
+        Ok(of_linux(self.open(devices)?.driver()))
+    }
+
+    fn exporter(&'static self) -> Option<&'static dyn Exporter> {
+        Some(self)
+    }
+
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        Some(self)
+    }
+
+    fn node(&self, devices: &mut Devices) -> Result<Option<PathBuf>, Unplayed> {
+        Ok(Some(self.open(devices)?.node().to_owned()))
+    }
+}
 
 /// Whether a dumb buffer can hold `parcel`: the card lays rows of RGB, from its first byte on; for YUV it only has bytes.
 pub(super) fn dumb_can(parcel: &Parcel) -> bool {
@@ -26,48 +61,45 @@ pub(super) fn dumb_can(parcel: &Parcel) -> bool {
     if parcel.fourcc.yuv().is_some() { parcel.pitch().is_some() } else { parcel.fourcc.pixel().is_some() && laid }
 }
 
-impl Exporter for Vgem {
-    fn role(&self) -> Role {
-        Role::Vgem
-    }
-
+impl Exporter for Card {
     fn can(&self, parcel: &Parcel) -> bool {
         dumb_can(parcel)
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
-        cx.vgem().map(|_| None)
+        self.open(cx.devices()).map(|_| None).map_err(Trouble::from)
     }
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
-        let vgem = cx.vgem()?;
+        let card = self.open(cx.devices())?;
         let shared = match parcel.told().filter(|_| parcel.fourcc.yuv().is_some()) {
-            Some((frame, bytes)) => SharedFrame { dmabuf: vgem.of_bytes(bytes)?, frame },
-            None => vgem.frame(parcel.fourcc, parcel.size)?,
+            Some((frame, bytes)) => SharedFrame { dmabuf: card.of_bytes(bytes)?, frame },
+            None => card.frame(parcel.fourcc, parcel.size)?,
         };
-        Ok(Box::new(Bytes(cx.publish_memory(Role::Vgem, shared)?)))
+        Ok(Box::new(Bytes(cx.publish_memory(self.role, shared)?)))
     }
 }
 
-/// Who looks at what vgem took in, and draws to it.
-const READER: &str = "cpu (through the dma-buf that vgem handed on)";
-
-/// A buffer behind a handle of vgem.
+/// A buffer behind a handle of the card.
 struct TakenIn {
-    /// The frame as vgem hands it on: a handle of an imported buffer can't be mapped (`drm_gem_dumb_map_offset`), so this is
+    role: Role,
+    /// The frame as the card hands it on: a handle of an imported buffer can't be mapped (`drm_gem_dumb_map_offset`), so this is
     /// the only way to what is behind it.
     handed_on: SharedFrame,
     _handle: Held<kms::Imported>,
 }
 
-impl Importer for Vgem {
-    fn role(&self) -> Role {
-        Role::Vgem
+impl TakenIn {
+    /// Who looks at it, and draws to it.
+    fn reader(&self) -> String {
+        format!("cpu (through the dma-buf that {} handed on)", self.role)
     }
+}
 
+impl Importer for Card {
     fn can(&self, parcel: &Parcel) -> bool {
-        // It knows of no format.
-        parcel.fourcc == Fourcc::XR24
+        // It knows of no format: what most hand out, and what those do that draw with no unused component.
+        [Fourcc::XR24, Fourcc::RG16].contains(&parcel.fourcc)
     }
 
     fn strength(&self) -> usize {
@@ -79,35 +111,35 @@ impl Importer for Vgem {
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
-        cx.vgem().map(|_| None)
+        self.open(cx.devices()).map(|_| None).map_err(Trouble::from)
     }
 
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
-        cx.attach(&Guest::Vgem, buffer)
+        cx.attach(&Guest::Plays(self.role), buffer)
     }
 
     fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
-        let prime = cx.prime(Role::Vgem)?;
+        let (role, prime) = (self.role, cx.prime(self.role)?);
         let mut taken = None;
-        let handle = cx.hold(&Guest::Vgem, buffer, Access::Write, |shared| {
+        let handle = cx.hold(&Guest::Plays(role), buffer, Access::Write, |shared| {
             taken = Some((shared.frame.clone(), shared.dmabuf.identity()?.inode));
             prime.import(&shared.dmabuf)
         })?;
         let (frame, inode) = taken.ok_or_else(|| Trouble::Skip("nothing was mapped".to_owned()))?;
         let handed_on = SharedFrame { dmabuf: handle.export()?, frame };
         // That it is the dma-buf of the exporter is part of what the pair claims.
-        cx.equals("inode of the dma-buf that vgem handed on", inode, handed_on.dmabuf.identity()?.inode);
-        Ok(Box::new(TakenIn { handed_on, _handle: handle }))
+        cx.equals(format!("inode of the dma-buf that {role} handed on"), inode, handed_on.dmabuf.identity()?.inode);
+        Ok(Box::new(TakenIn { role, handed_on, _handle: handle }))
     }
 }
 
 impl Imported for TakenIn {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        Ok(cx.sees(READER, target, &self.handed_on.read_back()?)?)
+        Ok(cx.sees(self.reader(), target, &self.handed_on.read_back()?)?)
     }
 
     fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
-        cx.fact("then drawn by", READER);
+        cx.fact("then drawn by", self.reader());
         let Frame { fourcc, size, .. } = self.handed_on.frame;
         Ok(self.handed_on.write(&Pattern { stamp }.picture(fourcc, size)?)?)
     }

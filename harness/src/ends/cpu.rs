@@ -1,8 +1,9 @@
 //! The processor as an end: it looks through mmap, by its own addressing.
 
-use super::{Imported, Importer, Parcel};
-use crate::case::{Outcome, Role, Trouble};
+use super::{End, Imported, Importer, Parcel};
+use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
+use crate::devices::{Devices, Unplayed};
 use crate::pattern::Pattern;
 use crate::share::buffer::Buffer;
 
@@ -14,11 +15,21 @@ pub(super) struct Cpu;
 /// A buffer that the processor has in hand.
 struct InHand(Buffer);
 
-impl Importer for Cpu {
+impl End for Cpu {
     fn role(&self) -> Role {
         Role::Cpu
     }
 
+    fn identity(&self, _: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
+        Ok(DeviceIdentity { name: std::env::consts::ARCH.to_owned(), driver: String::new() })
+    }
+
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        Some(self)
+    }
+}
+
+impl Importer for Cpu {
     fn can(&self, parcel: &Parcel) -> bool {
         parcel.fourcc.is_known()
     }

@@ -3,14 +3,19 @@
 //! A device with several nodes takes each frame in by every one of them: a compositor has the card, and its clients have the
 //! render node.
 
-use super::{Exported, Exporter, Imported, Importer, Parcel, Start, memory};
-use crate::case::{Outcome, Role, Trouble};
+use std::sync::Arc;
+
+use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start, memory, of_linux};
+use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
+use crate::devices::{Devices, Unplayed};
 use crate::format::{Fourcc, Modifier};
 use crate::gbm::{Bo, Gbm, How, Usage};
 use crate::pattern::Pattern;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
+use crate::share::heap::Heap;
+use crate::share::heaps::Kind;
 
 /// A DRM device through libgbm.
 pub(super) static GBM: GbmNodes = GbmNodes;
@@ -34,11 +39,33 @@ fn lack(cx: &mut Cx, fourcc: Fourcc) -> Result<Option<String>, Trouble> {
     Ok((!supported).then(|| format!("gbm_device_is_format_supported says no to {fourcc} LINEAR")))
 }
 
-impl Exporter for GbmNodes {
+impl End for GbmNodes {
     fn role(&self) -> Role {
         Role::Gbm
     }
 
+    fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
+        let gbm = devices.gbm()?.gives;
+        let DeviceIdentity { name, driver } = of_linux(format!("{} gbm", gbm.driver()));
+        Ok(DeviceIdentity { name, driver: format!("backend {}, {driver}", gbm.backend()) })
+    }
+
+    fn exporter(&'static self) -> Option<&'static dyn Exporter> {
+        Some(self)
+    }
+
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        Some(self)
+    }
+
+    fn heap(&self, devices: &mut Devices) -> Result<Arc<dyn Heap>, String> {
+        // Memory of the device that plays the role.
+        let driver = devices.gbm().map_err(|why| why.to_string())?.gives.driver().to_owned();
+        devices.heap_of(Kind::Gbm, &driver)
+    }
+}
+
+impl Exporter for GbmNodes {
     fn can(&self, parcel: &Parcel) -> bool {
         // What is told to lie somewhere lies in bytes of a buffer, where GBM knows nothing of it.
         parcel.fourcc.pixel().is_some() && (parcel.pitch().is_some() || parcel.start == Start::First)
@@ -79,10 +106,6 @@ impl Exported for Made {
 }
 
 impl Importer for GbmNodes {
-    fn role(&self) -> Role {
-        Role::Gbm
-    }
-
     fn can(&self, parcel: &Parcel) -> bool {
         parcel.fourcc.pixel().is_some()
     }

@@ -1,9 +1,11 @@
 //! OpenGL ES as an end: it draws with a shader, and looks through a sampler.
 
-use super::{Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start};
-use crate::case::{Need, Outcome, Role, Trouble};
+use super::{End, Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start};
+use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
+use crate::devices::{Devices, Unplayed};
 use crate::finding::Finding;
+use crate::format::Fourcc;
 use crate::gles::{self, GlImage, Through};
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
@@ -34,11 +36,33 @@ struct Textures {
     external: GlImage,
 }
 
-impl Exporter for OpenGlEs {
+impl End for OpenGlEs {
     fn role(&self) -> Role {
         Role::Gles
     }
 
+    fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
+        let gles = devices.gles()?;
+        let identity = gles.identity();
+        let egl = format!("EGL {} {}", identity.egl_vendor, identity.egl_version);
+        Ok(DeviceIdentity { name: identity.renderer.clone(), driver: format!("{}, {egl}", identity.version) })
+    }
+
+    fn exporter(&'static self) -> Option<&'static dyn Exporter> {
+        Some(self)
+    }
+
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        Some(self)
+    }
+
+    fn lacks_to_import(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+        let listed = devices.gles()?.formats().map_err(Unplayed::Broken)?.contains(&fourcc);
+        Ok((!listed).then(|| format!("it does not list {fourcc} for import")))
+    }
+}
+
+impl Exporter for OpenGlEs {
     fn can(&self, parcel: &Parcel) -> bool {
         let plain = parcel.rows == Rows::Agreed && parcel.start == Start::First;
         gles::can_create(parcel.fourcc) && plain && parcel.planes == Planes::Contiguous
@@ -76,10 +100,6 @@ impl Exported for Made {
 }
 
 impl Importer for OpenGlEs {
-    fn role(&self) -> Role {
-        Role::Gles
-    }
-
     fn can(&self, parcel: &Parcel) -> bool {
         // Mesa leaves the last sample of chroma out where sizes are odd, which `yuv::converts_an_odd_size` is about.
         parcel.fourcc.is_known() && parcel.is_sampled_evenly()

@@ -1,11 +1,14 @@
 //! Vulkan devices as ends: they draw with a shader, and look by copying. As importers they may be another process's.
 
-use super::{Exported, Exporter, Imported, Importer, Parcel, Start, Way};
-use crate::case::{Need, Outcome, Role, Trouble};
+use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start, Way};
+use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
+use crate::devices::{Devices, Unplayed};
+use crate::error::Error;
+use crate::format::{Fourcc, Modifier};
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
-use crate::vk::{self, Gpu, Image, ImportRequest, Room};
+use crate::vk::{self, Gpu, HandleType, Image, ImportRequest, Room, Tiling};
 
 /// The first GPU.
 pub(super) static A: Vulkan = Vulkan(Role::GpuA);
@@ -41,11 +44,73 @@ fn lies_by_its_way(parcel: &Parcel) -> bool {
     !parcel.way.dedicated || parcel.start == Start::First
 }
 
-impl Exporter for Vulkan {
+fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>, Error> {
+    if vk::vk_format(fourcc).is_none() {
+        return Ok(Some(format!("Vulkan has no format with the bytes of {fourcc}")));
+    }
+    let tiling = Tiling::Modifier(Modifier::LINEAR);
+    // What is exported is drawn, where there is drawing, and what is imported is copied out.
+    if exports
+        && fourcc.yuv().is_none()
+        && let Some(why) = does_not_draw(gpu, fourcc)?
+    {
+        return Ok(Some(why));
+    }
+    let features = gpu.features(fourcc, tiling)?;
+    if !features.copy_from {
+        return Ok(Some(format!("it does not copy from {fourcc} LINEAR")));
+    }
+    Ok(match gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)? {
+        None => Some(format!("it refuses {fourcc} LINEAR as dma-buf")),
+        Some(support) if exports && !support.exportable => Some(format!("it does not export {fourcc} LINEAR")),
+        Some(support) if !exports && !support.importable => Some(format!("it does not import {fourcc} LINEAR")),
+        Some(_) => None,
+    })
+}
+
+fn does_not_draw(gpu: &Gpu, fourcc: Fourcc) -> Result<Option<String>, Error> {
+    if vk::vk_format(fourcc).is_none() {
+        return Ok(Some(format!("Vulkan has no format with the bytes of {fourcc}")));
+    }
+    let draws = gpu.features(fourcc, Tiling::Modifier(Modifier::LINEAR))?.draw;
+    Ok((!draws).then(|| format!("it does not draw {fourcc} LINEAR")))
+}
+
+impl End for Vulkan {
     fn role(&self) -> Role {
         self.0
     }
 
+    fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
+        let gpu = devices.gpu(self.0)?;
+        let identity = gpu.identity();
+        // A run without the validation layer must not look like one with it.
+        let driver = format!("{}, validation {:?}", identity.driver_info, identity.validation);
+        Ok(DeviceIdentity { name: identity.device_name.clone(), driver })
+    }
+
+    fn exporter(&'static self) -> Option<&'static dyn Exporter> {
+        Some(self)
+    }
+
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        Some(self)
+    }
+
+    fn lacks_to_export(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+        gpu_lacks(&devices.gpu(self.0)?, fourcc, true).map_err(Unplayed::Broken)
+    }
+
+    fn lacks_to_import(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+        gpu_lacks(&devices.gpu(self.0)?, fourcc, false).map_err(Unplayed::Broken)
+    }
+
+    fn lacks_to_draw(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+        does_not_draw(&devices.gpu(self.0)?, fourcc).map_err(Unplayed::Broken)
+    }
+}
+
+impl Exporter for Vulkan {
     fn can(&self, parcel: &Parcel) -> bool {
         // In YUV they do not draw.
         vk::vk_format(parcel.fourcc).is_some() && parcel.fourcc.pixel().is_some() && lies_by_its_way(parcel)
@@ -93,10 +158,6 @@ impl Exported for Made {
 }
 
 impl Importer for Vulkan {
-    fn role(&self) -> Role {
-        self.0
-    }
-
     fn can(&self, parcel: &Parcel) -> bool {
         // Sizes that sub-sampling does not divide are not valid.
         vk::vk_format(parcel.fourcc).is_some() && parcel.is_sampled_evenly() && lies_by_its_way(parcel)

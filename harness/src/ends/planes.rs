@@ -1,8 +1,10 @@
 //! Planes above the lowest one as ends: what they are given is blended over a frame of the processor's.
 
-use super::{Imported, Importer, Parcel, Start};
-use crate::case::{Need, Role, Trouble};
+use super::screen::{identity_of, lacks_in_plane};
+use super::{End, Imported, Importer, Parcel, Start};
+use crate::case::{DeviceIdentity, Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
+use crate::devices::{Devices, Unplayed};
 use crate::format::{Channel, Fourcc, PixelLayout};
 use crate::frame::{Size, px};
 use crate::share::buffer::Buffer;
@@ -21,17 +23,32 @@ pub(super) struct Above(Role);
 /// A buffer that the plane is to show.
 struct Showable(Role, Buffer);
 
-impl Importer for Above {
+impl End for Above {
     fn role(&self) -> Role {
         self.0
     }
 
+    fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
+        identity_of(devices, self.0)
+    }
+
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        Some(self)
+    }
+
+    fn lacks_to_import(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+        lacks_in_plane(devices, self.0, fourcc)
+    }
+}
+
+impl Importer for Above {
     fn can(&self, parcel: &Parcel) -> bool {
         // How frames are read is the lowest plane's to show. These show how they are blended, for which small ones do.
         let blends = |pixel: &PixelLayout| pixel.shown().any(|c| c.channel == Channel::A);
         let new = match self.0 {
-            // The one format that all cursors have, in a size that most do; what this one says to it is asked below.
-            Role::Cursor => (parcel.fourcc, parcel.size) == (Fourcc::AR24, CURSOR_SIZE),
+            // The one format that all cursors have, and the one with alpha that OpenGL ES draws, in a size that most have; what this
+            // one says to it is asked below.
+            Role::Cursor => [Fourcc::AR24, Fourcc::AB24].contains(&parcel.fourcc) && parcel.size == CURSOR_SIZE,
             _ => parcel.fourcc.pixel().is_some_and(blends) && parcel.size.width <= CURSOR_SIZE.width,
         };
         new && parcel.start == Start::First

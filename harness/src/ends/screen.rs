@@ -1,20 +1,31 @@
 //! The screen as an end: it hands out dumb buffers, and shows what it is given, seen through writeback and CRC.
 
+use std::path::PathBuf;
+
 use super::card::dumb_can;
 use super::memory::Bytes;
-use super::{Exported, Exporter, Imported, Importer, Parcel, Start};
-use crate::case::{Need, Role, Trouble};
+use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start};
+use crate::case::{DeviceIdentity, Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
+use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::SharedFrame;
-use crate::format::Fourcc;
+use crate::format::{Fourcc, Modifier};
 use crate::frame::px;
-use crate::kms::Layer;
+use crate::kms::{Layer, PlaneKind};
+use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
+use crate::share::constraints::Constraints;
+use crate::share::heap::Storage;
 
 /// The screen.
 pub(super) static SCREEN: Screen = Screen(Role::Screen);
 /// Another card's screen.
 pub(super) static SCREEN_B: Screen = Screen(Role::ScreenB);
+
+/// What the second card is given: what most hand out, and what those do that draw with no unused component.
+const TAKEN: [Fourcc; 2] = [Fourcc::XR24, Fourcc::RG16];
+/// What it gives: that, and what is blended.
+const GIVEN: [Fourcc; 3] = [Fourcc::XR24, Fourcc::RG16, Fourcc::AR24];
 
 /// The screen that plays this role.
 pub(super) struct Screen(Role);
@@ -23,10 +34,11 @@ pub(super) struct Screen(Role);
 struct Showable(Role, Buffer);
 
 impl Screen {
-    /// The second card says nothing new of formats, sizes and offsets; what is new is that it is another card.
-    fn can(&self, parcel: &Parcel) -> bool {
-        let plain = (parcel.fourcc, parcel.size, parcel.start) == (Fourcc::XR24, px(64, 64), Start::First);
-        self.0 == Role::Screen || plain
+    /// The second card says nothing new of formats, sizes and offsets; what is new is that it is another card. So it has what
+    /// every pair needs to have one in common.
+    fn can(&self, parcel: &Parcel, fourccs: &[Fourcc]) -> bool {
+        let plain = (parcel.size, parcel.start) == (px(64, 64), Start::First);
+        self.0 == Role::Screen || (fourccs.contains(&parcel.fourcc) && plain)
     }
 
     fn strength(&self) -> usize {
@@ -34,13 +46,66 @@ impl Screen {
     }
 }
 
-impl Exporter for Screen {
+/// The screen that plays `role`, or whose plane does.
+pub(super) fn identity_of(devices: &mut Devices, role: Role) -> Result<DeviceIdentity, Unplayed> {
+    let screen = devices.screen(role)?;
+    screen.plane(Devices::plane_of(role)).map_err(|why| Unplayed::Absent(why.to_string()))?;
+    let identity = screen.identity();
+    Ok(DeviceIdentity {
+        name: format!("{} {}", identity.driver, identity.connector),
+        driver: format!("Linux {}", identity.kernel),
+    })
+}
+
+/// What the plane that plays `role` lacks to show LINEAR frames of `fourcc`.
+pub(super) fn lacks_in_plane(devices: &mut Devices, role: Role, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+    let kind = Devices::plane_of(role);
+    let called = if kind == PlaneKind::Primary { "lowest".to_owned() } else { kind.to_string() };
+    Ok(match devices.screen(role)?.plane(kind) {
+        Ok(plane) if plane.lists(fourcc, Modifier::LINEAR) => None,
+        Ok(_) => Some(format!("its {called} plane does not list {fourcc} LINEAR")),
+        Err(why) => Some(why.to_string()),
+    })
+}
+
+impl End for Screen {
     fn role(&self) -> Role {
         self.0
     }
 
+    fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
+        identity_of(devices, self.0)
+    }
+
+    fn exporter(&'static self) -> Option<&'static dyn Exporter> {
+        Some(self)
+    }
+
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        Some(self)
+    }
+
+    fn node(&self, devices: &mut Devices) -> Result<Option<PathBuf>, Unplayed> {
+        Ok(Some(devices.screen(self.0)?.identity().node))
+    }
+
+    fn constraints(
+        &self,
+        devices: &mut Devices,
+        wish: &Wish,
+        probes: &[&Storage],
+    ) -> Result<Option<Constraints>, Trouble> {
+        Ok(Some(devices.screen(self.0)?.constraints(&wish.fourccs, wish.size, probes)?))
+    }
+
+    fn lacks_to_import(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
+        lacks_in_plane(devices, self.0, fourcc)
+    }
+}
+
+impl Exporter for Screen {
     fn can(&self, parcel: &Parcel) -> bool {
-        dumb_can(parcel) && self.can(parcel)
+        dumb_can(parcel) && self.can(parcel, &GIVEN)
     }
 
     fn strength(&self) -> usize {
@@ -62,12 +127,8 @@ impl Exporter for Screen {
 }
 
 impl Importer for Screen {
-    fn role(&self) -> Role {
-        self.0
-    }
-
     fn can(&self, parcel: &Parcel) -> bool {
-        parcel.fourcc.is_known() && self.can(parcel)
+        parcel.fourcc.is_known() && self.can(parcel, &TAKEN)
     }
 
     fn strength(&self) -> usize {

@@ -1,16 +1,19 @@
-//! Video devices as ends: what they take comes out again, as it was or converted.
+//! Video loops as ends: what they take comes out again as it was, in memory of their own or of others.
 
-use super::{Exported, Exporter, Imported, Importer, Parcel, Rows, Start};
-use crate::case::{Outcome, Role, Trouble};
+use std::sync::Arc;
+
+use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start, memory, of_linux};
+use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
+use crate::devices::{Devices, Unplayed};
 use crate::format::Fourcc;
-use crate::frame::px;
 use crate::pattern::Pattern;
 use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
-use crate::share::heap::Heaps;
-use crate::v4l2::{Converter, Direction, Loopback, OwnFrame, PixelFormat, Queue};
+use crate::share::heap::{Heap, Heaps};
+use crate::share::heaps::Kind;
+use crate::v4l2::{Direction, Loopback, OwnFrame, PixelFormat, Queue};
 
 /// A loop that takes scattered pages.
 pub(super) static SCATTERED: Loop = Loop(Role::Video);
@@ -18,16 +21,14 @@ pub(super) static SCATTERED: Loop = Loop(Role::Video);
 pub(super) static CONTIGUOUS: Loop = Loop(Role::DmaVideo);
 /// A loop that takes an offset, by the multi-planar interface.
 pub(super) static PLANAR: Loop = Loop(Role::PlanarVideo);
-/// A device that converts from memory to memory.
-pub(super) static CONVERTER: Converts = Converts;
 
 /// A frame takes tens of milliseconds, and its rows are copied as bytes: two sizes of pixels show what all would.
 const BYTES: [Fourcc; 2] = [Fourcc::XR24, Fourcc::RG16];
+/// The same of frames that it fills itself; these are for planes that blend, too.
+const FILLED: [Fourcc; 2] = [Fourcc::AR24, Fourcc::RG16];
 
 /// The video loop that plays this role.
 pub(super) struct Loop(Role);
-
-pub(super) struct Converts;
 
 /// A loop's own buffer, which the loop itself fills.
 struct Filled {
@@ -44,25 +45,54 @@ struct Looped {
     buffer: Buffer,
 }
 
-/// A buffer that is to be converted.
-struct Converted {
-    converter: Converter,
-    buffer: Buffer,
+/// Whether V4L2 has such frames, and loops do: of even sizes that are not too small.
+fn loops(parcel: &Parcel) -> bool {
+    let (width, height) = (parcel.size.width, parcel.size.height);
+    let even = width.is_multiple_of(2) && height.is_multiple_of(2);
+    PixelFormat::of(parcel.fourcc).is_some() && parcel.is_contiguous() && even && width >= 16 && height >= 16
 }
 
-impl Importer for Loop {
+impl Loop {
+    /// Whether its own buffers are filled by the device. Those of the others are a heap, and the processor fills them as it does
+    /// those of any.
+    fn fills(&self) -> bool {
+        self.0 == Role::PlanarVideo
+    }
+}
+
+impl End for Loop {
     fn role(&self) -> Role {
         self.0
     }
 
+    fn identity(&self, devices: &mut Devices) -> Result<DeviceIdentity, Unplayed> {
+        Ok(of_linux(devices.video_loop(self.0)?.output().to_string()))
+    }
+
+    fn exporter(&'static self) -> Option<&'static dyn Exporter> {
+        if self.fills() { None } else { Some(self) }
+    }
+
+    fn filler(&'static self) -> Option<&'static dyn Exporter> {
+        if self.fills() { Some(self) } else { None }
+    }
+
+    fn importer(&'static self) -> Option<&'static dyn Importer> {
+        Some(self)
+    }
+
+    fn heap(&self, devices: &mut Devices) -> Result<Arc<dyn Heap>, String> {
+        let video = devices.video_loop(self.0).map_err(|why| why.to_string())?;
+        devices.heap_of(Kind::Expbuf, video.capture().name())
+    }
+}
+
+impl Importer for Loop {
     fn can(&self, parcel: &Parcel) -> bool {
-        let (width, height) = (parcel.size.width, parcel.size.height);
-        let even = width.is_multiple_of(2) && height.is_multiple_of(2);
         // Only the multi-planar interface has an offset of a picture in its buffer. All else it has in common with the other.
         let planar = self.0 == Role::PlanarVideo;
         let new = if planar { BYTES.contains(&parcel.fourcc) } else { parcel.start == Start::First };
-        let known = PixelFormat::of(parcel.fourcc).is_some() && parcel.is_contiguous();
-        known && even && width >= 16 && height >= 16 && new
+        loops(parcel) && new
     }
 
     fn strength(&self) -> usize {
@@ -92,26 +122,27 @@ impl Importer for Loop {
     }
 }
 
-/// Only the loop that has no heap: of the others the processor fills the buffers, as it does those of any heap.
 impl Exporter for Loop {
-    fn role(&self) -> Role {
-        self.0
-    }
-
     fn can(&self, parcel: &Parcel) -> bool {
+        if !self.fills() {
+            return memory::can(parcel);
+        }
         // Where a picture begins in a buffer that it fills is for the device to say.
-        <Self as Importer>::can(self, parcel) && parcel.start == Start::First && BYTES.contains(&parcel.fourcc)
+        loops(parcel) && parcel.start == Start::First && FILLED.contains(&parcel.fourcc)
     }
 
     fn strength(&self) -> usize {
-        1
+        if self.fills() { 1 } else { usize::MAX }
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
-        cx.video_loop(self.0).map(|_| None)
+        if self.fills() { cx.video_loop(self.0).map(|_| None) } else { cx.heap(self.0).map(|_| None) }
     }
 
-    fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+    fn export(&self, cx: &mut Cx, parcel: &Parcel, to: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+        if !self.fills() {
+            return memory::export(cx, self.0, parcel, to);
+        }
         let video = cx.video_loop(self.0)?;
         let filler = Guest::Filler(video.capture());
         // It can be asked what it needs while its queue is free, and is not asked twice.
@@ -162,41 +193,5 @@ impl Imported for Looped {
             Ok(video.seen_of(shared)?)
         })?;
         Ok(cx.sees(self.role, target, &actual)?)
-    }
-}
-
-impl Importer for Converts {
-    fn role(&self) -> Role {
-        Role::Converter
-    }
-
-    fn can(&self, parcel: &Parcel) -> bool {
-        // It has neither pitch nor offset; this is the size whose rows every exporter lays without padding.
-        let plain = parcel.rows == Rows::Agreed && parcel.start == Start::First;
-        parcel.fourcc == Fourcc::RG16 && parcel.size == px(64, 64) && plain
-    }
-
-    fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
-        cx.converter().map(|_| None)
-    }
-
-    fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
-        let converter = cx.converter()?;
-        cx.attach(&Guest::Video(converter.device()), buffer)
-    }
-
-    fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
-        Ok(Box::new(Converted { converter: cx.converter()?, buffer: buffer.clone() }))
-    }
-}
-
-impl Imported for Converted {
-    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        let converter = &self.converter;
-        let guest = Guest::Video(converter.device());
-        let actual = cx.mapped(&guest, &self.buffer, Access::Read, |_, shared| Ok(converter.seen_of(shared)?))?;
-        let before = target.before.as_ref().map(Converter::target).transpose()?;
-        let target = Target { picture: Converter::target(&target.picture)?, before };
-        Ok(cx.sees(Role::Converter, &target, &actual)?)
     }
 }

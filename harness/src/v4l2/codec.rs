@@ -19,14 +19,11 @@ use super::{Device, Direction, Memory, PixelFormat, Queue, QueueFormat};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
-use crate::frame::{Frame, Plane, Size};
+use crate::frame::Size;
 use crate::picture::Picture;
 
-/// Driver of the codecs that are known here.
+/// The driver that was read, and is asked first.
 const DRIVER: &str = "vicodec";
-
-/// The compressed format.
-const STREAM: PixelFormat = PixelFormat::new(b"FWHT");
 
 /// A frame takes some 10 milliseconds, and the sandbox may be busy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,6 +36,8 @@ pub struct Codec {
     /// Open for its name and for what its queues need; every stream has the node opened anew.
     device: Arc<Device>,
     filler: Arc<Device>,
+    /// The compressed format.
+    stream: PixelFormat,
 }
 
 /// How a codec is given a picture, or the room for one.
@@ -51,33 +50,27 @@ pub enum Given<'a> {
 }
 
 impl Codec {
-    /// The first one of this machine.
+    /// The first two nodes of this machine, of the device called `wanted` if one is, of which one makes streams of frames and
+    /// the other takes such streams.
     ///
     /// # Errors
-    /// There is none.
-    pub fn find() -> Result<Self> {
-        let (mut encoder, mut decoder) = (None, None);
-        let (devices, refused) = Device::all()?;
-        for device in devices {
-            if device.driver() != DRIVER {
-                continue;
-            }
-            let lists = |direction| {
-                let formats = Queue::open(&device, direction).and_then(|queue| queue.pixel_formats());
-                formats.is_ok_and(|formats| formats.contains(&STREAM))
-            };
-            if encoder.is_none() && lists(Direction::Capture) {
-                encoder = Some(device);
-            } else if decoder.is_none() && lists(Direction::Output) {
-                decoder = Some(device);
+    /// There are none.
+    pub fn find(wanted: Option<&str>) -> Result<Self> {
+        let (devices, refused) = Device::memory_to_memory(wanted, DRIVER)?;
+        let streams = |device: &Arc<Device>, direction| {
+            Queue::open(device, direction).and_then(|queue| queue.stream_formats()).unwrap_or_default()
+        };
+        for device in &devices {
+            for stream in streams(device, Direction::Capture) {
+                let reads = |other: &&Arc<Device>| streams(other, Direction::Output).contains(&stream);
+                if let Some(filler) = devices.iter().find(reads) {
+                    let [encoder, decoder] = [device, filler].map(|device| device.node().to_owned());
+                    return Ok(Self { encoder, decoder, device: device.clone(), filler: filler.clone(), stream });
+                }
             }
         }
-        let (Some(device), Some(filler)) = (encoder, decoder) else {
-            let why = format!("no two video nodes of {DRIVER} take and make {STREAM}{refused}");
-            return Err(Error::missing("opening a codec", "/dev/video*", why));
-        };
-        let [encoder, decoder] = [&device, &filler].map(|device| device.node().to_owned());
-        Ok(Self { encoder, decoder, device, filler })
+        let why = format!("no two video nodes make and take the same streams{refused}");
+        Err(Error::missing("opening a codec", wanted.unwrap_or("/dev/video*"), why))
     }
 
     /// The node that takes frames.
@@ -104,7 +97,7 @@ impl Codec {
                 output.give_dmabuf(0, shared)?;
             }
             Given::Own(picture) => {
-                let frame = own_frame(&mut output, picture.fourcc, picture.size)?;
+                let frame = output.set_any_pitch(picture.fourcc, picture.size)?;
                 output.request(Memory::Own, 1)?;
                 SharedFrame { dmabuf: output.export(0)?, frame }.write(picture)?;
                 output.give_own(0)?;
@@ -112,7 +105,7 @@ impl Codec {
         }
         let size = output.format().size;
         let mut capture = Queue::open(&device, Direction::Capture)?;
-        capture.set_format(&QueueFormat::new(STREAM, size, 0))?;
+        capture.set_format(&QueueFormat::new(self.stream, size, 0))?;
         capture.request(Memory::Own, 1)?;
         let stream = capture.export(0)?;
         capture.give_own(0)?;
@@ -132,7 +125,7 @@ impl Codec {
     /// The stream is none, or has another size; or the device is not done within 5 s.
     pub fn decode(&self, stream: &[u8], fourcc: Fourcc, size: Size) -> Result<Picture> {
         let (_output, mut capture) = self.reading(stream)?;
-        let frame = own_frame(&mut capture, fourcc, size)?;
+        let frame = capture.set_any_pitch(fourcc, size)?;
         capture.request(Memory::Own, 1)?;
         let decoded = SharedFrame { dmabuf: capture.export(0)?, frame };
         capture.give_own(0)?;
@@ -163,7 +156,7 @@ impl Codec {
         let device = Device::open(&self.decoder)?;
         let mut output = Queue::open(&device, Direction::Output)?;
         let mut wanted = output.format().clone();
-        wanted.pixel = STREAM;
+        wanted.pixel = self.stream;
         wanted.planes.iter_mut().for_each(|plane| plane.bytes = plane.bytes.max(bytes));
         let room = output.set_format(&wanted)?.planes.first().map_or(0, |plane| plane.bytes);
         if room < bytes {
@@ -177,13 +170,4 @@ impl Codec {
         let capture = Queue::open(&device, Direction::Capture)?;
         Ok((output, capture))
     }
-}
-
-/// Sets `queue` to frames of `fourcc` and `size`, and says how they lie.
-fn own_frame(queue: &mut Queue, fourcc: Fourcc, size: Size) -> Result<Frame> {
-    let linear = |pitch| Frame::linear(fourcc, size, Plane { offset: 0, pitch });
-    let given = queue.set_format(&QueueFormat::of_frame(&linear(0))?)?;
-    let frame = linear(given.planes.first().map_or(0, |plane| plane.pitch.into()));
-    queue.set_frame(&frame)?;
-    Ok(frame)
 }

@@ -44,21 +44,35 @@ impl Device {
         ioctl::S_CTRL.ask(self, &mut control).map_err(|errno| self.error(ioctl::S_CTRL.name, object, errno))
     }
 
-    fn control(&self, name: &str) -> Result<QueryCtrl> {
+    /// Whether it has a control whose name ends with `end`.
+    pub(super) fn has_control(&self, end: &str) -> Result<bool> {
+        Ok(self.find_control(|name| name.ends_with(end))?.is_ok())
+    }
+
+    /// The first control whose name `is` the one; the names of all if there is none.
+    fn find_control(&self, is: impl Fn(&str) -> bool) -> Result<Result<QueryCtrl, Vec<String>>> {
         let mut names = Vec::new();
         let mut id = 0;
         for _ in 0..LONGEST_LIST {
             let mut control = QueryCtrl { id: id | uapi::CTRL_FLAG_NEXT_CTRL, ..QueryCtrl::default() };
             match ioctl::QUERYCTRL.ask(self, &mut control) {
-                Ok(()) if uapi::text(&control.name) == name => return Ok(control),
+                Ok(()) if is(&uapi::text(&control.name)) => return Ok(Ok(control)),
                 Ok(()) => {
                     names.push(uapi::text(&control.name));
                     id = control.id;
                 }
                 Err(Errno::INVAL | Errno::NOTTY) => break,
-                Err(errno) => return Err(self.error(ioctl::QUERYCTRL.name, name, errno)),
+                Err(errno) => return Err(self.error(ioctl::QUERYCTRL.name, format_args!("control {id}"), errno)),
             }
         }
+        Ok(Err(names))
+    }
+
+    fn control(&self, name: &str) -> Result<QueryCtrl> {
+        let names = match self.find_control(|other| other == name)? {
+            Ok(control) => return Ok(control),
+            Err(names) => names,
+        };
         let why = format!("it has no control of this name; its controls are {names:?}");
         Err(Error::missing(ioctl::QUERYCTRL.name, format!("{self}, {name}"), why))
     }

@@ -1,6 +1,10 @@
-//! What does a memory-to-memory device make of a frame? vim2m turns 16 bits per pixel into 24, and the bytes can be computed.
+//! What does a memory-to-memory device make of a frame? It turns 16 bits per pixel into 24 and back, and the bytes can be computed.
 //!
-//! Each time that its node is opened, the device starts anew, with controls of its own, so a [`Converter`] disturbs nobody.
+//! Back, of components that are the nearest to those of 5 and 6 bits, whoever cuts bits off and whoever rounds make the same. The
+//! other way devices differ in how they widen: of vim2m it is known, of others only how far it may be off. What is given in the
+//! format that is wanted comes out as it was.
+//!
+//! Each time that vim2m's node is opened, the device starts anew, with controls of its own, so a [`Converter`] disturbs nobody.
 //! It reads frames of any memory, through the CPU (videobuf2's vmalloc), but it has no pitch: it takes every row to begin
 //! where the one before ended, whatever the queue was asked for. Frames are 32x32 to 640x480 px, of an even width. For each
 //! it sleeps as long as a control says, 40 ms unless told otherwise.
@@ -14,14 +18,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Device, Direction, Memory, Queue, QueueFormat};
+use super::{Device, Direction, Memory, PixelFormat, Queue};
+use crate::compare::Tolerance;
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::format::Fourcc;
-use crate::frame::{Frame, Plane};
+use crate::frame::{Frame, Size};
 use crate::picture::Picture;
 
-/// Driver of the devices whose conversion is known here.
+/// The driver whose conversion is known to the bit, and which is asked first.
 const DRIVER: &str = "vim2m";
 
 /// What it is given, and what it makes of that.
@@ -31,25 +36,32 @@ const TO: Fourcc = Fourcc::BG24;
 /// A frame takes some milliseconds, and the sandbox may be busy.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A memory-to-memory device that widens RG16 to BG24.
+/// A memory-to-memory device that widens RG16 to BG24, and narrows it again.
 #[derive(Clone, Debug)]
 pub struct Converter {
     device: Arc<Device>,
 }
 
 impl Converter {
-    /// The first one of this machine, as quick as it can be.
+    /// The first one of this machine that makes BG24 of RG16 and the other way round, of that name or driver or at that node if
+    /// one is `wanted`; as quick as it can be.
     ///
     /// # Errors
     /// There is none, or it can't be set up.
-    pub fn find() -> Result<Self> {
-        let (devices, refused) = Device::all()?;
-        let Some(device) = devices.into_iter().find(|device| device.driver() == DRIVER) else {
-            let why = format!("no video node has the driver {DRIVER}{refused}");
-            return Err(Error::missing("opening a converter of frames", "/dev/video*", why));
+    pub fn find(wanted: Option<&str>) -> Result<Self> {
+        let (devices, refused) = Device::memory_to_memory(wanted, DRIVER)?;
+        let both = [FROM, TO].map(PixelFormat::of);
+        let has_both = |device: &Arc<Device>, direction| {
+            let listed = Queue::open(device, direction).and_then(|queue| queue.pixel_formats()).unwrap_or_default();
+            both.iter().all(|pixel| pixel.is_some_and(|pixel| listed.contains(&pixel)))
         };
-        device.set_control("Transaction Time (msec)", 1)?;
-        device.set_control("Buffers Per Transaction", 1)?;
+        let converts =
+            |device: &Arc<Device>| [Direction::Output, Direction::Capture].iter().all(|way| has_both(device, *way));
+        let Some(device) = devices.into_iter().find(converts) else {
+            let why = format!("no video node makes {TO} of {FROM} and the other way round{refused}");
+            return Err(Error::missing("opening a converter of frames", wanted.unwrap_or("/dev/video*"), why));
+        };
+        quicken(&device)?;
         Ok(Self { device })
     }
 
@@ -71,6 +83,56 @@ impl Converter {
         ConverterStream { device: self.device.clone(), running: None }
     }
 
+    /// By how much what it makes of a frame may be off [`Self::target`].
+    pub fn tolerance(&self) -> Tolerance {
+        if self.device.driver() == DRIVER {
+            return Tolerance::Exact;
+        }
+        let reason =
+            "V4L2 leaves open how 5 and 6 bits are widened to 8, by zeros, ones or the upper ones again".into();
+        Tolerance::PerChannel { max: 7, pixels: 0, reason }
+    }
+
+    /// A buffer of the device's own memory for a frame of `size` in RG16, which nobody has filled; it is filled with what the
+    /// device makes of frames in `from`, which is RG16 or BG24. The device is opened anew for it.
+    ///
+    /// # Errors
+    /// It can't have such frames, or can't export them.
+    pub fn own(&self, size: Size, from: Fourcc) -> Result<OwnConverted> {
+        let device = Device::open(self.device.node())?;
+        quicken(&device)?;
+        let mut output = Queue::open(&device, Direction::Output)?;
+        let source = output.set_any_pitch(from, size)?;
+        let mut capture = Queue::open(&device, Direction::Capture)?;
+        let frame = capture.set_any_pitch(FROM, size)?;
+        output.request(Memory::Own, 1)?;
+        let slots = capture.request(Memory::Own, OwnConverted::SLOT + 1)?;
+        if slots <= OwnConverted::SLOT || !capture.keeps_exported()? {
+            let why = format!("{slots} buffers, and it frees what it exported with its queue, or has too few of them");
+            return Err(Error::missing("VIDIOC_EXPBUF", capture.to_string(), why));
+        }
+        let source = SharedFrame { dmabuf: output.export(0)?, frame: source };
+        let shared = SharedFrame { dmabuf: capture.export(OwnConverted::SLOT)?, frame };
+        output.start()?;
+        capture.start()?;
+        Ok(OwnConverted { output, capture, source, shared })
+    }
+
+    /// `picture`, which is RG16, in BG24: each component in 8 bits, as near as it can be.
+    fn source(picture: &Picture) -> Result<Picture> {
+        if picture.fourcc != FROM {
+            let why = format!("{}; {FROM} would be valid", picture.fourcc);
+            return Err(Error::input("computing what a converter is given", format!("{picture:?}"), why));
+        }
+        let wide = |word: &[u8; 2]| {
+            let word = u16::from_le_bytes(*word);
+            let [red, green, blue] = [word >> 11, word >> 5 & 0x3f, word & 0x1f];
+            [(red << 3 | red >> 2) as u8, (green << 2 | green >> 4) as u8, (blue << 3 | blue >> 2) as u8]
+        };
+        let bytes = picture.bytes.as_chunks().0.iter().flat_map(wide).collect();
+        Ok(Picture { size: picture.size, fourcc: TO, bytes })
+    }
+
     /// What it must make of `picture`, which is RG16: the bits that a channel lacks are ones.
     ///
     /// # Errors
@@ -88,6 +150,54 @@ impl Converter {
         let bytes = picture.bytes.as_chunks().0.iter().flat_map(wide).collect();
         Ok(Picture { size: picture.size, fourcc: TO, bytes })
     }
+}
+
+/// A buffer of the device's own memory (`V4L2_MEMORY_MMAP`), which it fills. Its queues are nobody else's; what was exported stays
+/// when they go.
+#[derive(Debug)]
+pub struct OwnConverted {
+    output: Queue,
+    capture: Queue,
+    /// What it is given, in its own memory, too.
+    source: SharedFrame,
+    shared: SharedFrame,
+}
+
+impl OwnConverted {
+    /// Not the first one, which an export that looks at no index would hand out.
+    const SLOT: u32 = 1;
+
+    /// What it exports: another fd of the buffer (`VIDIOC_EXPBUF`).
+    ///
+    /// # Errors
+    /// The process has no fd left.
+    pub fn shared(&self) -> Result<SharedFrame> {
+        Ok(SharedFrame { dmabuf: self.shared.dmabuf.try_clone()?, frame: self.shared.frame.clone() })
+    }
+
+    /// The device fills it with `picture`, which is RG16, of the format that it is given.
+    ///
+    /// # Errors
+    /// Size or format differ, or nothing arrives within 2 s.
+    pub fn fill(&mut self, picture: &Picture) -> Result<()> {
+        match self.source.frame.fourcc {
+            TO => self.source.write(&Converter::source(picture)?)?,
+            _ => self.source.write(picture)?,
+        }
+        self.output.give_own(0)?;
+        self.capture.give_own(Self::SLOT)?;
+        self.capture.take(PATIENCE)?;
+        self.output.take(PATIENCE).map(drop)
+    }
+}
+
+/// Has it wait no longer than it must, and for one frame only, where it can be told.
+fn quicken(device: &Device) -> Result<()> {
+    if device.driver() != DRIVER {
+        return Ok(());
+    }
+    device.set_control("Transaction Time (msec)", 1)?;
+    device.set_control("Buffers Per Transaction", 1)
 }
 
 /// A converter that frames are sent through. Stopped when dropped.
@@ -140,16 +250,9 @@ impl Running {
         output.give_dmabuf(0, shared)?;
         output.start()?;
         let mut capture = Queue::open(device, Direction::Capture)?;
-        let frame = |pitch| Frame::linear(TO, shared.frame.size, Plane { offset: 0, pitch });
-        let wanted = QueueFormat::of_frame(&frame(0))?;
-        let given = capture.set_format(&wanted)?.clone();
-        let pitch = given.planes.first().map_or(0, |plane| plane.pitch.into());
-        if (given.pixel, given.size) != (wanted.pixel, wanted.size) {
-            let why = format!("the driver makes {given} of it");
-            return Err(Error::missing("VIDIOC_S_FMT", format!("{capture}, {wanted}"), why));
-        }
+        let frame = capture.set_any_pitch(TO, shared.frame.size)?;
         capture.request(Memory::Own, 1)?;
-        let captured = SharedFrame { dmabuf: capture.export(0)?, frame: frame(pitch) };
+        let captured = SharedFrame { dmabuf: capture.export(0)?, frame };
         capture.start()?;
         Ok(Self { output, capture, captured, frame: shared.frame.clone(), free: (1..slots).collect() })
     }
@@ -171,6 +274,20 @@ impl Running {
 mod tests {
     use super::*;
     use crate::frame::px;
+
+    #[test]
+    fn what_it_is_given_is_the_target_with_its_lower_bits_cut_off_or_rounded() {
+        let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let picture = Picture { size: px(256, 256), fourcc: Fourcc::RG16, bytes };
+        let source = Converter::source(&picture).expect("RG16");
+        let narrowed = |narrow: fn(u8, u32) -> u16| -> Vec<u8> {
+            let word = |p: &[u8; 3]| narrow(p[0], 5) << 11 | narrow(p[1], 6) << 5 | narrow(p[2], 5);
+            source.bytes.as_chunks().0.iter().flat_map(|pixel| word(pixel).to_le_bytes()).collect()
+        };
+        let rounds = |byte: u8, bits: u32| (u16::from(byte) * ((1 << bits) - 1) + 127) / 255;
+        assert!(narrowed(|byte, bits| u16::from(byte >> (8 - bits))) == picture.bytes, "cut off");
+        assert!(narrowed(rounds) == picture.bytes, "rounded");
+    }
 
     #[test]
     fn bits_that_are_missing_are_ones() {

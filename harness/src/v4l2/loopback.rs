@@ -7,9 +7,11 @@
 //!
 //! vivid copies pixels in pairs and has rectangles of even sizes only, from 16x16 px to that of its display, 1280x720 px.
 //!
+//! A device of another driver is such a loop if its control for that is called as vivid's.
+//!
 //! Source: `vivid-kthread-cap.c`, `vivid_copy_buffer`, and "Video Looping" in the kernel's vivid documentation.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +23,11 @@ use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, Size};
 use crate::picture::Picture;
 
-/// Driver of the devices that have such a loop.
+/// A driver whose devices have such a loop.
 const DRIVER: &str = "vivid";
+
+/// How the name of the control that connects an input ends.
+const CONNECTED: &str = " Is Connected To";
 
 /// Name of the item "no text" of vivid's control.
 const NO_TEXT: &str = "None";
@@ -37,39 +42,59 @@ pub struct Loopback {
     output: Arc<Device>,
 }
 
+/// The nodes of one device: that which captures, and that which outputs.
+type Pair = (Option<Arc<Device>>, Option<Arc<Device>>);
+
 impl Loopback {
-    /// The loop of the device called `name` (`vivid-001`): connects its capture to its output.
+    /// Every device of this machine with a node that captures, one that outputs, and a control that connects the two, those of
+    /// vivid first; and what nodes that did not open answered.
     ///
     /// # Errors
-    /// There is no such device, or it has no such loop.
-    pub fn of(name: &str) -> Result<Self> {
-        const OP: &str = "opening a video loop";
-        let (mut capture, mut output) = (None, None);
+    /// There is no video node, or a device does not say what it can do.
+    pub fn all() -> Result<(Vec<Self>, String)> {
+        let mut nodes: BTreeMap<String, Pair> = BTreeMap::new();
         let (devices, refused) = Device::all()?;
-        for device in devices {
-            if device.name() != name {
-                continue;
-            }
-            if device.driver() != DRIVER {
-                let why = format!("its driver is {}; {DRIVER} has such a loop", device.driver());
-                return Err(Error::missing(OP, name, why));
-            }
+        for device in devices.into_iter().filter(|device| !device.is_memory_to_memory()) {
+            let (capture, output) = nodes.entry(device.name().to_owned()).or_default();
             if capture.is_none() && Queue::open(&device, Direction::Capture).is_ok() {
-                capture = Some(device);
+                *capture = Some(device);
             } else if output.is_none() && Queue::open(&device, Direction::Output).is_ok() {
-                output = Some(device);
+                *output = Some(device);
             }
         }
-        let (Some(capture), Some(output)) = (capture, output) else {
-            let why = format!("there is no such device with a capture and an output node{refused}");
-            return Err(Error::missing(OP, name, why));
-        };
-        let input = capture.choose_input("HDMI")?;
-        let sent_to = output.choose_output("HDMI")?;
-        capture.choose_control(&format!("{input} Is Connected To"), &format!("Output {sent_to}"))?;
-        capture.choose_control("OSD Text Mode", NO_TEXT)?;
-        capture.set_control("Fill Percentage of Frame", 100)?;
-        Ok(Self { capture, output })
+        let mut loops = Vec::new();
+        for (capture, output) in nodes.into_values() {
+            let (Some(capture), Some(output)) = (capture, output) else { continue };
+            if capture.has_control(CONNECTED)? {
+                loops.push(Self { capture, output });
+            }
+        }
+        loops.sort_by_key(|video| video.capture.driver() != DRIVER);
+        Ok((loops, refused))
+    }
+
+    /// Has capture see what output takes.
+    ///
+    /// # Errors
+    /// The device has no input and output that can be connected.
+    pub fn connect(&self) -> Result<()> {
+        let input = self.capture.choose_input("HDMI")?;
+        let sent_to = self.output.choose_output("HDMI")?;
+        self.capture.choose_control(&format!("{input}{CONNECTED}"), &format!("Output {sent_to}"))?;
+        // Where it would draw into what it shows.
+        if self.capture.driver() == DRIVER {
+            self.capture.choose_control("OSD Text Mode", NO_TEXT)?;
+            self.capture.set_control("Fill Percentage of Frame", 100)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a buffer can have several memory planes, and a picture an offset in them.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn is_multi_planar(&self) -> Result<bool> {
+        Ok(Queue::open(&self.output, Direction::Output)?.is_multi_planar())
     }
 
     /// The node that takes frames.
@@ -122,36 +147,32 @@ impl Loopback {
     /// # Errors
     /// The device can't have such frames, or can't export them.
     pub fn own(&self, fourcc: Fourcc, size: Size, pitch: Option<u64>) -> Result<OwnFrame> {
-        let linear = |pitch| Frame::linear(fourcc, size, Plane { offset: 0, pitch });
         let mut queue = Queue::open(&self.capture, Direction::Capture)?;
-        let pitch = match pitch {
-            Some(pitch) => pitch,
-            None => {
-                let given = queue.set_format(&QueueFormat::of_frame(&linear(0))?)?;
-                given.planes.first().map_or(0, |plane| plane.pitch.into())
+        let frame = match pitch {
+            Some(pitch) => {
+                let frame = Frame::linear(fourcc, size, Plane { offset: 0, pitch });
+                queue.set_frame(&frame)?;
+                frame
             }
+            None => queue.set_any_pitch(fourcc, size)?,
         };
-        queue.set_frame(&linear(pitch))?;
         uncropped(&queue, size)?;
         if !queue.keeps_exported()? {
             let why = "it frees what it exported with its queue (no V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS)";
             return Err(Error::missing("VIDIOC_EXPBUF", queue.to_string(), why));
         }
         queue.request(Memory::Own, 1)?;
-        let shared = SharedFrame { dmabuf: queue.export(0)?, frame: linear(pitch) };
+        let shared = SharedFrame { dmabuf: queue.export(0)?, frame };
         Ok(OwnFrame { video: self.clone(), queue, shared })
     }
 
     /// The output queue with `picture` in memory of its own, as its last and only frame.
     fn sending_own(&self, picture: &Picture) -> Result<Queue> {
-        let linear = |pitch| Frame::linear(picture.fourcc, picture.size, Plane { offset: 0, pitch });
         let mut output = Queue::open(&self.output, Direction::Output)?;
-        let given = output.set_format(&QueueFormat::of_frame(&linear(0))?)?;
-        let pitch = given.planes.first().map_or(0, |plane| plane.pitch.into());
-        output.set_frame(&linear(pitch))?;
+        let frame = output.set_any_pitch(picture.fourcc, picture.size)?;
         uncropped(&output, picture.size)?;
         output.request(Memory::Own, 1)?;
-        SharedFrame { dmabuf: output.export(0)?, frame: linear(pitch) }.write(picture)?;
+        SharedFrame { dmabuf: output.export(0)?, frame }.write(picture)?;
         output.give_own(0)?;
         output.start()?;
         Ok(output)

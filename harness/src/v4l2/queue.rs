@@ -162,11 +162,24 @@ impl Queue {
     /// # Errors
     /// The list has no end, or not the documented one.
     pub fn pixel_formats(&self) -> Result<Vec<PixelFormat>> {
+        Ok(self.listed()?.iter().map(|desc| PixelFormat(desc.pixelformat)).collect())
+    }
+
+    /// Those of them that are streams of bytes, and no pictures (`V4L2_FMT_FLAG_COMPRESSED`).
+    ///
+    /// # Errors
+    /// As [`Self::pixel_formats`].
+    pub fn stream_formats(&self) -> Result<Vec<PixelFormat>> {
+        let streams = self.listed()?.into_iter().filter(|desc| desc.flags & uapi::FMT_FLAG_COMPRESSED != 0);
+        Ok(streams.map(|desc| PixelFormat(desc.pixelformat)).collect())
+    }
+
+    fn listed(&self) -> Result<Vec<FmtDesc>> {
         let mut formats = Vec::new();
         for index in 0..FORMATS_MAX {
             let mut desc = FmtDesc { index, buf_type: self.buf_type, ..FmtDesc::default() };
             match ioctl::ENUM_FMT.ask(&self.device, &mut desc) {
-                Ok(()) => formats.push(PixelFormat(desc.pixelformat)),
+                Ok(()) => formats.push(desc),
                 Err(Errno::INVAL) => return Ok(formats),
                 Err(errno) => return Err(self.error(ioctl::ENUM_FMT.name, format_args!("format {index}"), errno)),
             }

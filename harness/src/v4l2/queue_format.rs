@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::PixelFormat;
+use super::{PixelFormat, Queue};
 use crate::error::{Error, Result};
-use crate::format::Modifier;
+use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
 
 /// What the buffers of a queue hold.
@@ -50,6 +50,20 @@ impl QueueFormat {
         }
         let pitch = u32::try_from(plane.pitch).map_err(|_| refuse("the pitch does not fit in 32 bits"))?;
         Ok(Self::new(pixel, frame.size, pitch))
+    }
+}
+
+impl Queue {
+    /// Sets the format to frames of `fourcc` and `size`, whose rows lie as the driver likes, and says how.
+    ///
+    /// # Errors
+    /// As [`Self::set_frame`].
+    pub fn set_any_pitch(&mut self, fourcc: Fourcc, size: Size) -> Result<Frame> {
+        let linear = |pitch| Frame::linear(fourcc, size, Plane { offset: 0, pitch });
+        let given = self.set_format(&QueueFormat::of_frame(&linear(0))?)?;
+        let frame = linear(given.planes.first().map_or(0, |plane| plane.pitch.into()));
+        self.set_frame(&frame)?;
+        Ok(frame)
     }
 }
 

@@ -317,6 +317,8 @@ pub(crate) const CAP_STREAMING: u32 = 0x0400_0000;
 pub(crate) const CAP_META_OUTPUT: u32 = 0x0800_0000;
 pub(crate) const CAP_DEVICE_CAPS: u32 = 0x8000_0000;
 
+pub(crate) const FMT_FLAG_COMPRESSED: u32 = 0x0001;
+
 pub(crate) const MEMORY_MMAP: u32 = 1;
 pub(crate) const MEMORY_USERPTR: u32 = 2;
 pub(crate) const MEMORY_DMABUF: u32 = 4;
