@@ -78,6 +78,10 @@ impl Importer for Vgem {
         true
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
         cx.vgem().map(|_| None)
     }

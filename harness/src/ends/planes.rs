@@ -1,9 +1,11 @@
 //! Planes above the lowest one as ends: what they are given is blended over a frame of the processor's.
 
+use super::screen::listed;
 use super::{Imported, Importer, Parcel, Start};
 use crate::case::{Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
-use crate::format::{Channel, Fourcc, PixelLayout};
+use crate::devices::Devices;
+use crate::format::{Channel, Fourcc, Modifier, PixelLayout};
 use crate::frame::{Size, px};
 use crate::share::buffer::Buffer;
 
@@ -39,6 +41,14 @@ impl Importer for Above {
 
     fn strength(&self) -> usize {
         1
+    }
+
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        Ok(listed(cx.screen_of(self.0)?.plane(Devices::plane_of(self.0))?, fourcc))
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {

@@ -107,6 +107,10 @@ impl Exporter for Loop {
         1
     }
 
+    fn draws_itself(&self) -> bool {
+        true
+    }
+
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
         cx.video_loop(self.0).map(|_| None)
     }
