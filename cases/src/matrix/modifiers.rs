@@ -41,9 +41,10 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
 }
 
-/// A frame of each format that both could have, not a multiple of anything if they can.
+/// A frame of each format that both could have, of several tiles and not a whole number of them if they can.
 fn parcels(from: &dyn Exporter, to: &dyn Importer) -> Vec<Parcel> {
-    let of = |fourcc| SIZES.into_iter().rev().map(move |size| Parcel::of(fourcc, size));
+    let [square, large, small] = SIZES;
+    let of = |fourcc| [large, small, square].map(|size| Parcel::of(fourcc, size)).into_iter();
     let can = |parcel: &Parcel| from.can(parcel) && to.can(parcel);
     FOURCCS.into_iter().filter_map(|fourcc| of(fourcc).find(can)).collect()
 }
@@ -87,7 +88,8 @@ fn each_arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Impor
         cx.fact("not tried", tally.untried.join("; "));
     }
     if tally.arrived.is_empty() && !cx.disagrees() {
-        return Err(Trouble::Skip(format!("they have no modifier in common: {}", tally.untried.join("; "))));
+        let what = if trials.is_empty() { "they have no modifier in common" } else { "they try no modifier in common" };
+        return Err(Trouble::Skip(format!("{what}: {}", tally.untried.join("; "))));
     }
     cx.fact("modifiers", tally.arrived.join(", "));
     cx.agree()
