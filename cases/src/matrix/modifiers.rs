@@ -25,7 +25,7 @@ struct Tally {
 }
 
 /// Which pair sees which fault.
-const SEEN: [(Role, Role, &str); 2] = [(GpuA, GpuA, "modifier-unusable"), (GpuA, GpuA, "tiled-pitch-short")];
+const SEEN: [(Role, Role, &str); 2] = [(GpuA, GpuA, "modifier-unusable"), (GpuA, GpuA, "tiled-offset-64")];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for from in exporters().into_iter().filter(|from| from.knows_modifiers()) {

@@ -263,12 +263,12 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("modifier-reported-invalid", Modifier)
     },
     Fault {
-        what: "the modifier list has I915_X_TILED, in rows; an image that is imported with it has rows 64 B too short",
+        what: "the modifier list has I915_X_TILED, in rows; an image that is imported with it begins 64 B too late",
         trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "Mesa 21376cffb37 (iris) and d5c857837aa (dri2)",
         seen_by: &[Pixels],
-        names: &["gpu_a does not see the target…like a row pitch 64 B too"],
-        ..fault("tiled-pitch-short", Modifier)
+        names: &["gpu_a does not see the target…modifier INTEL:0x0100000000000001"],
+        ..fault("tiled-offset-64", Modifier)
     },
     Fault {
         what: "the modifier list says that LINEAR is not sampled",

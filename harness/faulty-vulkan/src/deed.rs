@@ -49,7 +49,7 @@ deeds! {
     MemorySizeShort = "memory-size-short",
     PlaneCountTwo = "plane-count-two",
     ModifierReportedInvalid = "modifier-reported-invalid",
-    TiledPitchShort = "tiled-pitch-short",
+    TiledOffset64 = "tiled-offset-64",
     FeaturesLost = "features-lost",
     SecondListEmpty = "second-list-empty",
     SrgbDecoded = "srgb-decoded",
@@ -91,7 +91,7 @@ deeds! {
 impl Deed {
     /// Whether its driver has a modifier of its own beside LINEAR, by which it lays images out in rows all the same.
     pub(crate) fn has_tiles(self) -> bool {
-        matches!(self, Self::TiledPitchShort | Self::ModifierOfTwoPlanes)
+        matches!(self, Self::TiledOffset64 | Self::ModifierOfTwoPlanes)
     }
 
     /// The one of this name.

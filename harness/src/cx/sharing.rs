@@ -315,12 +315,14 @@ impl Cx {
     /// `guest` with its constraints for such a frame, and by the name that the kernel has for it.
     fn party(&mut self, guest: &Guest<'_>, buffer: &Buffer) -> Result<(Party, placement::Device), Trouble> {
         let (mut party, device) = self.party_for(guest, buffer.wish(), buffer.heaps())?;
-        if let Some(storage) = buffer.storage()
-            && let Some(pair) = self.pair_of(guest, &storage.shared.frame, &party.constraints)?
-        {
-            let formats = &mut party.constraints.formats;
-            formats.retain(|other| (other.fourcc, other.modifier) != (pair.fourcc, pair.modifier));
-            formats.push(pair);
+        if let Some(storage) = buffer.storage() {
+            let frame = &storage.shared.frame;
+            if let Some(pair) = self.pair_of(guest, frame, &party.constraints)? {
+                let formats = &mut party.constraints.formats;
+                formats.retain(|other| (other.fourcc, other.modifier) != (pair.fourcc, pair.modifier));
+                formats.push(pair);
+            }
+            party.constraints = party.constraints.of_layout(frame.modifier);
         }
         Ok((party, device))
     }

@@ -170,21 +170,21 @@ unsafe fn tiled_import<'c>(info: &vk::ImageCreateInfo<'c>) -> Result<Option<Tile
         return Err(vk::Result::ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT);
     }
     let first = new.p_plane_layouts.cast_mut();
-    let short = is(Deed::TiledPitchShort).then(|| {
+    let later = is(Deed::TiledOffset64).then(|| {
         fired();
-        let short = vk::SubresourceLayout { row_pitch: planes[0].row_pitch - 64, ..planes[0] };
+        let later = vk::SubresourceLayout { offset: planes[0].offset + 64, ..planes[0] };
         // SAFETY: the caller's struct is its own to write; it is as it was when the call returns.
-        unsafe { Changed::to(first, short) }
+        unsafe { Changed::to(first, later) }
     });
     (new.drm_format_modifier, new.drm_format_modifier_plane_count) = (LINEAR, 1);
     // SAFETY: as above.
     let linear = unsafe { Changed::to(explicit, new) };
-    Ok(Some(Tiled { _short: short, _linear: linear }))
+    Ok(Some(Tiled { _later: later, _linear: linear }))
 }
 
 /// What [`tiled_import`] has changed, as long as this lives.
 struct Tiled<'c> {
-    _short: Option<Changed<vk::SubresourceLayout>>,
+    _later: Option<Changed<vk::SubresourceLayout>>,
     _linear: Changed<vk::ImageDrmFormatModifierExplicitCreateInfoEXT<'c>>,
 }
 
