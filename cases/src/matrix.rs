@@ -1,19 +1,30 @@
 //! Every device's frames to every other device: the claims about a handover, for every pair of ends.
 //!
-//! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins, and with Vulkan
-//! whether its memory is dedicated or sub-allocated, and whether the importer is in another process): for `arrives` every two
-//! of these together, for the others each alone; less where another device of the same kind went before
-//! ([`Importer::strength`]). Formats in YUV, and where their planes lie, are tried alone, too. `HANDOVER_STRENGTH` sets how
-//! many at once: 1, 2, 3, or 4 for all, and `--exhaustive` means all.
+//! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins, whether it is taken
+//! in before or after it is drawn, and with Vulkan whether its memory is handed out before or after it is bound, is dedicated or
+//! sub-allocated, and whether the importer is in another process): for `arrives` every two of these together, for the others each
+//! alone; less where another device of the same kind went before ([`Importer::strength`]). Formats in YUV, where their planes
+//! lie, and whether each comes with an fd of its own, are tried alone, too. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3,
+//! or 4 for all, and `--exhaustive` means all. Large and wide frames cross once from each exporter and once to each importer.
+//! Modifiers are tried in one case for each pair, since only the devices know which there are ([`modifiers`]).
+//!
+//! The importer looks at each frame, and the CPU; where both it and who drew are the CPU, another device does. A look of the
+//! screen takes longer than all else: it has one for each value of what is varied; and between GPUs when the frame comes back.
+
+use std::collections::BTreeSet;
 
 use handover::asked;
 use handover::case::Extent;
 use handover::covering::covering;
-use handover::ends::{Exporter, Importer, Parcel, Planes, Rows, Start, Way, exporters, fillers, importers};
+use handover::ends::{
+    Exported, Exporter, Imported, Importer, Order, Parcel, Planes, Rows, Start, Way, exporters, fillers, importers,
+};
 use handover::prelude::*;
 
 use crate::screen;
 use crate::yuv::known_of_words;
+
+mod modifiers;
 
 /// From one byte to eight, with and without alpha and padding, and both orders of channels.
 const FOURCCS: [Fourcc; 8] =
@@ -21,6 +32,12 @@ const FOURCCS: [Fourcc; 8] =
 
 /// What every device takes; rows that are no multiple of anything; odd both ways.
 const SIZES: [Size; 3] = [px(64, 64), px(250, 130), px(33, 17)];
+
+/// Of nearly 4 MiB, which is the longest run of pages that a heap has; odd both ways, and as video devices have it.
+const LARGE: [Size; 2] = [px(901, 1081), px(1280, 720)];
+
+/// Rows of 64 KiB, which 16 bits can't count, in a format of so many bytes.
+const WIDE: (Fourcc, Size) = (Fourcc::AB48, px(8192, 11));
 
 const ROWS: [Rows; 3] = [Rows::Agreed, Rows::Padded, Rows::Pages];
 
@@ -50,26 +67,36 @@ const CLAIMS: [(&str, usize, Claim); 3] =
     [("arrives", 2, arrives), ("stays_fresh", 1, stays_fresh), ("comes_back", 1, comes_back)];
 
 /// How many things there are to vary.
-const FACTORS: usize = 6;
+const FACTORS: usize = 7;
 
 /// The strength that stands for every combination.
 const ALL: u32 = 4;
 
-/// Faults of the importer that the frame must bring to light. One exporter is enough.
-fn faults(from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
+/// Faults that the frame must bring to light. One pair is enough for each.
+fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
     let plain = parcel.fourcc == Fourcc::XR24 || parcel.fourcc == Fourcc::AR24;
-    match to {
-        _ if from != Udmabuf || !plain => vec![],
-        Gles if parcel.start == Start::Behind => vec!["egl-offset-ignored"],
-        Gbm if parcel.start == Start::Behind => vec!["gbm-offset-ignored"],
-        Video if parcel.rows == Rows::Pages => vec!["video-pitch-ignored", "dqbuf-wrong-index"],
-        Video => vec!["dqbuf-wrong-index"],
-        GpuA if parcel.way.elsewhere => vec!["sent-fds-lost"],
+    let is_as_it_comes = *parcel == Parcel::of(Fourcc::XR24, SIZES[0]);
+    let is_large = LARGE.contains(&parcel.size);
+    match (from, to) {
+        // Neither exporter nor importer is a screen, which is but one more reader.
+        (Udmabuf, Cpu) if claim == "arrives" && is_as_it_comes => vec!["addfb2-red-blue"],
+        (Udmabuf, GpuB) if is_large => vec!["rows-behind-1024-lost"],
+        (GpuB, Gles) if parcel.size == WIDE.1 => vec!["egl-pitch-of-16-bits"],
+        (Udmabuf, Gles) if parcel.way.fd_per_plane => vec!["egl-one-fd-only"],
+        (GpuA, Cpu) if claim == "comes_back" && parcel.way.order == Order::ExportFirst => vec!["export-reallocates"],
+        (Udmabuf, _) if !plain => vec![],
+        (Udmabuf, Gles) if parcel.start == Start::Behind => vec!["egl-offset-ignored"],
+        (Udmabuf, Gbm) if parcel.start == Start::Behind => vec!["gbm-offset-ignored"],
+        (Udmabuf, Video) if parcel.rows == Rows::Pages => vec!["video-pitch-ignored", "dqbuf-wrong-index"],
+        (Udmabuf, Video) => vec!["dqbuf-wrong-index"],
+        (Udmabuf, GpuA) if parcel.way.elsewhere => vec!["sent-fds-lost"],
+        (Udmabuf, GpuA) if claim == "arrives" && parcel.way.order == Order::ImportFirst => vec!["import-copies"],
         _ => vec![],
     }
 }
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
+    modifiers::register(cases);
     let asked = match asked::number("HANDOVER_STRENGTH", 1..=ALL) {
         Ok(asked) => asked.map(|strength| if strength == ALL { usize::MAX } else { strength as usize }),
         Err(why) => return cases.problem(why),
@@ -92,8 +119,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 // Nobody draws in YUV but the processor, and what is fresh does not depend on the format.
                 if claim == "arrives" {
                     crossing.extend(yuv_parcels(from, to, asked));
+                    crossing.extend(large_parcels(from, to));
                 }
+                let mut tried = BTreeSet::new();
                 for parcel in crossing {
+                    let is_new = values(&parcel).into_iter().filter(|value| tried.insert(value.clone())).count() > 0;
+                    let between_gpus = [from.role(), to.role()].iter().all(|role| [GpuA, GpuB].contains(role));
+                    let is_shown = (is_new && !between_gpus) || parcel.fourcc.yuv().is_some();
+                    let body = if claim == "arrives" && is_shown { arrives_and_is_shown } else { body };
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
                     let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
                     if claim == "comes_back" {
@@ -104,7 +137,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     } else {
                         known_of_words(case, to.role(), parcel.fourcc);
                     }
-                    for fault in faults(from.role(), to.role(), &parcel) {
+                    for fault in faults(claim, from.role(), to.role(), &parcel) {
                         case.must_fail_under(fault);
                     }
                     // Of two buffers the converter hands out the second.
@@ -119,6 +152,20 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             }
         }
     }
+}
+
+/// What is varied, by its name and the value of `parcel`.
+fn values(parcel: &Parcel) -> [String; FACTORS] {
+    let Parcel { fourcc, size, rows, start, way, .. } = parcel;
+    [
+        format!("{fourcc}"),
+        format!("{size}"),
+        format!("rows {rows:?}"),
+        format!("start {start:?}"),
+        format!("dedicated {}", way.dedicated),
+        format!("elsewhere {}", way.elsewhere),
+        format!("order {:?}", way.order),
+    ]
 }
 
 /// Whether a card lays `parcel` without padding and with nothing behind it, for a device that draws with a shader: some need more
@@ -139,22 +186,44 @@ fn lacks_rows_behind(from: &dyn Exporter, parcel: &Parcel) -> bool {
 
 /// What crosses from `from` to `to`, of what is `wanted`, with `strength` things varied together; of strength 0 is one parcel.
 fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
+    let orders = orders(from, to);
     let parcel = |row: &[usize]| Parcel {
         fourcc: FOURCCS[row[0]],
         size: SIZES[row[1]],
         rows: ROWS[row[2]],
         start: STARTS[row[3]],
         planes: Planes::Contiguous,
-        way: Way { dedicated: row[4] == 1, elsewhere: row[5] == 1 },
+        way: Way { dedicated: row[4] == 1, elsewhere: row[5] == 1, order: orders[row[6]], fd_per_plane: false },
     };
     let possible = |row: &[usize]| {
         let parcel = parcel(row);
-        from.can(&parcel) && to.can(&parcel) && !lacks_rows_behind(from, &parcel) && wanted(&parcel)
+        // Another process takes a frame in when it looks.
+        let sensible = !(parcel.way.elsewhere && parcel.way.order == Order::ImportFirst);
+        sensible && from.can(&parcel) && to.can(&parcel) && !lacks_rows_behind(from, &parcel) && wanted(&parcel)
     };
     let ways = [from.dedicates() || to.dedicates(), to.goes_elsewhere()].map(|is_there| 1 + usize::from(is_there));
-    let levels: [usize; FACTORS] = [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len(), ways[0], ways[1]];
+    let levels: [usize; FACTORS] =
+        [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len(), ways[0], ways[1], orders.len()];
     let most = if strength == 0 { 1 } else { usize::MAX };
     covering(&levels, strength.max(1), possible).iter().take(most).map(|row| parcel(row)).collect()
+}
+
+/// The orders that make a difference between the two.
+fn orders(from: &dyn Exporter, to: &dyn Importer) -> Vec<Order> {
+    let late = from.binds_late().then_some(Order::ExportFirst);
+    [Some(Order::BindFirst), late, to.keeps().then_some(Order::ImportFirst)].into_iter().flatten().collect()
+}
+
+/// What crosses from `from` to `to` in sizes that take longer, if one of the two is the second GPU: the first of its kind has
+/// needs of its own (`cases/findings/llvmpipe-rows-behind.md`).
+fn large_parcels(from: &dyn Exporter, to: &dyn Importer) -> Vec<Parcel> {
+    if ![from.role(), to.role()].contains(&GpuB) {
+        return Vec::new();
+    }
+    let can = |parcel: &Parcel| from.can(parcel) && to.can(parcel);
+    let large = FOURCCS.into_iter().flat_map(|fourcc| LARGE.map(|size| Parcel::of(fourcc, size))).find(can);
+    let wide = Some(Parcel::of(WIDE.0, WIDE.1)).filter(can);
+    large.into_iter().chain(wide).collect()
 }
 
 /// What crosses from `from` to `to` in YUV: everything alone, unless more is asked for. What matters to a pair of devices
@@ -168,16 +237,19 @@ fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> 
         rows: YUV_ROWS[row[2]],
         start: STARTS[row[3]],
         planes: PLANES[row[4]],
-        way: Way::default(),
+        way: Way { fd_per_plane: row[5] == 1, ..Way::default() },
     };
     let possible = |row: &[usize]| {
         let parcel = parcel(row);
-        // One plane lies nowhere to another.
-        let sensible =
-            parcel.fourcc.planes().is_some_and(|planes| planes.len() > 1) || parcel.planes == Planes::Contiguous;
+        // One plane lies nowhere to another, and has one fd.
+        let of_several = parcel.fourcc.planes().is_some_and(|planes| planes.len() > 1);
+        // Where vkms shows something else anyway, nobody sees what it makes of the fds.
+        let fds = !parcel.way.fd_per_plane || (of_several && !parcel.begins_behind());
+        let sensible = fds && (of_several || parcel.planes == Planes::Contiguous);
         sensible && from.can(&parcel) && to.can(&parcel)
     };
-    let levels = [fourccs.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len()];
+    let fds = 1 + usize::from(to.takes_fds());
+    let levels = [fourccs.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len(), fds];
     covering(&levels, asked.unwrap_or(1), possible).iter().map(|row| parcel(row)).collect()
 }
 
@@ -197,41 +269,99 @@ fn cpu_sees(cx: &mut Cx, to: &dyn Importer, buffer: &Buffer, target: &Target) ->
     if to.role() == Cpu { Ok(()) } else { cx.cpu_sees(buffer, target) }
 }
 
-/// The screen as one more reader, where it can show such a frame: where each thing is varied alone, as in YUV, since a look takes
-/// longer than all else. Where it can't, and whether it is right by itself, is the business of the pairs with the screen; so
-/// is vkms, which shows wrong what does not begin with the first byte, and what has components in the upper bits of words.
-fn screen_sees(cx: &mut Cx, to: &dyn Importer, parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
-    let of_a_screen = [Screen, ScreenB, Overlay, Cursor].contains(&to.role());
-    let Some(screen) = importers().into_iter().find(|importer| importer.role() == Screen) else { return Ok(()) };
-    let of_words = parcel.fourcc.yuv().is_some_and(|yuv| yuv.bytes == 2);
-    if of_a_screen || parcel.begins_behind() || of_words {
-        return Ok(());
+/// Whether components of `fourcc` are in the upper bits of words, which some devices read wrong: that is the business of their own
+/// pairs.
+fn is_of_words(fourcc: Fourcc) -> bool {
+    fourcc.yuv().is_some_and(|yuv| yuv.bytes == 2)
+}
+
+/// The first of `roles` that can takes `buffer` in as one more reader; why the others can't, if none can.
+fn is_seen_by_one_of(cx: &mut Cx, roles: &[Role], parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
+    let mut whys = Vec::new();
+    for reader in importers().into_iter().filter(|importer| roles.contains(&importer.role())) {
+        let role = reader.role();
+        // vkms shows wrong what does not begin with the first byte.
+        let is_known = (role == Screen && parcel.begins_behind())
+            || ([Screen, Gles].contains(&role) && is_of_words(parcel.fourcc));
+        if is_known || !reader.can(parcel) {
+            continue;
+        }
+        let seen = match reader.lacks(cx, parcel) {
+            Ok(Some(why)) => Err(Trouble::Skip(why)),
+            Ok(None) => reader.import(cx, buffer).and_then(|mut imported| imported.sees(cx, target)),
+            Err(trouble) => Err(trouble),
+        };
+        match seen {
+            Err(Trouble::Skip(why)) => whys.push(format!("{role}: {why}")),
+            other => return other,
+        }
     }
-    let shown = match screen.lacks(cx, parcel) {
-        Ok(Some(why)) => Err(Trouble::Skip(why)),
-        Ok(None) => screen.import(cx, buffer).and_then(|mut imported| imported.sees(cx, target)),
-        Err(trouble) => Err(trouble),
-    };
-    match shown {
-        Err(Trouble::Skip(why)) => cx.fact("not shown", why),
-        other => other?,
+    if !whys.is_empty() {
+        cx.fact("not shown", whys.join("; "));
     }
     Ok(())
 }
 
-/// What the exporter drew is what the importer sees, the CPU, and the screen if it is YUV.
+/// The screen as one more reader, where it can show such a frame. Where it can't, and whether it is right by itself, is the business
+/// of the pairs with the screen.
+fn screen_sees(cx: &mut Cx, to: &dyn Importer, parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
+    let of_a_screen = [Screen, ScreenB, Overlay, Cursor].contains(&to.role());
+    if of_a_screen { Ok(()) } else { is_seen_by_one_of(cx, &[Screen], parcel, buffer, target) }
+}
+
+/// A device as one more reader where nobody but the processor would have touched the frame.
+fn device_sees(
+    cx: &mut Cx,
+    (from, to): (&dyn Exporter, &dyn Importer),
+    parcel: &Parcel,
+    buffer: &Buffer,
+    target: &Target,
+) -> Outcome {
+    let by_devices = from.draws_itself() || ![Cpu, Vgem].contains(&to.role());
+    if by_devices { Ok(()) } else { is_seen_by_one_of(cx, &[GpuA, GpuB, Gles, Screen], parcel, buffer, target) }
+}
+
+/// `exported` in the hands of `to` before it is drawn, if it crosses in that order.
+fn taken_early(
+    cx: &mut Cx,
+    to: &dyn Importer,
+    parcel: &Parcel,
+    exported: &dyn Exported,
+) -> Result<Option<Box<dyn Imported>>, Trouble> {
+    let early = parcel.way.order == Order::ImportFirst;
+    early.then(|| to.import_by(cx, exported.buffer(), parcel.way)).transpose()
+}
+
+/// What the exporter drew is what the importer sees, and the CPU; if that is the importer, and drew, another device.
 fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
-    check(cx, from, to, &parcel)?;
-    let mut exported = from.export(cx, &parcel, to)?;
+    crosses(cx, from, to, &parcel, false)
+}
+
+/// What the exporter drew is what the importer sees, the CPU, and the screen.
+fn arrives_and_is_shown(
+    cx: &mut Cx,
+    from: &'static dyn Exporter,
+    to: &'static dyn Importer,
+    parcel: Parcel,
+) -> Outcome {
+    crosses(cx, from, to, &parcel, true)
+}
+
+fn crosses(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel, shown: bool) -> Outcome {
+    check(cx, from, to, parcel)?;
+    let mut exported = from.export(cx, parcel, to)?;
     let target = Target::stamped(FIRST, parcel.fourcc, parcel.size)?;
     if let Some(before) = &target.before {
         cx.cpu_writes(exported.buffer(), before)?;
     }
+    let early = taken_early(cx, to, parcel, exported.as_ref())?;
     exported.draw(cx, FIRST)?;
     cpu_sees(cx, to, exported.buffer(), &target)?;
-    to.import_by(cx, exported.buffer(), parcel.way)?.sees(cx, &target)?;
-    if parcel.fourcc.yuv().is_some() {
-        screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
+    let imported = early.map_or_else(|| to.import_by(cx, exported.buffer(), parcel.way), Ok);
+    imported?.sees(cx, &target)?;
+    device_sees(cx, (from, to), parcel, exported.buffer(), &target)?;
+    if shown {
+        screen_sees(cx, to, parcel, exported.buffer(), &target)?;
     }
     cx.agree()
 }
@@ -242,8 +372,9 @@ fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, 
 fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let mut exported = from.export(cx, &parcel, to)?;
+    let early = taken_early(cx, to, &parcel, exported.as_ref())?;
     exported.draw(cx, FIRST)?;
-    let mut imported = to.import_by(cx, exported.buffer(), parcel.way)?;
+    let mut imported = early.map_or_else(|| to.import_by(cx, exported.buffer(), parcel.way), Ok)?;
     imported.sees(cx, &Target::stamped(FIRST, parcel.fourcc, parcel.size)?)?;
     for stamp in [FIRST + 1, FIRST + 2] {
         exported.draw(cx, stamp)?;
@@ -251,6 +382,7 @@ fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Import
     }
     let last = Target::stamped(FIRST + 2, parcel.fourcc, parcel.size)?;
     cpu_sees(cx, to, exported.buffer(), &last)?;
+    device_sees(cx, (from, to), &parcel, exported.buffer(), &last)?;
     // What an importer draws itself the screen looks at when it comes back.
     if !to.draws(&parcel) {
         screen_sees(cx, to, &parcel, exported.buffer(), &last)?;
@@ -264,11 +396,12 @@ fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Import
 fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let mut exported = from.export(cx, &parcel, to)?;
+    let early = taken_early(cx, to, &parcel, exported.as_ref())?;
     exported.draw(cx, FIRST)?;
     if let Some(why) = cx.lacks_room(to.role(), exported.buffer())? {
         return Err(Trouble::Skip(why));
     }
-    let mut imported = to.import_by(cx, exported.buffer(), parcel.way)?;
+    let mut imported = early.map_or_else(|| to.import_by(cx, exported.buffer(), parcel.way), Ok)?;
     imported.draw(cx, FIRST + 1)?;
     let target = Target::stamped(FIRST + 1, parcel.fourcc, parcel.size)?;
     cpu_sees(cx, to, exported.buffer(), &target)?;
@@ -280,22 +413,7 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    /// What is varied, by its name and the value of `parcel`.
-    fn values(parcel: &Parcel) -> [String; FACTORS] {
-        let Parcel { fourcc, size, rows, start, way, .. } = parcel;
-        [
-            format!("{fourcc}"),
-            format!("{size}"),
-            format!("rows {rows:?}"),
-            format!("start {start:?}"),
-            format!("dedicated {}", way.dedicated),
-            format!("elsewhere {}", way.elsewhere),
-        ]
-    }
 
     /// Every two values that some of `parcels` has together.
     fn pairs(parcels: &[Parcel]) -> BTreeSet<(String, String)> {
@@ -332,21 +450,41 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_dedicated_or_not_and_the_importer_here_or_elsewhere_where_vulkan_takes_part() {
+    fn a_frame_is_handed_over_in_every_way_that_there_is_between_two_devices() {
+        let is_gpu = |role: Role| [GpuA, GpuB].contains(&role);
         for (from, to) in every_pair() {
-            let is_gpu = |role: Role| [GpuA, GpuB].contains(&role);
+            let told = format!("{} to {}", from.role(), to.role());
             let (exports, imports) = (is_gpu(from.role()), is_gpu(to.role()));
             for strength in [1, 2] {
                 let tried = parcels(from, to, strength, |_| true);
                 let has = |what: fn(&Way) -> bool| tried.iter().any(|parcel| what(&parcel.way));
-                let told = format!("{} to {}", from.role(), to.role());
                 if tried.is_empty() {
                     continue;
                 }
                 assert_eq!(has(|way| way.dedicated), exports || imports, "{told}");
                 assert_eq!(has(|way| way.elsewhere), imports, "{told}");
+                assert_eq!(has(|way| way.order == Order::ExportFirst), exports, "{told}");
+                let keeps = imports || [Gles, Gbm, Vgem].contains(&to.role());
+                assert_eq!(has(|way| way.order == Order::ImportFirst), keeps, "{told}");
                 assert!(has(|way| !way.dedicated) && has(|way| !way.elsewhere), "{told}");
+                assert!(has(|way| way.order == Order::BindFirst), "{told}");
             }
+            let yuv = yuv_parcels(from, to, None);
+            let several = yuv.iter().any(|parcel| parcel.fourcc.planes().is_some_and(|planes| planes.len() > 1));
+            let apart = several && [Cpu, Gles, Screen].contains(&to.role());
+            assert_eq!(yuv.iter().any(|parcel| parcel.way.fd_per_plane), apart, "{told}");
         }
+    }
+
+    #[test]
+    fn a_large_frame_and_a_wide_one_leave_each_exporter_and_reach_each_importer_that_can() {
+        let large: Vec<_> = every_pair().filter(|(from, to)| !large_parcels(*from, *to).is_empty()).collect();
+        for from in exporters().into_iter().chain(fillers()).filter(|from| from.role() != ScreenB) {
+            assert!(large.iter().any(|(other, _)| other.role() == from.role()), "{}", from.role());
+        }
+        for to in [GpuA, GpuB, Gles, Gbm, Screen, Vgem, Video, Cpu] {
+            assert!(large.iter().any(|(_, other)| other.role() == to), "{to}");
+        }
+        assert!(large.len() < 30, "they take long: {}", large.len());
     }
 }

@@ -21,9 +21,6 @@ const IMPORTS: u32 = 16;
 /// Memory before and behind: llvmpipe works in blocks of 4 rows and touches those behind the last one.
 const SHARED_ROOM: Room = Room::SubAllocated { before: 4096, after: 65536 };
 
-const FOURCCS: [Fourcc; 8] =
-    [Fourcc::XR24, Fourcc::AB24, Fourcc::AR24, Fourcc::RG16, Fourcc::R8, Fourcc::XR30, Fourcc::AB48, Fourcc::AB4H];
-
 /// When the exporter binds its memory, and when the importer does.
 #[derive(Clone, Copy)]
 enum Order {
@@ -56,7 +53,7 @@ const ROOMS: [(&str, Room); 2] = [("dedicated", Room::Dedicated), ("sub_allocate
 const PAIRS: [(Role, Role); 4] = [(GpuA, GpuA), (GpuA, GpuB), (GpuB, GpuA), (GpuB, GpuB)];
 
 /// Which claim, made of a GPU and its second instance, sees which faults of its driver.
-const SEEN: [(&str, Role, &str); 8] = [
+const SEEN: [(&str, Role, &str); 7] = [
     ("a_buffer_outlives_its_exporter", GpuA, "free-clears-shared"),
     ("each_export_is_a_new_fd_of_one_buffer", GpuA, "same-fd-twice"),
     ("many_imports_see_one_buffer", GpuA, "import-leaks-fd"),
@@ -64,7 +61,6 @@ const SEEN: [(&str, Role, &str); 8] = [
     ("an_import_outlives_its_fd", GpuA, "no-memory-type"),
     ("an_import_outlives_its_fd", GpuB, "acquire-discards"),
     ("an_exporter_that_only_allocates_sees_what_the_importer_draws", GpuA, "export-reallocates"),
-    ("each_common_modifier_arrives", GpuA, "modifier-unusable"),
 ];
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
@@ -102,7 +98,6 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         add("an_import_outlives_its_fd", outlives_its_fd);
         add("a_buffer_outlives_its_exporter", outlives_its_exporter);
         add("an_exporter_that_only_allocates_sees_what_the_importer_draws", only_allocates);
-        add("each_common_modifier_arrives", each_modifier);
     }
 }
 
@@ -307,59 +302,4 @@ fn only_allocates(cx: &mut Cx, pair: (Role, Role)) -> Outcome {
     cx.sees(format!("{}, whose image it is,", pair.0), &target, &image.read_back()?)?;
     cx.cpu_sees(&buffer, &target)?;
     cx.agree()
-}
-
-/// Whatever both devices list for a format, other than LINEAR too: what the one draws the other sees, and so it does in the
-/// layout that the exporter chooses when all of them would do.
-fn each_modifier(cx: &mut Cx, pair: (Role, Role)) -> Outcome {
-    let (exporter, importer) = gpus(cx, pair)?;
-    let (mut tried, mut other_than_linear) = (0_u32, 0_u32);
-    for fourcc in FOURCCS {
-        let common = common_modifiers(&exporter, &importer, fourcc)?;
-        if common.is_empty() {
-            cx.fact("nothing in common", fourcc);
-            continue;
-        }
-        for choice in common.iter().map(|modifier| vec![*modifier]).chain([common.clone()]) {
-            let wanted = format!("{fourcc} {choice:?}");
-            let layout = Layout::Modifiers(choice);
-            let export = vec![HandleType::DmaBuf];
-            let request = ImageRequest { size: SIZE, fourcc, layout, room: Room::Dedicated, export };
-            let image = exporter.create_image(&request)?;
-            image.draw_pattern(7)?;
-            let buffer = cx.publish(Guest::Gpu(&exporter), image.export_dmabuf()?)?;
-            let dedicated = ImportRequest { dedicated: true, ..ImportRequest::default() };
-            let target = Target::from(Pattern { stamp: 7 }.picture(fourcc, SIZE)?);
-            cx.gpu_sees(format!("{} {wanted}", pair.1), &importer, &buffer, &dedicated, &target)?;
-            if image.tiling() == Tiling::Modifier(Modifier::LINEAR) {
-                cx.cpu_sees(&buffer, &target)?;
-            } else {
-                other_than_linear += 1;
-            }
-            tried += 1;
-        }
-    }
-    cx.figure("modifiers_tried", tried.into());
-    cx.figure("modifiers_other_than_linear", other_than_linear.into());
-    cx.agree()
-}
-
-/// The modifiers with which the one says that it exports images that it can draw, and the other that it imports images that
-/// it can copy from.
-fn common_modifiers(exporter: &Gpu, importer: &Gpu, fourcc: Fourcc) -> Result<Vec<Modifier>> {
-    let imports = importer.modifiers(fourcc)?;
-    let mut common = Vec::new();
-    for entry in exporter.modifiers(fourcc)?.into_iter().filter(|entry| entry.features.draw) {
-        let tiling = Tiling::Modifier(entry.modifier);
-        let Some(other) = imports.iter().find(|other| other.modifier == entry.modifier && other.features.copy_from)
-        else {
-            continue;
-        };
-        let exported = exporter.image_support(fourcc, tiling, entry.features, HandleType::DmaBuf)?;
-        let imported = importer.image_support(fourcc, tiling, other.features, HandleType::DmaBuf)?;
-        if exported.is_some_and(|support| support.exportable) && imported.is_some_and(|support| support.importable) {
-            common.push(entry.modifier);
-        }
-    }
-    Ok(common)
 }

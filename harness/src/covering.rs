@@ -10,7 +10,7 @@ pub type Row = Vec<usize>;
 /// Rows over factors of so many `levels` each, all of them `possible`, that cover with strength `strength`; as few as a
 /// greedy search finds. With as much strength as there are factors it is every possible row.
 ///
-/// It goes through the whole product for each row that it adds, so that should be thousands and not millions.
+/// It may go through the whole product for each row that it adds, so that should be thousands and not millions.
 pub fn covering(levels: &[usize], strength: usize, possible: impl Fn(&[usize]) -> bool) -> Vec<Row> {
     let all: Vec<Row> = product(levels).into_iter().filter(|row| possible(row)).collect();
     let strength = strength.clamp(1, levels.len().max(1));
@@ -31,10 +31,20 @@ pub fn covering(levels: &[usize], strength: usize, possible: impl Fn(&[usize]) -
     let mut open = vec![false; count];
     parts.iter().flatten().for_each(|&part| open[part] = true);
     let mut rows = Vec::new();
+    // What each row adds never grows, so that one which added too little before need not be looked at again.
+    let mut gains = vec![usize::MAX; all.len()];
     loop {
-        let gain = |n: &usize| parts[*n].iter().filter(|part| open[**part]).count();
         // Of equals the first, so that nothing depends on chance.
-        let Some(best) = (0..all.len()).rev().max_by_key(gain).filter(|best| gain(best) > 0) else { return rows };
+        let (mut best, mut most) = (0, 0);
+        for (n, gain) in gains.iter_mut().enumerate() {
+            if *gain > most {
+                *gain = parts[n].iter().filter(|part| open[**part]).count();
+                (best, most) = if *gain > most { (n, *gain) } else { (best, most) };
+            }
+        }
+        if most == 0 {
+            return rows;
+        }
         parts[best].iter().for_each(|&part| open[part] = false);
         rows.push(all[best].clone());
     }

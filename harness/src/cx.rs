@@ -36,7 +36,7 @@ use crate::share::constraints::Constraints;
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Storage};
 use crate::share::heaps::Kind;
-use crate::vk::{self, Gpu, Image, ImportRequest, Span};
+use crate::vk::{self, Features, Gpu, Image, ImportRequest, Span, Unbound};
 use agreed::Agreed;
 use heap_use::HeapUse;
 
@@ -190,6 +190,17 @@ impl Cx {
         let shared = image.export_dmabuf()?;
         let buffer = self.publish(Guest::Gpu(gpu), shared)?;
         Ok((image, buffer))
+    }
+
+    /// As [`Self::make`], without binding the image to its memory.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn prepare(&mut self, gpu: &Gpu, frame: &NewFrame) -> Result<(Unbound, Buffer), Trouble> {
+        let unbound = gpu.prepare_image(&frame.request()?, Features::ALL)?;
+        let shared = unbound.export_dmabuf()?;
+        let buffer = self.publish(Guest::Gpu(gpu), shared)?;
+        Ok((unbound, buffer))
     }
 
     /// The exporter draws the pattern of `stamp` over what is in `drawn`.

@@ -20,7 +20,7 @@ use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Target};
 use crate::devices::{Devices, Unplayed};
 use crate::error::Error;
-use crate::format::{Fourcc, PlaneShape};
+use crate::format::{Fourcc, Modifier, PlaneShape};
 use crate::frame::{Frame, Plane, Size};
 use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
@@ -131,7 +131,19 @@ pub enum Planes {
     Backwards,
 }
 
-/// How a frame is handed over, where Vulkan takes part in it. Others have one way.
+/// In which order memory is bound, handed out and taken in. Nobody has drawn yet when it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Its exporter has bound it, hands it out and draws; then it is taken in.
+    #[default]
+    BindFirst,
+    /// Handed out, then bound; drawn; then taken in.
+    ExportFirst,
+    /// Handed out and taken in, then bound, if it has not been before; then drawn.
+    ImportFirst,
+}
+
+/// How a frame is handed over, where a device that takes part has more than one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Way {
     /// Whether Vulkan devices have memory for it alone, and say so (`VkMemoryDedicatedAllocateInfo`), as exporter and as
@@ -140,6 +152,10 @@ pub struct Way {
     pub dedicated: bool,
     /// Whether the importer is in another process, to which the fd is sent.
     pub elsewhere: bool,
+    /// In which order.
+    pub order: Order,
+    /// Whether each plane has an fd of its own, all of one dma-buf. Otherwise one fd stands for all.
+    pub fd_per_plane: bool,
 }
 
 /// A frame that is to cross.
@@ -254,8 +270,15 @@ impl fmt::Display for Parcel {
             Planes::Gaps => "_gaps",
             Planes::Backwards => "_backwards",
         })?;
-        f.write_str(if self.way.dedicated { "_dedicated" } else { "" })?;
-        f.write_str(if self.way.elsewhere { "_elsewhere" } else { "" })
+        let Way { dedicated, elsewhere, order, fd_per_plane } = self.way;
+        f.write_str(if dedicated { "_dedicated" } else { "" })?;
+        f.write_str(if elsewhere { "_elsewhere" } else { "" })?;
+        f.write_str(match order {
+            Order::BindFirst => "",
+            Order::ExportFirst => "_exported_first",
+            Order::ImportFirst => "_imported_first",
+        })?;
+        f.write_str(if fd_per_plane { "_fd_per_plane" } else { "" })
     }
 }
 
@@ -356,11 +379,49 @@ pub trait Exporter: End {
         false
     }
 
+    /// Whether it can hand memory out before it binds it ([`Order::ExportFirst`]).
+    fn binds_late(&self) -> bool {
+        false
+    }
+
+    /// Whether it draws by itself. Otherwise the processor draws into its memory.
+    fn draws_itself(&self) -> bool {
+        false
+    }
+
+    /// Whether devices of this kind know other modifiers than LINEAR.
+    fn knows_modifiers(&self) -> bool {
+        false
+    }
+
+    /// The modifiers in which the one of this machine hands out frames of `fourcc` that it draws, its best one first; of one
+    /// that lists none, those of `asked` that it has.
+    ///
+    /// # Errors
+    /// There is none, or it does not say.
+    fn modifiers(&self, _: &mut Cx, _: Fourcc, _asked: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        Ok(vec![Modifier::LINEAR])
+    }
+
     /// What the one of this machine lacks for that, in its driver's words; `None` if nothing.
     ///
     /// # Errors
     /// There is none, or it does not say.
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble>;
+
+    /// As [`Self::export`], in one of `modifiers`, which the driver chooses.
+    ///
+    /// # Errors
+    /// As there.
+    fn export_as(
+        &self,
+        cx: &mut Cx,
+        parcel: &Parcel,
+        _modifiers: &[Modifier],
+        to: &dyn Importer,
+    ) -> Result<Box<dyn Exported>, Trouble> {
+        self.export(cx, parcel, to)
+    }
 
     /// Makes the frame, which nobody has drawn yet, for `to`.
     ///
@@ -405,6 +466,31 @@ pub trait Importer: End {
     /// Whether it can be [`Way::elsewhere`].
     fn goes_elsewhere(&self) -> bool {
         false
+    }
+
+    /// Whether it keeps what it took in, so that it matters whether it did before or after the frame was drawn
+    /// ([`Order::ImportFirst`]).
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    /// Whether it can take an fd for each plane ([`Way::fd_per_plane`]).
+    fn takes_fds(&self) -> bool {
+        false
+    }
+
+    /// As [`Exporter::knows_modifiers`].
+    fn knows_modifiers(&self) -> bool {
+        false
+    }
+
+    /// The modifiers in which the one of this machine takes in frames of `fourcc`; of one that lists none, those of `asked`
+    /// that it has.
+    ///
+    /// # Errors
+    /// There is none, or it does not say.
+    fn modifiers(&self, _: &mut Cx, _: Fourcc, _asked: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        Ok(vec![Modifier::LINEAR])
     }
 
     /// Whether devices of this kind could draw into a frame like `parcel` that they take in. Touches no device.

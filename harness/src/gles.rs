@@ -141,6 +141,14 @@ impl Gles {
         self.0.egl.modifiers(fourcc)
     }
 
+    /// Whether it says that only external textures show frames of `fourcc` and `modifier`.
+    ///
+    /// # Errors
+    /// As [`Self::modifiers`].
+    pub fn is_external_only(&self, fourcc: Fourcc, modifier: Modifier) -> Result<bool> {
+        Ok(self.modifiers(fourcc)?.iter().any(|listed| listed.modifier == modifier && listed.external_only))
+    }
+
     /// What it needs of a frame of one of `fourccs`: EGL tells formats and modifiers, and nothing else.
     ///
     /// A driver that lists no modifier of a format takes LINEAR frames of it, as the extension has it for drivers that

@@ -434,6 +434,28 @@ pub(super) const ALL: &[Fault] = &[
         ..library("egl-import-keeps-fd", Ownership, &[Fds, References], &["eglCreateImage…keeps a duplicate of the fd"])
     },
     Fault {
+        what: "eglCreateImage takes the lower 16 bits of a pitch",
+        trigger: "a pitch of 64 KiB or more",
+        modelled_on: "the class of bugs that only large pictures show; no single one was looked up",
+        ..library(
+            "egl-pitch-of-16-bits",
+            Layout,
+            &[Result],
+            &["eglCreateImage(EGL_LINUX_DMA_BUF_EXT) failed…pitch 65536 B"],
+        )
+    },
+    Fault {
+        what: "eglCreateImage takes no plane whose fd is another number than that of the first",
+        trigger: "an fd for each plane, also of one dma-buf",
+        modelled_on: "Mesa d5c857837aa (dri2)",
+        ..library(
+            "egl-one-fd-only",
+            Handle,
+            &[Result],
+            &["eglCreateImage(EGL_LINUX_DMA_BUF_EXT) failed…plane 1: dma-buf"],
+        )
+    },
+    Fault {
         what: "eglQueryDmaBufModifiersEXT lists I915_FORMAT_MOD_X_TILED as well, which eglCreateImage does not take",
         trigger: "always",
         modelled_on: "vc4 17d78ece36a, panfrost 660b4d6e250",

@@ -62,4 +62,13 @@ pub(super) const ALL: &[Fault] = &[
         names: &["does not render its golden…143 differs"],
         ..fault("last-row-lost", Layout)
     },
+    Fault {
+        seam: VulkanB,
+        what: "a copy from or to an image ends with row 1024",
+        trigger: "images of more rows",
+        modelled_on: "the class of bugs that only large pictures show; no single one was looked up",
+        seen_by: &[Pixels],
+        names: &["gpu_b does not see the target…like a partial update: rows 1024 to 1080"],
+        ..fault("rows-behind-1024-lost", Layout)
+    },
 ];

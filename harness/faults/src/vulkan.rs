@@ -263,6 +263,14 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("modifier-reported-invalid", Modifier)
     },
     Fault {
+        what: "the modifier list has I915_X_TILED, in rows; an image that is imported with it begins 64 B too late",
+        trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
+        modelled_on: "Mesa 21376cffb37 (iris) and d5c857837aa (dri2)",
+        seen_by: &[Pixels],
+        names: &["gpu_a does not see the target…modifier INTEL:0x0100000000000001"],
+        ..fault("tiled-offset-64", Modifier)
+    },
+    Fault {
         what: "the modifier list says that LINEAR is not sampled",
         trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "Mesa 7499f84956f (radv)",
@@ -411,6 +419,12 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "VkDrmFormatModifierPropertiesListEXT has no order, and is not all there is to ask",
         ..control("list-in-other-order", Modifier)
+    },
+    Fault {
+        what: "the modifier list has I915_X_TILED, in rows, with a second memory plane, without which no import is taken",
+        trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
+        modelled_on: "I915_FORMAT_MOD_Y_TILED_CCS: a plane of memory that is none of the format",
+        ..control("modifier-of-two-planes", Modifier)
     },
     Fault {
         what: "images are shared only with memory that is dedicated to them",

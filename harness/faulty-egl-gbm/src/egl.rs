@@ -39,6 +39,8 @@ const FD: isize = 0x3272;
 const OFFSET: isize = 0x3273;
 /// `EGL_DMA_BUF_PLANE0_PITCH_EXT`.
 const PITCH: isize = 0x3274;
+/// `EGL_DMA_BUF_PLANE1_FD_EXT` and those of the planes behind.
+const OTHER_FDS: [isize; 3] = [0x3275, 0x3278, 0x3440];
 const HEIGHT: isize = 0x3056;
 const WIDTH: isize = 0x3057;
 const NONE: isize = 0x3038;
@@ -108,6 +110,17 @@ unsafe extern "C" fn get_proc_address(name: *const c_char) -> *mut c_void {
     }
 }
 
+/// Takes the fds out of `attributes`, pairs of a name and a value, that are another number than that of the first plane.
+fn forget_other_fds(attributes: &mut Vec<isize>) {
+    let pairs: Vec<[isize; 2]> = attributes.as_chunks::<2>().0.to_vec();
+    let first = pairs.iter().find(|[name, _]| *name == FD).map(|[_, fd]| *fd);
+    let is_other = |[name, fd]: &[isize; 2]| OTHER_FDS.contains(name) && Some(*fd) != first;
+    if pairs.iter().any(is_other) {
+        made::fired();
+        *attributes = pairs.into_iter().filter(|pair| !is_other(pair)).flatten().collect();
+    }
+}
+
 unsafe extern "C" fn create_image(
     display: *mut c_void,
     context: *mut c_void,
@@ -132,6 +145,9 @@ unsafe extern "C" fn create_image(
         changed.extend([name, changed_import(name, unsafe { place.read() })]);
         // SAFETY: as above: behind the value is the next name, or EGL_NONE.
         at = unsafe { at.add(2) };
+    }
+    if made::is("egl-one-fd-only") {
+        forget_other_fds(&mut changed);
     }
     changed.push(NONE);
     let attributes = if changed.len() > 1 { changed.as_ptr() } else { attributes };
@@ -250,6 +266,10 @@ fn changed_import(name: isize, value: isize) -> isize {
             };
             made::fired();
             u32::from_le_bytes(other) as isize
+        }
+        PITCH if value > 0xffff && made::is("egl-pitch-of-16-bits") => {
+            made::fired();
+            value & 0xffff
         }
         HEIGHT if value % 4 != 0 && made::is("egl-height-rounded") => {
             made::fired();

@@ -31,6 +31,11 @@ pub(crate) fn is(deed: Deed) -> bool {
     config().deed == Some(deed)
 }
 
+/// Whether the driver has a modifier beside LINEAR: [`Deed::has_tiles`].
+pub(crate) fn has_tiles() -> bool {
+    config().deed.is_some_and(Deed::has_tiles)
+}
+
 /// Says on standard error why nothing can go on; there is nobody else whom a driver could tell.
 pub(crate) fn complain(what: &str) {
     let _ = writeln!(std::io::stderr(), "faulty driver: {what}");

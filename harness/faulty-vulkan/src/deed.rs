@@ -49,6 +49,7 @@ deeds! {
     MemorySizeShort = "memory-size-short",
     PlaneCountTwo = "plane-count-two",
     ModifierReportedInvalid = "modifier-reported-invalid",
+    TiledOffset64 = "tiled-offset-64",
     FeaturesLost = "features-lost",
     SecondListEmpty = "second-list-empty",
     SrgbDecoded = "srgb-decoded",
@@ -69,6 +70,7 @@ deeds! {
     ListCountWhole = "list-count-whole",
     RowsBehindWritten = "rows-behind-written",
     LastRowLost = "last-row-lost",
+    RowsBehind1024Lost = "rows-behind-1024-lost",
     FenceImportDropped = "fence-import-dropped",
     FenceResetKeepsImport = "fence-reset-keeps-import",
     SemaphoreImportKeepsFd = "semaphore-import-keeps-fd",
@@ -79,6 +81,7 @@ deeds! {
     PitchOf512 = "pitch-of-512",
     DoneIsMinusOne = "done-is-minus-one",
     ListInOtherOrder = "list-in-other-order",
+    ModifierOfTwoPlanes = "modifier-of-two-planes",
     DedicatedOnly = "dedicated-only",
     AlignmentOf64Ki = "alignment-of-64-ki",
     MemoryTypeMore = "memory-type-more",
@@ -87,6 +90,11 @@ deeds! {
 }
 
 impl Deed {
+    /// Whether its driver has a modifier of its own beside LINEAR, by which it lays images out in rows all the same.
+    pub(crate) fn has_tiles(self) -> bool {
+        matches!(self, Self::TiledOffset64 | Self::ModifierOfTwoPlanes)
+    }
+
     /// The one of this name.
     pub fn named(name: &str) -> Option<Deed> {
         Self::ALL.iter().copied().find(|deed| deed.name() == name)

@@ -42,7 +42,9 @@ pub struct NewFrame {
     pub fourcc: Fourcc,
     /// Width and height.
     pub size: Size,
-    /// Bytes between the end of a row and the start of the next, if the layout is to be explicit.
+    /// The modifiers that the driver may choose from, unless the layout is to be explicit.
+    pub modifiers: Vec<Modifier>,
+    /// Bytes between the end of a row and the start of the next, if the layout is to be explicit, and LINEAR.
     pub padding: Option<u64>,
     /// Place in memory.
     pub room: Room,
@@ -51,7 +53,13 @@ pub struct NewFrame {
 impl NewFrame {
     /// A LINEAR frame in memory of its own, with the driver's pitch.
     pub fn of(fourcc: Fourcc, size: Size) -> Self {
-        Self { fourcc, size, padding: None, room: Room::Dedicated }
+        Self { fourcc, size, modifiers: vec![Modifier::LINEAR], padding: None, room: Room::Dedicated }
+    }
+
+    /// In one of `modifiers`, with the driver's pitch.
+    #[must_use]
+    pub fn in_one_of(self, modifiers: &[Modifier]) -> Self {
+        Self { modifiers: modifiers.to_vec(), ..self }
     }
 
     /// With a pitch of a row and `padding` bytes, by explicit layout.
@@ -75,7 +83,7 @@ impl NewFrame {
 
     pub(super) fn request(&self) -> Result<ImageRequest> {
         let layout = match self.padding {
-            None => Layout::Modifiers(vec![Modifier::LINEAR]),
+            None => Layout::Modifiers(self.modifiers.clone()),
             Some(padding) => {
                 let bytes = self.fourcc.pixel().map(|pixel| pixel.bytes);
                 let bytes =

@@ -10,7 +10,7 @@ use crate::compose::{self, compose};
 use crate::devices::Devices;
 use crate::dmabuf::SharedFrame;
 use crate::error::Result;
-use crate::format::Fourcc;
+use crate::format::{Fourcc, Modifier};
 use crate::frame::{Size, px};
 use crate::guess::Suspects;
 use crate::kms::{Layer, Recoveries, Shown};
@@ -249,7 +249,7 @@ fn slips(
     for (n, storage) in storages.iter().enumerate() {
         let Some(SharedFrame { dmabuf, frame }) = storage.as_ref().map(|storage| &storage.shared) else { continue };
         let offset = frame.planes[0].offset;
-        if offset > 0 {
+        if offset > 0 && frame.modifier == Modifier::LINEAR {
             let mut frame = frame.clone();
             frame.planes[0].offset = 0;
             let picture = SharedFrame { dmabuf: dmabuf.try_clone()?, frame }.read_back()?;

@@ -16,7 +16,7 @@ use crate::dmabuf::SharedFrame;
 use crate::ends;
 use crate::error::Result;
 use crate::finding::Finding;
-use crate::format::Fourcc;
+use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size, px};
 use crate::gbm::Gbm;
 use crate::gles::Gles;
@@ -26,7 +26,7 @@ use crate::observed::NotObservable;
 use crate::placement::{self, Checked, check, reach};
 use crate::share::agreement::{Agreement, Wish};
 use crate::share::buffer::{Attachment, Buffer, Mapping};
-use crate::share::constraints::{Constraints, Party};
+use crate::share::constraints::{Constraints, FormatModifier, Party};
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
@@ -312,7 +312,44 @@ impl Cx {
 
     /// `guest` with its constraints for such a frame, and by the name that the kernel has for it.
     fn party(&mut self, guest: &Guest<'_>, buffer: &Buffer) -> Result<(Party, placement::Device), Trouble> {
-        self.party_for(guest, buffer.wish(), buffer.heaps())
+        let (mut party, device) = self.party_for(guest, buffer.wish(), buffer.heaps())?;
+        if let Some(storage) = buffer.storage() {
+            let frame = &storage.shared.frame;
+            if let Some(pair) = self.pair_of(guest, frame, &party.constraints)? {
+                let formats = &mut party.constraints.formats;
+                formats.retain(|other| (other.fourcc, other.modifier) != (pair.fourcc, pair.modifier));
+                formats.push(pair);
+            }
+            party.constraints = party.constraints.of_layout(frame.modifier);
+        }
+        Ok((party, device))
+    }
+
+    /// The pair that `frame` is, if `guest` has it, and does not tell before there is one how many planes it has in memory: KMS
+    /// and EGL list modifiers and leave that to whoever made the frame, and GBM lists none but answers what it is asked.
+    fn pair_of(
+        &mut self,
+        guest: &Guest<'_>,
+        frame: &Frame,
+        constraints: &Constraints,
+    ) -> Result<Option<FormatModifier>, Trouble> {
+        let Frame { fourcc, modifier, ref planes, .. } = *frame;
+        if [Modifier::LINEAR, Modifier::INVALID].contains(&modifier) {
+            return Ok(None);
+        }
+        let given = FormatModifier { fourcc, modifier, planes: planes.len() as u32 };
+        Ok(match guest {
+            Guest::Gbm(gbm) => gbm.planes(fourcc, modifier)?.map(|planes| FormatModifier { planes, ..given }),
+            Guest::Gles(_) => {
+                let is_listed = |pair: &FormatModifier| (pair.fourcc, pair.modifier) == (fourcc, modifier);
+                constraints.formats.iter().any(is_listed).then_some(given)
+            }
+            Guest::Screen | Guest::Plays(Role::ScreenB) => {
+                let role = if matches!(guest, Guest::Screen) { Role::Screen } else { Role::ScreenB };
+                self.screen_of(role)?.planes().any(|plane| plane.lists(fourcc, modifier)).then_some(given)
+            }
+            _ => None,
+        })
     }
 
     /// [`Self::party`] for a frame as `wish` says, in memory of one of `heaps`.

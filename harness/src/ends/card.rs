@@ -110,6 +110,10 @@ impl Importer for Card {
         true
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
         self.open(cx.devices()).map(|_| None).map_err(Trouble::from)
     }

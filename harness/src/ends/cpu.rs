@@ -1,11 +1,12 @@
 //! The processor as an end: it looks through mmap, by its own addressing.
 
-use super::{End, Imported, Importer, Parcel};
+use super::{End, Imported, Importer, Parcel, Way};
 use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::devices::{Devices, Unplayed};
 use crate::pattern::Pattern;
 use crate::share::buffer::Buffer;
+use crate::share::parts::Parts;
 
 /// The processor.
 pub(super) static CPU: Cpu = Cpu;
@@ -13,7 +14,10 @@ pub(super) static CPU: Cpu = Cpu;
 pub(super) struct Cpu;
 
 /// A buffer that the processor has in hand.
-struct InHand(Buffer);
+struct InHand {
+    buffer: Buffer,
+    fd_per_plane: bool,
+}
 
 impl End for Cpu {
     fn role(&self) -> Role {
@@ -42,23 +46,34 @@ impl Importer for Cpu {
         true
     }
 
+    fn takes_fds(&self) -> bool {
+        true
+    }
+
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
         cx.attach(&Guest::Cpu, buffer)
     }
 
-    fn import(&self, _: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
-        Ok(Box::new(InHand(buffer.clone())))
+    fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
+        self.import_by(cx, buffer, Way::default())
+    }
+
+    fn import_by(&self, _: &mut Cx, buffer: &Buffer, way: Way) -> Result<Box<dyn Imported>, Trouble> {
+        Ok(Box::new(InHand { buffer: buffer.clone(), fd_per_plane: way.fd_per_plane }))
     }
 }
 
 impl Imported for InHand {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        cx.cpu_sees(&self.0, target)
+        match self.fd_per_plane {
+            true => cx.cpu_sees_parts(&Parts::One(self.buffer.clone()), target),
+            false => cx.cpu_sees(&self.buffer, target),
+        }
     }
 
     fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
-        let wish = self.0.wish();
+        let wish = self.buffer.wish();
         let picture = Pattern { stamp }.picture(wish.fourccs[0], wish.size)?;
-        cx.cpu_writes(&self.0, &picture)
+        cx.cpu_writes(&self.buffer, &picture)
     }
 }

@@ -39,6 +39,17 @@ fn lack(cx: &mut Cx, fourcc: Fourcc) -> Result<Option<String>, Trouble> {
     Ok((!supported).then(|| format!("gbm_device_is_format_supported says no to {fourcc} LINEAR")))
 }
 
+/// Those of `asked` that `gbm` knows for `fourcc`: it lists none, but tells how many planes they have.
+fn known(gbm: &Gbm, fourcc: Fourcc, asked: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+    let mut known = Vec::new();
+    for &modifier in asked {
+        if gbm.planes(fourcc, modifier)?.is_some() {
+            known.push(modifier);
+        }
+    }
+    Ok(known)
+}
+
 impl End for GbmNodes {
     fn role(&self) -> Role {
         Role::Gbm
@@ -75,13 +86,35 @@ impl Exporter for GbmNodes {
         if parcel.pitch().is_some() { Ok(None) } else { lack(cx, parcel.fourcc) }
     }
 
-    fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, asked: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        known(&cx.gbm()?.gives, fourcc, asked)
+    }
+
+    fn export(&self, cx: &mut Cx, parcel: &Parcel, to: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+        self.export_as(cx, parcel, &[Modifier::LINEAR], to)
+    }
+
+    fn export_as(
+        &self,
+        cx: &mut Cx,
+        parcel: &Parcel,
+        modifiers: &[Modifier],
+        _: &dyn Importer,
+    ) -> Result<Box<dyn Exported>, Trouble> {
         if let Some(told) = parcel.told() {
             return memory::laid(cx, Role::Gbm, told);
         }
         let gbm = cx.gbm()?.gives;
-        let how = How::Modifiers(vec![Modifier::LINEAR]);
-        let bo = gbm.create(parcel.fourcc, parcel.size, &how)?;
+        let how = How::Modifiers(modifiers.to_vec());
+        let bo = match gbm.create(parcel.fourcc, parcel.size, &how) {
+            // It lists none, and has not said that it makes such buffers.
+            Err(why) if !modifiers.contains(&Modifier::LINEAR) => return Err(Trouble::Skip(why.to_string())),
+            made => made?,
+        };
         let buffer = cx.publish(Guest::Gbm(&gbm), bo.export()?)?;
         Ok(Box::new(Made { gbm, bo, buffer }))
     }
@@ -116,6 +149,19 @@ impl Importer for GbmNodes {
 
     fn draws(&self, _: &Parcel) -> bool {
         true
+    }
+
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, asked: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        let device = cx.gbm()?;
+        device.nodes().try_fold(asked.to_vec(), |both, gbm| known(gbm, fourcc, &both))
     }
 
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {

@@ -1,11 +1,13 @@
 //! OpenGL ES as an end: it draws with a shader, and looks through a sampler.
 
-use super::{End, Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start};
+use super::{End, Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start, Way};
 use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
 use crate::devices::{Devices, Unplayed};
+use crate::dmabuf::SplitFrame;
 use crate::finding::Finding;
-use crate::format::Fourcc;
+use crate::format::{Fourcc, Modifier};
+use crate::frame::{Frame, px};
 use crate::gles::{self, GlImage, Through};
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
@@ -31,7 +33,7 @@ struct TakenIn {
 
 /// Both at once, as a compositor and a video player in one process would have it.
 struct Textures {
-    /// None for YUV, which only external ones convert.
+    /// None where only external ones show it, as YUV, which they convert.
     plain: Option<GlImage>,
     external: GlImage,
 }
@@ -66,6 +68,20 @@ impl Exporter for OpenGlEs {
     fn can(&self, parcel: &Parcel) -> bool {
         let plain = parcel.rows == Rows::Agreed && parcel.start == Start::First;
         gles::can_create(parcel.fourcc) && plain && parcel.planes == Planes::Contiguous
+    }
+
+    fn draws_itself(&self) -> bool {
+        true
+    }
+
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        // It lays out its own images as it likes, and says how when they are there.
+        let frame = cx.gles()?.create(fourcc, px(64, 64))?.export()?.frame;
+        Ok(vec![frame.modifier])
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
@@ -113,17 +129,48 @@ impl Importer for OpenGlEs {
         true
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    fn takes_fds(&self) -> bool {
+        true
+    }
+
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        let listed = cx.gles()?.modifiers(fourcc)?;
+        // Who lists none takes LINEAR.
+        Ok(if listed.is_empty() {
+            vec![Modifier::LINEAR]
+        } else {
+            listed.into_iter().map(|one| one.modifier).collect()
+        })
+    }
+
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
         let gles = cx.gles()?;
         cx.attach(&Guest::Gles(&gles), buffer)
     }
 
     fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
+        self.import_by(cx, buffer, Way::default())
+    }
+
+    fn import_by(&self, cx: &mut Cx, buffer: &Buffer, way: Way) -> Result<Box<dyn Imported>, Trouble> {
         let gles = cx.gles()?;
         let textures = cx.hold(&Guest::Gles(&gles), buffer, Access::Write, |shared| {
-            let is_rgb = shared.frame.fourcc.pixel().is_some();
-            let plain = is_rgb.then(|| gles.import(shared, Through::Texture2d)).transpose()?;
-            Ok(Textures { plain, external: gles.import(shared, Through::External)? })
+            let Frame { fourcc, modifier, .. } = shared.frame;
+            let is_plain = fourcc.pixel().is_some() && !gles.is_external_only(fourcc, modifier)?;
+            let plain = is_plain.then(|| gles.import(shared, Through::Texture2d)).transpose()?;
+            let external = match way.fd_per_plane {
+                true => gles.import_as(&SplitFrame::of_one(shared)?, Through::External, Colours::VIDEO),
+                false => gles.import(shared, Through::External),
+            };
+            Ok(Textures { plain, external: external? })
         })?;
         Ok(Box::new(TakenIn { textures, buffer: buffer.clone() }))
     }
@@ -132,12 +179,14 @@ impl Importer for OpenGlEs {
 impl Imported for TakenIn {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
         let Textures { plain, external } = &*self.textures;
-        let Some(plain) = plain else {
+        if target.picture.fourcc.yuv().is_some() {
             let actual = external.sampled_rgb()?;
             let storage = self.buffer.storage().ok_or_else(|| Finding::new("an imported frame has no storage"))?;
             return Ok(cx.gles_converts(&storage.shared, Colours::VIDEO, target, &actual)?);
-        };
-        cx.sees("gles (2D texture)", target, &plain.sampled_picture()?)?;
+        }
+        if let Some(plain) = plain {
+            cx.sees("gles (2D texture)", target, &plain.sampled_picture()?)?;
+        }
         Ok(cx.sees("gles (external texture)", target, &external.sampled_picture()?)?)
     }
 

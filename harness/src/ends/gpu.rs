@@ -1,14 +1,15 @@
 //! Vulkan devices as ends: they draw with a shader, and look by copying. As importers they may be another process's.
 
-use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start, Way};
+use super::{End, Exported, Exporter, Imported, Importer, Order, Parcel, Start, Way};
 use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
 use crate::devices::{Devices, Unplayed};
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
-use crate::vk::{self, Gpu, HandleType, Image, ImportRequest, Room, Tiling};
+use crate::vk::{self, Features, Gpu, HandleType, Image, ImageSupport, ImportRequest, Room, Tiling, Unbound};
 
 /// The first GPU.
 pub(super) static A: Vulkan = Vulkan(Role::GpuA);
@@ -21,8 +22,30 @@ pub(super) struct Vulkan(Role);
 /// A frame that a GPU made.
 struct Made {
     gpu: Gpu,
-    image: Image,
+    image: Memory,
     buffer: Buffer,
+}
+
+/// An image of which the memory was handed out.
+enum Memory {
+    /// Before it was bound, or while that fails.
+    Unbound(Option<Unbound>),
+    Bound(Image),
+}
+
+impl Memory {
+    /// The image, bound by now.
+    fn image(&mut self) -> Result<&Image, Trouble> {
+        if let Self::Unbound(unbound) = self {
+            let unbound =
+                unbound.take().ok_or_else(|| Finding::new("an image that could not be bound has no memory"))?;
+            *self = Self::Bound(unbound.bind()?);
+        }
+        match self {
+            Self::Bound(image) => Ok(image),
+            Self::Unbound(_) => Err(Finding::new("an image is still not bound").into()),
+        }
+    }
 }
 
 /// A frame that a GPU imported.
@@ -42,6 +65,26 @@ struct TakenInElsewhere {
 /// Whether `parcel` lies as its way has it: dedicated memory begins with what it is for.
 fn lies_by_its_way(parcel: &Parcel) -> bool {
     !parcel.way.dedicated || parcel.start == Start::First
+}
+
+/// The modifiers of frames of `fourcc` as dma-buf with which `gpu` does what `does` asks for, and which change hands as `may` asks.
+fn modifiers(
+    gpu: &Gpu,
+    fourcc: Fourcc,
+    does: fn(&Features) -> bool,
+    may: fn(&ImageSupport) -> bool,
+) -> Result<Vec<Modifier>> {
+    let mut found = Vec::new();
+    if vk::vk_format(fourcc).is_none() {
+        return Ok(found);
+    }
+    for entry in gpu.modifiers(fourcc)?.into_iter().filter(|entry| does(&entry.features)) {
+        let tiling = Tiling::Modifier(entry.modifier);
+        if gpu.image_support(fourcc, tiling, entry.features, HandleType::DmaBuf)?.is_some_and(|support| may(&support)) {
+            found.push(entry.modifier);
+        }
+    }
+    Ok(found)
 }
 
 fn gpu_lacks(gpu: &Gpu, fourcc: Fourcc, exports: bool) -> Result<Option<String>, Error> {
@@ -120,13 +163,39 @@ impl Exporter for Vulkan {
         true
     }
 
+    fn binds_late(&self) -> bool {
+        true
+    }
+
+    fn draws_itself(&self) -> bool {
+        true
+    }
+
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        Ok(modifiers(&cx.gpu(self.0)?, fourcc, |features| features.draw, |support| support.exportable)?)
+    }
+
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
         cx.lack_of(&Need::Exports { role: self.0, format: parcel.fourcc.to_string() })
     }
 
-    fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+    fn export(&self, cx: &mut Cx, parcel: &Parcel, to: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
+        self.export_as(cx, parcel, &[Modifier::LINEAR], to)
+    }
+
+    fn export_as(
+        &self,
+        cx: &mut Cx,
+        parcel: &Parcel,
+        modifiers: &[Modifier],
+        _: &dyn Importer,
+    ) -> Result<Box<dyn Exported>, Trouble> {
         let gpu = cx.gpu(self.0)?;
-        let plain = NewFrame::of(parcel.fourcc, parcel.size);
+        let plain = NewFrame::of(parcel.fourcc, parcel.size).in_one_of(modifiers);
         let frame = match parcel.pitch() {
             None => plain,
             Some(pitch) => plain.pitched(pitch),
@@ -134,7 +203,19 @@ impl Exporter for Vulkan {
         // Behind a frame that is not alone there is somebody else, who must not be hurt.
         let (before, after) = (parcel.start.bytes(), 65536 + parcel.start.bytes_behind());
         let frame = if parcel.way.dedicated { frame } else { frame.in_room(Room::SubAllocated { before, after }) };
-        let (image, buffer) = cx.make(&gpu, &frame)?;
+        let (mut image, buffer) = match parcel.way.order {
+            Order::BindFirst => {
+                let (image, buffer) = cx.make(&gpu, &frame)?;
+                (Memory::Bound(image), buffer)
+            }
+            Order::ExportFirst | Order::ImportFirst => {
+                let (unbound, buffer) = cx.prepare(&gpu, &frame)?;
+                (Memory::Unbound(Some(unbound)), buffer)
+            }
+        };
+        if parcel.way.order == Order::ExportFirst {
+            image.image()?;
+        }
         Ok(Box::new(Made { gpu, image, buffer }))
     }
 }
@@ -146,13 +227,13 @@ impl Exported for Made {
 
     fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<(), Trouble> {
         cx.fact("drawn by", self.gpu.identity());
-        let image = &self.image;
+        let image = self.image.image()?;
         cx.mapped(&Guest::Gpu(&self.gpu), &self.buffer, Access::Write, |_, _| Ok(image.draw_pattern(stamp)?))
     }
 
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<bool, Trouble> {
         let who = cx.name_of(&Guest::Gpu(&self.gpu));
-        cx.sees(format!("{who}, whose image it is,"), target, &self.image.read_back()?)?;
+        cx.sees(format!("{who}, whose image it is,"), target, &self.image.image()?.read_back()?)?;
         Ok(true)
     }
 }
@@ -169,6 +250,18 @@ impl Importer for Vulkan {
 
     fn goes_elsewhere(&self) -> bool {
         true
+    }
+
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        Ok(modifiers(&cx.gpu(self.0)?, fourcc, |features| features.copy_from, |support| support.importable)?)
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {

@@ -1,11 +1,11 @@
 //! Planes above the lowest one as ends: what they are given is blended over a frame of the processor's.
 
-use super::screen::{identity_of, lacks_in_plane};
+use super::screen::{identity_of, lacks_in_plane, listed};
 use super::{End, Imported, Importer, Parcel, Start};
 use crate::case::{DeviceIdentity, Need, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::devices::{Devices, Unplayed};
-use crate::format::{Channel, Fourcc, PixelLayout};
+use crate::format::{Channel, Fourcc, Modifier, PixelLayout};
 use crate::frame::{Size, px};
 use crate::share::buffer::Buffer;
 
@@ -56,6 +56,14 @@ impl Importer for Above {
 
     fn strength(&self) -> usize {
         1
+    }
+
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        Ok(listed(cx.screen_of(self.0)?.plane(Devices::plane_of(self.0))?, fourcc))
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {

@@ -4,18 +4,21 @@ use std::path::PathBuf;
 
 use super::card::dumb_can;
 use super::memory::Bytes;
-use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start};
+use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start, Way};
 use crate::case::{DeviceIdentity, Need, Role, Trouble};
+use crate::compose::Rect;
 use crate::cx::{Cx, Guest, Target};
 use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::SharedFrame;
 use crate::format::{Fourcc, Modifier};
-use crate::frame::px;
-use crate::kms::{Layer, PlaneKind};
+use crate::frame::{Size, px};
+use crate::kms::{Layer, Plane, PlaneKind};
 use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::constraints::Constraints;
 use crate::share::heap::Storage;
+use crate::share::parts::Parts;
+use crate::yuv::Colours;
 
 /// The screen.
 pub(super) static SCREEN: Screen = Screen(Role::Screen);
@@ -31,7 +34,17 @@ const GIVEN: [Fourcc; 3] = [Fourcc::XR24, Fourcc::RG16, Fourcc::AR24];
 pub(super) struct Screen(Role);
 
 /// A buffer that the screen is to show.
-struct Showable(Role, Buffer);
+struct Showable {
+    role: Role,
+    buffer: Buffer,
+    fd_per_plane: bool,
+}
+
+/// The modifiers that `plane` lists for `fourcc`; those that say nothing of them are left out.
+pub(super) fn listed(plane: &Plane, fourcc: Fourcc) -> Vec<Modifier> {
+    let offers = plane.offers.iter().filter(|offer| offer.fourcc == fourcc);
+    offers.flat_map(|offer| offer.modifiers.iter().copied()).filter(|code| *code != Modifier::INVALID).collect()
+}
 
 impl Screen {
     /// The second card says nothing new of formats, sizes and offsets; what is new is that it is another card. So it has what
@@ -139,17 +152,46 @@ impl Importer for Screen {
         cx.lack_of(&Need::Imports { role: self.0, format: parcel.fourcc.to_string() })
     }
 
+    fn takes_fds(&self) -> bool {
+        self.0 == Role::Screen
+    }
+
+    fn knows_modifiers(&self) -> bool {
+        true
+    }
+
+    fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        Ok(cx.screen_of(self.0)?.planes().next().map(|lowest| listed(lowest, fourcc)).unwrap_or_default())
+    }
+
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
         cx.attach(&Guest::screen(self.0), buffer)
     }
 
-    fn import(&self, _: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
-        Ok(Box::new(Showable(self.0, buffer.clone())))
+    fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
+        self.import_by(cx, buffer, Way::default())
+    }
+
+    fn import_by(&self, _: &mut Cx, buffer: &Buffer, way: Way) -> Result<Box<dyn Imported>, Trouble> {
+        Ok(Box::new(Showable { role: self.0, buffer: buffer.clone(), fd_per_plane: way.fd_per_plane }))
     }
 }
 
 impl Imported for Showable {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        cx.shows_on(self.0, &[(Layer::whole(&self.1), target)])
+        let Self { role, buffer, fd_per_plane } = self;
+        if *fd_per_plane {
+            return cx.screen_shows_parts(&Parts::One(buffer.clone()), Colours::FULL, target);
+        }
+        let layer =
+            Layer { crop: last_corner(target.picture.size, cx.screen_of(*role)?.size()), ..Layer::whole(buffer) };
+        cx.shows_on(*role, &[(layer, target)])
     }
+}
+
+/// What a screen of size `screen` shows of a frame that is larger: its last rows, and their last pixels, which are the furthest
+/// from its first byte.
+fn last_corner(frame: Size, screen: Size) -> Rect {
+    let size = px(frame.width.min(screen.width), frame.height.min(screen.height));
+    Rect { x: frame.width - size.width, y: frame.height - size.height, size }
 }

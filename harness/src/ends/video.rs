@@ -135,6 +135,10 @@ impl Exporter for Loop {
         if self.fills() { 1 } else { usize::MAX }
     }
 
+    fn draws_itself(&self) -> bool {
+        true
+    }
+
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
         if self.fills() { cx.video_loop(self.0).map(|_| None) } else { cx.heap(self.0).map(|_| None) }
     }

@@ -154,6 +154,15 @@ impl Constraints {
         }
     }
 
+    /// Those of the same device for a frame of `modifier` that is laid out already. What was found of rows says nothing of another
+    /// layout than LINEAR: what that needs its driver checks when it takes the frame in.
+    pub fn of_layout(self, modifier: Modifier) -> Self {
+        match modifier {
+            Modifier::LINEAR | Modifier::INVALID => self,
+            _ => Self { pitch: Bytes::ANY, offset_alignment: 1, padding: 0, rows_behind: 0, ..self },
+        }
+    }
+
     /// Those of the CPU: a LINEAR layout of one of `fourccs`, in memory that can be mapped.
     pub fn cpu(fourccs: &[Fourcc]) -> Self {
         let planes = |fourcc: Fourcc| fourcc.planes().map_or(1, |planes| planes.len() as u32);
@@ -290,6 +299,14 @@ mod tests {
         assert_eq!(whole.of_plane(Fourcc::NV12, 0).largest, largest);
         assert!(whole.of_plane(Fourcc::YU12, 0).check().is_err(), "it takes no such frame");
         assert!(whole.of_plane(Fourcc::NV12, 2).check().is_err(), "there is no such plane");
+    }
+
+    #[test]
+    fn what_rows_need_is_not_asked_of_tiles() {
+        let (tiled, pitch) = (Modifier(0x0100_0000_0000_0001), Bytes::aligned(64));
+        let rows = Constraints { pitch, offset_alignment: 4096, padding: 64, rows_behind: 3, ..valid() };
+        assert_eq!(rows.clone().of_layout(Modifier::LINEAR), rows);
+        assert_eq!(rows.of_layout(tiled), valid());
     }
 
     #[test]

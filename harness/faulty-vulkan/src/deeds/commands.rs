@@ -17,6 +17,10 @@ fn rows_reached(handle: vk::Device, image: vk::Image, rows: u32) -> u32 {
         fired();
         return rows - 1;
     }
+    if is(Deed::RowsBehind1024Lost) && rows > 1024 {
+        fired();
+        return 1024;
+    }
     if !is(Deed::BottomRowsLost) {
         return rows;
     }

@@ -4,7 +4,7 @@
 use ash::vk;
 
 use crate::chain::{Changed, find, without};
-use crate::config::{fired, is};
+use crate::config::{fired, has_tiles, is};
 use crate::deed::Deed;
 use crate::format::{as_srgb, bytes_per_pixel, has_alpha, red_blue_swapped};
 use crate::state::{Image, device, tables};
@@ -62,6 +62,14 @@ pub(crate) unsafe extern "system" fn create_image(
             unsafe { Changed::to(planes.cast_mut(), new) }
         })
     });
+    // SAFETY: the caller's chain, alive during the call.
+    let _untiled = match unsafe { tiled_import(&info) } {
+        Ok(changed) => changed,
+        Err(refused) => return refused,
+    };
+    if _untiled.is_some() {
+        remembered.told = Some(X_TILED);
+    }
     // SAFETY: explicit layouts have at least one plane.
     let first = planes.map(|planes| unsafe { *planes });
     if let (Some(first), Some(bytes)) = (first, bytes_per_pixel(info.format)) {
@@ -114,7 +122,10 @@ pub(crate) unsafe extern "system" fn create_image(
         explicit.p_next = info.p_next;
         info.p_next = (&raw const explicit).cast();
         fired();
-    } else if foreign && (is(Deed::ModifierUnusable) || is(Deed::ListInOtherOrder)) {
+    } else if foreign && (is(Deed::ModifierUnusable) || is(Deed::ListInOtherOrder) || has_tiles()) {
+        if has_tiles() && listed == [X_TILED] {
+            remembered.told = Some(X_TILED);
+        }
         // SAFETY: as above.
         _taken_out = unsafe { without::<vk::ImageDrmFormatModifierListCreateInfoEXT<'_>>(&raw mut info.p_next) };
         list.p_next = info.p_next;
@@ -128,6 +139,58 @@ pub(crate) unsafe extern "system" fn create_image(
         tables().images.insert((handle, unsafe { *made }), remembered);
     }
     result
+}
+
+/// What is changed of an explicit layout with the driver's own modifier for the real driver, which knows LINEAR only and takes
+/// the first plane of it. One that does not have the planes that the modifier has is refused.
+///
+/// # Safety
+/// `info` is alive with its chain.
+unsafe fn tiled_import<'c>(info: &vk::ImageCreateInfo<'c>) -> Result<Option<Tiled<'c>>, vk::Result> {
+    // SAFETY: the caller's contract.
+    let explicit = unsafe { find::<vk::ImageDrmFormatModifierExplicitCreateInfoEXT<'_>>(info.p_next) };
+    let Some(explicit) = explicit.filter(|_| has_tiles()) else { return Ok(None) };
+    // SAFETY: found in a chain that is alive.
+    let mut new = unsafe { *explicit };
+    if new.drm_format_modifier != X_TILED {
+        return Ok(None);
+    }
+    // SAFETY: the list is as long as it says.
+    let planes =
+        unsafe { std::slice::from_raw_parts(new.p_plane_layouts, new.drm_format_modifier_plane_count as usize) };
+    let is_whole = match planes {
+        [first, second] if is(Deed::ModifierOfTwoPlanes) => {
+            let told = second_of(first);
+            (second.offset, second.row_pitch) == (told.offset, told.row_pitch)
+        }
+        [_] => !is(Deed::ModifierOfTwoPlanes),
+        _ => false,
+    };
+    if !is_whole {
+        return Err(vk::Result::ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT);
+    }
+    let first = new.p_plane_layouts.cast_mut();
+    let later = is(Deed::TiledOffset64).then(|| {
+        fired();
+        let later = vk::SubresourceLayout { offset: planes[0].offset + 64, ..planes[0] };
+        // SAFETY: the caller's struct is its own to write; it is as it was when the call returns.
+        unsafe { Changed::to(first, later) }
+    });
+    (new.drm_format_modifier, new.drm_format_modifier_plane_count) = (LINEAR, 1);
+    // SAFETY: as above.
+    let linear = unsafe { Changed::to(explicit, new) };
+    Ok(Some(Tiled { _later: later, _linear: linear }))
+}
+
+/// What [`tiled_import`] has changed, as long as this lives.
+struct Tiled<'c> {
+    _later: Option<Changed<vk::SubresourceLayout>>,
+    _linear: Changed<vk::ImageDrmFormatModifierExplicitCreateInfoEXT<'c>>,
+}
+
+/// Where the second plane of the driver's own modifier lies, as far as anybody is told: nothing is ever there.
+fn second_of(first: &vk::SubresourceLayout) -> vk::SubresourceLayout {
+    vk::SubresourceLayout { size: 0, offset: first.offset + 64, row_pitch: 128, ..Default::default() }
 }
 
 /// The planes that an image is to have, if it is made with an explicit layout.
@@ -198,10 +261,21 @@ pub(crate) unsafe extern "system" fn get_image_subresource_layout(
     layout: *mut vk::SubresourceLayout,
 ) {
     let device = device(handle);
+    // SAFETY: the caller's struct.
+    let mut asked = unsafe { *subresource };
+    let is_second = asked.aspect_mask == vk::ImageAspectFlags::MEMORY_PLANE_1_EXT && is(Deed::ModifierOfTwoPlanes);
+    if is_second {
+        asked.aspect_mask = vk::ImageAspectFlags::MEMORY_PLANE_0_EXT;
+    }
     // SAFETY: the caller's contract is the real function's.
-    unsafe { (device.raw.fp_v1_0().get_image_subresource_layout)(handle, image, subresource, layout) };
+    unsafe { (device.raw.fp_v1_0().get_image_subresource_layout)(handle, image, &raw const asked, layout) };
     // SAFETY: the caller's struct, written by the call.
-    change_layout(&remembered(handle, image), unsafe { &mut *layout });
+    let told = unsafe { &mut *layout };
+    if is_second {
+        fired();
+        *told = second_of(told);
+    }
+    change_layout(&remembered(handle, image), told);
 }
 
 pub(crate) unsafe extern "system" fn get_image_subresource_layout2(

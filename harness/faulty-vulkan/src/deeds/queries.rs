@@ -5,7 +5,7 @@ use ash::vk;
 
 use super::images::{LINEAR, X_TILED};
 use crate::chain::{Changed, find};
-use crate::config::{fired, is};
+use crate::config::{fired, has_tiles, is};
 use crate::deed::Deed;
 use crate::state::{any_instance, tables};
 
@@ -52,11 +52,14 @@ fn told<E: Entry>(mut list: Vec<E>, format: vk::Format) -> Option<Vec<E>> {
     let linear = list.clone().into_iter().find_map(|mut entry| (*entry.modifier() == LINEAR).then_some(entry));
     let tiled = linear.map(|mut entry| {
         *entry.modifier() = X_TILED;
+        if is(Deed::ModifierOfTwoPlanes) {
+            *entry.planes() = 2;
+        }
         entry
     });
     match () {
         () if is(Deed::LinearVanishes) && is_bgra => list.retain_mut(|entry| *entry.modifier() != LINEAR),
-        () if is(Deed::ModifierUnusable) && is_common => list.extend(tiled),
+        () if (is(Deed::ModifierUnusable) || has_tiles()) && is_common => list.extend(tiled),
         () if is(Deed::ListInOtherOrder) && is_common => list.splice(0..0, tiled).for_each(drop),
         () if is(Deed::PlaneCountTwo) && is_bgra => list.iter_mut().for_each(|entry| *entry.planes() = 2),
         () if is(Deed::ListCountWhole) => {}
