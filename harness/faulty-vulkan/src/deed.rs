@@ -73,6 +73,13 @@ deeds! {
     FenceResetKeepsImport = "fence-reset-keeps-import",
     SemaphoreImportKeepsFd = "semaphore-import-keeps-fd",
     FenceImportKeepsFd = "fence-import-keeps-fd",
+    ListedModifierCrashes = "listed-modifier-crashes",
+    PlaneCountZero = "plane-count-zero",
+    PlaneCountEndless = "plane-count-endless",
+    PitchZero = "pitch-zero",
+    SizeOfLayoutEndless = "size-of-layout-endless",
+    FdOfAnotherType = "fd-of-another-type",
+    DedicatedUnsaid = "dedicated-unsaid",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",
