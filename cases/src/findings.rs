@@ -44,6 +44,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "mesa-p010-grey", program: include_str!("../findings/mesa-p010-grey.rs") },
     Reproduction { finding: "mesa-y210-nothing", program: include_str!("../findings/mesa-y210-nothing.rs") },
     Reproduction { finding: "shmem-enospc", program: include_str!("../findings/shmem-enospc.rs") },
+    Reproduction { finding: "vicodec-frame-sizes", program: include_str!("../findings/vicodec-frame-sizes.rs") },
     Reproduction { finding: "vim2m-565-pairs", program: include_str!("../findings/vim2m-565-pairs.rs") },
     Reproduction { finding: "vkms-blend-wraps", program: include_str!("../findings/vkms-blend-wraps.rs") },
     Reproduction { finding: "vkms-limited-range", program: include_str!("../findings/vkms-limited-range.rs") },

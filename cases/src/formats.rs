@@ -40,7 +40,7 @@ const APART: &str = "its planes have memory of their own, which v4l2::copies_eac
 const DRM: [Role; 5] = [Gles, Screen, Overlay, Cursor, Gbm];
 
 /// Which devices list V4L2 formats.
-const VIDEO: [Role; 5] = [Video, DmaVideo, PlanarVideo, Converter, Codec];
+pub(crate) const VIDEO: [Role; 5] = [Video, DmaVideo, PlanarVideo, Converter, Codec];
 
 /// What the smallest loop takes, and no row of which fills its pitch.
 const SIZE: Size = px(64, 64);
@@ -110,7 +110,7 @@ fn drm_formats(cx: &mut Cx, role: Role) -> Outcome {
 }
 
 /// The nodes of the video device that plays `role`, with what their queues are for.
-fn queues(cx: &mut Cx, role: Role) -> Result<Vec<(Arc<Device>, Direction)>, Trouble> {
+pub(crate) fn queues(cx: &mut Cx, role: Role) -> Result<Vec<(Arc<Device>, Direction)>, Trouble> {
     let both =
         |device: &Arc<Device>| [Direction::Output, Direction::Capture].map(|direction| (device.clone(), direction));
     Ok(match role {

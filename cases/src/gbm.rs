@@ -50,6 +50,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .add("gbm::makes_just_what_it_supports::formats_that_nobody_reads", makes_others)
         .from(Gbm)
         .must_fail_under("gbm-supports-anything");
+    cases
+        .add("gbm::takes_in_what_it_supports", takes_in_what_it_supports)
+        .from(Udmabuf)
+        .to(Gbm)
+        .must_fail_under("gbm-supports-anything");
     for (name, usage, size) in FOR_WRITING {
         cases
             .add(format!("gbm::makes_what_it_supports_for_writing::{name}"), move |cx| for_writing(cx, usage, size))
@@ -151,6 +156,37 @@ fn makes_others(cx: &mut Cx) -> Outcome {
             let planes = gbm.planes(fourcc, Modifier::LINEAR)?.unwrap_or(0);
             cx.equals(format!("planes of {fourcc} {how}"), planes as usize, bo.frame().planes.len());
             cx.equals(format!("format of {fourcc} {how}"), fourcc, bo.export()?.frame.fourcc);
+        }
+    }
+    cx.agree()
+}
+
+/// What can be made can be taken in, with as many planes as the format has.
+fn takes_in_what_it_supports(cx: &mut Cx) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    let supported = Fourcc::known().filter(|fourcc| gbm.supports(*fourcc, Usage::LINEAR));
+    let frames: Vec<_> = supported.filter_map(crate::gles::roomy).collect();
+    cx.claim("formats", !frames.is_empty(), || Finding::new("GBM supports no format LINEAR that is known here"));
+    let bytes = frames.iter().map(|(_, bytes)| *bytes).max().unwrap_or(4096);
+    let (dmabuf, _) = udmabuf::create(bytes)?;
+    let first = Frame::linear(Fourcc::XR24, px(1, 1), Plane { offset: 0, pitch: 4 });
+    let buffer = cx.publish(Guest::Cpu, SharedFrame { dmabuf, frame: first })?;
+    let imports = cx.mapped(&Guest::Gbm(&gbm), &buffer, Access::Read, |_, shared| {
+        let import = |(frame, _): (Frame, u64)| {
+            let (fourcc, planes) = (frame.fourcc, frame.planes.len());
+            let told = SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame };
+            let taken = gbm.import(&told, Usage::default());
+            Ok((fourcc, planes, taken.map(|bo| bo.frame().planes.len()).map_err(|why| why.to_string())))
+        };
+        frames.into_iter().map(import).collect::<Result<Vec<_>, Trouble>>()
+    })?;
+    for (fourcc, planes, taken) in imports {
+        match taken {
+            Ok(taken) => cx.equals(format!("planes of {fourcc} that was taken in"), planes, taken),
+            Err(why) => cx.claim(fourcc, false, || {
+                Finding::new(format!("{fourcc} LINEAR is said to be supported, and refused when it is taken in"))
+                    .row("refusal", why)
+            }),
         }
     }
     cx.agree()

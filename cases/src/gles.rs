@@ -237,7 +237,7 @@ fn hands_on(cx: &mut Cx) -> Outcome {
 }
 
 /// Planes one behind the other, each row on a multiple of 256 bytes; `None` if the format is not known here.
-fn roomy(fourcc: Fourcc) -> Option<(Frame, u64)> {
+pub(crate) fn roomy(fourcc: Fourcc) -> Option<(Frame, u64)> {
     let (mut planes, mut end) = (Vec::new(), 0);
     for shape in fourcc.planes()? {
         let pitch = shape.row(SIZE.width).next_multiple_of(256);

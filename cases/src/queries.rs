@@ -6,13 +6,17 @@ use handover::vk::vk_format;
 
 use crate::drivers::{LAVAPIPE, LAVAPIPE_25_0};
 
+mod memory;
 mod truth;
+mod video;
 
 /// A modifier of another vendor, which no software renderer and no other vendor's GPU lists.
 const FOREIGN_MODIFIER: Modifier = Modifier(0x0200_0000_0000_0001);
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
+    memory::register(cases);
     truth::register(cases);
+    video::register(cases);
     for gpu in [GpuA, GpuB] {
         let case = cases
             .add(format!("queries::both_modifier_lists_agree::{gpu}"), move |cx| both_lists_agree(cx, gpu))

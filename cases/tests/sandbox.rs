@@ -292,6 +292,24 @@ fn an_ordinary_user_is_told_what_is_roots() {
     assert_eq!(verdict, "pass", "{reason}: {}", text(&output.stderr));
 }
 
+/// Who is in no group that a node lets in is told which, of every kind of node, and each case has a verdict of its own.
+#[test]
+fn who_may_not_open_a_node_is_told_which_group_to_join() {
+    let nodes = "chgrp 44 /dev/udmabuf /dev/dma_heap/* /dev/video* /dev/dri/card* /dev/dri/renderD* && \
+                 chmod 660 /dev/udmabuf /dev/dma_heap/* /dev/video* /dev/dri/card* /dev/dri/renderD* && chmod 1777 /tmp";
+    let user = "setpriv --reuid 1000 --regid 1000 --clear-groups";
+    let cases = ["udmabuf", "dma_heap", "video", "vgem", "gbm", "screen"]
+        .map(|role| format!("matrix::arrives::{role}_to_cpu::XR24_64x64"));
+    let (output, report) = run_by(user, nodes, &cases);
+    for name in &cases {
+        let case = report["cases"].as_array().unwrap().iter().find(|case| case["name"] == name.as_str()).unwrap();
+        let (verdict, reason) = (case["verdict"].as_str().unwrap(), case["reason"].as_str().unwrap_or_default());
+        let how = reason.contains("join that group") || reason.contains("usermod -aG video");
+        let told = reason.contains("/dev/") && reason.contains("video") && how;
+        assert!(verdict == "skip" && told, "{name}: {verdict} {reason}: {}", text(&output.stderr));
+    }
+}
+
 /// With as few as are said to do, and not one less.
 #[test]
 fn so_many_open_files_as_are_asked_for_are_enough() {

@@ -6,13 +6,13 @@
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::retry_on_intr;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
 use crate::dmabuf::Dmabuf;
 use crate::error::{Error, Result};
-use crate::ledger;
+use crate::{ledger, node};
 
 const DIRECTORY: &str = "/dev/dma_heap";
 
@@ -46,8 +46,7 @@ pub fn ask(name: &str, mut allocation: Allocation) -> Result<Dmabuf> {
     const ALLOC: Opcode = opcode::read_write::<Allocation>(b'H', 0);
     const OP: &str = "DMA_HEAP_IOCTL_ALLOC";
     let object = || format!("{DIRECTORY}/{name} ({size} B)");
-    let heap = rustix::fs::open(Path::new(DIRECTORY).join(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Error::new("open", object(), errno))?;
+    let heap = node::open(&Path::new(DIRECTORY).join(name), OFlags::RDONLY)?;
     retry_on_intr(|| {
         // SAFETY: DMA_HEAP_IOCTL_ALLOC is _IOWR('H', 0, struct dma_heap_allocation_data), which `Allocation` is.
         let request = unsafe { Updater::<ALLOC, Allocation>::new(&mut allocation) };

@@ -5,6 +5,8 @@
 //! and never blames a device.
 
 mod bytes;
+#[cfg(test)]
+mod damages;
 mod evidence;
 mod search;
 #[cfg(test)]

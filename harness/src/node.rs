@@ -2,8 +2,25 @@
 //!
 //! A machine may have the device that a case needs and not let us have it. Then it matters which group to join.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// Opens a device node.
+///
+/// # Errors
+/// It is not there, or we may not: then that is a lack, and the text says whom it lets in.
+pub(crate) fn open(node: &Path, flags: OFlags) -> Result<OwnedFd> {
+    rustix::fs::open(node, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| match errno {
+        Errno::ACCESS | Errno::PERM => Error::missing("open", node.display().to_string(), denied(node)),
+        _ => Error::new("open", node.display().to_string(), errno),
+    })
+}
 
 /// Why `node` does not open: its mode, and the group that it lets in.
 pub(crate) fn denied(node: &Path) -> String {

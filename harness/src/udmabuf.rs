@@ -9,15 +9,16 @@
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use rustix::io::retry_on_intr;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
 
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::ledger;
+use crate::{ledger, node};
 
 const NODE: &str = "/dev/udmabuf";
 
@@ -115,8 +116,7 @@ fn sealed(size: u64, object: impl Fn() -> String) -> Result<OwnedFd> {
 struct Device(OwnedFd);
 
 fn device() -> Result<Device> {
-    let device = rustix::fs::open(NODE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    device.map(Device).map_err(|errno| Error::new("open", NODE, errno))
+    node::open(Path::new(NODE), OFlags::RDWR).map(Device)
 }
 
 impl Device {

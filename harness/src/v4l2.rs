@@ -20,11 +20,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::node::denied;
+use crate::node;
 
 mod codec;
 mod constraints;
@@ -37,6 +37,7 @@ mod misuse;
 mod pix;
 mod queue;
 mod queue_format;
+mod sizes;
 pub(crate) mod uapi;
 mod unplug;
 
@@ -46,6 +47,7 @@ pub use format::PixelFormat;
 pub use loopback::{LoopStream, Loopback, OwnFrame};
 pub use queue::{Direction, Done, Memory, MemoryPlane, Queue};
 pub use queue_format::{PlaneFormat, QueueFormat};
+pub use sizes::FrameSizes;
 pub use unplug::Unplugged;
 
 /// An open video node.
@@ -126,11 +128,7 @@ impl Device {
     pub fn open(node: &Path) -> Result<Arc<Self>> {
         let object = || node.display().to_string();
         // Non-blocking, so that only poll waits.
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::open(node, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::ACCESS | Errno::PERM => Error::missing("open", object(), denied(node)),
-            _ => Error::new("open", object(), errno),
-        })?;
+        let fd = node::open(node, OFlags::RDWR | OFlags::NONBLOCK)?;
         let mut cap = uapi::Capability::default();
         ioctl::QUERYCAP.ask(&fd, &mut cap).map_err(|errno| Error::new(ioctl::QUERYCAP.name, object(), errno))?;
         let bus = uapi::text(&cap.bus_info);
@@ -193,7 +191,7 @@ impl Device {
 
     #[cfg(test)]
     fn of_nothing() -> Self {
-        let fd = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).expect("/dev/null");
+        let fd = node::open(Path::new("/dev/null"), OFlags::RDWR).expect("/dev/null");
         let (node, name) = (PathBuf::from("/dev/null"), "nothing".to_owned());
         Self { fd, node, name, driver: String::new(), caps: 0, stuck: Mutex::default() }
     }

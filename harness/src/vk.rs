@@ -60,7 +60,7 @@ pub use gpu::Gpu;
 pub use identity::{DriverIdentity, Uuid};
 pub(crate) use identity::{type_text, version_text};
 pub use image::{Image, ImageRequest, ImageTerms, Layout, OpaqueImage, Unbound};
-pub use import::{ImportRequest, OffsetBy};
+pub use import::{ImportMemory, ImportRequest, OffsetBy};
 pub use instance::Validation;
 pub use mapped::MappedBuffer;
 pub use memory::{HandleType, MemoryTerms, OpaqueMemory};

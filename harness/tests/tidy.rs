@@ -38,6 +38,7 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/mesa-p010-grey.rs",
     "../../cases/findings/mesa-y210-nothing.rs",
     "../../cases/findings/shmem-enospc.rs",
+    "../../cases/findings/vicodec-frame-sizes.rs",
     "../../cases/findings/vim2m-565-pairs.rs",
     "../../cases/findings/vkms-blend-wraps.rs",
     "../../cases/findings/vkms-limited-range.rs",

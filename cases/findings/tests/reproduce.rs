@@ -65,6 +65,7 @@ const EXPECTED: &[((&str, &str), &str, i32)] = &[
     (program!("mesa-p010-grey"), "", THERE),
     (program!("mesa-y210-nothing"), "", THERE),
     (program!("shmem-enospc"), "", THERE),
+    (program!("vicodec-frame-sizes"), "", THERE),
     (program!("vim2m-565-pairs"), "", THERE),
     (program!("vkms-blend-wraps"), "", THERE),
     (program!("vkms-limited-range"), "", THERE),

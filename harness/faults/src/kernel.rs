@@ -39,7 +39,7 @@ pub(super) const fn library(
 }
 
 /// What a kernel may do.
-const fn control(name: &'static str, class: Class) -> Fault {
+pub(super) const fn control(name: &'static str, class: Class) -> Fault {
     Fault { kind: Kind::Control, ..fault(name, class, &[], &[]) }
 }
 

@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod answers;
 mod fences;
 mod kernel;
 mod lifetimes;
@@ -159,7 +160,7 @@ named!(
 /// Every fault and every control, seam by seam.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
     let seams = [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL, fences::ALL];
-    seams.into_iter().chain([syncobjs::ALL, sharing::ALL]).flatten()
+    seams.into_iter().chain([syncobjs::ALL, answers::ALL, sharing::ALL]).flatten()
 }
 
 /// The fault or control of this name.

@@ -4,7 +4,7 @@
 //! EGL_EXT_image_dma_buf_import_modifiers, EGL_MESA_image_dma_buf_export and EGL_ANDROID_native_fence_sync.
 #![expect(unsafe_code, reason = "the C interface between libEGL and its vendors")]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -28,6 +28,7 @@ type CreateImage = unsafe extern "C" fn(*mut c_void, *mut c_void, u32, *mut c_vo
 type CreateSync = unsafe extern "C" fn(*mut c_void, u32, *const isize) -> *mut c_void;
 type QueryModifiers = unsafe extern "C" fn(*mut c_void, c_int, c_int, *mut u64, *mut u32, *mut c_int) -> u32;
 type QueryFormats = unsafe extern "C" fn(*mut c_void, c_int, *mut c_int, *mut c_int) -> u32;
+type QueryString = unsafe extern "C" fn(*mut c_void, c_int) -> *const c_char;
 type Export = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut c_int, *mut c_int) -> u32;
 
 /// `EGL_LINUX_DMA_BUF_EXT`.
@@ -50,6 +51,9 @@ const NATIVE_FENCE_FD: isize = 0x3145;
 
 /// `I915_FORMAT_MOD_X_TILED`.
 const X_TILED: u64 = 0x0100_0000_0000_0001;
+
+/// `EGL_EXTENSIONS`.
+const EXTENSIONS: c_int = 0x3055;
 
 /// `DRM_FORMAT_XRGB8888`.
 const XR24: isize = u32::from_le_bytes(*b"XR24") as isize;
@@ -105,6 +109,7 @@ unsafe extern "C" fn get_proc_address(name: *const c_char) -> *mut c_void {
         b"eglCreateSync" => create_sync as CreateSync as *mut c_void,
         b"eglQueryDmaBufFormatsEXT" => query_formats as QueryFormats as *mut c_void,
         b"eglQueryDmaBufModifiersEXT" => query_modifiers as QueryModifiers as *mut c_void,
+        b"eglQueryString" => query_string as QueryString as *mut c_void,
         b"eglExportDMABUFImageMESA" => export as Export as *mut c_void,
         _ => found,
     }
@@ -352,6 +357,23 @@ unsafe fn tell_linear(room: c_int, modifiers: *mut u64, external: *mut u32, coun
             unsafe { external.write(0) };
         }
     }
+}
+
+unsafe extern "C" fn query_string(display: *mut c_void, name: c_int) -> *const c_char {
+    static FEWER: OnceLock<CString> = OnceLock::new();
+    let function = real(c"eglQueryString");
+    // SAFETY: EGL 1.5 declares it so; it was there when this function was handed out.
+    let function = unsafe { std::mem::transmute::<*mut c_void, QueryString>(function) };
+    // SAFETY: the arguments are the caller's.
+    let told = unsafe { function(display, name) };
+    if told.is_null() || display.is_null() || name != EXTENSIONS || !made::is("egl-without-dma-bufs") {
+        return told;
+    }
+    made::fired();
+    // SAFETY: EGL answers with a text that ends and stays.
+    let all = unsafe { CStr::from_ptr(told) }.to_string_lossy();
+    let fewer = || all.split_whitespace().filter(|one| !one.contains("dma_buf")).collect::<Vec<_>>().join(" ");
+    FEWER.get_or_init(|| CString::new(fewer()).unwrap_or_default()).as_ptr()
 }
 
 unsafe extern "C" fn query_formats(display: *mut c_void, room: c_int, formats: *mut c_int, count: *mut c_int) -> u32 {

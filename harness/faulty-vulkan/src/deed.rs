@@ -76,6 +76,13 @@ deeds! {
     SemaphoreImportKeepsFd = "semaphore-import-keeps-fd",
     FenceImportKeepsFd = "fence-import-keeps-fd",
     SyncFdClosedTwice = "sync-fd-closed-twice",
+    ListedModifierCrashes = "listed-modifier-crashes",
+    PlaneCountZero = "plane-count-zero",
+    PlaneCountEndless = "plane-count-endless",
+    PitchZero = "pitch-zero",
+    SizeOfLayoutEndless = "size-of-layout-endless",
+    FdOfAnotherType = "fd-of-another-type",
+    DedicatedUnsaid = "dedicated-unsaid",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::{Cx, Doubts, Guest, Target};
 use crate::case::{Role, Trouble, Witness};
 use crate::compare::Tolerance;
-use crate::compose::{self, compose};
+use crate::compose::{self, Composed, compose};
 use crate::devices::Devices;
 use crate::dmabuf::SharedFrame;
 use crate::error::Result;
 use crate::format::{Fourcc, Modifier};
-use crate::frame::{Size, px};
+use crate::frame::{Plane, Size, px};
 use crate::guess::Suspects;
 use crate::kms::{Layer, Recoveries, Shown};
 use crate::observed::NotObservable;
@@ -121,6 +121,8 @@ impl Cx {
         let composed: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
         let expected = compose(size, &composed)?;
         let mut observed = false;
+        // What it would show with one mistake, if it does not show the target.
+        let mut mistakes = Vec::new();
         match shown.writeback {
             Ok(actual) => {
                 observed = true;
@@ -140,8 +142,9 @@ impl Cx {
                 let target = expected.to(actual.fourcc)?;
                 let reader = format!("{who} (writeback)");
                 let doubts = || {
-                    let slips = slips(size, layers, &composed, actual.fourcc)?;
-                    Ok(Doubts { before: before(size, layers, actual.fourcc)?, slips })
+                    mistakes = slips(size, layers, &composed)?;
+                    let slips = mistakes.iter().map(|(what, shown)| Ok((what.clone(), shown.to(actual.fourcc)?)));
+                    Ok(Doubts { before: before(size, layers, actual.fourcc)?, slips: slips.collect::<Result<_>>()? })
                 };
                 self.sees_or_doubts(reader, &target, &actual, &tolerance, &Suspects::default(), doubts)?;
             }
@@ -153,7 +156,14 @@ impl Cx {
                 // vkms publishes how its CRC is made, so the target can be computed. Elsewhere, and where rounding is open,
                 // the same picture from a buffer that the CPU wrote must give the same CRC.
                 let target = if is_vkms { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(role, layers)? };
-                self.equals(format!("{who} (CRC)"), Values(target), Values(crc.values));
+                let is_seen = |(_, shown): &&(String, Composed)| is_vkms && [shown.crc_vkms()] == crc.values[..];
+                let like = match target == crc.values {
+                    true => String::new(),
+                    false => {
+                        mistakes.iter().find(is_seen).map_or_else(String::new, |(what, _)| format!(", as of {what}"))
+                    }
+                };
+                self.equals(format!("{who} (CRC{like})"), Values(target), Values(crc.values));
             }
             Err(why) => self.unobserved(Witness::Crc, why),
         }
@@ -235,31 +245,41 @@ fn before(size: Size, layers: &[(Layer<'_, Buffer>, &Target)], fourcc: Fourcc) -
     before.map(|layers| compose(size, &layers)?.to(fourcc)).transpose()
 }
 
-/// What the screen would show with one mistake, as its writeback would have it in `fourcc`.
+/// What the screen would show with one mistake.
 fn slips(
     size: Size,
     layers: &[(Layer<'_, Buffer>, &Target)],
     composed: &[compose::Layer<'_>],
-    fourcc: Fourcc,
-) -> Result<Vec<(String, Picture)>> {
+) -> Result<Vec<(String, Composed)>> {
     let storages: Vec<_> = layers.iter().map(|(layer, _)| layer.frame.storage()).collect();
     let plane = |storage: &Option<Arc<Storage>>| Some(*storage.as_ref()?.shared.frame.planes.first()?);
     let pitches: Vec<u64> = storages.iter().map(|storage| plane(storage).map_or(0, |plane| plane.pitch)).collect();
-    let mut found = compose::slips(size, composed, &pitches)?;
+    // First those that are of the buffer: where nothing is there, it looks like a frame that is left out.
+    let mut found = Vec::new();
     for (n, storage) in storages.iter().enumerate() {
         let Some(SharedFrame { dmabuf, frame }) = storage.as_ref().map(|storage| &storage.shared) else { continue };
-        let offset = frame.planes[0].offset;
-        if offset > 0 && frame.modifier == Modifier::LINEAR {
+        let [Plane { offset, .. }] = frame.planes[..] else { continue };
+        if offset == 0 || frame.modifier != Modifier::LINEAR {
+            continue;
+        }
+        let places = [
+            (2 * offset, format!("what is at byte {}, with the offset of {offset} B added twice", 2 * offset)),
+            (0, format!("what is at the buffer's start, with the offset of {offset} B ignored")),
+        ];
+        for (at, what) in places {
             let mut frame = frame.clone();
-            frame.planes[0].offset = 0;
+            frame.planes[0].offset = at;
+            if frame.end()? > dmabuf.size {
+                continue;
+            }
             let picture = SharedFrame { dmabuf: dmabuf.try_clone()?, frame }.read_back()?;
             let mut layers = composed.to_vec();
             layers[n] = compose::Layer { picture: &picture, ..composed[n] };
-            let what = format!("what is at the buffer's start, with the offset of {offset} B ignored");
             found.push((what, compose(size, &layers)?));
         }
     }
-    found.into_iter().map(|(what, picture)| Ok((what, picture.to(fourcc)?))).collect()
+    found.extend(compose::slips(size, composed, &pitches)?);
+    Ok(found)
 }
 
 /// CRC values, as the kernel's interface prints them.

@@ -114,6 +114,16 @@ impl<'a> Evidence<'a> {
         (right > wrong, self.samples.len())
     }
 
+    /// Whether what is predicted of the pixels that differ has more than one colour: one colour is the same wherever it comes from.
+    pub(super) fn is_varied(&self, predict: impl Fn(usize, usize) -> Option<Bits>) -> bool {
+        let differs = |at: &usize| self.target[*at] != self.actual[*at];
+        let differing = (0..self.actual.len()).filter(differs);
+        let mut predicted = differing.filter_map(|at| predict(at % self.width, at / self.width));
+        let Some((first, known_of_first)) = predicted.next() else { return false };
+        let others = predicted.filter(|(bits, known)| (bits ^ first) & known & known_of_first & self.visible != 0);
+        others.take(FEWEST as usize).count() as u64 == FEWEST
+    }
+
     /// The guess that `shape` is what happened, if the pixels are as `predict` says for column and row.
     pub(super) fn verify(&self, shape: Shape, predict: impl Fn(usize, usize) -> Option<Bits>) -> Option<Guess> {
         self.judge(shape, |x, y| {

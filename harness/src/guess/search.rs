@@ -20,11 +20,17 @@ const BYTE_BY_BYTE: i64 = 256;
 struct Budget {
     looks: usize,
     verified: usize,
+    /// Whether pixels come from elsewhere, so that those of one colour say nothing.
+    from_elsewhere: bool,
 }
 
 impl Budget {
     fn new() -> Self {
-        Self { looks: LOOKS, verified: VERIFIED }
+        Self { looks: LOOKS, verified: VERIFIED, from_elsewhere: false }
+    }
+
+    fn from_elsewhere() -> Self {
+        Self { from_elsewhere: true, ..Self::new() }
     }
 
     fn is_spent(&self) -> bool {
@@ -47,7 +53,8 @@ impl Budget {
             return None;
         }
         self.verified -= 1;
-        evidence.verify(shape(), predict)
+        let says_enough = !self.from_elsewhere || evidence.is_varied(&predict);
+        evidence.verify(shape(), predict).filter(|_| says_enough)
     }
 }
 
@@ -305,12 +312,12 @@ pub(super) fn flipped(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
     }
 }
 
-/// Moved by whole pixels, up to half the picture.
+/// Moved by whole pixels, as far as enough of the picture is left to tell.
 pub(super) fn moved(evidence: &Evidence<'_>, guesses: &mut Vec<Guess>) {
     let (width, height) = (evidence.width as i64, evidence.height as i64);
-    let mut budget = Budget::new();
-    for down in nearest_first(height / 2) {
-        for right in nearest_first(width / 2).filter(|&right| (right, down) != (0, 0)) {
+    let mut budget = Budget::from_elsewhere();
+    for down in nearest_first(height * 2 / 3) {
+        for right in nearest_first(width * 2 / 3).filter(|&right| (right, down) != (0, 0)) {
             if budget.is_spent() {
                 return;
             }
@@ -331,43 +338,55 @@ fn nearest_first(furthest: i64) -> impl Iterator<Item = i64> {
 }
 
 /// A wrong offset, and a wrong pitch on one side.
+///
+/// From further on than about a row bytes come by whole rows, and how many bytes those are nobody can tell who does not know
+/// the pitch.
 pub(super) fn offset_and_pitch(evidence: &Evidence<'_>, pitch: Option<u64>, guesses: &mut Vec<Guess>) {
     let pixel = i64::from(evidence.layout.bytes);
     let row = evidence.width as i64 * pixel;
-    let stated = pitch.and_then(|p| i64::try_from(p).ok()).filter(|&p| p >= row).unwrap_or(row);
-    let candidates = byte_counts(pixel, row, stated, evidence.picture.bytes.len() as i64);
+    let stated = pitch.and_then(|p| i64::try_from(p).ok()).filter(|&p| p >= row);
+    let most = stated.map_or(row / 2, |stated| stated.saturating_mul(evidence.height as i64));
+    let stated = stated.unwrap_or(row);
+    let candidates = byte_counts(pixel, row, stated, evidence.height as i64, most);
 
-    let mut budget = Budget::new();
+    let mut budget = Budget::from_elsewhere();
     for &bytes in &candidates {
-        for written in BTreeSet::from([row, stated]) {
-            let from = |x, y| at_byte(evidence, x, y, written, written, bytes);
-            guesses.extend(budget.attempt(evidence, || Shape::Offset { bytes }, from));
-        }
+        let from = |x, y| at_byte(evidence, x, y, stated, stated, bytes);
+        guesses.extend(budget.attempt(evidence, || Shape::Offset { bytes }, from));
     }
 
-    let mut budget = Budget::new();
+    let mut budget = Budget::from_elsewhere();
+    let mut found: Vec<Guess> = Vec::new();
     for &bytes in &candidates {
         let pixels = (bytes % pixel == 0).then_some(bytes / pixel);
-        // Written or read at the stated pitch, or both without padding; the other side at another pitch.
-        let pairs = BTreeSet::from([(stated, stated + bytes), (stated - bytes, stated), (row, row + bytes)]);
+        // Written or read at the stated pitch; the other side at another one.
+        let pairs = [(stated, stated + bytes), (stated - bytes, stated)];
         for (written, read) in pairs.into_iter().filter(|&(written, read)| written >= row && read > 0) {
             let from = |x, y| at_byte(evidence, x, y, written, read, 0);
-            guesses.extend(budget.attempt(evidence, || Shape::RowPitch { bytes, pixels }, from));
+            found.extend(budget.attempt(evidence, || Shape::RowPitch { bytes, pixels }, from));
         }
     }
+    // Every other row is what both a pitch twice as large shows and one of half the size for the other side: who can't tell
+    // which it is does not guess.
+    let best = found.iter().map(Guess::weight).max();
+    found.retain(|guess| Some(guess.weight()) == best);
+    found.dedup_by(|one, other| one.shape == other.shape);
+    guesses.extend(found.pop().filter(|_| found.is_empty()));
 }
 
-/// Errors in bytes that are worth a try, smallest first.
-fn byte_counts(pixel: i64, row: i64, stated: i64, total: i64) -> Vec<i64> {
+/// Errors of up to `most` bytes that are worth a try, smallest first.
+fn byte_counts(pixel: i64, row: i64, stated: i64, height: i64, most: i64) -> Vec<i64> {
     let whole_pixels = (1..=row / pixel).map(|n| n * pixel);
+    let whole_rows = (1..=height).map(|n| n * stated);
     let alignments = (9..=16).map(|power| 1 << power);
     let pages = (1..=64).map(|n| n * 4096);
     let sizes: BTreeSet<i64> = (1..=BYTE_BY_BYTE)
         .chain(whole_pixels)
+        .chain(whole_rows)
         .chain(alignments)
         .chain(pages)
-        .chain([stated - row, stated, row])
-        .filter(|&n| n > 0 && n < total)
+        .chain([stated - row, row, stated / 2, stated / 3 * 2])
+        .filter(|&n| n > 0 && n <= most)
         .collect();
     sizes.into_iter().flat_map(|n| [n, -n]).collect()
 }

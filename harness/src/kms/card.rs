@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drm::control::Device as _;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::syncobj::Held;
@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
-use crate::ledger;
 use crate::restart::again;
+use crate::{ledger, node};
 
 /// An open card node.
 #[derive(Debug)]
@@ -120,8 +120,7 @@ impl Card {
 
     /// Opens `node` without staying its master.
     pub(super) fn open(node: &Path) -> Result<Self> {
-        let fd = rustix::fs::open(node, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::new("open", node.display().to_string(), errno))?;
+        let fd = node::open(node, OFlags::RDWR)?;
         let card = Self::new(fd, node)?;
         // Whoever opens a card first is its master, which is the screen's to be. If somebody else is, there is nothing to
         // give back, and the answer says so.

@@ -4,14 +4,14 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use drm::Device as _;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::card::Card;
 use super::objects::Pipe;
 use super::{able, second};
 use crate::error::{Cause, Error, Result};
-use crate::node::denied;
+use crate::node;
 use crate::restart::again;
 
 /// The first card that `select` allows and that has a pipe, with us as its master.
@@ -58,11 +58,7 @@ pub(super) fn nodes() -> Result<Vec<PathBuf>, String> {
 fn open(node: &Path, driver: Option<&str>) -> Result<(Card, Pipe)> {
     let name = || node.display().to_string();
     // Non-blocking, so that reading events never waits.
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = rustix::fs::open(node, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::ACCESS | Errno::PERM => Error::missing("open", name(), denied(node)),
-        _ => Error::new("open", name(), errno),
-    })?;
+    let fd = node::open(node, OFlags::RDWR | OFlags::NONBLOCK)?;
     let card = Card::new(fd, node)?;
     if driver.is_some_and(|driver| driver != card.driver) {
         return Err(Error::missing("open", name(), format!("its driver is {}", card.driver)));

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, opcode};
 
 use super::uapi::{
-    Buffer, Capability, Control, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, Input, Output, Place,
-    Plane, QueryCtrl, QueryMenu, RequestBuffers, Selection,
+    Buffer, Capability, Control, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, FrameSize, Input, Output,
+    Place, Plane, QueryCtrl, QueryMenu, RequestBuffers, Selection,
 };
 use crate::ioctl::ask;
 use crate::ledger;
@@ -45,6 +45,7 @@ pub(crate) const S_OUTPUT: Call<u32> = both("VIDIOC_S_OUTPUT", 47);
 pub(crate) const ENUMOUTPUT: Call<Output> = both("VIDIOC_ENUMOUTPUT", 48);
 pub(crate) const TRY_FMT: Call<Format> = both("VIDIOC_TRY_FMT", 64);
 pub(crate) const TRY_FMT_MPLANE: Call<FormatMplane> = both("VIDIOC_TRY_FMT", 64);
+pub(crate) const ENUM_FRAMESIZES: Call<FrameSize> = both("VIDIOC_ENUM_FRAMESIZES", 74);
 pub(crate) const CREATE_BUFS: Call<CreateBuffers<Format>> = both("VIDIOC_CREATE_BUFS", 92);
 pub(crate) const CREATE_BUFS_MPLANE: Call<CreateBuffers<FormatMplane>> = both("VIDIOC_CREATE_BUFS", 92);
 pub(crate) const S_SELECTION: Call<Selection> = both("VIDIOC_S_SELECTION", 95);

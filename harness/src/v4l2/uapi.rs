@@ -40,6 +40,18 @@ pub(crate) struct FmtDesc {
     pub(crate) reserved: [u32; 3],
 }
 
+/// `struct v4l2_frmsizeenum`: a discrete size in the first two words of its union, or least, most and step of the width, then
+/// of the height.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct FrameSize {
+    pub(crate) index: u32,
+    pub(crate) pixelformat: u32,
+    pub(crate) kind: u32,
+    pub(crate) sides: [u32; 6],
+    pub(crate) reserved: [u32; 2],
+}
+
 /// `struct v4l2_requestbuffers`.
 #[repr(C)]
 #[derive(Default)]
@@ -283,6 +295,7 @@ pub(crate) struct Selection {
 const _: () = {
     assert!(size_of::<Capability>() == 104);
     assert!(size_of::<FmtDesc>() == 64);
+    assert!(size_of::<FrameSize>() == 44);
     assert!(size_of::<RequestBuffers>() == 20);
     assert!(size_of::<Format>() == 208);
     assert!(size_of::<FormatMplane>() == 208);
@@ -329,6 +342,8 @@ pub(crate) const BUF_CAP_SUPPORTS_DMABUF: u32 = 0x04;
 pub(crate) const BUF_CAP_SUPPORTS_ORPHANED_BUFS: u32 = 0x10;
 
 pub(crate) const BUF_FLAG_ERROR: u32 = 0x40;
+
+pub(crate) const FRMSIZE_TYPE_DISCRETE: u32 = 1;
 
 pub(crate) const FIELD_ANY: u32 = 0;
 pub(crate) const FIELD_NONE: u32 = 1;

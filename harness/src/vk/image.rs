@@ -250,6 +250,11 @@ impl Image {
         std::iter::once(&self.memory).chain(&self.others)
     }
 
+    /// The memory type of its memory, or of that of its first plane.
+    pub fn memory_type(&self) -> u32 {
+        self.memory.type_index()
+    }
+
     /// Width and height.
     pub fn size(&self) -> Size {
         self.terms.size

@@ -7,7 +7,7 @@ use super::image::{Image, ImageTerms, Layout, OpaqueImage, Unbound};
 use super::memory::{Dedicated, HandleType, Memory, check_terms, common_type, duplicate, importable_types};
 use super::room::only_dedicated;
 use super::support::{Features, Tiling};
-use super::wanted::Wanted;
+use super::wanted::{Able, Wanted};
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::frame::Plane;
@@ -31,7 +31,42 @@ pub struct ImportRequest {
     pub offset_by: OffsetBy,
 }
 
+/// What the device says of the memory of an image that is to be imported; masks have a bit for each of its memory types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImportMemory {
+    /// As which the dma-buf can be imported (`vkGetMemoryFdPropertiesKHR`); not empty.
+    pub offered: u32,
+    /// Of which the image can be (`vkGetImageMemoryRequirements2`); not empty.
+    pub taken: u32,
+    /// Whether such images change hands in dedicated memory only (`VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT`).
+    pub dedicated_only: bool,
+    /// Whether this image takes no other (`VkMemoryDedicatedRequirements::requiresDedicatedAllocation`).
+    pub requires_dedicated: bool,
+}
+
 impl Gpu {
+    /// What the device says of the memory of an import of `shared`; nothing is imported.
+    ///
+    /// # Errors
+    /// As [`Self::import_image`], as far as that has to ask.
+    pub fn import_memory(&self, shared: &SharedFrame) -> Result<ImportMemory> {
+        let SharedFrame { dmabuf, frame } = shared;
+        let object = || self.device().object(format!("dma-buf of {} B with {frame}", dmabuf.size));
+        let layout = Layout::Explicit(frame.modifier, frame.planes.clone());
+        let handles = [HandleType::DmaBuf];
+        let wanted =
+            Wanted { size: frame.size, fourcc: frame.fourcc, layout: &layout, handles: &handles, uses: Features::ALL };
+        let able = self.check_support(&wanted, |support| support.importable)?;
+        let raw = self.raw_image(&wanted, able.features)?;
+        let needs = self.image_requirements(&raw, Able { dedicated_only: false, ..able }, object)?;
+        Ok(ImportMemory {
+            offered: importable_types(self.device(), dmabuf)?,
+            taken: needs.types,
+            dedicated_only: able.dedicated_only,
+            requires_dedicated: needs.dedicated,
+        })
+    }
+
     /// Imports `shared` with the layout that its frame states. Contents are preserved.
     ///
     /// # Errors

@@ -314,6 +314,11 @@ impl Memory {
         self.size
     }
 
+    /// Its memory type, by its number.
+    pub(super) fn type_index(&self) -> u32 {
+        self.type_index
+    }
+
     /// What its memory type is.
     pub(super) fn flags(&self, device: &Device) -> vk::MemoryPropertyFlags {
         let types = device.memory.memory_types.get(self.type_index as usize);

@@ -27,7 +27,22 @@ pub(super) const ALL: &[Named] = &[
     ("heap-gives-more", heap_gives_more),
     ("dqbuf-again", dqbuf_again),
     ("slow-calls", slow_calls),
+    ("card-without-planes", || card_without(UNIVERSAL_PLANES)),
+    ("card-without-atomic", || card_without(CLIENT_ATOMIC)),
 ];
+
+/// `DRM_IOCTL_SET_CLIENT_CAP`, of `struct drm_set_client_cap`, whose first field is one of these.
+const SET_CLIENT_CAP: u32 = writes(b'd', 0x0d, 16);
+const UNIVERSAL_PLANES: u64 = 2;
+const CLIENT_ATOMIC: u64 = 3;
+
+/// A card of a driver that does not have what clients may ask for.
+fn card_without(capability: u64) -> Made {
+    Made::on_ioctls(&[SET_CLIENT_CAP], move |call| {
+        let is_it = call.structure()?.u64(0) == capability;
+        Ok(if is_it { Done::fired(Answer::Fail(Errno::OPNOTSUPP)) } else { Done::UNTOUCHED })
+    })
+}
 
 /// `DMA_BUF_IOCTL_SYNC`.
 pub(super) const SYNC: u32 = writes(b'b', 0, 8);

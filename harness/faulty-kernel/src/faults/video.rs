@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{OFlags, SeekFrom, seek};
+use rustix::io::Errno;
 
 use super::odd::SYNC;
 use super::{Done, Made, Named, answer_of, changing, owned, reporting};
@@ -24,6 +25,9 @@ pub(super) const ALL: &[Named] = &[
     ("expbuf-first-buffer", expbuf_first_buffer),
     ("capture-writes-again", capture_writes_again),
     ("enum-fmt-invented", enum_fmt_invented),
+    ("frame-sizes-invented", frame_sizes_invented),
+    ("try-fmt-otherwise", try_fmt_otherwise),
+    ("video-gone", video_gone),
 ];
 
 /// `VIDIOC_ENUM_FMT`, of `struct v4l2_fmtdesc`: `index`, and `pixelformat`.
@@ -220,6 +224,48 @@ fn capture_writes_again() -> Made {
 }
 
 /// The second format of a list is one that nobody has heard of.
+/// `VIDIOC_ENUM_FRAMESIZES`, of `struct v4l2_frmsizeenum`: whether it is one size, and the widest of a range.
+const ENUM_FRAMESIZES: u32 = both(b'V', 74, 44);
+const SIZE_TYPE: usize = 8;
+const WIDEST: usize = 16;
+
+/// Ranges of sizes end at a width of 65535.
+fn frame_sizes_invented() -> Made {
+    const DISCRETE: u32 = 1;
+    reporting(
+        ENUM_FRAMESIZES,
+        |_| true,
+        |told| {
+            let is_range = told.u32(SIZE_TYPE) != DISCRETE;
+            if is_range {
+                told.set_u32(WIDEST, 65535);
+            }
+            is_range
+        },
+    )
+}
+
+/// `VIDIOC_TRY_FMT`, and `sizeimage` of `struct v4l2_pix_format`.
+const TRY_FMT: u32 = both(b'V', 64, 208);
+const SIZE_IMAGE: usize = 8 + 20;
+
+/// A format that is only tried takes a page more.
+fn try_fmt_otherwise() -> Made {
+    reporting(
+        TRY_FMT,
+        |asked| is_single_planar(asked.u32(TYPE)),
+        |told| {
+            told.set_u32(SIZE_IMAGE, told.u32(SIZE_IMAGE) + 4096);
+            true
+        },
+    )
+}
+
+/// No buffer reaches a device any more.
+fn video_gone() -> Made {
+    Made::on_ioctls(&[QBUF], |_| Ok(Done::fired(Answer::Fail(Errno::NODEV))))
+}
+
 fn enum_fmt_invented() -> Made {
     reporting(
         ENUM_FMT,

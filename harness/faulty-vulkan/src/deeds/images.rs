@@ -108,6 +108,11 @@ pub(crate) unsafe extern "system" fn create_image(
     if is(Deed::ModifierUnusable) && listed == [X_TILED] {
         fired();
     }
+    if is(Deed::ListedModifierCrashes) && listed == [X_TILED] {
+        fired();
+        // SAFETY: nothing is there, which is the point.
+        unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(0) };
+    }
     let only_linear = [LINEAR];
     let mut explicit_layout = [vk::SubresourceLayout::default()];
     let mut list = vk::ImageDrmFormatModifierListCreateInfoEXT::default().drm_format_modifiers(&only_linear);
@@ -122,7 +127,10 @@ pub(crate) unsafe extern "system" fn create_image(
         explicit.p_next = info.p_next;
         info.p_next = (&raw const explicit).cast();
         fired();
-    } else if foreign && (is(Deed::ModifierUnusable) || is(Deed::ListInOtherOrder) || has_tiles()) {
+    } else if foreign
+        && (has_tiles()
+            || [Deed::ModifierUnusable, Deed::ListedModifierCrashes, Deed::ListInOtherOrder].into_iter().any(is))
+    {
         if has_tiles() && listed == [X_TILED] {
             remembered.told = Some(X_TILED);
         }
@@ -301,6 +309,8 @@ fn change_layout(known: &Image, layout: &mut vk::SubresourceLayout) {
         () if is(Deed::PitchTooLarge) => layout.row_pitch += 64,
         () if is(Deed::PitchInPixels) && bytes_per_pixel(known.format) == Some(8) => layout.row_pitch /= 8,
         () if is(Deed::SizeOfLayoutZero) => layout.size = 0,
+        () if is(Deed::PitchZero) => layout.row_pitch = 0,
+        () if is(Deed::SizeOfLayoutEndless) => layout.size = u64::MAX,
         () if is(Deed::UndefinedPitches) && known.is_flat => {
             // Undefined for what is neither an array nor of three dimensions.
             (layout.array_pitch, layout.depth_pitch) = (0x5555_5555_5555, 3);
@@ -375,10 +385,15 @@ pub(crate) unsafe extern "system" fn get_buffer_memory_requirements(
 ) {
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device(handle).raw.fp_v1_0().get_buffer_memory_requirements)(handle, buffer, requirements) };
-    if is(Deed::MemoryTypeMore) {
+    if has_one_more_type() {
         // SAFETY: the caller's struct, written by the call.
         unsafe { (*requirements).memory_type_bits <<= 1 };
     }
+}
+
+/// Whether the device has one more memory type than the real one, before all others.
+pub(crate) fn has_one_more_type() -> bool {
+    is(Deed::MemoryTypeMore) || is(Deed::FdOfAnotherType)
 }
 
 /// # Safety
@@ -387,7 +402,7 @@ unsafe fn change_requirements(image: &Image, requirements: *mut vk::MemoryRequir
     // SAFETY: the caller's contract.
     let all = unsafe { &mut *requirements };
     let needs = &mut all.memory_requirements;
-    if is(Deed::MemoryTypeMore) {
+    if has_one_more_type() {
         // Nothing but the new first type is not for it.
         needs.memory_type_bits <<= 1;
     }

@@ -45,7 +45,7 @@ pub(crate) unsafe extern "system" fn allocate_memory(
     let allocate = device.raw.fp_v1_0().allocate_memory;
     // SAFETY: the caller's struct.
     let mut info = unsafe { *given };
-    if is(Deed::MemoryTypeMore) {
+    if super::images::has_one_more_type() {
         info.memory_type_index = info.memory_type_index.saturating_sub(1);
     }
     // SAFETY: the caller's chain, alive during the call.
@@ -422,6 +422,8 @@ pub(crate) unsafe extern "system" fn get_memory_fd_properties(
         () if is(Deed::NoMemoryType) => *bits = 0,
         () if is(Deed::MemoryTypeBeyondAll) => *bits = 1 << 31,
         () if is(Deed::MemoryTypeMore) => *bits <<= 1,
+        // The new first one.
+        () if is(Deed::FdOfAnotherType) => *bits = 1,
         () => return result,
     }
     fired();

@@ -59,9 +59,13 @@ fn told<E: Entry>(mut list: Vec<E>, format: vk::Format) -> Option<Vec<E>> {
     });
     match () {
         () if is(Deed::LinearVanishes) && is_bgra => list.retain_mut(|entry| *entry.modifier() != LINEAR),
-        () if (is(Deed::ModifierUnusable) || has_tiles()) && is_common => list.extend(tiled),
+        () if (is(Deed::ModifierUnusable) || is(Deed::ListedModifierCrashes) || has_tiles()) && is_common => {
+            list.extend(tiled);
+        }
         () if is(Deed::ListInOtherOrder) && is_common => list.splice(0..0, tiled).for_each(drop),
         () if is(Deed::PlaneCountTwo) && is_bgra => list.iter_mut().for_each(|entry| *entry.planes() = 2),
+        () if is(Deed::PlaneCountZero) && is_bgra => list.iter_mut().for_each(|entry| *entry.planes() = 0),
+        () if is(Deed::PlaneCountEndless) && is_bgra => list.iter_mut().for_each(|entry| *entry.planes() = u32::MAX),
         () if is(Deed::ListCountWhole) => {}
         () if is(Deed::FeaturesLost) && is_common => list.iter_mut().for_each(Entry::lose_sampling),
         () => return None,
@@ -206,7 +210,9 @@ pub(crate) unsafe extern "system" fn get_image_format_properties2(
         return result;
     }
     match () {
-        () if is(Deed::DedicatedOnly) => *features |= vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY,
+        () if is(Deed::DedicatedOnly) || is(Deed::DedicatedUnsaid) => {
+            *features |= vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY
+        }
         () if is(Deed::ImportNotOffered) && handle == vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT => {
             *features &= !vk::ExternalMemoryFeatureFlags::IMPORTABLE;
         }
@@ -218,10 +224,12 @@ pub(crate) unsafe extern "system" fn get_image_format_properties2(
 
 /// A first type of memory that is host-visible, and not device-local: legal, and not the one that images like best.
 fn with_one_more_type(memory: &mut vk::PhysicalDeviceMemoryProperties) {
-    if !is(Deed::MemoryTypeMore) {
+    if !super::images::has_one_more_type() {
         return;
     }
-    fired();
+    if is(Deed::MemoryTypeMore) {
+        fired();
+    }
     memory.memory_types.rotate_right(1);
     memory.memory_types[0] = vk::MemoryType {
         property_flags: vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT,
