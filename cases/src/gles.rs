@@ -48,6 +48,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     })
                     .from(Udmabuf)
                     .to(Gles);
+                case.info.opens.push(format!("gles on gbm ({node})"));
                 if (node, fourcc, through) == (NodeKind::Render, Fourcc::XR24, Through::Texture2d) {
                     case.must_fail_under("egl-red-blue");
                 }

@@ -66,6 +66,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 .to(to)
                 .needs(Need::Exports { role: from, format: fourcc.to_string() })
                 .needs(Need::Imports { role: to, format: fourcc.to_string() });
+            if let SecondInstance(role) = route {
+                case.info.opens.push(format!("a second instance of {role}"));
+            }
             if let SecondInstance(GpuA) = route {
                 sees_faults_of_an_arrival(case, fourcc);
             }

@@ -226,6 +226,8 @@ pub struct CaseInfo {
     pub importer: Option<Role>,
     /// What the machine must have, else the case is skipped with the first one that is missing.
     pub needs: Vec<Need>,
+    /// What a worker opens for it beside devices that play roles, and keeps for others that name the same.
+    pub opens: Vec<String>,
     /// The defects that make the case fail today.
     pub known: Vec<Known>,
     /// The faults that this case claims to catch.
@@ -342,6 +344,7 @@ impl<B> Cases<B> {
                 exporter: None,
                 importer: None,
                 needs: Vec::new(),
+                opens: Vec::new(),
                 known: Vec::new(),
                 must_fail_under: Vec::new(),
                 no_fault: None,

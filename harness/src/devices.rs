@@ -476,7 +476,7 @@ impl Devices {
         let Some(elsewhere) = &self.elsewhere else { return Ok(()) };
         let contexts = [&self.gles].into_iter().chain(self.gles_on_gbm.values());
         let open = contexts.filter_map(|slot| if let Slot::Open(gles) = slot { Some(gles) } else { None });
-        for gles in open.filter(|_| egl) {
+        for gles in open.filter(|gles| egl && gles.looked()) {
             let image = match self.textures.iter().find(|(name, _)| *name == gles.name()) {
                 Some((_, image)) => image,
                 None => {
@@ -486,6 +486,8 @@ impl Devices {
                 }
             };
             image.sampled_picture()?;
+            // At nothing else than this.
+            gles.looked();
         }
         if let (Slot::Open(device), true) = (&self.gbm, gbm) {
             if self.bos.is_empty() {

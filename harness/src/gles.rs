@@ -4,6 +4,7 @@
 //! Libraries are loaded when they are first needed, so that a machine without them can say so. A device belongs to the
 //! thread that opened it, as its context does.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
@@ -41,6 +42,8 @@ struct Inner {
     gl: glow::Context,
     egl: Rc<Egl>,
     identity: GlesIdentity,
+    /// Whether it has made an image since [`Gles::looked`] was asked last.
+    looks: Cell<bool>,
 }
 
 /// Which driver answered.
@@ -94,7 +97,12 @@ impl Gles {
             egl_vendor: egl.vendor.clone(),
             egl_version: egl.version.clone(),
         };
-        Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity })))
+        Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity, looks: Cell::default() })))
+    }
+
+    /// Whether it has made an image since this was asked last: what it may look at.
+    pub(crate) fn looked(&self) -> bool {
+        self.0.looks.take()
     }
 
     /// Which driver and device this is.

@@ -79,6 +79,7 @@ mod tests {
             exporter: None,
             importer: None,
             needs: vec![],
+            opens: vec![],
             known: findings.iter().map(known).collect(),
             must_fail_under: vec![],
             no_fault: None,

@@ -115,6 +115,7 @@ impl Gles {
         let texture =
             unsafe { gl.create_texture() }.map_err(|why| Error::new(OP, self.object(size), Cause::Code(why)))?;
         let made = GlImage { texture, through, image: None, fourcc, size, gles: self.clone() };
+        self.0.looks.set(true);
         let target = through.target();
         // SAFETY: as above; these are parameters that both targets have.
         unsafe {

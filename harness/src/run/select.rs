@@ -37,10 +37,11 @@ pub fn select(names: &[&str], filters: &[String], exact: bool) -> Result<Vec<usi
 
 /// The order in which a run with `jobs` workers takes `cases`.
 ///
-/// The first cases hand each device's buffers out, and have it take buffers in, as often as there are workers: a device that does
-/// not work is known within seconds, and each worker soon has all of them open. Then comes one case of each claim, then one of
-/// each claim about each pair of devices, then another of each. Those that end their worker by a listed defect come last, since
-/// the next one opens all devices again. Cases that are alike in this stay in the order of `cases`.
+/// The first cases hand each device's buffers out, and have it take buffers in, and open what else a worker keeps, as often
+/// as there are workers: a device that does not work is known within seconds, and each worker soon has all of them open.
+/// Then comes one case of each claim, then one of each claim about each pair of devices, then another of each. Those that
+/// end their worker by a listed defect come last, since the next one opens all devices again. Cases that are alike in this
+/// stay in the order of `cases`.
 pub fn widest_first<'a>(cases: &[&'a CaseInfo], jobs: usize) -> Vec<&'a CaseInfo> {
     let mut met = Met::default();
     let mut order: Vec<(Turn, &CaseInfo)> = cases.iter().map(|case| (met.turn(case, jobs), *case)).collect();
@@ -51,7 +52,7 @@ pub fn widest_first<'a>(cases: &[&'a CaseInfo], jobs: usize) -> Vec<&'a CaseInfo
 /// When a case comes, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
-    /// It is among the first that a device hands out to, or takes from.
+    /// It is among the first that a device hands out to, or takes from, or that open something else which is kept.
     Device,
     /// It is the first of its claim.
     Claim,
@@ -66,6 +67,8 @@ enum Turn {
 struct Met<'a> {
     /// In which a device is on a side: that of the importer, or not.
     sides: HashMap<(bool, Role), usize>,
+    /// For which this is opened.
+    opened: HashMap<&'a str, usize>,
     /// Of a claim.
     claims: HashMap<&'a str, usize>,
     /// Of a claim about a pair of devices.
@@ -80,9 +83,11 @@ impl<'a> Met<'a> {
         let sides = [(false, case.exporter), (true, case.importer)];
         let sides = sides.into_iter().filter_map(|(imports, role)| Some((imports, role?)));
         let before_on_a_side = sides.map(|side| nth(&mut self.sides, side)).min();
+        let before_with_it_open = case.opens.iter().map(|what| nth(&mut self.opened, what.as_str())).min();
+        let before_of_device = before_on_a_side.into_iter().chain(before_with_it_open).min();
         let before_of_claim = nth(&mut self.claims, claim(case));
         let before_of_pair = nth(&mut self.rounds, (claim(case), case.exporter, case.importer));
-        match (before_on_a_side, before_of_claim) {
+        match (before_of_device, before_of_claim) {
             (Some(before), _) if before < jobs => Turn::Device,
             (_, 0) => Turn::Claim,
             _ => Turn::Round(before_of_pair),
@@ -195,6 +200,18 @@ mod tests {
         let devices = ["a::x::1", "a::x::2", "a::x::3", "a::x::4", "a::x::5", "a::x::6"];
         let rest = ["a::y::1", "b::z", "a::y::2", "a::y::3"];
         assert_eq!(order(&cases(&list), 2), [&devices[..], &rest].concat());
+    }
+
+    #[test]
+    fn what_else_a_worker_keeps_open_is_opened_among_the_first() {
+        let (a, cpu) = (Some(Role::GpuA), Some(Role::Cpu));
+        let names = ["a::x::1", "a::x::2", "a::x::3", "a::y::1", "a::y::2", "a::y::3"];
+        let mut list = cases(&names.map(|name| (name, a, cpu)));
+        for case in &mut list[4..] {
+            case.opens.push("a second instance of gpu_a".into());
+        }
+        assert_eq!(order(&list, 1), ["a::x::1", "a::y::2", "a::y::1", "a::x::2", "a::x::3", "a::y::3"]);
+        assert_eq!(order(&list, 2), ["a::x::1", "a::x::2", "a::y::2", "a::y::3", "a::y::1", "a::x::3"]);
     }
 
     #[test]

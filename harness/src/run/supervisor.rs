@@ -499,6 +499,7 @@ mod tests {
             exporter: None,
             importer: None,
             needs: vec![],
+            opens: vec![],
             known: vec![],
             must_fail_under: vec![],
             no_fault: None,

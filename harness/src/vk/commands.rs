@@ -52,13 +52,10 @@ impl Recorders {
 }
 
 impl Recorder {
-    /// One that nobody uses, ready to record.
+    /// One that nobody uses, ready to record: its pool was reset when its submission had ended.
     fn take(device: &Arc<Device>) -> Result<Self, (&'static str, vk::Result)> {
         let idle = device.recorders.idle().pop();
         let Some(recorder) = idle else { return cached(|| Self::create(device)) };
-        // SAFETY: the pool is live, and the submission of its one buffer was waited for.
-        unsafe { device.reset_command_pool(recorder.pool.raw(), vk::CommandPoolResetFlags::empty()) }
-            .map_err(|code| ("vkResetCommandPool", code))?;
         // SAFETY: the fence is live, and its submission was waited for.
         unsafe { device.reset_fences(&[recorder.fence.raw()]) }.map_err(|code| ("vkResetFences", code))?;
         Ok(recorder)
@@ -167,6 +164,10 @@ impl Submission {
         let waited = unsafe { device.wait_for_fences(&[recorder.fence.raw()], true, self.deadline.as_nanos() as u64) };
         match waited.map_err(|code| device.heeded(code)) {
             Ok(()) => {
+                // Now, and not when it is used again: the commands of long work take many megabytes.
+                // SAFETY: the pool is live, and the submission of its one buffer was waited for.
+                unsafe { device.reset_command_pool(recorder.pool.raw(), vk::CommandPoolResetFlags::empty()) }
+                    .map_err(|code| failed("vkResetCommandPool", self.described(), device.heeded(code)))?;
                 device.recorders.idle().push(recorder);
                 Ok(())
             }
