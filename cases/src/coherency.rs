@@ -315,11 +315,12 @@ fn interrupted(cx: &mut Cx, by: Role) -> Outcome {
 fn image_released(cx: &mut Cx, role: Role) -> Outcome {
     let gpu = cx.gpu(role)?;
     let mut drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), GENERATIONS.start - 1)?;
-    cx.cpu_sees(&drawn.buffer, &drawn.target)?;
+    let reader = format!("the cpu, when {role} has released to FOREIGN_EXT,");
+    cx.cpu_sees_of(&reader, &drawn.buffer, &drawn.target)?;
     for stamp in GENERATIONS {
         cx.redraw(&gpu, &mut drawn, stamp)?;
         // Nothing else is submitted in between, and the mapping is a fresh one.
-        cx.cpu_sees(&drawn.buffer, &drawn.target)?;
+        cx.cpu_sees_of(&reader, &drawn.buffer, &drawn.target)?;
     }
     cx.agree()
 }
@@ -384,7 +385,7 @@ fn tail(cx: &mut Cx, role: Role, _: &Buffer, shared: &SharedFrame) -> Checked {
     // In two parts, the second of which is the last byte alone.
     mapping.write(span.offset, &bytes[..4095])?;
     mapping.write(size - 1, &bytes[4095..])?;
-    cx.sees_words("the gpu at the end of the buffer", &target, &words.read_back()?)?;
+    cx.sees_words(format!("{role} at the end of the buffer"), &target, &words.read_back()?)?;
     words.fill(8)?;
     cx.cpu_sees_words(dmabuf, span, &noise_words(8, 1024))?;
     Ok(())
@@ -399,7 +400,11 @@ fn cpu_mapping_kept(cx: &mut Cx, role: Role, buffer: &Buffer, shared: &SharedFra
     for stamp in GENERATIONS {
         image.draw_pattern(stamp)?;
         let seen = Picture::of_frame(&shared.frame, &kept.read(0..end)?)?;
-        cx.sees("the cpu through a kept mapping", &Target::stamped(stamp, shared.frame.fourcc, SIZE)?, &seen)?;
+        cx.sees(
+            format!("the cpu through a mapping kept while {role} drew"),
+            &Target::stamped(stamp, shared.frame.fourcc, SIZE)?,
+            &seen,
+        )?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod egl;
 mod files;
 mod implicit;
 mod named;
+mod opaque;
 mod processor;
 mod screen;
 mod syncobj_calls;
@@ -33,6 +34,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     processor::register(cases);
     bridge::register(cases);
     vulkan::register(cases);
+    opaque::register(cases);
     screen::register(cases);
     egl::register(cases);
     video::register(cases);
@@ -40,6 +42,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
 
 /// The fault that a claim about implicit fences must not survive.
 const IMPLICIT_LOST: &str = "implicit-fence-lost";
+/// The fault of a buffer whose readers hold back readers.
+const READER_AS_WRITER: &str = "reader-taken-for-writer";
 /// The fault of an importer that does not wait.
 const IMPORT_IGNORED: &str = "imported-fence-ignored";
 /// The fault of an exporter whose fence comes too soon.

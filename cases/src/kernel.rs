@@ -74,9 +74,10 @@ const EXPORTERS: &[Exporter] = &[
 ];
 
 /// Which claim, made of which exporter, sees which faults.
-const SEEN: [(&str, &str, &str); 11] = [
+const SEEN: [(&str, &str, &str); 12] = [
     ("allocates_at_export", "heap-memory-twice", "system_heap"),
     ("attach_allocates_nothing", "heap-memory-twice", "system_heap"),
+    ("attach_allocates_nothing", "heap-waits-for-attach", "system_heap"),
     ("allocates_nothing_at_export", "dumb-made-at-once", "vgem_dumb"),
     ("allocates_at_the_first_map", "dumb-made-at-once", "vgem_dumb"),
     ("allocates_at_attach_where_the_model_waits", "dumb-made-at-once", "vgem_dumb"),
@@ -274,6 +275,7 @@ fn mapped(cx: &mut Cx, shared: &SharedFrame) -> Result<(Segments, Deed), Trouble
 
 /// What it is like where an exporter makes less than the model, and where it makes more.
 const MADE_BEFORE: &str = "memory that was there already, such as a buffer that somebody else still has";
+const MADE_LATE: &str = "an exporter that makes storage only when somebody attaches or maps";
 const MADE_EARLY: &str = "an exporter that makes storage before it is known who takes part";
 
 /// Holds what the kernel made in each step against the model.
@@ -284,12 +286,18 @@ fn compare<const STEPS: usize>(
     storage: &Segments,
 ) -> Result<(), Trouble> {
     let provided = Deed::provided(deeds.map(|(_, deed)| deed), storage);
+    let is_made = provided.iter().any(|bytes| *bytes > 0);
     let predicted = predicted(eager, &deeds.map(|(step, _)| step))?;
     for (n, (((step, deed), bytes), model)) in deeds.into_iter().zip(provided).zip(predicted).enumerate() {
         let kernel = Made::of(bytes, storage);
+        let like = match kernel {
+            Made::Nothing if is_made => MADE_LATE,
+            Made::Nothing => MADE_BEFORE,
+            _ => MADE_EARLY,
+        };
         cx.claim(format!("step {n}, {step:?}"), kernel == model, || {
             Finding::new(format!("in step {n}, {step:?}, the kernel makes {kernel}, and the model {model}"))
-                .row("like", if kernel == Made::Nothing { MADE_BEFORE } else { MADE_EARLY })
+                .row("like", like)
                 .row("kernel", deed.to_string())
                 .row("storage", storage.to_string())
         });
@@ -349,7 +357,11 @@ fn attach_allocates_all(cx: &mut Cx, exporter: Exporter) -> Outcome {
     for ((step, made), bytes) in
         [("export", Made::Nothing), ("attach", Made::All), ("map", Made::Nothing)].into_iter().zip(provided)
     {
-        cx.equals(format!("what {step} makes"), made, Made::of(bytes, &storage));
+        let kernel = Made::of(bytes, &storage);
+        cx.claim(format!("what {step} makes"), kernel == made, || {
+            Finding::new(format!("at {step}, {} makes {kernel}, not {made}", exporter.name))
+                .row("like", if step == "export" { MADE_EARLY } else { "storage that was made before" })
+        });
     }
     cx.agree()
 }
@@ -416,7 +428,13 @@ fn knows_every_device(cx: &mut Cx, exporter: Exporter) -> Outcome {
     cx.equals("whether the card was offered and took it", "taken".to_owned(), answer.said());
     drop(answer);
     let after = attached(cx)?;
-    cx.equals("devices afterwards", before.join(", "), after.join(", "));
+    cx.claim("devices afterwards", before == after, || {
+        let stay: Vec<&str> = after.iter().filter(|device| !before.contains(device)).map(String::as_str).collect();
+        Finding::new(format!("{} let go of the buffer, and the kernel lists as attached: {}", card, stay.join(", ")))
+            .row("target", before.join(", "))
+            .row("actual", after.join(", "))
+            .row("like", "a GEM handle that is never closed keeps its attachment")
+    });
     let others: Vec<String> = during.iter().filter(|device| **device != name).cloned().collect();
     cx.equals("devices while it is attached", before.join(", "), others.join(", "));
     cx.equals("attachments of the card", 1, during.len() - others.len());

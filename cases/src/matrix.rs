@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 
 use handover::asked;
 use handover::case::Extent;
+use handover::compare::compare;
 use handover::covering::covering;
 use handover::ends::{
     Exported, Exporter, Imported, Importer, Order, Parcel, Planes, Rows, Start, Way, exporters, fillers, importers,
@@ -71,6 +72,22 @@ const FACTORS: usize = 7;
 
 /// The strength that stands for every combination.
 const ALL: u32 = 4;
+
+/// Faults of the exporter that a frame must bring to light, whose importer is the CPU.
+fn faults_of_exporter(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
+    if to != Cpu || parcel.start == Start::Behind || parcel.rows != Rows::Agreed {
+        return vec![];
+    }
+    let is_large = parcel.size.height > 64;
+    match (claim, from) {
+        ("comes_back", GpuA) if parcel.way.order != Order::ExportFirst => vec!["export-reallocates"],
+        ("arrives", Gles) => vec!["egl-pitch-too-large"],
+        ("arrives", Gbm) => vec!["gbm-pitch-too-large"],
+        ("arrives", Vgem | Screen) if is_large => vec!["dumb-rows-missing"],
+        ("arrives", DmaHeap) if is_large => vec!["heap-short"],
+        _ => vec![],
+    }
+}
 
 /// Faults that the frame must bring to light. One pair is enough for each.
 fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
@@ -137,8 +154,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     } else {
                         known_of_words(case, to.role(), parcel.fourcc);
                     }
-                    for fault in faults(claim, from.role(), to.role(), &parcel) {
+                    let of_exporter = faults_of_exporter(claim, from.role(), to.role(), &parcel);
+                    for fault in faults(claim, from.role(), to.role(), &parcel).into_iter().chain(of_exporter) {
                         case.must_fail_under(fault);
+                    }
+                    // Whoever exports: what he draws later, the importer has to see.
+                    let is_plain = [Fourcc::XR24, Fourcc::AB24].contains(&parcel.fourcc) && !parcel.way.elsewhere;
+                    if claim == "stays_fresh" && to.role() == GpuA && is_plain {
+                        case.must_fail_under("import-copies");
                     }
                     // Of two buffers the converter hands out the second.
                     if (claim, from.role(), to.role()) == ("arrives", Converter, Cpu) {
@@ -405,8 +428,20 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
     imported.draw(cx, FIRST + 1)?;
     let target = Target::stamped(FIRST + 1, parcel.fourcc, parcel.size)?;
     cpu_sees(cx, to, exported.buffer(), &target)?;
+    let is_lost = cx.disagrees();
     exported.sees(cx, &target)?;
     imported.sees(cx, &target)?;
+    if is_lost {
+        let seen = cx.mapped(&Guest::Cpu, exported.buffer(), Access::Read, |_, shared| Ok(shared.read_back()?))?;
+        let (from, to) = (from.role(), to.role());
+        cx.fact(
+            "after",
+            match compare(&target.picture, &seen, &Tolerance::Exact)?.is_none() {
+                true => format!("another look by {to}, its frame is in the buffer: it came late"),
+                false => format!("another look by {to}, its frame is not in the buffer: {from} has written over it, or it went elsewhere"),
+            },
+        );
+    }
     screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
     cx.agree()
 }

@@ -160,7 +160,7 @@ fn one_image(cx: &mut Cx, pair: (Role, Role), order: Order, room: Room) -> Outco
     }
     cx.mapped(&Guest::Gpu(&exporter), &buffer, Access::Write, |_, _| Ok(image.draw_pattern(7)?))?;
     cx.cpu_sees(&buffer, &seeded)?;
-    cx.sees(pair.1, &seeded, &imported.read_back()?)?;
+    cx.sees(format!("{}, by its import in that order,", pair.1), &seeded, &imported.read_back()?)?;
     imported.draw_pattern(8)?;
     let target = Target::stamped(8, Fourcc::XR24, SIZE)?;
     cx.sees(format!("{} after the importer drew", pair.0), &target, &image.read_back()?)?;

@@ -37,6 +37,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             runs(cx, &Plan { fourcc: Fourcc::XR24, late: vec![(before + 1, Late::Contiguous)], frames: before + after })
         })
         .must_fail_under("dqbuf-wrong-index")
+        .must_fail_under("frame-skipped")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
@@ -46,6 +47,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             runs(cx, &Plan { fourcc: Fourcc::RG16, late, frames: 15 })
         })
         .must_fail_under("qbuf-first-buffer")
+        .must_fail_under("frame-skipped")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);

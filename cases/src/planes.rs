@@ -81,7 +81,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
     cases
         .add("planes::lie_in_the_order_of_their_kinds", lie_in_order)
-        .must_fail_under("plane-moved")
+        .must_fail_under("planes-exchanged")
         .from(Cpu)
         .to(Overlay)
         .needs(Need::Device(Cursor))

@@ -208,9 +208,16 @@ fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, o
         return Err(Trouble::Skip(format!("{to} takes dedicated memory only, which is bound at 0")));
     }
     let drawn = cx.draw(&exporter, frame, 7)?;
-    cx.cpu_sees(&drawn.buffer, &drawn.target)?;
+    cx.cpu_sees_of(&format!("the cpu, when {from} has released to FOREIGN_EXT,"), &drawn.buffer, &drawn.target)?;
     let how = ImportRequest { dedicated: frame.room == Room::Dedicated, offset_by };
-    cx.gpu_sees(to, &importer, &drawn.buffer, &how, &drawn.target)?;
+    let reader = match (offset_by, frame.room) {
+        (OffsetBy::Binding, _) => format!("{to}, whose image is bound behind the start of the memory,"),
+        (OffsetBy::Layout, Room::SubAllocated { before: 1.., .. }) => {
+            format!("{to}, whose image is told that its plane lies behind the start of the memory,")
+        }
+        _ => to.to_string(),
+    };
+    cx.gpu_sees(reader, &importer, &drawn.buffer, &how, &drawn.target)?;
     cx.agree()
 }
 

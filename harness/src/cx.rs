@@ -377,6 +377,7 @@ impl Cx {
         let differ = one.map_err(skip)? != other.map_err(skip)?;
         self.claim(what, differ, || {
             Finding::new(format!("{what} look the same, but the frames differ in every pixel"))
+                .row("like", "a frame that was shown in the place of another one, or observed once for both")
         });
         Ok(())
     }

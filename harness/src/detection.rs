@@ -2,7 +2,7 @@
 //!
 //! Pure: it judges what others ran. `faults.json` is this; the terminal's text and the part of the report's page are views.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handover_faults::{Fault, Kind};
 use serde::{Deserialize, Serialize};
@@ -359,6 +359,21 @@ impl Table {
     }
 }
 
+/// Of a table of every fault.
+impl Table {
+    /// Claims that say which fault fails them, and of which no case failed with a message that names the culprit: something
+    /// failed, and nobody knows whether it was what is claimed.
+    pub fn unnamed(&self) -> Vec<String> {
+        let claiming = |seen: &&Seen| seen.claims;
+        let of_faults = || self.rows.iter().filter(|row| row.fault.kind == Kind::Fault && row.fault.gap.is_none());
+        let claims: BTreeSet<&str> =
+            of_faults().flat_map(|row| &row.cases).filter(claiming).map(|seen| claim(&seen.name)).collect();
+        let named: BTreeSet<&str> =
+            of_faults().flat_map(|row| &row.cases).filter(|seen| seen.names).map(|seen| claim(&seen.name)).collect();
+        claims.difference(&named).map(|claim| (*claim).to_owned()).collect()
+    }
+}
+
 /// What a case claims: its family and its sentence, without parameters.
 pub fn claim(name: &str) -> &str {
     let end = name.match_indices("::").nth(1).map_or(name.len(), |(at, _)| at);
@@ -495,6 +510,21 @@ mod tests {
         assert!(Table::of(vec![Row::of(&GAP, &[trial])], vec![], 1, false).is_green());
         let trial = Trial { fired: 1, runs: vec![run(Verdict::Fail, "row pitch too large")], ..Trial::default() };
         assert!(!Table::of(vec![Row::of(&GAP, &[trial])], vec![], 1, false).is_green());
+    }
+
+    #[test]
+    fn a_claim_counts_as_failed_if_a_message_of_one_of_its_cases_names_the_culprit() {
+        let other =
+            |message: &str| Run { name: "scanout::honours_the_offset::XR24".into(), ..run(Verdict::Fail, message) };
+        let trial = |runs: Vec<Run>| [Trial { fired: 1, runs, ..Trial::default() }];
+        let named = || run(Verdict::Fail, "row pitch too large");
+        let rows = vec![
+            Row::of(&FAULT, &trial(vec![named(), other("something is wrong")])),
+            Row::of(&FAULT, &trial(vec![run(Verdict::Fail, "something is wrong")])),
+        ];
+        assert_eq!(Table::of(rows, vec![], 1, false).unnamed(), ["scanout::honours_the_offset"]);
+        let rows = vec![Row::of(&FAULT, &trial(vec![named(), other("row pitch too large")]))];
+        assert!(Table::of(rows, vec![], 1, false).unnamed().is_empty());
     }
 
     #[test]

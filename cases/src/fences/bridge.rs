@@ -96,7 +96,11 @@ fn put_back(cx: &mut Cx, role: Role) -> Outcome {
         }
         let seen = shared.read_back()?;
         drawing.wait()?;
+        let is_early = is_less(&seen, &target)?;
         cx.sees("the cpu, after the fence in the buffer,", &target, &seen)?;
+        if is_early {
+            cx.fact("like", "the fence was signalled before the work that it stands for had ended");
+        }
         if !pending && !cx.disagrees() {
             let why = "the driver has its work done before it exports the fence, so that there is nothing to wait for";
             return Err(Trouble::Skip(why.to_owned()));

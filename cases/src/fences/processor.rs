@@ -6,7 +6,7 @@ use handover::dmabuf::SharedFrame;
 use handover::fence::within;
 use handover::prelude::*;
 
-use super::{IMPLICIT_LOST, owners, with_frame};
+use super::{IMPLICIT_LOST, READER_AS_WRITER, expect, owners, with_frame};
 
 /// The kernel waits without a deadline of its own.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -19,6 +19,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             let body = move |cx: &mut Cx| with_frame(cx, from, |cx, _, shared| body(cx, shared));
             let case = cases.add(format!("fences::{claim}::{role}"), body);
             case.from(role).to(Cpu).must_fail_under(IMPLICIT_LOST);
+            if claim == "the_cpu_reads_beside_a_reader" {
+                case.must_fail_under(READER_AS_WRITER);
+            }
         };
         add("the_cpu_reads_after_the_writer", reads);
         add("the_cpu_writes_after_the_reader", writes);
@@ -65,6 +68,10 @@ fn reads_beside(cx: &mut Cx, shared: &SharedFrame) -> Result<(), Trouble> {
         Ok(round.ends(true)?)
     })?;
     let reader = cx.pending_fence(FenceBy::SwSync, Some((&shared.dmabuf, Use::Read)))?;
+    expect(cx, "beside a reader", &shared.dmabuf, true, false)?;
+    if cx.disagrees() {
+        return Ok(reader.signal()?);
+    }
     let seen = look(shared)?;
     cx.sees("the cpu, beside a reader,", &target, &seen)?;
     cx.equals("the reader is still under way", false, reader.file.is_signalled()?);

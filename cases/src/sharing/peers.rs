@@ -82,7 +82,7 @@ fn peer_draws(cx: &mut Cx) -> Outcome {
     let party = cx.party_of(&Guest::Gpu(&gpu), &buffer)?;
     cx.peer(GpuA)?.take_part(socket, &party, Some(7))?;
     let target = Target { picture: stamped(7)?, before: Some(stamped(6)?) };
-    cx.cpu_sees(&buffer, &target)?;
+    cx.cpu_sees_of("the cpu, when a process with gpu_a has drawn,", &buffer, &target)?;
     cx.peer(GpuA)?.let_go()?;
     let left = service.ended(GONE)?;
     cx.equals("mappings that it left", 0, left.mappings);
@@ -136,7 +136,7 @@ fn killed(cx: &mut Cx, when: When) -> Outcome {
     cx.equals("attachments that it left", 1, left.attachments);
     cx.equals("mappings that it left", usize::from(!matches!(when, When::Attached)), left.mappings);
     cx.equals("parties afterwards", before.0, buffer.parties().len());
-    cx.equals("mappings afterwards", before.1, buffer.mappings());
+    none_stays(cx, &buffer, before.1);
     if cx.disagrees() {
         return cx.agree();
     }
@@ -165,7 +165,13 @@ fn lies(cx: &mut Cx, lie: Lie) -> Outcome {
     let refused = tells(&liar, lie, (attachment, held.number))?;
     drop(liar);
     let left: Left = service.ended(GONE * 3)?;
-    cx.fact("the liar left", format!("{left:?}"));
+    cx.fact(
+        "the liar left",
+        format!(
+            "{}, with {} attachments and {} mappings, after {} requests of which {} were refused",
+            left.why, left.attachments, left.mappings, left.requests, left.refused
+        ),
+    );
     cx.claim("the lie is refused", refused && left.refused + usize::from(matches!(lie, Lie::NeverReads)) > 0, || {
         Finding::new("a lie was not refused")
     });
@@ -178,10 +184,21 @@ fn lies(cx: &mut Cx, lie: Lie) -> Outcome {
     let honest = honest_service.ended(GONE)?;
     cx.equals("requests of the honest peer that were refused", 0, honest.refused);
     cx.equals("parties afterwards", 0, buffer.parties().len());
-    cx.equals("mappings afterwards", 0, buffer.mappings());
+    none_stays(cx, &buffer, 0);
     cx.equals("files afterwards", files, cx.open_files()?);
     cx.cpu_sees(&buffer, &target)?;
     cx.agree()
+}
+
+/// Nobody has a mapping of `buffer` but those who had one `before`.
+fn none_stays(cx: &mut Cx, buffer: &Buffer, before: usize) {
+    let counted = buffer.mappings();
+    cx.claim("mappings afterwards", counted == before, || {
+        Finding::new(format!("{} mappings are counted that have ended", counted.abs_diff(before)))
+            .row("target", before.to_string())
+            .row("actual", counted.to_string())
+            .row("like", "who was done with a mapping did not say so")
+    });
 }
 
 /// Lies, and says whether it was told so.

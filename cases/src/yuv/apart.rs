@@ -33,6 +33,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         if shown {
             case.must_fail_under("addfb2-chroma-swapped");
         }
+        if (reader, fourcc) == (Gles, Fourcc::NV12) {
+            case.must_fail_under("egl-first-plane-fd");
+        }
         let name = format!("arrives_with_an_fd_per_plane_of_one_dma_buf::{reader}::{fourcc}");
         let case = add(cases, &name, reader, fourcc, Colours::FULL, looks_at_one);
         if shown {

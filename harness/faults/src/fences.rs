@@ -34,6 +34,14 @@ pub(super) const ALL: &[Fault] = &[
         ..driver("semaphore-import-keeps-fd", Ownership)
     },
     Fault {
+        what: "a submission that waits for an imported fd of -1 is held up for 1.5 s",
+        trigger: "handle type SYNC_FD, the first wait after the import",
+        modelled_on: "Mesa 25.0.2 (freedreno) and MR 21651 (turnip): what an fd of -1 stands for",
+        seen_by: &[Fences],
+        names: &["gpu_a that waits for fd -1 took"],
+        ..driver("minus-one-pending", Synchronisation)
+    },
+    Fault {
         what: "vkImportFenceFdKHR keeps a copy of the fd",
         trigger: "handle type SYNC_FD, a fence",
         modelled_on: "Mesa 917d3b43f2b and 7c255788637 (radv), which leak what an import brought",
@@ -123,7 +131,15 @@ pub(super) const ALL: &[Fault] = &[
         what: "DMA_BUF_IOCTL_SYNC brings back what was in the buffer when the access began",
         trigger: "the end of an access of the CPU that may write",
         modelled_on: "kernel 1ffe09590121 (udmabuf): a sync in the wrong direction",
-        ..fault("sync-backwards", Coherency, &[Pixels], &["the contents of the last frame: 0 in every pixel, not 5"])
+        ..fault(
+            "sync-backwards",
+            Coherency,
+            &[Pixels],
+            &[
+                "the contents of the last frame: 0 in every pixel, not 5",
+                "a reader saw frame…a frame whose drawing was lost",
+            ],
+        )
     },
     Fault {
         what: "DMA_BUF_IOCTL_SYNC writes 4 B behind the last byte that an access changed",
@@ -134,6 +150,17 @@ pub(super) const ALL: &[Fault] = &[
             Coherency,
             &[Pixels],
             &["a second mapping after 1 B at byte 0 does not see the target"],
+        )
+    },
+    Fault {
+        what: "DMA_BUF_IOCTL_IMPORT_SYNC_FILE adds the fence of a reader as that of a writer",
+        trigger: "DMA_BUF_SYNC_READ alone",
+        modelled_on: "the class of exclusive fences where shared ones would do; no single bug was looked up",
+        ..fault(
+            "reader-taken-for-writer",
+            Synchronisation,
+            &[Fences],
+            &["beside a reader, whoever is about to read must wait"],
         )
     },
 ];

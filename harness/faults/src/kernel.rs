@@ -63,7 +63,8 @@ pub(super) const ALL: &[Fault] = &[
             &[Fences],
             &[
                 "a fence that did not get into the buffer: poll does not wait either",
-                "did not wait for the fence…the fence is not in the buffer, or nobody looked there",
+                "a dma-buf as a fence (DMA_BUF_IOCTL_IMPORT_SYNC_FILE) is not refused",
+                "with one writer has signalled",
             ],
         )
     },
@@ -103,7 +104,15 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_MODE_ADDFB2 exchanges NV12 and NV21, YU12 and YV12, and their likes",
         trigger: "a YUV format with a counterpart",
         modelled_on: "Mesa d491b0dfd97, and 0a2dcd3a8ac (android)",
-        ..fault("addfb2-chroma-swapped", Format, &[Pixels], &["screen…like a picture read with U and V swapped"])
+        ..fault(
+            "addfb2-chroma-swapped",
+            Format,
+            &[Pixels],
+            &[
+                "screen…like a picture read with U and V swapped",
+                "screen…like a picture read with the planes of U and V swapped",
+            ],
+        )
     },
     Fault {
         what: "CRTC_X of a plane is one pixel too large",
@@ -196,7 +205,11 @@ pub(super) const ALL: &[Fault] = &[
             "gem-handle-kept",
             Ownership,
             &[References],
-            &["a black screen still has…GEM handle", "the buffer is still there, and nobody has it…GEM handles"],
+            &[
+                "a black screen still has…GEM handle",
+                "the buffer is still there, and nobody has it…GEM handles",
+                "like a GEM handle that is never closed keeps its attachment",
+            ],
         )
     },
     Fault {
@@ -220,12 +233,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD drops DRM_RDWR",
         trigger: "DRM_RDWR is asked for",
         modelled_on: "kernels before DRM_RDWR; no single bug was looked up",
-        ..fault(
-            "prime-export-read-only",
-            Handle,
-            &[Fds, Result],
-            &["the fd is O_RDONLY and not O_RDWR", "mmap failed: EACCES…dma-buf (drm"],
-        )
+        ..fault("prime-export-read-only", Handle, &[Fds, Result], &["the fd is O_RDONLY and not O_RDWR"])
     },
     Fault {
         what: "DRM_IOCTL_PRIME_HANDLE_TO_FD leaves a second fd open in the caller",
@@ -299,7 +307,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "munmap of a dma-buf returns 0 and leaves the mapping where it is",
         trigger: "a mapping of a dma-buf",
         modelled_on: "the class of mappings that stay; no single bug was looked up",
-        ..fault("mapping-kept", Ownership, &[References], &["mappings of shared memory stay after"])
+        ..fault(
+            "mapping-kept",
+            Ownership,
+            &[References],
+            &["mappings of shared memory stay after", "the buffer that the pool refused is still there"],
+        )
     },
     Fault {
         what: "the first two pages of a udmabuf are exchanged",
@@ -322,13 +335,30 @@ pub(super) const ALL: &[Fault] = &[
         what: "a reference to each udmabuf is never put",
         trigger: "UDMABUF_CREATE",
         modelled_on: "udmabuf_create's leak when dma_buf_fd fails",
-        ..fault("udmabuf-kept", Ownership, &[References], &["udmabuf leaks: the kernel still lists its dma-buf"])
+        ..fault(
+            "udmabuf-kept",
+            Ownership,
+            &[References],
+            &[
+                "udmabuf leaks: the kernel still lists its dma-buf",
+                "dma-bufs of buffers that a pool gave up are still there",
+                "udmabuf: dma-bufs after allocation…failed",
+            ],
+        )
     },
     Fault {
         what: "every second allocation of a heap is the memory of the one before",
         trigger: "two allocations of the same length, one after the other",
         modelled_on: "nvidia-vaapi-driver 338091d: an image that is handed out again while its frame is on its way",
-        ..fault("heap-memory-twice", Aliasing, &[Pixels, References], &["gave one buffer for…allocations"])
+        ..fault(
+            "heap-memory-twice",
+            Aliasing,
+            &[Pixels, References],
+            &[
+                "gave one buffer for…allocations",
+                "Export, the kernel makes no storage…like memory that was there already",
+            ],
+        )
     },
     Fault {
         what: "memory of a heap has old bytes in it",
@@ -374,7 +404,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "VIDIOC_DQBUF tells another index than that of the buffer it takes out",
         trigger: "single-planar queues",
         modelled_on: "vkms 0ca33adb91c0, for CRCs: what is told of another frame than its own",
-        ..fault("dqbuf-wrong-index", Ownership, &[Result, Pixels], &["VIDIOC_DQBUF…it took out buffer"])
+        ..fault(
+            "dqbuf-wrong-index",
+            Ownership,
+            &[Result, Pixels],
+            &["VIDIOC_DQBUF…it took out buffer", "VIDIOC_DQBUF gives the buffers back in the order"],
+        )
     },
     Fault {
         what: "VIDIOC_DQBUF tells a bytesused of 0",
@@ -401,7 +436,9 @@ pub(super) const ALL: &[Fault] = &[
             "capture-writes-again",
             Ownership,
             &[Pixels],
-            &["cpu does not see the target…like the frame that was in the buffer before"],
+            &[
+                "cpu does not see the target…like the frame that was in the buffer before…planar_video has written over it",
+            ],
         )
     },
     Fault {
@@ -431,7 +468,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "eglCreateImage keeps a copy of each fd",
         trigger: "a dma-buf",
         modelled_on: "radv b7cc07432ac, venus 8bbe55533f5, and st/dri's dup of fds",
-        ..library("egl-import-keeps-fd", Ownership, &[Fds, References], &["eglCreateImage…keeps a duplicate of the fd"])
+        ..library(
+            "egl-import-keeps-fd",
+            Ownership,
+            &[Fds, References],
+            &["eglCreateImage…keeps a duplicate of the fd", "stay open after 50 times a failed import"],
+        )
     },
     Fault {
         what: "eglCreateImage takes the lower 16 bits of a pitch",

@@ -26,7 +26,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "whether anything suits all devices is found out only when storage is to be made, after their mappings have ended",
         trigger: "a device whose constraints collide",
         modelled_on: "the class of checks that are made at the commit only; no single bug was looked up",
-        ..around("refusal-late", ErrorPath, &[Result], &["that nothing can satisfy is told to wait"])
+        ..around(
+            "refusal-late",
+            ErrorPath,
+            &[Result],
+            &["that nothing can satisfy is told to wait", "the refusal of a format that is not wished did not come"],
+        )
     },
     Fault {
         what: "storage that moves may get another of the formats that were wished for",
@@ -43,7 +48,16 @@ pub(super) const ALL: &[Fault] = &[
         what: "the second half of the contents is lost where storage moves",
         trigger: "every move",
         modelled_on: "gfxstream bbe8f9190: a transfer that ends before the picture does",
-        ..around("move-loses-contents", Aliasing, &[Pixels], &["to 129 hold bytes of 0x00, the others the target"])
+        ..around(
+            "move-loses-contents",
+            Aliasing,
+            &[Pixels],
+            &[
+                "to 129 hold bytes of 0x00, the others the target",
+                "of plane 1 (U V) differ…hold bytes of 0x00, the others the target",
+                "on every byte is 0x00, the others the target",
+            ],
+        )
     },
     Fault {
         what: "a device that attaches does not say which pitch, which size and how many rows and bytes behind its frame it needs",
@@ -57,7 +71,10 @@ pub(super) const ALL: &[Fault] = &[
                 "and the layout can't change under a CPU mmap",
                 "two devices that can't share got memory",
                 "a converter got a pitch that it does not take",
-                "the call was granted",
+                "the refusal of what a peer demands did not come",
+                "the refusal of what two peers demand together did not come",
+                "got memory that breaks its constraints: plane 0 has a pitch of",
+                "bytes of the buffer: 262144, not 4096",
             ],
         )
     },
@@ -65,7 +82,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "a device of another process goes by the name that it gives itself",
         trigger: "an attachment by message",
         modelled_on: "the class of clients that are believed who they are; no single bug was looked up",
-        ..around("name-taken", Handle, &[Result], &["who is in the way…does not say [\"peer 4711 calling itself"])
+        ..around("name-taken", Handle, &[Result], &["who is in the way…does not say \"peer 4711 calling itself"])
     },
     Fault {
         what: "a device says of each mapping that it will last an hour at most, however long it asked for",
@@ -77,7 +94,16 @@ pub(super) const ALL: &[Fault] = &[
         what: "a device that is done with a mapping does not say so",
         trigger: "always",
         modelled_on: "Mesa f56e22e4967 (radv) and 0aa6a818ef6 (kms winsys), whose references stay",
-        ..around("unmap-forgotten", Ownership, &[References], &["storage can't move though every mapping has ended"])
+        ..around(
+            "unmap-forgotten",
+            Ownership,
+            &[References],
+            &[
+                "storage can't move though every mapping has ended",
+                "mappings are counted that have ended",
+                "busy: cpu has held a mapping (write) for",
+            ],
+        )
     },
     Fault {
         what: "an exporter that is told to make its storage at once makes it at the first map",
@@ -98,7 +124,11 @@ pub(super) const ALL: &[Fault] = &[
             "frame-kept",
             Ownership,
             &[References],
-            &["buffers that were made for 1 reader: 8, not 2", "for want of a buffer that somebody has who is gone"],
+            &[
+                "buffers that were made for 1 reader: 8, not 2",
+                "a drawer that dies",
+                "stay in a pool that nobody has drawn into",
+            ],
         )
     },
     Fault {

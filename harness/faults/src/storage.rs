@@ -14,7 +14,11 @@ pub(super) const ALL: &[Fault] = &[
             "mapping-not-replaced",
             Coherency,
             &[Pixels],
-            &["the word that the CPU mmap", "the CPU mmap after the move", "a value that had been replaced"],
+            &[
+                "the word that the CPU mmap",
+                "the CPU mmap after the move",
+                "the core differs from the model: pixel 0 as a CPU mmap shows it",
+            ],
         )
     },
     Fault {
@@ -31,7 +35,10 @@ pub(super) const ALL: &[Fault] = &[
             "udmabuf-memory-twice",
             Aliasing,
             &[Pixels],
-            &["which is looked at, became…drawn into another dma-buf…two dma-bufs of one memory"],
+            &[
+                "which is looked at, became…drawn into another dma-buf…two dma-bufs of one memory",
+                "screen…something else than the target is in the buffer",
+            ],
         )
     },
     Fault {
@@ -42,7 +49,10 @@ pub(super) const ALL: &[Fault] = &[
             "udmabuf-scarce",
             ErrorPath,
             &[Result],
-            &["UDMABUF_CREATE on /dev/udmabuf…ENOMEM", "the heap:…, not udmabuf"],
+            &[
+                "UDMABUF_CREATE on /dev/udmabuf…ENOMEM",
+                "and udmabuf is the cheapest that would do…a heap that refuses what it offers",
+            ],
         )
     },
     Fault {
@@ -60,7 +70,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_MODE_CREATE_DUMB makes all pages at once",
         trigger: "always",
         modelled_on: "drivers whose dumb buffers are contiguous (drm_gem_dma_create), and so are there before anybody maps",
-        ..fault("dumb-made-at-once", Layout, &[Layouts], &["the kernel makes all storage, and the model no storage"])
+        ..fault(
+            "dumb-made-at-once",
+            Layout,
+            &[Layouts],
+            &["the kernel makes all storage, and the model no storage", "at export, vgem_dumb makes all storage"],
+        )
     },
     Fault {
         what: "lseek to the end of a dma-buf tells a multiple of 1 MiB",
@@ -126,12 +141,31 @@ pub(super) const ALL: &[Fault] = &[
         what: "eglQueryDmaBufModifiersEXT lists none",
         trigger: "always",
         modelled_on: "Mesa 26.1.3 (panvk), whose other list had none",
-        ..library("egl-modifiers-lost", Modifier, &[Capability], &["for import, and no modifier of it"])
+        ..library(
+            "egl-modifiers-lost",
+            Modifier,
+            &[Capability],
+            &["for import, and no modifier of it", "formats not for import, and answers for their modifiers"],
+        )
     },
     Fault {
         what: "gbm_bo_destroy does nothing",
         trigger: "always",
         modelled_on: "GBM's render node, which keeps what it took in: the finding gbm-render-node-leak of this repository",
         ..library("gbm-object-kept", Ownership, &[References], &["is still there when GBM has let go"])
+    },
+    Fault {
+        what: "a heap gives a dumb buffer of a card, which has no pages before somebody attaches or maps",
+        trigger: "always",
+        modelled_on: "GEM on shmem (vgem, vkms): drm_gem_map_attach makes the pages that CREATE_DUMB did not",
+        ..fault(
+            "heap-waits-for-attach",
+            Layout,
+            &[Layouts],
+            &[
+                "Attach, the kernel makes all storage",
+                "an exporter that makes storage only when somebody attaches or maps",
+            ],
+        )
     },
 ];

@@ -10,7 +10,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_MODE_ADDFB2 makes a framebuffer of whatever it is asked for",
         trigger: "what the card refuses",
         modelled_on: "wlroots f90b024a: bounds that let a pitch of zero pass",
-        ..fault("addfb2-unchecked", Kms, &[Result], &["ADDFB2 of…is not refused"])
+        ..fault(
+            "addfb2-unchecked",
+            Kms,
+            &[Result],
+            &["ADDFB2 of…is not refused", "a frame that ends behind its buffer was taken as a framebuffer"],
+        )
     },
     Fault {
         what: "DRM_IOCTL_PRIME_FD_TO_HANDLE makes a handle of any number",
@@ -61,7 +66,11 @@ pub(super) const ALL: &[Fault] = &[
             "qbuf-unchecked",
             ErrorPath,
             &[Result],
-            &["(VIDIOC_QBUF) is not refused", "needs…B in one run…answers taken"],
+            &[
+                "(VIDIOC_QBUF) is not refused",
+                "needs…B in one run…answers taken",
+                "scattered memory for a device that needs one run of addresses is not found out",
+            ],
         )
     },
     Fault {
@@ -115,6 +124,17 @@ pub(super) const ALL: &[Fault] = &[
         ..library("egl-height-rounded", Layout, &[Capability], &["the height that a shader is told"])
     },
     Fault {
+        what: "eglCreateImage takes the fd of the first plane for every one",
+        trigger: "planes with fds of different numbers",
+        modelled_on: "Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2): the handle of the first plane for every one",
+        ..library(
+            "egl-first-plane-fd",
+            Layout,
+            &[super::Oracle::Pixels],
+            &["gles…like a picture read with all planes read from the dma-buf of the first one"],
+        )
+    },
+    Fault {
         what: "eglCreateImage exchanges XR24 and XB24, and AR24 and AB24",
         trigger: "one of these formats",
         modelled_on: "mutter 06d0989014, gamescope 76292f01",
@@ -122,7 +142,10 @@ pub(super) const ALL: &[Fault] = &[
             "egl-red-blue",
             Format,
             &[super::Oracle::Pixels],
-            &["gles on gbm…does not see the target…like channels R and B swapped"],
+            &[
+                "gles on gbm…does not see the target…like channels R and B swapped",
+                "where OpenGL ES drew, does not see the target…like channels R and B swapped",
+            ],
         )
     },
     Fault {
@@ -133,7 +156,7 @@ pub(super) const ALL: &[Fault] = &[
             "egl-import-takes-fd",
             super::Class::Ownership,
             &[Fds],
-            &["was closed by somebody else while it was in use"],
+            &["eglCreateImage(EGL_LINUX_DMA_BUF_EXT)…which it was only lent, is closed"],
         )
     },
 ];

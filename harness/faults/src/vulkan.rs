@@ -15,7 +15,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "tiling DRM_FORMAT_MODIFIER, or LINEAR with external memory",
         modelled_on: "Mesa c10808441cc and 9573bd70e1e (radv)",
         seen_by: &[Pixels, Oracle::Layout],
-        names: &["like a row pitch 64 B too large", "at row pitch 1088 B; its last pixel ends"],
+        names: &["vkGetImageSubresourceLayout…plane 0 has…B, which is too little for…rows at row pitch"],
         ..fault("pitch-too-large", Layout)
     },
     Fault {
@@ -26,7 +26,7 @@ pub(super) const ALL: &[Fault] = &[
         seen_by: &[Pixels],
         names: &[
             "cpu does not see the target…like an offset 65536 B too",
-            "gpu_a does not see the target…like a picture moved 64 px down",
+            "gpu_a, whose image is told that its plane lies behind…like a picture moved 64 px down",
         ],
         ..fault("import-offset-ignored", Layout)
     },
@@ -123,6 +123,11 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa 769603564ec (radeonsi)",
         seen_by: &[Pixels],
         names: &[
+            "while gpu_a drew does not see the target…like a buffer that nobody wrote",
+            "when a process with gpu_a has drawn, does not see the target",
+            "gpu_a, by its import in that order, does not see the target",
+            "gpu_a at the end of the buffer does not see the target…like a buffer that nobody wrote",
+            "gpu_a in its second instance does not see the target…like a buffer that nobody wrote",
             "gpu_a does not see the target…like the frame that was in the buffer before",
             "gpu_b does not see the target…like the frame that was in the buffer before",
         ],
@@ -144,7 +149,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
         modelled_on: "Mesa 25.0.2 (zink) and 26.1.1 (nvk)",
         seen_by: &[Pixels],
-        names: &["cpu does not see the target…like the frame that was in the buffer before"],
+        names: &[
+            "when gpu_a has released to FOREIGN_EXT, does not see the target…like the frame that was in the buffer before",
+            "screen…the target is not in the buffer yet",
+        ],
         ..fault("release-late", QueueFamily)
     },
     Fault {
@@ -153,7 +161,14 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, with a fence that is still pending",
         modelled_on: "ivi-homescreen PR 388, Mesa MR 21651 (turnip)",
         seen_by: &[Fences],
-        names: &["gpu_a did not wait for the fence…the fence was taken and not waited for"],
+        names: &[
+            "gpu_a did not wait for the fence…the fence was taken and not waited for",
+            "gpu_a did not wait for the fence…the fence is in the buffer, and nobody waited for it",
+            "gpu_a, by a submission…did not wait for the fence…the fence was taken and not waited for",
+            "gpu_a, by the fence that it exports, did not wait for the fence",
+            "a submission of gpu_a was over while the fence that it waits for was pending",
+            "gpu_a, by a wait for a counter, did not wait for the fence",
+        ],
         ..fault("imported-fence-ignored", Synchronisation)
     },
     Fault {
@@ -163,7 +178,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa cb74cd816c0 (anv), gst-wayland-display PR 49",
         seen_by: &[Fences],
         names: &[
-            "the exported fence had signalled while",
+            "exported had signalled while its submission was under way",
             "when the exported fence had signalled, does not see",
             "the fence was signalled before the work that it stands for",
         ],
@@ -175,7 +190,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout whose first offset is no multiple of 4096 B",
         modelled_on: "Mesa 25.2.1 (freedreno/layout), nvidia-vaapi-driver PR 446",
         seen_by: &[Pixels],
-        names: &["like a picture moved 2 px down"],
+        names: &["gpu_a does not see the target…like a picture moved 2 px down"],
         ..fault("import-offset-rounded", Layout)
     },
     Fault {
@@ -183,7 +198,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout with another pitch",
         modelled_on: "LookingGlass PR 719, Mesa MR 19620 (panfrost)",
         seen_by: &[Pixels],
-        names: &["like a row pitch 192 B too"],
+        names: &["like a row pitch 192 B too", "cpu does not see the target…like a row pitch 16 B too small"],
         ..fault("import-pitch-rounded", Layout)
     },
     Fault {
@@ -217,7 +232,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "tiling DRM_FORMAT_MODIFIER, or LINEAR with external memory",
         modelled_on: "Mesa 7fcec8ea5e4 (anv)",
         seen_by: &[Oracle::Layout],
-        names: &["vkGetImageSubresourceLayout…plane 0 has 0 B"],
+        names: &["vkGetImageSubresourceLayout…plane 0 has no bytes"],
         ..fault("size-of-layout-zero", Layout)
     },
     Fault {
@@ -225,7 +240,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "external memory and another offset",
         modelled_on: "Mesa e5a81ac7043 (vc5) and 25.2.2 (panvk)",
         seen_by: &[Pixels],
-        names: &["gpu_a does not see the target…like a picture moved 64 px down"],
+        names: &["gpu_a, whose image is bound behind…like a picture moved 64 px down"],
         ..fault("image-bound-at-zero", Layout)
     },
     Fault {
@@ -292,7 +307,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "images of imported memory, B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "gamescope 47069426 and 5caef73b",
         seen_by: &[Pixels],
-        names: &["a sampler of gpu_a…like colour taken for sRGB and decoded"],
+        names: &[
+            "a sampler of gpu_a…like colour taken for sRGB and decoded",
+            "gpu_a does not see the target…like colour encoded for sRGB",
+        ],
         ..fault("srgb-decoded", Format)
     },
     Fault {
@@ -335,6 +353,7 @@ pub(super) const ALL: &[Fault] = &[
         names: &[
             "whose image it is, does not see the target",
             "whoever maps what gpu_a handed out does not see the target",
+            "by what gpu_a handed out, does not see the target",
         ],
         ..fault("export-reallocates", Aliasing)
     },
@@ -369,7 +388,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
         modelled_on: "Mesa 64604420490 (panfrost) and d4f7962d48b (radeonsi)",
         seen_by: &[Pixels],
-        names: &["16 of…like a partial update: x 234 to 249, y 129"],
+        names: &["16 of…like a partial update: x 234 to 249, y 129", "8 of 1250 pixels differ…x 242 to 249, y 4"],
         ..fault("tail-not-flushed", Coherency)
     },
     Fault {

@@ -2,7 +2,7 @@
 
 use super::Class::{ErrorPath, Kms, Synchronisation};
 use super::Fault;
-use super::Oracle::{Fences, Result};
+use super::Oracle::{Fences, Pixels, Result};
 use super::kernel::fault;
 
 pub(super) const ALL: &[Fault] = &[
@@ -14,7 +14,11 @@ pub(super) const ALL: &[Fault] = &[
             "timed-wait-at-once",
             Synchronisation,
             &[Result],
-            &["a wait of 20 ms ended before its deadline", "has held a mapping (read) for 0 ms"],
+            &[
+                "a wait of 20 ms ended before its deadline",
+                "has held a mapping (read) for",
+                "who overstays is in the way for ever",
+            ],
         )
     },
     Fault {
@@ -33,5 +37,36 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a commit with WRITEBACK_OUT_FENCE_PTR",
         modelled_on: "vkms: the finding vkms-lost-writeback of this repository",
         ..fault("writeback-lost", Kms, &[Fences], &["writebacks were lost: their fences did not signal"])
+    },
+    Fault {
+        what: "a commit with a fence that failed is refused with EINVAL",
+        trigger: "IN_FENCE_FD of a plane, whose status is below 0",
+        modelled_on: "the class of errors of who draws that become errors of who shows; no single bug was looked up",
+        ..fault(
+            "failed-fence-refused",
+            Synchronisation,
+            &[Result],
+            &["the screen does not show a frame whose fence has failed"],
+        )
+    },
+    Fault {
+        what: "the two upper ones of three planes show each what the other one was to show",
+        trigger: "planes by their numbers, in a commit that shows three at least and is not only tried",
+        modelled_on: "the class of planes in the wrong order; no single bug was looked up",
+        ..fault("planes-exchanged", Kms, &[Pixels], &["screen…like layer 2 of 3 (XR24) above the next one"])
+    },
+    Fault {
+        what: "a plane keeps the framebuffer that it has, in every second commit",
+        trigger: "another framebuffer of the same size, in a commit that is not only tried",
+        modelled_on: "the class of frames that are dropped on their way, which the fences and events of their commits do not tell; no single bug was looked up",
+        ..fault(
+            "frame-skipped",
+            Kms,
+            &[Pixels],
+            &[
+                "screen…the buffer holds the target, and the screen shows an older frame",
+                "of two frames look the same…like a frame that was shown in the place",
+            ],
+        )
     },
 ];

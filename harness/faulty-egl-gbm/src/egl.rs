@@ -126,6 +126,17 @@ fn forget_other_fds(attributes: &mut Vec<isize>) {
     }
 }
 
+/// Has every plane in the dma-buf of the first one.
+fn fds_of_the_first_plane(attributes: &mut [isize]) {
+    let first = attributes.chunks(2).find(|pair| pair[0] == FD).map(|pair| pair[1]);
+    for pair in attributes.chunks_mut(2).filter(|pair| OTHER_FDS.contains(&pair[0])) {
+        if let Some(first) = first.filter(|first| *first != pair[1]) {
+            pair[1] = first;
+            made::fired();
+        }
+    }
+}
+
 unsafe extern "C" fn create_image(
     display: *mut c_void,
     context: *mut c_void,
@@ -153,6 +164,9 @@ unsafe extern "C" fn create_image(
     }
     if made::is("egl-one-fd-only") {
         forget_other_fds(&mut changed);
+    }
+    if made::is("egl-first-plane-fd") {
+        fds_of_the_first_plane(&mut changed);
     }
     changed.push(NONE);
     let attributes = if changed.len() > 1 { changed.as_ptr() } else { attributes };

@@ -83,6 +83,7 @@ deeds! {
     SizeOfLayoutEndless = "size-of-layout-endless",
     FdOfAnotherType = "fd-of-another-type",
     DedicatedUnsaid = "dedicated-unsaid",
+    MinusOnePending = "minus-one-pending",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",

@@ -99,6 +99,8 @@ pub(crate) struct Tables {
     pub(crate) ends: HashMap<(vk::Device, vk::Semaphore), vk::Fence>,
     /// The numbers of the `sync_file`s that semaphores imported last.
     pub(crate) sync_fds: HashMap<(vk::Device, vk::Semaphore), RawFd>,
+    /// Semaphores that have fd -1 imported, which nobody has waited for yet.
+    pub(crate) awaited: HashSet<(vk::Device, vk::Semaphore)>,
     /// Fences that have fd -1 imported.
     pub(crate) minus_one: HashSet<(vk::Device, vk::Fence)>,
     /// All fences of our own.

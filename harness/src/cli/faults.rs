@@ -287,6 +287,10 @@ fn table(
     let mut table = Table::of(rows, without.red(), wall_ms, stop.is_stopped());
     table.problems.splice(0..0, problems);
     table.killers = Killers::of(cases.iter().copied());
+    if args.names.is_empty() && !table.interrupted {
+        let unnamed = table.unnamed();
+        table.problems.extend(unnamed.iter().map(|claim| format!("{claim} fails, but no message names the culprit")));
+    }
     if !others.is_empty() && args.names.is_empty() {
         table.unkilled = Some(table.unkilled(cases.iter().map(|case| case.name.as_str())));
     }

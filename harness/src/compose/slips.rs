@@ -55,6 +55,11 @@ pub fn slips(size: Size, layers: &[Layer<'_>], pitches: &[u64]) -> Result<Vec<(S
             add(what, Layer { picture: &picture, ..*layer })?;
         }
     }
+    for n in 1..layers.len() {
+        let mut others = layers.to_vec();
+        others.swap(n - 1, n);
+        add_other(&mut found, format!("{} above the next one", who(layers, n - 1)), compose(size, &others)?);
+    }
     // The simplest, so that others that look the same go before.
     for n in 0..layers.len() {
         let mut others = layers.to_vec();
@@ -131,6 +136,7 @@ mod tests {
             "layer 2 of 2 (AR24) with the origin of its crop, (3, 2), applied twice",
             "layer 2 of 2 (AR24) with its alpha ignored, as if it were XR24",
             "layer 2 of 2 (AR24) moved 1 px to the right",
+            "layer 1 of 2 (XR24) above the next one",
         ] {
             assert!(names.contains(&expected), "{expected}: {names:?}");
         }

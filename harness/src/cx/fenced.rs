@@ -96,6 +96,8 @@ struct Ran {
     /// From the signal until it was through.
     late: Duration,
     fence: String,
+    /// What it is like if it did not wait.
+    dropped: &'static str,
 }
 
 /// Without a fence nothing holds the other side back for so long.
@@ -251,7 +253,7 @@ impl Cx {
                     break ran;
                 }
             };
-            self.waits(other, slow, &ran, unfenced, fence.1);
+            self.waits(other, slow, &ran, unfenced);
             self.figure("unfenced_ms", unfenced.as_secs_f64() * 1e3);
             self.figure("held_ms", ran.released.watched.as_secs_f64() * 1e3);
             self.figure("late_ms", ran.late.as_secs_f64() * 1e3);
@@ -283,6 +285,8 @@ impl Cx {
             Some((by, Put::Given)) => Some(self.pending_fence(by, None)?),
             Some((by, Put::InBuffer)) => Some(self.pending_fence(by, Some((&shared.dmabuf, what)))?),
         };
+        let in_buffer = matches!(plan.fence, Some((_, Put::InBuffer))).then_some((&shared.dmabuf, what));
+        let dropped = dropped(in_buffer)?;
         let (given, signal) = match pending {
             None => (None, None),
             Some(pending) => (Some(pending.file.try_clone()?), Some(pending.into_signal())),
@@ -307,7 +311,7 @@ impl Cx {
                 generations.swapped().seen(&read)?
             }
         };
-        Ok(Ran { seen, released, took, late, fence })
+        Ok(Ran { seen, released, took, late, fence, dropped })
     }
 
     /// Without a fence `other` must lose, or a fence would show nothing.
@@ -327,7 +331,7 @@ impl Cx {
     }
 
     /// With the fence it must wait, and go on at its signal.
-    fn waits(&mut self, other: &str, slow: Slow, ran: &Ran, unfenced: Duration, put: Put) {
+    fn waits(&mut self, other: &str, slow: Slow, ran: &Ran, unfenced: Duration) {
         let saw = slow.saw(other, ran.seen);
         let row = |finding: Finding| {
             finding
@@ -335,12 +339,8 @@ impl Cx {
                 .row("pending", format!("for {:.2} ms", ran.released.watched.as_secs_f64() * 1e3))
                 .row("through", format!("after {:.2} ms", ran.took.as_secs_f64() * 1e3))
         };
-        let like = match put {
-            Put::Given => "the fence was taken and not waited for",
-            Put::InBuffer => "the fence is not in the buffer, or nobody looked there",
-        };
         self.claim("waits for the fence", !ran.released.overtaken, || {
-            row(Finding::new(format!("{other} did not wait for the fence: {saw}"))).row("like", like)
+            row(Finding::new(format!("{other} did not wait for the fence: {saw}"))).row("like", ran.dropped)
         });
         if ran.released.overtaken {
             return;
@@ -435,6 +435,21 @@ pub(super) fn pause_after(took: Duration) -> Result<Duration, Trouble> {
         return Err(Trouble::Skip(format!("too slow to tell: {:.1} s without the fence", took.as_secs_f64())));
     }
     Ok(pause)
+}
+
+/// What it is like if somebody does not wait for a fence that is pending now: one that he was given, or, of a buffer, one that is
+/// there by all that can be asked, or is not.
+pub(super) fn dropped(buffer: Option<(&Dmabuf, Use)>) -> Result<&'static str> {
+    let Some((dmabuf, under_way)) = buffer else { return Ok("the fence was taken and not waited for") };
+    // A reader holds back nobody but writers.
+    let what = if under_way == Use::Read { Use::Write } else { Use::Read };
+    let is_free = dmabuf.is_ready_within(what, Duration::ZERO)? && dmabuf.export_sync_file(what)?.is_signalled()?;
+    Ok(match is_free {
+        true => {
+            "a fence that did not get into the buffer: poll does not wait either, and it exports none that is pending"
+        }
+        false => "the fence is in the buffer, and nobody waited for it",
+    })
 }
 
 /// A facility that is missing is a skip.

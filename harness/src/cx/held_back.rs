@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::Cx;
-use super::fenced::{FENCED, FenceBy, PAUSE, TRIES, TURNS, late_after, pause_after};
+use super::fenced::{FENCED, FenceBy, PAUSE, TRIES, TURNS, dropped, late_after, pause_after};
 use crate::case::Trouble;
 use crate::dmabuf::Dmabuf;
 use crate::error::Result;
@@ -121,24 +121,30 @@ impl Cx {
         for _ in 0..FENCED {
             let mut held = |cx: &mut Self| {
                 let pending = cx.pending_fence(fence.0, fence.1)?;
-                let label = pending.file.to_string();
-                Ok::<_, Trouble>((cx.round(Some((pending, pause)), act)?, label))
+                let (label, dropped) = (pending.file.to_string(), dropped(fence.1)?);
+                Ok::<_, Trouble>((cx.round(Some((pending, pause)), act)?, label, dropped))
             };
             let mut turns = 0;
-            let (fenced, label) = loop {
-                let (fenced, label) = held(self)?;
+            let (fenced, label, dropped) = loop {
+                let held = held(self)?;
                 turns += 1;
-                if fenced.late <= late_after(free.took) || turns == TURNS {
-                    break (fenced, label);
+                if held.0.late <= late_after(free.took) || turns == TURNS {
+                    break held;
                 }
             };
-            self.waited(who, &free, &fenced, &label)?;
+            self.waited(who, &free, &fenced, (&label, dropped))?;
         }
         Ok(())
     }
 
     /// With the fence it must have waited, and gone on at its signal.
-    fn waited(&mut self, who: &str, free: &Ended, fenced: &Ended, label: &str) -> Result<(), Trouble> {
+    fn waited(
+        &mut self,
+        who: &str,
+        free: &Ended,
+        fenced: &Ended,
+        (label, dropped): (&str, &str),
+    ) -> Result<(), Trouble> {
         let Some(released) = fenced.released else { return Err(Finding::new("a round had no fence").into()) };
         let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
         let row = |finding: Finding| {
@@ -148,7 +154,7 @@ impl Cx {
                 .row("through", format!("after {}, without the fence after {}", ms(fenced.took), ms(free.took)))
         };
         self.claim(format!("{who} waits for the fence"), !released.overtaken, || {
-            row(Finding::new(format!("{who} did not wait for the fence"))).row("like", "the wait was dropped")
+            row(Finding::new(format!("{who} did not wait for the fence"))).row("like", dropped)
         });
         if !released.overtaken {
             let most = late_after(free.took);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Cx, Doubts, Guest, Target};
 use crate::case::{Role, Trouble, Witness};
-use crate::compare::Tolerance;
+use crate::compare::{Tolerance, compare};
 use crate::compose::{self, Composed, compose};
 use crate::devices::Devices;
 use crate::dmabuf::SharedFrame;
@@ -33,13 +33,21 @@ impl Cx {
     /// # Errors
     /// The buffer can't be mapped or addressed.
     pub fn cpu_sees(&mut self, buffer: &Buffer, target: &Target) -> Result<(), Trouble> {
+        self.cpu_sees_of("cpu", buffer, target)
+    }
+
+    /// As [`Self::cpu_sees`], where `reader` says what the CPU looks at, or after what.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cpu_sees_of(&mut self, reader: &str, buffer: &Buffer, target: &Target) -> Result<(), Trouble> {
         self.mapped(&Guest::Cpu, buffer, Access::Read, |cx, shared| {
             let actual = shared.read_back()?;
             if shared.frame.fourcc.yuv().is_some() {
-                return Ok(cx.sees_planes("cpu", target, &actual, &shared.frame.planes)?);
+                return Ok(cx.sees_planes(reader, target, &actual, &shared.frame.planes)?);
             }
             let suspects = Suspects { pitch: Some(shared.frame.packed()?.pitch), ..Suspects::default() };
-            Ok(cx.sees_within("cpu", target, &actual, &Tolerance::Exact, &suspects)?)
+            Ok(cx.sees_within(reader, target, &actual, &Tolerance::Exact, &suspects)?)
         })
     }
 
@@ -146,7 +154,12 @@ impl Cx {
                     let slips = mistakes.iter().map(|(what, shown)| Ok((what.clone(), shown.to(actual.fourcc)?)));
                     Ok(Doubts { before: before(size, layers, actual.fourcc)?, slips: slips.collect::<Result<_>>()? })
                 };
+                let agreed = self.case.disagreed.len();
                 self.sees_or_doubts(reader, &target, &actual, &tolerance, &Suspects::default(), doubts)?;
+                if let ([(layer, target)], true) = (layers, agreed == 0 && !self.case.disagreed.is_empty()) {
+                    let is_older = before(size, layers, actual.fourcc)?.is_some_and(|before| before == actual);
+                    self.blame(layer.frame, target, is_older)?;
+                }
             }
             Err(why) => self.unobserved(Witness::Writeback, why),
         }
@@ -179,6 +192,26 @@ impl Cx {
         } else {
             Err(Trouble::Skip("the screen has neither writeback nor CRC: nobody can see what it shows".to_owned()))
         }
+    }
+
+    /// Says of the last finding, a screen that does not show its target, or the frame before it, whether it is the buffer that
+    /// has something else.
+    fn blame(&mut self, buffer: &Buffer, target: &Target, is_older: bool) -> Result<(), Trouble> {
+        // Who has no other mapping to look by leaves it open.
+        let Ok(there) = self.mapped(&Guest::Cpu, buffer, Access::Read, |_, shared| Ok(shared.read_back()?)) else {
+            return Ok(());
+        };
+        let is_there = compare(&target.picture, &there, &Tolerance::Exact)?.is_none();
+        let like = match (is_there, is_older) {
+            (true, false) => return Ok(()),
+            (true, true) => "the buffer holds the target, and the screen shows an older frame",
+            (false, true) => "the target is not in the buffer yet, so that the screen can't show it",
+            (false, false) => "something else than the target is in the buffer: it was drawn over, or did not come",
+        };
+        if let Some(finding) = self.case.disagreed.pop() {
+            self.case.disagreed.push(finding.row("like", like));
+        }
+        Ok(())
     }
 
     /// The screen, on which `layer` is and nothing else, must show `target` by now, with nothing committed since: seen through

@@ -326,6 +326,10 @@ impl Egl {
         {
             (0..planes.len()).for_each(|n| ledger::excuse(shared.dmabuf_of(n).inode(), KEPT));
         }
+        // Its number may be anybody's by the next call.
+        if let Some(n) = (0..planes.len()).find(|n| !shared.dmabuf_of(*n).is_open()) {
+            return Err(Error::answer(OP, object(), format!("the fd of plane {n}, which it was only lent, is closed")));
+        }
         image
     }
 

@@ -7,6 +7,9 @@ const WINDOW: usize = 32;
 
 /// Says how far off `actual` was read, if it is `target` from another byte on.
 pub fn moved_bytes(target: &[u8], actual: &[u8]) -> Option<String> {
+    if let Some(shape) = unwritten(target, actual) {
+        return Some(shape);
+    }
     // From the middle, where what comes from outside is furthest away.
     let middle = actual.len() / 2;
     let window = actual.get(middle..middle + WINDOW)?;
@@ -25,6 +28,18 @@ pub fn moved_bytes(target: &[u8], actual: &[u8]) -> Option<String> {
     let way = if found > middle { "large" } else { "small" };
     let (right, predicted) = (grouped(right as u64), counted(predicted as u64, "byte"));
     Some(format!("like an offset {} B too {way}; explains {right} of {predicted}", found.abs_diff(middle)))
+}
+
+/// If all that differs is 0, and reaches up to the end.
+fn unwritten(target: &[u8], actual: &[u8]) -> Option<String> {
+    let first = target.iter().zip(actual).position(|(target, actual)| target != actual)?;
+    if actual[first..].iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    Some(match first {
+        0 => "like a buffer that nobody wrote: every byte is 0x00".to_owned(),
+        _ => format!("like a partial update: from byte {first} on every byte is 0x00, the others the target"),
+    })
 }
 
 #[cfg(test)]

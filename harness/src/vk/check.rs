@@ -92,12 +92,14 @@ pub(super) fn frame(image: &Bound, planes: &[vk::SubresourceLayout]) -> Result<F
         if image.modifier == Modifier::LINEAR && image.fourcc.pixel().is_some() {
             let pixels_end = frame.packed().map_err(|error| wrong(error.cause.to_string()))?.end;
             if pixels_end > end {
-                return Err(wrong(format!(
-                    "plane {n} has {} B at row pitch {} B; its last pixel ends at {} B",
-                    plane.size,
-                    plane.row_pitch,
-                    pixels_end - image.offset - plane.offset
-                )));
+                let ends = pixels_end - image.offset - plane.offset;
+                return Err(wrong(match plane.size {
+                    0 => format!("plane {n} has no bytes; its last pixel ends at {ends} B"),
+                    size => format!(
+                        "plane {n} has {size} B, which is too little for {} rows at row pitch {} B; its last pixel ends at {ends} B",
+                        image.size.height, plane.row_pitch
+                    ),
+                }));
             }
         }
     }
@@ -139,7 +141,7 @@ mod tests {
         let refused = |planes: [vk::SubresourceLayout; 1]| frame(&image(), &planes).expect_err("unsound").1;
         insta::assert_snapshot!(refused(plane(0, 130_000, 0)), @"plane 0 has row pitch 0 B; at least a row of pixels would be valid");
         insta::assert_snapshot!(refused(plane(0, 130_000, 999)), @"pitch 999 B is shorter than a row of 1000 B");
-        insta::assert_snapshot!(refused(plane(0, 1000, 1024)), @"plane 0 has 1000 B at row pitch 1024 B; its last pixel ends at 133096 B");
+        insta::assert_snapshot!(refused(plane(0, 1000, 1024)), @"plane 0 has 1000 B, which is too little for 130 rows at row pitch 1024 B; its last pixel ends at 133096 B");
         insta::assert_snapshot!(refused(plane(0, 195_905, 1024)), @"plane 0 of 195905 B at offset 0 B, in an image bound at 4096 B, ends after the memory of 200000 B");
         insta::assert_snapshot!(refused(plane(u64::MAX, 4096, 1024)), @"plane 0 of 4096 B at offset 18446744073709551615 B, in an image bound at 4096 B, ends after the memory of 200000 B");
         insta::assert_snapshot!(refused(plane(0, 4096, u64::MAX)), @"pitch 18446744073709551615 B x 130 rows does not fit in 64 bits");

@@ -3,7 +3,7 @@
 //! Source: `include/uapi/linux/dma-buf.h` and `sync_file.h`, and "Writeback Connectors" in the kernel's KMS documentation.
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +18,7 @@ use crate::perform::{own, perform};
 pub(super) const ALL: &[Named] = &[
     ("implicit-fence-lost", implicit_fence_lost),
     ("implicit-fence-signalled", implicit_fence_signalled),
+    ("reader-taken-for-writer", reader_taken_for_writer),
     ("poll-never-waits", poll_never_waits),
     ("sync-file-never-waits", sync_file_never_waits),
     ("sync-file-wakes-late", sync_file_wakes_late),
@@ -55,6 +56,31 @@ mod fence_info {
 
 fn implicit_fence_lost() -> Made {
     ignoring(&[IMPORT_SYNC_FILE])
+}
+
+/// `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_WRITE`.
+const READ: u32 = 1;
+const WRITE: u32 = 2;
+
+/// Who reads is noted as one who writes, too.
+fn reader_taken_for_writer() -> Made {
+    Made::on_ioctls(&[IMPORT_SYNC_FILE], |call| {
+        let asked = call.structure()?;
+        if asked.u32(0) & (READ | WRITE) != READ {
+            return Ok(Done::UNTOUCHED);
+        }
+        let fence = call.file(asked.u32(FD).cast_signed())?;
+        let mut noted = asked.clone();
+        noted.set_u32(0, READ | WRITE).set_u32(FD, fence.as_raw_fd().cast_unsigned());
+        let done = call.perform(&mut noted)?;
+        Ok(Done { answer: answer_of(done), fired: done.is_ok() })
+    })
+}
+
+/// Whether `fence` is a `sync_file` whose fences have signalled with an error.
+pub(super) fn has_failed(fence: BorrowedFd<'_>) -> bool {
+    let mut told = Fields::zeroed(56);
+    perform(fence, FILE_INFO, &mut told).is_ok() && told.u32(file_info::STATUS).cast_signed() < 0
 }
 
 /// The fence that a dma-buf hands out is one that has signalled.

@@ -2,6 +2,7 @@
 //!
 //! Source: `include/uapi/drm/drm_mode.h`.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::Errno;
 
 use super::atomic::{ATOMIC, OUT_FENCE, Request, TEST_ONLY, WRITEBACK_OUT_FENCE};
-use super::fences::{Timeline, signalled};
+use super::fences::{Timeline, has_failed, signalled};
 use super::{Done, Made, Named, answer_of, changing, ignoring};
 use crate::call::Answer;
 use crate::fields::{Fields, both};
@@ -25,7 +26,10 @@ pub(super) const ALL: &[Named] = &[
     ("overlay-alpha-ignored", overlay_alpha_ignored),
     ("crop-twice", crop_twice),
     ("plane-moved", plane_moved),
+    ("planes-exchanged", planes_exchanged),
     ("plane-fence-dropped", plane_fence_dropped),
+    ("failed-fence-refused", failed_fence_refused),
+    ("frame-skipped", frame_skipped),
     ("out-fence-early", out_fence_early),
     ("writeback-fence-early", writeback_fence_early),
     ("writeback-lost", writeback_lost),
@@ -270,6 +274,27 @@ fn plane_moved() -> Made {
     })
 }
 
+/// The two planes with the largest numbers show what the other one was to show, where three show something.
+fn planes_exchanged() -> Made {
+    const PLACE: [&str; 9] = ["FB_ID", "SRC_X", "SRC_Y", "SRC_W", "SRC_H", "CRTC_X", "CRTC_Y", "CRTC_W", "CRTC_H"];
+    committing(|request| {
+        let mut shown = Vec::new();
+        for plane in request.objects() {
+            if request.value(plane, "FB_ID")?.is_some_and(|id| id != 0) {
+                shown.push(plane);
+            }
+        }
+        let [.., _, one, other] = shown[..] else { return Ok(false) };
+        for name in PLACE {
+            if let (Some(first), Some(second)) = (request.value(one, name)?, request.value(other, name)?) {
+                request.set(one, name, second)?;
+                request.set(other, name, first)?;
+            }
+        }
+        Ok(true)
+    })
+}
+
 fn plane_fence_dropped() -> Made {
     committing(|request| {
         let mut fired = false;
@@ -278,6 +303,49 @@ fn plane_fence_dropped() -> Made {
                 request.set(plane, "IN_FENCE_FD", u64::MAX)?;
                 fired = true;
             }
+        }
+        Ok(fired)
+    })
+}
+
+/// A commit with the fence of somebody who failed is one with a wrong argument.
+fn failed_fence_refused() -> Made {
+    Made::on_ioctls(&[ATOMIC], |call| {
+        let request = Request::read(call)?;
+        for plane in request.objects() {
+            let Some(fence) = request.value(plane, "IN_FENCE_FD")?.filter(|fd| fd.cast_signed() >= 0) else { continue };
+            let Ok(fence) = call.file(fence as i32) else { continue };
+            if has_failed(fence.as_fd()) {
+                return Ok(Done::fired(Answer::Fail(Errno::INVAL)));
+            }
+        }
+        Ok(Done::UNTOUCHED)
+    })
+}
+
+/// A plane keeps its framebuffer in every second commit that gives it another one of the same size.
+fn frame_skipped() -> Made {
+    // By card and plane: what it shows, and how often it was given something.
+    let shown: Mutex<HashMap<(u64, u32), (u64, u64)>> = Mutex::default();
+    committing(move |request| {
+        let card = rustix::fs::fstat(&request.card)?.st_rdev;
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fired = false;
+        for plane in request.objects() {
+            let Some(given) = request.value(plane, "FB_ID")? else { continue };
+            let (before, count) = shown.get(&(card, plane)).copied().unwrap_or_default();
+            let size = |id: u64| size_of(request.card.as_fd(), id as u32).ok();
+            let alike = before != 0
+                && given != 0
+                && before != given
+                && size(before).is_some_and(|old| Some(old) == size(given));
+            let keeps = alike && (count + 1).is_multiple_of(2);
+            if keeps {
+                request.set(plane, "FB_ID", before)?;
+                fired = true;
+            }
+            let count = if given == 0 { 0 } else { count + 1 };
+            shown.insert((card, plane), (if keeps { before } else { given }, count));
         }
         Ok(fired)
     })

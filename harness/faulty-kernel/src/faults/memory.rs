@@ -2,12 +2,14 @@
 //!
 //! Source: `include/uapi/linux/udmabuf.h` and `dma-heap.h`.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
+use super::prime::{CREATE_DUMB, HANDLE_TO_FD, dumb, handle};
 use super::{Done, Made, Named, answer_of, changing, give_in, owned};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both, writes};
@@ -20,6 +22,7 @@ pub(super) const ALL: &[Named] = &[
     ("heap-memory-twice", heap_memory_twice),
     ("heap-not-cleared", heap_not_cleared),
     ("heap-short", heap_short),
+    ("heap-waits-for-attach", heap_waits_for_attach),
 ];
 
 /// `UDMABUF_CREATE` and `UDMABUF_CREATE_LIST`.
@@ -155,6 +158,35 @@ fn heap_not_cleared() -> Made {
         drop(mapped);
         Ok((file, true))
     })
+}
+
+/// A heap gives a buffer of the first card that makes dumb ones, which has no pages before somebody attaches or maps.
+fn heap_waits_for_attach() -> Made {
+    allocating(|asked, file| Ok(dumb_buffer(asked.u64(LENGTH))?.map_or((file, false), |deferred| (deferred, true))))
+}
+
+/// A dumb buffer of at least `bytes`.
+fn dumb_buffer(bytes: u64) -> io::Result<Option<OwnedFd>> {
+    for entry in fs::read_dir("/dev/dri")? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with("card") {
+            continue;
+        }
+        let card = fs::OpenOptions::new().read(true).write(true).open(entry.path())?;
+        let mut made = Fields::zeroed(32);
+        made.set_u32(dumb::HEIGHT, bytes.div_ceil(PAGE) as u32).set_u32(dumb::WIDTH, PAGE as u32).set_u32(dumb::BPP, 8);
+        if perform(card.as_fd(), CREATE_DUMB, &mut made).is_err() {
+            continue;
+        }
+        let mut out = Fields::zeroed(12);
+        let flags = rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::RDWR;
+        out.set_u32(handle::HANDLE, made.u32(dumb::HANDLE)).set_u32(handle::FLAGS, flags.bits());
+        if perform(card.as_fd(), HANDLE_TO_FD, &mut out).is_ok() {
+            // The handle goes with the card's file, and the buffer stays as long as somebody has the fd.
+            return Ok(Some(owned(out.u32(handle::FD).into())?));
+        }
+    }
+    Ok(None)
 }
 
 /// A heap gives a page less than it was asked for.

@@ -78,6 +78,7 @@ pub(crate) unsafe extern "system" fn destroy_device(handle: vk::Device, allocato
     tables.buffers.retain(|(of, _), _| *of != handle);
     tables.memories.retain(|(of, _), _| *of != handle);
     tables.ends.retain(|(of, _), _| *of != handle);
+    tables.awaited.retain(|(of, _)| *of != handle);
     tables.minus_one.retain(|(of, _)| *of != handle);
     tables.hurried.retain(|of| *of != handle);
 }

@@ -67,7 +67,32 @@ pub(crate) unsafe extern "system" fn import_semaphore_fd(
     if is_sync_file && result == vk::Result::SUCCESS {
         tables().sync_fds.insert((handle, asked.semaphore), fd);
     }
+    if result == vk::Result::SUCCESS {
+        let is_minus_one = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD && fd < 0;
+        let mut tables = tables();
+        if is(Deed::MinusOnePending) && is_minus_one {
+            tables.awaited.insert((handle, asked.semaphore));
+        } else {
+            tables.awaited.remove(&(handle, asked.semaphore));
+        }
+    }
     result
+}
+
+/// Before a submission waits for `semaphores`: holds it up if one of them has fd -1 imported.
+pub(crate) fn hold_up(handle: vk::Device, semaphores: &[vk::Semaphore]) {
+    /// Nobody who is not held back takes so long.
+    const PENDING: std::time::Duration = std::time::Duration::from_millis(1500);
+    let is_awaited = {
+        let mut tables = tables();
+        let before = tables.awaited.len();
+        tables.awaited.retain(|(of, semaphore)| *of != handle || !semaphores.contains(semaphore));
+        tables.awaited.len() != before
+    };
+    if is_awaited {
+        fired();
+        std::thread::sleep(PENDING);
+    }
 }
 
 pub(crate) unsafe extern "system" fn import_fence_fd(
@@ -180,8 +205,12 @@ pub(crate) unsafe extern "system" fn destroy_semaphore(
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
     let_work_end(handle);
-    tables().ends.remove(&(handle, semaphore));
-    let imported_by = tables().sync_fds.remove(&(handle, semaphore));
+    let imported_by = {
+        let mut tables = tables();
+        tables.ends.remove(&(handle, semaphore));
+        tables.awaited.remove(&(handle, semaphore));
+        tables.sync_fds.remove(&(handle, semaphore))
+    };
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device(handle).raw.fp_v1_0().destroy_semaphore)(handle, semaphore, allocator) };
     if is(Deed::SyncFdClosedTwice)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
+use super::semaphores::hold_up;
 use crate::config::{fired, is};
 use crate::deed::Deed;
 use crate::mapping::Mapping;
@@ -30,7 +31,7 @@ pub(crate) fn let_work_end(handle: vk::Device) {
 
 /// What a submission is about, as far as a deed depends on it.
 struct Work {
-    waits: bool,
+    waits: Vec<vk::Semaphore>,
     commands: Vec<vk::CommandBuffer>,
     signals: Vec<vk::Semaphore>,
 }
@@ -38,6 +39,7 @@ struct Work {
 /// Hands `work` on by `submit`, with what happens before and after.
 fn submitted(queue: vk::Queue, work: &Work, submit: impl FnOnce(&RealDevice) -> vk::Result) -> vk::Result {
     let (handle, real) = device_of_queue(queue);
+    hold_up(handle, &work.waits);
     let mut released: Vec<(vk::DeviceMemory, Arc<Mapping>, Vec<u8>)> = Vec::new();
     {
         let mut tables = tables();
@@ -56,7 +58,7 @@ fn submitted(queue: vk::Queue, work: &Work, submit: impl FnOnce(&RealDevice) -> 
             }
         }
         // What waits for others can't be waited for here.
-        let commands = work.commands.iter().filter(|_| !work.waits);
+        let commands = work.commands.iter().filter(|_| work.waits.is_empty());
         let commands = commands.filter_map(|commands| tables.commands.get(commands));
         let bytes = |memory: &vk::DeviceMemory| tables.memories.get(&(handle, *memory))?.bytes.clone();
         if is(Deed::AcquireDiscards) {
@@ -126,11 +128,16 @@ pub(crate) unsafe extern "system" fn queue_submit2(
     submits: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    let mut work = Work { waits: false, commands: Vec::new(), signals: Vec::new() };
+    let mut work = Work { waits: Vec::new(), commands: Vec::new(), signals: Vec::new() };
     if count > 0 {
         // SAFETY: the caller's list.
         for submit in unsafe { from_raw_parts(submits, count as usize) } {
-            work.waits |= submit.wait_semaphore_info_count > 0;
+            if submit.wait_semaphore_info_count > 0 {
+                let length = submit.wait_semaphore_info_count as usize;
+                // SAFETY: its list is as long as it says.
+                let waits = unsafe { from_raw_parts(submit.p_wait_semaphore_infos, length) };
+                work.waits.extend(waits.iter().map(|info| info.semaphore));
+            }
             if submit.command_buffer_info_count > 0 {
                 let length = submit.command_buffer_info_count as usize;
                 // SAFETY: its list is as long as it says.
@@ -155,11 +162,15 @@ pub(crate) unsafe extern "system" fn queue_submit(
     submits: *const vk::SubmitInfo<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    let mut work = Work { waits: false, commands: Vec::new(), signals: Vec::new() };
+    let mut work = Work { waits: Vec::new(), commands: Vec::new(), signals: Vec::new() };
     if count > 0 {
         // SAFETY: the caller's list.
         for submit in unsafe { from_raw_parts(submits, count as usize) } {
-            work.waits |= submit.wait_semaphore_count > 0;
+            if submit.wait_semaphore_count > 0 {
+                let length = submit.wait_semaphore_count as usize;
+                // SAFETY: its list is as long as it says.
+                work.waits.extend(unsafe { from_raw_parts(submit.p_wait_semaphores, length) });
+            }
             if submit.command_buffer_count > 0 {
                 let length = submit.command_buffer_count as usize;
                 // SAFETY: its list is as long as it says.
