@@ -326,51 +326,10 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
-        what: "a udmabuf has pages of its own, with the contents of the moment",
-        trigger: "UDMABUF_CREATE",
-        modelled_on: "Mesa issue 13798 (lavapipe)",
-        ..fault("udmabuf-copies", Aliasing, &[Pixels], &["what is written to the udmabuf is not in its memfd…a copy"])
-    },
-    Fault {
-        what: "a reference to each udmabuf is never put",
-        trigger: "UDMABUF_CREATE",
-        modelled_on: "udmabuf_create's leak when dma_buf_fd fails",
-        ..fault(
-            "udmabuf-kept",
-            Ownership,
-            &[References],
-            &[
-                "udmabuf leaks: the kernel still lists its dma-buf",
-                "dma-bufs of buffers that a pool gave up are still there",
-                "udmabuf: dma-bufs after allocation…failed",
-            ],
-        )
-    },
-    Fault {
-        what: "every second allocation of a heap is the memory of the one before",
-        trigger: "two allocations of the same length, one after the other",
-        modelled_on: "nvidia-vaapi-driver 338091d: an image that is handed out again while its frame is on its way",
-        ..fault(
-            "heap-memory-twice",
-            Aliasing,
-            &[Pixels, References],
-            &[
-                "gave one buffer for…allocations",
-                "Export, the kernel makes no storage…like memory that was there already",
-            ],
-        )
-    },
-    Fault {
         what: "memory of a heap has old bytes in it",
         trigger: "always",
         modelled_on: "the class of memory that is not cleared: the system heap asks for __GFP_ZERO; no single bug was looked up",
         ..fault("heap-not-cleared", Coherency, &[Pixels], &["gives memory that is not cleared"])
-    },
-    Fault {
-        what: "a heap gives a page less than it was asked for",
-        trigger: "more than a page",
-        modelled_on: "venus 40fbfd8b5b5, Mesa 25.3.1: sizes of dma-bufs that are too small",
-        ..fault("heap-short", Layout, &[Layouts, Result], &["allocating from a heap failed…at least"])
     },
     Fault {
         what: "VIDIOC_S_FMT takes bytesperline for the smallest, and tells the one that was asked for",
