@@ -270,6 +270,8 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
     cpu_sees(cx, to, exported.buffer(), &target)?;
     exported.sees(cx, &target)?;
     imported.sees(cx, &target)?;
+    // It may have to move for the screen, which it can't while the importer holds it.
+    drop(imported);
     screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
     cx.agree()
 }
