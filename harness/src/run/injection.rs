@@ -158,8 +158,8 @@ impl Injection {
                 break;
             }
             let claimed = is_to_fail && faults.iter().any(|fault| claims(case, fault));
-            // Whoever looks at moments may have come late, and whoever has much to do may not have come to its end: on a machine
-            // that is busy with other things a claim has one try more.
+            // Whoever looks at moments may have come late, and whoever has much to do may not have come to its end: on a
+            // machine that is busy with other things a claim has one try more.
             let again = |report: &CaseReport| claimed && matches!(report.verdict, Verdict::Pass | Verdict::Timeout);
             let tried = supervisor.run(case).and_then(|report| match again(&report) {
                 true => Ok((supervisor.run(case)?, true)),

@@ -33,8 +33,8 @@ pub(super) const ALL: &[Named] = &[
 /// `DMA_BUF_IOCTL_SYNC`.
 pub(super) const SYNC: u32 = writes(b'b', 0, 8);
 
-/// A card that scans out rows at multiples of 256 bytes, as many do, and lays its own so; and no small frames of some formats with
-/// a modifier.
+/// A card that scans out rows at multiples of 256 bytes, as many do, and lays its own so; and no small frames of some formats
+/// with a modifier.
 fn addfb2_choosy() -> Made {
     let dumb = dumb_pitch_256();
     Made::on_ioctls(&[ADDFB2, CREATE_DUMB], move |call| {
