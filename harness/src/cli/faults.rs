@@ -37,8 +37,8 @@ Examples:
     handover faults --list                    what each does, when, and after which bug
     handover faults --minutes 30              then the others, for 30 min: who else sees it?
     handover faults --times 10                each in ten fresh kernels
-    handover faults pitch-of-512 --share all  a control, with all cases that meet its device
-    handover faults pitch-of-512 --share 3    with those that it had when the table said share 3
+    handover faults --controls all            each control with all cases that meet its device
+    handover faults --controls 3              with those it had when the table said share 3
 
 It runs in the sandbox. The report directory gets faults.json, which `handover report` shows, and
 faults/NAME/ with the images of the cases that failed.
@@ -72,7 +72,7 @@ pub(super) struct FaultsArgs {
     times: usize,
     /// Which cases run under controls: one tenth, 0 to 9, or all [default: another tenth every day]
     #[arg(long, value_parser = share, value_name = "N|all")]
-    share: Option<Share>,
+    controls: Option<Share>,
     /// Directory for faults.json and images
     #[arg(long, default_value = "report", env = "HANDOVER_REPORT", value_name = "DIR")]
     report: PathBuf,
@@ -256,7 +256,7 @@ fn table(
     let began = Instant::now();
     let until = args.minutes.map(|minutes| began + Duration::from_secs(60 * minutes as u64));
     let others = if until.is_some() { claims_first(cases) } else { Vec::new() };
-    let share_of_cases = args.share.unwrap_or_else(Share::today);
+    let share_of_cases = args.controls.unwrap_or_else(Share::today);
     let works: Vec<Work<'_>> = faults.iter().map(|fault| work(fault, cases, &others, share_of_cases)).collect();
     let found = Mutex::new(Vec::new());
     let without = Mutex::new(Without::default());

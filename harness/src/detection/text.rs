@@ -100,7 +100,10 @@ pub fn summary(table: &Table) -> String {
         (false, false) => "red",
     };
     if let Some(tenth) = table.share.filter(|_| table.rows.iter().any(|row| row.fault.kind == Kind::Control)) {
-        let _ = writeln!(text, "controls had share {tenth} of the cases, a tenth; `--share all` has every one\n");
+        let _ = writeln!(
+            text,
+            "controls had share {tenth} of the cases, a tenth; `--controls {tenth}` repeats it, and all has every one\n"
+        );
     }
     let seconds = table.wall_ms as f64 / 1000.0;
     let _ = writeln!(text, "{word}: {} faults and controls in {seconds:.1} s: {counts}", table.rows.len());
