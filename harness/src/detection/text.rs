@@ -102,7 +102,7 @@ pub fn summary(table: &Table) -> String {
     if let Some(tenth) = table.share.filter(|_| table.rows.iter().any(|row| row.fault.kind == Kind::Control)) {
         let _ = writeln!(
             text,
-            "controls had share {tenth} of the cases, a tenth; `--controls {tenth}` repeats it, and all has every one\n"
+            "controls had share {tenth} of the cases, a tenth; `--controls {tenth}` repeats it, `--controls all` has every case\n"
         );
     }
     let seconds = table.wall_ms as f64 / 1000.0;
