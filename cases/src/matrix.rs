@@ -442,6 +442,8 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
             },
         );
     }
+    // It may have to move for the screen, which it can't while the importer holds it.
+    drop(imported);
     screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
     cx.agree()
 }

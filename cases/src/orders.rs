@@ -18,8 +18,9 @@ const BYTES: u64 = 70_004;
 /// Imports of one buffer that live at once, more than a driver's table of handles would have by chance.
 const IMPORTS: u32 = 16;
 
-/// Memory before and behind: llvmpipe works in blocks of 4 rows and touches those behind the last one.
-const SHARED_ROOM: Room = Room::SubAllocated { before: 4096, after: 65536 };
+/// Memory before, which is as much as drivers want things aligned to, and behind: llvmpipe works in blocks of 4 rows and touches
+/// those behind the last one.
+const SHARED_ROOM: Room = Room::SubAllocated { before: 65536, after: 65536 };
 
 /// When the exporter binds its memory, and when the importer does.
 #[derive(Clone, Copy)]

@@ -35,9 +35,12 @@ pub(crate) fn adds_the_offset_twice(case: &mut Case<Cx>, fourcc: Fourcc) {
     if fourcc.pixel().is_some() {
         // The checksum tells where it was read from; if there is nothing there, the picture is just empty.
         let twice = "with the offset of…added twice";
-        let shapes = [twice, "like a partial update:…holds one colour (#0000 0000 0000 ffff)"];
-        let shapes = shapes.map(|shape| format!("screen (writeback) does not see the target…{shape}"));
-        case.known_as_one_of("vkms", FINDING, &[&shapes[0], &shapes[1]]);
+        // As black is written where there is no alpha.
+        let nothing = ["holds one colour (#0000 0000 0000 ffff)", "holds bytes of 0x00"];
+        let shapes = [twice.to_owned()].into_iter().chain(nothing.map(|text| format!("like a partial update:…{text}")));
+        let shapes: Vec<String> =
+            shapes.map(|shape| format!("screen (writeback) does not see the target…{shape}")).collect();
+        case.known_as_one_of("vkms", FINDING, &shapes.iter().map(String::as_str).collect::<Vec<_>>());
         case.known("vkms", FINDING, &format!("screen (CRC, as of what is at byte…{twice}"));
         return;
     }

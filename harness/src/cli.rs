@@ -29,6 +29,7 @@ use crate::peer;
 use crate::report::{Report, ReportDir};
 use crate::reproduction::Reproduction;
 use crate::run::choice::{Choice, Parts, Refusal};
+use crate::run::injection;
 use crate::run::journal::{Journal, Unfinished};
 use crate::run::progress::Progress;
 use crate::run::stop::Stop;
@@ -217,9 +218,9 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction
         Err(error) => return refuse(&Refusal::Usage(error.to_string())),
     };
     if let Asked::Run(_) | Asked::Bless(_) | Asked::Faults(_) | Asked::Walk(_) = &asked.command
-        && let Err(error) = environment()
+        && let Err(refusal) = environment()
     {
-        return refuse(&Refusal::Usage(error.to_string()));
+        return refuse(&refusal);
     }
     let done = match asked.command {
         Asked::Run(args) => run(args, &cases, GoldenMode::Check, unfinished),
@@ -231,7 +232,7 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction
         Asked::Sandbox(args) => Ok(sandbox::command(&args)),
         Asked::Setup(args) => Ok(sandbox::setup(&args)),
         Asked::Devices(args) => Ok(inventory::command(args)),
-        Asked::Seam(args) => Err(Refusal::Machine(seam::command(&args))),
+        Asked::Seam(args) => Err(seam::command(&args)),
         Asked::Peer { role } => peer::serve(role)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Refusal::Machine(format!("the peer ends: {error}"))),
@@ -277,10 +278,19 @@ impl Asked {
     }
 }
 
-/// What cases ask of the environment is refused before the first of them does.
-fn environment() -> crate::error::Result<()> {
-    Cx::effort_asked()?;
-    Validation::from_environment().map(drop)
+/// What cases ask of the environment is refused before the first of them does, and what would break something below them that
+/// no report tells of.
+fn environment() -> Result<(), Refusal> {
+    if let Some(name) = std::env::var_os(injection::NAME).filter(|name| !name.is_empty()) {
+        return Err(Refusal::Usage(format!(
+            "{} is {}, which breaks drivers on purpose in every worker; `handover faults` sets it for those that it starts, and \
+             elsewhere it must not be set",
+            injection::NAME,
+            name.to_string_lossy()
+        )));
+    }
+    let asked = Cx::effort_asked().and_then(|_| Validation::from_environment());
+    asked.map(drop).map_err(|error| Refusal::Usage(error.to_string()))
 }
 
 /// What went wrong where nobody could be told, such as in a drop, goes to standard error; a worker's is kept with its case.

@@ -11,9 +11,11 @@ use crate::matching::holds;
 use crate::verdict::{self, Verdict};
 
 mod killers;
+mod stored;
 mod text;
 
 pub use killers::Killers;
+pub use stored::{stored, stored_in};
 pub use text::{line, list, summary};
 
 /// The version of the schema below. It grows by one when a field changes its meaning or goes; a new field keeps it.
@@ -33,6 +35,8 @@ pub struct Table {
     pub interrupted: bool,
     /// How many came to which end.
     pub summary: BTreeMap<Ending, usize>,
+    /// Which tenth of the cases ran under the controls; `None` if all did.
+    pub share: Option<usize>,
     /// Cases that fail without any fault, and so can show nothing here.
     pub red_without: Vec<String>,
     /// Claims that no fault made fail, if everything was run under every fault; a claim is family and sentence of a case.
@@ -134,6 +138,9 @@ pub struct Seen {
     pub lost: bool,
     /// Its verdict under the fault.
     pub verdict: Verdict,
+    /// Whether it came to that at a second try: it passed at first, or had no verdict in time.
+    #[serde(default)]
+    pub second: bool,
     /// The first line of its message.
     pub said: String,
     /// All of its message.
@@ -157,6 +164,10 @@ pub struct Run {
     pub duration_ms: f64,
     /// How often the fault was done while it ran.
     pub fired: u64,
+    /// How often it had been done by its end, since the trial began: what a device told once is what it told.
+    pub fired_by_then: u64,
+    /// Whether this is its second try: it passed at first, or had no verdict in time.
+    pub second: bool,
     /// Whether it is red without the fault as well.
     pub red_without: bool,
     /// Whether it is skipped without the fault as well.
@@ -182,10 +193,11 @@ impl Run {
     /// Whether the fault made it fail.
     ///
     /// A known failure that stays as it was, a skip and a deadline are no detection; and neither is that a known failure does
-    /// not come, which says only that the fault hides it.
-    fn sees(&self) -> bool {
+    /// not come, which says only that the fault hides it; nor what failed before it was done at all.
+    fn sees(&self, fault: &Fault) -> bool {
         matches!(self.verdict, Verdict::Fail | Verdict::Crash)
             && !self.red_without
+            && (fault.kind == Kind::Control || self.fired_by_then > 0)
             && ![verdict::PASSED_THOUGH_KNOWN, verdict::NO_LONGER_KNOWN]
                 .iter()
                 .any(|text| self.message.starts_with(text))
@@ -208,11 +220,12 @@ impl Run {
         Seen {
             name: self.name.clone(),
             claims: self.claims,
-            sees: self.sees(),
-            names: self.sees() && fault.names.iter().any(|text| holds(&self.message, text)),
+            sees: self.sees(fault),
+            names: self.sees(fault) && fault.names.iter().any(|text| holds(&self.message, text)),
             hangs: self.hangs(fault),
             lost: self.is_lost(fault),
             verdict: self.verdict,
+            second: self.second,
             said: self.message.lines().next().unwrap_or("").to_owned(),
             message: self.message.clone(),
             duration_ms: self.duration_ms,
@@ -254,7 +267,7 @@ impl Row {
             ending,
             fired: trials.iter().map(|trial| trial.fired).sum(),
             ran: worst.map_or(0, |trial| trial.runs.len()),
-            failed: runs().filter(|run| run.sees()).count(),
+            failed: runs().filter(|run| run.sees(fault)).count(),
             passed_by: runs().filter(|run| run.fired > 0 && run.verdict == Verdict::Pass).count(),
             cases: runs()
                 .map(|run| run.seen(fault))
@@ -331,6 +344,7 @@ impl Table {
             wall_ms,
             interrupted,
             summary,
+            share: None,
             red_without,
             unkilled: None,
             killers: Killers::default(),
@@ -412,6 +426,8 @@ mod tests {
             message: message.into(),
             duration_ms: 7.0,
             fired: 1,
+            fired_by_then: 1,
+            second: false,
             red_without: false,
             skipped_without: false,
         }
@@ -438,6 +454,11 @@ mod tests {
             assert_eq!(ended(&FAULT, 0, run(verdict, message)), Ending::NotFired, "{verdict}");
         }
         assert_eq!(ended(&FAULT, 1, Run { red_without: true, ..run(Verdict::Fail, named) }), Ending::Missed);
+        assert_eq!(
+            ended(&FAULT, 1, Run { fired_by_then: 0, ..run(Verdict::Fail, named) }),
+            Ending::Missed,
+            "not yet done"
+        );
     }
 
     #[test]

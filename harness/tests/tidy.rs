@@ -190,6 +190,7 @@ const PURE: &[&str] = &[
 
 /// Who may look at the wall clock, which can be set back, and what for. Deadlines and durations are `Instant`s.
 const WALL_CLOCK: &[(&str, &str)] = &[
+    ("cli/faults.rs", "the day, on which other cases run under the controls than the day before"),
     ("disturb/disturber.rs", "sets it back, to see who minds"),
     ("golden.rs", "the day on which a golden was blessed"),
     ("kms/syncobj.rs", "the number of the monotonic clock, which a wait for a syncobj takes for its deadline"),

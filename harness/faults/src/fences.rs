@@ -83,7 +83,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "poll of a sync_file says at once that it has signalled",
         trigger: "no other file in the same call",
         modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
-        ..fault("sync-file-never-waits", Synchronisation, &[Fences], &["a wait of 4 ms took 0."])
+        ..fault(
+            "sync-file-never-waits",
+            Synchronisation,
+            &[Fences],
+            &["a wait for a fence that never signals ended as if it had signalled"],
+        )
     },
     Fault {
         what: "poll of a sync_file returns two seconds after the signal that it waited for",

@@ -43,6 +43,13 @@ pub(super) const fn control(name: &'static str, class: Class) -> Fault {
     Fault { kind: Kind::Control, ..fault(name, class, &[], &[]) }
 }
 
+/// Reasons of video devices that can't take rows with padding: two know no pitch, and a frame is too large for one page with it.
+const ROWS_TOO_LONG: [&str; 3] = [
+    "vicodec…at most 640 B as pitch",
+    "vim2m…at most 128 B as pitch, plane 0 has 256 B",
+    "vivid…needs contiguous memory, heap memory of…may provide 16384 B in runs of 4096 B",
+];
+
 pub(super) const ALL: &[Fault] = &[
     Fault {
         id: "P03",
@@ -527,17 +534,26 @@ pub(super) const ALL: &[Fault] = &[
     // comes before who carries it out.
     Fault {
         id: "B04",
-        what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256, and modifiers of small frames, with EINVAL",
-        trigger: "packed formats; AB24 and RG16 of less than 64 px in width with DRM_MODE_FB_MODIFIERS",
+        what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256, and modifiers of small frames, with EINVAL; \
+               DRM_IOCTL_MODE_CREATE_DUMB lays rows so",
+        trigger: "packed formats; AB24 and RG16 of less than 64 px in width with DRM_MODE_FB_MODIFIERS; rows of another length",
         modelled_on: "amdgpu, radeon and others scan out at such pitches only; DRM_IOCTL_MODE_ADDFB2 says EINVAL, whyever",
-        skips: &["screen…takes multiples of 256 B…as pitch", "screen…RG16"],
+        skips: &[
+            "screen…takes multiples of 256 B…as pitch",
+            "screen…RG16",
+            "screen lists [AB24], and makes no framebuffer of them however their rows lie",
+            "overlay can't take it in: DRM_IOCTL_MODE_ADDFB2…AB24 LINEAR, 33x17 px…EINVAL",
+            ROWS_TOO_LONG[0],
+            ROWS_TOO_LONG[1],
+            ROWS_TOO_LONG[2],
+        ],
         ..control("addfb2-choosy", Layout)
     },
     Fault {
         what: "DRM_IOCTL_MODE_CREATE_DUMB lays rows at multiples of 256 B",
         trigger: "rows of another length",
         modelled_on: "drm_mode_create_dumb's documentation: pitch is the driver's; radeon, amdgpu and ast align so",
-        skips: &["vicodec…at most 640 B as pitch"],
+        skips: &ROWS_TOO_LONG,
         ..control("dumb-pitch-256", Layout)
     },
     Fault {

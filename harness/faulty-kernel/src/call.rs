@@ -81,6 +81,12 @@ impl<'a> Call<'a> {
         self.memory()?.write_all_at(bytes, address)
     }
 
+    /// Whether the caller may write to `address`, which [`Self::write`] does not ask.
+    pub fn can_write(&self, address: u64) -> bool {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.thread)).unwrap_or_default();
+        maps.lines().any(|line| lets_write(line, address).unwrap_or(false))
+    }
+
     fn memory(&self) -> io::Result<File> {
         fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{}/mem", self.thread))
     }
@@ -144,9 +150,33 @@ impl<'a> Call<'a> {
     }
 }
 
+/// Whether a line of `/proc/…/maps` is of memory with `address` in it that can be written to.
+fn lets_write(line: &str, address: u64) -> Option<bool> {
+    let (range, rest) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
+    let [start, end] = [start, end].map(|end| u64::from_str_radix(end, 16));
+    Some((start.ok()?..end.ok()?).contains(&address) && rest.as_bytes().get(1) == Some(&b'w'))
+}
+
 /// A copy of fd `number` of `process`.
 pub(crate) fn copy_of_file(process: u32, number: RawFd) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(process.cast_signed()).ok_or(Errno::SRCH)?;
     let process = pidfd_open(pid, PidfdFlags::empty())?;
     Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_only_read_lets_nobody_write() {
+        let line = "7f10-7f20 rw-p 00000000 00:00 0    [stack]";
+        assert_eq!(
+            [0x7f0f, 0x7f10, 0x7f1f, 0x7f20].map(|at| lets_write(line, at)),
+            [false, true, true, false].map(Some)
+        );
+        assert_eq!(lets_write("7f10-7f20 r--s 00000000 00:00 0", 0x7f10), Some(false));
+        assert_eq!(lets_write("", 0), None);
+    }
 }

@@ -93,7 +93,6 @@ deeds! {
     DedicatedOnly = "dedicated-only",
     AlignmentOf64Ki = "alignment-of-64-ki",
     MemoryTypeMore = "memory-type-more",
-    UndefinedPitches = "undefined-pitches",
     LargeAtom = "large-atom",
 }
 

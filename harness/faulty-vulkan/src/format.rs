@@ -8,7 +8,7 @@ pub(crate) fn bytes_per_pixel(format: Format) -> Option<u32> {
         Format::R8_UNORM => Some(1),
         Format::R8G8_UNORM | Format::R16_UNORM | Format::R5G6B5_UNORM_PACK16 | Format::B5G6R5_UNORM_PACK16 => Some(2),
         Format::B8G8R8A8_UNORM | Format::R8G8B8A8_UNORM | Format::B8G8R8A8_SRGB | Format::R8G8B8A8_SRGB => Some(4),
-        Format::A2R10G10B10_UNORM_PACK32 | Format::A2B10G10R10_UNORM_PACK32 => Some(4),
+        Format::A2R10G10B10_UNORM_PACK32 | Format::A2B10G10R10_UNORM_PACK32 | Format::R16G16_UNORM => Some(4),
         Format::R16G16B16A16_UNORM | Format::R16G16B16A16_SFLOAT => Some(8),
         _ => None,
     }

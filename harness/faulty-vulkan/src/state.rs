@@ -33,8 +33,6 @@ pub(crate) struct Image {
     pub(crate) format: vk::Format,
     pub(crate) extent: vk::Extent3D,
     pub(crate) tiling: vk::ImageTiling,
-    /// Whether it has two dimensions and is no array.
-    pub(crate) is_flat: bool,
     /// Handle types of memory that it can be bound to; empty if its memory stays here.
     pub(crate) external: vk::ExternalMemoryHandleTypeFlags,
     pub(crate) memory: vk::DeviceMemory,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use handover_faults::{Fault, Kind, Seam};
@@ -23,25 +23,30 @@ use crate::run::stop::Stop;
 use crate::sandbox::Shown;
 
 pub(super) const EXAMPLES: &str = "\
-Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of the harness. The cases that
-claim to see it run in a kernel of their own. A fault is detected if one of them fails and its message names the culprit; a
-skip, a deadline, and a failure that is known without the fault are no detection. A control is unusual but legal, and must
-fail nothing: one case of each claim that sees some fault runs under it, if it works with the device that has the control.
-Controls of system calls that take nothing away run at once, and one by one if they are not let pass.
+Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of
+the harness. The cases that claim to see it run in a kernel of their own. A fault is detected if one
+of them fails and its message names the culprit; a skip, a deadline, and a failure that is known
+without the fault are no detection. A control is unusual but legal, and must fail nothing: of each
+claim one case in ten runs under it, and one at least, of those that work with the device that has
+the control; every day others. Controls of system calls that take nothing away run at once, and one
+by one if they are not let pass.
 
 Examples:
-    handover faults                              every fault and control, each with the cases that claim to see it
-    handover faults import-leaks-fd              one of them
-    handover faults --list                       what each does, when, and after which bug
-    handover faults --minutes 30                 then the other cases too, until 30 min are over: who else sees it, who does not
-    handover faults --times 10                   each in ten fresh kernels
+    handover faults                           each with the cases that claim to see it
+    handover faults import-leaks-fd           one of them
+    handover faults --list                    what each does, when, and after which bug
+    handover faults --minutes 30              then the others, for 30 min: who else sees it?
+    handover faults --times 10                each in ten fresh kernels
+    handover faults --controls all            each control with all cases that meet its device
+    handover faults --controls 3              with those it had when the table said share 3
 
-It runs in the sandbox. The report directory gets faults.json, which `handover report` shows, and faults/NAME/ with the
-images of the cases that failed.
-Exit codes: 0 all detected and no alarm, 1 not so, 2 usage, 3 the sandbox is in the way, 130 interrupted.";
+It runs in the sandbox. The report directory gets faults.json, which `handover report` shows, and
+faults/NAME/ with the images of the cases that failed.
+Exit codes: 0 all detected and no alarm, 1 not so, 2 usage, 3 the sandbox is in the way,
+130 interrupted.";
 
-/// So many cases of a claim run under a control.
-const CASES_OF_A_CLAIM: usize = 1;
+/// Of so many cases of a claim one runs under a control, and each once in so many days.
+const SHARES: usize = 10;
 
 /// Options of `handover faults`.
 #[derive(Args)]
@@ -65,6 +70,9 @@ pub(super) struct FaultsArgs {
     /// How often to try each, every time in a fresh kernel
     #[arg(long, value_parser = at_least_one, default_value_t = 1, value_name = "N")]
     times: usize,
+    /// Which cases run under controls: one tenth, 0 to 9, or all [default: another tenth every day]
+    #[arg(long, value_parser = share, value_name = "N|all")]
+    controls: Option<Share>,
     /// Directory for faults.json and images
     #[arg(long, default_value = "report", env = "HANDOVER_REPORT", value_name = "DIR")]
     report: PathBuf,
@@ -76,6 +84,52 @@ pub(super) struct FaultsArgs {
 enum Format {
     Text,
     Json,
+}
+
+/// Which of the cases of each claim run under controls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    All,
+    /// Those at every tenth place from this one on, and one at least.
+    Tenth(usize),
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    match text.parse() {
+        Ok(tenth) if tenth < SHARES => Ok(Share::Tenth(tenth)),
+        Err(_) if text == "all" => Ok(Share::All),
+        _ => Err(format!("0 to {}, or `all`", SHARES - 1)),
+    }
+}
+
+impl Share {
+    /// The one of this day.
+    fn today() -> Share {
+        const DAY: u64 = 86_400;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Share::Tenth((since.as_secs() / DAY) as usize % SHARES)
+    }
+
+    fn tenth(self) -> Option<usize> {
+        match self {
+            Share::All => None,
+            Share::Tenth(tenth) => Some(tenth),
+        }
+    }
+
+    /// What it has of `cases`.
+    fn of<'c>(self, cases: Vec<&'c CaseInfo>) -> Vec<&'c CaseInfo> {
+        let Share::Tenth(tenth) = self else { return cases };
+        let mut claims: BTreeMap<&str, Vec<&CaseInfo>> = BTreeMap::new();
+        for case in cases {
+            claims.entry(detection::claim(&case.name)).or_default().push(case);
+        }
+        let of_claim = |cases: Vec<&'c CaseInfo>| {
+            let step = cases.len().min(SHARES);
+            cases.into_iter().skip(tenth % step).step_by(step)
+        };
+        claims.into_values().flat_map(of_claim).collect()
+    }
 }
 
 pub(super) fn command<B>(args: &FaultsArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
@@ -94,11 +148,21 @@ pub(super) fn command<B>(args: &FaultsArgs, cases: &[Case<B>]) -> Result<ExitCod
     let injection = Injection::new(sandbox, report.path().join("faults"), stop.clone()).map_err(Refusal::Machine)?;
     let table = table(&injection, &faults, &infos, args, (jobs, &stop));
     let json = serde_json::to_string_pretty(&table).map_err(|error| Refusal::Machine(error.to_string()))? + "\n";
-    let path = report.write(detection::FILE, json.as_bytes()).map_err(|error| Refusal::Machine(error.to_string()))?;
-    match args.format {
-        Format::Text => {
-            say(&mut anstream::stdout(), &format!("{}report {}\n", detection::summary(&table), path.display()));
+    // A whole table tells more than what there is of this one.
+    let earlier = detection::stored_in(report.path()).and_then(Result::ok);
+    let stays = table.interrupted && earlier.is_some_and(|earlier| earlier["interrupted"] == false);
+    let written = match stays {
+        true => format!(
+            "report {} is the table of an earlier run, which stays",
+            report.path().join(detection::FILE).display()
+        ),
+        false => {
+            let path = report.write(detection::FILE, json.as_bytes());
+            format!("report {}", path.map_err(|error| Refusal::Machine(error.to_string()))?.display())
         }
+    };
+    match args.format {
+        Format::Text => say(&mut anstream::stdout(), &format!("{}{written}\n", detection::summary(&table))),
         Format::Json => say(&mut anstream::stdout(), &json),
     }
     Ok(match table.is_green() {
@@ -108,7 +172,7 @@ pub(super) fn command<B>(args: &FaultsArgs, cases: &[Case<B>]) -> Result<ExitCod
     })
 }
 
-/// The faults of these names, or all of them.
+/// The faults of these names, each once, or all of them.
 fn selected(names: &[String]) -> Result<Vec<&'static Fault>, Refusal> {
     if names.is_empty() {
         return Ok(handover_faults::all().collect());
@@ -121,7 +185,10 @@ fn selected(names: &[String]) -> Result<Vec<&'static Fault>, Refusal> {
             Refusal::Usage(format!("no fault is named `{name}`{near}; `handover faults --list` shows them all"))
         })
     };
-    names.iter().map(find).collect()
+    let mut found: Vec<&'static Fault> = names.iter().map(find).collect::<Result<_, _>>()?;
+    let mut names = BTreeSet::new();
+    found.retain(|fault| names.insert(fault.name));
+    Ok(found)
 }
 
 fn list(faults: &[&'static Fault], cases: &[&CaseInfo], format: Format) -> Result<String, Refusal> {
@@ -144,28 +211,14 @@ fn claiming<'c>(fault: &Fault, cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
     cases.iter().filter(|case| injection::claims(case, fault)).copied().collect()
 }
 
-/// What runs under `fault`. A control must fail none of those that are built to fail.
-fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo]) -> Work<'c> {
+/// What runs under `fault`, or of `share` if it is a control.
+fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo], share: Share) -> Work<'c> {
     let first = match fault.kind {
         Kind::Fault => claiming(fault, cases),
-        Kind::Control => {
-            let met = |case: &&&CaseInfo| !case.must_fail_under.is_empty() && injection::meets(case, fault);
-            few_of_each_claim(cases.iter().filter(met).copied().collect())
-        }
+        Kind::Control => share.of(cases.iter().filter(|case| injection::meets(case, fault)).copied().collect()),
     };
     let others = others.iter().filter(|case| !first.iter().any(|other| other.name == case.name)).copied().collect();
     Work { first, others }
-}
-
-/// The first of each claim, since every control runs them all.
-fn few_of_each_claim(mut cases: Vec<&CaseInfo>) -> Vec<&CaseInfo> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    cases.retain(|case| {
-        let count = counts.entry(detection::claim(&case.name)).or_default();
-        *count += 1;
-        *count <= CASES_OF_A_CLAIM
-    });
-    cases
 }
 
 /// The cases in an order in which every claim comes once before any comes twice.
@@ -203,38 +256,48 @@ fn table(
     let began = Instant::now();
     let until = args.minutes.map(|minutes| began + Duration::from_secs(60 * minutes as u64));
     let others = if until.is_some() { claims_first(cases) } else { Vec::new() };
-    let works: Vec<Work<'_>> = faults.iter().map(|fault| work(fault, cases, &others)).collect();
-    // Without any fault first, in as many kernels as there may be: whoever is red there shows nothing here.
+    let share_of_cases = args.controls.unwrap_or_else(Share::today);
+    let works: Vec<Work<'_>> = faults.iter().map(|fault| work(fault, cases, &others, share_of_cases)).collect();
+    let found = Mutex::new(Vec::new());
+    let without = Mutex::new(Without::default());
     let plain = |names: BTreeSet<&str>| {
         let all: Vec<&CaseInfo> = cases.iter().filter(|case| names.contains(case.name.as_str())).copied().collect();
         let parts: Vec<&[&CaseInfo]> = all.chunks(all.len().div_ceil(jobs).max(1)).collect();
         let work = |at: usize| Work { first: parts[at].to_vec(), others: Vec::new() };
-        side_by_side(jobs, parts.len(), |at| injection.trial(None, &work(at), Duration::ZERO))
+        let trials = side_by_side(jobs, parts.len(), |at| injection.trial(None, &work(at), Duration::ZERO));
+        locked(&found).extend(trials.iter().flat_map(beside));
+        trials.iter().for_each(|trial| locked(&without).add(&trial.runs));
     };
-    let trials = plain(works.iter().flat_map(|work| &work.first).map(|case| case.name.as_str()).collect());
-    let mut problems: Vec<String> = trials.iter().flat_map(beside).collect();
-    let mut without = Without::default();
-    trials.iter().for_each(|trial| without.add(&trial.runs));
+    // Without any fault first, in as many kernels as there may be: whoever is red there shows nothing here.
+    let of_faults = std::iter::zip(faults, &works).filter(|(fault, _)| fault.kind == Kind::Fault);
+    plain(of_faults.flat_map(|(_, work)| &work.first).map(|case| case.name.as_str()).collect());
+    // Under a control hardly any case is red, or skipped; of these it is asked when they are.
+    let hold = |kind: Kind, trials: &mut [Trial]| {
+        if kind == Kind::Control {
+            let open = locked(&without).open(trials.iter().flat_map(|trial| &trial.runs));
+            plain(open);
+        }
+        trials.iter_mut().for_each(|trial| locked(&without).held_against(&mut trial.runs));
+    };
     let left = Mutex::new(faults.len() * args.times);
     // What there is of the time for one more trial, with `jobs` of them at once.
     let share = || {
-        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = locked(&left);
         let time = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
         let share = time * jobs as u32 / (*left).max(1) as u32;
         *left = left.saturating_sub(1);
         share.min(time)
     };
     let units = units(faults);
-    let mixed = Mutex::new(Vec::new());
     let try_at = |at: usize| {
         let mut trial = injection.trial(Some(faults[at]), &works[at], share());
-        without.held_against(&mut trial.runs);
+        hold(faults[at].kind, std::slice::from_mut(&mut trial));
         trial
     };
     let try_together = |unit: &[usize]| {
         let all: Vec<&'static Fault> = unit.iter().map(|at| faults[*at]).collect();
         let mut trials = injection.together(&all, &works[unit[0]], Duration::ZERO);
-        trials.iter_mut().for_each(|trial| without.held_against(&mut trial.runs));
+        hold(Kind::Control, &mut trials);
         let rows = |trials: &[Trial]| -> Vec<Row> {
             all.iter().zip(trials).map(|(fault, trial)| Row::of(fault, std::slice::from_ref(trial))).collect()
         };
@@ -245,7 +308,7 @@ fn table(
             if rows(&alone).iter().all(|row| row.ending.is_right()) {
                 let names: Vec<&str> = all.iter().map(|fault| fault.name).collect();
                 let mixed_up = format!("each of {} is let pass alone; all at once: {first}", names.join(", "));
-                mixed.lock().unwrap_or_else(PoisonError::into_inner).push(mixed_up);
+                locked(&found).push(mixed_up);
             }
             return alone;
         }
@@ -273,19 +336,17 @@ fn table(
     for (at, trials) in units.iter().flatten().zip(of_units.into_iter().flatten()) {
         tried[*at] = trials;
     }
-    problems.extend(mixed.into_inner().unwrap_or_else(PoisonError::into_inner));
     // Those that failed or were skipped beyond the ones that were tried without.
-    let open = without.open(tried.iter().flatten().flat_map(|trial| &trial.runs));
-    if !open.is_empty() {
-        let trials = plain(open);
-        problems.extend(trials.iter().flat_map(beside));
-        trials.iter().for_each(|trial| without.add(&trial.runs));
-        tried.iter_mut().flatten().for_each(|trial| without.held_against(&mut trial.runs));
-    }
-    let rows = faults.iter().zip(&tried).map(|(fault, trials)| Row::of(fault, trials)).collect();
+    let open = locked(&without).open(tried.iter().flatten().flat_map(|trial| &trial.runs));
+    plain(open);
+    tried.iter_mut().flatten().for_each(|trial| locked(&without).held_against(&mut trial.runs));
+    // Whoever was not tried for want of time has no row.
+    let tried = std::iter::zip(faults, &tried).filter(|(_, trials)| !(trials.is_empty() && stop.is_stopped()));
+    let rows = tried.map(|(fault, trials)| Row::of(fault, trials)).collect();
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut table = Table::of(rows, without.red(), wall_ms, stop.is_stopped());
-    table.problems.splice(0..0, problems);
+    let mut table = Table::of(rows, locked(&without).red(), wall_ms, stop.is_stopped());
+    table.problems.splice(0..0, locked(&found).drain(..));
+    table.share = share_of_cases.tenth();
     table.killers = Killers::of(cases.iter().copied());
     if args.names.is_empty() && !table.interrupted {
         let unnamed = table.unnamed();
@@ -295,6 +356,11 @@ fn table(
         table.unkilled = Some(table.unkilled(cases.iter().map(|case| case.name.as_str())));
     }
     table
+}
+
+/// Who failed while it held the lock has left it as it was.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was red in `trial`, which ran without any fault, and belongs to no case.
@@ -328,11 +394,42 @@ fn side_by_side<T: Send>(jobs: usize, count: usize, work: impl Fn(usize) -> T + 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::Cases;
 
     #[test]
     fn a_name_that_no_fault_has_is_answered_with_the_nearest() {
         let said = selected(&["pitch-too-larg".into()]).unwrap_err().to_string();
         assert!(said.contains("`pitch-too-larg`; the nearest are pitch-too-large"), "{said}");
+    }
+
+    #[test]
+    fn a_fault_that_is_named_twice_is_tried_once() {
+        let named = selected(&["pitch-of-512".into(), "pitch-too-large".into(), "pitch-of-512".into()]).unwrap();
+        assert_eq!(named.iter().map(|fault| fault.name).collect::<Vec<_>>(), ["pitch-of-512", "pitch-too-large"]);
+    }
+
+    #[test]
+    fn ten_shares_have_every_case_and_each_has_one_of_every_claim() {
+        let cases = Cases::<()>::collect(|cases| {
+            (0..25).for_each(|n| _ = cases.add(format!("a::has_many::{n:02}"), |_| Ok(())));
+            (0..3).for_each(|n| _ = cases.add(format!("a::has_few::{n}"), |_| Ok(())));
+            cases.add("a::has_one", |_| Ok(()));
+        })
+        .unwrap();
+        let infos: Vec<&CaseInfo> = cases.iter().map(|case| &case.info).collect();
+        let mut seen = BTreeSet::new();
+        for tenth in 0..SHARES {
+            let names: Vec<&str> =
+                Share::Tenth(tenth).of(infos.clone()).iter().map(|case| case.name.as_str()).collect();
+            let count = |claim: &str| names.iter().filter(|name| detection::claim(name) == claim).count();
+            assert!((2..=3).contains(&count("a::has_many")), "{names:?}");
+            assert_eq!((count("a::has_few"), count("a::has_one")), (1, 1), "{names:?}");
+            seen.extend(names);
+        }
+        assert_eq!(seen.len(), infos.len());
+        assert_eq!(Share::All.of(infos.clone()).len(), infos.len());
+        assert_eq!((share("9"), share("all")), (Ok(Share::Tenth(9)), Ok(Share::All)));
+        assert!(share("10").is_err() && share("some").is_err());
     }
 
     #[test]

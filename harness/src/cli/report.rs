@@ -65,7 +65,7 @@ pub(super) fn command(args: &ReportArgs) -> Result<ExitCode, Refusal> {
         folder,
     };
     let cases = report.cases.len();
-    let Page { html, embedded, left_out } =
+    let Page { html, embedded, left_out, no_table } =
         html::page(report, &source).map_err(|error| Refusal::Usage(error.to_string()))?;
     report::write_whole(&output, html.as_bytes()).map_err(failed)?;
     let left_out = if left_out == 0 { String::new() } else { format!(", {left_out} linked") };
@@ -73,5 +73,8 @@ pub(super) fn command(args: &ReportArgs) -> Result<ExitCode, Refusal> {
     let path = output.canonicalize().map_err(failed)?;
     let text = format!("page   {} ({mib:.1} MiB: {cases} cases, {embedded} files{left_out})\n", path.display());
     say(&mut anstream::stdout(), &text);
+    if let Some(why) = no_table {
+        say(&mut anstream::stderr(), &format!("warning: the page has no table of faults: {why}\n"));
+    }
     Ok(ExitCode::SUCCESS)
 }

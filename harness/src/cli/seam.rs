@@ -9,6 +9,7 @@ use clap::Args;
 use handover_faulty_kernel::faults::{self, Made};
 use handover_faulty_kernel::{Filter, run};
 
+use crate::run::choice::Refusal;
 use crate::run::injection::mark_of;
 
 /// Environment variable that names the file that grows by a byte each time a fault is made: the [mark](mark_of) of the fault.
@@ -28,25 +29,25 @@ pub(super) struct SeamArgs {
 }
 
 /// Becomes the command, or serves one; why that failed.
-pub(super) fn command(args: &SeamArgs) -> String {
+pub(super) fn command(args: &SeamArgs) -> Refusal {
     let Some(made) = args.name.split(',').map(faults::make).collect::<Option<Vec<Made>>>() else {
         let known: Vec<&str> = faults::names().collect();
-        return format!("{} is no fault of system calls; those are {}", args.name, known.join(", "));
+        return Refusal::Usage(format!("{} is no fault of system calls; those are {}", args.name, known.join(", ")));
     };
     if !args.serve {
         let own = match std::env::current_exe() {
             Ok(own) => own,
-            Err(error) => return format!("finding this program: {error}"),
+            Err(error) => return Refusal::Machine(format!("finding this program: {error}")),
         };
         let mut supervisor = Command::new(own);
         supervisor.args(["seam", "--serve", &args.name]);
         let filter = made.iter().fold(Filter::default(), |all, made| all.and(&made.filter));
         let why = run::exec(&filter, &mut supervisor, &args.command);
-        return format!("starting a command under {}: {why}", args.name);
+        return Refusal::Machine(format!("starting a command under {}: {why}", args.name));
     }
     match serve(&made, &args.name) {
         Ok(()) => std::process::exit(0),
-        Err(error) => format!("the supervisor of {} ends: {error}", args.name),
+        Err(error) => Refusal::Machine(format!("the supervisor of {} ends: {error}", args.name)),
     }
 }
 

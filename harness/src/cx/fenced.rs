@@ -468,7 +468,7 @@ mod tests {
     fn said(seen: Seen, through: bool) -> Option<String> {
         let mut cx = Cx::default();
         let (took, fence) = (Duration::ZERO, String::new());
-        let ran = Ran { seen, released: Released::now(through), took, late: took, fence };
+        let ran = Ran { seen, released: Released::now(through), took, late: took, fence, dropped: "" };
         cx.loses("gpu_a", Slow::Writer, "stale", &ran, seen == Seen::Old);
         cx.provoked().first().map(Finding::to_string)
     }

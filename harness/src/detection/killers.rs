@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::claim;
 use crate::case::CaseInfo;
 
 /// All claims, by what fails them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Killers {
     /// How many claims there are; a claim is family and sentence of a case.
     pub claims: usize,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
-use handover_faults::Fault;
+use handover_faults::{Fault, Kind};
 
 use super::{Ending, Killers, Row, Table};
 
@@ -27,7 +27,9 @@ pub fn line(row: &Row) -> String {
         let _ = write!(line, " ({} of {} times)", row.as_it_should, row.tries);
     }
     let by = row.by();
-    if let Some(first) = by.first() {
+    if row.ending == Ending::Alarm {
+        let _ = write!(line, "  {DIM}{}{DIM:#}", row.alarm());
+    } else if let Some(first) = by.first() {
         let more = if by.len() > 1 { format!(" and {} more", by.len() - 1) } else { String::new() };
         let _ = write!(line, "  {DIM}{}{more}: {}{DIM:#}", first.name, first.said);
     }
@@ -97,6 +99,12 @@ pub fn summary(table: &Table) -> String {
         (false, true) => "green",
         (false, false) => "red",
     };
+    if let Some(tenth) = table.share.filter(|_| table.rows.iter().any(|row| row.fault.kind == Kind::Control)) {
+        let _ = writeln!(
+            text,
+            "controls had share {tenth} of the cases, a tenth; `--controls {tenth}` repeats it, `--controls all` has every case\n"
+        );
+    }
     let seconds = table.wall_ms as f64 / 1000.0;
     let _ = writeln!(text, "{word}: {} faults and controls in {seconds:.1} s: {counts}", table.rows.len());
     text

@@ -79,6 +79,8 @@ pub struct Page {
     pub embedded: usize,
     /// Files of cases that are not, each of which the page links and gives the reason.
     pub left_out: usize,
+    /// Why the table of faults that lies beside the report is not in it.
+    pub no_table: Option<String>,
 }
 
 /// What the list and the matrix need of a case; the rest is read when somebody looks at it.
@@ -108,6 +110,10 @@ pub fn page(mut report: Report, source: &Source) -> io::Result<Page> {
     let cases = std::mem::take(&mut report.cases);
     let files = Files::choose(&cases, &source.folder, source.most_bytes);
     let written_ms = source.written.and_then(|time| Some(time.duration_since(UNIX_EPOCH).ok()?.as_millis() as u64));
+    let (table, no_table) = match detection::stored_in(&source.folder).transpose() {
+        Ok(table) => (table, None),
+        Err(why) => (Some(json!({ "missing": why })), Some(why)),
+    };
     let run = json!({
         "report": report,
         "link": source.link,
@@ -116,7 +122,7 @@ pub fn page(mut report: Report, source: &Source) -> io::Result<Page> {
         "full": Fourcc::PACKED_RGB.iter().filter_map(full).collect::<BTreeMap<_, _>>(),
         "piece": CASES_OF_A_PIECE,
         "cases": cases.iter().map(|case| entry(case, &files)).collect::<Vec<_>>(),
-        "detection": table_of_faults(&source.folder),
+        "detection": table,
     });
     let mut data = String::new();
     for (number, piece) in cases.chunks(CASES_OF_A_PIECE).enumerate() {
@@ -142,14 +148,7 @@ pub fn page(mut report: Report, source: &Source) -> io::Result<Page> {
         ("cases", &data),
     ];
     let html = filled(TEMPLATE, &parts);
-    Ok(Page { html, embedded: files.contents().len(), left_out: files.left_out() })
-}
-
-/// What `handover faults` left beside the report, if it did and if this program knows its schema.
-fn table_of_faults(folder: &Path) -> Option<Value> {
-    let text = std::fs::read(folder.join(detection::FILE)).ok()?;
-    let table: Value = serde_json::from_slice(&text).ok()?;
-    (table["schema"] == detection::SCHEMA).then_some(table)
+    Ok(Page { html, embedded: files.contents().len(), left_out: files.left_out(), no_table })
 }
 
 fn title(report: &Report) -> String {

@@ -181,6 +181,8 @@ fn faults(tab: &Tab<'_>) {
     assert_eq!(tab.eval(cells), json!([["detected", "3", "2", "1", "1"], ["alarm", "3", "2", "0", "1"]]));
     let lost = "document.querySelectorAll('table.detection')[1].textContent.includes('is skipped, and is not without')";
     assert_eq!(tab.eval(lost), json!(true));
+    let claims = "document.querySelector('#show').textContent.includes('1 of 2 claims have a fault that fails them.')";
+    assert_eq!(tab.eval(claims), json!(true));
     assert_eq!(tab.eval("window.stolen === undefined"), json!(true));
 }
 

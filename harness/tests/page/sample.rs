@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use handover::case::{Record, Role};
-use handover::detection::{self, Row, Run, Table, Trial};
+use handover::detection::{self, Killers, Row, Run, Table, Trial};
 use handover::format::Fourcc;
 use handover::frame::px;
 use handover::pattern::Pattern;
@@ -43,6 +43,8 @@ fn faults() -> Table {
             message: message.into(),
             duration_ms: 4.5,
             fired,
+            fired_by_then: fired,
+            second: false,
             red_without: false,
             skipped_without: false,
         };
@@ -52,7 +54,8 @@ fn faults() -> Table {
     };
     let text = format!("like a row pitch 64 B too large\n\n  said        {HOSTILE}");
     let rows = vec![row("pitch-too-large", Verdict::Fail, &text), row("large-atom", Verdict::Skip, HOSTILE)];
-    Table::of(rows, vec![], 900, false)
+    let killers = Killers { claims: 2, by_fault: 1, unsaid: vec![HOSTILE.into()], ..Killers::default() };
+    Table { killers, ..Table::of(rows, vec![], 900, false) }
 }
 
 /// The page of them, with its files in `folder`.

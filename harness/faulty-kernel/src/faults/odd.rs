@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::atomic::ATOMIC;
@@ -47,9 +48,14 @@ fn card_without(capability: u64) -> Made {
 /// `DMA_BUF_IOCTL_SYNC`.
 pub(super) const SYNC: u32 = writes(b'b', 0, 8);
 
-/// A card that scans out rows at multiples of 256 bytes, as many do, and no small frames of some formats with a modifier.
+/// A card that scans out rows at multiples of 256 bytes, as many do, and lays its own so; and no small frames of some formats
+/// with a modifier.
 fn addfb2_choosy() -> Made {
-    Made::on_ioctls(&[ADDFB2], |call| {
+    let dumb = dumb_pitch_256();
+    Made::on_ioctls(&[ADDFB2, CREATE_DUMB], move |call| {
+        if call.ioctl() == CREATE_DUMB {
+            return (dumb.answer)(call);
+        }
         let frame = call.structure()?;
         let format = frame.u32(fb::FORMAT);
         let pitch = bytes_per_pixel(format).is_some() && !frame.u32(fb::PITCHES).is_multiple_of(256);
@@ -146,12 +152,21 @@ fn heap_gives_more() -> Made {
     })
 }
 
-/// A buffer is not there at the first look, whatever poll said.
+/// A buffer is not there at the first look, whatever poll said. A queue that poll says something else of has another answer.
 fn dqbuf_again() -> Made {
+    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     let count = AtomicU64::new(0);
     Made::on_ioctls(&[DQBUF], move |call| {
-        let single = is_single_planar(call.structure()?.u32(TYPE + 4));
-        Ok(if single && every_other(&count) { Done::fired(Answer::Fail(Errno::AGAIN)) } else { Done::UNTOUCHED })
+        if !is_single_planar(call.structure()?.u32(buffer::TYPE)) {
+            return Ok(Done::UNTOUCHED);
+        }
+        let device = call.device()?;
+        let mut asked = [PollFd::new(&device, PollFlags::IN | PollFlags::OUT)];
+        poll(&mut asked, Some(&AT_ONCE))?;
+        let said = asked[0].revents();
+        let is_there = said.intersects(PollFlags::IN | PollFlags::OUT) && !said.contains(PollFlags::ERR);
+        let again = is_there && every_other(&count);
+        Ok(if again { Done::fired(Answer::Fail(Errno::AGAIN)) } else { Done::UNTOUCHED })
     })
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{SeekFrom, fstat, seek};
 
-use super::atomic::{ATOMIC, Request, WRITEBACK_OUT_FENCE};
+use super::atomic::{ATOMIC, OUT_FENCE, Request, WRITEBACK_OUT_FENCE};
 use super::kms::{fb, framebuffer};
 use super::lists::{GETPROPBLOB, telling_blob};
 use super::odd::SYNC;
@@ -74,6 +74,15 @@ fn committed(call: &Call<'_>, jobs: &Jobs) -> io::Result<Done> {
         }
     }
     let Some((target, place)) = asked.filter(|_| !request.is_test()) else { return Ok(Done::UNTOUCHED) };
+    // Where no fence can be written to, the kernel refuses the commit.
+    for object in request.objects() {
+        for pointer in [OUT_FENCE, WRITEBACK_OUT_FENCE] {
+            let place = request.value(object, pointer)?.filter(|place| *place != 0);
+            if place.is_some_and(|place| !call.can_write(place)) {
+                return Ok(Done::UNTOUCHED);
+            }
+        }
+    }
     let (done, fences) = request.perform()?;
     request.give(&fences)?;
     let fence = fences.into_iter().find(|fence| fence.place == place).and_then(|fence| fence.file);

@@ -34,7 +34,6 @@ pub(crate) unsafe extern "system" fn create_image(
     let external = external.map_or_else(Default::default, |external| unsafe { (*external).handle_types });
     let mut remembered =
         Image { format: info.format, extent: info.extent, tiling: info.tiling, external, ..Image::default() };
-    remembered.is_flat = info.image_type == vk::ImageType::TYPE_2D && info.array_layers == 1;
     if is(Deed::RedBlueSwapped)
         && !external.is_empty()
         && let Some(swapped) = red_blue_swapped(info.format)
@@ -311,10 +310,6 @@ fn change_layout(known: &Image, layout: &mut vk::SubresourceLayout) {
         () if is(Deed::SizeOfLayoutZero) => layout.size = 0,
         () if is(Deed::PitchZero) => layout.row_pitch = 0,
         () if is(Deed::SizeOfLayoutEndless) => layout.size = u64::MAX,
-        () if is(Deed::UndefinedPitches) && known.is_flat => {
-            // Undefined for what is neither an array nor of three dimensions.
-            (layout.array_pitch, layout.depth_pitch) = (0x5555_5555_5555, 3);
-        }
         () => return,
     }
     fired();

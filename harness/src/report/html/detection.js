@@ -13,12 +13,13 @@ const ENDINGS = {
 /** Who saw a fault, each with what it said. */
 function seenBy(row) {
   const by = row.cases.filter((one) => one.sees).sort((one, other) => other.names - one.names || other.claims - one.claims);
-  const lines = by.map((one) => el("li", {}, el("details", {}, el("summary", {}, el("code", {}, one.name), one.names ? "" : " (does not name the culprit)", el("div", { class: "quiet" }, one.said)), el("pre", {}, one.message))));
+  const lines = by.map((one) => el("li", {}, el("details", {}, el("summary", {}, el("code", {}, one.name), one.names ? "" : " (does not name the culprit)", one.second ? " (at a second try)" : "", el("div", { class: "quiet" }, one.said)), el("pre", {}, one.message))));
   const blind = row.cases.filter((one) => one.claims && !one.sees).map((one) => el("li", {}, el("code", {}, one.name), ` claims to see it, but ended with ${one.verdict}`));
   const lost = row.cases.filter((one) => one.lost).map((one) => el("li", {}, el("code", {}, one.name), ` is skipped, and is not without: ${one.said}`));
+  const hung = row.cases.filter((one) => one.hangs).map((one) => el("li", {}, el("code", {}, one.name), ` hangs, and does not without: ${one.said}`));
   const gap = row.gap && !by.length ? el("li", {}, `gap: ${row.gap}`) : null;
   const error = row.error ? el("li", {}, row.error) : null;
-  return el("ul", {}, lines, blind, lost, gap, error);
+  return el("ul", {}, lines, blind, lost, hung, gap, error);
 }
 
 function detectionRow(row) {
@@ -39,12 +40,24 @@ function detectionTable(kind, title) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, el("table", { class: "constraints detection" }, caption, el("thead", {}, head), el("tbody", {}, rows.map(detectionRow))));
 }
 
+/** Which claims say that a fault fails them, and why the others do not. */
+function killersPart({ claims, by_fault, by_defect, by_none, unsaid, contradictory }) {
+  if (!claims) return null;
+  const none = Object.entries(by_none).map(([claim, because]) => el("li", {}, el("code", {}, claim), ` has none: ${because}`));
+  const listed = [[by_defect, "fails by a defect that is listed"], [unsaid, "does not say"], [contradictory, "says that none does, though one does"]];
+  const others = listed.flatMap(([names, text]) => names.map((claim) => el("li", {}, el("code", {}, claim), ` ${text}`)));
+  return part("What fails each claim", el("p", {}, `${grouped(by_fault)} of ${grouped(claims)} claims have a fault that fails them.`), el("ul", {}, none, others));
+}
+
 function detectionParts() {
   if (!RUN.detection) return [];
-  const { problems, unkilled } = RUN.detection;
+  const { problems, unkilled, killers, interrupted, missing } = RUN.detection;
+  if (missing) return [bullets("The table of faults cannot be shown", [missing], "is-fail")];
   return [
+    interrupted ? bullets("The table of faults is not whole", ["It was interrupted: what had not been tried by then is not in it."], "is-fail") : null,
     bullets("What is wrong with the table of faults", problems, "is-fail"),
     part("Faults done on purpose", detectionTable("fault", "faults detected"), detectionTable("control", "controls let pass")),
-    bullets("Claims that no fault makes fail", unkilled ?? []),
+    bullets("Claims that no fault made fail", unkilled ?? []),
+    killersPart(killers),
   ];
 }

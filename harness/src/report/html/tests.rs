@@ -218,5 +218,8 @@ fn the_table_of_faults_is_in_the_page_if_it_lies_beside_the_report() {
     let html = page_of(vec![], folder.path(), 0).html;
     assert_eq!(data(&html, "run")["detection"]["red_without"][0], HOSTILE);
     fs::write(folder.path().join(detection::FILE), r#"{"schema":99}"#).unwrap();
-    assert_eq!(data(&page_of(vec![], folder.path(), 0).html, "run")["detection"], Value::Null);
+    let page = page_of(vec![], folder.path(), 0);
+    let why = page.no_table.unwrap();
+    assert!(why.contains("its schema is 99"), "{why}");
+    assert_eq!(data(&page.html, "run")["detection"], json!({ "missing": why }));
 }
