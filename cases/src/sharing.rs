@@ -21,6 +21,7 @@ mod peers;
 mod promises;
 mod replay;
 mod shortage;
+mod stalls;
 
 /// No multiple of a page in any direction.
 const SIZE: Size = px(250, 130);
@@ -112,7 +113,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases.add("sharing::who_overstays_is_named", who_overstays_is_named).must_fail_under("stay-unsaid");
     cases.add("sharing::others_go_on_when_storage_can_not_move", others_go_on).must_fail_under("unmap-forgotten");
     cases
-        .add("sharing::a_map_waits_for_a_move_and_sees_new_storage", a_map_waits)
+        .add("sharing::stalls::a_map_waits_for_a_move_and_sees_new_storage", stalls::a_map_waits)
         .must_fail_under("timed-wait-at-once")
         .must_fail_under("move-loses-contents");
     for memory in MEMORIES.into_iter().filter(|memory| *memory != SYSTEM) {
@@ -547,50 +548,6 @@ fn others_go_on(cx: &mut Cx) -> Outcome {
     cx.equals("storages afterwards", 2, buffer.generation());
     cx.cpu_sees(&buffer, &target)?;
     cx.agree()
-}
-
-/// S6: a map that comes while storage moves stalls, and then shows the new storage with the contents of the old.
-fn a_map_waits(cx: &mut Cx) -> Outcome {
-    // On a machine that is busy with other things the latecomer may find the move done, and has shown nothing.
-    let mut stalled = Duration::ZERO;
-    for pause in [SHORTLY, SHORTLY * 4, SHORTLY * 16] {
-        stalled = map_while_it_moves(cx, pause)?;
-        if stalled > Duration::ZERO {
-            break;
-        }
-    }
-    cx.claim("the latecomer stalled", stalled > Duration::ZERO, || Finding::new("a map did not wait for a move"));
-    cx.figure("stall_ms", stalled.as_secs_f64() * 1e3);
-    cx.agree()
-}
-
-/// How long a map stalled that came `pause` after a move had begun, which could end only `pause` later.
-fn map_while_it_moves(cx: &mut Cx, pause: Duration) -> Result<Duration, Trouble> {
-    let buffer = Buffer::export(wish(), heaps(cx, UDMABUF, SYSTEM)?);
-    let target = Target::from(stamped(4)?);
-    cx.cpu_writes(&buffer, &target.picture)?;
-    let holder = buffer.attach(easy("holder"))?;
-    let late = buffer.attach(easy("latecomer"))?;
-    let held = holder.map(Access::Read)?;
-    let (stalled, heap, generation) = std::thread::scope(|scope| {
-        let mover = scope.spawn(|| buffer.attach(only("system")));
-        // The mover marks the buffer as moving before it waits.
-        std::thread::sleep(pause);
-        let waiter = scope.spawn(|| {
-            late.map(Access::Read)
-                .map(|mapping| (mapping.stalled(), mapping.storage().heap.clone(), mapping.generation()))
-        });
-        std::thread::sleep(pause);
-        drop(held);
-        let moved = mover.join().map_err(|_| Finding::new("the mover panicked"))?;
-        let _strict = moved?;
-        let waited = waiter.join().map_err(|_| Finding::new("the latecomer panicked"))?;
-        Ok::<_, Trouble>(waited?)
-    })?;
-    cx.equals("the heap that the latecomer sees", "system".to_owned(), heap);
-    cx.equals("the storage that the latecomer sees", 2, generation);
-    cx.cpu_sees(&buffer, &target)?;
-    Ok(stalled)
 }
 
 /// Two numbers that belong together.

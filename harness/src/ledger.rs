@@ -42,6 +42,7 @@ mod fd;
 mod files;
 mod journal;
 mod known;
+mod left;
 mod mappings;
 pub(crate) mod objects;
 mod sentry;
@@ -57,6 +58,7 @@ pub use journal::step;
 use canaries::Canaries;
 use journal::Journal;
 use known::Known;
+use left::Left;
 use mappings::{Bytes, Mappings};
 
 /// Whether a case runs.
@@ -64,13 +66,6 @@ static OPEN: AtomicBool = AtomicBool::new(false);
 
 /// The book of this process.
 static BOOK: Mutex<Option<Book>> = Mutex::new(None);
-
-/// So long a file or a buffer may stay after the case: the kernel cleans up by and by, and drivers have threads.
-const SETTLED: Duration = Duration::from_millis(300);
-
-/// So long what a screen showed before may stay: its driver lets go of it some vertical blanks later, in a worker of the kernel, for
-/// which a busy machine may have no time.
-const SHOWN_BEFORE: Duration = Duration::from_secs(3);
 
 /// What is observed by the kernel's list.
 const DMA_BUFS: &str = "dma-bufs";
@@ -528,26 +523,6 @@ impl Kept {
         let inodes: BTreeSet<u64> = files.keys().filter_map(|number| Some(files::node(*number)?.inode)).collect();
         let buffers = inodes.iter().copied().chain(shown).collect();
         Self { files, inodes, buffers }
-    }
-}
-
-/// What nobody accounts for.
-struct Left {
-    files: Vec<RawFd>,
-    buffers: Vec<Entry>,
-    mappings: Bytes,
-}
-
-impl Left {
-    fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.buffers.is_empty() && self.mappings.is_empty()
-    }
-
-    /// For how long, if a screen showed the buffers `on_loan` before.
-    fn may_stay(&self, on_loan: &BTreeSet<u64>) -> Duration {
-        let mut buffers = self.buffers.iter();
-        let shown_before = !self.buffers.is_empty() && buffers.all(|entry| on_loan.contains(&entry.buffer.inode));
-        if self.files.is_empty() && shown_before { SHOWN_BEFORE } else { SETTLED }
     }
 }
 

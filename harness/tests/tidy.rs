@@ -151,6 +151,7 @@ const PURE: &[&str] = &[
     "guess/search.rs",
     "junit.rs",
     "lane.rs",
+    "ledger/left.rs",
     "ledger/words.rs",
     "observed.rs",
     "pattern.rs",

@@ -53,7 +53,12 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer) -> Vec<Parcel> {
 /// exporter chooses when all of them would do.
 fn each_arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer) -> Outcome {
     let mut tally = Tally::default();
-    let trials = trials(cx, from, to, &mut tally)?;
+    let mut trials = trials(cx, from, to, &mut tally)?;
+    // In that, the other claims hand over every format.
+    if trials.len() > 1 && trials.iter().all(|trial| trial.choice == [Modifier::LINEAR]) {
+        let others: Vec<String> = trials.drain(1..).map(|trial| trial.parcel.fourcc.to_string()).collect();
+        tally.untried.push(format!("{}, since they have nothing but LINEAR in common", others.join(", ")));
+    }
     let until = Instant::now() + PATIENCE;
     let (mut count, mut other_than_linear) = (0_u32, 0_u32);
     for (n, trial) in trials.iter().enumerate() {

@@ -35,7 +35,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             }
             if (gpu, fourcc) == (GpuA, Fourcc::XR24) {
                 case.must_fail_under("linear-vanishes").must_fail_under("features-lost");
-                case.must_fail_under("modifier-unusable").must_fail_under("fence-signalled-early");
+                case.must_fail_under("modifier-unusable");
                 case.must_fail_under("listed-modifier-crashes").must_fail_under("plane-count-zero");
                 case.must_fail_under("plane-count-endless").must_fail_under("pitch-zero");
                 case.must_fail_under("size-of-layout-endless");

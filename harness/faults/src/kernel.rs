@@ -43,13 +43,6 @@ pub(super) const fn control(name: &'static str, class: Class) -> Fault {
     Fault { kind: Kind::Control, ..fault(name, class, &[], &[]) }
 }
 
-/// Reasons of video devices that can't take rows with padding: two know no pitch, and a frame is too large for one page with it.
-const ROWS_TOO_LONG: [&str; 3] = [
-    "vicodec…at most 640 B as pitch",
-    "vim2m…at most 128 B as pitch, plane 0 has 256 B",
-    "vivid…needs contiguous memory, heap memory of…may provide 16384 B in runs of 4096 B",
-];
-
 pub(super) const ALL: &[Fault] = &[
     Fault {
         id: "P03",
@@ -532,72 +525,4 @@ pub(super) const ALL: &[Fault] = &[
     },
     // Those that take nothing away are made at once, each asked after the one before: who only delays a call or breaks it off
     // comes before who carries it out.
-    Fault {
-        id: "B04",
-        what: "DRM_IOCTL_MODE_ADDFB2 refuses pitches that are no multiple of 256, and modifiers of small frames, with EINVAL; \
-               DRM_IOCTL_MODE_CREATE_DUMB lays rows so",
-        trigger: "packed formats; AB24 and RG16 of less than 64 px in width with DRM_MODE_FB_MODIFIERS; rows of another length",
-        modelled_on: "amdgpu, radeon and others scan out at such pitches only; DRM_IOCTL_MODE_ADDFB2 says EINVAL, whyever",
-        skips: &[
-            "screen…takes multiples of 256 B…as pitch",
-            "screen…RG16",
-            "screen lists [AB24], and makes no framebuffer of them however their rows lie",
-            "overlay can't take it in: DRM_IOCTL_MODE_ADDFB2…AB24 LINEAR, 33x17 px…EINVAL",
-            ROWS_TOO_LONG[0],
-            ROWS_TOO_LONG[1],
-            ROWS_TOO_LONG[2],
-        ],
-        ..control("addfb2-choosy", Layout)
-    },
-    Fault {
-        what: "DRM_IOCTL_MODE_CREATE_DUMB lays rows at multiples of 256 B",
-        trigger: "rows of another length",
-        modelled_on: "drm_mode_create_dumb's documentation: pitch is the driver's; radeon, amdgpu and ast align so",
-        skips: &ROWS_TOO_LONG,
-        ..control("dumb-pitch-256", Layout)
-    },
-    Fault {
-        what: "the calls of devices take 2 ms longer",
-        trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE, CREATE_DUMB, DMA_HEAP_IOCTL_ALLOC, DQBUF, DMA_BUF_IOCTL_SYNC",
-        modelled_on: "any machine with something else to do",
-        ..control("slow-calls", Synchronisation)
-    },
-    Fault {
-        id: "B06",
-        what: "DMA_BUF_IOCTL_SYNC returns EINTR, then EAGAIN, then does it",
-        trigger: "always",
-        modelled_on: "linux/dma-buf.h: \"may fail with -EAGAIN or -EINTR, in which case it must be restarted\"",
-        ..control("sync-interrupted", Coherency)
-    },
-    Fault {
-        what: "every other call of a DRM device returns EINTR before it has done anything",
-        trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE and CREATE_DUMB",
-        modelled_on: "drmIoctl of libdrm: \"while (ret == -1 && (errno == EINTR || errno == EAGAIN))\"",
-        ..control("drm-interrupted", ErrorPath)
-    },
-    Fault {
-        what: "VIDIOC_DQBUF returns EAGAIN every other time, though poll said that a buffer is there",
-        trigger: "single-planar queues",
-        modelled_on: "poll(2): readiness may be spurious; VIDIOC_DQBUF's EAGAIN for O_NONBLOCK",
-        ..control("dqbuf-again", Synchronisation)
-    },
-    Fault {
-        id: "B05",
-        what: "the bytes of X of what a video device captured hold anything",
-        trigger: "VIDIOC_DQBUF of a capture queue in XR24 or XB24",
-        modelled_on: "the pixel formats of V4L2: X is padding, and undefined; IGT 85f4c1005 took it for colour",
-        ..control("captured-x-garbage", Format)
-    },
-    Fault {
-        what: "DMA_HEAP_IOCTL_ALLOC rounds up to 64 KiB",
-        trigger: "another length of more than 4096 B",
-        modelled_on: "heaps with larger granules: secure heaps of vendors; the length is a least one",
-        ..control("heap-gives-more", Layout)
-    },
-    Fault {
-        what: "the formats that are listed for writeback have no alpha, and the bytes of X of what was written hold anything",
-        trigger: "a writeback that is done, before DMA_BUF_IOCTL_SYNC begins a read",
-        modelled_on: "drm_fourcc.h, where X is padding; IGT 85f4c1005 took X of a writeback for colour",
-        ..control("writeback-x-garbage", Kms)
-    },
 ];

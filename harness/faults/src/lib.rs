@@ -12,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 mod answers;
+mod controls;
 mod fences;
 mod kernel;
 mod lifetimes;
@@ -159,8 +160,8 @@ named!(
 
 /// Every fault and every control, seam by seam.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
-    let seams = [vulkan::ALL, lifetimes::ALL, kernel::ALL, unchecked::ALL, storage::ALL, waits::ALL, fences::ALL];
-    seams.into_iter().chain([syncobjs::ALL, answers::ALL, sharing::ALL]).flatten()
+    let seams = [vulkan::ALL, lifetimes::ALL, kernel::ALL, controls::ALL, unchecked::ALL, storage::ALL, waits::ALL];
+    seams.into_iter().chain([fences::ALL, syncobjs::ALL, answers::ALL, sharing::ALL]).flatten()
 }
 
 /// The fault or control of this name.

@@ -63,7 +63,9 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every image with external memory",
         modelled_on: "mutter 06d0989014, gamescope 76292f01",
         seen_by: &[Pixels],
-        names: &["cpu does not see the target…like channels R and B swapped"],
+        names: &[
+            "the cpu, when gpu_a has released to FOREIGN_EXT, does not see the target…like channels R and B swapped",
+        ],
         ..fault("red-blue-swapped", Format)
     },
     Fault {
@@ -404,11 +406,8 @@ pub(super) const ALL: &[Fault] = &[
         what: "vkWaitForFences returns VK_SUCCESS at once",
         trigger: "fences that have not signalled",
         modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
-        seen_by: &[Fences, Pixels],
-        names: &[
-            "sampled: sampled does not see the target…like a buffer that nobody wrote",
-            "a wait for a fence…did not wait for the fence",
-        ],
+        seen_by: &[Fences],
+        names: &["a wait for a fence…did not wait for the fence"],
         ..fault("fence-signalled-early", Synchronisation)
     },
     // Legal.
@@ -426,6 +425,7 @@ pub(super) const ALL: &[Fault] = &[
         // They know no pitch, or need contiguous memory, which is a page of it here.
         skips: &[
             "vim2m…at most 128 B as pitch, plane 0 has 512 B",
+            "vicodec…at most 640 B as pitch, plane 0 has 1024 B",
             "vivid…needs contiguous memory, heap memory of gpu_a may provide 32768 B in runs of 4096 B",
         ],
         ..control("pitch-of-512", Layout)

@@ -11,6 +11,7 @@ use crate::frame::Size;
 use crate::gbm::{GbmDevice, NodeKind};
 use crate::gles::Gles;
 use crate::kms::{Answer, Prime, Screen};
+use crate::ledger;
 use crate::peer::Peer;
 use crate::share::heap::Heap;
 use crate::share::heaps::Kind;
@@ -98,7 +99,7 @@ impl Cx {
     /// Lets go of every video device that has been unplugged; whoever needs it finds it again when it is back.
     pub fn forget_unplugged(&mut self) {
         if self.devices.forget_unplugged() {
-            self.importers = None;
+            ledger::letting_go(|| self.importers = None);
         }
     }
 

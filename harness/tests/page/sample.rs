@@ -52,8 +52,10 @@ fn faults() -> Table {
         let trial = Trial { fired: 3, runs, problems: Vec::new(), wall_ms: 900, error: None };
         Row::of(handover_faults::find(name).unwrap(), &[trial])
     };
-    let text = format!("like a row pitch 64 B too large\n\n  said        {HOSTILE}");
-    let rows = vec![row("pitch-too-large", Verdict::Fail, &text), row("large-atom", Verdict::Skip, HOSTILE)];
+    const FAULT: &str = "pitch-too-large";
+    let named = handover_faults::find(FAULT).unwrap().names[0].replace('…', " and ");
+    let text = format!("{named}\n\n  said        {HOSTILE}");
+    let rows = vec![row(FAULT, Verdict::Fail, &text), row("large-atom", Verdict::Skip, HOSTILE)];
     let killers = Killers { claims: 2, by_fault: 1, unsaid: vec![HOSTILE.into()], ..Killers::default() };
     Table { killers, ..Table::of(rows, vec![], 900, false) }
 }

@@ -150,7 +150,7 @@ fn every_ending_gets_its_verdict() {
     for part in [
         "---- bad::fails ---- fail\n12 of 30 pixels differ\n",
         "again       handover run --on host --exact bad::fails\n",
-        "  1 × needs a Tuesday\n    skip::says_so_itself\n",
+        "  1 × needs a Tuesday\n      skip::says_so_itself\n",
     ] {
         assert!(printed.contains(part), "no {part:?} in\n{printed}");
     }
