@@ -22,6 +22,8 @@ const SIBLINGS: &[&[&str]] = &[
     &["import-offset-ignored", "image-bound-at-zero"],
     // Whoever lets go first, memory or fd, takes the contents from those who still have the buffer mapped.
     &["free-clears-shared", "close-clears-mapped"],
+    // They differ by the number alone, which is what is wrong.
+    &["plane-count-endless", "plane-count-zero"],
 ];
 
 /// Rows of a message that speak of the cause.

@@ -35,7 +35,7 @@ pub struct Table {
     pub interrupted: bool,
     /// How many came to which end.
     pub summary: BTreeMap<Ending, usize>,
-    /// Which tenth of the cases ran under the controls; `None` if all did.
+    /// Which part of the cases ran under the controls; `None` if all did.
     pub share: Option<usize>,
     /// Cases that fail without any fault, and so can show nothing here.
     pub red_without: Vec<String>,

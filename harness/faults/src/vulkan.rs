@@ -96,7 +96,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "imported memory, if something is open at that number by then",
         modelled_on: "Mesa 3af81715470 (anv), gs-madrona PR 67",
         seen_by: &[Fds],
-        names: &["numbers closed twice behind", "was closed twice"],
+        names: &["numbers closed twice behind"],
         ..fault("fd-closed-twice", Ownership)
     },
     Fault {

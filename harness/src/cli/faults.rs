@@ -46,7 +46,7 @@ Exit codes: 0 all detected and no alarm, 1 not so, 2 usage, 3 the sandbox is in 
 130 interrupted.";
 
 /// Of so many cases of a claim one runs under a control, and each once in so many days.
-const SHARES: usize = 10;
+const SHARES: usize = 30;
 
 /// Options of `handover faults`.
 #[derive(Args)]
@@ -70,7 +70,7 @@ pub(super) struct FaultsArgs {
     /// How often to try each, every time in a fresh kernel
     #[arg(long, value_parser = at_least_one, default_value_t = 1, value_name = "N")]
     times: usize,
-    /// Which cases run under controls: one tenth, 0 to 9, or all [default: another tenth every day]
+    /// Which cases run under controls: one of 30 parts, 0 to 29, or all [default: another part every day]
     #[arg(long, value_parser = share, value_name = "N|all")]
     controls: Option<Share>,
     /// Directory for faults.json and images
@@ -90,13 +90,13 @@ enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
     All,
-    /// Those at every tenth place from this one on, and one at least.
-    Tenth(usize),
+    /// Those at every thirtieth place from this one on, and one at least.
+    Part(usize),
 }
 
 fn share(text: &str) -> Result<Share, String> {
     match text.parse() {
-        Ok(tenth) if tenth < SHARES => Ok(Share::Tenth(tenth)),
+        Ok(part) if part < SHARES => Ok(Share::Part(part)),
         Err(_) if text == "all" => Ok(Share::All),
         _ => Err(format!("0 to {}, or `all`", SHARES - 1)),
     }
@@ -107,26 +107,26 @@ impl Share {
     fn today() -> Share {
         const DAY: u64 = 86_400;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Share::Tenth((since.as_secs() / DAY) as usize % SHARES)
+        Share::Part((since.as_secs() / DAY) as usize % SHARES)
     }
 
-    fn tenth(self) -> Option<usize> {
+    fn part(self) -> Option<usize> {
         match self {
             Share::All => None,
-            Share::Tenth(tenth) => Some(tenth),
+            Share::Part(part) => Some(part),
         }
     }
 
     /// What it has of `cases`.
     fn of<'c>(self, cases: Vec<&'c CaseInfo>) -> Vec<&'c CaseInfo> {
-        let Share::Tenth(tenth) = self else { return cases };
+        let Share::Part(part) = self else { return cases };
         let mut claims: BTreeMap<&str, Vec<&CaseInfo>> = BTreeMap::new();
         for case in cases {
             claims.entry(detection::claim(&case.name)).or_default().push(case);
         }
         let of_claim = |cases: Vec<&'c CaseInfo>| {
             let step = cases.len().min(SHARES);
-            cases.into_iter().skip(tenth % step).step_by(step)
+            cases.into_iter().skip(part % step).step_by(step)
         };
         claims.into_values().flat_map(of_claim).collect()
     }
@@ -346,7 +346,7 @@ fn table(
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut table = Table::of(rows, locked(&without).red(), wall_ms, stop.is_stopped());
     table.problems.splice(0..0, locked(&found).drain(..));
-    table.share = share_of_cases.tenth();
+    table.share = share_of_cases.part();
     table.killers = Killers::of(cases.iter().copied());
     if args.names.is_empty() && !table.interrupted {
         let unnamed = table.unnamed();
@@ -409,18 +409,17 @@ mod tests {
     }
 
     #[test]
-    fn ten_shares_have_every_case_and_each_has_one_of_every_claim() {
+    fn all_parts_have_every_case_and_each_has_one_of_every_claim() {
         let cases = Cases::<()>::collect(|cases| {
-            (0..25).for_each(|n| _ = cases.add(format!("a::has_many::{n:02}"), |_| Ok(())));
+            (0..75).for_each(|n| _ = cases.add(format!("a::has_many::{n:02}"), |_| Ok(())));
             (0..3).for_each(|n| _ = cases.add(format!("a::has_few::{n}"), |_| Ok(())));
             cases.add("a::has_one", |_| Ok(()));
         })
         .unwrap();
         let infos: Vec<&CaseInfo> = cases.iter().map(|case| &case.info).collect();
         let mut seen = BTreeSet::new();
-        for tenth in 0..SHARES {
-            let names: Vec<&str> =
-                Share::Tenth(tenth).of(infos.clone()).iter().map(|case| case.name.as_str()).collect();
+        for part in 0..SHARES {
+            let names: Vec<&str> = Share::Part(part).of(infos.clone()).iter().map(|case| case.name.as_str()).collect();
             let count = |claim: &str| names.iter().filter(|name| detection::claim(name) == claim).count();
             assert!((2..=3).contains(&count("a::has_many")), "{names:?}");
             assert_eq!((count("a::has_few"), count("a::has_one")), (1, 1), "{names:?}");
@@ -428,8 +427,8 @@ mod tests {
         }
         assert_eq!(seen.len(), infos.len());
         assert_eq!(Share::All.of(infos.clone()).len(), infos.len());
-        assert_eq!((share("9"), share("all")), (Ok(Share::Tenth(9)), Ok(Share::All)));
-        assert!(share("10").is_err() && share("some").is_err());
+        assert_eq!((share("29"), share("all")), (Ok(Share::Part(29)), Ok(Share::All)));
+        assert!(share("30").is_err() && share("some").is_err());
     }
 
     #[test]

@@ -99,10 +99,10 @@ pub fn summary(table: &Table) -> String {
         (false, true) => "green",
         (false, false) => "red",
     };
-    if let Some(tenth) = table.share.filter(|_| table.rows.iter().any(|row| row.fault.kind == Kind::Control)) {
+    if let Some(part) = table.share.filter(|_| table.rows.iter().any(|row| row.fault.kind == Kind::Control)) {
         let _ = writeln!(
             text,
-            "controls had share {tenth} of the cases, a tenth; `--controls {tenth}` repeats it, `--controls all` has every case\n"
+            "controls had part {part} of the cases; `--controls {part}` repeats it, `--controls all` has every case\n"
         );
     }
     let seconds = table.wall_ms as f64 / 1000.0;
