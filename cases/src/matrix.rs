@@ -78,13 +78,12 @@ fn faults_of_exporter(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec
     if to != Cpu || parcel.start == Start::Behind || parcel.rows != Rows::Agreed {
         return vec![];
     }
-    let is_large = parcel.size.height > 64;
+    let is_beyond_a_page = parcel.size.height > 64;
     match (claim, from) {
-        ("comes_back", GpuA) if parcel.way.order != Order::ExportFirst => vec!["export-reallocates"],
         ("arrives", Gles) => vec!["egl-pitch-too-large"],
         ("arrives", Gbm) => vec!["gbm-pitch-too-large"],
-        ("arrives", Vgem | Screen) if is_large => vec!["dumb-rows-missing"],
-        ("arrives", DmaHeap) if is_large => vec!["heap-short"],
+        ("arrives", Vgem | Screen) if is_beyond_a_page => vec!["dumb-rows-missing"],
+        ("arrives", DmaHeap) if is_beyond_a_page => vec!["heap-short"],
         _ => vec![],
     }
 }
@@ -100,7 +99,7 @@ fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static st
         (Udmabuf, GpuB) if is_large => vec!["rows-behind-1024-lost"],
         (GpuB, Gles) if parcel.size == WIDE.1 => vec!["egl-pitch-of-16-bits"],
         (Udmabuf, Gles) if parcel.way.fd_per_plane => vec!["egl-one-fd-only"],
-        (GpuA, Cpu) if claim == "comes_back" && parcel.way.order == Order::ExportFirst => vec!["export-reallocates"],
+        (GpuA, Cpu) if claim == "comes_back" => vec!["export-reallocates"],
         (Udmabuf, _) if !plain => vec![],
         (Udmabuf, Gles) if parcel.start == Start::Behind => vec!["egl-offset-ignored"],
         (Udmabuf, Gbm) if parcel.start == Start::Behind => vec!["gbm-offset-ignored"],

@@ -116,7 +116,15 @@ impl Device {
     /// makes is known best.
     fn memory_to_memory(wanted: Option<&str>, driver: &str) -> Result<(Vec<Arc<Self>>, String)> {
         let (mut devices, refused) = Self::all()?;
-        devices.retain(|device| device.is_memory_to_memory() && wanted.is_none_or(|wanted| device.is_called(wanted)));
+        devices.retain(|device| device.is_memory_to_memory());
+        if let Some(wanted) = wanted {
+            let there: Vec<String> = devices.iter().map(ToString::to_string).collect();
+            devices.retain(|device| device.is_called(wanted));
+            if devices.is_empty() {
+                let why = format!("no such device; those from memory to memory here: [{}]{refused}", there.join(", "));
+                return Err(Error::missing("opening a video device", wanted, why));
+            }
+        }
         devices.sort_by_key(|device| device.driver() != driver);
         Ok((devices, refused))
     }

@@ -47,9 +47,13 @@ fn does_what_it_lists(cx: &mut Cx, role: Role) -> Outcome {
     for (device, direction) in queues(cx, role)? {
         let mut queue = Queue::open(&device, direction)?;
         let before = queue.format().clone();
+        let listed = queue.pixel_formats()?;
+        cx.claim(format!("{queue} lists formats"), !listed.is_empty(), || {
+            Finding::new("VIDIOC_ENUM_FMT lists no format").row("object", queue.to_string())
+        });
         // A buffer of the same size is the same to the kernel.
         let mut had = BTreeSet::new();
-        for pixel in queue.pixel_formats()? {
+        for pixel in listed {
             let wanted = QueueFormat::new(pixel, SIZE, 0);
             let tried = queue.try_format(&wanted)?;
             let set = queue.set_format(&wanted)?.clone();

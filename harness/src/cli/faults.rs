@@ -241,8 +241,9 @@ fn units(faults: &[&Fault]) -> Vec<Vec<usize>> {
         let Fault { kind, seam, skips, .. } = faults[*at];
         *kind == Kind::Control && *seam == Seam::Kernel && skips.is_empty()
     };
-    let (together, alone): (Vec<usize>, Vec<usize>) = (0..faults.len()).partition(shares);
-    // First what takes longest.
+    let (together, mut alone): (Vec<usize>, Vec<usize>) = (0..faults.len()).partition(shares);
+    // First what takes longest: controls, which have more cases than any fault.
+    alone.sort_by_key(|at| faults[*at].kind != Kind::Control);
     [together].into_iter().filter(|unit| !unit.is_empty()).chain(alone.into_iter().map(|at| vec![at])).collect()
 }
 
