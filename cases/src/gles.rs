@@ -277,13 +277,14 @@ fn answers_to(
     let (dmabuf, _) = udmabuf::create(bytes)?;
     let first = Frame::linear(Fourcc::XR24, px(1, 1), Plane { offset: 0, pitch: 4 });
     let buffer = cx.publish(Guest::Cpu, SharedFrame { dmabuf, frame: first })?;
-    cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |_, shared| {
-        let import = |(frame, _): (Frame, u64)| {
+    cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |cx, shared| {
+        let mut import = |(frame, _): (Frame, u64)| {
             let fourcc = frame.fourcc;
             let told = SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame };
-            Ok((fourcc, gles.import(&told, through).err().map(|why| why.to_string())))
+            let what = format!("an import of {fourcc} (eglCreateImage)");
+            Ok((fourcc, cx.failing(&what, |_| gles.import(&told, through)).err().map(|why| why.to_string())))
         };
-        frames.into_iter().map(import).collect()
+        frames.into_iter().map(&mut import).collect()
     })
 }
 
@@ -420,14 +421,16 @@ fn lists_modifiers(cx: &mut Cx) -> Outcome {
 fn must_be_refused(cx: &mut Cx, what: &str, change: impl FnOnce(&mut Frame)) -> Outcome {
     let gles = cx.gles()?;
     let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Gles(&gles)])?;
-    let answers = cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |_, shared| {
+    let answers = cx.mapped(&Guest::Gles(&gles), &buffer, Access::Read, |cx, shared| {
         let mut frame = shared.frame.clone();
         change(&mut frame);
         let changed = SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame };
         let mut answers = Vec::new();
         for (name, through) in WAYS {
             gles.import(shared, through)?;
-            answers.push((name, gles.import(&changed, through).err()));
+            let import = format!("an import of {what} as {name} texture (eglCreateImage)");
+            answers.push((name, cx.failing(&import, |_| gles.import(&changed, through)).err()));
+            gles.import(shared, through)?;
         }
         Ok(answers)
     })?;
@@ -462,10 +465,17 @@ fn refuses_unlisted(cx: &mut Cx) -> Outcome {
     if frames.is_empty() {
         return Err(Trouble::Skip("EGL lists every format that is known here".to_owned()));
     }
+    let listed: Vec<_> = [Fourcc::XR24].into_iter().filter_map(roomy).collect();
     for (name, through) in WAYS {
         for (fourcc, refusal) in answers_to(cx, through, frames.clone())? {
             cx.claim(format!("{fourcc} as {name} texture"), refusal.is_some(), || {
                 Finding::new(format!("EGL does not list {fourcc} for import, and takes it in as {name} texture"))
+            });
+        }
+        for (fourcc, refusal) in answers_to(cx, through, listed.clone())? {
+            cx.claim(format!("{fourcc} as {name} texture afterwards"), refusal.is_none(), || {
+                Finding::new(format!("{fourcc} is not taken in as {name} texture after other formats were refused"))
+                    .maybe("said", refusal)
             });
         }
     }

@@ -1,7 +1,7 @@
 //! What must be refused is refused, with the error that is documented for it, and leaves everything as it was.
 //!
-//! Each case has the same call work before the wrong one and after it, on the same device. That nothing is left open is
-//! the ledger's to say, as after every case. The errors are those of the documentation of each interface, or, where
+//! Each case has the same call work before the wrong one and after it, on the same device. What is open and held is looked at right
+//! before the wrong call and right after it, each thing by which one it is, and not only at the end of the case. The errors are those of the documentation of each interface, or, where
 //! that names none, of the kernel's source; each file says which.
 //!
 //! For Vulkan there is little to refuse: what is wrong there is mostly invalid usage, whose outcome is undefined. A
@@ -32,7 +32,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     vulkan::register(cases);
 }
 
-/// `bad` must be refused with one of `valid`; `good`, the same call as it should be, works before it and after it.
+/// `bad` must be refused with one of `valid`, and leave everything as it was; `good`, the same call as it should be, works before
+/// it and after it.
 fn refused(
     cx: &mut Cx,
     what: &str,
@@ -41,12 +42,7 @@ fn refused(
     bad: impl FnOnce(&mut Cx) -> Result<()>,
 ) -> Outcome {
     good(cx)?;
-    let before = (cx.open_files(), cx.dmabufs());
-    let answer = bad(cx);
-    let after = (cx.open_files(), cx.dmabufs());
-    judge(cx, what, valid, answer);
-    cx.unchanged("open files after the refusal", &before.0, &after.0);
-    cx.unchanged("dma-bufs after the refusal", &before.1, &after.1);
+    refuses(cx, what, valid, bad);
     match good(cx) {
         Err(Trouble::Fail(finding)) => {
             let why = format!("the call that worked before {what} does not work after it: {}", finding.summary);
@@ -57,6 +53,13 @@ fn refused(
             other
         }
     }
+}
+
+/// `bad` must be refused with one of `valid`, and leave everything as it was. The same call as it should be is the caller's to make
+/// afterwards.
+pub(crate) fn refuses(cx: &mut Cx, what: &str, valid: &[&str], bad: impl FnOnce(&mut Cx) -> Result<()>) {
+    let answer = cx.failing(what, bad);
+    judge(cx, what, valid, answer);
 }
 
 /// A part of a case's name as people write it.

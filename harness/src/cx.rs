@@ -42,6 +42,7 @@ use heap_use::HeapUse;
 
 mod agreed;
 mod artifacts;
+mod failing;
 mod fenced;
 mod frames;
 mod heap_use;
@@ -511,7 +512,8 @@ impl Bench for Cx {
         let facts = stated.chain(agreed).map(|(label, text)| (label.to_owned(), text)).collect();
         // A body that skips or fails on its way to cx.agree() does not take back what its readers have seen.
         let unreported = case.disagreed.into_iter().map(|finding| finding.to_string());
-        let gone = self.devices.unburden_peers().into_iter().map(|error| Finding::from_error(&error).to_string());
+        let (of_peers, unseen) = self.devices.unburden_peers();
+        let of_peers = of_peers.into_iter().map(|finding| finding.to_string());
         let objections = self.devices.objections();
         self.devices.forget_broken();
         self.forget_unplugged();
@@ -519,12 +521,13 @@ impl Bench for Cx {
         if objects::made_so_far() != case.objects_before {
             heap_use::note(&mut case.record, &case.heap_before, &self.devices.heap_use());
         }
-        if let Some(why) = closing.unobserved {
-            case.record.unobserved.insert(Witness::Ledger, why);
+        let unseen: Vec<String> = closing.unobserved.into_iter().chain(unseen.into_iter().map(|why| why.0)).collect();
+        if !unseen.is_empty() {
+            case.record.unobserved.insert(Witness::Ledger, unseen.join("; "));
         }
         let left = closing.findings.into_iter().map(|finding| finding.to_string());
         CaseNotes {
-            findings: unconcluded.into_iter().chain(unreported).chain(gone).chain(objections).chain(left).collect(),
+            findings: unconcluded.into_iter().chain(unreported).chain(of_peers).chain(objections).chain(left).collect(),
             record: Record { facts, ..case.record },
             told: case.told,
             before: case.said_before,

@@ -15,7 +15,7 @@ use crate::format::Fourcc;
 use crate::frame::{Frame, Plane, px};
 use crate::gbm::{Bo, GbmDevice, NodeKind, Usage};
 use crate::gles::{GlImage, Gles, Through};
-use crate::kms::{DumbBuffers, PlaneKind, Prime, Screen, SecondCard};
+use crate::kms::{DumbBuffers, Handles, PlaneKind, Prime, Screen, SecondCard};
 use crate::ledger;
 use crate::observed::Observed;
 use crate::peer::Peer;
@@ -29,6 +29,7 @@ use crate::vk::{self, Gpu, Message, Severity};
 use gpus::open_gpu;
 use videos::open_loop;
 
+mod closing;
 mod gpus;
 mod videos;
 
@@ -128,11 +129,20 @@ pub(crate) trait Kept: Any {
     fn imbalance(&self) -> Option<Finding> {
         None
     }
+
+    /// As [`Screen::touched_handles`].
+    fn touched_handles(&self) -> Option<(String, Result<Handles>)> {
+        None
+    }
 }
 
 impl Kept for DumbBuffers {
     fn imbalance(&self) -> Option<Finding> {
         Self::imbalance(self)
+    }
+
+    fn touched_handles(&self) -> Option<(String, Result<Handles>)> {
+        Self::touched_handles(self)
     }
 }
 
@@ -507,54 +517,6 @@ impl Devices {
             Slot::Untried | Slot::Absent(_) => Vec::new(),
         };
         self.screens.values().flat_map(shown).collect()
-    }
-
-    /// What of the GEM handles, framebuffers and syncobjs of our cards is not as it must be after a case.
-    pub fn imbalances(&self) -> Vec<Finding> {
-        let screens = self.screens.values().filter_map(Slot::open).filter_map(Screen::imbalance);
-        let primes = self.primes.values().filter_map(Slot::open).flat_map(Prime::imbalances);
-        let kept = self.kept.values().filter_map(Slot::open).filter_map(|device| device.imbalance());
-        screens.chain(primes).chain(kept).collect()
-    }
-
-    /// Lets go of every device that has been unplugged, so that the next who needs it looks for it again; says whether there
-    /// was one.
-    pub fn forget_unplugged(&mut self) -> bool {
-        let gone = |slot: &Slot<Box<dyn Kept>>| matches!(slot, Slot::Open(device) if device.is_gone());
-        if !self.kept.values().any(gone) {
-            return false;
-        }
-        ledger::letting_go(|| {
-            self.kept.retain(|_, slot| !gone(slot));
-            // It may be among them.
-            self.importers = None;
-        });
-        true
-    }
-
-    /// Has peers that the case used let go of what it left them with, and says which of them are not there any more.
-    pub fn unburden_peers(&mut self) -> Vec<Error> {
-        let peers = self.peers.values_mut().filter_map(|slot| match slot {
-            Slot::Open(peer) => Some(peer),
-            _ => None,
-        });
-        peers.filter_map(|peer| peer.forget().err()).collect()
-    }
-
-    /// Lets go of every device that can't be trusted after a failure: peers, and GPUs that missed a deadline or are lost.
-    pub fn forget_broken(&mut self) {
-        let broken = |slot: &Slot<Peer>| matches!(slot, Slot::Open(peer) if peer.is_broken());
-        let useless = |slot: &Slot<Gpu>| matches!(slot, Slot::Open(gpu) if gpu.is_abandoned() || gpu.is_lost());
-        let gpus = || self.gpus.values().chain(self.second_instances.values());
-        if !self.peers.values().any(broken) && !gpus().any(useless) {
-            return;
-        }
-        ledger::letting_go(|| {
-            self.peers.retain(|_, slot| !broken(slot));
-            for slots in [&mut self.gpus, &mut self.second_instances] {
-                slots.retain(|_, slot| !useless(slot));
-            }
-        });
     }
 }
 

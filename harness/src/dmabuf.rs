@@ -159,6 +159,17 @@ impl Dmabuf {
         })
     }
 
+    /// Its length in bytes, by `lseek` to its end and back.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn length(&self) -> Result<u64> {
+        let to = |to| rustix::fs::seek(&self.fd, to).map_err(|errno| Error::new("lseek", self.to_string(), errno));
+        let length = to(rustix::fs::SeekFrom::End(0))?;
+        to(rustix::fs::SeekFrom::Start(0))?;
+        Ok(length)
+    }
+
     /// Another fd of the same buffer.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ mod crc;
 mod dumb;
 mod find;
 mod formats;
+mod handles;
 mod misuse;
 mod mode;
 mod objects;
@@ -51,6 +52,7 @@ pub use crc::Crc;
 pub(crate) use dumb::DumbBuffers;
 pub use formats::Offer;
 pub(crate) use formats::{in_formats, writeback_formats};
+pub use handles::Handles;
 pub use misuse::{AddFb, BadCommit};
 pub use objects::{Plane, PlaneKind};
 pub use prime::{BareFramebuffer, Imported, Prime};
@@ -100,12 +102,17 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const SMALL: Size = px(288, 160);
 
 impl Screen {
-    /// How many GEM handles and framebuffers its file has.
+    /// Which GEM handles and framebuffers its file has.
     ///
     /// # Errors
     /// The driver refuses.
-    pub fn holds(&self) -> Result<(usize, usize)> {
-        self.card.holds()
+    pub fn handles(&self) -> Result<Handles> {
+        self.card.handles()
+    }
+
+    /// The same with who it is, if the case made something with it.
+    pub(crate) fn touched_handles(&self) -> Option<(String, Result<Handles>)> {
+        self.card.touched_handles()
     }
 
     /// What of its handles is not as it must be after a case: see [`crate::ledger`].

@@ -17,6 +17,8 @@
 //!   the journal can tell between which two calls a file was opened.
 //! - **Calls leave breadcrumbs** ([`step`]), so that a finding names the call, and not the case alone.
 //!
+//! A peer has no case: it keeps books of its own, and is asked what stays open there when it has let go of everything.
+//!
 //! What can't be observed here (no procfs, no debugfs, no fd left to look with) is said once for each case, with the
 //! reason, and the rest goes on.
 //!
@@ -46,14 +48,16 @@ mod left;
 mod mappings;
 pub(crate) mod objects;
 mod sentry;
+mod standing;
 mod words;
 
 pub(crate) use calling::{calling, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Kind, Node, What, alone, mappings};
+pub(crate) use files::{Kind, Node, What, alone, mappings, shared_files};
 pub(crate) use journal::Blamed;
 pub use journal::step;
+pub(crate) use standing::{Standing, standing};
 
 use canaries::Canaries;
 use journal::Journal;
@@ -247,6 +251,11 @@ pub(crate) fn files() -> Observed<BTreeMap<RawFd, What>> {
 /// The last calls of the case that gave or took files and buffers, a line for each.
 pub(crate) fn last_calls() -> Option<String> {
     with(|book| book.journal.tail()).flatten()
+}
+
+/// The last call of the case of which `words` were said last.
+pub(crate) fn call_about(words: &str) -> Option<String> {
+    with(|book| book.journal.about(words)).flatten()
 }
 
 /// How many open files of this process are the dma-buf `inode`.

@@ -18,15 +18,20 @@ use crate::channel::{Channel, Received, brief};
 use crate::devices::Devices;
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Cause, Error, Result};
+use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Size};
 use crate::ledger;
+use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::picture::Picture;
 use crate::share::constraints::Party;
 use crate::share::core::Access;
 use crate::share::remote::{RemoteBuffer, RemoteMapping};
 use crate::vk::{HandleType, ImageRequest, ImportRequest, Layout, Room};
+use books::{Books, Left};
+
+mod books;
 
 /// Within this time a peer must answer; opening its devices is part of the first answer.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -118,6 +123,8 @@ enum Answer {
     Read { fourcc: Fourcc, size: Size },
     /// What was asked for is done.
     Done,
+    /// Everything is let go of but this, or why that can't be said.
+    Forgot { left: std::result::Result<Vec<Left>, String> },
     /// It could not be done.
     Refused { why: String },
 }
@@ -273,15 +280,19 @@ impl Peer {
         Ok(lives && !self.broken)
     }
 
-    /// The case ends: it lets go of whatever that left it with, and must still be there. One that the case did not use, or that
-    /// has failed to answer, is not asked.
+    /// The case ends: it lets go of whatever that left it with, and must still be there. What stays open there all the same is
+    /// found, or why that can't be observed. One that the case did not use, or that has failed to answer, is not asked.
     ///
     /// # Errors
     /// It does not answer, or is gone.
-    pub(crate) fn forget(&mut self) -> Result<()> {
-        match std::mem::take(&mut self.used) && !self.broken {
-            true => self.ask(&Ask::Forget, None).map(drop).inspect_err(|_| self.broken = true),
-            false => Ok(()),
+    pub(crate) fn forget(&mut self) -> Result<Observed<Vec<Finding>>> {
+        if !std::mem::take(&mut self.used) || self.broken {
+            return Ok(Ok(Vec::new()));
+        }
+        match self.ask(&Ask::Forget, None).inspect_err(|_| self.broken = true)?.0 {
+            Answer::Forgot { left: Ok(left) } => Ok(Ok(left.iter().map(|left| left.finding(&self.name)).collect())),
+            Answer::Forgot { left: Err(why) } => Ok(Err(NotObservable(format!("{}: {why}", self.name)))),
+            answer => Err(self.unexpected(&answer)),
         }
     }
 
@@ -355,19 +366,26 @@ pub fn serve(role: Role) -> Result<()> {
     let channel = Channel::on(socket, "the process that started this peer");
     let mut devices = Devices::default();
     let mut taken = Vec::new();
+    let mut books = Books::default();
     loop {
         // Who started us may take its time; a closed socket ends the wait.
         let Some(Received { message, fds }) = channel.recv(Duration::from_secs(24 * 3600))? else {
             return Ok(());
         };
-        let (answer, fd) = match fds.and_then(|fds| answer(&mut devices, &mut taken, role, message, fds)) {
+        let step = Ask::step(&message);
+        let done = fds.and_then(|fds| answer(&mut devices, &mut taken, &mut books, role, message, fds));
+        let (answer, fd) = match done {
             Ok(done) => done,
             Err(error) => (Answer::Refused { why: brief(error.to_string()) }, None),
         };
         let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
         let objections = what_fits(devices.objections());
         channel.send(&Reply { answer, objections }, &fds)?;
+        drop(fd);
         devices.forget_broken();
+        if step != IDLE {
+            books.note(step);
+        }
     }
 }
 
@@ -389,16 +407,18 @@ fn given(fd: OwnedFd, frame: Frame) -> Result<SharedFrame> {
 fn answer(
     devices: &mut Devices,
     taken: &mut Vec<Taken>,
+    books: &mut Books,
     role: Role,
     ask: Ask,
     fds: Vec<OwnedFd>,
 ) -> Result<(Answer, Option<OwnedFd>)> {
     if let Ask::Forget = ask {
         taken.clear();
-        return Ok((Answer::Done, None));
+        return Ok((Answer::Forgot { left: books.left().map_err(|why| why.0) }, None));
     }
     let gpu =
         devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why.to_string()))?;
+    books.begin(&fds);
     let fd = fds.into_iter().next();
     let fd = || fd.ok_or_else(|| Error::input("taking part", role.to_string(), "no fd came with the request"));
     match ask {

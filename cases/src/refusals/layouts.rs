@@ -92,16 +92,19 @@ fn refuses_or_sees(cx: &mut Cx, to: Role, (name, plane): (&str, Plane), valid: &
 fn sees(cx: &mut Cx, to: Role, shared: SharedFrame, target: &Target) -> Result<Result<()>, Trouble> {
     let (reader, seen) = match to {
         Gles => {
-            let image = cx.gles()?.import(&shared, Through::Texture2d);
+            let gles = cx.gles()?;
+            let image = cx.failing("an import by EGL (eglCreateImage)", |_| gles.import(&shared, Through::Texture2d));
             ("gles (2D texture)".to_owned(), image.map(|image| image.sampled_picture()))
         }
         Gbm => {
             let gbm = cx.gbm()?.gives;
-            (gbm.name(), gbm.import(&shared, Usage::default()).map(|bo| bo.read()))
+            let bo = cx.failing("an import by GBM (gbm_bo_import)", |_| gbm.import(&shared, Usage::default()));
+            (gbm.name(), bo.map(|bo| bo.read()))
         }
         _ => {
             let prime = cx.prime(Screen)?;
-            if let Err(refusal) = prime.add_framebuffer(&prime.import(&shared.dmabuf)?.add_fb(&shared)) {
+            let taken = prime.import(&shared.dmabuf)?;
+            if let Err(refusal) = cx.failing("ADDFB2", |_| prime.add_framebuffer(&taken.add_fb(&shared))) {
                 return Ok(Err(refusal));
             }
             let buffer = cx.publish_memory("nobody", shared)?;

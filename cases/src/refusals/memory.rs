@@ -12,7 +12,7 @@ use handover::prelude::*;
 use handover::stray::Stray;
 use handover::udmabuf::{self, Asked, Sealed};
 
-use super::{judge, refused, words};
+use super::{refused, words};
 
 const BYTES: u64 = 65536;
 
@@ -145,9 +145,28 @@ fn refuses_allocation(cx: &mut Cx, with: &str, change: Change, valid: &str) -> O
     cx.agree()
 }
 
+/// The call of `misuse` as it should be, where there is one; the bytes are what they were.
+fn well_used(cx: &mut Cx, storage: &Storage, misuse: Misuse) -> Outcome {
+    let dmabuf = &storage.shared.dmabuf;
+    match misuse {
+        Misuse::Seek(_) | Misuse::SeekFromHere => {
+            // To its end, which tells its size, and back.
+            let size = dmabuf.length()?;
+            cx.claim("lseek to its end", size >= BYTES, || {
+                Finding::new(format!("lseek says that a buffer of {BYTES} B ends after {size} B"))
+            });
+        }
+        Misuse::ExportSyncFile(_) => drop(dmabuf.export_sync_file(Use::Write)?),
+        Misuse::ImportSyncFile { .. } => dmabuf.import_sync_file(Use::Write, &dmabuf.export_sync_file(Use::Write)?)?,
+        // The CPU's look begins with DMA_BUF_IOCTL_SYNC, and maps; nothing can be read as from a file.
+        Misuse::Sync(_) | Misuse::Map { .. } | Misuse::NoSuchCall | Misuse::Read => {}
+    }
+    intact(cx, storage)
+}
+
 fn refuses_misuse(cx: &mut Cx, exporter: Role, (what, misuse): (&str, Misuse), valid: &str) -> Outcome {
     let storage = written(cx, exporter)?;
-    let good = |cx: &mut Cx| intact(cx, &storage);
+    let good = |cx: &mut Cx| well_used(cx, &storage, misuse);
     let what = format!("{what} ({})", misuse.call());
     refused(cx, &what, &[valid], good, |_| storage.shared.dmabuf.misuse(misuse))?;
     cx.agree()
@@ -155,20 +174,17 @@ fn refuses_misuse(cx: &mut Cx, exporter: Role, (what, misuse): (&str, Misuse), v
 
 /// `DMA_BUF_IOCTL_IMPORT_SYNC_FILE` of what is no `sync_file`: `sync_file_get_fence` has none.
 fn refuses_as_fence(cx: &mut Cx, exporter: Role, stray: Stray) -> Outcome {
-    let storage = written(cx, exporter)?;
     let open = stray.open()?;
     let misuse = Misuse::ImportSyncFile { flags: 2, fd: open.number() };
-    let good = |cx: &mut Cx| intact(cx, &storage);
-    let what = format!("{stray} as a fence ({})", misuse.call());
-    refused(cx, &what, &["EINVAL"], good, |_| storage.shared.dmabuf.misuse(misuse))?;
-    cx.agree()
+    refuses_misuse(cx, exporter, (&format!("{stray} as a fence"), misuse), "EINVAL")
 }
 
 fn refuses_itself_as_fence(cx: &mut Cx, exporter: Role) -> Outcome {
     let storage = written(cx, exporter)?;
     let dmabuf = &storage.shared.dmabuf;
     let misuse = Misuse::ImportSyncFile { flags: 2, fd: dmabuf.fd.as_raw_fd() };
-    judge(cx, &format!("a dma-buf as a fence ({})", misuse.call()), &["EINVAL"], dmabuf.misuse(misuse));
-    intact(cx, &storage)?;
+    let good = |cx: &mut Cx| well_used(cx, &storage, misuse);
+    let what = format!("a dma-buf as a fence ({})", misuse.call());
+    refused(cx, &what, &["EINVAL"], good, |_| dmabuf.misuse(misuse))?;
     cx.agree()
 }

@@ -3,12 +3,18 @@
 //! Errors: "Return Value" of `VIDIOC_QBUF`, `VIDIOC_REQBUFS`, `VIDIOC_EXPBUF`, `VIDIOC_S_FMT` and `VIDIOC_STREAMON` in
 //! the kernel's V4L2 documentation.
 
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
 use handover::prelude::*;
 use handover::stray::Stray;
 use handover::udmabuf;
 use handover::v4l2::{Device, Direction, Memory, PixelFormat, Queue, QueueFormat};
 
-use super::{judge, refused};
+use super::{refused, refuses};
+
+/// Until when a queue that runs gives a buffer back.
+const DONE: Duration = Duration::from_secs(2);
 
 /// A size that every loop has, with rows of 256 bytes.
 const SIZE: Size = px(64, 64);
@@ -53,6 +59,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 .to(video);
             if (stray, video) == (Stray::Pipe, Video) {
                 case.must_fail_under("qbuf-unchecked");
+            }
+            if (stray, video) == (Stray::Eventfd, Video) {
+                case.must_fail_under("refused-import-keeps-fd");
             }
         }
     }
@@ -115,8 +124,7 @@ fn refuses_stray(cx: &mut Cx, video: Role, stray: Stray) -> Outcome {
         let mut queue = Queue::open(device.output(), Direction::Output)?;
         let bytes = queue.set_format(&format())?.planes.first().map_or(0, |plane| plane.bytes);
         queue.request(Memory::Dmabuf, 1)?;
-        let answer = queue.give_number(0, open.number(), bytes);
-        judge(cx, &what, &["EINVAL"], answer);
+        refuses(cx, &what, &["EINVAL"], |_| queue.give_number(0, open.number(), bytes));
         queue.release()?;
         queue.request(Memory::Own, 1)?;
         queue.give_own(0)?;
@@ -127,8 +135,7 @@ fn refuses_stray(cx: &mut Cx, video: Role, stray: Stray) -> Outcome {
     let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
     queue.request(Memory::Dmabuf, 1)?;
     // A slot is given once: the good buffer is tried afterwards.
-    let answer = queue.give_number(0, open.number(), bytes);
-    judge(cx, &what, &["EINVAL"], answer);
+    refuses(cx, &what, &["EINVAL"], |_| queue.give_number(0, open.number(), bytes));
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -141,11 +148,12 @@ fn too_small(cx: &mut Cx, video: Role) -> Outcome {
     let (small, _) = udmabuf::create(4096)?;
     takes(&mut queue, &shared)?;
     queue.request(Memory::Dmabuf, 1)?;
-    let number = std::os::fd::AsRawFd::as_raw_fd(&*small.fd);
+    let number = small.fd.as_raw_fd();
     // 0 stands for the whole buffer.
     for length in [0, 4096] {
-        let answer = queue.give_number(0, number, length);
-        judge(cx, &format!("a buffer of 4096 B, said to have {length} B (VIDIOC_QBUF)"), &["EINVAL"], answer);
+        refuses(cx, &format!("a buffer of 4096 B, said to have {length} B (VIDIOC_QBUF)"), &["EINVAL"], |_| {
+            queue.give_number(0, number, length)
+        });
     }
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -155,8 +163,7 @@ fn too_small(cx: &mut Cx, video: Role) -> Outcome {
 fn no_such_slot(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 1)?;
-    let answer = queue.give_dmabuf(7, &shared);
-    judge(cx, "slot 7 of 1 (VIDIOC_QBUF)", &["EINVAL"], answer);
+    refuses(cx, "slot 7 of 1 (VIDIOC_QBUF)", &["EINVAL"], |_| queue.give_dmabuf(7, &shared));
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     cx.agree()
@@ -166,8 +173,7 @@ fn given_twice(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 2)?;
     queue.give_dmabuf(0, &shared)?;
-    let answer = queue.give_dmabuf(0, &shared);
-    judge(cx, "a slot that the device has (VIDIOC_QBUF)", &["EINVAL"], answer);
+    refuses(cx, "a slot that the device has (VIDIOC_QBUF)", &["EINVAL"], |_| queue.give_dmabuf(0, &shared));
     queue.give_dmabuf(1, &shared)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -178,8 +184,9 @@ fn no_such_memory(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     for memory in [0, 7] {
         takes(&mut queue, &shared)?;
-        let answer = queue.request_number(memory);
-        judge(cx, &format!("memory of kind {memory} (VIDIOC_REQBUFS)"), &["EINVAL"], answer);
+        refuses(cx, &format!("memory of kind {memory} (VIDIOC_REQBUFS)"), &["EINVAL"], |_| {
+            queue.request_number(memory)
+        });
     }
     takes(&mut queue, &shared)?;
     cx.agree()
@@ -191,11 +198,14 @@ fn another_format(cx: &mut Cx, video: Role) -> Outcome {
     let before = queue.format().clone();
     queue.request(Memory::Dmabuf, 1)?;
     let other = QueueFormat::new(PixelFormat::new(b"XR24"), px(320, 180), 0);
-    let answer = queue.set_format(&other).map(drop);
-    judge(cx, "another format while there are buffers (VIDIOC_S_FMT)", &["EBUSY"], answer);
+    refuses(cx, "another format while there are buffers (VIDIOC_S_FMT)", &["EBUSY"], |_| {
+        queue.set_format(&other).map(drop)
+    });
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     cx.equals("format afterwards", before.to_string(), queue.current_format()?.to_string());
+    queue.set_format(&other)?;
+    queue.set_format(&before)?;
     takes(&mut queue, &shared)?;
     cx.agree()
 }
@@ -207,8 +217,9 @@ fn second_user(cx: &mut Cx, video: Role) -> Outcome {
     let again = Device::open(&node)?;
     let mut other = Queue::open(&again, Direction::Output)?;
     queue.request(Memory::Dmabuf, 1)?;
-    let answer = other.request(Memory::Dmabuf, 1).map(drop);
-    judge(cx, "buffers for a second user (VIDIOC_REQBUFS)", &["EBUSY"], answer);
+    refuses(cx, "buffers for a second user (VIDIOC_REQBUFS)", &["EBUSY"], |_| {
+        other.request(Memory::Dmabuf, 1).map(drop)
+    });
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     // Now it is the other's.
@@ -222,8 +233,9 @@ fn given_foreign(cx: &mut Cx, video: Role) -> Outcome {
     let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
     takes(&mut queue, &shared)?;
     queue.request(Memory::Own, 1)?;
-    let answer = queue.give_number(0, std::os::fd::AsRawFd::as_raw_fd(&*shared.dmabuf.fd), bytes);
-    judge(cx, "a dma-buf for a slot of the queue's own memory (VIDIOC_QBUF)", &["EINVAL"], answer);
+    refuses(cx, "a dma-buf for a slot of the queue's own memory (VIDIOC_QBUF)", &["EINVAL"], |_| {
+        queue.give_number(0, shared.dmabuf.fd.as_raw_fd(), bytes)
+    });
     queue.give_own(0)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -243,8 +255,9 @@ fn two_users(cx: &mut Cx, video: Role) -> Result<(Queue, SharedFrame, Queue), Tr
 fn second_user_gives(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared, other) = two_users(cx, video)?;
     let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
-    let answer = other.give_number(0, std::os::fd::AsRawFd::as_raw_fd(&*shared.dmabuf.fd), bytes);
-    judge(cx, "a buffer of a second user (VIDIOC_QBUF)", &["EBUSY"], answer);
+    refuses(cx, "a buffer of a second user (VIDIOC_QBUF)", &["EBUSY"], |_| {
+        other.give_number(0, shared.dmabuf.fd.as_raw_fd(), bytes)
+    });
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -254,8 +267,7 @@ fn second_user_gives(cx: &mut Cx, video: Role) -> Outcome {
 fn second_user_starts(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared, mut other) = two_users(cx, video)?;
     queue.give_dmabuf(0, &shared)?;
-    let answer = other.start();
-    judge(cx, "a start of a second user (VIDIOC_STREAMON)", &["EBUSY"], answer);
+    refuses(cx, "a start of a second user (VIDIOC_STREAMON)", &["EBUSY"], |_| other.start());
     if cx.disagrees() {
         return cx.agree();
     }
@@ -270,8 +282,16 @@ fn stands(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 1)?;
     queue.give_dmabuf(0, &shared)?;
-    let answer = queue.take(std::time::Duration::ZERO).map(drop);
-    judge(cx, "taking a buffer back from a queue that stands (VIDIOC_DQBUF)", &["EINVAL"], answer);
+    refuses(cx, "taking a buffer back from a queue that stands (VIDIOC_DQBUF)", &["EINVAL"], |_| {
+        queue.take(Duration::ZERO).map(drop)
+    });
+    queue.release()?;
+    // It may begin with two only.
+    queue.request(Memory::Dmabuf, 2)?;
+    queue.give_dmabuf(0, &shared)?;
+    queue.give_dmabuf(1, &shared)?;
+    queue.start()?;
+    queue.take(DONE)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
     cx.agree()
@@ -279,8 +299,11 @@ fn stands(cx: &mut Cx, video: Role) -> Outcome {
 
 fn start_without_buffers(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
-    let answer = queue.start();
-    judge(cx, "a start without buffers (VIDIOC_STREAMON)", &["EINVAL"], answer);
+    refuses(cx, "a start without buffers (VIDIOC_STREAMON)", &["EINVAL"], |_| queue.start());
+    queue.request(Memory::Dmabuf, 1)?;
+    queue.give_dmabuf(0, &shared)?;
+    queue.start()?;
+    queue.release()?;
     takes(&mut queue, &shared)?;
     cx.agree()
 }
@@ -292,8 +315,7 @@ fn other_buffers(cx: &mut Cx, video: Role) -> Outcome {
     queue.give_dmabuf(0, &shared)?;
     queue.give_dmabuf(1, &shared)?;
     queue.start()?;
-    let answer = queue.request_number(4);
-    judge(cx, "other buffers while it runs (VIDIOC_REQBUFS)", &["EBUSY"], answer);
+    refuses(cx, "other buffers while it runs (VIDIOC_REQBUFS)", &["EBUSY"], |_| queue.request_number(4));
     queue.stop()?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -305,8 +327,10 @@ fn exports_foreign(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 1)?;
     queue.give_dmabuf(0, &shared)?;
-    let answer = queue.export(0).map(drop);
-    judge(cx, "an export of what was imported (VIDIOC_EXPBUF)", &["EINVAL"], answer);
+    refuses(cx, "an export of what was imported (VIDIOC_EXPBUF)", &["EINVAL"], |_| queue.export(0).map(drop));
+    queue.release()?;
+    queue.request(Memory::Own, 1)?;
+    drop(queue.export(0)?);
     queue.release()?;
     takes(&mut queue, &shared)?;
     cx.agree()
@@ -331,12 +355,16 @@ fn orphans(cx: &mut Cx, video: Role) -> Outcome {
     let exported = queue.export(0)?;
     let bytes: Vec<u8> = (0..4096_u32).map(|n| (n * 7 + 3) as u8).collect();
     exported.map()?.write(0, &bytes)?;
-    let answer = queue.request(Memory::Own, 0).map(drop);
     if !keeps {
-        judge(cx, "freeing a buffer that is exported (VIDIOC_REQBUFS)", &["EBUSY"], answer);
+        let what = "freeing a buffer that is exported (VIDIOC_REQBUFS)";
+        refuses(cx, what, &["EBUSY"], |_| queue.request(Memory::Own, 0).map(drop));
+        cx.sees_bytes("cpu, afterwards,", &bytes, &exported.map()?.read(0..4096)?)?;
+        // Nobody has it any more.
+        drop(exported);
+        queue.request(Memory::Own, 0)?;
         return cx.agree();
     }
-    answer?;
+    queue.request(Memory::Own, 0)?;
     // Others take the place of what was freed.
     queue.request(Memory::Own, 2)?;
     cx.sees_bytes("cpu, after the queue freed it,", &bytes, &exported.map()?.read(0..4096)?)?;

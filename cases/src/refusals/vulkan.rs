@@ -69,7 +69,7 @@ fn read_only(cx: &mut Cx, gpu: Role) -> Outcome {
     let target = Target::from(Pattern { stamp: 7 }.picture(Fourcc::XR24, SIZE)?);
     let how = ImportRequest::default();
     cx.sees("the importer", &target, &gpu.import_image(&shared, &how)?.read_back()?)?;
-    match gpu.import_image(&lent, &how) {
+    match cx.failing("an import of an fd for reading only", |_| gpu.import_image(&lent, &how)) {
         Ok(image) => cx.sees("the importer, of the fd for reading", &target, &image.read_back()?)?,
         Err(error) => {
             cx.fact("refused", &error);

@@ -49,7 +49,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         .add("sharing::a_peer_draws_into_shared_storage", peer_draws)
         .from(Cpu)
         .to(GpuA)
-        .must_fail_under("import-copies");
+        .must_fail_under("import-copies")
+        .must_fail_under("import-leaks-fd");
     cases
         .add("sharing::a_peer_sees_new_storage_after_a_move", peer_sees_new_storage)
         .must_fail_under("move-loses-contents");

@@ -195,7 +195,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_MODE_RMFB and CLOSEFB return 0 and keep the framebuffer",
         trigger: "always",
         modelled_on: "gamescope issue 60, moonlight PR 1954, for handles: memory runs out of what is never given back",
-        ..fault("framebuffer-kept", Ownership, &[References], &["a black screen still has…framebuffer"])
+        ..fault(
+            "framebuffer-kept",
+            Ownership,
+            &[References],
+            &["a black screen still has…framebuffer", "framebuffer…of dma-buf…made in call…was not removed"],
+        )
     },
     Fault {
         what: "DRM_IOCTL_GEM_CLOSE returns 0 and keeps the handle",

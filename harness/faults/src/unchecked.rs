@@ -1,11 +1,36 @@
 //! What accepts that which must be refused: system calls, EGL and GBM.
 
-use super::Class::{ErrorPath, Format, Handle, Kms, Layout};
+use super::Class::{ErrorPath, Format, Handle, Kms, Layout, Ownership};
 use super::Fault;
-use super::Oracle::{Capability, Fds, Result};
+use super::Oracle::{Capability, Fds, References, Result};
 use super::kernel::{fault, library};
 
 pub(super) const ALL: &[Fault] = &[
+    Fault {
+        what: "VIDIOC_QBUF and DRM_IOCTL_PRIME_FD_TO_HANDLE leave a duplicate of an fd that they refuse open in the caller",
+        trigger: "an open fd that is refused; of queues, a single-planar one",
+        modelled_on: "venus 8bbe55533f5 and radv b7cc07432ac: error paths that forget a duplicate",
+        ..fault(
+            "refused-import-keeps-fd",
+            Ownership,
+            &[Fds],
+            &[
+                "(VIDIOC_QBUF) fails, and leaves something behind: fd…stays open",
+                "(DRM_IOCTL_PRIME_FD_TO_HANDLE) fails, and leaves something behind: fd…stays open",
+            ],
+        )
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_ADDFB2 leaves a GEM handle with a file whose frame it refuses",
+        trigger: "what the card refuses",
+        modelled_on: "gamescope issue 60, moonlight PR 1954, for handles: memory runs out of what is never given back",
+        ..fault(
+            "refused-addfb2-keeps-handle",
+            Ownership,
+            &[References],
+            &["ADDFB2 of…fails, and leaves something behind:…has more: GEM handle"],
+        )
+    },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 makes a framebuffer of whatever it is asked for",
         trigger: "what the card refuses",
@@ -154,7 +179,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "gamescope f58d2b4b, amd/xdna-driver PR 1599: whoever takes an fd that is lent",
         ..library(
             "egl-import-takes-fd",
-            super::Class::Ownership,
+            Ownership,
             &[Fds],
             &["eglCreateImage(EGL_LINUX_DMA_BUF_EXT)…which it was only lent, is closed"],
         )

@@ -87,6 +87,7 @@ pub(super) const ALL: &[Fault] = &[
         names: &[
             "vkAllocateMemory (import)…never closes the one that it was given",
             "given to the driver by a successful import",
+            "peer process with gpu_a has let go of everything, and keeps fd",
         ],
         ..fault("import-leaks-fd", Ownership)
     },

@@ -21,6 +21,7 @@ mod memory;
 mod odd;
 mod placement;
 mod prime;
+mod refused;
 mod storage;
 mod syncobjs;
 mod unchecked;
@@ -104,6 +105,7 @@ const ALL: &[&[Named]] = &[
     memory::ALL,
     video::ALL,
     unchecked::ALL,
+    refused::ALL,
     lists::ALL,
     mappings::ALL,
     storage::ALL,

@@ -19,6 +19,7 @@ use crate::case::Trouble;
 use crate::compare::counted;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
+use crate::kms::Handles;
 use crate::ledger::alone;
 use crate::observed::Observed;
 
@@ -45,9 +46,8 @@ pub struct Holdings {
     dmabufs: usize,
     /// Mappings of this process that show dma-bufs, memory files or devices.
     mappings: usize,
-    /// GEM handles and framebuffers of the screen's file.
-    gems: usize,
-    framebuffers: usize,
+    /// Of the screen's file.
+    handles: Handles,
     /// Memory of the machine, where nobody else runs who takes some and gives some back.
     pages: Option<Pages>,
 }
@@ -130,13 +130,14 @@ impl Cx {
     /// Claims that at the moment of `held`, when the screen was black, its file held nothing, not even what a warm-up
     /// left.
     pub fn screen_is_free(&mut self, held: &Holdings) {
-        for (what, count, like) in [
-            ("framebuffer", held.framebuffers, "DRM_IOCTL_MODE_RMFB or CLOSEFB, which does not remove it"),
-            ("GEM handle", held.gems, "DRM_IOCTL_GEM_CLOSE, which does not give it back"),
+        for (what, numbers, like) in [
+            ("framebuffer", &held.handles.framebuffers, "DRM_IOCTL_MODE_RMFB or CLOSEFB, which does not remove it"),
+            ("GEM handle", &held.handles.gems, "DRM_IOCTL_GEM_CLOSE, which does not give it back"),
         ] {
-            self.claim(format!("{what}s of a black screen"), count == 0, || {
-                Finding::new(format!("a black screen still has {}", counted(count as u64, what)))
+            self.claim(format!("{what}s of a black screen"), numbers.is_empty(), || {
+                Finding::new(format!("a black screen still has {}", counted(numbers.len() as u64, what)))
                     .row("target", "none: nothing is shown")
+                    .row("actual", held.handles.to_string())
                     .row("like", format!("{like}, or nobody who calls it"))
             });
         }
@@ -149,10 +150,10 @@ impl Cx {
     pub fn holdings(&mut self) -> Result<Holdings, Trouble> {
         let maps = read("/proc/self/maps")?;
         let shared = |line: &&str| ["/dmabuf", "/memfd:", "/dev/"].iter().any(|path| line.contains(path));
-        let (gems, framebuffers) = self.screen()?.holds()?;
+        let handles = self.screen()?.handles()?;
         let pages = if alone() { Some(pages(&read("/proc/meminfo")?)) } else { None };
         let mappings = maps.lines().filter(shared).count();
-        Ok(Holdings { files: self.files()?, dmabufs: self.settled_dmabufs()?, mappings, gems, framebuffers, pages })
+        Ok(Holdings { files: self.files()?, dmabufs: self.settled_dmabufs()?, mappings, handles, pages })
     }
 
     /// How many dma-bufs there are when none has gone for a while: what was on the screen is given back by a worker of the
@@ -186,8 +187,9 @@ impl Cx {
                 .row("target", format!("{before}, as before"))
                 .row("actual", after.to_string())
         });
-        self.equals("GEM handles", start.gems, end.gems);
-        self.equals("framebuffers", start.framebuffers, end.framebuffers);
+        // What is shown in another's place has another number.
+        self.equals("GEM handles", start.handles.gems.len(), end.handles.gems.len());
+        self.equals("framebuffers", start.handles.framebuffers.len(), end.handles.framebuffers.len());
         let (Some(start), Some(end)) = (start.pages, end.pages) else {
             self.fact("not observed", "pages: other processes run on this machine");
             return;

@@ -7,17 +7,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use drm::control::Device as _;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
+use super::handles::{Made, Strays, named, told};
 use super::syncobj::Held;
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
-use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
 use crate::restart::again;
@@ -33,52 +32,16 @@ pub(super) struct Card {
     pub(super) version: (i32, i32, i32),
     /// How often each GEM handle is in use: importing a buffer that the card already knows yields the same handle
     /// again, and one close ends it for all.
-    gems: Mutex<HashMap<u32, usize>>,
-    /// How many framebuffers of ours there are.
-    framebuffers: AtomicUsize,
+    pub(super) gems: Mutex<HashMap<u32, usize>>,
+    pub(super) framebuffers: Mutex<Made>,
     /// The same of handles of syncobjs.
     pub(super) syncobjs: Held,
     /// Whether something was made since [`Self::imbalance`] was asked.
-    touched: AtomicBool,
+    pub(super) touched: AtomicBool,
     /// What was told of already, which is no finding of later cases.
-    told: Mutex<Strays>,
+    pub(super) told: Mutex<Strays>,
     /// Whether it shows something: vgem and render nodes do not.
     has_display: bool,
-}
-
-/// How what the kernel has of a file differs from what is ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Strays {
-    /// GEM handles that nobody of us made or that are closed here.
-    more: BTreeSet<u32>,
-    /// GEM handles of ours that are gone.
-    gone: BTreeSet<u32>,
-    /// Framebuffers of the kernel's less those of ours.
-    framebuffers: i64,
-}
-
-impl Strays {
-    /// Whether something of it is not in `told`.
-    fn is_news(&self, told: &Self) -> bool {
-        let framebuffers = self.framebuffers != 0 && self.framebuffers != told.framebuffers;
-        framebuffers || !self.more.is_subset(&told.more) || !self.gone.is_subset(&told.gone)
-    }
-
-    /// `GEM handle 7 was not closed`, a line for each kind.
-    fn words(&self) -> String {
-        let list = |handles: &BTreeSet<u32>| handles.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        let mut lines = Vec::new();
-        if !self.more.is_empty() {
-            lines.push(format!("GEM handle {} was not closed", list(&self.more)));
-        }
-        if !self.gone.is_empty() {
-            lines.push(format!("GEM handle {} was closed by somebody else", list(&self.gone)));
-        }
-        if self.framebuffers != 0 {
-            lines.push(format!("{:+} framebuffers", self.framebuffers));
-        }
-        lines.join("\n")
-    }
 }
 
 impl AsFd for Card {
@@ -104,7 +67,7 @@ impl Card {
             driver: String::new(),
             version: (0, 0, 0),
             gems: Mutex::default(),
-            framebuffers: AtomicUsize::new(0),
+            framebuffers: Mutex::default(),
             syncobjs: Held::default(),
             touched: AtomicBool::new(false),
             told: Mutex::default(),
@@ -168,74 +131,6 @@ impl Card {
         let dmabuf = Dmabuf::from_fd(fd)?;
         ledger::step("DRM_IOCTL_PRIME_HANDLE_TO_FD (dumb buffer)", Some(dmabuf.inode()), &*self.driver);
         Ok((dmabuf, created.pitch.into()))
-    }
-}
-
-/// So many handles are made to see which numbers are taken.
-const TRIED: u32 = 4;
-
-impl Card {
-    /// How many GEM handles and framebuffers of this file there are, by what the kernel answers and not by our own count.
-    pub(super) fn holds(&self) -> Result<(usize, usize)> {
-        self.kernels().map(|(gems, framebuffers)| (gems.len(), framebuffers))
-    }
-
-    /// The GEM handles and the number of framebuffers that the kernel has for this file.
-    ///
-    /// A file's handles are numbered from 1, and a new one gets the lowest number that is free: the gaps between those
-    /// that new ones get are taken.
-    fn kernels(&self) -> Result<(BTreeSet<u32>, usize)> {
-        let mut made = BTreeSet::new();
-        let tried = (0..TRIED).try_for_each(|_| {
-            let dumb = again(|| drm_ffi::mode::dumbbuffer::create(self.as_fd(), 1, 1, 32, 0));
-            made.insert(dumb.map_err(|error| self.error("DRM_IOCTL_MODE_CREATE_DUMB", error))?.handle);
-            Ok(())
-        });
-        for handle in &made {
-            again(|| drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), *handle))
-                .map_err(|error| self.error("DRM_IOCTL_MODE_DESTROY_DUMB", error))?;
-        }
-        tried?;
-        let framebuffers = match again(|| self.resource_handles()) {
-            Ok(resources) => resources.framebuffers().len(),
-            // A card without a display, such as vgem, makes none.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => 0,
-            Err(error) => return Err(self.error("DRM_IOCTL_MODE_GETRESOURCES", error)),
-        };
-        let highest = made.last().copied().unwrap_or_default();
-        Ok(((1..highest).filter(|handle| !made.contains(handle)).collect(), framebuffers))
-    }
-
-    /// Whether the kernel has other GEM handles and framebuffers of this file than we have, and that was not told before:
-    /// more are leaked, and fewer were closed by somebody else. Asked only if something was made since it was asked last.
-    pub(super) fn imbalance(&self) -> Option<Finding> {
-        if !self.touched.swap(false, Ordering::Relaxed) {
-            return None;
-        }
-        let (gems, framebuffers) = match self.kernels() {
-            Ok(kernels) => kernels,
-            Err(error) => return Some(Finding::from_error(&error)),
-        };
-        let ours: BTreeSet<u32> = self.gems.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
-        let our_framebuffers = self.framebuffers.load(Ordering::Relaxed);
-        let strays = Strays {
-            more: gems.difference(&ours).copied().collect(),
-            gone: ours.difference(&gems).copied().collect(),
-            framebuffers: framebuffers as i64 - our_framebuffers as i64,
-        };
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = strays.is_news(&told);
-        told.clone_from(&strays);
-        if !is_news {
-            return None;
-        }
-        let words = |gems: usize, framebuffers: usize| format!("{gems} GEM handles, {framebuffers} framebuffers");
-        let summary = format!("{self} holds other handles after the case than were made and not closed");
-        let finding = Finding::new(summary)
-            .row("target", words(ours.len(), our_framebuffers))
-            .row("actual", words(gems.len(), framebuffers))
-            .row("which", strays.words());
-        Some(finding.row("node", self.path.display().to_string()).maybe("calls", ledger::last_calls()))
     }
 }
 
@@ -342,9 +237,10 @@ impl Framebuffer {
             drm_ffi::mode::add_fb2(card.as_fd(), width, height, code, &handles, &pitches, &offsets, &modifiers, flags)
         })
         .map_err(|error| Error::new(OP, object(), error))?;
-        card.framebuffers.fetch_add(1, Ordering::Relaxed);
-        ledger::step(OP, Some(shared.dmabuf_of(0).inode()), &*card.driver);
-        let buffers = (0..frame.planes.len()).map(|n| shared.dmabuf_of(n).inode()).collect();
+        let buffers: Vec<u64> = (0..frame.planes.len()).map(|n| shared.dmabuf_of(n).inode()).collect();
+        let told = told(frame.fourcc, frame.size, frame.modifier, &buffers);
+        card.framebuffers.lock().unwrap_or_else(PoisonError::into_inner).add(added.fb_id, told);
+        ledger::step(OP, Some(buffers[0]), format_args!("{}, {}", card.driver, named(added.fb_id)));
         Ok(Self { id: added.fb_id, card: card.clone(), buffers, gems })
     }
 
@@ -373,7 +269,7 @@ impl Drop for Framebuffer {
         if let Err(error) = again(|| drm_ffi::mode::rm_fb(card.as_fd(), self.id)) {
             tracing::error!(%card, id = self.id, %error, "DRM_IOCTL_MODE_RMFB failed");
         }
-        card.framebuffers.fetch_sub(1, Ordering::Relaxed);
+        card.framebuffers.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
     }
 }
 
@@ -398,26 +294,5 @@ impl Drop for Blob {
         if let Err(error) = again(|| self.card.destroy_property_blob(self.id)) {
             tracing::error!(card = %self.card, id = self.id, %error, "DRM_IOCTL_MODE_DESTROYPROPBLOB failed");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handle_is_told_of_once_and_by_its_number() {
-        let strays = |more: &[u32], gone: &[u32], framebuffers| Strays {
-            more: more.iter().copied().collect(),
-            gone: gone.iter().copied().collect(),
-            framebuffers,
-        };
-        let first = strays(&[3], &[], 0);
-        assert!(first.is_news(&Strays::default()));
-        assert!(!first.is_news(&first) && !Strays::default().is_news(&first), "nor when it is closed after all");
-        assert!(strays(&[3, 5], &[], 0).is_news(&first) && strays(&[3], &[1], 0).is_news(&first));
-        assert!(strays(&[3], &[], 1).is_news(&first) && !first.is_news(&strays(&[3], &[], 1)));
-        let words = "GEM handle 3, 5 was not closed\nGEM handle 1 was closed by somebody else\n-2 framebuffers";
-        assert_eq!(strays(&[5, 3], &[1], -2).words(), words);
     }
 }

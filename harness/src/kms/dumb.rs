@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::card::Card;
 use super::find;
+use super::handles::Handles;
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -66,6 +67,11 @@ impl DumbBuffers {
     /// What of its handles is not as it must be after a case: see [`crate::ledger`].
     pub(crate) fn imbalance(&self) -> Option<Finding> {
         self.0.imbalance()
+    }
+
+    /// As [`Screen::touched_handles`](super::Screen::touched_handles).
+    pub(crate) fn touched_handles(&self) -> Option<(String, Result<Handles>)> {
+        self.0.touched_handles()
     }
 
     /// A buffer for a frame, as the driver lays it.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::card::{Card, Framebuffer, Gem};
+use super::handles::Handles;
 use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::Result;
 use crate::finding::Finding;
@@ -43,6 +44,11 @@ impl Prime {
     /// What of its handles is not as it must be after a case: see [`crate::ledger`].
     pub(crate) fn imbalances(&self) -> impl Iterator<Item = Finding> {
         self.0.imbalance().into_iter().chain(self.0.syncobj_imbalance())
+    }
+
+    /// As [`Screen::touched_handles`](super::Screen::touched_handles).
+    pub(crate) fn touched_handles(&self) -> Option<(String, Result<Handles>)> {
+        self.0.touched_handles()
     }
 
     /// Hands `buffer` to the card. Its own buffers it takes back without attaching to them.

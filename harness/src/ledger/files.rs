@@ -131,6 +131,17 @@ pub(super) fn describe(number: RawFd) -> Option<What> {
     Some(told(&link.to_string_lossy(), &info, inode))
 }
 
+/// The open files of this process that others may have, too: dma-bufs and `sync_file`s, each in words.
+pub(crate) fn shared_files() -> Observed<BTreeMap<RawFd, String>> {
+    let is_shared = |number: &RawFd| {
+        let link = fs::read_link(format!("{LIST}/{number}")).unwrap_or_default();
+        let link = link.to_string_lossy();
+        link.starts_with("/dmabuf") || link == "anon_inode:sync_file"
+    };
+    let numbers = List::open()?.numbers()?;
+    Ok(numbers.into_iter().filter(is_shared).filter_map(|number| Some((number, describe(number)?.text))).collect())
+}
+
 /// A file in the field's words, by the text of its link and its fdinfo.
 fn told(link: &str, info: &str, inode: u64) -> What {
     let value = |key: &str| info.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()));

@@ -140,6 +140,12 @@ impl Journal {
         Some((self.told(self.steps.iter().position(of)?), self.told(self.steps.iter().rposition(of)?)))
     }
 
+    /// The last call of which `words` were said last.
+    pub(super) fn about(&self, words: &str) -> Option<String> {
+        let at = self.steps.iter().rposition(|step| step.about.ends_with(words))?;
+        Some(self.told(at))
+    }
+
     /// The last call.
     pub(super) fn last(&self) -> Option<String> {
         self.steps.len().checked_sub(1).map(|at| self.told(at))

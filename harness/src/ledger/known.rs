@@ -40,6 +40,11 @@ impl Known {
         }
     }
 
+    /// What `number` is in words, if it stands for `node` as it did.
+    pub(super) fn text(&self, number: RawFd, node: Node) -> Option<&str> {
+        self.files.get(&number).filter(|stays| stays.node == node).map(|stays| stays.text.as_str())
+    }
+
     /// Takes `number` off, which was closed by whose it is, or by somebody else, who is found.
     pub(super) fn forget(&mut self, number: RawFd) -> Option<Stays> {
         self.files.remove(&number)

@@ -1,0 +1,86 @@
+//! Does a call that fails leave everything as it was?
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Cx;
+use crate::error::Result;
+use crate::finding::Finding;
+use crate::kms::Handles;
+use crate::ledger::{self, Standing, objects};
+
+/// So long what is otherwise may take to be as it was: the kernel cleans up by and by.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// What there is at one moment.
+struct Moment {
+    held: Standing,
+    /// Of the cards with which the case has made something, or why that can't be said.
+    handles: BTreeMap<String, Result<Handles>>,
+    objects: u64,
+}
+
+impl Moment {
+    /// What is otherwise in `after`, a line for each.
+    fn changes(&self, after: &Self) -> Vec<String> {
+        let mut lines = self.held.changes(&after.held);
+        for (card, was) in &self.handles {
+            let (Ok(was), Some(Ok(is))) = (was, after.handles.get(card)) else { continue };
+            let (more, gone) = (is.beyond(was), was.beyond(is));
+            if more != Handles::default() {
+                lines.push(format!("{card} has more: {more}"));
+            }
+            if gone != Handles::default() {
+                lines.push(format!("{card} has no more: {gone}"));
+            }
+        }
+        if self.objects != after.objects {
+            lines.push(format!("{} Vulkan objects, not {}", after.objects, self.objects));
+        }
+        lines
+    }
+}
+
+impl Cx {
+    fn moment(&self) -> Moment {
+        let handles = self.devices.touched_handles().collect();
+        Moment { held: ledger::standing(), handles, objects: objects::alive() }
+    }
+
+    /// Makes `call`, and claims that it leaves everything as it was if it fails: the same open files, dma-bufs with the same
+    /// devices, mappings of them, GEM handles and framebuffers, and Vulkan objects. What of that can't be observed is stated.
+    ///
+    /// # Errors
+    /// Those of `call`.
+    pub fn failing<T>(&mut self, what: &str, call: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let before = self.moment();
+        let answer = call(self);
+        if answer.is_ok() {
+            return answer;
+        }
+        let began = Instant::now();
+        let changes = loop {
+            let changes = before.changes(&self.moment());
+            if changes.is_empty() || began.elapsed() >= SETTLED {
+                break changes;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        for why in &before.held.unobserved {
+            self.fact("not observed", format!("what a failed call leaves: {why}"));
+        }
+        for (card, why) in before.handles.iter().filter_map(|(card, handles)| Some((card, handles.as_ref().err()?))) {
+            self.fact("not observed", format!("handles of {card}: {why}"));
+        }
+        self.claim(format!("everything after {what}"), changes.is_empty(), || {
+            let first = changes.first().map_or("", String::as_str);
+            let others = changes.get(1..).filter(|others| !others.is_empty()).map(|others| others.join("\n"));
+            Finding::new(format!("{what} fails, and leaves something behind: {first}"))
+                .maybe("and", others)
+                .row("target", "everything as it was before the call")
+                .row("like", "an error path that does not undo, or undoes once too often")
+                .maybe("calls", ledger::last_calls())
+        });
+        answer
+    }
+}
