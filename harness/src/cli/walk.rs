@@ -50,7 +50,7 @@ pub(super) struct WalkArgs {
     #[arg(long, value_parser = super::at_least_one, value_name = "N")]
     jobs: Option<usize>,
     /// Deadline of one run of a case in seconds; a peer that is stopped is given up after 0.7
-    #[arg(long, value_parser = super::seconds, value_name = "SECONDS", default_value = "20")]
+    #[arg(long, value_parser = super::seconds, value_name = "SECONDS", default_value = "30")]
     timeout: Duration,
     /// Lane file, for where cases run and which of them are walked
     #[arg(long, env = "HANDOVER_LANE", value_name = "FILE")]

@@ -27,11 +27,14 @@ use crate::placement::bufinfo;
 /// Within this time everything is gone that is freed by and by.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// So long a peer may be silent while cases are disturbed; opening its devices is part of its first answer.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// So long a peer may be silent while cases are disturbed, at least and at most; opening its devices is part of its first answer.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(20));
 
-/// The same where one is to be silent, whose devices are open by then.
+/// The same where one is to be silent, whose devices are open by then: all of it is waited for at each of its steps.
 const SHORT_PATIENCE: Duration = Duration::from_millis(700);
+
+/// In between, it is so often the longest time of a case that nothing disturbs.
+const SLOWER: u32 = 4;
 
 /// From one signal to the next.
 const SIGNAL_EVERY: Duration = Duration::from_millis(1);
@@ -44,6 +47,22 @@ const BACK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Disturber {
     watch: Arc<Mutex<Watch>>,
+    pace: Mutex<Pace>,
+}
+
+/// How long the slowest case took here that nothing disturbed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace(Duration);
+
+impl Pace {
+    /// How long a peer may be silent under `disturbance`: on a busy machine it is silent for longer.
+    fn patience(self, disturbance: Disturbance) -> Duration {
+        match disturbance {
+            Disturbance::Nothing => PATIENCE.1,
+            Disturbance::Peer { blow: Blow::Stop, .. } => SHORT_PATIENCE,
+            _ => self.0.saturating_mul(SLOWER).clamp(PATIENCE.0, PATIENCE.1),
+        }
+    }
 }
 
 /// What the thread that listens looks for, and what it saw.
@@ -107,7 +126,7 @@ impl Disturber {
     /// A call that waits for a listener can be interrupted there by a signal, also one that waits for nothing in the kernel and
     /// never returns `EINTR` otherwise. So signals come where nobody listens.
     pub fn without_listener() -> Self {
-        Self { watch: Arc::new(Mutex::new(Watch::IDLE)) }
+        Self { watch: Arc::new(Mutex::new(Watch::IDLE)), pace: Mutex::default() }
     }
 
     /// From now on, this thread and what it starts can be disturbed; threads that are there already can not.
@@ -131,7 +150,7 @@ impl Disturber {
         let filter = Filter::calls(&Call::numbers()).sparing_memory();
         let listener = Listener::install(&filter).map_err(failed)?;
         give.send(listener).map_err(|_| failed(io::Error::other("the thread that listens is gone")))?;
-        Ok(Self { watch })
+        Ok(Self { watch, pace: Mutex::default() })
     }
 
     /// Lets `disturbance` happen until the result is dropped.
@@ -142,12 +161,13 @@ impl Disturber {
         let failed = |error: io::Error| Error::new("disturbing", disturbance.to_string(), error);
         let clock = matches!(disturbance, Disturbance::Clock).then(Clock::begin).transpose().map_err(failed)?;
         // It lasts until the case is over, also for those that are asked only then.
-        peer::set_patience(match disturbance {
-            Disturbance::Peer { blow: Blow::Stop, .. } => SHORT_PATIENCE,
-            _ => PATIENCE,
-        });
+        peer::set_patience(self.pace().patience(disturbance));
         *self.watch() = Watch { disturbance, ..Watch::IDLE };
         Ok(Disturbed { disturber: self, clock })
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -207,6 +227,7 @@ impl Disturbed<'_> {
     /// No signals can be had.
     pub fn during<T>(self, work: impl FnOnce() -> T) -> Result<(T, Met)> {
         let disturbance = self.disturber.watch().disturbance;
+        let began = Instant::now();
         let (done, signals) = match disturbance {
             Disturbance::Signals => {
                 let (done, came) = interrupt::while_interrupted(SIGNAL_EVERY, work)?;
@@ -214,6 +235,10 @@ impl Disturbed<'_> {
             }
             _ => (work(), None),
         };
+        if disturbance == Disturbance::Nothing {
+            let mut pace = self.disturber.pace();
+            pace.0 = pace.0.max(began.elapsed());
+        }
         let Watch { count, met, .. } = *self.disturber.watch();
         let times = signals.or(self.clock.as_ref().map(Clock::steps)).unwrap_or(count);
         Ok((done, Met { call: met.map(|call| call.name()), times, held: Held::new() }))
@@ -341,6 +366,18 @@ mod tests {
         let fates = [OPEN, POLL, OPEN, OPEN].map(|call| watch.decide(call, || false));
         assert_eq!(fates, [Fate::GoesOn, Fate::GoesOn, Fate::Fails(Errno::MFILE), Fate::GoesOn]);
         assert_eq!((watch.count, watch.met), (2, Some(OPEN)));
+    }
+
+    #[test]
+    fn peers_have_longer_where_everything_takes_longer() {
+        let (kill, stop) =
+            (Disturbance::Peer { blow: Blow::Kill, nth: 1 }, Disturbance::Peer { blow: Blow::Stop, nth: 1 });
+        let ms = Duration::from_millis;
+        for (slowest, of_kill) in [(0, 8_000), (500, 8_000), (3_000, 12_000), (9_000, 20_000)] {
+            let pace = Pace(ms(slowest));
+            assert_eq!((pace.patience(kill), pace.patience(stop)), (ms(of_kill), ms(700)), "{pace:?}");
+            assert_eq!(pace.patience(Disturbance::Nothing), ms(20_000), "{pace:?}");
+        }
     }
 
     #[test]
