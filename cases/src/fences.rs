@@ -18,6 +18,7 @@ mod named;
 mod opaque;
 mod processor;
 mod screen;
+mod shortage;
 mod syncobj_calls;
 mod syncobjs;
 mod video;
@@ -35,6 +36,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     bridge::register(cases);
     vulkan::register(cases);
     opaque::register(cases);
+    shortage::register(cases);
     screen::register(cases);
     egl::register(cases);
     video::register(cases);

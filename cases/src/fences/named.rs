@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use handover::fence::within;
 use handover::prelude::*;
 
+use super::files::{DRIVERS, nameless};
 use super::{SIZE, missing_is_skip};
 
 /// So long the fence is pending at least.
@@ -36,12 +37,13 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         cases
             .add(format!("fences::who_waits_in_vain_names_the_fence::{role}::{how}"), move |cx| named(cx, role, waits))
             .to(role)
-            .must_fail_under("sync-file-nameless");
+            .must_fail_under("sync-file-misnamed");
     }
 }
 
 fn named(cx: &mut Cx, role: Role, waits: Waits) -> Outcome {
     let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+    let nameless = nameless(&pending.file)?;
     let began = Instant::now();
     let answer = waits(cx, role, pending)?;
     let took = began.elapsed();
@@ -55,9 +57,14 @@ fn named(cx: &mut Cx, role: Role, waits: Waits) -> Outcome {
             .row("said", said.clone())
             .row("took", format!("{:.1} ms", took.as_secs_f64() * 1e3))
     });
+    if let Some(why) = nameless
+        && !cx.disagrees()
+    {
+        return Err(why);
+    }
     // By the kernel's own names for its maker, sw_sync or what stands in for it, and for the timeline.
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    let is_named = ["sw_sync", "vgem"].iter().any(|driver| words.contains(&format!("driver {driver}, timeline")));
+    let is_named = DRIVERS.iter().any(|driver| words.contains(&format!("driver {driver}, timeline")));
     cx.claim("named", is_named, || {
         Finding::new(format!("{role} waits for a fence that does not signal, and does not say which fence that is"))
             .row("said", said.clone())

@@ -52,7 +52,7 @@ impl Player {
 /// With the faults that each catches.
 type Listed = (&'static str, Claim, &'static [&'static str]);
 
-const SEMAPHORES: [Listed; 9] = [
+const SEMAPHORES: [Listed; 10] = [
     ("a_submission_waits_for_every_semaphore", every_semaphore, &[IMPORT_IGNORED]),
     ("fd_minus_one_holds_back_nobody", minus_one, &[IMPORT_IGNORED, "minus-one-pending"]),
     ("a_second_import_takes_the_place_of_the_first", second_import, &[IMPORT_IGNORED]),
@@ -62,6 +62,7 @@ const SEMAPHORES: [Listed; 9] = [
     ("an_export_follows_what_its_work_waits_for", follows, &[IMPORT_IGNORED, EXPORT_EARLY]),
     ("an_import_that_nobody_waits_for_is_let_go", never_waited_for, NEVER_WAITED_FOR),
     ("a_counter_follows_what_its_work_waits_for", counted, &[IMPORT_IGNORED]),
+    ("a_counter_is_waited_for_before_anybody_is_to_advance_it", counted_before, &["counter-wait-dropped"]),
 ];
 
 /// What an import may do to fds that nobody looks at.
@@ -415,6 +416,33 @@ fn counted(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
             });
         }
         round.ends(counter.reaches_within(value, SOON)?)?;
+        cx.equals("it gets to a value that nobody gives it", false, counter.reaches_within(value + 1, Duration::ZERO)?);
+        Ok(work.wait()?)
+    })
+}
+
+/// A submission waits for a value, and the program for the one that the submission makes of it, when nobody has been told yet to
+/// get the counter there. Who is told then waits for the fence.
+fn counted_before(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
+    let counter = gpu.timeline_semaphore()?;
+    let mut value = 0;
+    held_back(cx, &gpu.by("a submission that waits for a counter"), &mut |cx, round| {
+        value += 2;
+        let work = gpu.submit_after_count(&counter, value - 1)?;
+        let fence = round.fence_fd()?;
+        let (ended, advanced) = std::thread::scope(|scope| {
+            let advancer = scope.spawn(|| {
+                fence.as_ref().map_or(Ok(()), |fence| fence.wait(SOON))?;
+                // Past it, there is nothing to advance.
+                if counter.reaches_within(value, Duration::ZERO)? { Ok(()) } else { counter.advance_to(value - 1) }
+            });
+            // Who is through must not wait for the one who waits for the fence.
+            let ended = counter.reaches_within(value, SOON).and_then(|through| round.ends(through));
+            (ended, advancer.join())
+        });
+        ended?;
+        let advanced = advanced.map_err(|_| Finding::new("who was to advance the counter has panicked"))?;
+        advanced?;
         cx.equals("it gets to a value that nobody gives it", false, counter.reaches_within(value + 1, Duration::ZERO)?);
         Ok(work.wait()?)
     })

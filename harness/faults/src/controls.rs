@@ -37,6 +37,13 @@ pub(super) const ALL: &[Fault] = &[
         ..control("dumb-pitch-256", Layout)
     },
     Fault {
+        what: "SYNC_IOC_FILE_INFO tells neither driver nor timeline of a fence",
+        trigger: "always",
+        modelled_on: "linux/sync_file.h, which says nothing of what a name is: a driver may have none",
+        skips: &["the kernel tells no name of its driver and timeline"],
+        ..control("sync-file-nameless", Synchronisation)
+    },
+    Fault {
         what: "the calls of devices take 2 ms longer",
         trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE, CREATE_DUMB, DMA_HEAP_IOCTL_ALLOC, DQBUF, DMA_BUF_IOCTL_SYNC",
         modelled_on: "any machine with something else to do",

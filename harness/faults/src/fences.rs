@@ -30,8 +30,16 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, a fence",
         modelled_on: "Mesa eceb4fb904b (freedreno), mutter 1c03a9ab10, Hyprland 99e9cb510",
         seen_by: &[Fds],
-        names: &["open after 40 imports into semaphores"],
+        names: &["open after 40 imports into semaphores", "stays open after 1 import into a semaphore with"],
         ..driver("semaphore-import-keeps-fd", Ownership)
+    },
+    Fault {
+        what: "a submission does not wait for semaphores with a counter",
+        trigger: "vkQueueSubmit2, a wait for a value above 0",
+        modelled_on: "Mesa 2a3f6e0267f (turnip), which left out some of the semaphores that a submission waits for",
+        seen_by: &[Fences],
+        names: &["a submission that waits for a counter, did not wait for the fence"],
+        ..driver("counter-wait-dropped", Synchronisation)
     },
     Fault {
         what: "a submission that waits for an imported fd of -1 is held up for 1.5 s",
@@ -46,7 +54,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "handle type SYNC_FD, a fence",
         modelled_on: "Mesa 917d3b43f2b and 7c255788637 (radv), which leak what an import brought",
         seen_by: &[Fds],
-        names: &["open after 40 imports into fences"],
+        names: &["open after 40 imports into fences", "stays open after 1 import into a fence with"],
         ..driver("fence-import-keeps-fd", Ownership)
     },
     Fault {
@@ -105,14 +113,14 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
-        what: "SYNC_IOC_FILE_INFO tells neither driver nor timeline of a fence",
+        what: "SYNC_IOC_FILE_INFO tells another driver and timeline than those of the fence",
         trigger: "always",
         modelled_on: "the class of drivers that do not say who they are; no single bug was looked up",
         ..fault(
-            "sync-file-nameless",
+            "sync-file-misnamed",
             Synchronisation,
             &[Result],
-            &["a pending fence does not tell who signals it", "does not say which fence that is"],
+            &["a pending fence tells another signaller than its own", "does not say which fence that is"],
         )
     },
     Fault {

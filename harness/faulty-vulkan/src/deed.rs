@@ -74,6 +74,7 @@ deeds! {
     FenceImportDropped = "fence-import-dropped",
     FenceResetKeepsImport = "fence-reset-keeps-import",
     SemaphoreImportKeepsFd = "semaphore-import-keeps-fd",
+    CounterWaitDropped = "counter-wait-dropped",
     FenceImportKeepsFd = "fence-import-keeps-fd",
     SyncFdClosedTwice = "sync-fd-closed-twice",
     ListedModifierCrashes = "listed-modifier-crashes",

@@ -10,9 +10,9 @@ use crate::vk::Gpu;
 /// So often the step is done before it is counted: what is made once and kept is there by then.
 const WARM_UP: u32 = 3;
 
-/// What is there at one moment of a loop.
+/// What is there at one moment of a loop, or why that can't be observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Counts(Vec<(String, Option<u64>)>);
+struct Counts(Vec<(String, Result<u64, String>)>);
 
 impl Cx {
     /// Claims that `step`, which is done `cycles` times, leaves nothing behind: no file, no dma-buf, no Vulkan object,
@@ -21,7 +21,7 @@ impl Cx {
     /// What grows in the first half and not in the second is a cache, and said to be one.
     ///
     /// # Errors
-    /// Those of `step`; a skip if there is no list of dma-bufs.
+    /// Those of `step`.
     pub fn leaves_nothing(
         &mut self,
         step: &str,
@@ -32,12 +32,12 @@ impl Cx {
         for _ in 0..WARM_UP {
             once(self)?;
         }
-        let start = self.counts(gpus)?;
+        let start = self.counts(gpus);
         let mut files = self.files();
         for _ in 0..cycles / 2 {
             once(self)?;
         }
-        let middle = self.counts(gpus)?;
+        let middle = self.counts(gpus);
         let kept = self.files();
         if let (Ok(before), Ok(kept)) = (&files, &kept)
             && kept.count() > before.count()
@@ -49,14 +49,15 @@ impl Cx {
         for _ in cycles / 2..cycles {
             once(self)?;
         }
-        let end = self.counts(gpus)?;
+        let end = self.counts(gpus);
         self.no_file_stays(cycles - cycles / 2, format_args!("times {step}"), &files);
         for (((what, start), (_, middle)), (_, end)) in start.0.into_iter().zip(middle.0).zip(end.0) {
-            let (Some(start), Some(middle), Some(end)) = (start, middle, end) else {
-                let why =
-                    gpus.iter().find_map(|gpu| gpu.heap_usage().err()).map_or_else(String::new, |why| why.to_string());
-                self.fact("not observed", format!("{what}: {why}"));
-                continue;
+            let (start, middle, end) = match (start, middle, end) {
+                (Ok(start), Ok(middle), Ok(end)) => (start, middle, end),
+                (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => {
+                    self.fact("not observed", format!("{what}: {why}"));
+                    continue;
+                }
             };
             let half = f64::from(cycles - cycles / 2);
             let per_cycle = (end as f64 - middle as f64) / half;
@@ -78,16 +79,18 @@ impl Cx {
         Ok(())
     }
 
-    fn counts(&self, gpus: &[Gpu]) -> Result<Counts, Trouble> {
+    fn counts(&self, gpus: &[Gpu]) -> Counts {
+        let dmabufs = self.dmabufs().map(|count| count as u64).map_err(|why| why.0);
         let mut counts = vec![
-            ("dma-bufs".to_owned(), Some(self.dmabufs()? as u64)),
-            ("Vulkan objects".to_owned(), Some(objects::alive())),
-            ("numbers closed twice".to_owned(), Some(ledger::found_so_far())),
+            ("dma-bufs".to_owned(), dmabufs),
+            ("Vulkan objects".to_owned(), Ok(objects::alive())),
+            ("numbers closed twice".to_owned(), Ok(ledger::found_so_far())),
         ];
-        counts.extend(
-            gpus.iter().map(|gpu| (format!("bytes of memory of {}", self.devices.name_of(gpu)), gpu.heap_usage().ok())),
-        );
-        Ok(Counts(counts))
+        counts.extend(gpus.iter().map(|gpu| {
+            let usage = gpu.heap_usage().map_err(|why| why.to_string());
+            (format!("bytes of memory of {}", self.devices.name_of(gpu)), usage)
+        }));
+        Counts(counts)
     }
 
     /// Has the drivers that keep what they looked at last look at something else: then a buffer that everybody let go

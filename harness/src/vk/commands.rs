@@ -83,8 +83,8 @@ impl Recorder {
 /// With what a submission is ordered, besides the submissions before it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Order<'a> {
-    /// It begins after these.
-    pub(super) wait: &'a [vk::Semaphore],
+    /// It begins after these; one with a counter is waited for until it gets to this value.
+    pub(super) wait: &'a [(vk::Semaphore, u64)],
     /// They are signalled at its end; one with a counter gets to this value.
     pub(super) signal: &'a [(vk::Semaphore, u64)],
     /// Files that the semaphores before it stand for, in words.
@@ -96,7 +96,8 @@ impl Submission {
     ///
     /// # Safety
     /// `record` records valid commands outside any rendering, on live objects of this device that stay
-    /// alive until the submission is waited for or dropped. Semaphores to wait for have a signal that will come.
+    /// alive until the submission is waited for or dropped. Semaphores to wait for have a signal that will come, if need be by
+    /// the program.
     pub(super) unsafe fn submit(
         device: &Arc<Device>,
         op: &'static str,
@@ -121,7 +122,7 @@ impl Submission {
         unsafe { device.end_command_buffer(commands) }.map_err(fail("vkEndCommandBuffer"))?;
 
         let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
-        let (wait, signal) = (semaphores(order.wait), signals(order.signal));
+        let (wait, signal) = (semaphores(order.wait), semaphores(order.signal));
         let submits = [vk::SubmitInfo2::default()
             .command_buffer_infos(&buffers)
             .wait_semaphore_infos(&wait)
@@ -202,14 +203,8 @@ impl Drop for Submission {
     }
 }
 
-/// Each of `all`, for all commands.
-pub(super) fn semaphores(all: &[vk::Semaphore]) -> Vec<vk::SemaphoreSubmitInfo<'static>> {
-    let stage = vk::PipelineStageFlags2::ALL_COMMANDS;
-    all.iter().map(|&semaphore| vk::SemaphoreSubmitInfo::default().semaphore(semaphore).stage_mask(stage)).collect()
-}
-
-/// Each of `all`, after all commands; the value counts where there is a counter.
-fn signals(all: &[(vk::Semaphore, u64)]) -> Vec<vk::SemaphoreSubmitInfo<'static>> {
-    let raw: Vec<vk::Semaphore> = all.iter().map(|(semaphore, _)| *semaphore).collect();
-    semaphores(&raw).into_iter().zip(all).map(|(info, (_, value))| info.value(*value)).collect()
+/// Each of `all`, before or after all commands; the value counts where there is a counter.
+pub(super) fn semaphores(all: &[(vk::Semaphore, u64)]) -> Vec<vk::SemaphoreSubmitInfo<'static>> {
+    let info = vk::SemaphoreSubmitInfo::default().stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS);
+    all.iter().map(|&(semaphore, value)| info.semaphore(semaphore).value(value)).collect()
 }

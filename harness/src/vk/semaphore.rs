@@ -4,10 +4,9 @@
 //! A `sync_file` is a fence that was, or is being, worked on: importing one is temporary, and exporting one takes the
 //! semaphore's signal away ("copy transference" in Vulkan's "Importing Semaphore Payloads").
 
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ash::vk;
@@ -24,7 +23,7 @@ use crate::ledger;
 pub struct Semaphore {
     raw: Owned<vk::Semaphore>,
     /// The file that the next wait is for, in words.
-    imported: RefCell<Option<String>>,
+    imported: Mutex<Option<String>>,
 }
 
 /// A submission without commands that is under way. Dropping it waits for its end, at most 5 s, or abandons the device.
@@ -65,8 +64,7 @@ impl Gpu {
     /// The driver fails.
     #[doc(alias = "vkQueueSubmit2")]
     pub fn submit<'s>(&self, wait: &[&'s Semaphore], signal: &[&'s Semaphore]) -> Result<Work<'s>> {
-        let signal: Vec<_> = signal.iter().map(|semaphore| (semaphore.raw(), 0)).collect();
-        self.submit_nothing(wait, &signal)
+        self.submit_nothing(&raw(wait), &files(wait), &raw(signal))
     }
 
     /// As [`Self::submit`], with a counter that gets to `value`, which is more than it is.
@@ -75,12 +73,26 @@ impl Gpu {
     /// The driver fails.
     #[doc(alias = "vkQueueSubmit2")]
     pub fn submit_counting<'s>(&self, wait: &[&'s Semaphore], counter: &'s Semaphore, value: u64) -> Result<Work<'s>> {
-        self.submit_nothing(wait, &[(counter.raw(), value)])
+        self.submit_nothing(&raw(wait), &files(wait), &[(counter.raw(), value)])
     }
 
-    fn submit_nothing<'s>(&self, wait: &[&'s Semaphore], signal: &[(vk::Semaphore, u64)]) -> Result<Work<'s>> {
-        let (files, wait) = (files(wait), raw(wait));
-        let order = Order { wait: &wait, signal, files: &files };
+    /// Submits no commands, which wait until `counter` gets to `value` and then get it to the next one. Whoever gets it to `value`
+    /// may come later.
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[doc(alias = "vkQueueSubmit2")]
+    pub fn submit_after_count<'s>(&self, counter: &'s Semaphore, value: u64) -> Result<Work<'s>> {
+        self.submit_nothing(&[(counter.raw(), value)], "", &[(counter.raw(), value + 1)])
+    }
+
+    fn submit_nothing<'s>(
+        &self,
+        wait: &[(vk::Semaphore, u64)],
+        files: &str,
+        signal: &[(vk::Semaphore, u64)],
+    ) -> Result<Work<'s>> {
+        let order = Order { wait, signal, files };
         let object = self.device().object("a submission without commands");
         // SAFETY: nothing is recorded; the semaphores outlive the submission, which borrows them.
         let submission =
@@ -204,7 +216,7 @@ impl Semaphore {
             .map_err(|code| failed("vkCreateSemaphore", device.object("a semaphore"), code))?;
         // SAFETY: just created, owned by nobody else.
         let raw = unsafe { Owned::new(device, raw) };
-        Ok(Self { raw, imported: RefCell::default() })
+        Ok(Self { raw, imported: Mutex::default() })
     }
 
     /// Whoever waits for it next waits for `file`, and for nothing if that is `None` (fd -1); then it is what it was
@@ -229,7 +241,7 @@ impl Semaphore {
         let done = unsafe { device.semaphore_fd.import_semaphore_fd(&info) };
         ledger::step("vkImportSemaphoreFdKHR", None, &object);
         done.map_err(|code| failed("vkImportSemaphoreFdKHR", object, code))?;
-        self.imported.replace(label);
+        *self.imported.lock().unwrap_or_else(PoisonError::into_inner) = label;
         // A successful import gives the fd to the driver, a failed one does not.
         file.and_then(|file| file.give("vkImportSemaphoreFdKHR"));
         Ok(())
@@ -313,14 +325,15 @@ impl Work<'_> {
     }
 }
 
-/// The handles.
-pub(super) fn raw(all: &[&Semaphore]) -> Vec<vk::Semaphore> {
-    all.iter().map(|semaphore| semaphore.raw()).collect()
+/// The handles of semaphores without a counter.
+pub(super) fn raw(all: &[&Semaphore]) -> Vec<(vk::Semaphore, u64)> {
+    all.iter().map(|semaphore| (semaphore.raw(), 0)).collect()
 }
 
 /// The files that `all` stand for in the submission that waits for them, in words; after it they stand for none.
 pub(super) fn files(all: &[&Semaphore]) -> String {
-    all.iter().filter_map(|semaphore| semaphore.imported.take()).collect::<Vec<_>>().join(" and ")
+    let imported = |semaphore: &&Semaphore| semaphore.imported.lock().unwrap_or_else(PoisonError::into_inner).take();
+    all.iter().filter_map(imported).collect::<Vec<_>>().join(" and ")
 }
 
 /// A semaphore with a counter, or one that is signalled or not.

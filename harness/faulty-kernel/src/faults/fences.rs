@@ -23,6 +23,7 @@ pub(super) const ALL: &[Named] = &[
     ("sync-file-never-waits", sync_file_never_waits),
     ("sync-file-wakes-late", sync_file_wakes_late),
     ("sync-file-nameless", sync_file_nameless),
+    ("sync-file-misnamed", sync_file_misnamed),
     ("fence-error-hidden", fence_error_hidden),
     ("merge-forgets-second", merge_forgets_second),
 ];
@@ -216,6 +217,21 @@ fn sync_file_nameless() -> Made {
     telling(|_, fences| {
         for fence in &mut *fences {
             fence.0[..fence_info::NAMES].fill(0);
+        }
+        !fences.is_empty()
+    })
+}
+
+/// Whose a fence is is told wrong.
+fn sync_file_misnamed() -> Made {
+    /// As a name is told: 32 bytes, with zeroes behind it.
+    const OTHER: &[u8] = b"other";
+    telling(|_, fences| {
+        for fence in &mut *fences {
+            for name in fence.0[..fence_info::NAMES].chunks_mut(fence_info::NAMES / 2) {
+                name.fill(0);
+                name[..OTHER.len()].copy_from_slice(OTHER);
+            }
         }
         !fences.is_empty()
     })

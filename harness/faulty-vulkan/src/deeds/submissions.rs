@@ -152,8 +152,36 @@ pub(crate) unsafe extern "system" fn queue_submit2(
             }
         }
     }
+    if is(Deed::CounterWaitDropped) && count > 0 {
+        // SAFETY: the caller's list.
+        let asked = unsafe { from_raw_parts(submits, count as usize) };
+        let waits: Vec<Vec<vk::SemaphoreSubmitInfo<'_>>> = asked.iter().map(uncounted_waits).collect();
+        let mut told = asked.to_vec();
+        for (submit, waits) in told.iter_mut().zip(&waits) {
+            submit.wait_semaphore_info_count = waits.len() as u32;
+            submit.p_wait_semaphore_infos = waits.as_ptr();
+        }
+        // SAFETY: the caller's contract is the real function's; the lists live during the call.
+        return submitted(queue, &work, |real| unsafe {
+            (real.raw.fp_v1_3().queue_submit2)(queue, count, told.as_ptr(), fence)
+        });
+    }
     // SAFETY: the caller's contract is the real function's.
     submitted(queue, &work, |real| unsafe { (real.raw.fp_v1_3().queue_submit2)(queue, count, submits, fence) })
+}
+
+/// What `submit` waits for, but for counters: who waits for a value names one above 0.
+fn uncounted_waits<'a>(submit: &vk::SubmitInfo2<'a>) -> Vec<vk::SemaphoreSubmitInfo<'a>> {
+    if submit.wait_semaphore_info_count == 0 {
+        return Vec::new();
+    }
+    // SAFETY: its list is as long as it says.
+    let waits = unsafe { from_raw_parts(submit.p_wait_semaphore_infos, submit.wait_semaphore_info_count as usize) };
+    let kept: Vec<_> = waits.iter().filter(|info| info.value == 0).copied().collect();
+    if kept.len() < waits.len() {
+        fired();
+    }
+    kept
 }
 
 pub(crate) unsafe extern "system" fn queue_submit(

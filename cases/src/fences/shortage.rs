@@ -1,0 +1,127 @@
+//! Semaphores and fences of a process that has no fd left, or only a few: what fails leaves nothing behind, and works afterwards.
+//!
+//! `vkImportSemaphoreFdKHR` and `vkImportFenceFdKHR` take the fd if they succeed, and may fail with
+//! `VK_ERROR_OUT_OF_HOST_MEMORY` or `VK_ERROR_INVALID_EXTERNAL_HANDLE`; an export may fail with `VK_ERROR_TOO_MANY_OBJECTS` or
+//! `VK_ERROR_OUT_OF_HOST_MEMORY`.
+
+use std::time::Duration;
+
+use handover::prelude::*;
+
+use super::missing_is_skip;
+use crate::refusals::judge;
+
+/// What nothing holds back is over before that.
+const SOON: Duration = Duration::from_secs(5);
+
+/// So many fds are left at most: an import needs no more.
+const MOST: usize = 8;
+
+const IMPORT_REFUSALS: [&str; 3] =
+    ["VK_ERROR_OUT_OF_HOST_MEMORY", "VK_ERROR_INVALID_EXTERNAL_HANDLE", "VK_ERROR_TOO_MANY_OBJECTS"];
+const EXPORT_REFUSALS: [&str; 2] = ["VK_ERROR_TOO_MANY_OBJECTS", "VK_ERROR_OUT_OF_HOST_MEMORY"];
+
+type Body = fn(&mut Cx, &Gpu) -> Result<(), Trouble>;
+
+const KINDS: [(&str, Body, &str); 2] =
+    [("semaphores", semaphores, "semaphore-import-keeps-fd"), ("fences", fences, "fence-import-keeps-fd")];
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for gpu in [GpuA, GpuB] {
+        for (kind, body, fault) in KINDS {
+            let name = format!("fences::without_fds_left_nothing_stays::{gpu}_{kind}");
+            let body = move |cx: &mut Cx| {
+                let device = cx.gpu(gpu)?;
+                body(cx, &device)?;
+                cx.agree()
+            };
+            let case = cases.add(name, body).from(gpu);
+            if gpu == GpuA {
+                case.must_fail_under(fault);
+            }
+        }
+    }
+}
+
+/// Imports `file` with fewer fds left than it may need, and then with more, until it works twice.
+fn imports(
+    cx: &mut Cx,
+    into: &str,
+    file: &SyncFile,
+    mut import: impl FnMut(&mut Cx, usize, SyncFile) -> Result<Result<()>, Trouble>,
+) -> Result<(), Trouble> {
+    let mut worked = 0;
+    for left in 0..MOST {
+        let before = cx.files();
+        let answer = import(cx, left, file.try_clone()?)?;
+        cx.no_file_stays(1, format!("import into a {into} with {left} fds left"), &before);
+        match answer {
+            Ok(()) => worked += 1,
+            Err(error) => {
+                judge(cx, &format!("an import into a {into} without an fd left"), &IMPORT_REFUSALS, Err(error))
+            }
+        }
+        if cx.disagrees() || worked > 1 {
+            break;
+        }
+    }
+    cx.claim("an import that works", worked > 0, || {
+        Finding::new(format!("with {} fds left no import into a {into} works", MOST - 1))
+    });
+    cx.equals("the fence has signalled", false, file.is_signalled()?);
+    Ok(())
+}
+
+/// What an export answered without an fd left: refused, it works afterwards.
+fn exported(
+    cx: &mut Cx,
+    of: &str,
+    answer: Result<Option<SyncFile>>,
+    again: impl FnOnce() -> Result<Option<SyncFile>>,
+) -> Result<(), Trouble> {
+    if let Err(error) = answer {
+        judge(cx, &format!("an export of a {of} without an fd left"), &EXPORT_REFUSALS, Err(error));
+        let file = again()?;
+        let signalled = file.as_ref().map_or(Ok(true), SyncFile::is_signalled)?;
+        cx.equals(format!("what a {of} exports afterwards has signalled"), true, signalled);
+    }
+    Ok(())
+}
+
+fn semaphores(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
+    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+    // What the driver makes at its first import and keeps.
+    gpu.semaphore()?.import(Some(pending.file.try_clone()?))?;
+    imports(cx, "semaphore", &pending.file, |cx, left, file| {
+        let semaphore = gpu.semaphore()?;
+        cx.with_files_left(left, |_| semaphore.import(Some(file)))
+    })?;
+    let begin = gpu.semaphore()?;
+    begin.import(Some(pending.file.try_clone()?))?;
+    pending.signal()?;
+    gpu.submit(&[&begin], &[])?.wait()?;
+    let end = gpu.exportable_semaphore()?;
+    gpu.submit(&[], &[&end])?.wait()?;
+    let answer = cx.with_files_left(0, |_| end.export())?;
+    exported(cx, "semaphore", answer, || end.export())
+}
+
+fn fences(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
+    let fence = || missing_is_skip(gpu.fence());
+    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
+    // What the driver makes at its first import and keeps.
+    fence()?.import(Some(pending.file.try_clone()?))?;
+    imports(cx, "fence", &pending.file, |cx, left, file| {
+        let fence = fence()?;
+        cx.with_files_left(left, |_| fence.import(Some(file)))
+    })?;
+    let imported = fence()?;
+    imported.import(Some(pending.file.try_clone()?))?;
+    pending.signal()?;
+    imported.wait(SOON)?;
+    let end = fence()?;
+    end.submit_after(Vec::new())?;
+    end.wait(SOON)?;
+    let answer = cx.with_files_left(0, |_| end.export())?;
+    exported(cx, "fence", answer, || end.export())
+}
