@@ -60,8 +60,18 @@ fn said(message: &str) -> String {
 /// names a version of what runs there or depends on the processor.
 fn steady(text: &str) -> String {
     // What is measured, and lines of our sources, are of this run, too.
-    const NAMED: &[&str] =
-        &["fd ", "dma-buf ", "generation ", "process ", "call ", " took ", "(read) for ", "(write) for ", ".rs:"];
+    const NAMED: &[&str] = &[
+        "fd ",
+        "dma-buf ",
+        "GEM handle ",
+        "generation ",
+        "process ",
+        "call ",
+        " took ",
+        "(read) for ",
+        "(write) for ",
+        ".rs:",
+    ];
     const VERSIONED: &[&str] = &["LLVM ", "Mesa ", "Vulkan "];
     let mut rest = text;
     let mut steady = String::new();
