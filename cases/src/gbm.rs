@@ -89,6 +89,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 case.known("vgem", "cases/findings/llvmpipe-imported-offset.md", "offset in bytes: 0, not");
             }
         }
+        cases
+            .add(format!("gbm::has_the_pixels_of_a_frame_whose_modifier_is_not_told::{node}"), move |cx| untold(cx, node))
+            .from(Udmabuf)
+            .to(Gbm)
+            .must_fail_under("gbm-offset-ignored");
         let case = cases
             .add(format!("gbm::hands_on_what_it_took_in::{node}"), move |cx| hands_on(cx, node))
             .from(Udmabuf)
@@ -288,6 +293,19 @@ fn tells_where(cx: &mut Cx, node: NodeKind, offset: u64) -> Outcome {
         cx.equals("the pitch in bytes that gbm_bo_get_stride_for_plane tells", 1088, plane.pitch);
         cx.equals("offset in bytes", offset, plane.offset);
     }
+    cx.agree()
+}
+
+/// `DRM_FORMAT_MOD_INVALID` leaves the modifier to the driver: memory that no GPU laid out lies as it is told.
+fn untold(cx: &mut Cx, node: NodeKind) -> Outcome {
+    let device = cx.gbm()?;
+    let gbm = device.node(node)?;
+    let (buffer, target) = lent(cx, 65536)?;
+    let bo = cx.hold(&Guest::Gbm(gbm), &buffer, Access::Read, |shared| {
+        let frame = Frame { modifier: Modifier::INVALID, ..shared.frame.clone() };
+        gbm.import(&SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame }, Usage::default())
+    })?;
+    cx.sees(gbm.name(), &target, &bo.read()?)?;
     cx.agree()
 }
 

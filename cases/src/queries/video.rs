@@ -7,7 +7,7 @@ use std::sync::Arc;
 use handover::dmabuf::page_size;
 use handover::prelude::*;
 use handover::udmabuf;
-use handover::v4l2::{Direction, FrameSizes, Memory, PixelFormat, Queue, QueueFormat};
+use handover::v4l2::{Direction, Memory, PixelFormat, Queue, QueueFormat};
 
 use crate::formats::{VIDEO, queues};
 
@@ -18,7 +18,7 @@ const SIZE: Size = px(64, 64);
 const UNHEARD: PixelFormat = PixelFormat::new(b"ZZ99");
 
 /// Those that list sizes: a loop takes what the other side has.
-const SIZED: [Role; 2] = [Converter, Codec];
+const SIZED: [Role; 5] = VIDEO;
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for role in VIDEO {
@@ -89,7 +89,8 @@ fn does_what_it_lists(cx: &mut Cx, role: Role) -> Outcome {
     cx.agree()
 }
 
-/// `VIDIOC_ENUM_FRAMESIZES` tells sizes that the device has: of each format the smallest and the largest are tried.
+/// `VIDIOC_ENUM_FRAMESIZES` tells sizes that the device has: of each format the smallest, the one after it and the largest are
+/// tried.
 fn keeps_to_sizes(cx: &mut Cx, role: Role) -> Outcome {
     let mut others: Vec<String> = Vec::new();
     let mut tried = 0_u32;
@@ -100,7 +101,8 @@ fn keeps_to_sizes(cx: &mut Cx, role: Role) -> Outcome {
         }
         let queue = Queue::open(&device, direction)?;
         for pixel in queue.pixel_formats()? {
-            for size in queue.frame_sizes(pixel)?.unwrap_or_default().into_iter().flat_map(FrameSizes::ends) {
+            let listed = queue.frame_sizes(pixel)?.unwrap_or_default();
+            for size in listed.iter().flat_map(|sizes| sizes.some()) {
                 let got = queue.try_format(&QueueFormat::new(pixel, size, 0))?;
                 tried += 1;
                 if (got.pixel, got.size) != (pixel, size) {

@@ -106,6 +106,16 @@ impl Cx {
         self.showed(role, role.as_str(), layers, shown)
     }
 
+    /// As [`Self::screen_shows`], of one frame in RGB, written back in `writeback`.
+    ///
+    /// # Errors
+    /// As [`Self::screen_shows`]; also if the screen does not list that format.
+    pub fn screen_writes(&mut self, writeback: Fourcc, buffer: &Buffer, target: &Target) -> Result<(), Trouble> {
+        let layer = Layer::whole(buffer);
+        let shown = self.show_in(Role::Screen, &[layer], Some(writeback))?;
+        self.showed(Role::Screen, &format!("screen, in {writeback},"), &[(layer, target)], shown)
+    }
+
     /// The screen, which was given nothing else since, shows `layers` still.
     ///
     /// # Errors
