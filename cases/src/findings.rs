@@ -7,6 +7,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "expbuf-einval", program: include_str!("../findings/expbuf-einval.rs") },
     Reproduction { finding: "expbuf-warning", program: include_str!("../findings/expbuf-warning.rs") },
     Reproduction { finding: "gbm-dumb-render-node", program: include_str!("../findings/gbm-dumb-render-node.rs") },
+    Reproduction { finding: "gbm-handle-closed", program: include_str!("../findings/gbm-handle-closed.rs") },
     Reproduction { finding: "gbm-no-errno", program: include_str!("../findings/gbm-no-errno.rs") },
     Reproduction { finding: "gbm-plane-count", program: include_str!("../findings/gbm-plane-count.rs") },
     Reproduction { finding: "gbm-render-node-leak", program: include_str!("../findings/gbm-render-node-leak.rs") },

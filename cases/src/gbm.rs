@@ -90,7 +90,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             }
         }
         cases
-            .add(format!("gbm::has_the_pixels_of_a_frame_whose_modifier_is_not_told::{node}"), move |cx| untold(cx, node))
+            .add(format!("gbm::has_the_pixels_of_a_frame_whose_modifier_is_not_told::{node}"), move |cx| {
+                untold(cx, node)
+            })
             .from(Udmabuf)
             .to(Gbm)
             .must_fail_under("gbm-offset-ignored");

@@ -29,6 +29,7 @@ const EXPECTED: &[((&str, &str), &str, i32)] = &[
     (program!("expbuf-einval"), "", THERE),
     (program!("expbuf-warning"), "", THERE),
     (program!("gbm-dumb-render-node"), "", THERE),
+    (program!("gbm-handle-closed"), "", THERE),
     (program!("gbm-no-errno"), "", THERE),
     (program!("gbm-plane-count"), "", THERE),
     (program!("gbm-render-node-leak"), "", THERE),

@@ -21,7 +21,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         for from in exporters().into_iter().chain(fillers()) {
             let Some(&parcel) = parcels(from, to, 0, |_| true).first() else { continue };
             let name = format!("matrix::arrives_as_bytes::{}_to_{}::{parcel}", from.role(), to.role());
-            let case = cases.add(name, move |cx| arrives_as_bytes(cx, from, to, parcel)).from(from.role()).to(to.role());
+            let case =
+                cases.add(name, move |cx| arrives_as_bytes(cx, from, to, parcel)).from(from.role()).to(to.role());
             if to.role() == GpuA {
                 case.must_fail_under("import-copies");
             }

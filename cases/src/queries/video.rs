@@ -14,11 +14,11 @@ use crate::formats::{VIDEO, queues};
 /// Small, and a size that most devices have.
 const SIZE: Size = px(64, 64);
 
+/// Sizes that few devices have, or none: for each there is one that they have instead.
+const UNLIKELY: [Size; 3] = [px(1, 1), px(641, 363), px(65_535, 65_533)];
+
 /// A code that no document has.
 const UNHEARD: PixelFormat = PixelFormat::new(b"ZZ99");
-
-/// Those that list sizes: a loop takes what the other side has.
-const SIZED: [Role; 5] = VIDEO;
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for role in VIDEO {
@@ -30,7 +30,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             _ => {}
         }
     }
-    for role in SIZED {
+    for role in VIDEO {
         let name = format!("queries::a_queue_keeps_to_the_sizes_that_it_lists::{role}");
         let case = cases.add(name, move |cx| keeps_to_sizes(cx, role)).to(role);
         match role {
@@ -90,9 +90,9 @@ fn does_what_it_lists(cx: &mut Cx, role: Role) -> Outcome {
 }
 
 /// `VIDIOC_ENUM_FRAMESIZES` tells sizes that the device has: of each format the smallest, the one after it and the largest are
-/// tried.
+/// tried. Of a size that it has not `VIDIOC_TRY_FMT` makes one that it has.
 fn keeps_to_sizes(cx: &mut Cx, role: Role) -> Outcome {
-    let mut others: Vec<String> = Vec::new();
+    let (mut others, mut unlisted): (Vec<String>, Vec<String>) = Default::default();
     let mut tried = 0_u32;
     for (device, direction) in queues(cx, role)? {
         // Of a stream that is made of frames the size is theirs: "Stateful Video Encoder Interface".
@@ -111,12 +111,23 @@ fn keeps_to_sizes(cx: &mut Cx, role: Role) -> Outcome {
                         .push(format!("{size} of {pixel} is listed, and VIDIOC_TRY_FMT makes {made} of it ({queue})"));
                 }
             }
+            for asked in UNLIKELY.into_iter().filter(|_| !listed.is_empty()) {
+                let QueueFormat { pixel: made, size, .. } = queue.try_format(&QueueFormat::new(pixel, asked, 0))?;
+                if made == pixel && !listed.iter().any(|sizes| sizes.has(size)) {
+                    let what = format!("VIDIOC_TRY_FMT makes {size} of {asked} of {pixel}, which is not listed");
+                    unlisted.push(format!("{what} ({queue})"));
+                }
+            }
         }
     }
     if tried == 0 {
         return Err(Trouble::Skip(format!("{role} lists no sizes")));
     }
     cx.figure("sizes", tried.into());
+    cx.claim("answers", unlisted.is_empty(), || {
+        let first = unlisted.remove(0);
+        Finding::new(first).row("also", unlisted.join("; "))
+    });
     cx.claim("sizes", others.is_empty(), || {
         let first = others.remove(0);
         Finding::new(first).row("also", others.join("; ")).row("tried", format!("{tried} sizes"))

@@ -433,7 +433,9 @@ unsafe extern "C" fn export_query(
     // SAFETY: the arguments are the caller's.
     let done = unsafe { function(display, image, fourcc, planes, modifiers) };
     // SAFETY: the caller has room for the modifier, or wants none.
-    if let Some(modifier) = unsafe { modifiers.as_mut() }.filter(|_| done != 0 && made::is("egl-export-modifier-invented")) {
+    if let Some(modifier) =
+        unsafe { modifiers.as_mut() }.filter(|_| done != 0 && made::is("egl-export-modifier-invented"))
+    {
         *modifier = X_TILED;
         made::fired();
     }

@@ -246,7 +246,8 @@ fn pairs(text: &mut String, report: &Report, most: Option<usize>) {
             }
         }
     }
-    let has = |exporter: Role, importer: Role| counts.keys().any(|key| (key.0, key.2) == (Some(exporter), Some(importer)));
+    let has =
+        |exporter: Role, importer: Role| counts.keys().any(|key| (key.0, key.2) == (Some(exporter), Some(importer)));
     let told = |exporter: Role| Role::ALL.into_iter().map(move |importer| (exporter, importer));
     let shown = |(exporter, importer): &(Role, Role)| {
         counts.keys().any(|key| key.0 == Some(*exporter)) && counts.keys().any(|key| key.2 == Some(*importer))
@@ -430,7 +431,13 @@ mod tests {
         ];
         pairs(&mut empty, &samples::report(some), None);
         let ends: Vec<&str> = empty.lines().filter(|line| line.contains("hands out")).collect();
-        assert_eq!(ends, ["  converter hands out RG16, and overlay takes no such frame", "  converter hands out RG16, and cursor takes no such frame"]);
+        assert_eq!(
+            ends,
+            [
+                "  converter hands out RG16, and overlay takes no such frame",
+                "  converter hands out RG16, and cursor takes no such frame"
+            ]
+        );
     }
 
     #[test]

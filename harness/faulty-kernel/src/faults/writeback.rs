@@ -21,10 +21,8 @@ use crate::call::{Answer, Call};
 use crate::fields::Fields;
 use crate::perform::{Mapped, perform};
 
-pub(super) const ALL: &[Named] = &[
-    ("writeback-x-garbage", writeback_x_garbage),
-    ("writeback-formats-invented", writeback_formats_invented),
-];
+pub(super) const ALL: &[Named] =
+    &[("writeback-x-garbage", writeback_x_garbage), ("writeback-formats-invented", writeback_formats_invented)];
 
 /// `ABGR16161616F`, which no plane of the sandbox has.
 const HALF_FLOATS: u32 = u32::from_le_bytes(*b"AB4H");
