@@ -47,6 +47,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "shmem-enospc", program: include_str!("../findings/shmem-enospc.rs") },
     Reproduction { finding: "vicodec-frame-sizes", program: include_str!("../findings/vicodec-frame-sizes.rs") },
     Reproduction { finding: "vim2m-565-pairs", program: include_str!("../findings/vim2m-565-pairs.rs") },
+    Reproduction { finding: "vivid-frame-sizes", program: include_str!("../findings/vivid-frame-sizes.rs") },
     Reproduction { finding: "vkms-blend-wraps", program: include_str!("../findings/vkms-blend-wraps.rs") },
     Reproduction { finding: "vkms-limited-range", program: include_str!("../findings/vkms-limited-range.rs") },
     Reproduction { finding: "vkms-lost-writeback", program: include_str!("../findings/vkms-lost-writeback.rs") },

@@ -3,6 +3,7 @@
 //!
 //! Claims of its documentation are those of `gbm.h` and `gbm.c` in Mesa.
 
+use handover::dmabuf::{SharedPlanes, SplitFrame, page_size};
 use handover::gbm::{Bo, Gbm as Device, How, NodeKind, Usage};
 use handover::prelude::*;
 use handover::udmabuf;
@@ -96,6 +97,15 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .from(Udmabuf)
             .to(Gbm)
             .must_fail_under("gbm-offset-ignored");
+        for fourcc in [Fourcc::NV12, Fourcc::YU12] {
+            cases
+                .add(format!("gbm::hands_on_the_dma_buf_of_each_plane::{node}::{fourcc}"), move |cx| {
+                    hands_on_planes(cx, node, fourcc)
+                })
+                .from(Udmabuf)
+                .to(Gbm)
+                .must_fail_under("gbm-first-plane-fd");
+        }
         let case = cases
             .add(format!("gbm::hands_on_what_it_took_in::{node}"), move |cx| hands_on(cx, node))
             .from(Udmabuf)
@@ -328,6 +338,42 @@ fn hands_on(cx: &mut Cx, node: NodeKind) -> Outcome {
             .row("like", "an import that makes a buffer of its own, such as a copy")
     });
     cx.sees("cpu, after the bo is gone,", &target, &second.read_back()?)?;
+    cx.agree()
+}
+
+/// Each plane comes with an fd of a dma-buf of its own, and is handed on as that one, where it lies.
+fn hands_on_planes(cx: &mut Cx, node: NodeKind, fourcc: Fourcc) -> Outcome {
+    const PLAIN: Size = px(64, 64);
+    let device = cx.gbm()?;
+    let gbm = device.node(node)?;
+    let shapes = fourcc.planes().unwrap_or_default();
+    let place = |n: usize| Plane { offset: 0, pitch: shapes[n].row(PLAIN.width).next_multiple_of(64) };
+    let planes: Vec<Plane> = (0..shapes.len()).map(place).collect();
+    let bytes = |n: usize| (planes[n].pitch * u64::from(shapes[n].rows(PLAIN.height))).next_multiple_of(page_size());
+    let dmabufs =
+        (0..shapes.len()).map(|n| udmabuf::create(bytes(n)).map(|(dmabuf, _)| dmabuf)).collect::<Result<_>>()?;
+    let frame = Frame { size: PLAIN, fourcc, modifier: Modifier::LINEAR, planes };
+    let split = SplitFrame::new(frame, dmabufs)?;
+    let target = Target::stamped(7, fourcc, PLAIN)?;
+    split.write(&target.picture)?;
+    let handed_on = gbm.import(&split, Usage::default())?.export_planes()?;
+    cx.equals("planes", split.frame().planes.len(), handed_on.frame().planes.len());
+    for n in 0..shapes.len().min(handed_on.frame().planes.len()) {
+        let (taken, given) = (split.dmabuf_of(n).inode(), handed_on.dmabuf_of(n).inode());
+        cx.claim(format!("dma-buf of plane {n}"), taken == given, || {
+            Finding::new(format!("gbm ({node}) hands on plane {n} in another dma-buf than it took it in"))
+                .row("target", format!("dma-buf {taken}"))
+                .row("actual", format!("dma-buf {given}"))
+        });
+        cx.equals(
+            format!("pitch of plane {n} in bytes"),
+            split.frame().planes[n].pitch,
+            handed_on.frame().planes[n].pitch,
+        );
+    }
+    if !cx.disagrees() {
+        cx.sees("cpu, of what was handed on,", &target, &handed_on.read_back()?)?;
+    }
     cx.agree()
 }
 

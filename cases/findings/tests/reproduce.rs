@@ -68,6 +68,7 @@ const EXPECTED: &[((&str, &str), &str, i32)] = &[
     (program!("shmem-enospc"), "", THERE),
     (program!("vicodec-frame-sizes"), "", THERE),
     (program!("vim2m-565-pairs"), "", THERE),
+    (program!("vivid-frame-sizes"), "", THERE),
     (program!("vkms-blend-wraps"), "", THERE),
     (program!("vkms-limited-range"), "", THERE),
     (program!("vkms-lost-writeback"), "", THERE),

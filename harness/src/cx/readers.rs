@@ -153,9 +153,9 @@ impl Cx {
                     Tolerance::Exact
                 } else {
                     Tolerance::PerChannel {
-                        max: 1,
+                        max: compose::step(actual.fourcc)?,
                         pixels: 0,
-                        reason: "KMS leaves open how 5, 6 and 10 bits are widened".into(),
+                        reason: "KMS leaves open how 5, 6 and 10 bits are widened and narrowed".into(),
                     }
                 };
                 let target = expected.to(actual.fourcc)?;
