@@ -10,6 +10,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     Reproduction { finding: "gbm-handle-closed", program: include_str!("../findings/gbm-handle-closed.rs") },
     Reproduction { finding: "gbm-no-errno", program: include_str!("../findings/gbm-no-errno.rs") },
     Reproduction { finding: "gbm-plane-count", program: include_str!("../findings/gbm-plane-count.rs") },
+    Reproduction { finding: "gbm-planes-of-first", program: include_str!("../findings/gbm-planes-of-first.rs") },
     Reproduction { finding: "gbm-render-node-leak", program: include_str!("../findings/gbm-render-node-leak.rs") },
     Reproduction { finding: "gbm-write-usage", program: include_str!("../findings/gbm-write-usage.rs") },
     Reproduction { finding: "lavapipe-any-modifier", program: include_str!("../findings/lavapipe-any-modifier.rs") },

@@ -16,6 +16,7 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/gbm-handle-closed.rs",
     "../../cases/findings/gbm-no-errno.rs",
     "../../cases/findings/gbm-plane-count.rs",
+    "../../cases/findings/gbm-planes-of-first.rs",
     "../../cases/findings/gbm-render-node-leak.rs",
     "../../cases/findings/gbm-write-usage.rs",
     "../../cases/findings/lavapipe-any-modifier.rs",

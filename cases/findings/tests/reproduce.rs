@@ -32,6 +32,7 @@ const EXPECTED: &[((&str, &str), &str, i32)] = &[
     (program!("gbm-handle-closed"), "", THERE),
     (program!("gbm-no-errno"), "", THERE),
     (program!("gbm-plane-count"), "", THERE),
+    (program!("gbm-planes-of-first"), "", THERE),
     (program!("gbm-render-node-leak"), "", THERE),
     (program!("gbm-write-usage"), "", THERE),
     (program!("lavapipe-any-modifier"), "Mesa 25.0", THERE),

@@ -95,17 +95,6 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("writeback-formats-invented", Kms, &[Capability], &["AB4H is listed for writeback, and"])
     },
     Fault {
-        what: "gbm_bo_get_fd_for_plane hands out the first plane for every one",
-        trigger: "another plane than the first",
-        modelled_on: "Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2): the handle of the first plane for every one",
-        ..library(
-            "gbm-first-plane-fd",
-            Layout,
-            &[Capability],
-            &["hands on plane 1 in another dma-buf than it took it in"],
-        )
-    },
-    Fault {
         what: "eglExportDMABUFImageQueryMESA tells the modifier I915_X_TILED",
         trigger: "always",
         modelled_on: "Mesa 36bd3e98683 (dri2): answers of an export that are another image's",

@@ -173,12 +173,8 @@ unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void,
     ask((&raw mut wanted).cast())
 }
 
-unsafe extern "C" fn plane_fd(object: *mut c_void, mut plane: c_int) -> c_int {
-    if plane > 0 && made::is("gbm-first-plane-fd") {
-        made::fired();
-        plane = 0;
-    }
-    // SAFETY: the arguments are the caller's, or name the first plane, which each object has.
+unsafe extern "C" fn plane_fd(object: *mut c_void, plane: c_int) -> c_int {
+    // SAFETY: the arguments are the caller's.
     let number = unsafe { (real().plane_fd)(object, plane) };
     if number >= 0 && made::is("gbm-export-keeps-fd") {
         // SAFETY: the backend has just made it.

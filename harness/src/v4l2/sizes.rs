@@ -26,13 +26,13 @@ pub enum FrameSizes {
 }
 
 impl FrameSizes {
-    /// Some of them: the smallest, the next larger one, and the largest.
+    /// Some of them: the smallest, the next larger one if there is one, and the largest, whether it lies on the steps or not.
     pub fn some(self) -> Vec<Size> {
         match self {
             Self::One(size) => vec![size],
             Self::Range { least, most, step } => {
                 let next = px(least.width.saturating_add(step.width), least.height.saturating_add(step.height));
-                [least, next, most].into_iter().filter(|size| self.has(*size)).collect()
+                [Some(least), Some(next).filter(|next| self.has(*next)), Some(most)].into_iter().flatten().collect()
             }
         }
     }
