@@ -432,15 +432,18 @@ unsafe extern "C" fn export_query(
     let function = unsafe { std::mem::transmute::<*mut c_void, ExportQuery>(function) };
     // SAFETY: the arguments are the caller's.
     let done = unsafe { function(display, image, fourcc, planes, modifiers) };
+    if done == 0 {
+        return done;
+    }
     // SAFETY: the caller has room for the modifier, or wants none.
-    if let Some(modifier) =
-        unsafe { modifiers.as_mut() }.filter(|_| done != 0 && made::is("egl-export-modifier-invented"))
-    {
+    let modifier = unsafe { modifiers.as_mut() };
+    if let Some(modifier) = modifier.filter(|_| made::is("egl-export-modifier-invented")) {
         *modifier = X_TILED;
         made::fired();
     }
     // SAFETY: the caller has room for the number of planes, or does not want it.
-    if let Some(planes) = unsafe { planes.as_mut() }.filter(|_| done != 0 && made::is("egl-export-planes-endless")) {
+    let planes = unsafe { planes.as_mut() };
+    if let Some(planes) = planes.filter(|_| made::is("egl-export-planes-endless")) {
         *planes = c_int::MAX;
         made::fired();
     }
