@@ -3,6 +3,7 @@
 //!
 //! Claims of its documentation are those of `gbm.h` and `gbm.c` in Mesa.
 
+use handover::dmabuf::{SharedPlanes, SplitFrame, page_size};
 use handover::gbm::{Bo, Gbm as Device, How, NodeKind, Usage};
 use handover::prelude::*;
 use handover::udmabuf;
@@ -88,6 +89,26 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             if offset > 0 {
                 case.known("vgem", "cases/findings/llvmpipe-imported-offset.md", "offset in bytes: 0, not");
             }
+        }
+        cases
+            .add(format!("gbm::has_the_pixels_of_a_frame_whose_modifier_is_not_told::{node}"), move |cx| {
+                untold(cx, node)
+            })
+            .from(Udmabuf)
+            .to(Gbm)
+            .must_fail_under("gbm-offset-ignored");
+        for fourcc in [Fourcc::NV12, Fourcc::YU12] {
+            cases
+                .add(format!("gbm::hands_on_the_dma_buf_of_each_plane::{node}::{fourcc}"), move |cx| {
+                    hands_on_planes(cx, node, fourcc)
+                })
+                .from(Udmabuf)
+                .to(Gbm)
+                .known(
+                    "backend drm",
+                    "cases/findings/gbm-planes-of-first.md",
+                    "hands on plane 1 in another dma-buf than",
+                );
         }
         let case = cases
             .add(format!("gbm::hands_on_what_it_took_in::{node}"), move |cx| hands_on(cx, node))
@@ -291,6 +312,19 @@ fn tells_where(cx: &mut Cx, node: NodeKind, offset: u64) -> Outcome {
     cx.agree()
 }
 
+/// `DRM_FORMAT_MOD_INVALID` leaves the modifier to the driver: memory that no GPU laid out lies as it is told.
+fn untold(cx: &mut Cx, node: NodeKind) -> Outcome {
+    let device = cx.gbm()?;
+    let gbm = device.node(node)?;
+    let (buffer, target) = lent(cx, 65536)?;
+    let bo = cx.hold(&Guest::Gbm(gbm), &buffer, Access::Read, |shared| {
+        let frame = Frame { modifier: Modifier::INVALID, ..shared.frame.clone() };
+        gbm.import(&SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame }, Usage::default())
+    })?;
+    cx.sees(gbm.name(), &target, &bo.read()?)?;
+    cx.agree()
+}
+
 /// What was taken in is handed on as the same dma-buf.
 fn hands_on(cx: &mut Cx, node: NodeKind) -> Outcome {
     let device = cx.gbm()?;
@@ -308,6 +342,44 @@ fn hands_on(cx: &mut Cx, node: NodeKind) -> Outcome {
             .row("like", "an import that makes a buffer of its own, such as a copy")
     });
     cx.sees("cpu, after the bo is gone,", &target, &second.read_back()?)?;
+    cx.agree()
+}
+
+/// Each plane comes with an fd of a dma-buf of its own, and is handed on as that one, where it lies.
+fn hands_on_planes(cx: &mut Cx, node: NodeKind, fourcc: Fourcc) -> Outcome {
+    const PLAIN: Size = px(64, 64);
+    let device = cx.gbm()?;
+    let gbm = device.node(node)?;
+    let shapes = fourcc.planes().unwrap_or_default();
+    let place = |n: usize| Plane { offset: 0, pitch: shapes[n].row(PLAIN.width).next_multiple_of(64) };
+    let planes: Vec<Plane> = (0..shapes.len()).map(place).collect();
+    let bytes = |n: usize| (planes[n].pitch * u64::from(shapes[n].rows(PLAIN.height))).next_multiple_of(page_size());
+    let dmabufs =
+        (0..shapes.len()).map(|n| udmabuf::create(bytes(n)).map(|(dmabuf, _)| dmabuf)).collect::<Result<_>>()?;
+    let frame = Frame { size: PLAIN, fourcc, modifier: Modifier::LINEAR, planes };
+    let split = SplitFrame::new(frame, dmabufs)?;
+    let target = Target::stamped(7, fourcc, PLAIN)?;
+    split.write(&target.picture)?;
+    let handed_on = gbm.import(&split, Usage::default())?.export_planes()?;
+    cx.equals("planes", split.frame().planes.len(), handed_on.frame().planes.len());
+    let others: Vec<usize> = (0..shapes.len().min(handed_on.frame().planes.len()))
+        .filter(|n| split.dmabuf_of(*n).inode() != handed_on.dmabuf_of(*n).inode())
+        .collect();
+    cx.claim("dma-buf of each plane", others.is_empty(), || {
+        let n = others[0];
+        let told = |shared: &SplitFrame| format!("dma-buf {}", shared.dmabuf_of(n).inode());
+        Finding::new(format!("gbm ({node}) hands on plane {n} in another dma-buf than it took it in"))
+            .row("target", told(&split))
+            .row("actual", told(&handed_on))
+            .row("planes", format!("{others:?}"))
+    });
+    let pitches = |shared: &SplitFrame| {
+        format!("{:?}", shared.frame().planes.iter().map(|plane| plane.pitch).collect::<Vec<_>>())
+    };
+    cx.equals("pitches in bytes", pitches(&split), pitches(&handed_on));
+    if !cx.disagrees() {
+        cx.sees("cpu, of what was handed on,", &target, &handed_on.read_back()?)?;
+    }
     cx.agree()
 }
 

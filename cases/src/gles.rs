@@ -2,7 +2,7 @@
 
 use handover::error::Cause;
 use handover::gbm::NodeKind;
-use handover::gles::{GlImage, Gles as Device, ListedModifier, Through};
+use handover::gles::{GlImage, Gles as Device, ListedModifier, Through, can_create};
 use handover::prelude::*;
 use handover::udmabuf;
 
@@ -119,9 +119,22 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .to(Gles)
         .must_fail_under("egl-modifiers-lost");
     cases
-        .add("gles::lists_at_least_one_modifier_of_each_format", lists_modifiers)
+        .add("gles::lists_modifiers_of_every_format_or_of_none", lists_modifiers)
         .to(Gles)
         .must_fail_under("egl-modifiers-lost");
+    cases
+        .add("gles::takes_in_what_it_exports", takes_in_what_it_exports)
+        .from(Gles)
+        .must_fail_under("egl-export-modifier-invented")
+        .must_fail_under("egl-export-planes-endless")
+        .must_fail_under("egl-export-pitch-zero");
+    for (name, through) in WAYS {
+        let name = format!("gles::samples_a_frame_whose_modifier_is_not_told::{name}");
+        let case = cases.add(name, move |cx| samples_untold(cx, through)).from(Udmabuf).to(Gles);
+        if through == Through::Texture2d {
+            case.must_fail_under("egl-offset-ignored");
+        }
+    }
     cases
         .add("gles::refuses_a_format_that_it_does_not_list", refuses_a_format)
         .from(Udmabuf)
@@ -295,7 +308,9 @@ fn takes_in_what_it_lists(cx: &mut Cx, through: Through) -> Outcome {
         Through::Texture2d => |listed: &ListedModifier| !listed.external_only,
     };
     let imports = imports_of(cx, through, chosen)?;
-    cx.claim("formats", !imports.is_empty(), || Finding::new("EGL lists no format LINEAR that is known here"));
+    if imports.is_empty() {
+        return Err(Trouble::Skip("EGL lists LINEAR for no format that is known here".to_owned()));
+    }
     for (fourcc, refusal) in imports {
         cx.claim(fourcc, refusal.is_none(), || {
             Finding::new(format!("{fourcc} LINEAR is listed, and refused")).row("said", refusal.unwrap_or_default())
@@ -312,7 +327,9 @@ const PLAIN_MODIFIERS: [u64; 4] = [0, 0x0100_0000_0000_0001, 0x0100_0000_0000_00
 fn takes_in_modifiers(cx: &mut Cx) -> Outcome {
     let gles = cx.gles()?;
     let listed = gles.modifiers(Fourcc::XR24)?;
-    cx.claim("modifiers", !listed.is_empty(), || Finding::new("EGL lists no modifier of XR24"));
+    if listed.is_empty() {
+        return Err(Trouble::Skip("EGL lists no modifier of XR24".to_owned()));
+    }
     let (plain, others): (Vec<_>, Vec<_>) =
         listed.into_iter().map(|listed| listed.modifier).partition(|modifier| PLAIN_MODIFIERS.contains(&modifier.0));
     if !others.is_empty() {
@@ -403,17 +420,83 @@ fn learns_the_size(cx: &mut Cx, through: Through) -> Outcome {
     cx.agree()
 }
 
-/// A format that can be imported has a modifier with which.
+/// A driver that knows modifiers knows them for every format; one that knows none lists none. Of pixels of more than 8 bytes, and of
+/// several planes, drivers may know LINEAR alone, and not say so.
 fn lists_modifiers(cx: &mut Cx) -> Outcome {
     let gles = cx.gles()?;
     let formats = gles.formats()?;
     cx.claim("formats", !formats.is_empty(), || Finding::new("EGL imports dma-bufs, and lists no format"));
-    for fourcc in formats {
-        let modifiers = gles.modifiers(fourcc)?;
-        cx.claim(format!("modifiers of {fourcc}"), !modifiers.is_empty(), || {
-            Finding::new(format!("EGL lists {fourcc} for import, and no modifier of it"))
-        });
+    let (mut with, mut without) = (0_u32, Vec::new());
+    for fourcc in formats.into_iter().filter(|fourcc| fourcc.pixel().is_some()) {
+        match gles.modifiers(fourcc)?.is_empty() {
+            true => without.push(fourcc.to_string()),
+            false => with += 1,
+        }
     }
+    cx.fact("modifiers", format!("of {with} formats"));
+    let is_one = with == 0 || without.is_empty();
+    cx.claim("modifiers of every format, or of none", is_one, || {
+        let first = without.first().cloned().unwrap_or_default();
+        Finding::new(format!("EGL lists {first} for import, and no modifier of it, though it does of others"))
+            .row("without", without.join(", "))
+    });
+    cx.agree()
+}
+
+/// What is exported is of a format that is listed for import, with a modifier that is listed of it; LINEAR, or none that has a
+/// number, if none is. Its own driver takes it in, and shows what was drawn.
+fn takes_in_what_it_exports(cx: &mut Cx) -> Outcome {
+    let gles = cx.gles()?;
+    if !gles.exports() {
+        return Err(Trouble::Skip("gles lacks EGL_MESA_image_dma_buf_export".to_owned()));
+    }
+    let listed = gles.formats()?;
+    for &fourcc in Fourcc::PACKED_RGB.iter().filter(|fourcc| can_create(**fourcc)) {
+        let image = gles.create(fourcc, SIZE)?;
+        let shared = image.export()?;
+        let Frame { fourcc: told, modifier, .. } = shared.frame;
+        cx.claim(format!("{fourcc} listed"), listed.contains(&told), || {
+            Finding::new(format!("{told} is exported, and not listed for import")).row("made", fourcc)
+        });
+        if cx.disagrees() {
+            return cx.agree();
+        }
+        let modifiers: Vec<Modifier> = gles.modifiers(told)?.into_iter().map(|listed| listed.modifier).collect();
+        let known = match modifiers.is_empty() {
+            true => [Modifier::LINEAR, Modifier::INVALID].contains(&modifier),
+            false => modifiers.contains(&modifier),
+        };
+        cx.claim(format!("modifier of {told}"), known, || {
+            Finding::new(format!("{told} {modifier} is exported, and not listed for import"))
+                .row("listed", format!("{modifiers:?}"))
+        });
+        if cx.disagrees() {
+            return cx.agree();
+        }
+        image.draw_pattern(7)?;
+        let seen = gles.import(&shared, Through::External)?.sampled_picture()?;
+        cx.sees(format!("gles, of {fourcc} that it exported,"), &Target::stamped(7, fourcc, SIZE)?, &seen)?;
+    }
+    cx.agree()
+}
+
+/// Who made a frame may not know modifiers, and who takes it in not ask for one (`EGL_EXT_image_dma_buf_import` alone): of memory
+/// that no GPU laid out it lies as it is told.
+fn samples_untold(cx: &mut Cx, through: Through) -> Outcome {
+    let gles = cx.gles()?;
+    let frame = Frame::linear(Fourcc::XR24, SIZE, Plane { offset: 65536, pitch: 1088 });
+    let shared = udmabuf::for_frame(frame, 65536)?;
+    let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
+    for picture in target.before.iter().chain([&target.picture]) {
+        shared.write(picture)?;
+    }
+    let frame = Frame { modifier: Modifier::INVALID, ..shared.frame.clone() };
+    let image = gles.import(&SharedFrame { dmabuf: shared.dmabuf.try_clone()?, frame }, through)?;
+    let reader = match through {
+        Through::Texture2d => "gles (2D texture)",
+        Through::External => "gles (external texture)",
+    };
+    cx.sees(reader, &target, &image.sampled_picture()?)?;
     cx.agree()
 }
 

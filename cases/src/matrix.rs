@@ -3,9 +3,10 @@
 //! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins, whether it is taken
 //! in before or after it is drawn, and with Vulkan whether its memory is handed out before or after it is bound, is dedicated or
 //! sub-allocated, and whether the importer is in another process): for `arrives` every two of these together, for the others each
-//! alone; less where another device of the same kind went before ([`Importer::strength`]). Formats in YUV, where their planes
-//! lie, and whether each comes with an fd of its own, are tried alone, too. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3,
-//! or 4 for all, and `--exhaustive` means all. Large and wide frames cross once from each exporter and once to each importer.
+//! alone, but for being taken in more than once and for [`bytes`], which are one for each pair; less where another device of the
+//! same kind went before ([`Importer::strength`]). Formats in YUV, where their planes lie, and whether each comes with an fd of its
+//! own, are tried alone, too. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all, and `--exhaustive` means all. Large
+//! and wide frames cross once from each exporter and once to each importer.
 //! Modifiers are tried in one case for each pair, since only the devices know which there are ([`modifiers`]).
 //!
 //! The importer looks at each frame, and the CPU; where both it and who drew are the CPU, another device does. A look of the
@@ -25,6 +26,7 @@ use handover::prelude::*;
 use crate::screen;
 use crate::yuv::known_of_words;
 
+mod bytes;
 mod modifiers;
 
 /// From one byte to eight, with and without alpha and padding, and both orders of channels.
@@ -64,8 +66,11 @@ const FIRST: u32 = 7;
 type Claim = fn(&mut Cx, &'static dyn Exporter, &'static dyn Importer, Parcel) -> Outcome;
 
 /// By name, with how many things at once are varied.
-const CLAIMS: [(&str, usize, Claim); 3] =
-    [("arrives", 2, arrives), ("stays_fresh", 1, stays_fresh), ("comes_back", 1, comes_back)];
+const CLAIMS: [(&str, usize, Claim); 4] =
+    [("arrives", 2, arrives), ("stays_fresh", 1, stays_fresh), ("comes_back", 1, comes_back), (TAKEN_OFTEN, 0, is_one)];
+
+/// A claim about those who keep what they took in: the others do so once more for each look.
+const TAKEN_OFTEN: &str = "is_one_however_often_it_is_taken_in";
 
 /// How many things there are to vary.
 const FACTORS: usize = 7;
@@ -112,6 +117,7 @@ fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static st
 }
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
+    bytes::register(cases);
     modifiers::register(cases);
     let asked = match asked::number("HANDOVER_STRENGTH", 1..=ALL) {
         Ok(asked) => asked.map(|strength| if strength == ALL { usize::MAX } else { strength as usize }),
@@ -120,7 +126,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     let asked = if cases.extent() == Extent::Exhaustive { Some(usize::MAX) } else { asked };
     for (claim, strength, body) in CLAIMS {
         for from in exporters().into_iter().chain(fillers()) {
-            for to in importers() {
+            for to in importers().into_iter().filter(|to| claim != TAKEN_OFTEN || to.keeps()) {
                 // Whoever has another one of its kind before it is tried in many ways once, and then in one.
                 let most = from.strength().min(to.strength());
                 let strength = asked.unwrap_or(strength.min(if claim == "arrives" { most } else { most - 1 }));
@@ -161,8 +167,18 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     let is_plain = [Fourcc::XR24, Fourcc::AB24].contains(&parcel.fourcc) && !parcel.way.elsewhere;
                     // Some need rows behind a frame that is no multiple of theirs, and may skip.
                     let is_plain = is_plain && parcel.size == SIZES[0];
-                    if claim == "stays_fresh" && to.role() == GpuA && is_plain {
+                    let sees_copies = to.role() == GpuA && is_plain;
+                    if ["stays_fresh", TAKEN_OFTEN].contains(&claim) && sees_copies {
                         case.must_fail_under("import-copies");
+                    }
+                    match (claim, from.role(), to.role()) {
+                        (TAKEN_OFTEN, Udmabuf, Vgem) => _ = case.must_fail_under("prime-import-copies"),
+                        // What is told to lie somewhere the processor draws, without a bo.
+                        (TAKEN_OFTEN, Gbm, Gbm) if parcel.pitch().is_none() => {
+                            let says = "gbm_bo_map failed: ENOENT";
+                            case.known("backend drm", "cases/findings/gbm-handle-closed.md", says);
+                        }
+                        _ => {}
                     }
                     // Of two buffers the converter hands out the second.
                     if (claim, from.role(), to.role()) == ("arrives", Converter, Cpu) {
@@ -446,6 +462,35 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
     // It may have to move for the screen, which it can't while the importer holds it.
     drop(imported);
     screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
+    cx.agree()
+}
+
+/// Who takes a frame in twice, the second time by another fd, sees both times what is drawn; letting go of the one is nothing to the
+/// other, nor to who takes it in once more.
+fn is_one(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
+    check(cx, from, to, &parcel)?;
+    let mut exported = from.export(cx, &parcel, to)?;
+    let targets = [FIRST, FIRST + 1, FIRST + 2].map(|stamp| Target::stamped(stamp, parcel.fourcc, parcel.size));
+    let [first, second, third] = targets;
+    let mut one = to.import_by(cx, exported.buffer(), parcel.way)?;
+    let storage = exported.buffer().storage().ok_or_else(|| Finding::new("an exported frame has no storage"))?;
+    let SharedFrame { dmabuf, frame } = &storage.shared;
+    let duplicate = SharedFrame { dmabuf: dmabuf.try_clone()?, frame: frame.clone() };
+    let duplicate = cx.publish_memory(format_args!("{}, by another fd", from.role()), duplicate)?;
+    let mut other = to.import_by(cx, &duplicate, parcel.way)?;
+    exported.draw(cx, FIRST)?;
+    let first = first?;
+    one.sees(cx, &first)?;
+    other.sees(cx, &first)?;
+    drop(one);
+    exported.draw(cx, FIRST + 1)?;
+    other.sees(cx, &second?)?;
+    let mut again = to.import_by(cx, exported.buffer(), parcel.way)?;
+    drop(other);
+    exported.draw(cx, FIRST + 2)?;
+    let third = third?;
+    again.sees(cx, &third)?;
+    cpu_sees(cx, to, exported.buffer(), &third)?;
     cx.agree()
 }
 

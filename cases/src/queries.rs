@@ -36,6 +36,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("queries::an_unlisted_modifier_is_not_supported::{gpu}"), move |cx| unlisted_modifier(cx, gpu))
             .from(gpu)
             .known(LAVAPIPE, "cases/findings/lavapipe-any-modifier.md", "is supported, but not listed");
+        let case = cases
+            .add(format!("queries::a_frame_may_be_as_large_as_it_says::{gpu}"), move |cx| as_large(cx, gpu))
+            .from(gpu)
+            .to(Cpu);
+        if gpu == GpuB {
+            case.must_fail_under("rows-behind-1024-lost");
+        }
         cases
             .add(format!("queries::a_layout_query_tells_an_explicit_offset::{gpu}"), move |cx| explicit_offset(cx, gpu))
             .from(gpu)
@@ -108,6 +115,34 @@ fn unlisted_modifier(cx: &mut Cx, gpu: Role) -> Outcome {
             .row("listed", format!("{:?}", listed.iter().map(|entry| entry.modifier).collect::<Vec<_>>()))
             .row("says", format!("{says:?}"))
     });
+    cx.agree()
+}
+
+/// More than any device has in one direction.
+const LARGEST: u32 = 1 << 17;
+
+/// A frame of one row that is as wide as `maxExtent` of the image format properties allows, and one of one column that is as high,
+/// can be made and hold what is drawn, up to the last pixel.
+fn as_large(cx: &mut Cx, gpu: Role) -> Outcome {
+    let (role, gpu) = (gpu, cx.gpu(gpu)?);
+    let (fourcc, tiling) = (Fourcc::XR24, Tiling::Modifier(Modifier::LINEAR));
+    let features = gpu.features(fourcc, tiling)?;
+    let support = gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)?;
+    let Some(support) = support.filter(|support| support.exportable && features.draw && features.copy_from) else {
+        return Err(Trouble::Skip(format!("it does not draw {fourcc} LINEAR and hand it out")));
+    };
+    let Size { width, height } = support.largest;
+    cx.claim("maxExtent", (1..=LARGEST).contains(&width) && (1..=LARGEST).contains(&height), || {
+        Finding::new(format!("images of {fourcc} LINEAR may be {width} x {height} px, which no device has"))
+    });
+    if cx.disagrees() {
+        return cx.agree();
+    }
+    for size in [px(width, 1), px(1, height)] {
+        let drawn = cx.draw(&gpu, &NewFrame::of(fourcc, size), 7)?;
+        cx.cpu_sees(&drawn.buffer, &drawn.target)?;
+        cx.sees(role, &drawn.target, &drawn.image.read_back()?)?;
+    }
     cx.agree()
 }
 

@@ -3,6 +3,7 @@
 //! All targets are computed. Three readers look at each frame: the CPU at the buffer, the screen's writeback and its CRC.
 
 use handover::prelude::*;
+use handover::udmabuf;
 
 use crate::screen;
 
@@ -108,6 +109,12 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
+    cases
+        .add("scanout::shows_a_frame_whose_modifier_is_not_told", shows_untold)
+        .must_fail_under("addfb2-red-blue")
+        .from(Udmabuf)
+        .to(Screen)
+        .needs(Need::Writeback);
     for gpu in [GpuA, GpuB] {
         cases
             .add(format!("scanout::shows_what_was_drawn_into_its_own_buffer::{gpu}"), move |cx| {
@@ -180,6 +187,32 @@ fn shows_a_redrawn_frame(cx: &mut Cx) -> Outcome {
         cx.redraw(&gpu, &mut drawn, stamp)?;
     }
     cx.screen_shows(&[(Layer::whole(&drawn.buffer), &drawn.target)])?;
+    cx.agree()
+}
+
+/// A framebuffer without `DRM_MODE_FB_MODIFIERS` leaves the modifier to the driver: memory that no GPU laid out is shown as the same
+/// frame is that is told to be LINEAR.
+fn shows_untold(cx: &mut Cx) -> Outcome {
+    let frame = Frame::linear(Fourcc::XR24, SIZE, Plane { offset: 0, pitch: 1088 });
+    let (told, other) = (udmabuf::for_frame(frame.clone(), 0)?, udmabuf::for_frame(frame.clone(), 0)?);
+    let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
+    told.write(&target.picture)?;
+    other.write(&Pattern { stamp: 8 }.picture(Fourcc::XR24, SIZE)?)?;
+    let buffer = cx.publish_memory(Udmabuf, SharedFrame { dmabuf: told.dmabuf.try_clone()?, frame: frame.clone() })?;
+    cx.screen_shows(&[(Layer::whole(&buffer), &target)])?;
+    let untold = Frame { modifier: Modifier::INVALID, ..frame };
+    let untold = SharedFrame { dmabuf: told.dmabuf.try_clone()?, frame: untold };
+    let mut seen = Vec::new();
+    // Another frame in between, so that one that is still shown is not taken for the next.
+    for shared in [&told, &other, &untold] {
+        let shown = cx.screen()?.show(&[Layer::whole(shared)], None)?;
+        seen.push(shown.writeback.map_err(|why| Trouble::Skip(why.to_string()))?);
+    }
+    let [told, other, untold] = seen.as_slice() else { return cx.agree() };
+    cx.claim("two frames", told != other, || Finding::new("two frames look the same on the screen"));
+    let target = Target { picture: told.clone(), before: Some(other.clone()) };
+    cx.sees("screen (writeback), of a frame whose modifier is not told,", &target, untold)?;
+    cx.black_screen()?;
     cx.agree()
 }
 

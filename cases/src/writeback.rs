@@ -14,6 +14,12 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Screen)
         .needs(Need::Writeback);
     cases
+        .add("writeback::has_every_format_that_it_lists", has_every_format)
+        .must_fail_under("writeback-formats-invented")
+        .from(Cpu)
+        .to(Screen)
+        .needs(Need::Writeback);
+    cases
         .add("writeback::is_not_lost_between_commits_back_to_back", |cx| is_not_lost(cx, JOBS, Duration::ZERO))
         .from(Screen)
         .needs(Need::Writeback)
@@ -35,5 +41,31 @@ fn is_not_lost(cx: &mut Cx, jobs: u32, pause: Duration) -> Outcome {
             .row("woken", format!("{} came to their end when a CRC capture was started", race.woken))
             .row("like", "the clean-up of a job switches the composer off under the next one")
     });
+    cx.agree()
+}
+
+/// Small, and odd both ways.
+const SIZE: Size = px(33, 17);
+
+/// Each format of `WRITEBACK_PIXEL_FORMATS` can be written back in, and holds the picture.
+fn has_every_format(cx: &mut Cx) -> Outcome {
+    let listed = cx.screen()?.writeback_formats().to_vec();
+    let buffer = cx.udmabuf(Fourcc::XR24, SIZE, &[Guest::Screen])?;
+    let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
+    cx.cpu_writes(&buffer, &target.picture)?;
+    for fourcc in listed {
+        if fourcc.pixel().is_none() {
+            cx.fact("not tried", fourcc);
+            continue;
+        }
+        let written = match cx.screen_writes(fourcc, &buffer, &target) {
+            Err(Trouble::Fail(why)) => Err(why),
+            other => Ok(other?),
+        };
+        cx.claim(format!("{fourcc} written back"), written.is_ok(), || {
+            let why = written.err().map_or_else(String::new, |why| why.summary);
+            Finding::new(format!("{fourcc} is listed for writeback, and {why}"))
+        });
+    }
     cx.agree()
 }

@@ -188,6 +188,14 @@ impl std::fmt::Debug for Composed {
     }
 }
 
+/// One step of the narrowest component of `writeback`, in steps of 8 bits: how far a picture in that format may be from its target
+/// where [`tolerance`] allows for something.
+pub fn step(writeback: Fourcc) -> Result<u32> {
+    let shown = layout(writeback)?.shown().filter(|component| component.channel != Channel::A);
+    let fewest = shown.map(|component| component.bits).min().unwrap_or(8);
+    Ok(255_u32.div_ceil((1 << fewest.min(8)) - 1))
+}
+
 /// How far a correct display may be from [`Composed::to`], in steps of `writeback`'s narrowest channel, when an opaque
 /// picture in `source` is shown: 0 where both widen exactly.
 ///

@@ -21,7 +21,7 @@ use crate::cx::{Cx, Target};
 use crate::devices::{Devices, Unplayed};
 use crate::error::Error;
 use crate::format::{Fourcc, Modifier, PlaneShape};
-use crate::frame::{Frame, Plane, Size};
+use crate::frame::{Frame, Plane, Size, px};
 use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::constraints::Constraints;
@@ -83,6 +83,22 @@ pub fn fillers() -> Vec<&'static dyn Exporter> {
 pub fn importers() -> Vec<&'static dyn Importer> {
     ENDS.iter().filter_map(|end| end.importer()).collect()
 }
+
+/// Why no frame crosses from the device that plays `from` to that which plays `to`, whoever they are on this machine: the one hands
+/// nothing out that the other takes. `None` if some do, or if one of the two hands nothing out or takes nothing in at all.
+pub fn apart(from: Role, to: Role) -> Option<String> {
+    let from = exporters().into_iter().chain(fillers()).find(|end| end.role() == from)?;
+    let to = importers().into_iter().find(|end| end.role() == to)?;
+    let handed_out = || Fourcc::known().map(|fourcc| Parcel::of(fourcc, COMMON)).filter(|parcel| from.can(parcel));
+    if handed_out().any(|parcel| to.can(&parcel)) {
+        return None;
+    }
+    let formats: Vec<String> = handed_out().map(|parcel| parcel.fourcc.to_string()).collect();
+    Some(format!("{} hands out {}, and {} takes no such frame", from.role(), formats.join(", "), to.role()))
+}
+
+/// A size that every device has.
+const COMMON: Size = px(64, 64);
 
 /// Where the rows of a frame lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -550,6 +566,14 @@ mod tests {
     fn each_role_is_played_by_one_end_and_in_order() {
         let played: Vec<Role> = ENDS.iter().map(|end| end.role()).collect();
         assert_eq!(played, Role::ALL);
+    }
+
+    #[test]
+    fn devices_without_a_frame_in_common_say_why() {
+        let why = apart(Role::Converter, Role::Overlay).expect("a converter has no alpha");
+        assert_eq!(why, "converter hands out RG16, and overlay takes no such frame");
+        assert_eq!(apart(Role::Converter, Role::Cpu), None);
+        assert_eq!(apart(Role::Cpu, Role::Overlay), None, "the CPU hands nothing out");
     }
 
     #[test]

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use handover::dmabuf::page_size;
 use handover::prelude::*;
 use handover::udmabuf;
-use handover::v4l2::{Direction, FrameSizes, Memory, PixelFormat, Queue, QueueFormat};
+use handover::v4l2::{Direction, Memory, PixelFormat, Queue, QueueFormat};
 
 use crate::formats::{VIDEO, queues};
 
 /// Small, and a size that most devices have.
 const SIZE: Size = px(64, 64);
 
+/// Sizes that few devices have, or none: for each there is one that they have instead.
+const UNLIKELY: [Size; 3] = [px(1, 1), px(641, 363), px(65_535, 65_533)];
+
 /// A code that no document has.
 const UNHEARD: PixelFormat = PixelFormat::new(b"ZZ99");
-
-/// Those that list sizes: a loop takes what the other side has.
-const SIZED: [Role; 2] = [Converter, Codec];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for role in VIDEO {
@@ -29,14 +29,16 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             Video => _ = case.must_fail_under("video-gone"),
             _ => {}
         }
-    }
-    for role in SIZED {
         let name = format!("queries::a_queue_keeps_to_the_sizes_that_it_lists::{role}");
         let case = cases.add(name, move |cx| keeps_to_sizes(cx, role)).to(role);
         match role {
             Codec => {
                 let says = "640x360 px of YU12 is listed, and VIDIOC_TRY_FMT makes YU12 640x368 px of it";
                 case.known("vicodec", "cases/findings/vicodec-frame-sizes.md", says)
+            }
+            Video | DmaVideo | PlanarVideo => {
+                let says = "VIDIOC_TRY_FMT makes 641x363 px of 641x363 px of YUYV, which is not listed";
+                case.known("vivid", "cases/findings/vivid-frame-sizes.md", says)
             }
             _ => case.must_fail_under("frame-sizes-invented"),
         };
@@ -89,9 +91,10 @@ fn does_what_it_lists(cx: &mut Cx, role: Role) -> Outcome {
     cx.agree()
 }
 
-/// `VIDIOC_ENUM_FRAMESIZES` tells sizes that the device has: of each format the smallest and the largest are tried.
+/// `VIDIOC_ENUM_FRAMESIZES` tells sizes that the device has: of each format the smallest, the one after it and the largest are
+/// tried. Of a size that it has not `VIDIOC_TRY_FMT` makes one that it has.
 fn keeps_to_sizes(cx: &mut Cx, role: Role) -> Outcome {
-    let mut others: Vec<String> = Vec::new();
+    let (mut others, mut unlisted): (Vec<String>, Vec<String>) = Default::default();
     let mut tried = 0_u32;
     for (device, direction) in queues(cx, role)? {
         // Of a stream that is made of frames the size is theirs: "Stateful Video Encoder Interface".
@@ -100,7 +103,8 @@ fn keeps_to_sizes(cx: &mut Cx, role: Role) -> Outcome {
         }
         let queue = Queue::open(&device, direction)?;
         for pixel in queue.pixel_formats()? {
-            for size in queue.frame_sizes(pixel)?.unwrap_or_default().into_iter().flat_map(FrameSizes::ends) {
+            let listed = queue.frame_sizes(pixel)?.unwrap_or_default();
+            for size in listed.iter().flat_map(|sizes| sizes.some()) {
                 let got = queue.try_format(&QueueFormat::new(pixel, size, 0))?;
                 tried += 1;
                 if (got.pixel, got.size) != (pixel, size) {
@@ -109,12 +113,23 @@ fn keeps_to_sizes(cx: &mut Cx, role: Role) -> Outcome {
                         .push(format!("{size} of {pixel} is listed, and VIDIOC_TRY_FMT makes {made} of it ({queue})"));
                 }
             }
+            for asked in UNLIKELY.into_iter().filter(|_| !listed.is_empty()) {
+                let QueueFormat { pixel: made, size, .. } = queue.try_format(&QueueFormat::new(pixel, asked, 0))?;
+                if made == pixel && !listed.iter().any(|sizes| sizes.has(size)) {
+                    let what = format!("VIDIOC_TRY_FMT makes {size} of {asked} of {pixel}, which is not listed");
+                    unlisted.push(format!("{what} ({queue})"));
+                }
+            }
         }
     }
     if tried == 0 {
         return Err(Trouble::Skip(format!("{role} lists no sizes")));
     }
     cx.figure("sizes", tried.into());
+    cx.claim("answers", unlisted.is_empty(), || {
+        let first = unlisted.remove(0);
+        Finding::new(first).row("also", unlisted.join("; "))
+    });
     cx.claim("sizes", others.is_empty(), || {
         let first = others.remove(0);
         Finding::new(first).row("also", others.join("; ")).row("tried", format!("{tried} sizes"))

@@ -88,6 +88,45 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "\"Return Value\" of the kernel's V4L2 documentation, of a device that was disconnected",
         ..fault("video-gone", ErrorPath, &[Result], &["VIDIOC_QBUF failed: ENODEV"])
     },
+    Fault {
+        what: "the last format of WRITEBACK_PIXEL_FORMATS is AB4H, which no plane has",
+        trigger: "a blob that is a list of formats alone",
+        modelled_on: "the class of lists that are not kept to; no single bug was looked up",
+        ..fault("writeback-formats-invented", Kms, &[Capability], &["AB4H is listed for writeback, and"])
+    },
+    Fault {
+        what: "eglExportDMABUFImageQueryMESA tells the modifier I915_X_TILED",
+        trigger: "always",
+        modelled_on: "Mesa 36bd3e98683 (dri2): answers of an export that are another image's",
+        ..library(
+            "egl-export-modifier-invented",
+            Modifier,
+            &[Capability],
+            &["INTEL:0x0100000000000001 is exported, and not listed for import"],
+        )
+    },
+    Fault {
+        what: "eglExportDMABUFImageQueryMESA tells 2147483647 planes",
+        trigger: "always",
+        modelled_on: "Mesa 36bd3e98683 (dri2), which counted others",
+        ..library(
+            "egl-export-planes-endless",
+            Layout,
+            &[Layouts],
+            &["eglExportDMABUFImageQueryMESA failed: invalid answer: 2147483647 planes"],
+        )
+    },
+    Fault {
+        what: "eglExportDMABUFImageMESA tells a pitch of 0",
+        trigger: "always",
+        modelled_on: "Mesa a0fe98b4787 (freedreno), whose layout was computed before the size of a pixel",
+        ..library(
+            "egl-export-pitch-zero",
+            Layout,
+            &[Layouts],
+            &["eglExportDMABUFImageMESA failed: invalid answer:…pitch 0 B is shorter than a row"],
+        )
+    },
     // Legal.
     Fault {
         what: "DRM_IOCTL_SET_CLIENT_CAP of DRM_CLIENT_CAP_ATOMIC fails with EOPNOTSUPP",

@@ -68,7 +68,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "images of more rows",
         modelled_on: "the class of bugs that only large pictures show; no single one was looked up",
         seen_by: &[Pixels],
-        names: &["gpu_b does not see the target…like a partial update: rows 1024 to 1080"],
+        names: &[
+            "gpu_b does not see the target…like a partial update: rows 1024 to 1080",
+            "gpu_b does not see the target…like a partial update: rows 1024 to 16383",
+        ],
         ..fault("rows-behind-1024-lost", Layout)
     },
 ];

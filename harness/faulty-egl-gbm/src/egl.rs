@@ -29,6 +29,7 @@ type CreateSync = unsafe extern "C" fn(*mut c_void, u32, *const isize) -> *mut c
 type QueryModifiers = unsafe extern "C" fn(*mut c_void, c_int, c_int, *mut u64, *mut u32, *mut c_int) -> u32;
 type QueryFormats = unsafe extern "C" fn(*mut c_void, c_int, *mut c_int, *mut c_int) -> u32;
 type QueryString = unsafe extern "C" fn(*mut c_void, c_int) -> *const c_char;
+type ExportQuery = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut c_int, *mut u64) -> u32;
 type Export = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut c_int, *mut c_int) -> u32;
 
 /// `EGL_LINUX_DMA_BUF_EXT`.
@@ -57,6 +58,9 @@ const EXTENSIONS: c_int = 0x3055;
 
 /// `DRM_FORMAT_XRGB8888`.
 const XR24: isize = u32::from_le_bytes(*b"XR24") as isize;
+
+/// `DRM_FORMAT_ABGR8888`.
+const AB24: c_int = u32::from_le_bytes(*b"AB24") as c_int;
 
 /// `DRM_FORMAT_RGBA8888`, which Mesa does not take in.
 const RA24: c_int = u32::from_le_bytes(*b"RA24") as c_int;
@@ -110,6 +114,7 @@ unsafe extern "C" fn get_proc_address(name: *const c_char) -> *mut c_void {
         b"eglQueryDmaBufFormatsEXT" => query_formats as QueryFormats as *mut c_void,
         b"eglQueryDmaBufModifiersEXT" => query_modifiers as QueryModifiers as *mut c_void,
         b"eglQueryString" => query_string as QueryString as *mut c_void,
+        b"eglExportDMABUFImageQueryMESA" => export_query as ExportQuery as *mut c_void,
         b"eglExportDMABUFImageMESA" => export as Export as *mut c_void,
         _ => found,
     }
@@ -318,7 +323,7 @@ unsafe extern "C" fn query_modifiers(
     let function = real(c"eglQueryDmaBufModifiersEXT");
     // SAFETY: the extension declares it so; it was there when this function was handed out.
     let function = unsafe { std::mem::transmute::<*mut c_void, QueryModifiers>(function) };
-    if made::is("egl-modifiers-lost") {
+    if format != AB24 && made::is("egl-modifiers-lost") {
         made::fired();
         // SAFETY: the caller wants to know the count.
         unsafe { count.write(0) };
@@ -415,6 +420,36 @@ unsafe extern "C" fn query_formats(display: *mut c_void, room: c_int, formats: *
     done
 }
 
+unsafe extern "C" fn export_query(
+    display: *mut c_void,
+    image: *mut c_void,
+    fourcc: *mut c_int,
+    planes: *mut c_int,
+    modifiers: *mut u64,
+) -> u32 {
+    let function = real(c"eglExportDMABUFImageQueryMESA");
+    // SAFETY: the extension declares it so; it was there when this function was handed out.
+    let function = unsafe { std::mem::transmute::<*mut c_void, ExportQuery>(function) };
+    // SAFETY: the arguments are the caller's.
+    let done = unsafe { function(display, image, fourcc, planes, modifiers) };
+    if done == 0 {
+        return done;
+    }
+    // SAFETY: the caller has room for the modifier, or wants none.
+    let modifier = unsafe { modifiers.as_mut() };
+    if let Some(modifier) = modifier.filter(|_| made::is("egl-export-modifier-invented")) {
+        *modifier = X_TILED;
+        made::fired();
+    }
+    // SAFETY: the caller has room for the number of planes, or does not want it.
+    let planes = unsafe { planes.as_mut() };
+    if let Some(planes) = planes.filter(|_| made::is("egl-export-planes-endless")) {
+        *planes = c_int::MAX;
+        made::fired();
+    }
+    done
+}
+
 unsafe extern "C" fn export(
     display: *mut c_void,
     image: *mut c_void,
@@ -430,6 +465,11 @@ unsafe extern "C" fn export(
     // SAFETY: the caller has room for the pitch of each plane, or wants none.
     if let Some(stride) = unsafe { strides.as_mut() }.filter(|_| done != 0 && made::is("egl-pitch-too-large")) {
         *stride += 64;
+        made::fired();
+    }
+    // SAFETY: as above.
+    if let Some(stride) = unsafe { strides.as_mut() }.filter(|_| done != 0 && made::is("egl-export-pitch-zero")) {
+        *stride = 0;
         made::fired();
     }
     done

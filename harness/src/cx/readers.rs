@@ -106,6 +106,16 @@ impl Cx {
         self.showed(role, role.as_str(), layers, shown)
     }
 
+    /// As [`Self::screen_shows`], of one frame in RGB, written back in `writeback`.
+    ///
+    /// # Errors
+    /// As [`Self::screen_shows`]; also if the screen does not list that format.
+    pub fn screen_writes(&mut self, writeback: Fourcc, buffer: &Buffer, target: &Target) -> Result<(), Trouble> {
+        let layer = Layer::whole(buffer);
+        let shown = self.show_in(Role::Screen, &[layer], Some(writeback))?;
+        self.showed(Role::Screen, &format!("screen, in {writeback},"), &[(layer, target)], shown)
+    }
+
     /// The screen, which was given nothing else since, shows `layers` still.
     ///
     /// # Errors
@@ -134,7 +144,8 @@ impl Cx {
         match shown.writeback {
             Ok(actual) => {
                 observed = true;
-                let mut exact = true;
+                // How vkms widens is known, and not how it narrows.
+                let mut exact = compose::tolerance(Fourcc::XR48, actual.fourcc)? == 0;
                 for (layer, _) in layers {
                     exact &= is_vkms || compose::tolerance(layer.frame.wish().fourccs[0], actual.fourcc)? == 0;
                 }
@@ -142,9 +153,9 @@ impl Cx {
                     Tolerance::Exact
                 } else {
                     Tolerance::PerChannel {
-                        max: 1,
+                        max: compose::step(actual.fourcc)?,
                         pixels: 0,
-                        reason: "KMS leaves open how 5, 6 and 10 bits are widened".into(),
+                        reason: "KMS leaves open how 5, 6 and 10 bits are widened and narrowed".into(),
                     }
                 };
                 let target = expected.to(actual.fourcc)?;

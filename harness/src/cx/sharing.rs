@@ -237,6 +237,16 @@ impl Cx {
     /// # Errors
     /// As [`Self::show`].
     pub fn show_on(&mut self, role: Role, layers: &[Layer<'_, Buffer>]) -> Result<Shown, Trouble> {
+        self.show_in(role, layers, None)
+    }
+
+    /// As [`Self::show_on`], written back in this format, or in the most precise one that there is.
+    pub(super) fn show_in(
+        &mut self,
+        role: Role,
+        layers: &[Layer<'_, Buffer>],
+        writeback: Option<Fourcc>,
+    ) -> Result<Shown, Trouble> {
         let screen = Guest::screen(role);
         let mut mapped = Vec::new();
         for layer in layers {
@@ -247,7 +257,7 @@ impl Cx {
         }
         let frames: Vec<Layer<'_>> =
             layers.iter().zip(&mapped).map(|(layer, (mapping, ..))| layer.with(mapping.shared())).collect();
-        let shown = self.screen_of(role)?.show(&frames, None);
+        let shown = self.screen_of(role)?.show(&frames, writeback);
         for (mapping, device, constraints) in &mapped {
             self.observe(&screen, device, constraints, mapping, Access::Read)?;
         }

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 
 use super::functions::{BufferObject, ImportFdModifier, clear_errno};
 use super::{Gbm, Usage};
-use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes, SplitFrame};
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
@@ -20,6 +20,9 @@ use crate::picture::Picture;
 
 /// The call that takes in.
 const IMPORT: &str = "gbm_bo_import(GBM_BO_IMPORT_FD_MODIFIER)";
+
+/// The call that hands a plane out.
+const FD_FOR_PLANE: &str = "gbm_bo_get_fd_for_plane";
 
 /// Why a buffer stays, if [`Gbm::keeps_what_it_took_in`].
 pub(crate) const KEPT: &str = "a GEM handle of a render node that GBM does not close";
@@ -108,9 +111,9 @@ impl Gbm {
     ///
     /// # Errors
     /// A number does not fit into GBM's structure, or the driver refuses.
-    pub fn import(&self, shared: &SharedFrame, usage: Usage) -> Result<Bo> {
+    pub fn import(&self, shared: &impl SharedPlanes, usage: Usage) -> Result<Bo> {
         const OP: &str = IMPORT;
-        let Frame { size, fourcc, modifier, planes } = &shared.frame;
+        let Frame { size, fourcc, modifier, planes } = shared.frame();
         let object = || self.object(format!("{shared}, for {usage}"));
         let mut data = ImportFdModifier {
             width: size.width,
@@ -132,7 +135,7 @@ impl Gbm {
             })
         };
         for (n, plane) in planes.iter().enumerate() {
-            data.fds[n] = shared.dmabuf.fd.as_raw_fd();
+            data.fds[n] = shared.dmabuf_of(n).fd.as_raw_fd();
             data.strides[n] = number("a pitch", plane.pitch)?;
             data.offsets[n] = number("an offset", plane.offset)?;
         }
@@ -142,9 +145,9 @@ impl Gbm {
         // its fds are open until the call returns.
         let raw = answered(|| unsafe { import(device.as_ptr(), IMPORT_FD_MODIFIER, data, usage.0) });
         drop(device);
-        ledger::step(OP, Some(shared.dmabuf.inode()), "");
+        ledger::step(OP, Some(shared.dmabuf_of(0).inode()), "");
         if self.keeps_what_it_took_in() && raw.is_ok() {
-            ledger::excuse(shared.dmabuf.inode(), KEPT);
+            (0..planes.len()).for_each(|n| ledger::excuse(shared.dmabuf_of(n).inode(), KEPT));
         }
         Bo::new(self, raw.map_err(|cause| Error::new(OP, object(), cause))?, *size)
     }
@@ -264,26 +267,34 @@ impl Bo {
     /// The driver refuses; its planes are in different dma-bufs, which a frame can't say here; or the frame does not lie in
     /// the dma-buf.
     pub fn export(&self) -> Result<SharedFrame> {
-        const OP: &str = "gbm_bo_get_fd_for_plane";
-        let object = || self.object(&self.frame);
-        let Some(fd_for_plane) = self.gbm.0.functions.fd_for_plane else {
-            return Err(Error::missing(OP, object(), "this libgbm is too old to have it"));
-        };
-        let fd_of = |plane| {
-            // SAFETY: the buffer is live, and its device ours alone while it is locked.
-            self.fd(OP, |raw| unsafe { fd_for_plane(raw, plane) })
-        };
-        let first = fd_of(0)?;
-        let inode = first.identity()?.inode;
+        let first = self.fd_of(0)?;
         for plane in 1..self.frame.planes.len() {
-            if fd_of(plane as c_int)?.identity()?.inode != inode {
+            if self.fd_of(plane)?.inode() != first.inode() {
                 let why = format!("plane {plane} is in another dma-buf than plane 0, and frames are in one here");
-                return Err(Error::missing(OP, object(), why));
+                return Err(Error::missing(FD_FOR_PLANE, self.object(&self.frame), why));
             }
         }
         let shared = SharedFrame { dmabuf: first, frame: self.frame.clone() };
         shared.check()?;
         Ok(shared)
+    }
+
+    /// Hands each plane out by itself, where the driver says that it lies.
+    ///
+    /// # Errors
+    /// The driver refuses; the frame is not LINEAR in a known format, or a plane does not lie in its dma-buf.
+    pub fn export_planes(&self) -> Result<SplitFrame> {
+        let dmabufs = (0..self.frame.planes.len()).map(|plane| self.fd_of(plane)).collect::<Result<_>>()?;
+        SplitFrame::new(self.frame.clone(), dmabufs)
+    }
+
+    /// The dma-buf of one of its planes.
+    fn fd_of(&self, plane: usize) -> Result<Dmabuf> {
+        let Some(fd_for_plane) = self.gbm.0.functions.fd_for_plane else {
+            return Err(Error::missing(FD_FOR_PLANE, self.object(&self.frame), "this libgbm is too old to have it"));
+        };
+        // SAFETY: the buffer is live, and its device ours alone while it is locked.
+        self.fd(FD_FOR_PLANE, |raw| unsafe { fd_for_plane(raw, plane as c_int) })
     }
 
     /// Hands the buffer out as bytes, without saying what lies where.

@@ -284,7 +284,8 @@ impl Egl {
         }
     }
 
-    /// Takes in a frame; if it is YUV, to be converted as `colours` says. EGL keeps no fd of the caller's.
+    /// Takes in a frame; if it is YUV, to be converted as `colours` says. EGL keeps no fd of the caller's. A modifier of `INVALID`
+    /// is not told: then the driver has to know how the frame lies.
     ///
     /// # Errors
     /// A number does not fit into EGL's attributes, or the driver refuses.
@@ -317,7 +318,9 @@ impl Egl {
             let fd = shared.dmabuf_of(n).fd.as_fd().as_raw_fd() as Attrib;
             attributes.extend([fd_name, fd, offset, number("an offset", plane.offset)?]);
             attributes.extend([pitch, number("a pitch", plane.pitch)?]);
-            attributes.extend([low, (modifier.0 & 0xffff_ffff) as Attrib, high, (modifier.0 >> 32) as Attrib]);
+            if *modifier != Modifier::INVALID {
+                attributes.extend([low, (modifier.0 & 0xffff_ffff) as Attrib, high, (modifier.0 >> 32) as Attrib]);
+            }
         }
         let image = self.image_of(&mut attributes, object);
         ledger::step(IMPORT, Some(shared.dmabuf_of(0).inode()), "");
@@ -466,10 +469,10 @@ impl EglImage {
             unsafe { (functions.export)(display, image, fds.as_mut_ptr(), pitches.as_mut_ptr(), offsets.as_mut_ptr()) };
         egl.done(EXPORT, format!("{fourcc} {size}"), done)?;
         // SAFETY: each fd that the driver gives is new and ours; -1 stands for none.
-        let fds: Vec<OwnedFd> =
-            fds[..count].iter().filter(|fd| **fd >= 0).map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }).collect();
+        let owned = |fd: &Int| (*fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(*fd) });
+        let mut fds = fds[..count].iter().map(owned).collect::<Vec<_>>().into_iter();
         let object = || egl.object(format!("{fourcc} {size}, {count} planes"));
-        let Some(first) = fds.into_iter().next() else {
+        let Some(first) = fds.next().flatten() else {
             return Err(Error::answer(EXPORT, object(), "success, but no fd"));
         };
         let number = |name: &str, value: Int| {
@@ -483,10 +486,20 @@ impl EglImage {
         let frame = Frame { size, fourcc, modifier: Modifier(modifier), planes };
         let dmabuf = Dmabuf::from_fd(first)?;
         ledger::step(EXPORT, Some(dmabuf.inode()), format_args!("{} B", dmabuf.size));
+        // A plane without an fd is in the dma-buf of the first one.
+        for (n, other) in fds.enumerate().filter_map(|(n, fd)| Some((n + 1, fd?))) {
+            if Dmabuf::from_fd(other)?.inode() != dmabuf.inode() {
+                let why = format!("plane {n} is in another dma-buf than plane 0, and frames are in one here");
+                return Err(Error::missing(EXPORT, object(), why));
+            }
+        }
         // Only of a layout that is known there is an end to be told.
-        if let Some(end) = frame.end().ok().filter(|end| *end > dmabuf.size) {
-            let why = format!("{frame} ends at byte {end} of a dma-buf of {} B", dmabuf.size);
-            return Err(Error::answer(EXPORT, object(), why));
+        if frame.modifier == Modifier::LINEAR && fourcc.planes().is_some() {
+            let end = frame.end().map_err(|why| Error::answer(EXPORT, object(), format!("{frame}: {}", why.cause)))?;
+            if end > dmabuf.size {
+                let why = format!("{frame} ends at byte {end} of a dma-buf of {} B", dmabuf.size);
+                return Err(Error::answer(EXPORT, object(), why));
+            }
         }
         Ok(SharedFrame { dmabuf, frame })
     }

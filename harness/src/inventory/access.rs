@@ -52,7 +52,7 @@ pub(crate) fn answer(error: &std::io::Error) -> String {
 }
 
 /// How this process could get to a file that it may not open.
-fn way_in(path: &Path) -> String {
+pub(crate) fn way_in(path: &Path) -> String {
     if rustix::process::geteuid().is_root() {
         return "even root may not: a container without this device or capability, or kernel lockdown".into();
     }

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use super::{CaseReport, Report};
 use crate::case::Role;
 use crate::detection;
+use crate::ends;
 use crate::format::{Channel, Fourcc, Modifier, Numeric, PlaneShape};
 use crate::frame::Frame;
 use crate::verdict::Verdict;
@@ -119,6 +120,7 @@ pub fn page(mut report: Report, source: &Source) -> io::Result<Page> {
         "link": source.link,
         "written_ms": written_ms,
         "roles": Role::ALL,
+        "apart": apart(),
         "full": Fourcc::PACKED_RGB.iter().filter_map(full).collect::<BTreeMap<_, _>>(),
         "piece": CASES_OF_A_PIECE,
         "cases": cases.iter().map(|case| entry(case, &files)).collect::<Vec<_>>(),
@@ -149,6 +151,12 @@ pub fn page(mut report: Report, source: &Source) -> io::Result<Page> {
     ];
     let html = filled(TEMPLATE, &parts);
     Ok(Page { html, embedded: files.contents().len(), left_out: files.left_out(), no_table })
+}
+
+/// Of pairs of devices that no frame crosses between, why; by exporter and importer as the page knows pairs.
+fn apart() -> BTreeMap<String, String> {
+    let pairs = Role::ALL.into_iter().flat_map(|from| Role::ALL.map(|to| (from, to)));
+    pairs.filter_map(|(from, to)| Some((format!("{from} {to}"), ends::apart(from, to)?))).collect()
 }
 
 fn title(report: &Report) -> String {

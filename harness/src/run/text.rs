@@ -6,6 +6,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use crate::case::Role;
+use crate::ends;
 use crate::report::{CaseReport, Peak, Report, Side};
 use crate::verdict::{Verdict, row};
 
@@ -245,6 +246,18 @@ fn pairs(text: &mut String, report: &Report, most: Option<usize>) {
             }
         }
     }
+    let has =
+        |exporter: Role, importer: Role| counts.keys().any(|key| (key.0, key.2) == (Some(exporter), Some(importer)));
+    let told = |exporter: Role| Role::ALL.into_iter().map(move |importer| (exporter, importer));
+    let shown = |(exporter, importer): &(Role, Role)| {
+        counts.keys().any(|key| key.0 == Some(*exporter)) && counts.keys().any(|key| key.2 == Some(*importer))
+    };
+    let empty = Role::ALL.into_iter().flat_map(told).filter(shown).filter(|(from, to)| !has(*from, *to));
+    let mut apart: Vec<String> = empty.filter_map(|(from, to)| ends::apart(from, to)).collect();
+    if !apart.is_empty() {
+        apart.insert(0, String::new());
+    }
+    lines.append(&mut apart);
     section(text, "exporter (rows) -> importer (columns)", &lines);
 }
 
@@ -409,6 +422,22 @@ mod tests {
         let mut alone = String::new();
         pairs(&mut alone, &samples::report(vec![case(None, None, Verdict::Pass)]), None);
         assert_eq!(alone, "", "nobody handed anything to anybody");
+        let mut empty = String::new();
+        let some = vec![
+            case(Some(Role::Converter), gpu, Verdict::Pass),
+            case(gpu, Some(Role::Overlay), Verdict::Pass),
+            case(gpu, Some(Role::Cursor), Verdict::Pass),
+            case(Some(Role::Udmabuf), gpu, Verdict::Pass),
+        ];
+        pairs(&mut empty, &samples::report(some), None);
+        let ends: Vec<&str> = empty.lines().filter(|line| line.contains("hands out")).collect();
+        assert_eq!(
+            ends,
+            [
+                "  converter hands out RG16, and overlay takes no such frame",
+                "  converter hands out RG16, and cursor takes no such frame"
+            ]
+        );
     }
 
     #[test]

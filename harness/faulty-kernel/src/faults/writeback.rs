@@ -1,4 +1,4 @@
-//! A control: X of a picture that was written back holds anything.
+//! What is said of a picture that was written back: a control, in which its X holds anything, and formats that there are not.
 //!
 //! Source: "Writeback Connectors" in the kernel's KMS documentation; `drm_fourcc.h`, where X is padding.
 
@@ -21,7 +21,11 @@ use crate::call::{Answer, Call};
 use crate::fields::Fields;
 use crate::perform::{Mapped, perform};
 
-pub(super) const ALL: &[Named] = &[("writeback-x-garbage", writeback_x_garbage)];
+pub(super) const ALL: &[Named] =
+    &[("writeback-x-garbage", writeback_x_garbage), ("writeback-formats-invented", writeback_formats_invented)];
+
+/// `ABGR16161616F`, which no plane of the sandbox has.
+const HALF_FLOATS: u32 = u32::from_le_bytes(*b"AB4H");
 
 /// Where a job writes.
 struct Target {
@@ -48,9 +52,28 @@ fn writeback_x_garbage() -> Made {
     })
 }
 
-/// Changes a blob that is a list of formats alone, as `WRITEBACK_PIXEL_FORMATS` is.
+/// A card that lists a format more than it writes back in, in the place of its last one.
+fn writeback_formats_invented() -> Made {
+    Made::on_ioctls(&[GETPROPBLOB], |call| {
+        telling_blob(call, |blob| {
+            let last = blob.0.len().saturating_sub(4);
+            let is_list = is_list_of_formats(blob) && last > 0;
+            if is_list {
+                blob.set_u32(last, HALF_FLOATS);
+            }
+            is_list
+        })
+    })
+}
+
+/// Whether a blob is a list of formats alone, as `WRITEBACK_PIXEL_FORMATS` is.
+fn is_list_of_formats(blob: &Fields) -> bool {
+    blob.0.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' ')
+}
+
+/// Changes a blob that is such a list.
 fn without_alpha(blob: &mut Fields) -> bool {
-    let is_list = blob.0.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' ');
+    let is_list = is_list_of_formats(blob);
     for at in (0..blob.0.len()).step_by(4).filter(|_| is_list) {
         match &blob.u32(at).to_le_bytes() {
             b"AR24" | b"AB24" => blob.set_u32(at, u32::from_le_bytes(*b"XR24")),

@@ -93,7 +93,8 @@ function drawMatrix() {
       const cell = counts && button(from, to, shortly(counts), true);
       line.push(cell);
       if (cell) return el("td", { role: "gridcell" }, cell);
-      return el("td", { role: "gridcell", class: "empty", "aria-label": "no case" }, PAIRS.has(pairKey(from, to)) ? "0" : "");
+      const why = RUN.apart[pairKey(from, to)];
+      return el("td", { role: "gridcell", class: "empty", "aria-label": why ? `no case: ${why}` : "no case", title: why }, PAIRS.has(pairKey(from, to)) ? "0" : why ? "·" : "");
     });
     buttons.push(line);
     return el("tr", { role: "row" }, th, cells);
