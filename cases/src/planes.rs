@@ -178,6 +178,7 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
         cx.claim(format!("{fourcc} {modifier}"), !matches!(answer, Answer::Taken), || {
             Finding::new(format!("the {kind} plane takes {fourcc} {modifier}, which it does not list"))
                 .row("frame", plain.to_string())
+                .row("like", "a modifier or a format that nobody looks at on the way into the framebuffer")
         });
     }
     cx.agree()
