@@ -130,7 +130,10 @@ fn explicit_offset(cx: &mut Cx, gpu: Role) -> Outcome {
     let offset = told.planes.first().map_or(0, |plane| plane.offset);
     cx.claim("the offset of plane 0 in bytes", offset == asked.offset, || {
         Finding::new(format!("the offset of plane 0 in bytes: {offset}, not {}", asked.offset))
-            .row("object", format!("an image of {} that was made with {asked:?}", gpu.identity()))
+            .row(
+                "object",
+                format!("an image of {} whose plane 0 was to begin at byte {}", gpu.identity(), asked.offset),
+            )
             .row("like", "the offset was dropped on the way into the image, or on the way into the answer")
     });
     cx.equals("the pitch of plane 0 in bytes", asked.pitch, told.planes.first().map_or(0, |plane| plane.pitch));
