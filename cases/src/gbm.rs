@@ -71,6 +71,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     for says in ["what GBM says of RG24 LINEAR contradicts itself", "what GBM says of BG24 LINEAR contradicts itself"] {
         case.known("backend drm", "cases/findings/gbm-plane-count.md", says);
     }
+    case.must_fail_under("gbm-supports-anything");
     cases
         .add("gbm::refuses_a_modifier_of_another_vendor", refuses_a_modifier)
         .from(Udmabuf)
@@ -143,8 +144,11 @@ fn as_supported(cx: &mut Cx, gbm: &Device, fourcc: Fourcc, size: Size, how: &How
     let what = format!("{fourcc} {how}");
     let refusal = made.as_ref().err().map(ToString::to_string);
     cx.claim(&what, supported == made.is_ok(), || match refusal {
-        Some(why) => Finding::new(format!("{what} is said to be supported, and refused")).row("refusal", why),
-        None => Finding::new(format!("{what} is not said to be supported, and made")),
+        Some(why) => Finding::new(format!("{what} is said to be supported, and refused"))
+            .row("refusal", why)
+            .row("like", "an answer that does not ask the device, or not about all of what is wanted"),
+        None => Finding::new(format!("{what} is not said to be supported, and made"))
+            .row("like", "an answer about another use, or another device"),
     });
     made.ok()
 }
@@ -240,7 +244,14 @@ fn counts_planes(cx: &mut Cx) -> Outcome {
         let (supported, planes) = (gbm.supports(fourcc, Usage::LINEAR), gbm.planes(fourcc, Modifier::LINEAR)?);
         cx.claim(fourcc, supported == planes.is_some(), || {
             let finding = format!("what GBM says of {fourcc} LINEAR contradicts itself");
-            Finding::new(finding).row("supported", supported.to_string()).row("planes", format!("{planes:?}"))
+            let like = match supported {
+                true => "a format that is said to be supported, and that the driver does not know",
+                false => "planes of a format that the driver does not have",
+            };
+            Finding::new(finding)
+                .row("supported", supported.to_string())
+                .row("planes", format!("{planes:?}"))
+                .row("like", like)
         });
     }
     cx.agree()
@@ -303,10 +314,12 @@ fn tells_where(cx: &mut Cx, node: NodeKind, offset: u64) -> Outcome {
     let frame = bo.frame().clone();
     cx.sees(gbm.name(), &target, &bo.read()?)?;
     cx.equals("format", Fourcc::XR24, frame.fourcc);
-    cx.equals("the modifier that gbm_bo_get_modifier tells", Modifier::LINEAR, frame.modifier);
+    let like = "the modifier of what the device would make itself, and not of what it took in";
+    cx.equals_else("the modifier that gbm_bo_get_modifier tells", Modifier::LINEAR, frame.modifier, like);
     cx.equals("planes", 1, frame.planes.len());
     for plane in &frame.planes {
-        cx.equals("the pitch in bytes that gbm_bo_get_stride_for_plane tells", 1088, plane.pitch);
+        let like = "a pitch that is computed anew, by the alignment of the device";
+        cx.equals_else("the pitch in bytes that gbm_bo_get_stride_for_plane tells", 1088, plane.pitch, like);
         cx.equals("offset in bytes", offset, plane.offset);
     }
     cx.agree()
@@ -397,7 +410,11 @@ fn took_in(cx: &mut Cx, gbm: &Device, size: Size, change: impl FnOnce(&mut Frame
         Ok(answer)
     })?;
     match taken {
-        Ok(taken) => cx.claim(what, false, || Finding::new(format!("{what} was taken in")).row("taken", taken)),
+        Ok(taken) => cx.claim(what, false, || {
+            Finding::new(format!("{what} was taken in"))
+                .row("taken", taken)
+                .row("like", "an import that does not ask the driver, which would have refused it")
+        }),
         Err(why) => {
             cx.fact("refused", why);
             cx.claim(what, true, || Finding::new(what));

@@ -313,7 +313,9 @@ fn takes_in_what_it_lists(cx: &mut Cx, through: Through) -> Outcome {
     }
     for (fourcc, refusal) in imports {
         cx.claim(fourcc, refusal.is_none(), || {
-            Finding::new(format!("{fourcc} LINEAR is listed, and refused")).row("said", refusal.unwrap_or_default())
+            Finding::new(format!("{fourcc} LINEAR is listed, and refused"))
+                .row("said", refusal.unwrap_or_default())
+                .row("like", "a list of formats of which one was not tried on this device")
         });
     }
     cx.agree()
@@ -415,8 +417,9 @@ fn knows_no_modifier(cx: &mut Cx) -> Outcome {
 /// `textureSize` tells width and height.
 fn learns_the_size(cx: &mut Cx, through: Through) -> Outcome {
     let (width, height) = texture(cx, Fourcc::XR24, through, GlImage::told_size)?;
-    cx.equals("the height that a shader is told of the texture", SIZE.height as f32, height);
-    cx.equals("the width that a shader is told of the texture", SIZE.width as f32, width);
+    let rounded = "a size in whole blocks or tiles that gets out, and moves whatever is sampled by it";
+    cx.equals_else("the height that a shader is told of the texture", SIZE.height as f32, height, rounded);
+    cx.equals_else("the width that a shader is told of the texture", SIZE.width as f32, width, rounded);
     cx.agree()
 }
 
@@ -518,7 +521,12 @@ fn must_be_refused(cx: &mut Cx, what: &str, change: impl FnOnce(&mut Frame)) -> 
         Ok(answers)
     })?;
     let refused = answers.iter().all(|(_, refusal)| refusal.is_some());
-    cx.claim(what, refused, || Finding::new(format!("{what} was imported")));
+    cx.claim(what, refused, || {
+        let taken: Vec<&str> = answers.iter().filter(|(_, no)| no.is_none()).map(|(name, _)| *name).collect();
+        Finding::new(format!("{what} was imported"))
+            .row("as", format!("{} texture", taken.join(" and ")))
+            .row("like", "a frame that is taken for another one, or not looked at before somebody samples it")
+    });
     for (name, error) in answers.into_iter().filter_map(|(name, refusal)| Some((name, refusal?))) {
         let documented = matches!(&error.cause, Cause::Code(code) if REFUSALS.contains(&code.as_str()));
         cx.claim(format!("refusal as {name} texture"), documented, || {

@@ -124,6 +124,7 @@ fn leaves_nothing_behind(cx: &mut Cx, kind: Kind) -> Outcome {
         drop(storage);
         cx.claim(format!("{name}: not listed afterwards"), !cx.is_listed(&identity)?, || {
             Finding::new(format!("{name} leaks: the kernel still lists its dma-buf {}", identity.inode))
+                .row("like", "a reference that stays with who made it, though every fd and mapping is closed")
         });
         cx.no_file_stays(1, format_args!("allocation from {name}"), &before);
     }

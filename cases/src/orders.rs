@@ -226,6 +226,8 @@ fn closed_on_exec(cx: &mut Cx, gpu: Role) -> Outcome {
     let export = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE), 7)?.image.export_dmabuf()?;
     cx.claim("close-on-exec", export.dmabuf.came_close_on_exec(), || {
         Finding::new("the exported fd is not closed on exec: every program that is started gets the buffer")
+            .row("fd", export.dmabuf.to_string())
+            .row("like", "a duplicate that was made by dup(), which does not keep FD_CLOEXEC")
     });
     cx.agree()
 }

@@ -106,7 +106,9 @@ fn gbm_lets_go(cx: &mut Cx, node: NodeKind) -> Outcome {
     let entry = cx.listed(&identity)?;
     cx.claim("freed", entry.is_none(), || {
         let finding = Finding::new("the buffer is still there when GBM has let go, and everybody else");
-        finding.row("kernel", entry.map_or_else(String::new, |entry| format!("{entry:?}")))
+        finding
+            .row("kernel", entry.map_or_else(String::new, |entry| format!("{entry:?}")))
+            .row("like", "an object that is not destroyed, or one that keeps the handle of its buffer")
     });
     cx.agree()
 }
@@ -135,6 +137,7 @@ fn hands_out(cx: &mut Cx, from: &'static dyn Exporter) -> Outcome {
     exported.draw(cx, 7)?;
     cx.claim("close-on-exec", cloexec, || {
         Finding::new("the fd is not closed on exec: every program that is started gets the buffer")
+            .row("like", "an export without O_CLOEXEC, which is set later or by nobody")
     });
     cx.cpu_sees(&buffer, &Target::stamped(7, parcel.fourcc, parcel.size)?)?;
     cx.agree()

@@ -155,7 +155,12 @@ fn takes_one_pitch(cx: &mut Cx) -> Outcome {
     let said = match attached.map(Access::Read) {
         Err(ShareError::Refused(refusal)) => refusal.to_string(),
         Err(other) => return Err(Finding::new(format!("it is refused for another reason: {other}")).into()),
-        Ok(_) => return Err(Finding::new("a converter got a pitch that it does not take").into()),
+        Ok(mapping) => {
+            let finding = Finding::new("a converter got a pitch that it does not take");
+            let finding =
+                finding.row("frame", mapping.shared().frame.to_string()).row("takes", "a pitch of 496 B alone");
+            return Err(finding.row("like", "constraints that did not reach who makes the storage").into());
+        }
     };
     let named = said.contains("pitch") && said.contains("wide") && said.contains(attached.name());
     cx.claim("the refusal", named, || Finding::new("the refusal does not name who collides").row("said", said.clone()));

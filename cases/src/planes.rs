@@ -94,8 +94,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .to(Overlay)
         .needs(Need::Imports { role: Overlay, format: "AR24".to_owned() })
         .needs(Need::Writeback)
-        .known("vkms", "cases/findings/vkms-blend-wraps.md", "pixels differ: screen (writeback) does not see")
-        .known("vkms", "cases/findings/vkms-blend-wraps.md", "screen (CRC): ");
+        .known(
+            "vkms",
+            "cases/findings/vkms-blend-wraps.md",
+            "pixels differ: screen (writeback) does not see…holds one colour (#8567 4527 04e7 ffff)",
+        )
+        .known("vkms", "cases/findings/vkms-blend-wraps.md", "screen (CRC): ")
+        .must_fail_under("overlay-alpha-ignored");
     cases
         .add("planes::two_cards_show_one_buffer_at_once", two_cards_at_once)
         .must_fail_under("addfb2-red-blue")
@@ -178,6 +183,7 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
         cx.claim(format!("{fourcc} {modifier}"), !matches!(answer, Answer::Taken), || {
             Finding::new(format!("the {kind} plane takes {fourcc} {modifier}, which it does not list"))
                 .row("frame", plain.to_string())
+                .row("like", "a modifier or a format that nobody looks at on the way into the framebuffer")
         });
     }
     cx.agree()

@@ -28,6 +28,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases
         .add("pool::push_takes_in_no_more_buffers_than_its_cap", push_at_cap)
         .must_fail_under("mapping-kept")
+        .must_fail_under("pool-over-its-cap")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback);
@@ -243,7 +244,10 @@ fn push_at_cap(cx: &mut Cx) -> Outcome {
     };
     let named = ["2 of 2 buffers", "client holds one", "screen holds one"].iter().all(|part| said.contains(part));
     cx.claim("the refusal", named, || {
-        Finding::new("a client brought more buffers than the pool may have").row("said", said.clone())
+        Finding::new("a client brought more buffers than the pool may have, or was not told who has them")
+            .row("said", said.clone())
+            .row("buffers", format!("{}, of at most {CAP}", client.pool.report().live))
+            .row("like", "a limit that is counted otherwise than it was set")
     });
     cx.equals("buffers in the pool", CAP, client.pool.report().live);
     let after = cx.dmabufs()?;
@@ -281,7 +285,8 @@ fn grows(cx: &mut Cx, readers: usize) -> Outcome {
     }
     // One is drawn into while the readers have theirs.
     let of = format!("for {readers} reader{}", if readers == 1 { "" } else { "s" });
-    cx.equals(format!("buffers that were made {of}"), readers + 1, pool.report().joined);
+    let like = "buffers that do not come back from who is done with them, so that new ones are made";
+    cx.equals_else(format!("buffers that were made {of}"), readers + 1, pool.report().joined, like);
     cx.equals(format!("buffers that were needed {of}"), readers + 1, pool.report().needed);
     cx.equals("the worst case", 16, pool.report().worst);
     cx.agree()

@@ -117,6 +117,7 @@ fn does_not_map(cx: &mut Cx, card: Role) -> Outcome {
         cx.claim("DRM_IOCTL_MODE_MAP_DUMB", offset.is_err(), || {
             Finding::new("a handle of an imported buffer can be mapped as if it were the card's own")
                 .row("offset", format!("{:?}", offset.ok()))
+                .row("like", "a mapping that goes past the exporter, who has to move and to flush what is mapped")
         });
         Ok(())
     })?;

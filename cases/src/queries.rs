@@ -46,7 +46,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         cases
             .add(format!("queries::a_layout_query_tells_an_explicit_offset::{gpu}"), move |cx| explicit_offset(cx, gpu))
             .from(gpu)
-            .known(LAVAPIPE_25_0, "cases/findings/lavapipe-offset-query.md", "the offset of plane 0 in bytes: 0, not");
+            .known(LAVAPIPE_25_0, "cases/findings/lavapipe-offset-query.md", "the offset of plane 0 in bytes: 0, not")
+            .must_fail_under("layout-offset-zero");
     }
 }
 
@@ -69,6 +70,7 @@ fn both_lists_agree(cx: &mut Cx, gpu: Role) -> Outcome {
             Finding::new(format!("the two modifier lists of {fourcc} differ"))
                 .row("List", modifiers(&one))
                 .row("List2", modifiers(&other))
+                .row("like", "two answers of two functions, of which one was not kept up with the other")
         });
     }
     // Empty lists agree about nothing.
@@ -96,6 +98,7 @@ fn list_keeps_to_its_room(cx: &mut Cx, gpu: Role) -> Outcome {
             Finding::new(finding)
                 .row("room", format!("drmFormatModifierCount was {room} when the driver was asked"))
                 .row("said", format!("{} entries, {valid} would be valid", list.said))
+                .row("like", "the count of what there is, in the place of the count of what was written")
         });
     }
     cx.agree()
@@ -159,7 +162,15 @@ fn explicit_offset(cx: &mut Cx, gpu: Role) -> Outcome {
     })?;
     let told = image.frame()?;
     cx.fact("frame", &told);
-    cx.equals("the offset of plane 0 in bytes", asked.offset, told.planes.first().map_or(0, |plane| plane.offset));
+    let offset = told.planes.first().map_or(0, |plane| plane.offset);
+    cx.claim("the offset of plane 0 in bytes", offset == asked.offset, || {
+        Finding::new(format!("the offset of plane 0 in bytes: {offset}, not {}", asked.offset))
+            .row(
+                "object",
+                format!("an image of {} whose plane 0 was to begin at byte {}", gpu.identity(), asked.offset),
+            )
+            .row("like", "the offset was dropped on the way into the image, or on the way into the answer")
+    });
     cx.equals("the pitch of plane 0 in bytes", asked.pitch, told.planes.first().map_or(0, |plane| plane.pitch));
     cx.agree()
 }

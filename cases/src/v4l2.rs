@@ -207,7 +207,9 @@ fn finds_it_again(cx: &mut Cx) -> Outcome {
     let names_it = |text: &str| text.contains("ENODEV") && text.contains(&name);
     let text = refused.as_ref().err().map(ToString::to_string).unwrap_or_default();
     cx.claim("the error", names_it(&text), || {
-        Finding::new(format!("{name} was unplugged, and the error does not say so")).row("actual", text)
+        Finding::new(format!("{name} was unplugged, and the error does not say so"))
+            .row("actual", text)
+            .row("like", "another errno than ENODEV, after which a program tries again")
     });
     // Nobody has it open when it comes back, so that it may have its number again.
     drop((refused, converter));

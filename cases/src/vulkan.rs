@@ -128,8 +128,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     }
     for gpu in [GpuA, GpuB] {
         let name = format!("vulkan::draws_with_any_pitch_it_accepts::{gpu}");
-        let case =
-            cases.add(name, move |cx| draws_with_any_pitch(cx, gpu)).from(gpu).must_fail_under("pitch-too-large");
+        let case = cases.add(name, move |cx| draws_with_any_pitch(cx, gpu)).from(gpu);
+        case.must_fail_under("pitch-too-large").must_fail_under("import-pitch-rounded");
         crashes(case, LAVAPIPE, "cases/findings/llvmpipe-unaligned-pitch.md", MADE_CODE);
         let name = format!("vulkan::draws_to_a_frame_that_ends_with_its_buffer::{gpu}");
         let case = cases.add(name, move |cx| draws_the_last_row(cx, gpu)).from(Udmabuf).to(gpu);
@@ -312,8 +312,12 @@ fn opaque_buffer(cx: &mut Cx, gpu: Role) -> Outcome {
 
 /// A pitch that the device takes at creation is one it can draw with: 1064 bytes, no multiple of 16.
 fn draws_with_any_pitch(cx: &mut Cx, gpu: Role) -> Outcome {
+    const PITCH: u64 = SIZE.width as u64 * 4 + 64;
     let gpu = cx.gpu(gpu)?;
     let drawn = cx.draw(&gpu, &NewFrame::of(Fourcc::XR24, SIZE).padded(64), 7)?;
+    let pitch = cx.mapped(&Guest::Cpu, &drawn.buffer, Access::Read, |_, shared| Ok(shared.frame.planes[0].pitch))?;
+    let like = "a pitch that the driver rounds, where it has to refuse it";
+    cx.equals_else("the pitch in bytes of a frame that was asked for with it", PITCH, pitch, like);
     cx.cpu_sees(&drawn.buffer, &drawn.target)?;
     cx.agree()
 }

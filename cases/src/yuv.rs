@@ -73,6 +73,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             match (fourcc, reader) {
                 (Fourcc::P010, Gles) => case.known(LLVMPIPE_GL, "cases/findings/mesa-p010-grey.md", "with a tint"),
                 (Fourcc::P010, _) => case.known("vkms", "cases/findings/vkms-p010-grey.md", "with a tint"),
+                (_, Gles) => case.must_fail_under("egl-chroma-offset-ignored"),
                 _ => case,
             };
         }

@@ -304,6 +304,27 @@ impl Cx {
 
     /// Two values that must be equal, one of them observed.
     pub fn equals<T: PartialEq + fmt::Display>(&mut self, what: impl fmt::Display, target: T, actual: T) {
+        self.compares(what, target, actual, None);
+    }
+
+    /// As [`Self::equals`], with what a difference looks like.
+    pub fn equals_else<T: PartialEq + fmt::Display>(
+        &mut self,
+        what: impl fmt::Display,
+        target: T,
+        actual: T,
+        like: &str,
+    ) {
+        self.compares(what, target, actual, Some(like));
+    }
+
+    fn compares<T: PartialEq + fmt::Display>(
+        &mut self,
+        what: impl fmt::Display,
+        target: T,
+        actual: T,
+        like: Option<&str>,
+    ) {
         if target == actual {
             self.case.agreed.push(what.to_string());
             return;
@@ -315,7 +336,8 @@ impl Cx {
             true => Finding::new(format!("{what}: {actual}, not {target}")),
             false => Finding::new(format!("{what} is not what it must be")),
         };
-        self.case.disagreed.push(finding.row("target", target).row("actual", actual));
+        let finding = finding.row("target", target).row("actual", actual);
+        self.case.disagreed.push(finding.maybe("like", like.map(str::to_owned)));
     }
 
     /// What was observed must be what it was before. Where it can't be observed, that is stated, and the rest goes on.

@@ -412,6 +412,8 @@ mod tests {
         seen_by: &[Oracle::Pixels],
         names: &["row pitch…too large"],
         skips: &[],
+        about: &[],
+        shares: false,
         gap: None,
     };
 

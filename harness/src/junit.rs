@@ -13,7 +13,11 @@ use crate::verdict::Verdict;
 /// # Errors
 /// When the document cannot be serialised.
 pub fn document(report: &Report) -> Result<String, quick_junit::SerializeError> {
-    let mut document = Document::new("handover");
+    let name = match report.machine.faults.as_str() {
+        "" => "handover".to_owned(),
+        faults => format!("handover under faults done on purpose ({faults})"),
+    };
+    let mut document = Document::new(name);
     document.set_time(Duration::from_millis(report.wall_ms));
     let mut suites: Vec<TestSuite> = Vec::new();
     for case in &report.cases {

@@ -82,6 +82,10 @@ pub struct Machine {
     pub kernel_log: String,
     /// The devices that answered, by role. More than one per role only if workers disagreed.
     pub devices: BTreeMap<Role, Vec<DeviceIdentity>>,
+    /// The faults of system calls that were done on purpose beneath the run, by name, with commas between them; empty if
+    /// none was, as in every run whose verdicts are about the machine.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub faults: String,
 }
 
 /// Where the time of a run went, in ms.

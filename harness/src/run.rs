@@ -48,6 +48,10 @@ pub(crate) const START_WITHIN: Duration = Duration::from_secs(60);
 /// Environment variable that says how many seconds the set-up took that was done before this command.
 pub(crate) const SET_UP_S: &str = "HANDOVER_SET_UP_S";
 
+/// Environment variable that names the faults of system calls that are done beneath this process: `handover seam` sets it for
+/// what it starts, and the report of a run there says so.
+pub(crate) const SEAM: &str = "HANDOVER_SEAM";
+
 /// What a session needs to know before its first case.
 pub struct Plan {
     /// Where workers run.
@@ -105,6 +109,7 @@ impl Session {
             processors: processors(),
             kernel_log: "not read: no worker came up".into(),
             devices: Default::default(),
+            faults: std::env::var(SEAM).unwrap_or_default(),
         };
         let mut worker = plan.worker.share(plan.report.path());
         // The worker may run where only what is shared is seen, and goldens lie wherever the source lies.

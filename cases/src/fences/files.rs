@@ -48,6 +48,7 @@ fn tells(cx: &mut Cx, by: FenceBy) -> Outcome {
             Finding::new("a pending fence tells another signaller than its own")
                 .row("target", DRIVERS.join(" or "))
                 .row("actual", format!("{}, timeline {}", fence.driver, fence.timeline))
+                .row("like", "names of somebody else: who waits in vain asks the wrong one")
         });
         cx.claim("no time yet", fence.signalled_at.is_none(), || {
             Finding::new("a pending fence tells when it signalled")
@@ -121,6 +122,8 @@ fn merged(cx: &mut Cx) -> Outcome {
     let both_of = info.fences.len();
     cx.claim("fences in it", both_of == 2, || {
         Finding::new(format!("SYNC_IOC_MERGE of fences of two timelines makes a file with {both_of} of them"))
+            .row("fences", format!("{:?}", info.fences))
+            .row("like", "one fence that stands for both, so that who waits goes on too early")
     });
     cx.equals("points of one timeline", 1, a.merged_with(&later, "points")?.info()?.fences.len());
     one.advance(1)?;
@@ -148,6 +151,7 @@ fn maker_goes(cx: &mut Cx) -> Outcome {
         let state = file.info()?.state;
         cx.claim(what, matches!(state, State::Failed(_)), || {
             Finding::new(format!("{what} is {state}, though nobody signalled it"))
+                .row("like", "an error that is not told, so that who waited takes unfinished work for done")
         });
     }
     cx.agree()

@@ -180,7 +180,8 @@ fn deadline(cx: &mut Cx, prime: &Prime) -> Outcome {
     let object = prime.syncobj()?;
     let pending = cx.pending_fence(FenceBy::SwSync, None)?;
     object.import(&pending.file)?;
-    cx.equals("a look at a syncobj whose fence is pending", Waited::TooLate, object.waits(LOOK)?);
+    let like = "an object without a fence, or a wait that looks at none";
+    cx.equals_else("a look at a syncobj whose fence is pending", Waited::TooLate, object.waits(LOOK)?, like);
     let began = Instant::now();
     let waited = object.waits(Wait { patience: SHORT, ..WAIT })?;
     let took = began.elapsed();
@@ -294,7 +295,8 @@ fn reset_and_signalled(cx: &mut Cx, prime: &Prime) -> Outcome {
     cx.equals("a look at a syncobj that was signalled", THROUGH, object.waits(LOOK)?);
     cx.equals("whether its fence has signalled", true, fence_of(&object, "after it was signalled")?.is_signalled()?);
     object.reset()?;
-    cx.equals("whether a syncobj that was reset has a fence", false, object.fence()?.is_some());
+    let like = "a fence that stays in the object, so that the next wait ends by an old signal";
+    cx.equals_else("whether a syncobj that was reset has a fence", false, object.fence()?.is_some(), like);
     cx.equals("a look at a syncobj that was reset", Waited::NoFence, object.waits(LOOK)?);
     let pending = cx.pending_fence(FenceBy::SwSync, None)?;
     let into = pending.file.try_clone()?;
@@ -328,7 +330,8 @@ fn counts(cx: &mut Cx, prime: &Prime) -> Outcome {
     let binary = prime.syncobj()?;
     binary.import(&pending.file)?;
     binary.transfer(0, &line, 5)?;
-    cx.equals("the point that has signalled, with 5 pending", 3, line.reached()?);
+    let like = "the last point that has a fence, in the place of the last that has signalled";
+    cx.equals_else("the point that has signalled, with 5 pending", 3, line.reached()?, like);
     cx.equals("the last point that has a fence", 5, line.submitted()?);
     looks(cx, "5 pending", &[(3, THROUGH), (4, Waited::TooLate), (5, Waited::TooLate), (6, Waited::NoFence)])?;
     let there = Wait { there: true, ..LOOK };
@@ -379,7 +382,10 @@ fn tells(cx: &mut Cx, prime: &Prime) -> Outcome {
     let readable = |cx: &mut Cx, when: &str, of: [bool; 2]| -> Result<(), Trouble> {
         for (what, target, told) in [("signal", of[0], &signal), ("fence", of[1], &there)] {
             let patience = if target { SOON } else { Duration::ZERO };
-            cx.equals(format!("whether an eventfd has told of the {what} {when}"), target, told.within(patience)?);
+            let like =
+                if target { "an eventfd that was registered with nobody" } else { "one that is told of another event" };
+            let what = format!("whether an eventfd has told of the {what} {when}");
+            cx.equals_else(what, target, told.within(patience)?, like);
         }
         Ok(())
     };
@@ -388,6 +394,10 @@ fn tells(cx: &mut Cx, prime: &Prime) -> Outcome {
     object.import(&pending.file)?;
     readable(cx, "while the fence is pending", [false, true])?;
     pending.signal()?;
+    // Whoever is not told once is waited for no second time.
+    if cx.disagrees() {
+        return cx.agree();
+    }
     readable(cx, "after the signal", [true, true])?;
     let line = prime.syncobj()?;
     line.signal_point(1)?;

@@ -57,7 +57,7 @@ const SEMAPHORES: [Listed; 10] = [
     ("fd_minus_one_holds_back_nobody", minus_one, &[IMPORT_IGNORED, "minus-one-pending"]),
     ("a_second_import_takes_the_place_of_the_first", second_import, &[IMPORT_IGNORED]),
     ("one_fence_in_two_semaphores_holds_back_both", imported_twice, &[IMPORT_IGNORED]),
-    ("an_import_is_for_one_wait", restored, &[IMPORT_IGNORED]),
+    ("an_import_is_for_one_wait", restored, &[IMPORT_IGNORED, "semaphore-import-stays"]),
     ("a_signal_is_exported_once_and_comes_again", exported_again, &[IMPORT_IGNORED, EXPORT_EARLY]),
     ("an_export_follows_what_its_work_waits_for", follows, &[IMPORT_IGNORED, EXPORT_EARLY]),
     ("an_import_that_nobody_waits_for_is_let_go", never_waited_for, NEVER_WAITED_FOR),
@@ -321,6 +321,12 @@ fn restored(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
             drop((signal, wait));
             Ok(())
         })?;
+        if cx.disagrees() {
+            break;
+        }
+        held_back(cx, &gpu.by("the fence that it exports after an import"), &mut |cx, round| {
+            exported(cx, gpu, &semaphore, round, OF_ITS_OWN)
+        })?;
     }
     Ok(())
 }
@@ -329,7 +335,9 @@ fn restored(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
 fn exported_again(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
     let semaphore = gpu.exportable_semaphore()?;
     for _ in 0..2 {
-        held_back(cx, &gpu.by("the fence that it exports"), &mut |cx, round| exported(cx, gpu, &semaphore, round))?;
+        held_back(cx, &gpu.by("the fence that it exports"), &mut |cx, round| {
+            exported(cx, gpu, &semaphore, round, ITS)
+        })?;
     }
     let signal = gpu.submit(&[], &[&semaphore])?;
     let wait = gpu.submit(&[&semaphore], &[])?;
@@ -338,8 +346,22 @@ fn exported_again(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// What an export is of that had signalled while its submission was under way, in words, and what it looks like.
+type Early = (&'static str, &'static str);
+
+const ITS: Early = (
+    "exported had signalled while its submission was under way",
+    "the export does not stand for the submission that signals the semaphore",
+);
+
+/// After an import into the same semaphore, which was waited for.
+const OF_ITS_OWN: Early = (
+    "exported of a semaphore that had imported another had signalled before its own",
+    "the import outlasts the wait for it, and is handed out in the place of what was signalled later",
+);
+
 /// What is exported of `end`, which a submission signals that waits for the round's fence.
-fn exported(cx: &mut Cx, gpu: &Player, end: &Semaphore, round: &mut Round) -> Result<(), Trouble> {
+fn exported(cx: &mut Cx, gpu: &Player, end: &Semaphore, round: &mut Round, early: Early) -> Result<(), Trouble> {
     let begin = gpu.semaphore()?;
     begin.import(round.fence_fd()?)?;
     // Exported while it is under way: the validation layer does not count an export of what has ended as the wait that
@@ -353,14 +375,14 @@ fn exported(cx: &mut Cx, gpu: &Player, end: &Semaphore, round: &mut Round) -> Re
     if signalled && round.is_pending()? {
         let summary = match is_over {
             true => format!("a submission of {} was over while the fence that it waits for was pending", gpu.role),
-            false => format!("the fence that {} exported had signalled while its submission was under way", gpu.role),
+            false => format!("the fence that {} {}", gpu.role, early.0),
         };
         cx.claim("early", false, || {
             Finding::new(summary).row("exported", file.as_ref().map_or("fd -1".to_owned(), SyncFile::to_string)).row(
                 "like",
                 match is_over {
                     true => "the import of the fence was not waited for",
-                    false => "the export does not stand for the submission that signals the semaphore",
+                    false => early.1,
                 },
             )
         });
@@ -372,7 +394,7 @@ fn exported(cx: &mut Cx, gpu: &Player, end: &Semaphore, round: &mut Round) -> Re
 /// A fence that comes in holds back the one that goes out, also if the driver waits while it exports.
 fn follows(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
     held_back(cx, &gpu.by("the fence that it exports"), &mut |cx, round| {
-        exported(cx, gpu, &gpu.exportable_semaphore()?, round)
+        exported(cx, gpu, &gpu.exportable_semaphore()?, round, ITS)
     })
 }
 
@@ -491,7 +513,8 @@ fn fence_minus_one(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
     let fence = fence(gpu)?;
     cx.equals("a new fence is signalled", false, fence.is_signalled()?);
     fence.import(None)?;
-    cx.equals("whether the fence of fd -1 has signalled", true, fence.signals_within(AT_ONCE)?);
+    let like = "an import that succeeds and changes nothing, so that who waits waits for ever";
+    cx.equals_else("whether the fence of fd -1 has signalled", true, fence.signals_within(AT_ONCE)?, like);
     Ok(())
 }
 
@@ -500,7 +523,8 @@ fn fence_reset(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
     let (fence, pending) = (fence(gpu)?, cx.pending_fence(FenceBy::SwSync, None)?);
     fence.import(None)?;
     fence.reset()?;
-    cx.equals("whether a reset fence has signalled", false, fence.is_signalled()?);
+    let like = "a reset of the fence's own payload alone, below the one that was imported";
+    cx.equals_else("whether a reset fence has signalled", false, fence.is_signalled()?, like);
     fence.import(Some(pending.file.try_clone()?))?;
     fence.reset()?;
     fence.submit_after(Vec::new())?;

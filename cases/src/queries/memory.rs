@@ -55,6 +55,7 @@ fn as_it_is(cx: &mut Cx, gpu: Role) -> Outcome {
             Finding::new(format!("{what}: its dma-buf can't be imported as the memory type that it is of"))
                 .row("is of", format!("memory type {}, {own:#b}", image.memory_type()))
                 .row("says", format!("memoryTypeBits {:#b} (vkGetMemoryFdPropertiesKHR)", says.offered))
+                .row("like", "types that are numbered otherwise for an fd than for the memory that it was made of")
         });
         cx.claim(format!("memory types of {what}"), says.offered & says.taken != 0, || {
             Finding::new(format!("{what}: no memory type is one of its dma-buf and one of the image that it is to be"))
@@ -82,6 +83,7 @@ fn requires_dedicated(cx: &mut Cx, gpu: Role) -> Outcome {
             Finding::new(what)
                 .row("features", "VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT")
                 .row("says", "requiresDedicatedAllocation VK_FALSE (VkMemoryDedicatedRequirements)")
+                .row("like", "two queries of one limit, of which one was forgotten")
         });
     }
     if asked == 0 {

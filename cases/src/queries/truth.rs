@@ -63,7 +63,12 @@ fn is_true(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
             cx.claim(format!("{fourcc} LINEAR, {name}: refused"), says.is_none(), || {
                 let what =
                     format!("{fourcc} LINEAR is supported for being {name}, but its modifier list does not say so");
-                Finding::new(what).row("listed", format!("{listed:?}")).row("says", format!("{says:?}"))
+                let like = match listed.iter().any(|entry| entry.modifier == Modifier::LINEAR) {
+                    true => "features of a modifier that were not filled in from those of the format",
+                    false => "a list that leaves out a modifier that the device has",
+                };
+                let finding = Finding::new(what).row("listed", format!("{listed:?}"));
+                finding.row("says", format!("{says:?}")).row("like", like)
             });
         }
     }

@@ -132,7 +132,10 @@ fn keeps_to_sizes(cx: &mut Cx, role: Role) -> Outcome {
     });
     cx.claim("sizes", others.is_empty(), || {
         let first = others.remove(0);
-        Finding::new(first).row("also", others.join("; ")).row("tried", format!("{tried} sizes"))
+        Finding::new(first)
+            .row("also", others.join("; "))
+            .row("tried", format!("{tried} sizes"))
+            .row("like", "a range that is the format's, and not what this device makes")
     });
     cx.agree()
 }

@@ -146,7 +146,11 @@ fn says(cx: &mut Cx, what: &str, said: &str, words: &[&str]) {
             GRANTED => format!("{what} did not come: the call was granted"),
             _ => format!("{what} does not say {}", quoted(&missing)),
         };
-        Finding::new(finding).row("said", said.to_owned())
+        let like = match said {
+            GRANTED => "a check that is made later, when storage is there and others use it, or never",
+            _ => "an error that is handed on without who and what it is about",
+        };
+        Finding::new(finding).row("said", said.to_owned()).row("like", like)
     });
 }
 

@@ -68,7 +68,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     for (name, lie) in LIES {
         let case = cases.add(format!("sharing::a_peer_that_lies_harms_only_itself::{name}"), move |cx| lies(cx, lie));
         if let Lie::UnmapsTwice = lie {
-            case.must_fail_under("unmap-forgotten");
+            case.must_fail_under("unmap-forgotten").must_fail_under("refusal-unsaid");
         }
     }
 }
@@ -175,6 +175,8 @@ fn lies(cx: &mut Cx, lie: Lie) -> Outcome {
     );
     cx.claim("the lie is refused", refused && left.refused + usize::from(matches!(lie, Lie::NeverReads)) > 0, || {
         Finding::new("a lie was not refused")
+            .row("refused", format!("{} of {} requests", left.refused, left.requests))
+            .row("like", "who serves a peer believes what it says, or says itself that it has done what it has not")
     });
 
     cx.sees("the honest peer", &target, &held.shared.read_back()?)?;

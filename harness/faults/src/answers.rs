@@ -133,6 +133,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "always",
         modelled_on: "\"Userland interfaces\" of the kernel's DRM documentation: drivers without DRIVER_ATOMIC",
         skips: &["its driver has no atomic mode setting: EOPNOTSUPP"],
+        about: super::controls::CARDS,
         ..control("card-without-atomic", Kms)
     },
     Fault {
@@ -140,6 +141,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "always",
         modelled_on: "\"Userland interfaces\" of the kernel's DRM documentation: drivers without DRIVER_MODESET",
         skips: &["its driver has no universal planes: EOPNOTSUPP"],
+        about: super::controls::CARDS,
         ..control("card-without-planes", Kms)
     },
     Fault {
@@ -148,6 +150,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "EGL 1.5, eglQueryString: extensions are what an implementation has",
         skips: &["EGL_EXT_image_dma_buf_import is missing (to import dma-bufs)"],
         kind: Kind::Control,
+        about: &["gles"],
         ..library("egl-without-dma-bufs", Handle, &[], &[])
     },
 ];

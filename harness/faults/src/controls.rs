@@ -11,6 +11,9 @@ const ROWS_TOO_LONG: [&str; 3] = [
     "vivid…needs contiguous memory, heap memory of…may provide 16384 B in runs of 4096 B",
 ];
 
+/// The roles of who shows what is on a card, or makes buffers with one.
+pub(super) const CARDS: &[&str] = &["screen", "screen_b", "overlay", "cursor", "gbm", "vgem"];
+
 pub(super) const ALL: &[Fault] = &[
     Fault {
         id: "B04",
@@ -27,6 +30,7 @@ pub(super) const ALL: &[Fault] = &[
             ROWS_TOO_LONG[1],
             ROWS_TOO_LONG[2],
         ],
+        about: CARDS,
         ..control("addfb2-choosy", Layout)
     },
     Fault {
@@ -34,6 +38,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "rows of another length",
         modelled_on: "drm_mode_create_dumb's documentation: pitch is the driver's; radeon, amdgpu and ast align so",
         skips: &ROWS_TOO_LONG,
+        about: CARDS,
         ..control("dumb-pitch-256", Layout)
     },
     Fault {
@@ -44,9 +49,10 @@ pub(super) const ALL: &[Fault] = &[
         ..control("sync-file-nameless", Synchronisation)
     },
     Fault {
-        what: "the calls of devices take 2 ms longer",
+        what: "every third call of a device takes 2 ms longer",
         trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE, CREATE_DUMB, DMA_HEAP_IOCTL_ALLOC, DQBUF, DMA_BUF_IOCTL_SYNC",
         modelled_on: "any machine with something else to do",
+        shares: true,
         ..control("slow-calls", Synchronisation)
     },
     Fault {
@@ -54,18 +60,21 @@ pub(super) const ALL: &[Fault] = &[
         what: "DMA_BUF_IOCTL_SYNC returns EINTR, then EAGAIN, then does it",
         trigger: "always",
         modelled_on: "linux/dma-buf.h: \"may fail with -EAGAIN or -EINTR, in which case it must be restarted\"",
+        shares: true,
         ..control("sync-interrupted", Coherency)
     },
     Fault {
         what: "every other call of a DRM device returns EINTR before it has done anything",
         trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE and CREATE_DUMB",
         modelled_on: "drmIoctl of libdrm: \"while (ret == -1 && (errno == EINTR || errno == EAGAIN))\"",
+        shares: true,
         ..control("drm-interrupted", ErrorPath)
     },
     Fault {
         what: "VIDIOC_DQBUF returns EAGAIN every other time, though poll said that a buffer is there",
         trigger: "single-planar queues",
         modelled_on: "poll(2): readiness may be spurious; VIDIOC_DQBUF's EAGAIN for O_NONBLOCK",
+        shares: true,
         ..control("dqbuf-again", Synchronisation)
     },
     Fault {
@@ -73,18 +82,21 @@ pub(super) const ALL: &[Fault] = &[
         what: "the bytes of X of what a video device captured hold anything",
         trigger: "VIDIOC_DQBUF of a capture queue in XR24 or XB24",
         modelled_on: "the pixel formats of V4L2: X is padding, and undefined; IGT 85f4c1005 took it for colour",
+        shares: true,
         ..control("captured-x-garbage", Format)
     },
     Fault {
         what: "DMA_HEAP_IOCTL_ALLOC rounds up to 64 KiB",
         trigger: "another length of more than 4096 B",
         modelled_on: "heaps with larger granules: secure heaps of vendors; the length is a least one",
+        shares: true,
         ..control("heap-gives-more", Layout)
     },
     Fault {
         what: "the formats that are listed for writeback have no alpha, and the bytes of X of what was written hold anything",
         trigger: "a writeback that is done, before DMA_BUF_IOCTL_SYNC begins a read",
         modelled_on: "drm_fourcc.h, where X is padding; IGT 85f4c1005 took X of a writeback for colour",
+        shares: true,
         ..control("writeback-x-garbage", Kms)
     },
 ];

@@ -99,7 +99,7 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
-        what: "poll of a sync_file returns two seconds after the signal that it waited for",
+        what: "poll of a sync_file returns 0.6 s after the signal that it waited for",
         trigger: "no other file in the same call, and a fence that has not signalled",
         modelled_on: "the class of signals that somebody learns of from a timer; no single bug was looked up",
         ..fault(
@@ -173,7 +173,10 @@ pub(super) const ALL: &[Fault] = &[
             "reader-taken-for-writer",
             Synchronisation,
             &[Fences],
-            &["beside a reader, whoever is about to read must wait"],
+            &[
+                "beside a reader, whoever is about to read must wait",
+                "the screen waited for a fence, though it is a reader's",
+            ],
         )
     },
 ];

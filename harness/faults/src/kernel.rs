@@ -24,6 +24,8 @@ pub(super) const fn fault(
         seen_by,
         names,
         skips: &[],
+        about: &[],
+        shares: false,
         gap: None,
     }
 }
@@ -132,6 +134,7 @@ pub(super) const ALL: &[Fault] = &[
                 "screen did not wait for the fence…the fence was taken and not waited for",
                 "overlay did not wait for the fence…the fence was taken and not waited for",
                 "the first commit has reached the screen before its fence",
+                "the screen waited for a fence…one of its own…like IN_FENCE_FD that did not get to the plane",
             ],
         )
     },
@@ -526,7 +529,15 @@ pub(super) const ALL: &[Fault] = &[
         what: "gbm_device_is_format_supported says yes to everything",
         trigger: "a format or a use that is not supported",
         modelled_on: "gbm_dri_is_format_supported's USE_WRITE; the finding gbm-write-usage of this repository",
-        ..library("gbm-supports-anything", Handle, &[Capability], &["is said to be supported, and refused"])
+        ..library(
+            "gbm-supports-anything",
+            Handle,
+            &[Capability],
+            &[
+                "is said to be supported, and refused",
+                "what GBM says of…LINEAR contradicts itself…a format that is said to be supported",
+            ],
+        )
     },
     // Those that take nothing away are made at once, each asked after the one before: who only delays a call or breaks it off
     // comes before who carries it out.

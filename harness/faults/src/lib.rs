@@ -51,6 +51,12 @@ pub struct Fault {
     /// Of a control: texts of which one is in the reason of every skip that it causes, for what it takes away. Whatever else is
     /// skipped under it, and is not without, is a loss.
     pub skips: &'static [&'static str],
+    /// Of a control of some devices: the roles that they play. Others meet it at most where they look at these devices besides,
+    /// and need not all be run. Empty if it is about everybody.
+    pub about: &'static [&'static str],
+    /// Of a control: whether it is made at once with others of its seam that are, since it takes nothing away and has nothing
+    /// to do with what they change.
+    pub shares: bool,
     /// Why no case sees it yet, or comes near it. One that is detected or let pass has none.
     pub gap: Option<&'static str>,
 }
@@ -193,10 +199,14 @@ mod tests {
             match fault.kind {
                 Kind::Fault => {
                     assert!(!fault.names.is_empty() && !fault.seen_by.is_empty() && fault.skips.is_empty(), "{name}");
+                    assert!(fault.about.is_empty() && !fault.shares, "{name}");
                     // A word or two are in many a message.
                     assert!(fault.names.iter().all(|text| text.split_whitespace().count() > 1), "{name}");
                 }
-                Kind::Control => assert!(fault.names.is_empty(), "{name}"),
+                Kind::Control => {
+                    assert!(fault.names.is_empty(), "{name}");
+                    assert!(!fault.shares || (fault.skips.is_empty() && fault.about.is_empty()), "{name}");
+                }
             }
         }
     }

@@ -132,6 +132,23 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
+        what: "a pool may have one buffer more than it was made for",
+        trigger: "always",
+        modelled_on: "the class of limits that are off by one; no single bug was looked up",
+        ..around(
+            "pool-over-its-cap",
+            ErrorPath,
+            &[Result, References],
+            &["a client brought more buffers than the pool may have"],
+        )
+    },
+    Fault {
+        what: "who serves other processes says of a request that it refuses that it is done",
+        trigger: "a request that can't be granted",
+        modelled_on: "the class of errors that end where they were found; no single bug was looked up",
+        ..around("refusal-unsaid", ErrorPath, &[Result], &["a lie was not refused"])
+    },
+    Fault {
         what: "a heap offers buffers of 4 EiB, and gives a page for what it does not have",
         trigger: "a length of 0, or beyond what the heap has",
         modelled_on: "Mesa e074a08a6de (anv): a size that does not fit into its number",

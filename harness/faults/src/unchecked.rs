@@ -149,6 +149,17 @@ pub(super) const ALL: &[Fault] = &[
         ..library("egl-height-rounded", Layout, &[Capability], &["the height that a shader is told"])
     },
     Fault {
+        what: "eglCreateImage takes EGL_DMA_BUF_PLANE1_OFFSET_EXT for 0",
+        trigger: "a second plane with another offset",
+        modelled_on: "the class of offsets that are taken for the first plane only; no single bug was looked up",
+        ..library(
+            "egl-chroma-offset-ignored",
+            Layout,
+            &[super::Oracle::Pixels],
+            &["gles shows grey of NV12 with a tint"],
+        )
+    },
+    Fault {
         what: "eglCreateImage takes the fd of the first plane for every one",
         trigger: "planes with fds of different numbers",
         modelled_on: "Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2): the handle of the first plane for every one",

@@ -201,7 +201,11 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout with another pitch",
         modelled_on: "LookingGlass PR 719, Mesa MR 19620 (panfrost)",
         seen_by: &[Pixels],
-        names: &["like a row pitch 192 B too", "cpu does not see the target…like a row pitch 16 B too small"],
+        names: &[
+            "like a row pitch 192 B too",
+            "cpu does not see the target…like a row pitch 16 B too small",
+            "the pitch in bytes of a frame that was asked for with it: 1280, not 1064",
+        ],
         ..fault("import-pitch-rounded", Layout)
     },
     Fault {
@@ -411,6 +415,23 @@ pub(super) const ALL: &[Fault] = &[
         names: &["a wait for a fence…did not wait for the fence"],
         ..fault("fence-signalled-early", Synchronisation)
     },
+    Fault {
+        what: "what a semaphore imported outlasts the wait for it: vkGetSemaphoreFdKHR hands that out for what it signals later",
+        trigger: "handle type SYNC_FD, an export after an import that was waited for",
+        modelled_on: "VkImportSemaphoreFdInfoKHR: an import of SYNC_FD is temporary; no single bug was looked up",
+        seen_by: &[Fences],
+        names: &["exported of a semaphore that had imported another had signalled"],
+        ..fault("semaphore-import-stays", Synchronisation)
+    },
+    Fault {
+        seam: VulkanB,
+        what: "vkGetImageSubresourceLayout tells that a plane begins at offset 0",
+        trigger: "an explicit layout with another offset",
+        modelled_on: "Mesa 25.0's lavapipe, which was found to do so while this was written",
+        seen_by: &[Oracle::Layout],
+        names: &["the offset of plane 0 in bytes: 0, not…like the offset was dropped"],
+        ..fault("layout-offset-zero", Layout)
+    },
     // Legal.
     Fault {
         what: "nothing is otherwise",
@@ -436,6 +457,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "vkGetSemaphoreFdKHR and vkGetFenceFdKHR return -1",
         trigger: "handle type SYNC_FD, when the work is over",
         modelled_on: "VkSemaphoreGetFdInfoKHR: -1 for what has signalled",
+        shares: true,
         ..control("done-is-minus-one", Synchronisation)
     },
     Fault {
@@ -443,6 +465,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "the modifier list begins with a modifier that is refused for shared memory, with VK_ERROR_FORMAT_NOT_SUPPORTED",
         trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "VkDrmFormatModifierPropertiesListEXT has no order, and is not all there is to ask",
+        shares: true,
         ..control("list-in-other-order", Modifier)
     },
     Fault {
@@ -469,12 +492,14 @@ pub(super) const ALL: &[Fault] = &[
         what: "there is one more memory type, the first, which is not device-local and which no dma-buf is imported as",
         trigger: "always",
         modelled_on: "VkPhysicalDeviceMemoryProperties: types in an order of their own",
+        shares: true,
         ..control("memory-type-more", Handle)
     },
     Fault {
         what: "nonCoherentAtomSize is 256 B",
         trigger: "always",
         modelled_on: "Vulkan's required limits: 256 at most",
+        shares: true,
         ..control("large-atom", Coherency)
     },
 ];
@@ -493,6 +518,8 @@ pub(super) const fn fault(name: &'static str, class: Class) -> Fault {
         seen_by: &[],
         names: &[],
         skips: &[],
+        about: &[],
+        shares: false,
         gap: None,
     }
 }

@@ -37,6 +37,8 @@ const ALL: &[Named] = &[
     ("unmap-forgotten", || Box::new(UnmapForgotten)),
     ("allocation-deferred", || Box::new(AllocationDeferred)),
     ("frame-kept", || Box::new(FrameKept(AtomicU64::new(1)))),
+    ("pool-over-its-cap", || Box::new(PoolOverItsCap)),
+    ("refusal-unsaid", || Box::new(RefusalUnsaid)),
     ("heap-without-limits", || Box::new(HeapWithoutLimits)),
 ];
 
@@ -143,6 +145,26 @@ impl Layer for FrameKept {
             made::fired();
         }
         !is_kept
+    }
+}
+
+/// A pool may have one buffer more.
+struct PoolOverItsCap;
+
+impl Layer for PoolOverItsCap {
+    fn most(&self, most: usize) -> usize {
+        made::fired();
+        most + 1
+    }
+}
+
+/// Who serves other processes says that it has done what it refuses.
+struct RefusalUnsaid;
+
+impl Layer for RefusalUnsaid {
+    fn refuses(&self) -> bool {
+        made::fired();
+        false
     }
 }
 

@@ -43,6 +43,8 @@ const OFFSET: isize = 0x3273;
 const PITCH: isize = 0x3274;
 /// `EGL_DMA_BUF_PLANE1_FD_EXT` and those of the planes behind.
 const OTHER_FDS: [isize; 3] = [0x3275, 0x3278, 0x3440];
+/// `EGL_DMA_BUF_PLANE1_OFFSET_EXT`.
+const CHROMA_OFFSET: isize = 0x3276;
 const HEIGHT: isize = 0x3056;
 const WIDTH: isize = 0x3057;
 const NONE: isize = 0x3038;
@@ -271,6 +273,10 @@ fn plain(attributes: &[isize]) -> Vec<isize> {
 fn changed_import(name: isize, value: isize) -> isize {
     match name {
         OFFSET if value != 0 && made::is("egl-offset-ignored") => {
+            made::fired();
+            0
+        }
+        CHROMA_OFFSET if value != 0 && made::is("egl-chroma-offset-ignored") => {
             made::fired();
             0
         }

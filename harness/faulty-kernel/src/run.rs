@@ -5,7 +5,6 @@
 //! process that whoever asked has started, with its pid, its signals and its exit status, and the supervisor is a
 //! child of it that ends when the last process with the filter has.
 
-use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -21,12 +20,11 @@ const SERVERS: usize = 4;
 
 /// Becomes `command` under `filter`; `supervisor` is what calls [`serve`] with its standard input. Returns only if
 /// that fails.
-pub fn exec(filter: &Filter, supervisor: &mut Command, command: &[OsString]) -> io::Error {
-    let started = start(filter, supervisor);
-    let (Some(program), Ok(())) = (command.first(), &started) else {
-        return started.err().unwrap_or_else(|| io::Error::other("no command"));
-    };
-    Command::new(program).args(&command[1..]).exec()
+pub fn exec(filter: &Filter, supervisor: &mut Command, command: &mut Command) -> io::Error {
+    match start(filter, supervisor) {
+        Ok(()) => command.exec(),
+        Err(error) => error,
+    }
 }
 
 fn start(filter: &Filter, supervisor: &mut Command) -> io::Result<()> {

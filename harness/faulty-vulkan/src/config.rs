@@ -14,7 +14,8 @@ use crate::deed::Deed;
 pub(crate) struct Config {
     /// The real driver's library.
     pub(crate) driver: PathBuf,
-    deed: Option<Deed>,
+    /// One, or several that are legal.
+    deeds: Vec<Deed>,
 }
 
 /// The environment as it was when it was first asked for.
@@ -22,18 +23,23 @@ pub(crate) fn config() -> &'static Config {
     static CONFIG: OnceLock<Config> = OnceLock::new();
     CONFIG.get_or_init(|| Config {
         driver: std::env::var_os("HANDOVER_FAULT_DRIVER").map(PathBuf::from).unwrap_or_default(),
-        deed: Deed::named(made::name()),
+        deeds: made::names().filter_map(Deed::named).collect(),
     })
 }
 
 /// Whether this is the one to be done.
 pub(crate) fn is(deed: Deed) -> bool {
-    config().deed == Some(deed)
+    config().deeds.contains(&deed)
 }
 
 /// Whether the driver has a modifier beside LINEAR: [`Deed::has_tiles`].
 pub(crate) fn has_tiles() -> bool {
-    config().deed.is_some_and(Deed::has_tiles)
+    config().deeds.iter().any(|deed| deed.has_tiles())
+}
+
+/// Counts that this one was done, which may be one of several.
+pub(crate) fn done(deed: Deed) {
+    made::fired_by(deed.name());
 }
 
 /// Says on standard error why nothing can go on; there is nobody else whom a driver could tell.

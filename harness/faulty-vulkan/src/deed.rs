@@ -85,6 +85,8 @@ deeds! {
     FdOfAnotherType = "fd-of-another-type",
     DedicatedUnsaid = "dedicated-unsaid",
     MinusOnePending = "minus-one-pending",
+    SemaphoreImportStays = "semaphore-import-stays",
+    LayoutOffsetZero = "layout-offset-zero",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",

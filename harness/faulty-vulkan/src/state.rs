@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_void};
 use std::mem::transmute;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use ash::{ext, khr, vk};
@@ -99,6 +99,8 @@ pub(crate) struct Tables {
     pub(crate) sync_fds: HashMap<(vk::Device, vk::Semaphore), RawFd>,
     /// Semaphores that have fd -1 imported, which nobody has waited for yet.
     pub(crate) awaited: HashSet<(vk::Device, vk::Semaphore)>,
+    /// What semaphores imported last, and whether somebody has waited for it since.
+    pub(crate) stays: HashMap<(vk::Device, vk::Semaphore), (OwnedFd, bool)>,
     /// Fences that have fd -1 imported.
     pub(crate) minus_one: HashSet<(vk::Device, vk::Fence)>,
     /// All fences of our own.

@@ -27,9 +27,10 @@ Each fault is a real bug of a driver, a kernel or a library, done on purpose bel
 the harness. The cases that claim to see it run in a kernel of their own. A fault is detected if one
 of them fails and its message names the culprit; a skip, a deadline, and a failure that is known
 without the fault are no detection. A control is unusual but legal, and must fail nothing: of each
-claim one case in ten runs under it, and one at least, of those that work with the device that has
-the control; every day others. Controls of system calls that take nothing away run at once, and one
-by one if they are not let pass.
+claim one case in thirty runs under it, and one at least, of those that work with the device that
+has the control; of those that have little to do with it a third of these; every day others. Controls
+that take nothing away and have nothing to do with each other run at once, and one by one if they are
+not let pass.
 
 Examples:
     handover faults                           each with the cases that claim to see it
@@ -47,6 +48,12 @@ Exit codes: 0 all detected and no alarm, 1 not so, 2 usage, 3 the sandbox is in 
 
 /// Of so many cases of a claim one runs under a control, and each once in so many days.
 const SHARES: usize = 30;
+
+/// Of so many cases that have little to do with a control one of those runs.
+const OTHERS: usize = 3;
+
+/// After so many days each case has been run under each control.
+const PARTS: usize = SHARES * OTHERS;
 
 /// Options of `handover faults`.
 #[derive(Args)]
@@ -70,7 +77,7 @@ pub(super) struct FaultsArgs {
     /// How often to try each, every time in a fresh kernel
     #[arg(long, value_parser = at_least_one, default_value_t = 1, value_name = "N")]
     times: usize,
-    /// Which cases run under controls: one of 30 parts, 0 to 29, or all [default: another part every day]
+    /// Which cases run under controls: one of 90 parts, 0 to 89, or all [default: another part every day]
     #[arg(long, value_parser = share, value_name = "N|all")]
     controls: Option<Share>,
     /// Directory for faults.json and images
@@ -90,15 +97,15 @@ enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
     All,
-    /// Those at every thirtieth place from this one on, and one at least.
+    /// Of 90: those at every thirtieth place from this one on, and one at least.
     Part(usize),
 }
 
 fn share(text: &str) -> Result<Share, String> {
     match text.parse() {
-        Ok(part) if part < SHARES => Ok(Share::Part(part)),
+        Ok(part) if part < PARTS => Ok(Share::Part(part)),
         Err(_) if text == "all" => Ok(Share::All),
-        _ => Err(format!("0 to {}, or `all`", SHARES - 1)),
+        _ => Err(format!("0 to {}, or `all`", PARTS - 1)),
     }
 }
 
@@ -107,7 +114,7 @@ impl Share {
     fn today() -> Share {
         const DAY: u64 = 86_400;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Share::Part((since.as_secs() / DAY) as usize % SHARES)
+        Share::Part((since.as_secs() / DAY) as usize % PARTS)
     }
 
     fn part(self) -> Option<usize> {
@@ -211,11 +218,30 @@ fn claiming<'c>(fault: &Fault, cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
     cases.iter().filter(|case| injection::claims(case, fault)).copied().collect()
 }
 
+/// What of `share` runs under the control `fault`: all that works with the devices that it is about, or says of none with which
+/// it works, and a part of the others.
+fn under<'c>(fault: &Fault, cases: Vec<&'c CaseInfo>, share: Share) -> Vec<&'c CaseInfo> {
+    let (Some(part), false) = (share.part(), fault.about.is_empty()) else { return share.of(cases) };
+    let is_about = |case: &CaseInfo| {
+        let roles = case.roles();
+        roles.is_empty() || roles.iter().any(|role| fault.about.contains(&role.as_str()))
+    };
+    // Whoever comes round in so many days has another turn then.
+    let turn = part + part / SHARES;
+    let passed_over: BTreeSet<&str> = (cases.iter().filter(|case| !is_about(case)).enumerate())
+        .filter(|(place, _)| !(place + turn).is_multiple_of(OTHERS))
+        .map(|(_, case)| case.name.as_str())
+        .collect();
+    share.of(cases).into_iter().filter(|case| !passed_over.contains(case.name.as_str())).collect()
+}
+
 /// What runs under `fault`, or of `share` if it is a control.
 fn work<'c>(fault: &Fault, cases: &[&'c CaseInfo], others: &[&'c CaseInfo], share: Share) -> Work<'c> {
     let first = match fault.kind {
         Kind::Fault => claiming(fault, cases),
-        Kind::Control => share.of(cases.iter().filter(|case| injection::meets(case, fault)).copied().collect()),
+        Kind::Control => {
+            under(fault, cases.iter().filter(|case| injection::meets(case, fault)).copied().collect(), share)
+        }
     };
     let others = others.iter().filter(|case| !first.iter().any(|other| other.name == case.name)).copied().collect();
     Work { first, others }
@@ -234,17 +260,19 @@ fn claims_first<'c>(cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
     ordered.into_iter().map(|(_, case)| case).collect()
 }
 
-/// The places of `faults` that share a kernel. Controls of system calls that take nothing away do: each must be let pass
-/// whatever else is legal, and a kernel of its own costs more than all that it does.
+/// The places of `faults` that share a kernel. Controls do that share: each must be let pass whatever else is legal, and a
+/// kernel of its own costs more than all that it does.
 fn units(faults: &[&Fault]) -> Vec<Vec<usize>> {
-    let shares = |at: &usize| {
-        let Fault { kind, seam, skips, .. } = faults[*at];
-        *kind == Kind::Control && *seam == Seam::Kernel && skips.is_empty()
-    };
-    let (together, mut alone): (Vec<usize>, Vec<usize>) = (0..faults.len()).partition(shares);
-    // First what takes longest: controls, which have more cases than any fault.
+    let (together, mut alone): (Vec<usize>, Vec<usize>) = (0..faults.len()).partition(|at| faults[*at].shares);
+    let mut of_seams: BTreeMap<Seam, Vec<usize>> = BTreeMap::new();
+    for at in together {
+        of_seams.entry(faults[at].seam).or_default().push(at);
+    }
+    let mut together: Vec<Vec<usize>> = of_seams.into_values().collect();
+    // First what takes longest: controls, which have more cases than any fault, and of these those of system calls.
+    together.sort_by_key(|unit| faults[unit[0]].seam != Seam::Kernel);
     alone.sort_by_key(|at| faults[*at].kind != Kind::Control);
-    [together].into_iter().filter(|unit| !unit.is_empty()).chain(alone.into_iter().map(|at| vec![at])).collect()
+    together.into_iter().chain(alone.into_iter().map(|at| vec![at])).collect()
 }
 
 fn table(
@@ -395,7 +423,7 @@ fn side_by_side<T: Send>(jobs: usize, count: usize, work: impl Fn(usize) -> T + 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::Cases;
+    use crate::case::{Cases, Role};
 
     #[test]
     fn a_name_that_no_fault_has_is_answered_with_the_nearest() {
@@ -428,22 +456,58 @@ mod tests {
         }
         assert_eq!(seen.len(), infos.len());
         assert_eq!(Share::All.of(infos.clone()).len(), infos.len());
-        assert_eq!((share("29"), share("all")), (Ok(Share::Part(29)), Ok(Share::All)));
-        assert!(share("30").is_err() && share("some").is_err());
+        assert_eq!((share("89"), share("all")), (Ok(Share::Part(89)), Ok(Share::All)));
+        assert!(share("90").is_err() && share("some").is_err());
     }
 
     #[test]
-    fn only_controls_of_system_calls_that_take_nothing_away_share_a_kernel() {
+    fn under_a_control_of_cards_all_cases_of_cards_run_and_the_others_in_turn() {
+        let cases = Cases::<()>::collect(|cases| {
+            for n in 0..7 {
+                cases.add(format!("a::shows_{n}"), |_| Ok(())).to(Role::Screen);
+                cases.add(format!("a::draws_{n}"), |_| Ok(())).to(Role::GpuA);
+                cases.add(format!("a::asks_{n}"), |_| Ok(()));
+            }
+        })
+        .unwrap();
+        let infos: Vec<&CaseInfo> = cases.iter().map(|case| &case.info).collect();
+        let names = |fault: &str, share: Share| -> Vec<&str> {
+            let fault = handover_faults::find(fault).unwrap();
+            under(fault, infos.clone(), share).iter().map(|case| case.name.as_str()).collect()
+        };
+        let count = |names: &[&str], of: &str| names.iter().filter(|name| name.starts_with(of)).count();
+        let mut seen = BTreeSet::new();
+        for part in (0..PARTS).step_by(SHARES) {
+            let names = names("card-without-planes", Share::Part(part));
+            assert_eq!((count(&names, "a::shows"), count(&names, "a::asks")), (7, 7), "{names:?}");
+            assert!((2..=3).contains(&count(&names, "a::draws")), "{names:?}");
+            seen.extend(names);
+        }
+        assert_eq!(seen.len(), infos.len());
+        assert_eq!(names("card-without-planes", Share::All).len(), infos.len());
+        assert_eq!(names("slow-calls", Share::Part(0)).len(), infos.len());
+    }
+
+    #[test]
+    fn each_device_that_a_control_is_about_is_one() {
+        for role in handover_faults::all().flat_map(|fault| fault.about) {
+            assert!(Role::ALL.iter().any(|known| known.as_str() == *role), "{role}");
+        }
+    }
+
+    #[test]
+    fn only_controls_of_one_seam_share_a_kernel() {
         let faults: Vec<&Fault> = handover_faults::all().collect();
         let units = units(&faults);
         let mut places: Vec<usize> = units.iter().flatten().copied().collect();
         places.sort_unstable();
         assert_eq!(places, (0..faults.len()).collect::<Vec<_>>());
-        let (first, others) = units.split_first().unwrap();
-        assert!(first.len() > 1 && others.iter().all(|unit| unit.len() == 1), "{units:?}");
-        for fault in first.iter().map(|at| faults[*at]) {
-            let Fault { kind, seam, skips, name, .. } = fault;
-            assert!(*kind == Kind::Control && *seam == Seam::Kernel && skips.is_empty(), "{name}");
+        let (shared, others): (Vec<_>, Vec<_>) = units.iter().partition(|unit| unit.len() > 1);
+        assert_eq!(units[..shared.len()], shared.iter().map(|unit| (*unit).clone()).collect::<Vec<_>>()[..]);
+        assert!(shared.len() == 2 && others.iter().all(|unit| unit.len() == 1), "{units:?}");
+        for unit in shared {
+            let of_unit = || unit.iter().map(|at| faults[*at]);
+            assert!(of_unit().all(|fault| fault.kind == Kind::Control && fault.seam == faults[unit[0]].seam));
         }
     }
 

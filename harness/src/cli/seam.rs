@@ -6,11 +6,12 @@ use std::io::{self, Write};
 use std::process::Command;
 
 use clap::Args;
+use handover_faults::made::mark_of;
 use handover_faulty_kernel::faults::{self, Made};
 use handover_faulty_kernel::{Filter, run};
 
+use crate::run::SEAM;
 use crate::run::choice::Refusal;
-use crate::run::injection::mark_of;
 
 /// Environment variable that names the file that grows by a byte each time a fault is made: the [mark](mark_of) of the fault.
 const COUNT: &str = "HANDOVER_FAULT_COUNT";
@@ -39,10 +40,19 @@ pub(super) fn command(args: &SeamArgs) -> Refusal {
             Ok(own) => own,
             Err(error) => return Refusal::Machine(format!("finding this program: {error}")),
         };
+        let Some((program, arguments)) = args.command.split_first() else {
+            return Refusal::Usage("there is no command to start".into());
+        };
+        // A command may be another seam, with a command of its own.
+        let mut faults = std::env::var(SEAM).unwrap_or_default();
+        if !faults.is_empty() {
+            faults.push(',');
+        }
+        faults += &args.name;
         let mut supervisor = Command::new(own);
         supervisor.args(["seam", "--serve", &args.name]);
         let filter = made.iter().fold(Filter::default(), |all, made| all.and(&made.filter));
-        let why = run::exec(&filter, &mut supervisor, &args.command);
+        let why = run::exec(&filter, &mut supervisor, Command::new(program).args(arguments).env(SEAM, faults));
         return Refusal::Machine(format!("starting a command under {}: {why}", args.name));
     }
     match serve(&made, &args.name) {

@@ -133,6 +133,9 @@ impl Cx {
                 }
             };
             self.waited(who, &free, &fenced, (&label, dropped))?;
+            if self.disagrees() {
+                break;
+            }
         }
         Ok(())
     }

@@ -107,7 +107,16 @@ fn told(what: &str, times: Option<u32>, (before, after): (usize, usize), left: &
     for (left, op) in left.iter().filter_map(|left| Some((left, left.by.as_ref()?.op))) {
         by.entry(op).or_default().push(left);
     }
-    let Some((op, those)) = by.into_iter().max_by_key(|(_, those)| those.len()) else { return finding };
+    let Some((op, those)) = by.into_iter().max_by_key(|(_, those)| those.len()) else {
+        let for_each = times.is_some_and(|times| more >= times as usize);
+        return finding.row(
+            "like",
+            match for_each {
+                true => "one for each time: a duplicate of what is lent or handed out, which nobody closes",
+                false => "a close that now and then does nothing, or a file that is opened now and then",
+            },
+        );
+    };
     let calls = those[0].by.as_ref().map_or(0, |by| by.calls);
     let count = those.len();
     finding

@@ -74,6 +74,7 @@ impl Cx {
                 Finding::new(format!("{step} leaves {what} behind: {per_cycle:+.2} each time"))
                     .row("target", format!("{middle}, as after {} times", cycles / 2))
                     .row("actual", format!("{end} after {cycles} times, {start} at the start"))
+                    .row("like", cause(&what))
             });
         }
         Ok(())
@@ -108,5 +109,15 @@ impl Cx {
     /// As [`Self::gpu`].
     pub fn fresh_gpu(&mut self, role: crate::case::Role) -> Result<Gpu, Trouble> {
         Ok(self.devices.fresh_gpu(role)?)
+    }
+}
+
+/// Why there may be more of `what` after each time.
+fn cause(what: &str) -> &'static str {
+    match what {
+        "dma-bufs" => "a reference to a buffer that somebody keeps: an fd, a handle, a mapping or an attachment",
+        "Vulkan objects" => "an object that is not destroyed",
+        "numbers closed twice" => "an fd with two owners, of whom the second closes whatever has its number by then",
+        _ => "memory that is made for each time, and not given back",
     }
 }

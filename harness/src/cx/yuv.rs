@@ -97,6 +97,7 @@ impl Cx {
                     format!("R, G and B are {spread} of 65535 apart; at most {step}, one of its steps, would be valid"),
                 )
                 .row("where", seen)
+                .row("like", "chroma that is read from elsewhere, or weighed otherwise than its middle says")
         });
         Ok(())
     }

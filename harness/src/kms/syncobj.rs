@@ -172,6 +172,13 @@ impl Card {
                 let finding = finding.row("actual", format!("{kernels} handles of syncobjs"));
                 let which = if taken.is_empty() { "none".to_owned() } else { taken.join(", ") };
                 let finding = finding.row("which", format!("there are {which}"));
+                let like = match more > 0 {
+                    true => {
+                        "DRM_IOCTL_SYNCOBJ_DESTROY, which leaves the handle, or a second handle that nobody was told of"
+                    }
+                    false => "a handle that is destroyed with another one",
+                };
+                let finding = finding.row("like", like);
                 Some(finding.row("node", self.path.display().to_string()).maybe("calls", ledger::last_calls()))
             }
             Err(error) => Some(Finding::from_error(&error)),

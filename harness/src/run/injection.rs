@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use handover_faults::made::mark_of;
 use handover_faults::{Fault, Kind, Seam};
 use serde_json::{Value, json};
 
@@ -39,11 +40,6 @@ const FAULTY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Deadline of a worker's start.
 const START_WITHIN: Duration = Duration::from_secs(60);
-
-/// The byte that is written each time the fault of this place is made, of several in one kernel.
-pub(crate) fn mark_of(place: usize) -> u8 {
-    b'a' + place as u8
-}
 
 /// How often each of so many faults was made, by the file that they count in. Of one alone every byte counts, whatever it is.
 fn counts(fired: &Path, faults: usize) -> Vec<u64> {
@@ -104,7 +100,7 @@ impl Injection {
         self.together(fault.as_slice(), work, others_for).pop().unwrap_or_default()
     }
 
-    /// Runs `work` under `faults` of system calls, all of them at once: a trial of each, with the same runs.
+    /// Runs `work` under `faults` of one seam, all of them at once: a trial of each, with the same runs.
     pub fn together(&self, faults: &[&Fault], work: &Work<'_>, others_for: Duration) -> Vec<Trial> {
         let began = Instant::now();
         let count = faults.len().max(1);
@@ -193,13 +189,12 @@ impl Injection {
         Command::new(&self.program).args(["worker"])
     }
 
-    /// A worker that meets `faults`, which count in the file `fired`. Several are of system calls, as those of other seams stand
-    /// where there is room for one.
+    /// A worker that meets `faults`, which count in the file `fired`. Several are of one seam, and share.
     fn worker_under(&self, faults: &[&Fault], folder: &Path, fired: &Path) -> Result<Command, String> {
         let names = faults.iter().map(|fault| fault.name).collect::<Vec<_>>().join(",");
         let seam = faults.first().map_or(Seam::Kernel, |fault| fault.seam);
-        if faults.len() > 1 && faults.iter().any(|fault| fault.seam != Seam::Kernel) {
-            return Err(format!("{names} are not all of system calls, and so can't be made at once"));
+        if faults.len() > 1 && faults.iter().any(|fault| fault.seam != seam || !fault.shares) {
+            return Err(format!("{names} can't be made at once: they don't share, or are of several seams"));
         }
         let worker = match seam {
             Seam::VulkanA => self.on_faulty_driver(0, folder)?,

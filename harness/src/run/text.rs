@@ -291,6 +291,9 @@ fn machine(text: &mut String, report: &Report) {
     let machine = &report.machine;
     let first = widest();
     let mut lines = vec![format!("{:<first$}  {}", "on", machine.on)];
+    if !machine.faults.is_empty() {
+        lines.push(format!("{:<first$}  {}: on purpose, so no verdict is about the machine", "faults", machine.faults));
+    }
     if let Some(kernel) = &machine.kernel {
         let from = match machine.kernel_from.as_str() {
             "" => String::new(),
@@ -346,6 +349,10 @@ fn totals(text: &mut String, report: &Report) {
         ("red", style(Verdict::Fail))
     };
     let lane = report.lane.as_ref().map_or_else(String::new, |lane| format!(", lane {lane}"));
+    let faults = match report.machine.faults.as_str() {
+        "" => String::new(),
+        faults => format!(", under faults done on purpose ({faults})"),
+    };
     let first = report
         .timings
         .start_to_first_verdict_ms
@@ -358,7 +365,7 @@ fn totals(text: &mut String, report: &Report) {
     let memory = memory(report).map_or_else(String::new, |memory| format!("\n{DIM}{memory}{DIM:#}"));
     let _ = writeln!(
         text,
-        "{style}{word}{style:#}: {} of {} cases: {}{lane}\n{DIM}{} ms{first}{set_up}{DIM:#}{memory}",
+        "{style}{word}{style:#}: {} of {} cases: {}{lane}{faults}\n{DIM}{} ms{first}{set_up}{DIM:#}{memory}",
         report.cases.len(),
         summary.selected,
         parts.join(", "),
@@ -438,6 +445,18 @@ mod tests {
                 "  converter hands out RG16, and cursor takes no such frame"
             ]
         );
+    }
+
+    #[test]
+    fn a_run_under_faults_says_so_in_its_last_lines() {
+        let mut report = samples::report(vec![samples::case("a::b_works", Verdict::Pass)]);
+        let says = |report: &Report| {
+            let text = anstream::adapter::strip_str(&summary(report, None)).to_string();
+            text.matches("close-forgotten").count()
+        };
+        assert_eq!(says(&report), 0);
+        report.machine.faults = "close-forgotten".into();
+        assert_eq!(says(&report), 2, "in its machine and in its total");
     }
 
     #[test]

@@ -47,6 +47,16 @@ pub trait Layer: Send + Sync {
         true
     }
 
+    /// How many buffers a pool may have that is made for so many.
+    fn most(&self, most: usize) -> usize {
+        most
+    }
+
+    /// Whether who serves other processes tells them of a refusal.
+    fn refuses(&self) -> bool {
+        true
+    }
+
     /// Whether who is done with a frame of a pool, drawn or looked at, says so.
     fn gives_back(&self) -> bool {
         true

@@ -19,6 +19,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+use super::layer::layer;
 use super::refused::ShareError;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, wait_until};
 use crate::error::{Cause, Error};
@@ -244,7 +245,7 @@ impl<T> Pool<T> {
         limits: Limits,
         mut make: impl FnMut(usize) -> Result<T, ShareError> + Send + 'static,
     ) -> Result<Self, ShareError> {
-        let limits = Limits { most: limits.most.max(limits.least), ..limits };
+        let limits = Limits { most: layer().most(limits.most.max(limits.least)), ..limits };
         let report = Report { worst: limits.most, ..Report::default() };
         let mut state = State { slots: BTreeMap::new(), current: None, making: false, last: 0, report };
         for number in 0..limits.least {

@@ -21,6 +21,7 @@ use super::buffer::{Attachment, Buffer, Mapping};
 use super::constraints::Party;
 use super::core::Access;
 use super::demands::{bearable, speakable};
+use super::layer::layer;
 use super::message::{Answer, Request};
 use crate::channel::{Channel, Received, brief};
 use crate::error::{Cause, Error, Result};
@@ -169,7 +170,10 @@ impl Session {
                 Err(error) if matches!(error.cause, Cause::Deadline(_)) && wait < self.limits.silence => continue,
                 // The fds that came along, if any, are closed here: no request has any.
                 Ok(Some(Received { message, fds: _ })) => {
-                    self.answer(message).unwrap_or_else(|why| (Answer::Refused { why: brief(why) }, None))
+                    self.answer(message).unwrap_or_else(|why| match layer().refuses() {
+                        true => (Answer::Refused { why: brief(why) }, None),
+                        false => (Answer::Done, None),
+                    })
                 }
                 Err(error) if matches!(error.cause, Cause::Answer(_)) => {
                     (Answer::Refused { why: brief(error.cause.to_string()) }, None)

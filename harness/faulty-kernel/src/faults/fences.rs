@@ -134,7 +134,7 @@ fn is_sync_file(call: &Call<'_>, number: i32) -> bool {
 
 /// Who waits in poll for one `sync_file` alone is woken two seconds after its signal.
 fn sync_file_wakes_late() -> Made {
-    const LATE: Duration = Duration::from_secs(2);
+    const LATE: Duration = Duration::from_millis(600);
     /// Nobody here waits longer.
     const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -309,6 +309,7 @@ fn change_layout(known: &Image, layout: &mut vk::SubresourceLayout) {
         () if is(Deed::PitchInPixels) && bytes_per_pixel(known.format) == Some(8) => layout.row_pitch /= 8,
         () if is(Deed::SizeOfLayoutZero) => layout.size = 0,
         () if is(Deed::PitchZero) => layout.row_pitch = 0,
+        () if is(Deed::LayoutOffsetZero) && layout.offset != 0 => layout.offset = 0,
         () if is(Deed::SizeOfLayoutEndless) => layout.size = u64::MAX,
         () => return,
     }

@@ -11,7 +11,7 @@ use rustix::fs::MemfdFlags;
 
 use super::submissions::let_work_end;
 use crate::chain::{Changed, find, without};
-use crate::config::{fired, is};
+use crate::config::{done, fired, is};
 use crate::deed::Deed;
 use crate::mapping::Mapping;
 use crate::state::{Memory, RealDevice, Snapshot, device, tables};
@@ -421,7 +421,11 @@ pub(crate) unsafe extern "system" fn get_memory_fd_properties(
     match () {
         () if is(Deed::NoMemoryType) => *bits = 0,
         () if is(Deed::MemoryTypeBeyondAll) => *bits = 1 << 31,
-        () if is(Deed::MemoryTypeMore) => *bits <<= 1,
+        () if is(Deed::MemoryTypeMore) => {
+            *bits <<= 1;
+            done(Deed::MemoryTypeMore);
+            return result;
+        }
         // The new first one.
         () if is(Deed::FdOfAnotherType) => *bits = 1,
         () => return result,

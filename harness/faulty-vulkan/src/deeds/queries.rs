@@ -5,7 +5,7 @@ use ash::vk;
 
 use super::images::{LINEAR, X_TILED};
 use crate::chain::{Changed, find};
-use crate::config::{fired, has_tiles, is};
+use crate::config::{done, fired, has_tiles, is};
 use crate::deed::Deed;
 use crate::state::{any_instance, tables};
 
@@ -62,7 +62,11 @@ fn told<E: Entry>(mut list: Vec<E>, format: vk::Format) -> Option<Vec<E>> {
         () if (is(Deed::ModifierUnusable) || is(Deed::ListedModifierCrashes) || has_tiles()) && is_common => {
             list.extend(tiled);
         }
-        () if is(Deed::ListInOtherOrder) && is_common => list.splice(0..0, tiled).for_each(drop),
+        () if is(Deed::ListInOtherOrder) && is_common => {
+            list.splice(0..0, tiled).for_each(drop);
+            done(Deed::ListInOtherOrder);
+            return Some(list);
+        }
         () if is(Deed::PlaneCountTwo) && is_bgra => list.iter_mut().for_each(|entry| *entry.planes() = 2),
         () if is(Deed::PlaneCountZero) && is_bgra => list.iter_mut().for_each(|entry| *entry.planes() = 0),
         () if is(Deed::PlaneCountEndless) && is_bgra => list.iter_mut().for_each(|entry| *entry.planes() = u32::MAX),
@@ -228,7 +232,7 @@ fn with_one_more_type(memory: &mut vk::PhysicalDeviceMemoryProperties) {
         return;
     }
     if is(Deed::MemoryTypeMore) {
-        fired();
+        done(Deed::MemoryTypeMore);
     }
     memory.memory_types.rotate_right(1);
     memory.memory_types[0] = vk::MemoryType {
@@ -260,7 +264,7 @@ pub(crate) unsafe extern "system" fn get_memory_properties2(
 
 fn with_large_atoms(limits: &mut vk::PhysicalDeviceLimits) {
     if is(Deed::LargeAtom) {
-        fired();
+        done(Deed::LargeAtom);
         // The most that Vulkan allows.
         limits.non_coherent_atom_size = 256;
     }

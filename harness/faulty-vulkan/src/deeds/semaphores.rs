@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "functions of a driver: raw pointers in, raw pointers out, and fds as numbers")]
 //! Semaphores and fences that cross over as files.
 
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use ash::vk;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -9,7 +9,7 @@ use rustix::time::Timespec;
 
 use super::memory::close_if_open;
 use super::submissions::let_work_end;
-use crate::config::{fired, is};
+use crate::config::{done, fired, is};
 use crate::deed::Deed;
 use crate::state::{device, tables};
 
@@ -24,14 +24,22 @@ unsafe fn is_signalled(fd: RawFd) -> bool {
     poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
+/// Another fd of the same file.
+///
+/// # Safety
+/// `fd` is open.
+unsafe fn copy_of(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: the caller's contract.
+    rustix::io::fcntl_dupfd_cloexec(unsafe { BorrowedFd::borrow_raw(fd) }, 3).ok()
+}
+
 /// Has a copy of it that is never closed.
 ///
 /// # Safety
 /// `fd` is open.
 unsafe fn keep(fd: RawFd) {
     // SAFETY: the caller's contract.
-    let given = unsafe { BorrowedFd::borrow_raw(fd) };
-    if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(given, 3) {
+    if let Some(kept) = unsafe { copy_of(fd) } {
         fired();
         std::mem::forget(kept);
     }
@@ -62,8 +70,13 @@ pub(crate) unsafe extern "system" fn import_semaphore_fd(
         // SAFETY: as above.
         unsafe { keep(fd) };
     }
+    // SAFETY: as above.
+    let copy = (is(Deed::SemaphoreImportStays) && is_sync_file).then(|| unsafe { copy_of(fd) }).flatten();
     // SAFETY: the caller's contract is the real function's.
     let result = unsafe { real(handle, info) };
+    if let Some(copy) = copy.filter(|_| result == vk::Result::SUCCESS) {
+        tables().stays.insert((handle, asked.semaphore), (copy, false));
+    }
     if is_sync_file && result == vk::Result::SUCCESS {
         tables().sync_fds.insert((handle, asked.semaphore), fd);
     }
@@ -77,6 +90,16 @@ pub(crate) unsafe extern "system" fn import_semaphore_fd(
         }
     }
     result
+}
+
+/// A submission waits for `semaphores`: what they imported is waited for.
+pub(crate) fn note_waits(handle: vk::Device, semaphores: &[vk::Semaphore]) {
+    let mut tables = tables();
+    for semaphore in semaphores {
+        if let Some((_, waited)) = tables.stays.get_mut(&(handle, *semaphore)) {
+            *waited = true;
+        }
+    }
 }
 
 /// Before a submission waits for `semaphores`: holds it up if one of them has fd -1 imported.
@@ -136,7 +159,7 @@ unsafe fn minus_one_if_done(made: *mut RawFd) {
     let fd = unsafe { *made };
     // SAFETY: as above.
     if fd >= 0 && unsafe { is_signalled(fd) } {
-        fired();
+        done(Deed::DoneIsMinusOne);
         // SAFETY: nobody has it yet.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
         // SAFETY: the caller's.
@@ -162,6 +185,15 @@ pub(crate) unsafe extern "system" fn get_semaphore_fd(
             unsafe { *made = -1 };
             return vk::Result::SUCCESS;
         }
+    }
+    if is_sync_file
+        && let Some((file, true)) = tables().stays.get(&(handle, asked.semaphore))
+        && let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(file, 3)
+    {
+        fired();
+        // SAFETY: the caller's.
+        unsafe { *made = copy.into_raw_fd() };
+        return vk::Result::SUCCESS;
     }
     // SAFETY: the caller's contract is the real function's.
     let result = unsafe { (real.semaphore_fd.get_semaphore_fd_khr)(handle, info, made) };
@@ -209,6 +241,7 @@ pub(crate) unsafe extern "system" fn destroy_semaphore(
         let mut tables = tables();
         tables.ends.remove(&(handle, semaphore));
         tables.awaited.remove(&(handle, semaphore));
+        tables.stays.remove(&(handle, semaphore));
         tables.sync_fds.remove(&(handle, semaphore))
     };
     // SAFETY: the caller's contract is the real function's.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use super::semaphores::hold_up;
+use super::semaphores::{hold_up, note_waits};
 use crate::config::{fired, is};
 use crate::deed::Deed;
 use crate::mapping::Mapping;
@@ -40,6 +40,7 @@ struct Work {
 fn submitted(queue: vk::Queue, work: &Work, submit: impl FnOnce(&RealDevice) -> vk::Result) -> vk::Result {
     let (handle, real) = device_of_queue(queue);
     hold_up(handle, &work.waits);
+    note_waits(handle, &work.waits);
     let mut released: Vec<(vk::DeviceMemory, Arc<Mapping>, Vec<u8>)> = Vec::new();
     {
         let mut tables = tables();

@@ -15,6 +15,7 @@ function machineFacts() {
   const { machine, lane, wall_ms: wall, timings } = REPORT;
   const rows = [
     ["on", machine.on],
+    ["faults", machine.faults ? `${machine.faults}: on purpose, so no verdict is about the machine` : ""],
     ["kernel", machine.kernel ? `Linux ${machine.kernel}${machine.kernel_from ? ` (${machine.kernel_from})` : ""}, log ${machine.kernel_log}` : ""],
     ["Mesa", machine.mesa.join(" and ")],
     ["host", `Linux ${machine.host_kernel}, ${machine.processors} processor${machine.processors === 1 ? "" : "s"}`],

@@ -11,6 +11,7 @@ function drawTotals() {
   document.getElementById("totals").replaceChildren(
     el("span", { class: `badge ${word === "green" ? "is-pass" : word === "red" ? "is-fail" : "is-skip"}` }, word),
     el("span", {}, text, notRun ? `, ${grouped(notRun)} not run` : ""),
+    REPORT.machine.faults ? el("span", { class: "badge is-fail" }, `under faults done on purpose (${REPORT.machine.faults})`) : "",
     el("span", { class: "quiet" }, [REPORT.machine.kernel && `Linux ${REPORT.machine.kernel}`, REPORT.lane && `lane ${REPORT.lane}`, written].filter(Boolean).join(" · ")),
   );
 }
