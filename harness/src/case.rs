@@ -226,7 +226,7 @@ pub struct CaseInfo {
     pub importer: Option<Role>,
     /// What the machine must have, else the case is skipped with the first one that is missing.
     pub needs: Vec<Need>,
-    /// What a worker opens for it beside devices that play roles, and keeps for others that name the same.
+    /// What a worker opens for it beside devices that play roles, and keeps for others that name the same, or closes again.
     pub opens: Vec<String>,
     /// The defects that make the case fail today.
     pub known: Vec<Known>,

@@ -30,6 +30,7 @@ use crate::placement::Observer;
 use crate::placement::probe::Importer;
 use crate::png;
 use crate::restart::again;
+use crate::run::heap;
 use crate::share::agreement::Wish;
 use crate::share::buffer::{Attachment, Buffer, Mapping};
 use crate::share::constraints::Constraints;
@@ -540,6 +541,9 @@ impl Bench for Cx {
         self.devices.forget_broken();
         self.forget_unplugged();
         let closing = self.close_ledger();
+        if self.devices.has_closed_one() {
+            heap::give_back();
+        }
         if objects::made_so_far() != case.objects_before {
             heap_use::note(&mut case.record, &case.heap_before, &self.devices.heap_use());
         }

@@ -187,6 +187,8 @@ pub struct Devices {
     elsewhere: Option<SharedFrame>,
     textures: Vec<(String, GlImage)>,
     bos: Vec<Bo>,
+    /// Whether a device was opened that the case closes again.
+    closes_one: bool,
 }
 
 /// Whose the buffer is.
@@ -216,7 +218,13 @@ impl Devices {
     pub fn fresh_gpu(&mut self, role: Role) -> Result<Gpu, Unplayed> {
         // So that one who is absent is known to be.
         self.gpu(role)?;
+        self.closes_one = true;
         open_gpu(role).map_err(Unplayed::Broken)
+    }
+
+    /// Whether the case that ends has closed a device again, whose memory is free now.
+    pub(crate) fn has_closed_one(&mut self) -> bool {
+        std::mem::take(&mut self.closes_one)
     }
 
     /// A process of its own in which `role` is played.

@@ -258,7 +258,7 @@ impl SharedFrame {
     pub fn read_back(&self) -> Result<Picture> {
         let rows = self.frame.rows()?;
         let runs = rows.iter().flat_map(|rows| (0..rows.count).map(|y| (rows.offset + y * rows.pitch, rows.row)));
-        let bytes = self.dmabuf.map()?.gather(runs)?;
+        let bytes = Mapping::new(&self.dmabuf)?.gather(runs)?;
         Ok(Picture { size: self.frame.size, fourcc: self.frame.fourcc, bytes })
     }
 
@@ -268,7 +268,7 @@ impl SharedFrame {
     /// As [`Self::read_back`]; also if size or format of the picture are not the frame's.
     pub fn write(&self, picture: &Picture) -> Result<()> {
         let placed = picture.rows_in(&self.frame)?;
-        self.dmabuf.map()?.write_all(placed)
+        Mapping::new(&self.dmabuf)?.write_all(placed)
     }
 }
 

@@ -30,6 +30,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -216,6 +217,11 @@ pub(crate) fn without_canaries<R>(work: impl FnOnce() -> R) -> R {
 /// How many fds of this process are the ledger's own, and may come and go.
 pub(crate) fn own_files() -> usize {
     lock().as_ref().map_or(0, |book| book.canaries.as_ref().map_or(0, Canaries::count))
+}
+
+/// What procfs says that each canary refers to.
+pub(crate) fn canary() -> Option<PathBuf> {
+    lock().as_ref().and_then(|book| book.canaries.as_ref().ok().map(Canaries::link))
 }
 
 /// The dma-buf of `inode` stays for a known reason, which a case of its own claims: it is no finding of every other
@@ -502,7 +508,7 @@ impl Book {
         self.kept_mappings.clear();
         self.heaps.retain(|file| held.mappings.contains_key(file));
         if let Ok(canaries) = &mut self.canaries {
-            canaries.fill_gaps(&held.files);
+            canaries.fill_gaps(&held.files, self.list.as_ref().ok().map(AsRawFd::as_raw_fd));
         }
         let seen = self.bufinfo.is_ok() && !held.unobserved.iter().any(|what| what.starts_with(DMA_BUFS));
         self.live = seen.then(|| held.buffers.keys().copied().collect());

@@ -91,6 +91,7 @@ pub mod placement;
 pub mod plot;
 pub mod png;
 pub mod prelude;
+mod procfs;
 pub mod report;
 pub mod reproduction;
 mod restart;

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -190,11 +191,12 @@ impl Peer {
             self.ask(&Ask::Read { frame: shared.frame.clone(), dedicated }, Some(shared.dmabuf.fd.as_fd()))?;
         match (answer, fd) {
             (Answer::Read { fourcc, size }, Some(fd)) => {
-                let mut bytes = Vec::new();
-                let mut file = std::fs::File::from(fd);
-                let all =
-                    std::io::Seek::rewind(&mut file).and_then(|()| std::io::Read::read_to_end(&mut file, &mut bytes));
-                all.map_err(|error| Error::new("reading pixels", self.name.clone(), error))?;
+                let file = std::fs::File::from(fd);
+                let bytes = file.metadata().and_then(|status| {
+                    let mut bytes = vec![0; status.len() as usize];
+                    file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+                });
+                let bytes = bytes.map_err(|error| Error::new("reading pixels", self.name.clone(), error))?;
                 Ok(Picture { size, fourcc, bytes })
             }
             (answer, _) => Err(self.unexpected(&answer)),

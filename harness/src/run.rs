@@ -4,7 +4,7 @@
 //! writes the report. The `handover` command and the `cargo test` target both drive cases through it.
 
 pub mod choice;
-mod heap;
+pub(crate) mod heap;
 pub mod injection;
 pub mod journal;
 pub mod kernel_log;

@@ -38,19 +38,18 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         }
     }
     for gpu in [GpuA, GpuB] {
-        cases
-            .add(format!("ownership::a_buffer_outlives_the_device_that_made_it::{gpu}"), move |cx| {
-                outlives_device(cx, gpu, true)
-            })
-            .from(gpu)
-            .must_fail_under("free-clears-shared");
-        cases
-            .add(format!("ownership::a_buffer_outlives_the_device_that_took_it_in::{gpu}"), move |cx| {
-                outlives_device(cx, gpu, false)
-            })
-            .from(Udmabuf)
-            .to(gpu)
-            .must_fail_under("free-clears-shared");
+        // What it takes at its peak shows early.
+        let opened = || format!("one more device of {gpu}, which is closed again");
+        let case = cases.add(format!("ownership::a_buffer_outlives_the_device_that_made_it::{gpu}"), move |cx| {
+            outlives_device(cx, gpu, true)
+        });
+        case.from(gpu).must_fail_under("free-clears-shared");
+        case.info.opens.push(opened());
+        let case = cases.add(format!("ownership::a_buffer_outlives_the_device_that_took_it_in::{gpu}"), move |cx| {
+            outlives_device(cx, gpu, false)
+        });
+        case.from(Udmabuf).to(gpu).must_fail_under("free-clears-shared");
+        case.info.opens.push(opened());
         cases
             .add(format!("ownership::a_buffer_outlives_the_process_that_made_it::{gpu}"), move |cx| {
                 outlives_process(cx, gpu)

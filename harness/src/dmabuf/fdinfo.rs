@@ -5,6 +5,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::observed::{NotObservable, Observed};
+use crate::procfs;
 
 /// A dma-buf, as `/proc/self/fdinfo` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl Fdinfo {
     /// What procfs tells of `fd`.
     pub(super) fn of(fd: BorrowedFd<'_>) -> Observed<Self> {
         let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
-        let text = std::fs::read_to_string(&path).map_err(|error| NotObservable(format!("{path}: {error}")))?;
+        let text = procfs::text(&path).map_err(|error| NotObservable(format!("{path}: {error}")))?;
         parse(&text).ok_or_else(|| NotObservable(format!("{path} does not tell of a dma-buf")))
     }
 }

@@ -4,6 +4,7 @@
 //! are copied out and in.
 #![expect(unsafe_code, reason = "mmap, munmap and raw copies of memory that devices share")]
 
+use std::borrow::Borrow;
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -20,10 +21,10 @@ use crate::ledger;
 use crate::restart;
 use crate::share::core::Access;
 
-/// A dma-buf mapped for the CPU, from its first byte on. Unmapped when dropped.
+/// A dma-buf mapped for the CPU, from its first byte on, with an fd of its own or one that is lent. Unmapped when dropped.
 #[derive(Debug)]
-pub struct Mapping {
-    buffer: Dmabuf,
+pub struct Mapping<B: Borrow<Dmabuf> = Dmabuf> {
+    buffer: B,
     region: Arc<Region>,
 }
 
@@ -130,17 +131,6 @@ impl OpenAccess {
 }
 
 impl Mapping {
-    pub(super) fn new(buffer: Dmabuf) -> Result<Self> {
-        let refused = |errno| Error::new("mmap", buffer.to_string(), errno);
-        let length = usize::try_from(buffer.size).map_err(|_| refused(Errno::OVERFLOW))?;
-        let prot = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice; it overlays nothing that exists.
-        let start = unsafe { mmap(std::ptr::null_mut(), length, prot, MapFlags::SHARED, &buffer.fd, 0) };
-        let start = start.map_err(refused)?;
-        let start = NonNull::new(start).ok_or_else(|| Error::answer("mmap", buffer.to_string(), "a null address"))?;
-        Ok(Self { buffer, region: Arc::new(Region { start, length }) })
-    }
-
     /// Begins an access that lasts until it is ended.
     ///
     /// # Errors
@@ -246,6 +236,36 @@ impl Mapping {
         self.sync(SYNC_READ | SYNC_END)
     }
 
+    /// Copies `bytes` to where they belong, `at` bytes from the start of the buffer.
+    ///
+    /// # Errors
+    /// The range reaches outside the buffer; `DMA_BUF_IOCTL_SYNC` fails.
+    pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.write_all([(at, bytes)])
+    }
+}
+
+impl<B: Borrow<Dmabuf>> Mapping<B> {
+    /// Maps `buffer`.
+    ///
+    /// # Errors
+    /// The exporter refuses `mmap`.
+    pub(super) fn new(buffer: B) -> Result<Self> {
+        let lent: &Dmabuf = buffer.borrow();
+        let refused = |errno| Error::new("mmap", lent.to_string(), errno);
+        let length = usize::try_from(lent.size).map_err(|_| refused(Errno::OVERFLOW))?;
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice; it overlays nothing that exists.
+        let start = unsafe { mmap(std::ptr::null_mut(), length, prot, MapFlags::SHARED, &lent.fd, 0) };
+        let start = start.map_err(refused)?;
+        let start = NonNull::new(start).ok_or_else(|| Error::answer("mmap", lent.to_string(), "a null address"))?;
+        Ok(Self { buffer, region: Arc::new(Region { start, length }) })
+    }
+
+    fn buffer(&self) -> &Dmabuf {
+        self.buffer.borrow()
+    }
+
     /// A copy of several runs of bytes, each `(bytes from the start of the buffer, length)`, one behind the other and in one
     /// CPU access. What lies between them is not touched: in the sandbox a page costs more than the copy of what is in it.
     ///
@@ -269,14 +289,6 @@ impl Mapping {
         }
         self.sync(SYNC_READ | SYNC_END)?;
         Ok(bytes)
-    }
-
-    /// Copies `bytes` to where they belong, `at` bytes from the start of the buffer.
-    ///
-    /// # Errors
-    /// The range reaches outside the buffer; `DMA_BUF_IOCTL_SYNC` fails.
-    pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.write_all([(at, bytes)])
     }
 
     /// Copies several runs of bytes, each `(bytes from the start of the buffer, content)`, in one CPU access.
@@ -312,7 +324,7 @@ impl Mapping {
     fn at(&self, at: u64, length: u64) -> Result<*mut u8> {
         self.region.at(at, length).ok_or_else(|| {
             let why = format!("{length} B at byte {at} reach outside the buffer");
-            Error::input("CPU access", self.buffer.to_string(), why)
+            Error::input("CPU access", self.buffer().to_string(), why)
         })
     }
 
@@ -322,21 +334,21 @@ impl Mapping {
         const SYNC: Opcode = opcode::write::<u64>(b'b', 0);
         // Asked for once it matters: in some kernels the time is a system call.
         let mut until = None;
-        let _call = ledger::calling("DMA_BUF_IOCTL_SYNC", &self.buffer);
+        let _call = ledger::calling("DMA_BUF_IOCTL_SYNC", self.buffer());
         loop {
             // SAFETY: `struct dma_buf_sync` is one __u64, and DMA_BUF_IOCTL_SYNC is _IOW('b', 0, struct dma_buf_sync).
             let sync = unsafe { Setter::<SYNC, u64>::new(flags) };
             // SAFETY: the request only reads its argument, which lives until the call returns.
-            match unsafe { ioctl(&self.buffer.fd, sync) } {
+            match unsafe { ioctl(&self.buffer().fd, sync) } {
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR | Errno::AGAIN) => {
                     let now = Instant::now();
                     if now >= *until.get_or_insert(now + SYNC_DEADLINE) {
-                        return Err(Error::deadline("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), SYNC_DEADLINE));
+                        return Err(Error::deadline("DMA_BUF_IOCTL_SYNC", self.buffer().to_string(), SYNC_DEADLINE));
                     }
                     restart::count();
                 }
-                Err(errno) => return Err(Error::new("DMA_BUF_IOCTL_SYNC", self.buffer.to_string(), errno)),
+                Err(errno) => return Err(Error::new("DMA_BUF_IOCTL_SYNC", self.buffer().to_string(), errno)),
             }
         }
     }

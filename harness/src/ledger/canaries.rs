@@ -11,13 +11,19 @@
 //!   closed.
 //! - Between two cases the lowest numbers that nobody has are canaries', so that what a driver closes too late is
 //!   found, too.
+//!
+//! They stand for the end of a pipe that nobody can write to. One call of `poll` tells that of all of them: what else is open in
+//! such a process does not answer with `POLLHUP` alone. Where one does not answer so, each is asked which file it is.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{MemfdFlags, fstat, memfd_create};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
 use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Resource;
 
 use super::files::{self, Kind, Node};
@@ -42,7 +48,7 @@ const LOWEST: RawFd = 3;
 /// The canaries of a process.
 pub(super) struct Canaries {
     /// What all of them stand for.
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     node: Node,
     /// Set during the case, the oldest first.
     set: VecDeque<Canary>,
@@ -144,12 +150,12 @@ fn most(files: Option<u64>) -> usize {
 
 impl Canaries {
     pub(super) fn new() -> Observed<Self> {
-        let failed = |errno| NotObservable(format!("memfd_create: {}", std::io::Error::from(errno)));
-        let file = memfd_create("canary", MemfdFlags::CLOEXEC).map_err(failed)?;
+        let failed = |errno| NotObservable(format!("a pipe: {}", std::io::Error::from(errno)));
+        let (file, _) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         let node = Node::of(&fstat(&file).map_err(failed)?);
         sentry::locks();
         Ok(Self {
-            file,
+            file: Arc::new(file),
             node,
             set: VecDeque::new(),
             gaps: Vec::new(),
@@ -165,7 +171,12 @@ impl Canaries {
     /// The numbers where one stands, and the one of the file itself.
     pub(super) fn numbers(&self) -> impl Iterator<Item = RawFd> {
         let set = self.set.iter().map(|canary| &canary.fd);
-        set.chain(&self.gaps).chain([&self.file]).map(AsRawFd::as_raw_fd)
+        set.chain(&self.gaps).chain([&*self.file]).map(AsRawFd::as_raw_fd)
+    }
+
+    /// What procfs says that each of them refers to.
+    pub(super) fn link(&self) -> PathBuf {
+        format!("pipe:[{}]", self.node.inode).into()
     }
 
     /// How many there are, apart from the file itself.
@@ -175,7 +186,10 @@ impl Canaries {
 
     /// The lowest number that is free.
     pub(super) fn lowest_free(&self) -> Option<RawFd> {
-        fcntl_dupfd_cloexec(&self.file, LOWEST).ok().map(|fd| fd.as_raw_fd())
+        let fd = fcntl_dupfd_cloexec(&self.file, LOWEST).ok()?;
+        let number = fd.as_raw_fd();
+        files::close(fd);
+        Some(number)
     }
 
     /// What was found of suspicions.
@@ -183,13 +197,13 @@ impl Canaries {
         std::mem::take(&mut self.stayed)
     }
 
-    /// A canary for the sentry to set, if it may go once more.
-    fn for_a_sentry(&mut self) -> Option<OwnedFd> {
+    /// What the sentry is to set, if it may go once more.
+    fn for_a_sentry(&mut self) -> Option<Arc<OwnedFd>> {
         if self.suspended {
             return None;
         }
         self.sentries = self.sentries.checked_sub(1)?;
-        self.file.try_clone().ok()
+        Some(Arc::clone(&self.file))
     }
 
     /// A canary that the sentry set is one like the others, if it still stands.
@@ -245,10 +259,18 @@ impl Canaries {
     /// Closes a canary, if it is still there.
     fn end(&self, canary: Canary) -> Option<Finding> {
         if self.stands(&canary.fd) {
+            files::close(canary.fd);
             return None;
         }
         let number = canary.fd.into_raw_fd();
         Some(words::closed_twice(number, &canary.was, None, files::describe(number)))
+    }
+
+    /// Whether all of `fds` stand; `false` also if one call does not tell.
+    fn all_stand<'f>(&self, fds: impl Iterator<Item = &'f OwnedFd>) -> bool {
+        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::IN | PollFlags::OUT)).collect();
+        let told = poll(&mut fds, Some(&Timespec::default()));
+        told.is_ok() && fds.iter().all(|fd| fd.revents() == PollFlags::HUP)
     }
 
     /// Looks at the canary at `number`.
@@ -268,6 +290,10 @@ impl Canaries {
         self.sentries = SENTRIES;
         let set = std::mem::take(&mut self.set);
         let mut findings = std::mem::take(&mut self.found);
+        if self.all_stand(set.iter().map(|canary| &canary.fd).chain(&self.gaps)) {
+            set.into_iter().for_each(|canary| files::close(canary.fd));
+            return findings;
+        }
         findings.extend(set.into_iter().filter_map(|canary| self.end(canary)));
         let (stand, gone) = std::mem::take(&mut self.gaps).into_iter().partition(|fd| self.stands(fd));
         self.gaps = stand;
@@ -279,11 +305,11 @@ impl Canaries {
         findings
     }
 
-    /// Sets canaries where nobody of `files` is, the lowest numbers first.
-    pub(super) fn fill_gaps(&mut self, files: &std::collections::BTreeSet<RawFd>) {
+    /// Sets canaries where nobody of `files` is, the lowest numbers first; `list` is the number of who listed them.
+    pub(super) fn fill_gaps(&mut self, files: &std::collections::BTreeSet<RawFd>, list: Option<RawFd>) {
         let Some(&highest) = files.last() else { return };
         let free = (LOWEST..highest).filter(|number| !files.contains(number));
-        let taken: Vec<RawFd> = self.numbers().collect();
+        let taken: Vec<RawFd> = self.numbers().chain(list).collect();
         for number in
             free.filter(|number| !taken.contains(number)).take(GAPS.min(self.most).saturating_sub(self.gaps.len()))
         {
@@ -303,6 +329,8 @@ impl Canaries {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
     use super::*;
 
     fn buffer() -> (OwnedFd, Node) {
@@ -313,12 +341,12 @@ mod tests {
 
     #[test]
     fn a_number_that_is_closed_stays_taken_until_the_case_ends() {
-        let mut canaries = Canaries::new().expect("memfd");
+        let mut canaries = Canaries::new().expect("a pipe");
         let (fd, node) = buffer();
         let number = fd.as_raw_fd();
         assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
         assert!(canaries.numbers().any(|taken| taken == number));
-        assert_eq!(files::describe(number).expect("open").text, "memfd canary (deleted)");
+        assert_eq!(files::node(number), Some(canaries.node));
         assert!(canaries.look_at(number, "after vkFreeMemory", &Journal::default()).is_none());
         assert!(canaries.release().is_empty());
         assert_eq!(canaries.count(), 0);
@@ -326,7 +354,7 @@ mod tests {
 
     #[test]
     fn who_closes_a_number_twice_is_found() {
-        let mut canaries = Canaries::new().expect("memfd");
+        let mut canaries = Canaries::new().expect("a pipe");
         let (fd, node) = buffer();
         let number = fd.as_raw_fd();
         assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
@@ -342,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_is_found_when_the_oldest_makes_room_is_told() {
-        let mut canaries = Canaries { most: 1, ..Canaries::new().expect("memfd") };
+        let mut canaries = Canaries { most: 1, ..Canaries::new().expect("a pipe") };
         let (fd, node) = buffer();
         assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
         let stranger = memfd_create("stranger", MemfdFlags::CLOEXEC).expect("memfd");
@@ -360,8 +388,28 @@ mod tests {
     }
 
     #[test]
+    fn one_call_tells_that_all_stand() {
+        let mut canaries = Canaries::new().expect("a pipe");
+        for _ in 0..3 {
+            let (fd, node) = buffer();
+            assert!(canaries.retire(fd, Kind::Buffer, node, &Journal::default()).is_none());
+        }
+        let all = |canaries: &Canaries| canaries.all_stand(canaries.set.iter().map(|canary| &canary.fd));
+        assert!(all(&canaries));
+        // Files as a driver has them.
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+        let stranger = memfd_create("stranger", MemfdFlags::CLOEXEC).expect("memfd");
+        for other in [read, write, stranger] {
+            dup3(&other, &mut canaries.set[1].fd, DupFlags::CLOEXEC).expect("dup3");
+            assert!(!all(&canaries));
+        }
+        let found = canaries.release();
+        assert!(found.len() == 1 && found[0].to_string().contains("memfd stranger"), "{found:?}");
+    }
+
+    #[test]
     fn an_fd_that_somebody_else_closed_is_found_when_its_owner_closes_it() {
-        let mut canaries = Canaries::new().expect("memfd");
+        let mut canaries = Canaries::new().expect("a pipe");
         let ((mut fd, node), (stranger, _)) = (buffer(), buffer());
         dup3(&stranger, &mut fd, DupFlags::CLOEXEC).expect("dup3");
         let finding = canaries.retire(fd, Kind::Buffer, node, &Journal::default()).expect("another's").to_string();
@@ -370,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_canary_never_takes_a_number_that_is_in_use() {
-        let mut canaries = Canaries::new().expect("memfd");
+        let mut canaries = Canaries::new().expect("a pipe");
         let (fd, _) = buffer();
         assert!(!canaries.stand_at(fd.as_raw_fd(), String::new()));
         assert_eq!(files::describe(fd.as_raw_fd()).expect("open").text, "memfd buffer (deleted)");

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -20,6 +20,13 @@ const LIST: &str = "/proc/self/fd";
 
 /// The list of open files, itself an open file.
 pub(super) struct List(OwnedFd);
+
+/// Room for what one call lists, in bytes.
+const ROOM: usize = 8 << 10;
+
+/// The kernel fills the room as far as another entry fits, and the longest one, `struct linux_dirent64` with 255 letters, has
+/// less than this: what leaves more room was all.
+const LONGEST: usize = 512;
 
 /// Which file an fd stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,14 +97,24 @@ impl List {
     pub(super) fn numbers(&self) -> Observed<BTreeSet<RawFd>> {
         let failed = |errno| not_readable(Path::new(LIST), errno);
         rustix::fs::seek(&self.0, SeekFrom::Start(0)).map_err(failed)?;
-        let mut room = [MaybeUninit::uninit(); 8 << 10];
+        let mut room = [MaybeUninit::uninit(); ROOM];
         let mut entries = RawDir::new(&self.0, &mut room);
-        let mut numbers = BTreeSet::new();
+        let (mut numbers, mut used) = (Vec::new(), 0);
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            // Number, place, length and kind take 19 bytes, the name and a zero the rest, and all of it is aligned.
+            used += (19 + name.to_bytes_with_nul().len()).next_multiple_of(8);
             // `.` and `..` are no numbers.
-            numbers.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok()));
+            numbers.extend(name.to_str().ok().and_then(|name| name.parse::<RawFd>().ok()));
+            if entries.is_buffer_empty() {
+                if used + LONGEST < ROOM {
+                    break;
+                }
+                used = 0;
+            }
         }
+        let mut numbers = BTreeSet::from_iter(numbers);
         numbers.remove(&self.0.as_raw_fd());
         Ok(numbers)
     }
@@ -111,6 +128,13 @@ fn not_readable(path: &Path, errno: rustix::io::Errno) -> NotObservable {
         _ => "",
     };
     NotObservable(format!("{}: {why}{like}", path.display()))
+}
+
+/// Closes `fd`, which was looked at or made just now: where debug assertions are on, dropping it has the kernel asked first
+/// whether it is open.
+pub(super) fn close(fd: OwnedFd) {
+    // SAFETY: it was ours alone, and is not used afterwards.
+    unsafe { rustix::io::close(fd.into_raw_fd()) };
 }
 
 /// The file that `number` stands for; `None` if for none.

@@ -17,10 +17,13 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+
+use super::files;
 
 /// Numbers of our own fds here lie from this one on, so that they are in nobody's way.
 const OUT_OF_THE_WAY: RawFd = 200;
@@ -31,22 +34,24 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What the sentry is to watch.
 struct Order {
     /// The file, by an fd of our own.
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     number: RawFd,
-    canary: OwnedFd,
+    canary: Arc<OwnedFd>,
 }
 
 /// The thread that watches; one for the process, since one call at a time frees memory.
 struct Sentry {
     orders: Sender<Order>,
+    /// Who waits for them: woken when there is one. A receiver that waits by itself yields some times before, each time by a call.
+    thread: Thread,
     /// The canary at the number, if that was free.
     answers: Receiver<Option<OwnedFd>>,
 }
 
 /// The sentry on watch.
 pub(super) struct Watch {
-    /// Locked until the watch ends. Another fd than the sentry's, since closing either ends the lock.
-    file: OwnedFd,
+    /// Locked until the watch ends. Nobody closes it before, since that would end the lock.
+    file: Arc<OwnedFd>,
 }
 
 static SENTRY: OnceLock<Option<Sentry>> = OnceLock::new();
@@ -66,7 +71,15 @@ impl Sentry {
         let (given, answers) = bounded(1);
         let watch = move || {
             prefer();
-            for Order { file, number, canary } in taken {
+            loop {
+                let Order { file, number, canary } = match taken.try_recv() {
+                    Ok(order) => order,
+                    Err(TryRecvError::Empty) => {
+                        std::thread::park();
+                        continue;
+                    }
+                    Err(TryRecvError::Disconnected) => return,
+                };
                 WAITS.store(true, Ordering::SeqCst);
                 let at = take(&file, number, &canary);
                 // Before the answer, so that nothing is open that a ledger would see.
@@ -76,8 +89,8 @@ impl Sentry {
                 }
             }
         };
-        std::thread::Builder::new().name("sentry".into()).spawn(watch).ok()?;
-        Some(Self { orders, answers })
+        let thread = std::thread::Builder::new().name("sentry".into()).spawn(watch).ok()?.thread().clone();
+        Some(Self { orders, thread, answers })
     }
 }
 
@@ -98,9 +111,11 @@ fn take(file: &OwnedFd, number: RawFd, canary: &OwnedFd) -> Option<OwnedFd> {
         if !lock(file, libc::F_OFD_SETLKW, libc::F_WRLCK) {
             break;
         }
-        // With another number, this one is in use.
-        let next = rustix::io::fcntl_dupfd_cloexec(canary, number).ok();
-        taken = next.filter(|fd| fd.as_raw_fd() == number);
+        // It is in use where another fd of the file was closed.
+        if files::node(number).is_none() {
+            let next = rustix::io::fcntl_dupfd_cloexec(canary, number).ok();
+            taken = next.filter(|fd| fd.as_raw_fd() == number);
+        }
         lock(file, libc::F_OFD_SETLK, libc::F_UNLCK);
         if taken.is_some() || ENDS.load(Ordering::SeqCst) {
             break;
@@ -141,8 +156,11 @@ fn is_waited_for() -> bool {
             // Without the list it is not known, and a wait would only take time.
             _ => return true,
         }
+        if list.windows(WAITS_FOR_IT.len()).any(|words| words == WAITS_FOR_IT) {
+            return true;
+        }
     }
-    list.windows(WAITS_FOR_IT.len()).any(|words| words == WAITS_FOR_IT)
+    false
 }
 
 /// The kernel's list of locks. It stays open, so it is to be opened before a case begins.
@@ -163,19 +181,20 @@ fn duplicate(number: RawFd) -> Option<OwnedFd> {
 }
 
 /// Watches `number` until the watch ends; `None` if that can't be done here, or somebody else has the sentry.
-pub(super) fn watch(number: RawFd, canary: OwnedFd) -> Option<Watch> {
+pub(super) fn watch(number: RawFd, canary: Arc<OwnedFd>) -> Option<Watch> {
     let sentry = SENTRY.get_or_init(Sentry::start).as_ref()?;
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     if *taken {
         return None;
     }
-    let (file, theirs) = (duplicate(number)?, duplicate(number)?);
+    let file = Arc::new(duplicate(number)?);
     if !lock(&file, libc::F_SETLK, libc::F_WRLCK) {
         return None;
     }
     WAITS.store(false, Ordering::SeqCst);
     ENDS.store(false, Ordering::SeqCst);
-    sentry.orders.try_send(Order { file: theirs, number, canary }).ok()?;
+    sentry.orders.try_send(Order { file: Arc::clone(&file), number, canary }).ok()?;
+    sentry.thread.unpark();
     *taken = true;
     let until = Instant::now() + PATIENCE;
     while !(WAITS.load(Ordering::SeqCst) && is_waited_for()) && Instant::now() < until {
@@ -188,13 +207,18 @@ impl Watch {
     /// Ends it: the canary, if the number was closed and nobody else took it.
     pub(super) fn end(self) -> Option<OwnedFd> {
         let sentry = SENTRY.get()?.as_ref()?;
-        ENDS.store(true, Ordering::SeqCst);
-        lock(&self.file, libc::F_SETLK, libc::F_UNLCK);
-        let answer = sentry.answers.recv_timeout(PATIENCE);
+        // Most have it by now.
+        let answer = sentry.answers.try_recv().ok().or_else(|| {
+            ENDS.store(true, Ordering::SeqCst);
+            lock(&self.file, libc::F_SETLK, libc::F_UNLCK);
+            sentry.answers.recv_timeout(PATIENCE).ok()
+        });
         // Who does not answer is not asked again.
-        let answered = answer.is_ok();
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = !answered;
-        answer.ok().flatten()
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = answer.is_none();
+        if let Some(file) = Arc::into_inner(self.file) {
+            files::close(file);
+        }
+        answer.flatten()
     }
 }
 
@@ -211,11 +235,11 @@ mod tests {
     fn a_number_is_taken_when_it_is_closed_and_not_before() {
         let memfd = |name: &str| memfd_create(name, MemfdFlags::CLOEXEC).expect("memfd");
         let held = memfd("driver");
-        let watched = watch(held.as_raw_fd(), memfd("canary")).expect("nobody else has it");
+        let watched = watch(held.as_raw_fd(), Arc::new(memfd("canary"))).expect("nobody else has it");
         assert!(watched.end().is_none(), "the number is in use");
 
         let number = duplicate(held.as_raw_fd()).expect("fds").into_raw_fd();
-        let watched = watch(number, memfd("canary")).expect("nobody else has it");
+        let watched = watch(number, Arc::new(memfd("canary"))).expect("nobody else has it");
         // SAFETY: made above, and nobody else knows it.
         unsafe { libc::close(number) };
         let canary = watched.end().expect("the number was free");

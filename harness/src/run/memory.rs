@@ -3,8 +3,7 @@
 //! The kernel keeps the highest resident set of each process; it is read when a case has ended, and kept at certain
 //! numbers of cases, so that one report tells what a longer run would need.
 
-use std::fs;
-
+use crate::procfs;
 use crate::report::Peak;
 
 /// After so many cases the peaks so far are kept, beside those at the end.
@@ -12,7 +11,7 @@ const KEPT_AFTER: [usize; 3] = [100, 1_000, 10_000];
 
 /// The highest resident set of this process so far, in KiB; `None` where the kernel does not tell.
 pub fn peak_kib() -> Option<u64> {
-    parse(&fs::read_to_string("/proc/self/status").ok()?)
+    parse(&procfs::text("/proc/self/status").ok()?)
 }
 
 fn parse(status: &str) -> Option<u64> {

@@ -23,6 +23,17 @@ pub(super) enum Through {
 }
 
 impl Image {
+    /// The view of the whole image through which it is drawn, the same for each drawing.
+    pub(super) fn as_attachment(&self) -> Result<&Owned<vk::ImageView>> {
+        match self.attachment.get() {
+            Some(view) => Ok(view),
+            None => {
+                let view = self.view(Through::Attachment)?;
+                Ok(self.attachment.get_or_init(|| view))
+            }
+        }
+    }
+
     /// A view of the whole image.
     pub(super) fn view(&self, through: Through) -> Result<Owned<vk::ImageView>> {
         let device = self.gpu().device();
@@ -37,7 +48,8 @@ impl Image {
             .format(known_format(device, self.fourcc())?)
             .components(vk::ComponentMapping { a: alpha, ..Default::default() })
             .subresource_range(WHOLE_IMAGE);
-        // SAFETY: the image is live, bound, and of this format; the view is dropped before the call that made it returns.
+        // SAFETY: the image is live, bound, and of this format; the view is dropped before the image is, and a view for a
+        // sampler before the call that made it returns.
         let raw = unsafe { device.create_image_view(&info, None) }
             .map_err(|code| failed("vkCreateImageView", self.object(), code))?;
         // SAFETY: just created, owned by nobody else.

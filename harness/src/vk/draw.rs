@@ -8,7 +8,6 @@ use ash::vk;
 use super::commands::{Order, Submission};
 use super::descriptors::{Resource, Through};
 use super::image::Image;
-use super::owned::Owned;
 use super::ownership::{COMPUTE_TO, DRAW_TO, SAMPLE_IN_COMPUTE};
 use super::pipeline::{Pipeline, Work};
 use super::staging::Staging;
@@ -91,14 +90,13 @@ impl Image {
         draw: impl FnOnce(&ash::Device, vk::CommandBuffer),
     ) -> Result<()> {
         // SAFETY: the caller's contract is the one of this function.
-        let (submission, _view) = unsafe { self.submit_draw(ground, op, Order::default(), draw) }?;
-        submission.wait()
+        unsafe { self.submit_draw(ground, op, Order::default(), draw) }?.wait()
     }
 
-    /// Records a rendering to the whole image around `draw`, and submits it. The view must live until its end.
+    /// Records a rendering to the whole image around `draw`, and submits it.
     ///
     /// # Safety
-    /// `draw` records valid draws for this attachment, on objects that live until the submission's end. As
+    /// `draw` records valid draws for this attachment, on objects that live until the submission's end, as the image does. As
     /// [`Submission::submit`] for `order`.
     pub(super) unsafe fn submit_draw(
         &self,
@@ -106,11 +104,11 @@ impl Image {
         op: &'static str,
         order: Order<'_>,
         draw: impl FnOnce(&ash::Device, vk::CommandBuffer),
-    ) -> Result<(Submission, Owned<vk::ImageView>)> {
+    ) -> Result<Submission> {
         if !self.features().draw {
             return Err(Error::missing(op, self.object(), "the device does not draw to such images"));
         }
-        let view = self.view(Through::Attachment)?;
+        let view = self.as_attachment()?;
         let attachment = vk::RenderingAttachmentInfo::default()
             .image_view(view.raw())
             .image_layout(DRAW_TO.layout)
@@ -137,9 +135,8 @@ impl Image {
             // SAFETY: the rendering was begun above.
             unsafe { device.cmd_end_rendering(commands) };
         };
-        // SAFETY: a complete rendering to this image; the caller keeps the view.
-        let submission = unsafe { self.submit_acquired(DRAW_TO, op, order, record) }?;
-        Ok((submission, view))
+        // SAFETY: a complete rendering to this image, which keeps the view.
+        unsafe { self.submit_acquired(DRAW_TO, op, order, record) }
     }
 
     /// Every pixel as a sampler shows it: R, G, B, A, rows from the top.

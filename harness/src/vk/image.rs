@@ -4,6 +4,7 @@
 //! Import is in `import.rs`; what is done with the pixels is in `copy.rs`, `draw.rs` and `render.rs`.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ash::vk;
@@ -116,6 +117,8 @@ pub struct Unbound(Image);
 
 /// An image with memory that can change hands; [`super`] says who owns it between calls.
 pub struct Image {
+    /// For drawing, made when it is first drawn. Destroyed before the image.
+    pub(super) attachment: OnceLock<Owned<vk::ImageView>>,
     /// Destroyed before the memory.
     raw: Owned<vk::Image>,
     memory: Memory,
@@ -164,6 +167,7 @@ impl Gpu {
         let new = AtomicBool::new(true);
         let owner = HandleType::owner(export);
         Ok(Unbound(Image {
+            attachment: OnceLock::new(),
             raw,
             memory,
             others: Vec::new(),
@@ -198,7 +202,17 @@ impl Gpu {
     ) -> Unbound {
         let owner = HandleType::owner(&[handle]);
         let new = AtomicBool::new(false);
-        Unbound(Image { raw, memory, others: Vec::new(), terms, exportable: Vec::new(), owner, new, gpu: self.clone() })
+        Unbound(Image {
+            attachment: OnceLock::new(),
+            raw,
+            memory,
+            others: Vec::new(),
+            terms,
+            exportable: Vec::new(),
+            owner,
+            new,
+            gpu: self.clone(),
+        })
     }
 }
 
@@ -242,7 +256,8 @@ impl Image {
         };
         let (others, exportable, owner) =
             (memories.collect(), export.to_vec(), HandleType::owner(&[HandleType::DmaBuf]));
-        Ok(Self { raw, memory, others, terms, exportable, owner, new, gpu: gpu.clone() })
+        let attachment = OnceLock::new();
+        Ok(Self { attachment, raw, memory, others, terms, exportable, owner, new, gpu: gpu.clone() })
     }
 
     /// The memory, or that of each plane.

@@ -249,8 +249,9 @@ impl Memory {
         };
         let page = rustix::param::page_size();
         if start.addr().is_multiple_of(page) {
-            // SAFETY: mapped above, and so are whole pages; it changes nothing that is in them.
-            let _ = unsafe { madvise(start, self.size as usize / page * page, Advice::LinuxPopulateWrite) };
+            let length = (self.size as usize).next_multiple_of(page);
+            // SAFETY: mapped above, and a page that is mapped in part is mapped; it changes nothing that is in them.
+            let _ = unsafe { madvise(start, length, Advice::LinuxPopulateWrite) };
         }
         // SAFETY: mapped above, and nobody kept the address.
         unsafe { device.unmap_memory(self.raw()) };

@@ -5,12 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ash::vk;
-
 use super::commands::{Order, Submission};
 use super::draw::Ground;
 use super::image::Image;
-use super::owned::Owned;
 use super::pipeline::Pipeline;
 use super::semaphore::{Semaphore, files, raw};
 use crate::error::{Error, Result};
@@ -22,7 +19,6 @@ pub struct Pending<'a> {
     submission: Submission,
     end: Semaphore,
     _begin: Option<Semaphore>,
-    _view: Owned<vk::ImageView>,
     _pipeline: Arc<Pipeline>,
     /// Nobody else may use it meanwhile.
     _image: &'a mut Image,
@@ -56,9 +52,9 @@ impl Image {
         let order = Order { wait: &wait, signal: &[(end.raw(), 0)], files: &files };
         let pattern = self.pattern_draw()?;
         let draw = |device: &ash::Device, commands| stamps.for_each(|stamp| pattern.record(device, commands, stamp));
-        // SAFETY: draws with a pipeline for this format; `Pending` keeps it, the view and the semaphores until the end.
-        let (submission, view) = unsafe { self.submit_draw(Ground::Covered, OP, order, draw) }?;
-        Ok(Pending { submission, end, _begin: begin, _view: view, _pipeline: pattern.pipeline, _image: self })
+        // SAFETY: draws with a pipeline for this format; `Pending` keeps it, the image and the semaphores until the end.
+        let submission = unsafe { self.submit_draw(Ground::Covered, OP, order, draw) }?;
+        Ok(Pending { submission, end, _begin: begin, _pipeline: pattern.pipeline, _image: self })
     }
 
     /// Draws the [pattern](crate::pattern) when all of `wait` are signalled, and waits for the end.
@@ -70,10 +66,9 @@ impl Image {
         let order = Order { wait: &wait, signal: &[], files: &files };
         let pattern = self.pattern_draw()?;
         let draw = |device: &ash::Device, commands| pattern.record(device, commands, stamp);
-        // SAFETY: a draw with a pipeline for this format, which `pattern` keeps alive; view and semaphores live until
+        // SAFETY: a draw with a pipeline for this format, which `pattern` keeps alive; image and semaphores live until
         // the end.
-        let (submission, _view) = unsafe { self.submit_draw(Ground::Covered, "drawing the pattern", order, draw) }?;
-        submission.wait()
+        unsafe { self.submit_draw(Ground::Covered, "drawing the pattern", order, draw) }?.wait()
     }
 }
 
