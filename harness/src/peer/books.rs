@@ -59,7 +59,8 @@ impl Books {
     /// What is there by now and was not came with `step`.
     pub(super) fn note(&mut self, step: &'static str) {
         // Who has no procfs is told of that when it is asked what is left.
-        if let Ok(now) = now() {
+        // What a device leaves that could not be opened is not this request's.
+        if let (Some(Ok(())), Ok(now)) = (&self.begun, now()) {
             self.came(step, now);
         }
     }
