@@ -55,7 +55,7 @@ mod words;
 pub(crate) use calling::{calling, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Kind, Node, What, alone, mappings, shared_files};
+pub(crate) use files::{Kind, Node, What, alone, describe, mappings, shared_files};
 pub(crate) use journal::Blamed;
 pub use journal::step;
 pub(crate) use standing::{Standing, standing};
@@ -251,7 +251,7 @@ pub(crate) fn files() -> Observed<BTreeMap<RawFd, What>> {
         let canaries = book.canaries.iter().flat_map(Canaries::numbers);
         canaries.chain(book.list.as_ref().ok().map(AsRawFd::as_raw_fd)).collect()
     });
-    Ok(numbers()?.difference(&own).filter_map(|number| Some((*number, files::describe(*number)?))).collect())
+    Ok(numbers()?.difference(&own).filter_map(|number| Some((*number, describe(*number)?))).collect())
 }
 
 /// The last calls of the case that gave or took files and buffers, a line for each.
@@ -268,7 +268,7 @@ pub(crate) fn call_about(words: &str) -> Option<String> {
 pub(crate) fn fds_of(inode: u64) -> Observed<usize> {
     // Most are told apart by a call each. Other file systems may give the same number.
     let alike = |number: &RawFd| files::node(*number).is_some_and(|node| node.inode == inode);
-    let is_it = |number: &RawFd| files::describe(*number).is_some_and(|what| what.buffer == Some(inode));
+    let is_it = |number: &RawFd| describe(*number).is_some_and(|what| what.buffer == Some(inode));
     Ok(numbers()?.iter().filter(|number| alike(number) && is_it(number)).count())
 }
 
@@ -425,7 +425,7 @@ impl Book {
         let mut kept = self.before.files.iter().chain(self.kept_files.keys());
         let is_one = kept.any(|number| {
             files::node(*number).is_some_and(|node| node.inode == file.2)
-                && files::describe(*number).is_some_and(|what| what.text.starts_with("memfd "))
+                && describe(*number).is_some_and(|what| what.text.starts_with("memfd "))
         });
         if is_one {
             self.heaps.insert(file);
@@ -443,7 +443,7 @@ impl Book {
         let mut findings = Vec::new();
         for (number, stays) in lost.into_iter().chain(changed) {
             let keeper = self.kept_files.remove(&number);
-            findings.push(words::lost(number, &stays.text, keeper.as_deref(), files::describe(number), &self.journal));
+            findings.push(words::lost(number, &stays.text, keeper.as_deref(), describe(number), &self.journal));
         }
         findings
     }
@@ -476,7 +476,7 @@ impl Book {
             .files
             .iter()
             .filter_map(|&number| {
-                let what = files::describe(number)?;
+                let what = describe(number)?;
                 named.extend(what.buffer);
                 let after =
                     stayed.iter().find(|stayed| stayed.number == number && Some(stayed.node.inode) == what.buffer);

@@ -1,12 +1,13 @@
 //! What stays open in a peer that has let go of everything, and since which request? It has no case whose ledger would tell.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
-use crate::ledger;
+use crate::ledger::{self, Node};
 use crate::observed::Observed;
 
 /// So many are told of.
@@ -38,11 +39,23 @@ pub(super) struct Books {
     begun: Option<Observed<()>>,
 }
 
-/// Something that is another's, too.
+/// Something that is another's, too: by which one it is, since what the kernel tells of it can't always be had.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
-    File(RawFd, String),
+    File(RawFd, Node),
     Mapping(u64),
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(number, node) => {
+                let told = ledger::describe(*number).map_or_else(|| format!("file {}", node.inode), |what| what.text);
+                write!(f, "fd {number}: {told}")
+            }
+            Self::Mapping(inode) => write!(f, "a mapping of dma-buf {inode}"),
+        }
+    }
 }
 
 impl Books {
@@ -87,13 +100,7 @@ impl Books {
     fn stayed(&mut self, now: Vec<Thing>) -> Vec<Left> {
         self.came(LETTING_GO, now);
         let new = self.has.iter().filter(|(_, step)| **step != OF_DEVICES && **step != TOLD);
-        let left = new.take(LISTED).map(|(thing, step)| {
-            let what = match thing {
-                Thing::File(number, text) => format!("fd {number}: {text}"),
-                Thing::Mapping(inode) => format!("a mapping of dma-buf {inode}"),
-            };
-            Left { what, after: (*step).to_owned() }
-        });
+        let left = new.take(LISTED).map(|(thing, step)| Left { what: thing.to_string(), after: (*step).to_owned() });
         let left = left.collect();
         self.has.values_mut().filter(|step| **step != OF_DEVICES).for_each(|step| *step = TOLD);
         left
@@ -108,7 +115,7 @@ const LETTING_GO: &str = "letting go of everything";
 const TOLD: &str = "told";
 
 fn now() -> Observed<Vec<Thing>> {
-    let files = ledger::shared_files()?.into_iter().map(|(number, text)| Thing::File(number, text));
+    let files = ledger::shared_files()?.into_iter().map(|(number, node)| Thing::File(number, node));
     Ok(files.chain(ledger::mappings().into_keys().map(Thing::Mapping)).collect())
 }
 
@@ -117,7 +124,7 @@ mod tests {
     use super::*;
 
     fn buffer(number: RawFd, inode: u64) -> Thing {
-        Thing::File(number, format!("dma-buf {inode} (udmabuf, 4096 B)"))
+        Thing::File(number, Node { device: 1, inode })
     }
 
     #[test]
@@ -127,10 +134,10 @@ mod tests {
         books.came("drawing", vec![buffer(4, 69), buffer(5, 70)]);
         books.came("reading", vec![buffer(4, 69), buffer(5, 70), buffer(6, 71), Thing::Mapping(71)]);
         let left = books.stayed(vec![buffer(4, 69), buffer(6, 71), Thing::Mapping(71)]);
-        let what: Vec<&str> = left.iter().map(|left| left.what.as_str()).collect();
-        assert_eq!(what, ["fd 6: dma-buf 71 (udmabuf, 4096 B)", "a mapping of dma-buf 71"]);
+        assert!(left.len() == 2 && left[0].what.starts_with("fd 6: "), "{left:?}");
+        assert_eq!(left[1].what, "a mapping of dma-buf 71");
         let said = left[0].finding("peer process with gpu_a").to_string();
-        let begin = "peer process with gpu_a has let go of everything, and keeps fd 6: dma-buf 71 (udmabuf, 4096 B)";
+        let begin = "peer process with gpu_a has let go of everything, and keeps fd 6: ";
         assert!(said.starts_with(begin) && said.contains("reading"), "{said}");
         assert!(books.stayed(vec![buffer(6, 71), Thing::Mapping(71)]).is_empty(), "told once");
         books.came("reading", vec![buffer(6, 72)]);
