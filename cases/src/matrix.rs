@@ -478,6 +478,7 @@ fn is_one(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, p
     let duplicate = SharedFrame { dmabuf: dmabuf.try_clone()?, frame: frame.clone() };
     let duplicate = cx.publish_memory(format_args!("{}, by another fd", from.role()), duplicate)?;
     let mut other = to.import_by(cx, &duplicate, parcel.way)?;
+    cx.fact("taken in", "by its fd and by another one, both before it was drawn");
     exported.draw(cx, FIRST)?;
     let first = first?;
     one.sees(cx, &first)?;

@@ -215,7 +215,7 @@ pub(super) const ALL: &[Fault] = &[
             &[References],
             &[
                 "a black screen still has…GEM handle",
-                "the buffer is still there, and nobody has it…GEM handles",
+                "the buffer is still there, and nobody has it…GEM handle",
                 "like a GEM handle that is never closed keeps its attachment",
             ],
         )
@@ -228,7 +228,11 @@ pub(super) const ALL: &[Fault] = &[
             "prime-import-copies",
             Aliasing,
             &[Pixels, References],
-            &["hands on another buffer than it took in", "has two GEM handles for one dma-buf"],
+            &[
+                "hands on another buffer than it took in",
+                "has two GEM handles for one dma-buf",
+                "inode of the dma-buf that vgem handed on…taken in by its fd and by another one",
+            ],
         )
     },
     Fault {

@@ -133,6 +133,8 @@ pub(super) const ALL: &[Fault] = &[
             "gpu_a in its second instance does not see the target…like a buffer that nobody wrote",
             "gpu_a does not see the target…like the frame that was in the buffer before",
             "gpu_b does not see the target…like the frame that was in the buffer before",
+            "gpu_a, in a buffer, does not see the target…like the frame that was in the buffer before",
+            "gpu_a does not see the target…taken in by its fd and by another one",
         ],
         ..fault("import-copies", Aliasing)
     },
@@ -255,7 +257,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "shared memory and another offset",
         modelled_on: "Mesa 26.1.1 (v3dv)",
         seen_by: &[Pixels],
-        names: &["bytes differ: cpu does not see the target…like an offset 4096 B too"],
+        names: &[
+            "bytes differ: cpu does not see the target…like an offset 4096 B too",
+            "cpu does not see the target…like a buffer that nobody wrote…gpu_a, which copied it into a buffer",
+        ],
         ..fault("buffer-bound-at-zero", Layout)
     },
     Fault {
