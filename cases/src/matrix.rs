@@ -472,6 +472,10 @@ fn is_one(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, p
     let mut exported = from.export(cx, &parcel, to)?;
     let targets = [FIRST, FIRST + 1, FIRST + 2].map(|stamp| Target::stamped(stamp, parcel.fourcc, parcel.size));
     let [first, second, third] = targets;
+    let first = first?;
+    if let Some(before) = &first.before {
+        cx.cpu_writes(exported.buffer(), before)?;
+    }
     let mut one = to.import_by(cx, exported.buffer(), parcel.way)?;
     let storage = exported.buffer().storage().ok_or_else(|| Finding::new("an exported frame has no storage"))?;
     let SharedFrame { dmabuf, frame } = &storage.shared;
@@ -480,7 +484,6 @@ fn is_one(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, p
     let mut other = to.import_by(cx, &duplicate, parcel.way)?;
     cx.fact("taken in", "by its fd and by another one, both before it was drawn");
     exported.draw(cx, FIRST)?;
-    let first = first?;
     one.sees(cx, &first)?;
     other.sees(cx, &first)?;
     drop(one);

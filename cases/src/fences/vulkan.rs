@@ -448,7 +448,7 @@ fn counted(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
 fn counted_before(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
     let counter = gpu.timeline_semaphore()?;
     let mut value = 0;
-    held_back(cx, &gpu.by("a submission that waits for a counter"), &mut |cx, round| {
+    held_back(cx, &gpu.by("a wait of its queue for a counter"), &mut |cx, round| {
         value += 2;
         let work = gpu.submit_after_count(&counter, value - 1)?;
         let fence = round.fence_fd()?;

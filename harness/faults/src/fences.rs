@@ -38,7 +38,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "vkQueueSubmit2, a wait for a value above 0",
         modelled_on: "Mesa 2a3f6e0267f (turnip), which left out some of the semaphores that a submission waits for",
         seen_by: &[Fences],
-        names: &["a submission that waits for a counter, did not wait for the fence"],
+        names: &["by a wait of its queue for a counter, did not wait for the fence"],
         ..driver("counter-wait-dropped", Synchronisation)
     },
     Fault {
