@@ -26,11 +26,10 @@ pub(super) const EXAMPLES: &str = "\
 Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of
 the harness. The cases that claim to see it run in a kernel of their own. A fault is detected if one
 of them fails and its message names the culprit; a skip, a deadline, and a failure that is known
-without the fault are no detection. A control is unusual but legal, and must fail nothing: of each
-claim one case in thirty runs under it, and one at least, of those that work with the device that
-has the control; of those that have little to do with it a third of these; every day others. Controls
-that take nothing away and have nothing to do with each other run at once, and one by one if they are
-not let pass.
+without the fault are no detection. A control is unusual but legal, and must fail nothing. Of each
+claim that meets its device one case in thirty runs under it, and one at least; of claims that name
+that device nowhere a third of these; every day others. Controls that take nothing away and have
+nothing to do with each other run at once, and one by one if a case fails.
 
 Examples:
     handover faults                           each with the cases that claim to see it
@@ -39,7 +38,7 @@ Examples:
     handover faults --minutes 30              then the others, for 30 min: who else sees it?
     handover faults --times 10                each in ten fresh kernels
     handover faults --controls all            each control with all cases that meet its device
-    handover faults --controls 3              with those it had when the table said share 3
+    handover faults --controls 3              with those it had when the table said part 3
 
 It runs in the sandbox. The report directory gets faults.json, which `handover report` shows, and
 faults/NAME/ with the images of the cases that failed.

@@ -90,8 +90,7 @@ pub struct Recoveries {
     pub repeated: u32,
 }
 
-/// Frames on their way to the screen. Without [`Pending::finish`] they get there as well, but nobody waits for the
-/// writeback.
+/// Frames on their way to the screen. Without [`Pending::finish`] they get there as well, and nobody looks at them.
 #[must_use]
 pub struct Pending<'s> {
     pub(super) screen: &'s mut Screen,
@@ -108,6 +107,8 @@ pub struct Pending<'s> {
     planes: Option<Vec<Placed>>,
     /// The fence that each was given, likewise: a plane without one waits for those in its buffer.
     fences: Vec<Option<OwnedFd>>,
+    /// Whether somebody has looked, or tried to.
+    looked: bool,
 }
 
 /// A framebuffer and where it goes.
@@ -218,7 +219,18 @@ impl Screen {
         let count = framebuffers.len();
         // Both the old frames and the new ones are in use until the commit is done.
         self.on_screen.extend(framebuffers);
-        Ok(Pending { screen: self, what, capture, sent, jobs, out_fence, framebuffers: count, planes, fences })
+        Ok(Pending {
+            screen: self,
+            what,
+            capture,
+            sent,
+            jobs,
+            out_fence,
+            framebuffers: count,
+            planes,
+            fences,
+            looked: false,
+        })
     }
 
     /// Looks at what is on the screen, with a commit that sets no plane.
@@ -235,7 +247,19 @@ impl Screen {
         let jobs = sent.fence.take().into_iter().collect();
         let framebuffers = self.on_screen.len();
         let (planes, fences) = (None, Vec::new());
-        Pending { screen: self, what, capture, sent, jobs, out_fence: None, framebuffers, planes, fences }.finish()
+        Pending {
+            screen: self,
+            what,
+            capture,
+            sent,
+            jobs,
+            out_fence: None,
+            framebuffers,
+            planes,
+            fences,
+            looked: false,
+        }
+        .finish()
     }
 
     fn capture(&self) -> Observed<Capture> {
@@ -387,6 +411,7 @@ impl Pending<'_> {
     /// writeback ended but wrote nothing.
     pub fn finish(mut self) -> Result<Shown> {
         let shown = self.look();
+        self.looked = true;
         if shown.is_err() {
             self.calm_down();
         }
@@ -550,6 +575,19 @@ impl Pending<'_> {
         let mut fences: Vec<String> = fences.collect();
         fences.dedup();
         fences
+    }
+}
+
+impl Drop for Pending<'_> {
+    /// Who gave up on the way leaves the next one a screen that he can look at. What waits for a fence that is still to signal is
+    /// not waited for any longer than a frame takes.
+    fn drop(&mut self) {
+        if !self.looked {
+            let patience = vkms::patience(self.screen.size());
+            if self.flipped(patience).unwrap_or_default() {
+                self.calm_down();
+            }
+        }
     }
 }
 

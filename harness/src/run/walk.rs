@@ -197,8 +197,18 @@ struct Ran {
     beside: Vec<String>,
     /// The call that met its disturbance.
     call: Option<String>,
+    /// How often it met that.
+    times: u32,
     /// What is held afterwards, if the worker told.
     held: Option<Held>,
+}
+
+impl Ran {
+    /// `what` is wrong, and where, if it crashed.
+    fn placed(&self, what: String) -> String {
+        let file = if self.verdict == Verdict::Crash { crashed_in(&self.text) } else { None };
+        what + &file.map_or_else(String::new, |file| format!(", in {file}"))
+    }
 }
 
 impl Walk {
@@ -340,6 +350,10 @@ impl Walk {
             }
             return Ok(false);
         }
+        if lived && ran.times == 0 {
+            // It was over before a signal came.
+            return Ok(true);
+        }
         steps.met += 1;
         let call = ran.call.as_deref();
         // When a case has ended, what comes of its peers is said; nobody else has anything to say.
@@ -353,11 +367,7 @@ impl Walk {
             _ if ran.of_the_body.is_empty() && !of_peers.is_empty() => steps.named += 1,
             Clarity::Borne => steps.borne += 1,
             Clarity::Named => steps.named += 1,
-            Clarity::Wrong(what) => {
-                let file = if ran.verdict == Verdict::Crash { crashed_in(&ran.text) } else { None };
-                let place = file.map_or_else(String::new, |file| format!(", in {file}"));
-                steps.found(what + &place, step, call, ran.text.clone());
-            }
+            Clarity::Wrong(what) => steps.found(ran.placed(what), step, call, ran.text.clone()),
         }
         let holds_more = worker.as_ref().is_none_or(|worker| ran.held.as_ref() != Some(&worker.held));
         if ran.verdict == Verdict::Pass && !holds_more {
@@ -369,7 +379,11 @@ impl Walk {
             if !lived || lost.is_empty() {
                 break;
             }
-            self.run(worker, case, kind, step, None, steps)?;
+            let again = self.run(worker, case, kind, step, None, steps)?;
+            // Such a step may be borne once and not the next time.
+            if let Clarity::Wrong(what) = clarity(step, again.verdict, &again.of_the_body, again.call.as_deref()) {
+                steps.found(again.placed(what), step, call, again.text);
+            }
             let Some(more) = self.afterwards(worker, case, kind, (step, call), steps)? else { return Ok(true) };
             lost.retain(|what, _| more.contains_key(what));
         }
@@ -440,7 +454,7 @@ impl Walk {
         let ending = link.run(&request, *case_within, &self.stop);
         let call = link.met.as_ref().map(|call| call.name());
         let lost = |verdict, text: String| {
-            Ok(Ran { verdict, of_the_body: text.clone(), text, beside: Vec::new(), call, held: None })
+            Ok(Ran { verdict, of_the_body: text.clone(), text, beside: Vec::new(), call, times: 0, held: None })
         };
         match ending {
             Ending::Done(done) => {
@@ -448,12 +462,13 @@ impl Walk {
                 for said in done.before {
                     steps.found("something is objected to after the run before".to_owned(), disturbance, None, said);
                 }
+                let times = done.met.as_ref().map_or(0, |met| met.times);
                 let (call, held) = done.met.map_or((None, None), |met| (met.call, Some(met.held)));
                 let (of_the_body, beside) = done.findings.split_at_checked(done.of_the_body).unwrap_or_default();
                 // A skip is no finding.
                 let of_the_body = if done.findings.is_empty() { done.text.clone() } else { of_the_body.join("\n") };
                 let beside = beside.to_vec();
-                Ok(Ran { verdict: done.verdict, text: done.text, of_the_body, beside, call, held })
+                Ok(Ran { verdict: done.verdict, text: done.text, of_the_body, beside, call, times, held })
             }
             Ending::Crashed(how) => {
                 let log = link.kernel_log();
