@@ -42,7 +42,10 @@ pub(super) fn command(folder: &Path, given: &Asked) -> Result<(Asked, Unfinished
 
 /// What must be the same for a run to go on.
 pub(super) fn header(names: &[&str], selected: usize, choice: &Choice) -> Result<Header, Refusal> {
-    let unreadable = |error: std::io::Error| Refusal::Machine(format!("this program can't be read: {error}"));
+    let unreadable = |error: std::io::Error| {
+        let what = "this program can't be read in /proc/self/exe, by which `--resume` tells it from another build";
+        Refusal::Machine(format!("{what}: {error}; is procfs mounted?"))
+    };
     // Where the report goes and how long the set-up took bears on no case; where cases run is said by itself.
     const OTHERS: [&str; 4] = ["HANDOVER_REPORT", "HANDOVER_ON", "HANDOVER_LANE", SET_UP_S];
     let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
