@@ -34,6 +34,7 @@ mod handles;
 mod misuse;
 mod mode;
 mod objects;
+mod placed;
 mod prime;
 mod second;
 mod show;

@@ -13,8 +13,9 @@ use rustix::ioctl::{Opcode, opcode};
 
 use super::card::{Card, Framebuffer, Gem};
 use super::commit::{Commit, own_fd};
+use super::placed::Placed;
 use super::prime::Prime;
-use super::show::{Pending, Placed};
+use super::show::Pending;
 use super::{Screen, mode};
 use crate::compose::Rect;
 use crate::dmabuf::{Dmabuf, SharedFrame};

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::assign;
 use super::card::Framebuffer;
 use super::commit::Commit;
-use super::show::Placed;
+use super::placed::Placed;
 use super::{Plane, PlaneKind, Screen, vkms};
 use crate::compose::Rect;
 use crate::dmabuf::SharedFrame;
