@@ -146,7 +146,7 @@ struct RunArgs {
     timeout: Option<Duration>,
     /// Finish the run that was cut off in this report directory: only cases without a verdict run, in the same place and by the
     /// same rules
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "exact", "list", "exhaustive", "timeout"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "exact", "list", "exhaustive", "timeout", "kernel", "kernel_arg", "root", "share"])]
     resume: Option<PathBuf>,
     /// Lane file: devices that must answer, cases that must run, skips that are allowed
     #[arg(long, env = "HANDOVER_LANE", value_name = "FILE")]
@@ -170,9 +170,8 @@ struct BlessArgs {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("at least 1".into()),
-        Ok(number) => Ok(number),
-        Err(_) => Err("a whole number, at least 1".into()),
+        Ok(number @ 1..=1_000_000) => Ok(number),
+        _ => Err("a whole number from 1 to 1000000".into()),
     }
 }
 
@@ -354,9 +353,6 @@ fn run<B>(
     // Before signals are caught: whoever interrupts the building of a sandbox wants it to end at once.
     let kernel = choice.kernel(&args.sandbox)?;
     let header = resume::header(&names, selected.len(), &choice)?;
-    if let Some(unfinished) = &unfinished {
-        unfinished.check(report.path(), &header).map_err(|error| Refusal::Usage(error.to_string()))?;
-    }
     let (folder, lane_file) = (report.path().to_owned(), choice.file.clone());
     let stop = Stop::default();
     stop_on_signals(&stop)?;
@@ -372,6 +368,9 @@ fn run<B>(
         golden,
     };
     let mut session = Session::open(plan, stop);
+    if let Some(unfinished) = &unfinished {
+        unfinished.check(&folder, &header, session.machine()).map_err(|error| Refusal::Usage(error.to_string()))?;
+    }
     let names: Vec<&str> = selected.iter().map(|&at| names[at]).collect();
     let mut infos: Vec<_> = selected.iter().map(|&at| &cases[at].info).collect();
     let mut verdicts = Vec::new();
@@ -424,7 +423,8 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
         // The reference is software, whatever this machine has.
         on: args.lane.is_none().then_some(On::Sandbox),
         report: args.report,
-        jobs: None,
+        // Each golden's origin goes into one file.
+        jobs: Some(1),
         timeout: None,
         resume: None,
         lane: args.lane,

@@ -156,8 +156,14 @@ impl Lane {
         if lane.name.is_empty() {
             lane.name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         }
-        if lane.jobs == Some(0) || lane.timeout_s == Some(0) {
-            return Err(wrong("is not valid: `jobs` and `timeout_s` must be at least 1".into()));
+        if lane.jobs == Some(0) {
+            return Err(wrong("is not valid: `jobs` must be at least 1".into()));
+        }
+        if let Some(timeout_s) = lane.timeout_s.filter(|timeout_s| !(1..=86_400).contains(timeout_s)) {
+            return Err(wrong(format!("is not valid: `timeout_s` is {timeout_s}; it can be 1 to 86400")));
+        }
+        if lane.walk_known.iter().any(|known| known.matching.trim().is_empty()) {
+            return Err(wrong("is not valid: a `walk_known` has an empty `matching`, which would allow any".into()));
         }
         for skip in &lane.may_skip {
             if skip.reason.trim().is_empty() {

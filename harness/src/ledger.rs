@@ -75,6 +75,9 @@ static BOOK: Mutex<Option<Book>> = Mutex::new(None);
 /// What is observed by the kernel's list.
 const DMA_BUFS: &str = "dma-bufs";
 
+/// How files are told of from which a driver maps memory by and by.
+const HEAPS: [&str; 3] = ["memfd ", "DRM node /dev/dri/renderD", "/dev/nvidia"];
+
 /// What is known of this process between two cases, and in one.
 struct Book {
     /// Where files are listed, opened once: there may be no fd left when it is needed.
@@ -417,7 +420,9 @@ impl Book {
         is_theirs
     }
 
-    /// Whether a file that is mapped is one of memory that somebody keeps open, as llvmpipe does for all that it allocates.
+    /// Whether a file that is mapped is one of memory that a driver keeps open and maps from by and by: a memfd, as llvmpipe has
+    /// it for all that it allocates, or the node of a GPU, whose driver keeps buffers for the next time, mapped as they are. A
+    /// hundred cycles tell those from a leak.
     fn is_a_heap(&mut self, file: mappings::Of) -> bool {
         if self.heaps.contains(&file) {
             return true;
@@ -425,7 +430,7 @@ impl Book {
         let mut kept = self.before.files.iter().chain(self.kept_files.keys());
         let is_one = kept.any(|number| {
             files::node(*number).is_some_and(|node| node.inode == file.2)
-                && describe(*number).is_some_and(|what| what.text.starts_with("memfd "))
+                && describe(*number).is_some_and(|what| HEAPS.iter().any(|heap| what.text.starts_with(heap)))
         });
         if is_one {
             self.heaps.insert(file);

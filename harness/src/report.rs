@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{DeviceIdentity, Record, Role, Told};
-use crate::run::journal::Unfinished;
+use crate::run::journal::{self, JournalError, Unfinished};
 use crate::verdict::{Try, Verdict};
 
 pub mod html;
@@ -222,10 +222,12 @@ impl Report {
         }
         let path = folder.join(FILE);
         let unreadable = |why: Why| Unreadable { path: path.clone(), why };
-        if !path.exists()
-            && let Ok(unfinished) = Unfinished::read(folder)
-        {
-            return Ok(unfinished.report(folder));
+        if !path.exists() {
+            match Unfinished::read(folder) {
+                Ok(unfinished) => return Ok(unfinished.report(folder)),
+                Err(JournalError::Missing(_)) => {}
+                Err(error) => return Err(Unreadable { path: folder.join(journal::FILE), why: Why::Journal(error) }),
+            }
         }
         let text = fs::read(&path).map_err(|error| {
             unreadable(if error.kind() == io::ErrorKind::NotFound { Why::Missing } else { Why::Io(error) })
@@ -255,6 +257,8 @@ enum Why {
     Io(io::Error),
     #[error("it is no report of Handover, or a damaged one: {0}")]
     NoReport(serde_json::Error),
+    #[error("what is left of a run that was killed can't be read: {0}")]
+    Journal(JournalError),
     #[error(
         "its schema is {0}; this program reads schema {SCHEMA}, so use the one that wrote it, or repeat the run with this one"
     )]

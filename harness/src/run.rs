@@ -21,7 +21,7 @@ pub mod walk;
 pub mod worker;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -74,6 +74,14 @@ pub struct Plan {
     pub again: String,
 }
 
+/// The `worker` with what it reads and writes: it may run where only what is shared is seen, and goldens lie wherever the source
+/// lies.
+pub(crate) fn with_folders(worker: Command, report: &Path) -> Command {
+    let goldens = Goldens::open();
+    let worker = worker.share(report);
+    if goldens.root().is_dir() { worker.share(goldens.root()) } else { worker }
+}
+
 /// One run.
 pub struct Session {
     supervisor: Supervisor,
@@ -111,16 +119,11 @@ impl Session {
             devices: Default::default(),
             faults: std::env::var(SEAM).unwrap_or_default(),
         };
-        let mut worker = plan.worker.share(plan.report.path());
-        // The worker may run where only what is shared is seen, and goldens lie wherever the source lies.
-        let goldens = Goldens::open();
         if plan.golden == GoldenMode::Bless {
             // Failing here would only hide the clearer message of the case that wants to write.
-            let _ = std::fs::create_dir_all(goldens.root());
+            let _ = std::fs::create_dir_all(Goldens::open().root());
         }
-        if goldens.root().is_dir() {
-            worker = worker.share(goldens.root());
-        }
+        let mut worker = with_folders(plan.worker, plan.report.path());
         let lane_within = plan.lane.as_ref().and_then(|lane| lane.timeout_s).map(Duration::from_secs);
         for (name, value) in plan.lane.iter().flat_map(|lane| &lane.environment) {
             worker = worker.env(name, value);
@@ -310,10 +313,9 @@ impl Session {
         let xml = junit::document(report).map_err(|error| self.report.unwritable("junit.xml", error))?;
         self.report.write("junit.xml", xml.as_bytes())?;
         // What has no verdict yet can still get one.
-        if report.summary.not_run == 0
-            && let Some(journal) = self.journal().take()
-        {
-            journal.done();
+        if report.summary.not_run == 0 {
+            *self.journal() = None;
+            Journal::done(self.report.path());
         }
         Ok(path)
     }

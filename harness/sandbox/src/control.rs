@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 use super::wire::{Job, file};
 use crate::kernel::Error;
@@ -34,8 +34,11 @@ impl Control {
         remove_abandoned(&parent);
         let doing = || format!("making a directory for the sandbox in {}", parent.display());
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(Error::system(doing()))?;
-        let lock = File::create(dir.path().join(LOCK)).map_err(Error::system(doing()))?;
+        // It is locked before it is there for others, who would take it for one that was left.
+        let new = dir.path().join("lock.new");
+        let lock = File::create(&new).map_err(Error::system(doing()))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(Error::system(doing()))?;
+        fs::rename(new, dir.path().join(LOCK)).map_err(Error::system(doing()))?;
         let control = Self { dir, _lock: lock };
         control.fill(job, init).map_err(Error::system(doing()))?;
         Ok(control)
@@ -77,7 +80,9 @@ fn remove_abandoned(parent: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else {
+        // Anybody may have put anything there.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(lock) = rustix::fs::open(entry.path().join(LOCK), flags, Mode::empty()) else {
             continue; // being made at this moment, or another user's
         };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::say;
 use crate::report::html::{self, Page, Source};
 use crate::report::{self, Report};
-use crate::run::choice::Refusal;
+use crate::run::choice::{Refusal, word};
 
 pub(super) const EXAMPLES: &str = "\
 The page loads nothing: open it in a browser from a file, or attach it to an issue. It has
@@ -44,7 +44,7 @@ pub(super) struct ReportArgs {
 pub(super) fn again(folder: &Path) -> String {
     match folder.to_str() {
         Some("report") => "handover report".to_owned(),
-        _ => format!("handover report --report {}", folder.display()),
+        _ => format!("handover report --report {}", word(&folder.to_string_lossy())),
     }
 }
 

@@ -46,13 +46,30 @@ pub(super) fn header(names: &[&str], selected: usize, choice: &Choice) -> Result
         let what = "this program can't be read in /proc/self/exe, by which `--resume` tells it from another build";
         Refusal::Machine(format!("{what}: {error}; is procfs mounted?"))
     };
-    // Where the report goes and how long the set-up took bears on no case; where cases run is said by itself.
-    const OTHERS: [&str; 4] = ["HANDOVER_REPORT", "HANDOVER_ON", "HANDOVER_LANE", SET_UP_S];
+    // Where the report goes, how it is printed and how long the set-up took bear on no case; where cases run is said by itself.
+    const OTHERS: [&str; 8] = [
+        "HANDOVER_REPORT",
+        "HANDOVER_ON",
+        "HANDOVER_LANE",
+        SET_UP_S,
+        "TERM",
+        "COLORTERM",
+        "NO_COLOR",
+        "CLICOLOR_FORCE",
+    ];
+    // What steers drivers and their loaders on the host, beside what passes into a sandbox.
+    const DRIVERS: [&str; 15] = [
+        "LD_", "GBM_", "EGL_", "__EGL_", "__GL", "DRI_", "GALLIUM_", "RADV_", "ACO_", "AMD_", "ANV_", "INTEL_", "NVK_", "TU_",
+        "PAN_",
+    ];
     let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
     let mut environment: Vec<(String, String)> =
         std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-    // On the host all of them bear on the drivers, too.
-    environment.retain(|(name, _)| handover_sandbox::passes_in(name) && !OTHERS.contains(&name.as_str()));
+    let bears = |name: &str| {
+        handover_sandbox::passes_in(name)
+            || choice.on == On::Host && DRIVERS.iter().any(|prefix| name.starts_with(prefix))
+    };
+    environment.retain(|(name, _)| bears(name) && !OTHERS.contains(&name.as_str()));
     environment.sort();
     Ok(Header {
         schema: SCHEMA,

@@ -15,7 +15,7 @@ use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::stop::Stop;
 use crate::run::supervisor::Settings;
 use crate::run::walk::{Ends, Kind, Outcome, Steps, Walk, Walked, summary};
-use crate::run::{START_WITHIN, select};
+use crate::run::{START_WITHIN, select, with_folders};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -95,7 +95,7 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
     let kernel = choice.kernel(&args.sandbox)?;
     let stop = Stop::default();
     stop_on_signals(&stop)?;
-    let mut worker = own_worker(false)?.share(report.path());
+    let mut worker = with_folders(own_worker(false)?, report.path());
     for (name, value) in choice.lane.iter().flat_map(|lane| &lane.environment) {
         worker = worker.env(name, value);
     }

@@ -265,18 +265,19 @@ impl Clock {
         if !fs::read_to_string("/proc/cpuinfo").is_ok_and(|cpu| cpu.contains("User Mode Linux")) {
             return Err(io::Error::other("the clock belongs to this machine; a sandbox has its own"));
         }
-        let began = (now(), Instant::now());
         let (stop, steps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let mut clock = Self { stop, steps, thread: None, began: (now(), Instant::now()) };
+        // Whatever fails from here on, it is right again afterwards.
         set_back()?;
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&steps));
+        let (stopped, counted) = (Arc::clone(&clock.stop), Arc::clone(&clock.steps));
         let work = move || {
             while !stopped.load(Ordering::SeqCst) && set_back().is_ok() {
                 counted.fetch_add(1, Ordering::SeqCst);
                 std::thread::sleep(BACK_EVERY);
             }
         };
-        let thread = std::thread::Builder::new().name("clock".into()).spawn(work)?;
-        Ok(Self { stop, steps, thread: Some(thread), began })
+        clock.thread = Some(std::thread::Builder::new().name("clock".into()).spawn(work)?);
+        Ok(clock)
     }
 
     fn steps(&self) -> u32 {

@@ -135,7 +135,9 @@ const FORMATS_MAX: u32 = 1024;
 
 /// The names of the bits set in `bits`; bits without a name are given as one number.
 fn names(bits: u32, table: &[(u32, &str)]) -> Vec<String> {
-    table.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| (*name).to_owned()).collect()
+    let named = table.iter().fold(0, |named, (bit, _)| named | bit);
+    let rest = (bits & !named != 0).then(|| format!("{:#x}", bits & !named));
+    table.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| (*name).to_owned()).chain(rest).collect()
 }
 
 /// A kind of queue: its buffer type, and the capabilities of nodes that have it.

@@ -182,11 +182,53 @@ impl Choice {
         let kernel = match &parts.kernel {
             None | Some(Which::Usual) => String::new(),
             Some(Which::Debug) => " --kernel debug".to_owned(),
-            Some(Which::File(path)) => format!(" --kernel {}", path.display()),
+            Some(Which::File(path)) => format!(" --kernel {}", word(&path.to_string_lossy())),
         };
+        let Parts { kernel_arg, root, share, .. } = parts;
+        let others: String = (kernel_arg.iter().map(|arg| ("kernel-arg", arg.as_str().into())))
+            .chain(root.iter().map(|root| ("root", root.to_string_lossy())))
+            .chain(share.iter().map(|share| ("share", share.to_string_lossy())))
+            .map(|(option, value)| format!(" --{option} {}", word(&value)))
+            .collect();
         match &self.file {
-            Some(file) => format!("handover run{exhaustive}{kernel} --lane {} --exact", file.display()),
-            None => format!("handover run{exhaustive}{kernel} --on {} --exact", self.on),
+            Some(file) => {
+                format!("handover run{exhaustive}{kernel}{others} --lane {} --exact", word(&file.to_string_lossy()))
+            }
+            None => format!("handover run{exhaustive}{kernel}{others} --on {} --exact", self.on),
         }
+    }
+}
+
+/// One word of a shell's command line.
+pub(crate) fn word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./=:,+@%".contains(&byte);
+    match !text.is_empty() && text.bytes().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_says_all_that_it_was_given_as_words() {
+        let choice = Choice { on: On::Sandbox, lane: None, file: Some("my lanes/a.toml".into()) };
+        let parts = Parts {
+            kernel: Some(Which::File("/k/linux".into())),
+            kernel_arg: vec!["vkms.enable_cursor=1".into()],
+            root: Some("/r".into()),
+            share: vec!["/it's".into()],
+        };
+        assert_eq!(
+            choice.again(true, &parts),
+            r"handover run --exhaustive --kernel /k/linux --kernel-arg vkms.enable_cursor=1 --root /r --share '/it'\''s' \
+              --lane 'my lanes/a.toml' --exact"
+                .replace("\\\n", "")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
     }
 }

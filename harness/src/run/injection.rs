@@ -137,7 +137,7 @@ impl Injection {
             if faults.is_empty() { "handover run".to_owned() } else { format!("handover faults {}", names(" ")) };
         let settings = Settings {
             kernel: Box::new(self.sandbox.clone()),
-            worker: worker.share(report.path()).share(crate::golden::Goldens::open().root()),
+            worker: super::with_folders(worker, report.path()),
             case_within: if is_to_fail { FAULTY_WITHIN } else { CASE_WITHIN },
             repeat: !is_to_fail,
             start_within: START_WITHIN,

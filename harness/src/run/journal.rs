@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::supervisor::News;
+use crate::case::Told;
 use crate::report::{CaseReport, Machine, Report, SCHEMA, Summary, Timings, write_whole};
 
 /// The journal's name in a report directory.
@@ -166,14 +167,9 @@ impl Journal {
     /// # Errors
     /// Names the file that can't be written or removed.
     pub fn begin(folder: &Path, beginning: &Beginning) -> Result<Journal, JournalError> {
-        for stale in [crate::report::FILE, crate::report::PAGE, "junit.xml", FILE] {
-            let path = folder.join(stale);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(JournalError::Io(path, error)),
-                _ => {}
-            }
-        }
         let path = folder.join(FILE);
+        remove(&path)?;
+        remove_views(folder)?;
         let begin = || {
             // It is there with its first line, or not at all.
             write_whole(&path, &line_of(beginning)?)?;
@@ -188,6 +184,8 @@ impl Journal {
     /// # Errors
     /// Names the file that can't be written.
     pub fn go_on(folder: &Path, unfinished: &Unfinished) -> Result<Journal, JournalError> {
+        // Those of the part before, if it was interrupted.
+        remove_views(folder)?;
         let path = folder.join(FILE);
         let open = || {
             let file = File::options().append(true).open(&path)?;
@@ -208,11 +206,23 @@ impl Journal {
             .map_err(|error| JournalError::Io(self.path.clone(), error))
     }
 
-    /// Removes it: the report holds everything.
-    pub fn done(&self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a journal that is not needed any more stays");
+    /// Removes the one in `folder`, if there is one: the report holds everything.
+    pub fn done(folder: &Path) {
+        if let Err(error) = remove(&folder.join(FILE)) {
+            tracing::warn!(%error, "a journal that is not needed any more stays");
         }
+    }
+}
+
+/// Removes what is made of a whole run.
+fn remove_views(folder: &Path) -> Result<(), JournalError> {
+    [crate::report::FILE, crate::report::PAGE, "junit.xml"].iter().try_for_each(|view| remove(&folder.join(view)))
+}
+
+fn remove(path: &Path) -> Result<(), JournalError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(JournalError::Io(path.to_owned(), error)),
+        _ => Ok(()),
     }
 }
 
@@ -249,14 +259,23 @@ impl Unfinished {
         Ok(Unfinished { beginning, entries, whole: whole as u64 })
     }
 
-    /// Checks that a run that began like this can go on as `now`.
+    /// Checks that a run that began like this can go on as `now` on `machine`.
     ///
     /// # Errors
     /// Names what differs.
-    pub fn check(&self, folder: &Path, now: &Header) -> Result<(), JournalError> {
-        match self.beginning.header.differences(now) {
-            differences if differences.is_empty() => Ok(()),
-            differences => Err(JournalError::Differs(folder.join(FILE), differences)),
+    pub fn check(&self, folder: &Path, now: &Header, machine: &Machine) -> Result<(), JournalError> {
+        let Beginning { header, machine: then, .. } = &self.beginning;
+        let kernels = [
+            ("the kernel of the machine", &then.host_kernel, &machine.host_kernel),
+            ("the sandbox's kernel", &then.kernel_from, &machine.kernel_from),
+            ("the sandbox's Mesa", &then.mesa.join(" and "), &machine.mesa.join(" and ")),
+        ];
+        let kernels = kernels.into_iter().filter(|(_, then, now)| then != now);
+        let mut differences = header.differences(now);
+        differences.extend(kernels.map(|(what, then, now)| format!("{what} was {then} and is {now}")));
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(JournalError::Differs(folder.join(FILE), differences)),
         }
     }
 
@@ -270,7 +289,11 @@ impl Unfinished {
             news.tell(&mut machine);
             notes.extend(news.notes);
             problems.extend(news.problems);
-            constraints.extend(news.told);
+            for told in news.told {
+                if !constraints.iter_mut().any(|before: &mut Told| before.takes_in(&told)) {
+                    constraints.push(told);
+                }
+            }
             cases.push(case);
         }
         notes.push(format!(
@@ -348,7 +371,7 @@ mod tests {
         assert_eq!(Unfinished::read(folder.path()).unwrap().entries.len(), 2);
         let report = Report::read(folder.path()).unwrap();
         assert!(report.interrupted && report.notes.iter().any(|note| note.contains("--resume")), "{report:?}");
-        journal.done();
+        Journal::done(folder.path());
         let missing = Unfinished::read(folder.path()).unwrap_err().to_string();
         assert!(missing.contains("came to its end, or none began"), "{missing}");
     }

@@ -210,7 +210,13 @@ const HOLDS: &[&str] = &[
     "scheduling while atomic",
     "scheduling from the idle thread",
     "sleeping function called from invalid context",
+    // A GPU that hung, by driver: i915, amdgpu, xe, the scheduler's own, msm, NVIDIA's.
     "GPU HANG",
+    "GPU reset begin",
+    "Timedout job",
+    "gpu sched timeout",
+    "hangcheck detected gpu lockup",
+    "NVRM: Xid",
     // videobuf2 with CONFIG_VIDEO_ADV_DEBUG: calls of a driver's queue that must come in pairs and did not.
     "UNBALANCED!",
     "ODEBUG: ",
@@ -222,7 +228,9 @@ fn is_defect(line: &str) -> bool {
     // A console has the time in front: `[    4.210000] `.
     let line = line.trim_start();
     let line = line.strip_prefix('[').and_then(|line| line.split_once("] ")).map_or(line, |(_, text)| text);
-    BEGINS.iter().any(|words| line.starts_with(words)) || HOLDS.iter().any(|words| line.contains(words))
+    // A process of anybody's that took a wrong address, as `segfault at` is.
+    let is_a_process = line.starts_with("traps: ");
+    !is_a_process && (BEGINS.iter().any(|words| line.starts_with(words)) || HOLDS.iter().any(|words| line.contains(words)))
 }
 
 /// The first defect that the lines report, with the lines that belong to it; `None` if there is none.
@@ -291,6 +299,9 @@ mod tests {
                 "WARNING: drivers/gpu/drm/drm_gem.c:287",
             ),
             ("i915 0000:00:02.0: [drm] GPU HANG: ecode 9:1:85dffffb", "GPU HANG"),
+            ("amdgpu 0000:0b:00.0: amdgpu: GPU reset begin!", "GPU reset begin"),
+            ("xe 0000:03:00.0: [drm] GT0: Timedout job: seqno=4294967169, guc_id=2, flags=0x0", "Timedout job"),
+            ("NVRM: Xid (PCI:0000:01:00): 31, pid=712, name=handover, MMU Fault", "NVRM: Xid"),
             // As the sandbox's debugging kernel prints them; `sandbox::defects_of_the_kernel_fail_their_case` provokes them.
             (
                 "lkdtm: Performing direct entry WRITE_AFTER_FREE\n\
@@ -345,7 +356,8 @@ mod tests {
                    random: crng init done\n\
                    udmabuf: DEBUG build\n\
                    INFO: task scheduling starts\n\
-                   worker[31]: segfault at 0 ip 00007f sp 00007f error 4 in libvulkan_lvp.so";
+                   worker[31]: segfault at 0 ip 00007f sp 00007f error 4 in libvulkan_lvp.so\n\
+                   traps: firefox[712] general protection fault ip:55d0 sp:7ffd error:0 in libxul.so[55d0+1000]";
         assert_eq!(finding(&lines(log)), None);
     }
 

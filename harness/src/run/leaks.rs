@@ -15,8 +15,8 @@ const OLD: Duration = Duration::from_millis(5500);
 /// Between two looks at the same memory, the second of which confirms the first.
 const BETWEEN: Duration = Duration::from_millis(200);
 
-/// What the report of a leak begins with.
-pub(super) const WORDS: &str = "memory of the kernel is lost";
+/// How many objects are told of; a leak in every case is told of by the first of them, and by their number.
+const TOLD: usize = 20;
 
 /// The kernel counts time from 5 minutes before it starts, so that what overflows does so early (`INITIAL_JIFFIES`), in steps
 /// of 10 ms in the sandbox.
@@ -55,9 +55,9 @@ impl Leaks {
     }
 
     /// What was lost since the first case, each in a line; says so if the kernel does not tell.
-    pub(super) fn lost(&self) -> Vec<String> {
+    pub(super) fn lost(&self) -> Option<String> {
         if self.began.is_empty() {
-            return Vec::new();
+            return None;
         }
         std::thread::sleep(OLD);
         let scan = || fs::write(LIST, "scan");
@@ -66,9 +66,19 @@ impl Leaks {
             scan()
         });
         match scanned.and_then(|()| fs::read_to_string(LIST)) {
-            Ok(list) => parse(&list).iter().filter_map(|lost| self.told(lost)).collect(),
-            Err(error) => vec![format!("kmemleak can't be asked: {LIST}: {error}")],
+            Ok(list) => self.all_of(&parse(&list)),
+            Err(error) => Some(format!("kmemleak can't be asked: {LIST}: {error}")),
         }
+    }
+
+    fn all_of(&self, lost: &[Lost]) -> Option<String> {
+        let told: Vec<String> = lost.iter().filter_map(|lost| self.told(lost)).collect();
+        let more = match told.len().saturating_sub(TOLD) {
+            0 => String::new(),
+            more => format!("\n({more} more)"),
+        };
+        let shown = told[..told.len().min(TOLD)].join("\n");
+        (!told.is_empty()).then(|| format!("memory of the kernel is lost:\n{shown}{more}"))
     }
 
     fn told(&self, lost: &Lost) -> Option<String> {
@@ -141,5 +151,8 @@ unreferenced object 0x0000000061f1d000 (size 192):
               __kmalloc_noprof < vkms_atomic_crtc_duplicate_state"],
             "what the kernel lost while it started is no case's"
         );
+        assert_eq!(leaks.all_of(&parsed[1..]), None);
+        let all = leaks.all_of(&vec![parsed[0].clone(); TOLD + 3]).unwrap();
+        assert!(all.starts_with("memory of the kernel is lost:\nunreferenced") && all.ends_with("\n(3 more)"), "{all}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
-use super::kernel_log;
+use super::kernel_log::{self, KernelLog};
 use super::protocol::{Done, END_OF_OUTPUT, Hello, MAX_LINE, Reply, Request, WHERE};
 use super::stop::Stop;
 use crate::case::{CaseInfo, DeviceIdentity, Role};
@@ -22,8 +22,8 @@ use crate::lane::DEBUG_RELEASE;
 /// How long a worker that closed its protocol may take to end.
 const LAST_BREATH: Duration = Duration::from_secs(3);
 
-/// How long a worker may take to close its devices at the end of its life.
-const CLOSING: Duration = Duration::from_secs(5);
+/// How long a worker may take to close its devices at the end of its life; much, for a machine that is busy with other things.
+const CLOSING: Duration = Duration::from_secs(20);
 
 /// The same on a kernel that then looks for memory that was lost.
 const SLOW_CLOSING: Duration = Duration::from_secs(40);
@@ -54,6 +54,10 @@ pub(super) struct Link {
     pub(super) met: Option<Box<Call>>,
     /// Bytes in its kernel's log when the last case began.
     logged_before: u64,
+    /// The machine's log, where the worker has no kernel of its own: what it says when the worker is gone, nobody else reads.
+    machine_log: Option<KernelLog>,
+    /// What was read of that since the last case began.
+    machine_said: Vec<String>,
     /// Whether the last case has failed for what its kernel said.
     is_told: bool,
 }
@@ -119,8 +123,14 @@ impl Link {
             devices: BTreeMap::new(),
             met: None,
             logged_before: 0,
+            machine_log: None,
+            machine_said: Vec::new(),
             is_told: false,
         };
+        if link.running.kernel_log_from(0).is_none() {
+            // Who may not read it is told so by the worker.
+            link.machine_log = KernelLog::open().ok();
+        }
         let deadline = Instant::now() + within;
         match link.next(deadline, stop) {
             Next::Line(Line::Reply(Reply::Hello(hello))) => link.hello = hello,
@@ -149,6 +159,8 @@ impl Link {
         self.met = None;
         while self.output_ended.try_recv().is_ok() {}
         self.logged_before = self.running.kernel_logged();
+        self.machine_said.clear();
+        self.machine_log.as_mut().map(KernelLog::take);
         if let Err(error) = self.ask(request) {
             return Ending::NeverBegan(format!("{} ({error})", self.how_it_ended()));
         }
@@ -235,11 +247,15 @@ impl Link {
         self.output().text()
     }
 
-    /// What the worker's kernel logged since the last case began, as far as its end is kept, and its first defect; where
-    /// that kernel is ours and not the machine's.
-    pub(super) fn kernel_log(&self) -> Vec<String> {
-        let log = self.running.kernel_log_from(self.logged_before).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    /// What the worker's kernel logged since the last case began, as far as its end is kept, and its first defect.
+    pub(super) fn kernel_log(&mut self) -> Vec<String> {
+        let own = self.running.kernel_log_from(self.logged_before);
+        if let Some(log) = &mut self.machine_log {
+            self.machine_said.extend(log.take().lines);
+        }
+        let machines = self.machine_said.iter().map(String::as_str);
+        let lines = own.iter().flat_map(|log| log.lines()).chain(machines);
+        let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
         kernel_log::tail(&lines, LAST_LINES)
     }
 
@@ -307,7 +323,7 @@ impl Link {
     }
 
     /// The end of what it printed, for errors outside any case.
-    fn last_words(&self) -> String {
+    fn last_words(&mut self) -> String {
         let text = self.output().text();
         let log = self.kernel_log();
         let lines: Vec<&str> = log.iter().map(String::as_str).chain(text.lines()).collect();
@@ -426,6 +442,9 @@ fn ended(exit: &Exit) -> String {
     }
 }
 
+/// The signal that somebody else sends.
+pub(super) const KILLED: &str = "SIGKILL (from outside, or the kernel was out of memory)";
+
 /// The signal of which the kernel's log tells where it was.
 pub(super) const SEGFAULT: &str = "SIGSEGV (invalid memory access)";
 
@@ -439,7 +458,7 @@ fn signal_name(number: i32) -> String {
         6 => "SIGABRT (an assertion or abort)".into(),
         7 => "SIGBUS (access past the end of what backs a mapping)".into(),
         8 => "SIGFPE (a division by zero)".into(),
-        9 => "SIGKILL (from outside, or the kernel was out of memory)".into(),
+        9 => KILLED.into(),
         11 => SEGFAULT.into(),
         13 => "SIGPIPE".into(),
         15 => "SIGTERM".into(),

@@ -5,14 +5,14 @@
 //! case is replaced once, and then the run cannot go on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::kernel_log;
-use super::leaks;
-use super::link::{Closing, Ending, Link, SEGFAULT};
+use super::link::{Closing, Ending, KILLED, Link, SEGFAULT};
 use super::memory::{self, Peaks};
 use super::millis;
 use super::protocol::{Hello, Request};
@@ -20,7 +20,10 @@ use super::stop::Stop;
 use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Record, Role, Told};
 use crate::kernel::{Command, Kernel};
 use crate::report::{CaseReport, Machine, ReportDir, Side};
-use crate::verdict::{self, Try, Verdict};
+use crate::verdict::{self, NEXT_FINDING, Try, Verdict};
+
+/// Where the second try of a case leaves its files, in the case's folder: what is said of the first shows in its own.
+const REPEATED: &str = "repeated";
 
 /// What a supervisor works with.
 pub struct Settings {
@@ -155,20 +158,24 @@ impl Supervisor {
     /// When there is no verdict: the run was stopped, or no worker can be had.
     pub fn run(&self, case: &CaseInfo) -> Result<CaseReport, Halt> {
         // Images of an earlier run must not pass for this one's.
-        let _ = std::fs::remove_dir_all(self.settings.report.of_case(&case.name));
+        let folder = self.settings.report.of_case(&case.name);
+        let _ = std::fs::remove_dir_all(&folder);
 
         let link = self.idle().pop();
         let link = match link {
             Some(link) => link,
             None => self.start()?,
         };
-        let (link, first) = self.attempt(link, case)?;
+        let (link, first) = self.attempt(link, case, &folder)?;
         let link = self.unless_marred(link, &first);
         let known = known_here(case, &first);
         let (link, second) = if self.settings.repeat && verdict::wants_repeat(&first.tried, &known) {
             self.retire(link);
-            let (link, second) = self.attempt(self.start()?, case)?;
-            (self.unless_marred(link, &second), Some(second))
+            match self.start().and_then(|link| self.attempt(link, case, &folder.join(REPEATED))) {
+                Ok((link, second)) => (self.unless_marred(link, &second), Some(second)),
+                // What failed did so, whatever became of the machine; why nothing more can be tried, the next case finds out.
+                Err(_) => (None, None),
+            }
         } else {
             (link, None)
         };
@@ -241,16 +248,14 @@ impl Supervisor {
         Ok(link)
     }
 
-    /// Tries the case in `link`, or in a fresh worker if that one died before it began.
-    fn attempt(&self, link: Link, case: &CaseInfo) -> Result<(Option<Link>, Attempt), Halt> {
-        match self.try_in(link, case) {
+    /// Tries the case in `link`, or in a fresh worker if that one died before it began; what it leaves goes into `folder`.
+    fn attempt(&self, link: Link, case: &CaseInfo, folder: &Path) -> Result<(Option<Link>, Attempt), Halt> {
+        match self.try_in(link, case, folder) {
             Tried::Ended(link, attempt) => return Ok((link, *attempt)),
             Tried::Stopped => return Err(Halt::Interrupted),
-            Tried::NeverBegan(how, _) => {
-                self.seen().note(format!("a worker died between two cases and was replaced: it {how}"));
-            }
+            Tried::NeverBegan(how, _) => self.ended_badly(format!("died between two cases and was replaced: it {how}")),
         }
-        match self.try_in(self.start()?, case) {
+        match self.try_in(self.start()?, case, folder) {
             Tried::Ended(link, attempt) => Ok((link, *attempt)),
             Tried::Stopped => Err(Halt::Interrupted),
             // What a worker says last is lost when its kernel panics, so this case may have begun twice. It is the one that
@@ -262,14 +267,14 @@ impl Supervisor {
         }
     }
 
-    fn try_in(&self, mut link: Link, case: &CaseInfo) -> Tried {
+    fn try_in(&self, mut link: Link, case: &CaseInfo, folder: &Path) -> Tried {
         let settings = &self.settings;
         let ran_before = link.ran.len();
         let began = Instant::now();
         let within = settings.case_within;
         let request = Request {
             run: case.name.clone(),
-            artifacts: settings.report.of_case(&case.name),
+            artifacts: folder.to_owned(),
             golden: settings.golden,
             disturbance: None,
             held: None,
@@ -282,7 +287,8 @@ impl Supervisor {
                 let text = format!(
                     "the worker {how}; two in a row died when this case was asked for, before they could say that it began"
                 );
-                let attempt = Self::broken(&link, case, Verdict::Crash, text, began.elapsed(), link.ran.clone());
+                let ran = link.ran.clone();
+                let attempt = Self::broken(&mut link, case, Verdict::Crash, text, began.elapsed(), ran);
                 return Tried::NeverBegan(how, Box::new(attempt));
             }
             Ending::Done(done) => {
@@ -321,12 +327,12 @@ impl Supervisor {
         self.seen().unclosed -= 1;
         self.seen().memory.ended(None, memory::peak_kib);
         let ran_before = link.ran[..ran_before].to_vec();
-        Tried::Ended(None, Box::new(Self::broken(&link, case, verdict, text, began.elapsed(), ran_before)))
+        Tried::Ended(None, Box::new(Self::broken(&mut link, case, verdict, text, began.elapsed(), ran_before)))
     }
 
     /// An attempt that ended with its worker: what that one printed and its kernel logged is all that is left of it.
     fn broken(
-        link: &Link,
+        link: &mut Link,
         case: &CaseInfo,
         verdict: Verdict,
         mut text: String,
@@ -342,11 +348,14 @@ impl Supervisor {
         if let (Verdict::Crash, Some(last)) = (verdict, output.lines().rfind(|line| !line.trim().is_empty())) {
             text = format!("{text}\n\n{}", verdict::row("said last", last));
         }
+        let mut findings = Vec::new();
         if let Some(finding) = kernel_log::finding(&kernel_log) {
-            text = format!("{text}\n\n{finding}");
+            // A known crash does not answer for it.
+            findings = vec![text.clone(), finding.clone()];
+            text = format!("{text}{NEXT_FINDING}{finding}");
         }
         Attempt {
-            tried: Try { verdict, text, findings: Vec::new(), duration_ms: millis(took), ran_before },
+            tried: Try { verdict, text, findings, duration_ms: millis(took), ran_before },
             devices: link.devices_of(case),
             kernel_log,
             output,
@@ -420,10 +429,17 @@ impl Supervisor {
         let after = last.map_or_else(String::new, |name| format!(", after {name}"));
         let said = |said: String| format!("when a worker closed its devices{after}: {said}");
         self.object(objections.into_iter().map(said).collect());
-        let Some(how) = badly else { return };
-        match how.split_once(leaks::WORDS) {
-            Some((_, lost)) => self.object(vec![format!("{}{lost}", leaks::WORDS)]),
-            None => self.seen().note(format!("a worker {how}{after}")),
+        if let Some(how) = badly {
+            self.ended_badly(format!("{how}{after}"));
+        }
+    }
+
+    /// A worker that ends outside of any case makes the run red, unless somebody else killed it.
+    fn ended_badly(&self, how: String) {
+        let said = format!("a worker {how}");
+        match how.contains(KILLED) {
+            true => self.seen().note(said),
+            false => self.object(vec![said]),
         }
     }
 
@@ -529,8 +545,27 @@ mod tests {
         let (supervisor, _folder) = supervisor(&script);
         let report = supervisor.run(&case()).unwrap();
         assert_eq!((report.verdict, report.attempts.len()), (Verdict::Pass, 1));
-        let notes = &supervisor.seen().notes;
-        assert_eq!(notes, &["a worker died between two cases and was replaced: it ended with exit status 3"]);
+        let problems = &supervisor.seen().problems;
+        assert_eq!(problems, &["a worker died between two cases and was replaced: it ended with exit status 3"]);
+    }
+
+    #[test]
+    fn a_worker_that_was_killed_between_two_cases_is_only_noted() {
+        let script = format!("{HELLO}; read request; [ -e died ] || {{ touch died; kill -9 $$; }}; {ANSWERS}; read end");
+        let (supervisor, _folder) = supervisor(&script);
+        assert_eq!(supervisor.run(&case()).unwrap().verdict, Verdict::Pass);
+        let seen = supervisor.seen();
+        assert!(seen.problems.is_empty() && seen.notes[0].contains("SIGKILL"), "{seen:?}");
+    }
+
+    #[test]
+    fn a_failure_is_told_of_though_no_worker_can_be_had_for_its_repetition() {
+        let fails = ANSWERS.replace(r#""verdict":"pass","text":"""#, r#""verdict":"fail","text":"it is red""#);
+        let script = format!("[ -e began ] && exit 9; touch began; {HELLO}; read request; {fails}; read end");
+        let (supervisor, _folder) = supervisor(&script);
+        let report = supervisor.run(&case()).unwrap();
+        assert_eq!((report.verdict, report.attempts.len()), (Verdict::Fail, 1));
+        assert!(supervisor.run(&case()).is_err(), "nothing more can be tried");
     }
 
     #[test]

@@ -32,7 +32,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_failure_that_depends_on_the_order_names_it", a_failure_that_depends_on_the_order_names_it),
     ("what_a_case_leaves_open_is_its_own", what_a_case_leaves_open_is_its_own),
     ("a_worker_killed_from_outside_is_replaced", a_worker_killed_from_outside_is_replaced),
-    ("a_worker_that_ends_badly_is_noted", a_worker_that_ends_badly_is_noted),
+    ("a_worker_that_ends_badly_makes_the_run_red", a_worker_that_ends_badly_makes_the_run_red),
     ("a_worker_that_cannot_start_ends_the_run", a_worker_that_cannot_start_ends_the_run),
     ("an_interrupt_writes_what_is_known", an_interrupt_writes_what_is_known),
     ("a_killed_supervisor_leaves_no_worker", a_killed_supervisor_leaves_no_worker),
@@ -218,14 +218,14 @@ fn a_worker_killed_from_outside_is_replaced() {
     assert_eq!(case(&report, "order::spoils_the_worker").verdict, Verdict::Pass);
 }
 
-fn a_worker_that_ends_badly_is_noted() {
+fn a_worker_that_ends_badly_makes_the_run_red() {
     let run = Run::new();
     // No case can be blamed for what a driver does when it is closed.
     let output = run.output(&["late::"]);
     let report = run.report();
-    assert_eq!(output.status.code(), Some(0), "{report:?}");
+    assert_eq!(output.status.code(), Some(1), "{report:?}");
     let expected = "a worker ended with exit status 7 when it closed its devices, after late::spoils_the_end";
-    assert_eq!(report.notes, [expected]);
+    assert_eq!(report.problems, [expected]);
 }
 
 fn a_worker_that_cannot_start_ends_the_run() {
@@ -411,7 +411,7 @@ fn bad_input_is_named_before_anything_runs() {
         (vec![""], "a part of a name would be valid"),
         (vec!["--exact", ""], "a part of a name would be valid"),
         (vec!["--list", "--lane", "missing.toml"], "missing.toml"),
-        (vec!["--jobs", "0"], "at least 1"),
+        (vec!["--jobs", "0"], "from 1 to 1000000"),
         (vec!["--timeout", "soon"], "a number of seconds"),
         (vec!["--on", "moon"], "sandbox"),
         (vec!["--lane", "missing.toml"], "missing.toml"),

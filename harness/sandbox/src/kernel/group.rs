@@ -10,10 +10,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+/// How long a process that was killed may take to end.
+const DYING: Duration = Duration::from_secs(5);
 
 /// A child process, its descendants in the same group, and their watchdog. Ends them when dropped.
 pub(crate) struct Group {
@@ -74,7 +77,11 @@ impl Group {
         // The child may have been waited for, but not the watchdog: the group still has a member,
         // and its number cannot belong to anybody else.
         let _ = kill_process_group(self.leader(), Signal::KILL);
-        let _ = self.child.wait();
+        // A process that hangs in a driver does not even end by that: it is left behind.
+        let until = Instant::now() + DYING;
+        if wait_readable(&[&self.exited], Some(until)).is_ok_and(|exited| exited[0]) {
+            let _ = self.child.wait();
+        }
         if let Some(watchdog) = &mut self.watchdog {
             let _ = watchdog.wait();
         }

@@ -130,22 +130,28 @@ pub(super) fn buffers(of: &Physical<'_>, extensions: &[String]) -> Vec<Listed<Ha
     MEMORY_HANDLES.map(ask).into()
 }
 
-/// What semaphores of `kind` can do.
+/// What semaphores of `kind` can do, on a device of this `version` of Vulkan.
 pub(super) fn semaphores(
     of: &Physical<'_>,
+    version: u32,
     extensions: &[String],
     kind: vk::SemaphoreType,
 ) -> Vec<Listed<HandleSupport>> {
     type Handle = vk::ExternalSemaphoreHandleTypeFlags;
+    let is_timeline = kind == vk::SemaphoreType::TIMELINE;
     let ask = |handle: Handle| {
         let name = names(format!("{handle:?}")).join("|");
+        // A driver that does not know the structure would answer for binary ones.
+        if is_timeline && version < vk::API_VERSION_1_2 && !has(extensions, ash::khr::timeline_semaphore::NAME) {
+            return missing(&name, ash::khr::timeline_semaphore::NAME);
+        }
         if !has(extensions, ash::khr::external_semaphore_fd::NAME) {
             return missing(&name, ash::khr::external_semaphore_fd::NAME);
         }
         let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(kind);
         let mut info = vk::PhysicalDeviceExternalSemaphoreInfo::default().handle_type(handle);
-        // Binary is what a driver assumes by itself; the structure is unknown before 1.2.
-        if kind.semaphore_type != vk::SemaphoreType::BINARY {
+        // Binary is what a driver assumes by itself.
+        if is_timeline {
             info = info.push_next(&mut kind);
         }
         let mut answer = vk::ExternalSemaphoreProperties::default();
@@ -162,7 +168,7 @@ pub(super) fn semaphores(
             max_size: None,
         })
     };
-    if kind == vk::SemaphoreType::TIMELINE {
+    if is_timeline {
         // A sync_file has no value to wait for: VUID-VkExportSemaphoreCreateInfo-handleTypes-03263.
         return vec![ask(Handle::OPAQUE_FD)];
     }

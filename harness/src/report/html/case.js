@@ -57,7 +57,8 @@ function artifacts(all) {
     const role = /^(target|actual|diff)\.png$/.exec(name)?.[1];
     if (artifact.file === undefined) continue;
     if (role) {
-      const reader = parts.pop();
+      // Behind `cases` and the case's own folder; of a second try, two names.
+      const reader = parts.slice(2).join(" ") || parts.at(-1);
       readers.set(reader, { ...readers.get(reader), [role]: artifact });
     } else other.push(artifact);
   }
