@@ -162,20 +162,23 @@ pub struct Guess {
 ///
 /// Takes well under 100 ms for 512x512 pixels, whatever they hold.
 pub fn guess(target: &Picture, actual: &Picture, suspects: &Suspects<'_>) -> Option<Guess> {
-    let evidence = Evidence::new(target, actual)?;
+    best(&Evidence::new(target, actual)?, suspects)
+}
+
+fn best(evidence: &Evidence<'_>, suspects: &Suspects<'_>) -> Option<Guess> {
     let mut guesses = Vec::new();
-    search::unwritten(&evidence, &mut guesses);
-    search::known(&evidence, suspects.known, &mut guesses);
-    search::channels(&evidence, &mut guesses);
-    search::alpha(&evidence, &mut guesses);
-    search::curve(&evidence, &mut guesses);
-    search::flipped(&evidence, &mut guesses);
-    search::moved(&evidence, &mut guesses);
-    search::offset_and_pitch(&evidence, suspects.pitch, &mut guesses);
-    search::slips(&evidence, suspects.slips, &mut guesses);
-    search::rounded(&evidence, &mut guesses);
+    search::unwritten(evidence, &mut guesses);
+    search::known(evidence, suspects.known, &mut guesses);
+    search::channels(evidence, &mut guesses);
+    search::alpha(evidence, &mut guesses);
+    search::curve(evidence, &mut guesses);
+    search::flipped(evidence, &mut guesses);
+    search::moved(evidence, &mut guesses);
+    search::offset_and_pitch(evidence, suspects.pitch, &mut guesses);
+    search::slips(evidence, suspects.slips, &mut guesses);
+    search::rounded(evidence, &mut guesses);
     if guesses.is_empty() {
-        search::only_one_channel(&evidence, &mut guesses);
+        search::only_one_channel(evidence, &mut guesses);
     }
     // The first of the best: where two shapes predict the same, the simpler one is searched first.
     guesses.into_iter().reduce(|best, next| if next.weight() > best.weight() { next } else { best })

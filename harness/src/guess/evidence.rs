@@ -1,5 +1,7 @@
 //! Which pixels speak for a prediction of the actual picture, and which against it?
 
+use std::cell::Cell;
+
 use super::{Guess, Shape};
 use crate::compare::{Area, comparable};
 use crate::format::PixelLayout;
@@ -40,6 +42,8 @@ pub(super) struct Evidence<'a> {
     pub(super) area: Area,
     /// Some of them, spread evenly, as column and row.
     samples: Vec<(usize, usize)>,
+    /// How many pixels were looked at so far: what the search costs, whatever machine it runs on.
+    pub(super) looks: Cell<u64>,
 }
 
 impl<'a> Evidence<'a> {
@@ -82,7 +86,12 @@ impl<'a> Evidence<'a> {
             differing: differing.len() as u64,
             area,
             samples,
+            looks: Cell::new(0),
         })
+    }
+
+    fn looked_at(&self, pixels: usize) {
+        self.looks.set(self.looks.get() + pixels as u64);
     }
 
     /// Position of a pixel in [`Self::target`] and [`Self::actual`].
@@ -108,14 +117,17 @@ impl<'a> Evidence<'a> {
                 wrong += 1;
             }
             if wrong > SAMPLES_WRONG {
+                self.looked_at(looked + 1);
                 return (false, looked + 1);
             }
         }
+        self.looked_at(self.samples.len());
         (right > wrong, self.samples.len())
     }
 
     /// Whether what is predicted of the pixels that differ has more than one colour: one colour is the same wherever it comes from.
     pub(super) fn is_varied(&self, predict: impl Fn(usize, usize) -> Option<Bits>) -> bool {
+        self.looked_at(self.actual.len());
         let differs = |at: &usize| self.target[*at] != self.actual[*at];
         let differing = (0..self.actual.len()).filter(differs);
         let mut predicted = differing.filter_map(|at| predict(at % self.width, at / self.width));
@@ -140,6 +152,7 @@ impl<'a> Evidence<'a> {
         if wrong.take(SAMPLES_HOPELESS).count() == SAMPLES_HOPELESS {
             return None;
         }
+        self.looked_at(self.actual.len());
         let (mut predicted, mut explained) = (0u64, 0u64);
         let (mut differing_predicted, mut differing_explained) = (0u64, 0u64);
         for y in 0..self.height {
