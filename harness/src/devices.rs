@@ -11,9 +11,9 @@ use crate::dmabuf::SharedFrame;
 use crate::ends;
 use crate::error::{Cause, Error, Result};
 use crate::finding::Finding;
-use crate::format::Fourcc;
+use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, px};
-use crate::gbm::{Bo, GbmDevice, NodeKind, Usage};
+use crate::gbm::{Bo, Gbm, GbmDevice, NodeKind, Usage};
 use crate::gles::{GlImage, Gles, Through};
 use crate::kms::{DumbBuffers, Handles, PlaneKind, Prime, Screen, SecondCard};
 use crate::ledger;
@@ -25,7 +25,7 @@ use crate::share::heap::Heap;
 use crate::share::heaps::{Found, Kind};
 use crate::udmabuf;
 use crate::v4l2::{Codec, Converter, Loopback};
-use crate::vk::{self, Gpu, Message, Severity};
+use crate::vk::{self, Gpu, Message};
 use gpus::open_gpu;
 use videos::open_loop;
 
@@ -185,8 +185,8 @@ pub struct Devices {
     importers: Option<Observed<Vec<Arc<Importer>>>>,
     /// What drivers look at when a case is over, and as what they took it in: see [`Self::look_away`].
     elsewhere: Option<SharedFrame>,
-    textures: Vec<(String, GlImage)>,
-    bos: Vec<Bo>,
+    textures: Vec<(String, Option<GlImage>)>,
+    bos: Option<Vec<Bo>>,
     /// Whether a device was opened that the case closes again.
     closes_one: bool,
 }
@@ -441,7 +441,7 @@ impl Devices {
     /// What the validation layers of this process and of its peers have objected to since they were last asked.
     pub fn objections(&mut self) -> Vec<String> {
         let own = vk::take_messages();
-        let own = own.into_iter().filter(|message| message.severity == Severity::Error && !self.excuses(message));
+        let own = own.into_iter().filter(|message| !self.excuses(message));
         let mut objections: Vec<String> =
             own.map(|message| format!("the validation layer objects: {message}")).collect();
         for slot in self.peers.values_mut() {
@@ -488,8 +488,8 @@ impl Devices {
         }
         if self.elsewhere.is_none() {
             let frame = Frame::linear(Fourcc::XR24, px(16, 16), Plane { offset: 0, pitch: 256 });
-            // Without udmabuf there is nothing to look at.
-            self.elsewhere = ledger::keeping(ELSEWHERE, || udmabuf::for_frame(frame, 4096)).ok();
+            // Without udmabuf there is nothing to look at. One page, which lies in one piece for whoever needs that.
+            self.elsewhere = ledger::keeping(ELSEWHERE, || udmabuf::for_frame(frame, 0)).ok();
         }
         let Some(elsewhere) = &self.elsewhere else { return Ok(()) };
         let contexts = [&self.gles].into_iter().chain(self.gles_on_gbm.values());
@@ -498,22 +498,27 @@ impl Devices {
             let image = match self.textures.iter().find(|(name, _)| *name == gles.name()) {
                 Some((_, image)) => image,
                 None => {
-                    let image = ledger::keeping(ELSEWHERE, || gles.import(elsewhere, Through::Texture2d))?;
-                    self.textures.push((gles.name(), image));
+                    let through = match gles.is_external_only(Fourcc::XR24, Modifier::LINEAR)? {
+                        true => Through::External,
+                        false => Through::Texture2d,
+                    };
+                    let image = ledger::keeping(ELSEWHERE, || gles.import(elsewhere, through));
+                    self.textures.push((gles.name(), image.ok()));
                     &self.textures[self.textures.len() - 1].1
                 }
             };
-            image.sampled_picture()?;
+            // Whoever does not take it in has nothing else to look at.
+            if let Some(image) = image {
+                image.sampled_picture()?;
+            }
             // At nothing else than this.
             gles.looked();
         }
         if let (Slot::Open(device), true) = (&self.gbm, gbm) {
-            if self.bos.is_empty() {
-                for node in device.nodes() {
-                    self.bos.push(ledger::keeping(ELSEWHERE, || node.import(elsewhere, Usage::default()))?);
-                }
-            }
-            self.bos.iter().try_for_each(|bo| bo.read().map(drop))?;
+            // As above.
+            let take_in = |node: &Gbm| ledger::keeping(ELSEWHERE, || node.import(elsewhere, Usage::default())).ok();
+            let bos = self.bos.get_or_insert_with(|| device.nodes().into_iter().filter_map(take_in).collect());
+            bos.iter().try_for_each(|bo| bo.read().map(drop))?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::format::{Fourcc, Modifier};
 use crate::gbm::Gbm;
 use crate::share::constraints::{Constraints, FormatModifier, MemoryNeeds};
 
+mod calls;
 mod egl;
 mod extensions;
 mod image;
@@ -85,18 +86,16 @@ impl Gles {
 
     fn on(platform: Platform) -> Result<Self> {
         let egl = Egl::open(platform)?;
-        // SAFETY: the context is current, and every function is called with it current.
+        let renderer = told(&egl, glow::RENDERER, "GL_RENDERER")?;
+        let version = told(&egl, glow::VERSION, "GL_VERSION")?;
+        if !is_version(&version) {
+            let why = format!("GL_VERSION {version:?}; `OpenGL ES N.N` and more would be valid");
+            return Err(Error::answer("glGetString", egl.object(""), why));
+        }
+        // SAFETY: the context is current, and every function is called with it current. It reads the version that was checked.
         let gl = unsafe { glow::Context::from_loader_function_cstr(|name| egl.function(name)) };
-        let text = |name| {
-            // SAFETY: the context is current; the name is one that `glGetString` knows.
-            unsafe { gl.get_parameter_string(name) }
-        };
-        let identity = GlesIdentity {
-            renderer: text(glow::RENDERER),
-            version: text(glow::VERSION),
-            egl_vendor: egl.vendor.clone(),
-            egl_version: egl.version.clone(),
-        };
+        let identity =
+            GlesIdentity { renderer, version, egl_vendor: egl.vendor.clone(), egl_version: egl.version.clone() };
         Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity, looks: Cell::default() })))
     }
 
@@ -117,7 +116,7 @@ impl Gles {
 
     /// What verdicts call it: `gles`, or `gles on gbm (card0)`.
     pub fn name(&self) -> String {
-        match &self.0.egl.platform {
+        match &self.0.egl.platform() {
             Platform::Surfaceless => "gles".to_owned(),
             Platform::Gbm(gbm) => format!("gles on {}", gbm.name()),
         }
@@ -249,5 +248,43 @@ impl Drop for Inner {
         if self.egl.make_current().is_ok() {
             self.delete_programs();
         }
+    }
+}
+
+/// What the driver says of itself, before anything relies on it: glow panics where that is no text.
+fn told(egl: &Egl, what: u32, name: &str) -> Result<String> {
+    const OP: &str = "glGetString";
+    let function = egl.function(c"glGetString");
+    if function.is_null() {
+        return Err(Error::answer("eglGetProcAddress", OP, "nothing, though it tells the address of every function"));
+    }
+    // SAFETY: the function has the type that OpenGL ES declares for it.
+    let get_string: unsafe extern "system" fn(u32) -> *const std::ffi::c_char =
+        unsafe { std::mem::transmute_copy(&function) };
+    // SAFETY: the context is current.
+    let text = unsafe { get_string(what) };
+    if text.is_null() {
+        return Err(Error::answer(OP, egl.object(name), "a null pointer; a text would be valid"));
+    }
+    // SAFETY: a text of the driver's, which ends with NUL and stays.
+    Ok(unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+/// Whether it begins as OpenGL ES has it.
+fn is_version(text: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.len() < 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let rest = text.strip_prefix("OpenGL ES ").and_then(|rest| rest.split_once('.'));
+    rest.is_some_and(|(major, rest)| number(major) && number(rest.split(' ').next().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_told_from_any_other_text() {
+        assert!(is_version("OpenGL ES 3.2 Mesa 26.0.1") && is_version("OpenGL ES 3.1"));
+        assert!(!is_version("4.6 (Compatibility Profile)") && !is_version("OpenGL ES-CM 1.1") && !is_version(""));
+        assert!(!is_version("OpenGL ES 3.x"));
     }
 }

@@ -64,7 +64,7 @@ pub use import::{ImportMemory, ImportRequest, OffsetBy};
 pub use instance::Validation;
 pub use mapped::MappedBuffer;
 pub use memory::{HandleType, MemoryTerms, OpaqueMemory};
-pub use messages::{Message, Severity, take_messages};
+pub use messages::{Message, take_messages};
 pub use pending::Pending;
 pub use room::Room;
 pub(crate) use room::is_no_room;

@@ -77,6 +77,7 @@ const UNSAFE: &[&str] = &[
     "gbm/bo.rs",
     "gbm/functions.rs",
     "gles.rs",
+    "gles/calls.rs",
     "gles/egl.rs",
     "gles/image.rs",
     "gles/program.rs",

@@ -59,8 +59,8 @@ pub(super) fn header(names: &[&str], selected: usize, choice: &Choice) -> Result
     ];
     // What steers drivers and their loaders on the host, beside what passes into a sandbox.
     const DRIVERS: [&str; 15] = [
-        "LD_", "GBM_", "EGL_", "__EGL_", "__GL", "DRI_", "GALLIUM_", "RADV_", "ACO_", "AMD_", "ANV_", "INTEL_", "NVK_", "TU_",
-        "PAN_",
+        "LD_", "GBM_", "EGL_", "__EGL_", "__GL", "DRI_", "GALLIUM_", "RADV_", "ACO_", "AMD_", "ANV_", "INTEL_", "NVK_",
+        "TU_", "PAN_",
     ];
     let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
     let mut environment: Vec<(String, String)> =

@@ -433,6 +433,10 @@ impl Cx {
             let why = format!("{name} lists {fourccs:?}, and makes no framebuffer of them however their rows lie");
             return Err(Trouble::Skip(why));
         }
+        if constraints.memory.heaps.as_ref().is_some_and(|heaps| heaps.is_empty()) {
+            let heaps: Vec<&str> = probes.iter().map(|probe| probe.heap.as_str()).collect();
+            return Err(Trouble::Skip(format!("{name} takes memory of none of the heaps: {}", heaps.join(", "))));
+        }
         // Nothing is to be chosen where memory and layout are there.
         let draws = !probes.is_empty() && fourccs.iter().any(|fourcc| fourcc.pixel().is_some());
         if let Some(driver) = driver.filter(|_| draws) {

@@ -16,7 +16,7 @@ use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 
 use super::{Dmabuf, scratch};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::ledger;
 use crate::restart;
 use crate::share::core::Access;
@@ -157,7 +157,8 @@ impl Mapping {
     /// Shows `buffer` at the same addresses from now on; whoever looks there sees the one or the other, and never neither.
     ///
     /// # Errors
-    /// `buffer` is too small, or the exporter refuses mmap; the addresses show then what they showed before.
+    /// `buffer` is too small, or the exporter refuses mmap. The addresses show then what they showed before, unless the kernel had
+    /// taken that away already, which only a map of the old one makes good.
     pub fn show(&mut self, buffer: Dmabuf) -> Result<()> {
         let Region { start, length } = *self.region;
         if buffer.size < self.length() {
@@ -252,7 +253,14 @@ impl<B: Borrow<Dmabuf>> Mapping<B> {
     /// The exporter refuses `mmap`.
     pub(super) fn new(buffer: B) -> Result<Self> {
         let lent: &Dmabuf = buffer.borrow();
-        let refused = |errno| Error::new("mmap", lent.to_string(), errno);
+        let refused = |errno| match errno {
+            // `dma_buf_mmap`: an exporter may have no mmap, or none for this memory, as amdgpu for what the CPU does not see.
+            Errno::INVAL | Errno::PERM | Errno::NODEV | Errno::NXIO | Errno::OPNOTSUPP => {
+                let why = format!("{}: its exporter lets no CPU map it", Cause::from(errno));
+                Error::missing("mmap", lent.to_string(), why)
+            }
+            errno => Error::new("mmap", lent.to_string(), errno),
+        };
         let length = usize::try_from(lent.size).map_err(|_| refused(Errno::OVERFLOW))?;
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; it overlays nothing that exists.

@@ -3,7 +3,7 @@
 //! Source: `dma_buf_ioctl`, `dma_buf_llseek` and `dma_buf_mmap_internal` in `drivers/dma-buf/dma-buf.c`.
 #![expect(unsafe_code, reason = "makes ioctls and mappings with wrong arguments")]
 
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -97,7 +97,12 @@ impl Dmabuf {
             Misuse::ExportSyncFile(flags) => {
                 let mut argument = SyncFile { flags, fd: -1 };
                 // SAFETY: `struct dma_buf_export_sync_file` is a __u32 and a __s32.
-                unsafe { ask(&self.fd, opcode::read_write::<SyncFile>(b'b', 2), &mut argument) }
+                let done = unsafe { ask(&self.fd, opcode::read_write::<SyncFile>(b'b', 2), &mut argument) };
+                if done.is_ok() && argument.fd >= 0 {
+                    // SAFETY: the call has just made it, and it is ours.
+                    drop(unsafe { OwnedFd::from_raw_fd(argument.fd) });
+                }
+                done
             }
             Misuse::ImportSyncFile { flags, fd } => {
                 let mut argument = SyncFile { flags, fd };

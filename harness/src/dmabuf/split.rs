@@ -45,7 +45,10 @@ impl SplitFrame {
     /// There are not as many dma-bufs as planes, the frame is not LINEAR in a known format, or a plane does not fit.
     pub fn new(frame: Frame, dmabufs: Vec<Dmabuf>) -> Result<Self> {
         let refuse = |why: String| Err(Error::input("sharing a frame", frame.to_string(), why));
-        if frame.modifier != Modifier::LINEAR || dmabufs.len() != frame.planes.len() {
+        if frame.modifier != Modifier::LINEAR {
+            return refuse(format!("modifier {}; LINEAR would be valid", frame.modifier));
+        }
+        if dmabufs.len() != frame.planes.len() {
             return refuse(format!("{} dma-bufs; one for each of {} planes", dmabufs.len(), frame.planes.len()));
         }
         for (n, (rows, dmabuf)) in frame.rows()?.iter().zip(&dmabufs).enumerate() {

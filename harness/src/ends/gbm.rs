@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start, memory, of_linux};
 use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
 use crate::devices::{Devices, Unplayed};
+use crate::error::{Cause, Error};
 use crate::format::{Fourcc, Modifier};
 use crate::gbm::{Bo, Gbm, How, Usage};
 use crate::pattern::Pattern;
@@ -112,12 +115,20 @@ impl Exporter for GbmNodes {
         let how = How::Modifiers(modifiers.to_vec());
         let bo = match gbm.create(parcel.fourcc, parcel.size, &how) {
             // It lists none, and has not said that it makes such buffers.
-            Err(why) if !modifiers.contains(&Modifier::LINEAR) => return Err(Trouble::Skip(why.to_string())),
+            Err(why) if !modifiers.contains(&Modifier::LINEAR) && is_refusal(&why) => {
+                return Err(Trouble::Skip(why.to_string()));
+            }
             made => made?,
         };
         let buffer = cx.publish(Guest::Gbm(&gbm), bo.export()?)?;
         Ok(Box::new(Made { gbm, bo, buffer }))
     }
+}
+
+/// Whether a driver refuses, and does not answer nonsense or lack what it needs.
+fn is_refusal(error: &Error) -> bool {
+    const LACKS: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    !matches!(error.cause, Cause::Answer(_)) && !LACKS.iter().any(|lack| error.is_errno(*lack))
 }
 
 impl Exported for Made {

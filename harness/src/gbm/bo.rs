@@ -317,7 +317,9 @@ impl Bo {
         }
         drop(device);
         // SAFETY: each successful call makes a new fd that belongs to the caller.
-        let dmabuf = Dmabuf::from_fd(unsafe { OwnedFd::from_raw_fd(fd) })?;
+        let dmabuf = Dmabuf::from_fd(unsafe { OwnedFd::from_raw_fd(fd) });
+        // A file that is no dma-buf is this call's wrong answer.
+        let dmabuf = dmabuf.map_err(|error| Error { op: op.into(), object: self.object(&self.frame), ..error })?;
         ledger::step(op, Some(dmabuf.inode()), format_args!("{} B", dmabuf.size));
         Ok(dmabuf)
     }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use khronos_egl::{self as egl, Attrib, Int};
 
+use super::calls::Calls;
 use super::extensions::{has, lacking, no_platform};
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Cause, Error, Result};
@@ -102,14 +103,31 @@ pub struct ListedModifier {
 /// An initialised display with a context. It belongs to the thread that opened it.
 pub(super) struct Egl {
     api: &'static Api,
-    display: egl::Display,
+    calls: Calls,
     context: egl::Context,
     functions: Functions,
     pub(super) vendor: String,
     pub(super) version: String,
     pub(super) extensions: String,
+    /// It outlives the context.
+    open: Display,
+}
+
+/// An initialised display.
+struct Display {
+    api: &'static Api,
+    raw: egl::Display,
     /// Its GBM device outlives the display.
-    pub(super) platform: Platform,
+    platform: Platform,
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        // One on a device of ours goes before that does; any other is one per process and platform, and others may use it.
+        if let Platform::Gbm(_) = self.platform {
+            let _ = self.api.terminate(self.raw);
+        }
+    }
 }
 
 /// Whether a display was initialised that stays as long as the process does.
@@ -160,36 +178,44 @@ impl Egl {
         if !platforms.iter().any(|name| has(client.as_deref().unwrap_or_default(), name)) {
             return Err(no_platform(object(), platforms));
         }
-        let none = [egl::ATTRIB_NONE];
         let (name, native) = match &platform {
             Platform::Surfaceless => (PLATFORM_SURFACELESS, std::ptr::null_mut()),
             Platform::Gbm(gbm) => (PLATFORM_GBM, gbm.raw()),
         };
+        let calls = Calls::load(api)?;
         // SAFETY: the surfaceless platform has no native display, so that `EGL_DEFAULT_DISPLAY` is the only valid one; that of
         // the GBM platform is a `gbm_device`, which lives as long as the display.
-        let display = unsafe { api.get_platform_display(name, native, &none) }
-            .map_err(|error| Error::missing("eglGetPlatformDisplay", object(), code(error).to_string()))?;
+        let display = unsafe { calls.platform_display(name, native) }
+            .ok_or_else(|| Error::missing("eglGetPlatformDisplay", object(), calls.cause().to_string()))?;
         api.initialize(display).map_err(|error| Error::new("eglInitialize", object(), code(error)))?;
         if let Platform::Surfaceless = platform {
             STAYS.store(true, Ordering::Relaxed);
         }
+        // From here on it is terminated, whatever fails.
+        let open = Display { api, raw: display, platform };
         let text = |name| api.query_string(Some(display), name).map(|text| text.to_string_lossy().into_owned());
         let vendor = text(egl::VENDOR).unwrap_or_default();
         let version = text(egl::VERSION).unwrap_or_default();
         let extensions = text(egl::EXTENSIONS).unwrap_or_default();
         if let Some(lack) = lacking(&extensions) {
-            let object = format!("{platform} ({vendor} {version})");
+            let object = format!("{} ({vendor} {version})", open.platform);
             return Err(Error::missing("eglQueryString(EGL_EXTENSIONS)", object, lack));
         }
         let functions = Functions::load(api, has(&extensions, "EGL_MESA_image_dma_buf_export"))?;
-        api.bind_api(egl::OPENGL_ES_API).map_err(|error| Error::new("eglBindAPI", object(), code(error)))?;
-        // SAFETY: `EGL_NO_CONFIG_KHR` is a null pointer by definition, and the extension is there.
-        let no_config = unsafe { egl::Config::from_ptr(std::ptr::null_mut()) };
-        let wanted = [egl::CONTEXT_MAJOR_VERSION, 3, egl::CONTEXT_MINOR_VERSION, 1, egl::NONE];
-        let context = api
-            .create_context(display, no_config, None, &wanted)
-            .map_err(|error| Error::new("eglCreateContext", format!("{platform}, OpenGL ES 3.1"), code(error)))?;
-        let egl = Rc::new(Self { api, display, context, functions, vendor, version, extensions, platform });
+        api.bind_api(egl::OPENGL_ES_API)
+            .map_err(|error| Error::new("eglBindAPI", open.platform.to_string(), code(error)))?;
+        let wanted = [egl::CONTEXT_MAJOR_VERSION, 3, egl::CONTEXT_MINOR_VERSION, 1];
+        let context = calls.context(display, &wanted).map_err(|cause| {
+            let object = format!("{}, OpenGL ES 3.1", open.platform);
+            match &cause {
+                // What a driver says of a version that it does not have.
+                Cause::Code(code) if code == "EGL_BAD_MATCH" => {
+                    Error::missing("eglCreateContext", object, "EGL_BAD_MATCH: OpenGL ES 3.1 or later is needed")
+                }
+                _ => Error::new("eglCreateContext", object, cause),
+            }
+        })?;
+        let egl = Rc::new(Self { api, calls, context, functions, vendor, version, extensions, open });
         egl.make_current()?;
         Ok(egl)
     }
@@ -197,7 +223,7 @@ impl Egl {
     /// Makes the context this thread's.
     pub(super) fn make_current(&self) -> Result<()> {
         self.api
-            .make_current(self.display, None, None, Some(self.context))
+            .make_current(self.open.raw, None, None, Some(self.context))
             .map_err(|error| Error::new("eglMakeCurrent", self.object(""), code(error)))
     }
 
@@ -212,7 +238,16 @@ impl Egl {
     }
 
     pub(super) fn display(&self) -> egl::Display {
-        self.display
+        self.open.raw
+    }
+
+    /// What its display is on.
+    pub(super) fn platform(&self) -> &Platform {
+        &self.open.platform
+    }
+
+    pub(super) fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     pub(super) fn object(&self, what: impl fmt::Display) -> String {
@@ -232,7 +267,7 @@ impl Egl {
         const OP: &str = "eglQueryDmaBufFormatsEXT";
         let ask = |most, formats: *mut Int, count: &mut Int| {
             // SAFETY: the display is live; `formats` has room for `most`, or both are nothing.
-            let done = unsafe { (self.functions.query_formats)(self.display.as_ptr(), most, formats, count) };
+            let done = unsafe { (self.functions.query_formats)(self.open.raw.as_ptr(), most, formats, count) };
             self.done(OP, "", done)
         };
         let mut count = 0;
@@ -250,7 +285,7 @@ impl Egl {
     pub(super) fn modifiers(&self, fourcc: Fourcc) -> Result<Vec<ListedModifier>> {
         const OP: &str = "eglQueryDmaBufModifiersEXT";
         let ask = |most, modifiers: *mut u64, external: *mut egl::Boolean, count: &mut Int| {
-            let (display, format) = (self.display.as_ptr(), fourcc.0 as Int);
+            let (display, format) = (self.open.raw.as_ptr(), fourcc.0 as Int);
             // SAFETY: the display is live; both arrays have room for `most`, or all are nothing.
             let done = unsafe { (self.functions.query_modifiers)(display, format, most, modifiers, external, count) };
             self.done(OP, fourcc, done)
@@ -276,10 +311,7 @@ impl Egl {
 
     fn done(&self, op: &'static str, what: impl fmt::Display, done: egl::Boolean) -> Result<()> {
         match done {
-            egl::FALSE => {
-                let cause = self.api.get_error().map_or_else(|| Cause::Code("no EGL error is set".into()), code);
-                Err(Error::new(op, self.object(what), cause))
-            }
+            egl::FALSE => Err(Error::new(op, self.object(what), self.calls.cause())),
             _ => Ok(()),
         }
     }
@@ -324,7 +356,7 @@ impl Egl {
         }
         let image = self.image_of(&mut attributes, object);
         ledger::step(IMPORT, Some(shared.dmabuf_of(0).inode()), "");
-        if let (Platform::Gbm(gbm), Ok(_)) = (&self.platform, &image)
+        if let (Platform::Gbm(gbm), Ok(_)) = (&self.open.platform, &image)
             && gbm.keeps_what_it_took_in()
         {
             (0..planes.len()).for_each(|n| ledger::excuse(shared.dmabuf_of(n).inode(), KEPT));
@@ -339,14 +371,11 @@ impl Egl {
     /// The image that `attributes` describe, which end here.
     fn image_of(self: &Rc<Self>, attributes: &mut Vec<Attrib>, object: impl Fn() -> String) -> Result<EglImage> {
         attributes.push(egl::ATTRIB_NONE);
-        // SAFETY: this target takes no context, which is a null pointer by definition.
-        let context = unsafe { egl::Context::from_ptr(egl::NO_CONTEXT) };
-        // SAFETY: as above, for the client buffer.
-        let nothing = unsafe { egl::ClientBuffer::from_ptr(std::ptr::null_mut()) };
-        let raw = self
-            .api
-            .create_image(self.display, context, LINUX_DMA_BUF, nothing, attributes)
-            .map_err(|error| Error::new(IMPORT, object(), code(error)))?;
+        // SAFETY: this target takes neither a context nor a buffer, which are null pointers by definition.
+        let raw = unsafe {
+            self.calls.image(self.open.raw, egl::NO_CONTEXT, LINUX_DMA_BUF, std::ptr::null_mut(), attributes)
+        };
+        let raw = raw.map_err(|cause| Error::new(IMPORT, object(), cause))?;
         Ok(EglImage { raw, egl: Rc::clone(self) })
     }
 
@@ -364,13 +393,12 @@ impl Egl {
     /// The driver refuses.
     pub(super) fn of_texture(self: &Rc<Self>, texture: u32, what: &str) -> Result<EglImage> {
         const OP: &str = "eglCreateImage(EGL_GL_TEXTURE_2D)";
-        // SAFETY: for this target the client buffer is the texture's name in the shape of a pointer, which EGL does
-        // not follow.
-        let buffer = unsafe { egl::ClientBuffer::from_ptr(texture as usize as *mut c_void) };
-        let raw = self
-            .api
-            .create_image(self.display, self.context, GL_TEXTURE_2D, buffer, &[egl::ATTRIB_NONE])
-            .map_err(|error| Error::new(OP, self.object(what), code(error)))?;
+        let buffer = texture as usize as *mut c_void;
+        // SAFETY: for this target the client buffer is the texture's name in the shape of a pointer, which EGL does not follow.
+        let raw = unsafe {
+            self.calls.image(self.open.raw, self.context.as_ptr(), GL_TEXTURE_2D, buffer, &[egl::ATTRIB_NONE])
+        };
+        let raw = raw.map_err(|cause| Error::new(OP, self.object(what), cause))?;
         Ok(EglImage { raw, egl: Rc::clone(self) })
     }
 }
@@ -423,14 +451,9 @@ impl Functions {
 
 impl Drop for Egl {
     fn drop(&mut self) {
-        // A display is one per process and platform, and others may use it: only the context is ours. What fails here
-        // would fail in the next case, where somebody reads it.
-        let _ = self.api.make_current(self.display, None, None, None);
-        let _ = self.api.destroy_context(self.display, self.context);
-        if let Platform::Gbm(_) = self.platform {
-            // This display is on a device of ours, which is about to go.
-            let _ = self.api.terminate(self.display);
-        }
+        // What fails here would fail in the next case, where somebody reads it.
+        let _ = self.api.make_current(self.open.raw, None, None, None);
+        let _ = self.api.destroy_context(self.open.raw, self.context);
     }
 }
 
@@ -453,7 +476,7 @@ impl EglImage {
             return Err(Error::missing(EXPORT, egl.object(size), "EGL_MESA_image_dma_buf_export is missing"));
         };
         let (mut fourcc, mut planes, mut modifier) = (0, 0, 0);
-        let (display, image) = (egl.display.as_ptr(), self.raw());
+        let (display, image) = (egl.open.raw.as_ptr(), self.raw());
         // SAFETY: display and image are live; each pointer has room for its one answer, and there is one modifier.
         let done = unsafe { (functions.query)(display, image, &raw mut fourcc, &raw mut planes, &raw mut modifier) };
         egl.done(QUERY, size, done)?;
@@ -468,6 +491,12 @@ impl EglImage {
         let done =
             unsafe { (functions.export)(display, image, fds.as_mut_ptr(), pitches.as_mut_ptr(), offsets.as_mut_ptr()) };
         egl.done(EXPORT, format!("{fourcc} {size}"), done)?;
+        let given = |n: usize| fds[n] >= 0 && fds[..n].contains(&fds[n]);
+        if let Some(n) = (1..count).find(|n| given(*n)) {
+            // It would get two owners.
+            let why = format!("fd {} for plane {n} and one before it; a new fd for each would be valid", fds[n]);
+            return Err(Error::answer(EXPORT, egl.object(format!("{fourcc} {size}")), why));
+        }
         // SAFETY: each fd that the driver gives is new and ours; -1 stands for none.
         let owned = |fd: &Int| (*fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(*fd) });
         let mut fds = fds[..count].iter().map(owned).collect::<Vec<_>>().into_iter();
@@ -484,7 +513,8 @@ impl EglImage {
         });
         let planes = planes.collect::<Result<_>>()?;
         let frame = Frame { size, fourcc, modifier: Modifier(modifier), planes };
-        let dmabuf = Dmabuf::from_fd(first)?;
+        // A file that is no dma-buf is this call's wrong answer.
+        let dmabuf = Dmabuf::from_fd(first).map_err(|error| Error { op: EXPORT.into(), object: object(), ..error })?;
         ledger::step(EXPORT, Some(dmabuf.inode()), format_args!("{} B", dmabuf.size));
         // A plane without an fd is in the dma-buf of the first one.
         for (n, other) in fds.enumerate().filter_map(|(n, fd)| Some((n + 1, fd?))) {
@@ -507,7 +537,7 @@ impl EglImage {
 
 impl Drop for EglImage {
     fn drop(&mut self) {
-        if let Err(error) = self.egl.api.destroy_image(self.egl.display, self.raw) {
+        if let Err(error) = self.egl.api.destroy_image(self.egl.open.raw, self.raw) {
             tracing::warn!("an EGLImage was not destroyed: {error:?}");
         }
     }

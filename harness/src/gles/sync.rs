@@ -11,7 +11,7 @@ use glow::HasContext as _;
 use khronos_egl::{self as egl, Attrib, Int};
 
 use super::Gles;
-use super::egl::{Egl, code};
+use super::egl::Egl;
 use super::extensions::has;
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
@@ -69,9 +69,9 @@ impl Gles {
         self.begin()?;
         let attributes = [NATIVE_FENCE_FD, fd as Attrib, egl::ATTRIB_NONE];
         // SAFETY: the display is live; the fd is open, or the number that stands for none.
-        let raw = unsafe { egl.api().create_sync(egl.display(), NATIVE_FENCE, &attributes) };
+        let raw = unsafe { egl.calls().sync(egl.display(), NATIVE_FENCE, &attributes) };
         ledger::step("eglCreateSync", None, format_args!("fd {fd}"));
-        let raw = raw.map_err(|error| Error::new(OP, egl.object(format!("fd {fd}")), code(error)))?;
+        let raw = raw.map_err(|cause| Error::new(OP, egl.object(format!("fd {fd}")), cause))?;
         Ok(NativeFence { raw, file: None, egl: Rc::clone(egl), gles: self.clone() })
     }
 }
@@ -84,10 +84,9 @@ impl NativeFence {
     #[doc(alias = "eglWaitSync")]
     pub fn hold_back_drawing(&self) -> Result<()> {
         self.gles.begin()?;
-        self.egl
-            .api()
-            .wait_sync(self.egl.display(), self.raw, 0)
-            .map_err(|error| Error::new("eglWaitSync", self.egl.object("a native fence"), code(error)))
+        // SAFETY: display and fence are live, and belong to each other.
+        unsafe { self.egl.calls().server_wait(self.egl.display(), self.raw) }
+            .map_err(|cause| Error::new("eglWaitSync", self.egl.object("a native fence"), cause))
     }
 
     /// Whether it is signalled before `patience` is over.
@@ -101,10 +100,8 @@ impl NativeFence {
         let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let _call = ledger::calling(OP, self.egl.object("a native fence"));
         // SAFETY: display and fence are live, and belong to each other.
-        let answer = unsafe {
-            self.egl.api().client_wait_sync(self.egl.display(), self.raw, egl::SYNC_FLUSH_COMMANDS_BIT, nanoseconds)
-        };
-        match answer.map_err(|error| Error::new(OP, self.egl.object("a native fence"), code(error)))? {
+        let answer = unsafe { self.egl.calls().client_wait(self.egl.display(), self.raw, nanoseconds) };
+        match answer.map_err(|cause| Error::new(OP, self.egl.object("a native fence"), cause))? {
             egl::CONDITION_SATISFIED => Ok(true),
             egl::TIMEOUT_EXPIRED => Ok(false),
             other => {
@@ -144,11 +141,7 @@ impl NativeFence {
         let fd = unsafe { dup(self.egl.display().as_ptr(), self.raw.as_ptr()) };
         ledger::step(OP, None, "a native fence");
         if fd < 0 {
-            let error = self
-                .egl
-                .api()
-                .get_error()
-                .map_or_else(|| "no EGL error is set".to_owned(), |error| format!("{error:?}"));
+            let error = self.egl.calls().cause();
             return Err(Error::answer(OP, object(), format!("fd {fd} ({error}); an open file was due")));
         }
         // SAFETY: each successful call makes a new fd that belongs to the caller.

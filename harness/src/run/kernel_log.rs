@@ -230,7 +230,8 @@ fn is_defect(line: &str) -> bool {
     let line = line.strip_prefix('[').and_then(|line| line.split_once("] ")).map_or(line, |(_, text)| text);
     // A process of anybody's that took a wrong address, as `segfault at` is.
     let is_a_process = line.starts_with("traps: ");
-    !is_a_process && (BEGINS.iter().any(|words| line.starts_with(words)) || HOLDS.iter().any(|words| line.contains(words)))
+    !is_a_process
+        && (BEGINS.iter().any(|words| line.starts_with(words)) || HOLDS.iter().any(|words| line.contains(words)))
 }
 
 /// The first defect that the lines report, with the lines that belong to it; `None` if there is none.

@@ -551,7 +551,8 @@ mod tests {
 
     #[test]
     fn a_worker_that_was_killed_between_two_cases_is_only_noted() {
-        let script = format!("{HELLO}; read request; [ -e died ] || {{ touch died; kill -9 $$; }}; {ANSWERS}; read end");
+        let script =
+            format!("{HELLO}; read request; [ -e died ] || {{ touch died; kill -9 $$; }}; {ANSWERS}; read end");
         let (supervisor, _folder) = supervisor(&script);
         assert_eq!(supervisor.run(&case()).unwrap().verdict, Verdict::Pass);
         let seen = supervisor.seen();

@@ -33,7 +33,7 @@ impl Gpu {
         // SAFETY: the physical device belongs to the live instance and has the extension; the structs live during the call.
         unsafe { instance.get_physical_device_memory_properties2(physical, &mut properties) };
         let heaps = properties.memory_properties.memory_heap_count as usize;
-        Ok(budget.heap_usage.iter().take(heaps).sum())
+        Ok(budget.heap_usage.iter().take(heaps).fold(0, |sum, usage| sum.saturating_add(*usage)))
     }
 }
 

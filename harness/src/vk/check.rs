@@ -25,6 +25,22 @@ pub(super) fn requirements(given: &vk::MemoryRequirements) -> Result<(), String>
     Ok(())
 }
 
+/// `VkPhysicalDeviceMemoryProperties`.
+pub(super) fn memory(given: &vk::PhysicalDeviceMemoryProperties) -> Result<(), String> {
+    let (types, heaps) = (given.memory_type_count, given.memory_heap_count);
+    let most = (vk::MAX_MEMORY_TYPES, vk::MAX_MEMORY_HEAPS);
+    if types == 0 || types as usize > most.0 || heaps == 0 || heaps as usize > most.1 {
+        return Err(format!(
+            "{types} memory types and {heaps} heaps; 1 to {} and 1 to {} would be valid",
+            most.0, most.1
+        ));
+    }
+    match given.memory_types_as_slice().iter().position(|one| one.heap_index >= heaps) {
+        Some(n) => Err(format!("memory type {n} is in heap {}; there are {heaps}", given.memory_types[n].heap_index)),
+        None => Ok(()),
+    }
+}
+
 /// `drmFormatModifierPlaneCount`.
 pub(super) fn plane_count(given: u32) -> Result<u32, String> {
     if (1..=MOST_PLANES).contains(&given) {

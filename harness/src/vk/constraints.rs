@@ -14,7 +14,7 @@ use super::owned::Owned;
 use super::support::{Features, Tiling};
 use super::wanted::{Able, Wanted};
 use crate::dmabuf::Dmabuf;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier, PlaneShape};
 use crate::frame::{Plane, Size};
 use crate::observed::{NotObservable, Observed};
@@ -73,7 +73,7 @@ impl Gpu {
             let why = "it imports none of these as dma-buf in this size";
             return Err(Error::missing("gathering constraints", object(), why));
         }
-        found.memory = MemoryNeeds { dedicated, ..self.memory_needs(types, probes) };
+        found.memory = MemoryNeeds { dedicated, ..self.memory_needs(types, probes)? };
         Ok(found)
     }
 
@@ -89,17 +89,24 @@ impl Gpu {
     }
 
     /// Which heaps' memory the device takes for an image that needs one of the memory types `types`.
-    fn memory_needs(&self, types: u32, probes: &[&Storage]) -> MemoryNeeds {
-        let takes = |probe: &&&Storage| {
-            let offered = importable_types(self.device(), &probe.shared.dmabuf);
-            offered.is_ok_and(|offered| offered & types != 0)
+    fn memory_needs(&self, types: u32, probes: &[&Storage]) -> Result<MemoryNeeds> {
+        let takes = |probe: &&&Storage| match importable_types(self.device(), &probe.shared.dmabuf) {
+            Ok(offered) => Ok(offered & types != 0),
+            // What a driver says of memory of which it has nothing to do.
+            Err(Error { cause: Cause::Code(code), .. }) if code == "VK_ERROR_INVALID_EXTERNAL_HANDLE" => Ok(false),
+            Err(error) => Err(error),
         };
-        let taken: Vec<&&Storage> = probes.iter().filter(takes).collect();
+        let mut taken = Vec::new();
+        for probe in probes {
+            if takes(&probe)? {
+                taken.push(probe);
+            }
+        }
         let all = taken.len() == probes.len();
         // A device that is the CPU reaches memory as the CPU does.
         let cpu = self.identity().device_type == "cpu";
         let heaps = (!all).then(|| taken.iter().map(|probe| probe.heap.clone()).collect());
-        MemoryNeeds { heaps, types: (types != u32::MAX).then_some(types), cpu, ..MemoryNeeds::ANY }
+        Ok(MemoryNeeds { heaps, types: (types != u32::MAX).then_some(types), cpu, ..MemoryNeeds::ANY })
     }
 }
 
@@ -129,7 +136,7 @@ impl Linear<'_> {
         let wanted = Wanted { size: self.size, fourcc: self.fourcc, layout, handles: &handles, uses: Features::ALL };
         match self.gpu.raw_image(&wanted, self.able.features) {
             Ok(image) => Ok(Some(image)),
-            Err(Error { cause: crate::error::Cause::Code(code), .. })
+            Err(Error { cause: Cause::Code(code), .. })
                 if code.contains("INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT") =>
             {
                 Ok(None)
@@ -175,12 +182,28 @@ impl Linear<'_> {
         Ok(layout.row_pitch)
     }
 
-    /// What the image needs with the largest pitch that an agreement is likely to come to: a page's multiple, in case that
-    /// another device wants so much. It is enough for smaller ones.
+    /// What the image needs with the largest pitch that an agreement is likely to come to, a page's multiple, in case that
+    /// another device wants so much; and with the smallest: what a driver rounds up is bytes, and more rows of those.
     fn needs(&self, pitches: &Bytes) -> Result<Needs> {
+        let row = self.shape.row(self.size.width);
+        let aligned = |to: u64| row.next_multiple_of(to).clamp(pitches.min, pitches.max);
+        let (small, large) = (aligned(pitches.alignment), aligned(LARGEST_ALIGNMENT.max(pitches.alignment)));
+        let mut needs = self.needs_with(large)?;
+        if small < large {
+            let with_small = self.needs_with(small)?;
+            let behind = u64::from(with_small.rows_behind) * small + with_small.padding;
+            needs.padding = needs.padding.max(behind.saturating_sub(u64::from(needs.rows_behind) * small));
+            needs.offset_alignment = needs.offset_alignment.max(with_small.offset_alignment);
+            needs.types &= with_small.types;
+            needs.dedicated |= with_small.dedicated;
+        }
+        Ok(needs)
+    }
+
+    /// What it needs with this pitch.
+    fn needs_with(&self, pitch: u64) -> Result<Needs> {
         let object = || self.gpu.device().object(format!("{} LINEAR {}", self.fourcc, self.size));
-        let (row, height) = (self.shape.row(self.size.width), self.shape.rows(self.size.height));
-        let pitch = row.next_multiple_of(LARGEST_ALIGNMENT.max(pitches.alignment)).min(pitches.max);
+        let height = self.shape.rows(self.size.height);
         let image = self.with_pitch(pitch)?.ok_or_else(|| {
             let why = format!("pitch {pitch} B is refused; it keeps to what the driver took before");
             Error::answer("vkCreateImage", object(), why)

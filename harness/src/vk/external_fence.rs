@@ -9,14 +9,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ash::vk;
 
 use super::commands::{DEADLINE, semaphores};
 use super::error::failed;
-use super::gpu::{Gpu, khr_fence_fd};
+use super::gpu::{Device, Gpu, khr_fence_fd};
+use super::memory::close_on_exec;
 use super::owned::Owned;
 use super::semaphore::{Semaphore, raw, sync_file};
 use crate::error::{Error, Result};
@@ -158,7 +159,9 @@ impl Fence {
             return Err(Error::answer(OP, self.object(), format!("fd {fd}; an open file would be valid")));
         }
         // SAFETY: each successful call makes a new fd that belongs to the caller.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        close_on_exec(&fd).map_err(|errno| Error::new(OP, self.object(), errno))?;
+        Ok(fd)
     }
 
     /// It is the fence of another instance of the device, whose opaque fd this is.
@@ -225,7 +228,7 @@ impl Fence {
     /// # Errors
     /// The driver fails.
     pub fn reset(&self) -> Result<()> {
-        // SAFETY: the fence is live, and no submission is to signal it: `submit` waits for those before.
+        // SAFETY: the fence is live, and no submission is to signal it: whoever submits waits for that first.
         unsafe { self.raw.device().reset_fences(&[self.raw.raw()]) }
             .map_err(|code| failed("vkResetFences", self.object(), code))?;
         self.imported.take();
@@ -260,13 +263,35 @@ impl Drop for Fence {
         // The queue may still have it, even if its signal was exported, and what was submitted before it ends first.
         if self.submitted.get() {
             let device = self.raw.device();
-            let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            let _call = ledger::calling("vkQueueWaitIdle", self.object());
-            // SAFETY: the lock is the external synchronization of the queue. Nothing that was submitted waits for us.
-            if unsafe { device.queue_wait_idle(*queue) }.is_err() {
-                tracing::warn!("a fence did not end within {} s", DEADLINE.as_secs());
-                device.abandon();
+            // `vkQueueWaitIdle` has no deadline.
+            if let Err(code) = end_of_queue(device, || self.object()).map_err(|code| device.heeded(code)) {
+                tracing::warn!("what a fence was submitted with did not end within {} s: {code:?}", DEADLINE.as_secs());
+                if code != vk::Result::ERROR_DEVICE_LOST {
+                    device.abandon();
+                }
             }
         }
     }
+}
+
+/// Waits until all that was submitted has ended, with a fence behind it.
+fn end_of_queue(device: &Arc<Device>, object: impl Fn() -> String) -> Result<(), vk::Result> {
+    // SAFETY: no precondition.
+    let fence = unsafe { device.create_fence(&vk::FenceCreateInfo::default(), None) }?;
+    // SAFETY: just created, owned by nobody else.
+    let fence = unsafe { Owned::new(device, fence) };
+    {
+        let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let _call = ledger::calling("vkQueueSubmit2", object());
+        // SAFETY: the lock is the external synchronization of the queue; the fence is new.
+        unsafe { device.queue_submit2(*queue, &[], fence.raw()) }?;
+    }
+    let _call = ledger::calling("vkWaitForFences", object());
+    // SAFETY: the fence is live and was submitted.
+    let waited = unsafe { device.wait_for_fences(&[fence.raw()], true, DEADLINE.as_nanos() as u64) };
+    if waited == Err(vk::Result::TIMEOUT) {
+        // An abandoned device keeps what it uses.
+        std::mem::forget(fence);
+    }
+    waited
 }

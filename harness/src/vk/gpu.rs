@@ -18,7 +18,7 @@ use super::instance::{Instance, VERSION, Validation, names as device_names};
 use super::messages::Message;
 use super::pipeline::Pipelines;
 use super::staging;
-use super::{budget, kernel_device};
+use super::{budget, check, kernel_device};
 use crate::error::{Cause, Error, Result};
 use crate::observed::Observed;
 use crate::placement;
@@ -212,6 +212,10 @@ impl Device {
         // All three features are mandatory in Vulkan 1.3.
         let mut counters = vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true);
         let mut features = vk::PhysicalDeviceVulkan13Features::default().dynamic_rendering(true).synchronization2(true);
+        // SAFETY: `physical` belongs to the live instance.
+        let memory = unsafe { instance.raw().get_physical_device_memory_properties(physical) };
+        check::memory(&memory)
+            .map_err(|why| Error::answer("vkGetPhysicalDeviceMemoryProperties", identity.to_string(), why))?;
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names)
@@ -232,8 +236,7 @@ impl Device {
             kernel: kernel_device::of(instance.raw(), physical),
             budget: budget::tells(&identity.device_type, &offered),
             physical,
-            // SAFETY: `physical` belongs to the live instance.
-            memory: unsafe { instance.raw().get_physical_device_memory_properties(physical) },
+            memory,
             limits: properties.limits,
             queue_family,
             queue: Mutex::new(queue),

@@ -357,6 +357,10 @@ impl Image {
     #[doc(alias = "vkGetMemoryFdKHR")]
     pub fn export_dmabuf(&self) -> Result<SharedFrame> {
         self.check_exportable(HandleType::DmaBuf)?;
+        if !self.others.is_empty() {
+            let why = "its planes are in memory of their own; `export_planes` hands out each";
+            return Err(Error::input("vkGetMemoryFdKHR", self.object(), why));
+        }
         Ok(SharedFrame { dmabuf: self.memory.export_dmabuf()?, frame: self.frame()? })
     }
 

@@ -186,8 +186,11 @@ fn no_loader(why: &str) -> Error {
 fn no_driver(op: &'static str) -> Error {
     const OBJECT: &str = "the Vulkan loader";
     let named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    match ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].iter().find(|name| named(name)) {
-        None => Error::missing(op, OBJECT, "no Vulkan driver is installed"),
+    match ["VK_DRIVER_FILES", "VK_ADD_DRIVER_FILES", "VK_ICD_FILENAMES"].iter().find(|name| named(name)) {
+        None => {
+            let why = "no Vulkan driver is installed, or none that loads (VK_LOADER_DEBUG=driver says why)";
+            Error::missing(op, OBJECT, why)
+        }
         Some(name) => {
             let why = format!("VK_ERROR_INCOMPATIBLE_DRIVER: none of the drivers that {name} names can be loaded");
             Error::new(op, OBJECT, Cause::Code(why))

@@ -369,6 +369,7 @@ impl Memory {
     /// A new opaque fd.
     pub(super) fn export_opaque(&self) -> Result<OpaqueMemory> {
         let fd = self.export(HandleType::OpaqueFd)?;
+        close_on_exec(&fd).map_err(|errno| Error::new(GET_FD, self.object(HandleType::OpaqueFd), errno))?;
         ledger::step("vkGetMemoryFdKHR (opaque fd)", None, format_args!("{} B", self.size));
         let identity = &self.raw.device().identity;
         let terms = MemoryTerms {
@@ -380,6 +381,11 @@ impl Memory {
         };
         Ok(OpaqueMemory { fd, terms })
     }
+}
+
+/// Else the next process that we start keeps what `fd` stands for, for as long as it runs.
+pub(super) fn close_on_exec(fd: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)
 }
 
 /// Whether a file is open at this number.
@@ -441,13 +447,18 @@ pub(super) fn check_terms(device: &Device, terms: &MemoryTerms) -> Result<()> {
     Err(Error::missing("importing an opaque fd", device.object(format!("{} B", terms.size)), why))
 }
 
-/// The first device-local type of `types`, else the first; `None` if the device has none of them.
+/// The first device-local type of `types` that the CPU sees, else the first device-local one, else the first; `None` if the device
+/// has none of them.
+///
+/// A driver may let no CPU map what it exports from memory that the CPU does not see, and then nobody but GPUs can say what is in
+/// it.
 fn first_type(memory: &vk::PhysicalDeviceMemoryProperties, types: u32) -> Option<u32> {
+    use vk::MemoryPropertyFlags as Flags;
     let count = memory.memory_type_count.min(vk::MAX_MEMORY_TYPES as u32);
-    let allowed = |n: &u32| types & (1 << n) != 0;
-    let is_local =
-        |n: &u32| memory.memory_types[*n as usize].property_flags.contains(vk::MemoryPropertyFlags::DEVICE_LOCAL);
-    (0..count).filter(allowed).find(is_local).or_else(|| (0..count).find(allowed))
+    let first = |flags: Flags| {
+        (0..count).find(|&n| types & (1 << n) != 0 && memory.memory_types[n as usize].property_flags.contains(flags))
+    };
+    [Flags::DEVICE_LOCAL | Flags::HOST_VISIBLE, Flags::DEVICE_LOCAL, Flags::empty()].into_iter().find_map(first)
 }
 
 #[cfg(test)]
@@ -463,5 +474,9 @@ mod tests {
         assert_eq!(first_type(&memory, 0b010), Some(1));
         assert_eq!(first_type(&memory, 0b1000), None);
         assert_eq!(first_type(&memory, 0), None);
+        memory.memory_type_count = 4;
+        memory.memory_types[3].property_flags =
+            vk::MemoryPropertyFlags::DEVICE_LOCAL | vk::MemoryPropertyFlags::HOST_VISIBLE;
+        assert_eq!(first_type(&memory, 0b1111), Some(3), "the CPU sees it");
     }
 }

@@ -1,7 +1,8 @@
 #![expect(unsafe_code, reason = "the callback of VK_EXT_debug_utils takes raw pointers")]
-//! What the validation layer, the loader and the driver said: collected, never printed.
+//! What the validation layer objected to: collected, never printed.
 //!
-//! Whether a message is a finding is the case runner's decision.
+//! Whether a message is a finding is the case runner's decision. Warnings are not asked for: nobody acts on them here, and they
+//! would push errors out of what is kept.
 
 use std::ffi::{CStr, c_void};
 use std::fmt;
@@ -10,21 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use ash::vk;
 use serde::{Deserialize, Serialize};
 
-/// How bad a message is by its sender's own judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Legal but probably a mistake.
-    Warning,
-    /// A rule of the specification is broken.
-    Error,
-}
-
-/// One message of `VK_EXT_debug_utils`.
+/// One error of `VK_EXT_debug_utils`: a rule of the specification is broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// How bad.
-    pub severity: Severity,
     /// Which rule: `VUID-…`, `SYNC-HAZARD-…`, or the sender's name where the message has no id.
     pub vuid: String,
     /// The text as sent.
@@ -35,11 +24,7 @@ pub struct Message {
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
-        write!(f, "{severity} {}: {}", self.vuid, self.text)
+        write!(f, "error {}: {}", self.vuid, self.text)
     }
 }
 
@@ -51,7 +36,7 @@ static KEPT: Mutex<Vec<Message>> = Mutex::new(Vec::new());
 
 /// Removes and returns what was said by the layers of every Vulkan instance of this process, oldest first.
 ///
-/// At most 200 messages are kept until they are taken.
+/// At most 200 messages are kept until they are taken; one more says that there were others.
 pub fn take_messages() -> Vec<Message> {
     std::mem::take(&mut *KEPT.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -60,7 +45,7 @@ pub fn take_messages() -> Vec<Message> {
 pub(super) fn messenger(token: usize) -> vk::DebugUtilsMessengerCreateInfoEXT<'static> {
     use vk::{DebugUtilsMessageSeverityFlagsEXT as Severity, DebugUtilsMessageTypeFlagsEXT as Type};
     vk::DebugUtilsMessengerCreateInfoEXT::default()
-        .message_severity(Severity::WARNING | Severity::ERROR)
+        .message_severity(Severity::ERROR)
         .message_type(Type::VALIDATION | Type::PERFORMANCE)
         .pfn_user_callback(Some(receive))
         // Never followed: only the number comes back.
@@ -69,7 +54,7 @@ pub(super) fn messenger(token: usize) -> vk::DebugUtilsMessengerCreateInfoEXT<'s
 
 /// `PFN_vkDebugUtilsMessengerCallbackEXT`; always lets the call go on.
 unsafe extern "system" fn receive(
-    severity: vk::DebugUtilsMessageSeverityFlagsEXT,
+    _severity: vk::DebugUtilsMessageSeverityFlagsEXT,
     _kinds: vk::DebugUtilsMessageTypeFlagsEXT,
     data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
     user: *mut c_void,
@@ -77,18 +62,18 @@ unsafe extern "system" fn receive(
     // SAFETY: the callback's contract: a valid struct for the time of the call.
     let data = unsafe { data.as_ref() };
     if let Some(data) = data {
-        let severity = if severity.contains(vk::DebugUtilsMessageSeverityFlagsEXT::ERROR) {
-            Severity::Error
-        } else {
-            Severity::Warning
-        };
         // SAFETY: null or a NUL-terminated string, as for every string of this struct.
         let vuid = unsafe { text(data.p_message_id_name) }.unwrap_or_else(|| "no id".to_owned());
         // SAFETY: as above.
         let text = unsafe { text(data.p_message) }.unwrap_or_default();
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < MOST_KEPT {
-            kept.push(Message { severity, vuid, text, token: user.addr() });
+        match kept.len() {
+            0..MOST_KEPT => kept.push(Message { vuid, text, token: user.addr() }),
+            // Whoever is excused for one rule is not for what nobody has read.
+            MOST_KEPT => {
+                kept.push(Message { vuid: "no id".into(), text: "more than these".into(), token: user.addr() })
+            }
+            _ => {}
         }
     }
     vk::FALSE

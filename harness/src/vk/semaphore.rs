@@ -14,6 +14,7 @@ use ash::vk;
 use super::commands::{Order, Submission};
 use super::error::failed;
 use super::gpu::{Device, Gpu};
+use super::memory::close_on_exec;
 use super::owned::Owned;
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
@@ -170,7 +171,9 @@ impl Semaphore {
             return Err(Error::answer(OP, object(), format!("fd {fd}; an open file would be valid")));
         }
         // SAFETY: each successful call makes a new fd that belongs to the caller.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        close_on_exec(&fd).map_err(|errno| Error::new(OP, object(), errno))?;
+        Ok(fd)
     }
 
     /// The counter of a timeline semaphore becomes `value`, which is more than it was.
@@ -184,7 +187,7 @@ impl Semaphore {
         let _call = ledger::calling("vkSignalSemaphore", device.object("a timeline semaphore"));
         // SAFETY: the semaphore is live.
         unsafe { device.signal_semaphore(&info) }
-            .map_err(|code| failed("vkSignalSemaphore", device.object("a timeline semaphore"), code))
+            .map_err(|code| failed("vkSignalSemaphore", device.object("a timeline semaphore"), device.heeded(code)))
     }
 
     /// Whether the counter of a timeline semaphore is `value` or more before `patience` is over.
@@ -202,7 +205,7 @@ impl Semaphore {
         match unsafe { device.wait_semaphores(&info, nanoseconds) } {
             Ok(()) => Ok(true),
             Err(vk::Result::TIMEOUT) => Ok(false),
-            Err(code) => Err(failed("vkWaitSemaphores", device.object("a timeline semaphore"), code)),
+            Err(code) => Err(failed("vkWaitSemaphores", device.object("a timeline semaphore"), device.heeded(code))),
         }
     }
 
