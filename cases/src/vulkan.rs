@@ -110,7 +110,10 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("vulkan::importer_draws_and_exporter_sees::{pair}");
         let case = cases.add(name, move |cx| importer_draws(cx, from, to)).from(from).to(to);
         match from {
-            GpuA => case.must_fail_under("pitch-too-large").must_fail_under("bottom-rows-lost"),
+            GpuA => case
+                .must_fail_under("pitch-too-large")
+                .must_fail_under("bottom-rows-lost")
+                .must_fail_under("acquire-brings-back"),
             _ => case.must_fail_under("import-copies").must_fail_under("import-not-offered"),
         };
         let name = format!("vulkan::buffer_arrives::{pair}");
@@ -125,6 +128,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         if [Fourcc::AR24, Fourcc::AB24].contains(&fourcc) {
             case.must_fail_under(if gpu == GpuA { "srgb-decoded" } else { "alpha-one" });
         }
+        if (gpu, fourcc) == (GpuA, Fourcc::AR24) {
+            case.must_fail_under("swizzled-twice");
+        }
+    }
+    for gpu in [GpuA, GpuB] {
+        let name = format!("vulkan::a_sampler_sees_each_frame_in_turn::{gpu}");
+        let case = cases.add(name, move |cx| samples_in_turn(cx, gpu)).from(Udmabuf).to(gpu);
+        case.must_fail_under(if gpu == GpuA { "view-stale" } else { "acquire-stale" });
     }
     for gpu in [GpuA, GpuB] {
         let name = format!("vulkan::draws_with_any_pitch_it_accepts::{gpu}");
@@ -240,13 +251,37 @@ fn samples(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
     cx.agree()
 }
 
+/// A sampler looks again and again at one image: each time at the frame that the CPU wrote since.
+fn samples_in_turn(cx: &mut Cx, gpu: Role) -> Outcome {
+    let (reader, fourcc) = (cx.gpu(gpu)?, Fourcc::AR24);
+    let buffer = cx.udmabuf(fourcc, SIZE, &[Guest::Gpu(&reader)])?;
+    let image = cx.import(&reader, &buffer, &ImportRequest::default())?;
+    for (n, again) in ["", " again", " again"].into_iter().enumerate() {
+        let target = Target::stamped(7 + n as u32, fourcc, SIZE)?;
+        cx.cpu_writes(&buffer, &target.picture)?;
+        // A copy has no view: it tells whether the frame has got to the device.
+        cx.sees(format!("{gpu}, which takes the frame over{again} and copies it,"), &target, &image.read_back()?)?;
+        cx.sees(format!("a sampler of {gpu} that looks{again}"), &target, &image.sampled_picture()?)?;
+        if cx.disagrees() {
+            break;
+        }
+    }
+    cx.agree()
+}
+
 /// The two images are one memory: what the importer draws afterwards, the exporter sees.
 fn importer_draws(cx: &mut Cx, from: Role, to: Role) -> Outcome {
     let (exporter, importer) = (cx.gpu(from)?, cx.gpu(to)?);
     let drawn = cx.draw(&exporter, &NewFrame::of(Fourcc::XR24, SIZE), 7)?;
     let target = cx.draw_into(&importer, &drawn.buffer, 8)?;
+    let there = |cx: &mut Cx| cx.mapped(&Guest::Cpu, &drawn.buffer, Access::Read, |_, shared| Ok(shared.read_back()?));
+    let before = there(cx)?;
     cx.sees(from, &target, &drawn.image.read_back()?)?;
     cx.cpu_sees(&drawn.buffer, &target)?;
+    // Nobody has drawn meanwhile.
+    if cx.disagrees() && there(cx)?.bytes != before.bytes {
+        cx.fact("like", "an acquire that brings back what its device gave away, over what others have drawn since");
+    }
     cx.agree()
 }
 

@@ -4,7 +4,7 @@
 use handover::ends::{Importer, importers};
 use handover::prelude::*;
 use handover::yuv::planes::split;
-use handover::yuv::{Colours, Range, without_colour};
+use handover::yuv::{Colours, Encoding, Range, without_colour};
 
 use crate::drivers::LLVMPIPE_GL;
 
@@ -39,6 +39,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             if reader == Screen && [Fourcc::NV12, Fourcc::YU12].contains(&fourcc) {
                 case.must_fail_under("addfb2-chroma-swapped");
             }
+            if reader == Gles && [Fourcc::NV12, Fourcc::YU12].contains(&fourcc) {
+                case.must_fail_under("egl-chroma-swapped");
+            }
         }
         for colours in Colours::ALL {
             // Without sub-sampling, so that nothing but the conversion can differ.
@@ -46,6 +49,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let case = add(cases, &name, reader, Fourcc::NV24, colours, looks);
             if reader == Screen {
                 case.must_fail_under("colour-range-ignored");
+            }
+            // What is done without a word is BT.601 in the limited range.
+            if reader == Screen && colours.encoding != Encoding::Bt601 {
+                case.must_fail_under("colour-encoding-ignored");
+            }
+            if reader == Gles && colours != Colours::VIDEO {
+                case.must_fail_under("egl-hints-ignored");
             }
             if reader == Screen && colours.range == Range::Limited {
                 case.known(
@@ -100,7 +110,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("passes_through_a_gpu::{gpu}::{fourcc}");
         let case = add(cases, &name, gpu, fourcc, Colours::FULL, looks);
         if (gpu, fourcc) == (GpuB, Fourcc::NV12) {
-            case.must_fail_under("second-plane-lost");
+            case.must_fail_under("second-plane-lost").must_fail_under("planes-refused");
         }
     }
     apart::register(cases);
