@@ -38,6 +38,7 @@ mod pix;
 mod queue;
 mod queue_format;
 mod sizes;
+mod slots;
 pub(crate) mod uapi;
 mod unplug;
 
@@ -47,6 +48,7 @@ pub use format::PixelFormat;
 pub use loopback::{LoopStream, Loopback, OwnFrame};
 pub use queue::{Direction, Done, Memory, MemoryPlane, Queue};
 pub use queue_format::{PlaneFormat, QueueFormat};
+pub use slots::Slots;
 pub use sizes::FrameSizes;
 pub use unplug::Unplugged;
 

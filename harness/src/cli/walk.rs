@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{own_worker, say, stop_on_signals};
 use crate::case::{Case, GoldenMode};
-use crate::lane::On;
+use crate::lane::{On, WalkBy, glob};
 use crate::report::ReportDir;
 use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::stop::Stop;
@@ -64,6 +64,16 @@ fn kind(text: &str) -> Result<Kind, String> {
     Kind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| format!("one of {}", names()))
 }
 
+/// Those of `kinds` by which a lane has the case `name` walked.
+fn kinds_of(name: &str, kinds: &[Kind], by_lane: &[WalkBy]) -> Result<Vec<Kind>, Refusal> {
+    let Some(only) = by_lane.iter().find(|walk| glob(&walk.case, name)) else { return Ok(kinds.to_vec()) };
+    let only = only.by.iter().map(|text| {
+        kind(text).map_err(|valid| Refusal::Usage(format!("the lane has {name} walked by {text}, which is not {valid}")))
+    });
+    let only = only.collect::<Result<Vec<_>, _>>()?;
+    Ok(kinds.iter().copied().filter(|kind| only.contains(kind)).collect())
+}
+
 /// What `walk.json` holds.
 #[derive(Serialize)]
 struct Document<'w> {
@@ -82,14 +92,19 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
     if let Some(lane) = &choice.lane {
         lane.check_patterns(&names)?;
     }
+    let by_lane: &[WalkBy] = match &choice.lane {
+        Some(lane) if args.filters.is_empty() => &lane.walk_by,
+        _ => &[],
+    };
     let filters = match (args.filters.as_slice(), &choice.lane) {
         ([], Some(lane)) if !lane.walk.is_empty() => lane.walk.clone(),
         ([], _) => return Err(Refusal::Usage("no lane lists cases to walk; name some".into())),
         (filters, _) => filters.to_vec(),
     };
     let selected = select::select(&names, &filters, false).map_err(|error| Refusal::Usage(error.to_string()))?;
-    let infos: Vec<_> = selected.iter().map(|&at| &cases[at].info).collect();
     let kinds = if args.by.is_empty() { Kind::ALL.to_vec() } else { args.by.clone() };
+    let parts = selected.iter().map(|&at| Ok((&cases[at].info, kinds_of(&cases[at].info.name, &kinds, by_lane)?)));
+    let parts = parts.collect::<Result<Vec<_>, Refusal>>()?;
     let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
     let jobs = choice.jobs(args.jobs);
     let kernel = choice.kernel(&args.sandbox)?;
@@ -116,7 +131,7 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
         say(&mut anstream::stderr(), &line);
     };
     let Outcome { cases: walked, workers, error } =
-        Walk::new(settings, known, stop.clone()).all(&infos, &kinds, jobs, ended);
+        Walk::new(settings, known, stop.clone()).all(&parts, jobs, ended);
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let written = report.write_with(FILE, |file| {
         serde_json::to_writer_pretty(
