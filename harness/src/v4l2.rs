@@ -48,8 +48,8 @@ pub use format::PixelFormat;
 pub use loopback::{LoopStream, Loopback, OwnFrame};
 pub use queue::{Direction, Done, Memory, MemoryPlane, Queue};
 pub use queue_format::{PlaneFormat, QueueFormat};
-pub use slots::Slots;
 pub use sizes::FrameSizes;
+pub use slots::Slots;
 pub use unplug::Unplugged;
 
 /// An open video node.

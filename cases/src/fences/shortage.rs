@@ -54,9 +54,8 @@ fn imports(
     for left in 0..MOST {
         let before = cx.files();
         let what = format!("import into a {into} with {left} fds left");
-        let another = file.try_clone()?;
         let refuses = |answer: &Result<Result<()>, Trouble>| matches!(answer, Ok(Err(_)));
-        let answer = cx.failing_by(&format!("an {what}"), refuses, |cx| import(cx, left, another))?;
+        let answer = cx.failing_by(&format!("an {what}"), refuses, |cx| import(cx, left, file.try_clone()?))?;
         cx.no_file_stays(1, what, &before);
         match answer {
             Ok(()) => worked += 1,

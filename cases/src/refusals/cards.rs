@@ -273,11 +273,11 @@ fn refuses_a_second(cx: &mut Cx) -> Outcome {
     let frames = [(); 2].map(|()| cx.screen()?.plain(Fourcc::XR24, Modifier::LINEAR, size).map_err(Trouble::from));
     let [first, second] = frames;
     let (first, second) = (first?, second?);
-    let pending = cx.pending_fence(FenceBy::SwSync, None)?;
     let what = "a commit while one is under way";
     // So that there is as much before as there is in the end.
     cx.black_screen()?;
     let both = |cx: &mut Cx| -> Result<_, Trouble> {
+        let pending = cx.pending_fence(FenceBy::SwSync, None)?;
         let layer = Layer { fence: Some(pending.file.as_fd()), ..Layer::whole(&first) };
         let mut sent = cx.screen()?.submit(&[layer], None)?;
         let flipped = sent.flipped(FRAMES)?;

@@ -166,9 +166,13 @@ fn too_small(cx: &mut Cx, video: Role) -> Outcome {
     let number = small.fd.as_raw_fd();
     // 0 stands for the whole buffer.
     for length in [0, 4096] {
-        refused_by(cx, &mut queue, &format!("a buffer of 4096 B, said to have {length} B (VIDIOC_QBUF)"), &["EINVAL"], |queue| {
-            queue.give_number(0, number, length)
-        })?;
+        refused_by(
+            cx,
+            &mut queue,
+            &format!("a buffer of 4096 B, said to have {length} B (VIDIOC_QBUF)"),
+            &["EINVAL"],
+            |queue| queue.give_number(0, number, length),
+        )?;
     }
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -188,7 +192,9 @@ fn given_twice(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 2)?;
     queue.give_dmabuf(0, &shared)?;
-    refused_by(cx, &mut queue, "a slot that the device has (VIDIOC_QBUF)", &["EINVAL"], |queue| queue.give_dmabuf(0, &shared))?;
+    refused_by(cx, &mut queue, "a slot that the device has (VIDIOC_QBUF)", &["EINVAL"], |queue| {
+        queue.give_dmabuf(0, &shared)
+    })?;
     queue.give_dmabuf(1, &shared)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -342,7 +348,9 @@ fn exports_foreign(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 1)?;
     queue.give_dmabuf(0, &shared)?;
-    refused_by(cx, &mut queue, "an export of what was imported (VIDIOC_EXPBUF)", &["EINVAL"], |queue| queue.export(0).map(drop))?;
+    refused_by(cx, &mut queue, "an export of what was imported (VIDIOC_EXPBUF)", &["EINVAL"], |queue| {
+        queue.export(0).map(drop)
+    })?;
     queue.release()?;
     queue.request(Memory::Own, 1)?;
     drop(queue.export(0)?);

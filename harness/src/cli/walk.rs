@@ -19,7 +19,7 @@ use crate::run::{START_WITHIN, select, with_folders};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-    handover walk                                   the cases that the lane lists, by everything
+    handover walk                                   the cases that the lane lists, by what it says, or everything
     handover walk --by EINTR --by signals scanout   cases with `scanout` in their name, interrupted
     handover walk --by peer sharing::a_peer_draws_into_shared_storage
 
@@ -68,7 +68,8 @@ fn kind(text: &str) -> Result<Kind, String> {
 fn kinds_of(name: &str, kinds: &[Kind], by_lane: &[WalkBy]) -> Result<Vec<Kind>, Refusal> {
     let Some(only) = by_lane.iter().find(|walk| glob(&walk.case, name)) else { return Ok(kinds.to_vec()) };
     let only = only.by.iter().map(|text| {
-        kind(text).map_err(|valid| Refusal::Usage(format!("the lane has {name} walked by {text}, which is not {valid}")))
+        kind(text)
+            .map_err(|valid| Refusal::Usage(format!("the lane has {name} walked by {text}, which is not {valid}")))
     });
     let only = only.collect::<Result<Vec<_>, _>>()?;
     Ok(kinds.iter().copied().filter(|kind| only.contains(kind)).collect())
@@ -130,8 +131,7 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
         let line = format!("{:>7} ms  {name} by {}: {} met\n", steps.ms, kind.name(), steps.met);
         say(&mut anstream::stderr(), &line);
     };
-    let Outcome { cases: walked, workers, error } =
-        Walk::new(settings, known, stop.clone()).all(&parts, jobs, ended);
+    let Outcome { cases: walked, workers, error } = Walk::new(settings, known, stop.clone()).all(&parts, jobs, ended);
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let written = report.write_with(FILE, |file| {
         serde_json::to_writer_pretty(
@@ -153,4 +153,24 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
     }
     let is_green = workers.findings.is_empty() && walked.iter().all(|one| one.findings().next().is_none());
     Ok(if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_says_by_what_a_case_is_walked() {
+        let lane = |by: &[&str]| WalkBy {
+            case: "ownership::*".to_owned(),
+            by: by.iter().map(|kind| (*kind).to_owned()).collect(),
+            because: "it takes long".to_owned(),
+        };
+        let of = |name, kinds: &[Kind], by: &[&str]| kinds_of(name, kinds, &[lane(by)]);
+        let by = ["ENOMEM", "clock"];
+        assert!(of("ownership::a", &Kind::ALL, &by).is_ok_and(|kinds| kinds == [Kind::NoMemory, Kind::Clock]));
+        assert!(of("ownership::a", &[Kind::Clock, Kind::Busy], &by).is_ok_and(|kinds| kinds == [Kind::Clock]));
+        assert!(of("pool::a", &Kind::ALL, &by).is_ok_and(|kinds| kinds == Kind::ALL));
+        assert!(of("ownership::a", &Kind::ALL, &["ENOENT"]).is_err());
+    }
 }

@@ -29,7 +29,8 @@ impl fmt::Display for Slots {
             let set: Vec<&str> = set.collect();
             if set.is_empty() { "idle".to_owned() } else { set.join(" ") }
         };
-        let each: Vec<String> = self.0.iter().enumerate().map(|(at, flags)| format!("slot {at} {}", of(flags))).collect();
+        let each: Vec<String> =
+            self.0.iter().enumerate().map(|(at, flags)| format!("slot {at} {}", of(flags))).collect();
         f.write_str(&if each.is_empty() { "no slots".to_owned() } else { each.join(", ") })
     }
 }

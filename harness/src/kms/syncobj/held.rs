@@ -100,11 +100,12 @@ impl Card {
             true => "DRM_IOCTL_SYNCOBJ_DESTROY, which leaves the handle, or a second handle that nobody was told of",
             false => "a handle that is destroyed with another one",
         };
-        let finding = Finding::new(format!("{self} holds other syncobjs after the case than were made and not destroyed"))
-            .row("target", listed(&ours))
-            .row("actual", listed(&kernels))
-            .row("which", which.join("\n"))
-            .row("like", like);
+        let finding =
+            Finding::new(format!("{self} holds other syncobjs after the case than were made and not destroyed"))
+                .row("target", listed(&ours))
+                .row("actual", listed(&kernels))
+                .row("which", which.join("\n"))
+                .row("like", like);
         Some(finding.row("node", self.path.display().to_string()).maybe("calls", ledger::last_calls()))
     }
 }
