@@ -28,8 +28,9 @@ const WORDS: &[&str] = &[
     "VK_ERROR_DEVICE_LOST",
     // A layer "is not present or could not be loaded".
     "VK_ERROR_LAYER_NOT_PRESENT",
-    // Vulkan's loader leaves out a driver that it can't open.
+    // Vulkan's loader leaves out a driver that it can't open, and a driver what it would need a file for that it can't open.
     "opening a Vulkan device failed: there is",
+    "VK_EXT_image_drm_format_modifier is missing",
     "EGL_BAD_ALLOC",
     "GL_OUT_OF_MEMORY",
 ];
