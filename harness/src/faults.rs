@@ -17,6 +17,8 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::inventory::access::{self, Mode};
 use crate::inventory::mounts::Mounts;
+use crate::observed::{NotObservable, Observed};
+use crate::restart::again;
 
 const OP: &str = "making allocations of the kernel fail";
 
@@ -34,6 +36,9 @@ const KNOBS: &[(&str, &str)] = &[
 
 /// So long it may take until another process that makes faults is done.
 const TURN: Duration = Duration::from_secs(10);
+
+/// From one look at a thread to the next.
+const LOOK_EVERY: Duration = Duration::from_micros(50);
 
 /// The kernel, ready to fail. What was set for that is put back when it is dropped.
 #[derive(Debug)]
@@ -65,6 +70,46 @@ impl Thread {
         let found = paths.find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == known));
         found.map(Self).ok_or_else(|| Error::missing("finding a thread", LIST, format!("none is called {known}")))
     }
+
+    /// This one, to be looked at by others.
+    ///
+    /// # Errors
+    /// procfs is not mounted.
+    pub fn this() -> Result<Self> {
+        const LINK: &str = "/proc/thread-self";
+        let link = again(|| fs::read_link(LINK)).map_err(|error| Error::new("read", LINK, error))?;
+        Ok(Self(Path::new("/proc").join(link)))
+    }
+
+    /// Whether it came to sleep in an ioctl, in the driver and not on the way there, before `over` said that it need not be looked
+    /// for any more, or `patience` ended.
+    ///
+    /// # Errors
+    /// The kernel does not tell in which call a thread is, or where in it.
+    pub fn sleeps_in_ioctl(&self, over: impl Fn() -> bool, patience: Duration) -> Observed<bool> {
+        let deadline = Instant::now() + patience;
+        let text = |file: &str| {
+            let path = self.0.join(file);
+            let text = again(|| fs::read_to_string(&path));
+            text.map_err(|error| NotObservable(Error::new("read", path.display().to_string(), error).to_string()))
+        };
+        loop {
+            if sleeps_in_ioctl(&text("syscall")?, &text("wchan")?) {
+                return Ok(true);
+            }
+            if over() || Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// Whether a thread with this in its `syscall` and `wchan` sleeps in an ioctl: it may also sleep before that begins, until who
+/// listens to its system calls lets it go on.
+fn sleeps_in_ioctl(syscall: &str, place: &str) -> bool {
+    let is_ioctl = syscall.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_ioctl);
+    is_ioctl && !["", "0"].contains(&place) && !place.contains("seccomp")
 }
 
 impl Faults {
@@ -170,6 +215,16 @@ fn ended(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_sleeps_in_an_ioctl_is_in_the_driver() {
+        let ioctl = "16 0x3 0xc02864c3 0x7f7fff98da40 0x0 0x0 0x0 0x7f7fff98da00 0x400c93a7\n";
+        assert!(sleeps_in_ioctl(ioctl, "drm_syncobj_array_wait_timeout"));
+        assert!(!sleeps_in_ioctl(ioctl, "seccomp_do_user_notification") && !sleeps_in_ioctl(ioctl, "0"));
+        assert!(!sleeps_in_ioctl("running\n", "0"));
+        assert!(!sleeps_in_ioctl("230 0x0 0x0\n", "hrtimer_nanosleep") && !sleeps_in_ioctl("-1 0x0 0x0\n", "do_exit"));
+        assert!(!Thread::this().unwrap().sleeps_in_ioctl(|| true, Duration::ZERO).is_ok_and(|sleeps| sleeps));
+    }
 
     /// In the sandbox; elsewhere it is said what is missing.
     #[test]

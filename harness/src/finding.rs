@@ -47,6 +47,41 @@ const COLUMNS: usize = 120;
 /// Labels up to this length leave all texts of all findings in the same column.
 const LABEL: usize = 9;
 
+/// What a summary says of a call that failed and did not leave everything as it was.
+pub(crate) const LEAVES: &str = "leaves something behind";
+
+/// What one says of files that stay.
+pub(crate) const STAYS: &str = "open after";
+
+/// Whether the text of a finding tells of something that stays.
+pub(crate) fn tells_of_a_leak(text: &str) -> bool {
+    let summary = text.lines().next().unwrap_or_default();
+    [LEAVES, STAYS].iter().any(|words| summary.contains(words))
+}
+
+/// The facts of the text of a finding, with the summary as the first, which has no label.
+pub(crate) fn facts(text: &str) -> impl Iterator<Item = (&str, String)> {
+    let mut facts = vec![("", String::new())];
+    for line in text.lines() {
+        let row = line.strip_prefix("  ").filter(|row| !row.starts_with(' ')).and_then(|row| row.split_once("   "));
+        let (rest, more) = match row {
+            Some((label, rest)) => {
+                facts.push((label.trim_end(), String::new()));
+                (rest, false)
+            }
+            None => (line, true),
+        };
+        if let Some((_, told)) = facts.last_mut() {
+            // A line that was broken at a space goes on.
+            if more && !told.is_empty() {
+                told.push(' ');
+            }
+            told.push_str(rest.trim());
+        }
+    }
+    facts.into_iter()
+}
+
 impl Finding {
     /// A finding without facts yet.
     pub fn new(summary: impl Into<String>) -> Self {
@@ -191,6 +226,16 @@ mod tests {
             .maybe("kernel", None::<String>)
             .verbatim("saved", "report/import/reads_linear/{target,actual,diff}.png")
             .verbatim("again", "handover run --exact import::reads_linear::xr24_64x48")
+    }
+
+    #[test]
+    fn a_text_has_the_facts_of_its_finding() {
+        let long = format!("{} end", "word ".repeat(40).trim_end());
+        let finding = Finding::new("it failed").row("object", "a b").row("opened by", "c\nd").row("like", long.clone());
+        let text = finding.to_string();
+        let facts: Vec<(&str, String)> = facts(&text).collect();
+        let of = |label, text: &str| (label, text.to_owned());
+        assert_eq!(facts, [of("", "it failed"), of("object", "a b"), of("opened by", "c d"), of("like", &long)]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod prime;
 mod second;
 mod show;
 mod syncobj;
+mod taken;
 mod tried;
 mod vgem;
 mod vkms;

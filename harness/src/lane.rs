@@ -63,6 +63,9 @@ pub struct Lane {
     /// The cases that `handover walk` walks, if it is not told others. Patterns as above.
     #[serde(default)]
     pub walk: Vec<String>,
+    /// Cases of these that are walked by less than everything.
+    #[serde(default)]
+    pub walk_by: Vec<WalkBy>,
     /// What `handover walk` finds in drivers of others, and where it is described.
     #[serde(default)]
     pub walk_known: Vec<WalkKnown>,
@@ -102,6 +105,18 @@ pub struct MaySkip {
     /// A part of the reason with which they skip.
     pub reason: String,
     /// Why that is as it should be here.
+    pub because: String,
+}
+
+/// A case that `handover walk` walks by less than everything, if it is not told which cases.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalkBy {
+    /// The case. A pattern as above.
+    pub case: String,
+    /// By what, as for its `--by`.
+    pub by: Vec<String>,
+    /// Why not by the rest.
     pub because: String,
 }
 
@@ -179,6 +194,10 @@ impl Lane {
 
     /// Makes one pattern of each that `{a,b}` stands for: every one of them has to name a case.
     fn spell_out(&mut self) {
+        let each = |walk: &WalkBy| {
+            alternatives(&walk.case).into_iter().map(|case| WalkBy { case, ..walk.clone() }).collect::<Vec<_>>()
+        };
+        self.walk_by = self.walk_by.iter().flat_map(each).collect();
         for patterns in [&mut self.only, &mut self.must_run, &mut self.walk] {
             *patterns = patterns.iter().flat_map(|pattern| alternatives(pattern)).collect();
         }
@@ -193,8 +212,9 @@ impl Lane {
     /// # Errors
     /// Names the patterns that match none: a renamed case must not slip out of its lane.
     pub fn check_patterns(&self, names: &[&str]) -> Result<(), LaneError> {
-        let patterns =
-            self.only.iter().chain(&self.must_run).chain(&self.walk).chain(self.may_skip.iter().map(|skip| &skip.case));
+        let skips = self.may_skip.iter().map(|skip| &skip.case);
+        let walks = self.walk.iter().chain(self.walk_by.iter().map(|walk| &walk.case));
+        let patterns = self.only.iter().chain(&self.must_run).chain(walks).chain(skips);
         let unknown: Vec<&str> =
             patterns.filter(|pattern| !names.iter().any(|name| glob(pattern, name))).map(String::as_str).collect();
         match unknown.as_slice() {

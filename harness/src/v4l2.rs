@@ -38,6 +38,7 @@ mod pix;
 mod queue;
 mod queue_format;
 mod sizes;
+mod slots;
 pub(crate) mod uapi;
 mod unplug;
 
@@ -48,6 +49,7 @@ pub use loopback::{LoopStream, Loopback, OwnFrame};
 pub use queue::{Direction, Done, Memory, MemoryPlane, Queue};
 pub use queue_format::{PlaneFormat, QueueFormat};
 pub use sizes::FrameSizes;
+pub use slots::Slots;
 pub use unplug::Unplugged;
 
 /// An open video node.

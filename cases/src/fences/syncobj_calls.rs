@@ -34,7 +34,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         let name = format!("fences::wrong_calls_about_syncobjs_are_refused::{card}");
         let case = cases.add(name, move |cx| refuses(cx, card)).from(card);
         if card == Vgem {
-            case.must_fail_under("syncobj-unchecked");
+            case.must_fail_under("syncobj-unchecked").must_fail_under("syncobj-refusal-leaves-handle");
         }
     }
 }

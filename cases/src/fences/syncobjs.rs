@@ -4,9 +4,11 @@
 //! all of them. Of the sandbox's cards vgem alone has them, in a kernel that we build so.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use handover::faults::Thread;
 use handover::kms::{Prime, Syncobj, Wait, Waited};
 use handover::prelude::*;
 
@@ -230,26 +232,37 @@ fn to_come(cx: &mut Cx, prime: &Prime) -> Outcome {
     cx.equals("a wait for a syncobj without a fence", Waited::NoFence, object.waits(LOOK)?);
     let look = object.waits(Wait { to_come: true, ..LOOK })?;
     cx.equals("a look for a fence to come", Waited::TooLate, look);
-    cx.held_back("a wait for a fence to come", (FenceBy::SwSync, None), &mut |_, round| {
+    let waiting = Thread::this()?;
+    cx.held_back("a wait for a fence to come", (FenceBy::SwSync, None), &mut |cx, round| {
         object.reset()?;
         let file = round.fence_fd()?;
-        thread::scope(|scope| {
+        let over = AtomicBool::new(false);
+        let begun = thread::scope(|scope| {
             let comes = scope.spawn(|| {
-                thread::sleep(MEANWHILE);
-                file.as_ref().map_or_else(|| object.signal(), |file| object.import(file))
+                let begun = waiting.sleeps_in_ioctl(|| over.load(Ordering::SeqCst), PATIENCE);
+                if begun.is_err() {
+                    thread::sleep(MEANWHILE);
+                }
+                file.as_ref().map_or_else(|| object.signal(), |file| object.import(file)).map(|()| begun)
             });
             let waited = object.waits(TO_COME);
+            over.store(true, Ordering::SeqCst);
             round.ends(matches!(waited, Ok(THROUGH)))?;
-            ended(comes)?;
+            let begun = ended(comes)?;
             waited?;
-            Ok(())
-        })
+            Ok::<_, Trouble>(begun)
+        })?;
+        // One that is over without having begun did not wait for the fence, and is told of as that.
+        if let Err(why) = begun {
+            cx.fact("not observed", format!("whether the wait had begun: {}", why.0));
+        }
+        Ok(())
     })?;
     cx.agree()
 }
 
 /// What another thread has done.
-fn ended(thread: thread::ScopedJoinHandle<'_, Result<()>>) -> Result<(), Trouble> {
+fn ended<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T, Trouble> {
     let panicked = |_| Trouble::from(Finding::new("the other thread panicked"));
     Ok(thread.join().map_err(panicked)??)
 }

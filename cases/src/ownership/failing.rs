@@ -14,8 +14,10 @@ use crate::drivers::LAVAPIPE_25_0;
 /// More allocations, or fds, than any import needs.
 const MOST: u32 = 400;
 
-/// An import that is dropped at once.
-type Import = fn(&mut Cx, &SharedFrame) -> Result<Result<()>, Trouble>;
+/// What came of an import that is dropped at once.
+type Answer = Result<Result<()>, Trouble>;
+
+type Import = fn(&mut Cx, &SharedFrame) -> Answer;
 
 const IMPORTS: [(&str, Role, Import); 6] = [
     ("gpu_a", GpuA, |cx, shared| Ok(cx.gpu(GpuA)?.import_image(shared, &ImportRequest::default()).map(drop))),
@@ -84,9 +86,12 @@ fn without_memory(cx: &mut Cx, to: Role, import: Import) -> Outcome {
     for n in 1..MOST {
         // So that this process needs no memory of its own meanwhile: what is freed here is kept by the allocator.
         drop(vec![0_u8; 96 << 10]);
-        let (answer, failed) = faults.nth(&Thread::current(), n, || import(cx, &shared))?;
+        let what = format!("import without memory for allocation {n}");
+        let refuses = |answer: &Result<(Answer, bool)>| matches!(answer, Ok((Ok(Err(_)), _)));
+        let nth = |cx: &mut Cx| faults.nth(&Thread::current(), n, || import(cx, &shared));
+        let (answer, failed) = cx.failing_by(&format!("an {what}"), refuses, nth)?;
         refused += u32::from(answer?.is_err());
-        open.as_before(cx, &shared, &format!("import without memory for allocation {n}"));
+        open.as_before(cx, &shared, &what);
         if cx.disagrees() || !failed {
             break;
         }
@@ -109,8 +114,11 @@ fn without_fds(cx: &mut Cx, import: Import) -> Outcome {
     let open = Open::now(cx);
     let mut worked = 0;
     for left in 0..24 {
-        let answer = cx.with_files_left(left, |cx| import(cx, &shared))?;
-        open.as_before(cx, &shared, &format!("import with {left} fds left"));
+        let what = format!("import with {left} fds left");
+        let refuses = |answer: &Result<Answer, Trouble>| matches!(answer, Ok(Ok(Err(_))));
+        let limited = |cx: &mut Cx| cx.with_files_left(left, |cx| import(cx, &shared));
+        let answer = cx.failing_by(&format!("an {what}"), refuses, limited)?;
+        open.as_before(cx, &shared, &what);
         // Some need none.
         worked += i32::from(answer?.is_ok());
         import(cx, &shared)??;

@@ -115,6 +115,21 @@ fn takes(queue: &mut Queue, shared: &SharedFrame) -> Outcome {
     Ok(queue.release()?)
 }
 
+/// `bad` must be refused with one of `valid`, and leave everything as it was, also every slot of the queue.
+fn refused_by(
+    cx: &mut Cx,
+    queue: &mut Queue,
+    what: &str,
+    valid: &[&str],
+    bad: impl FnOnce(&mut Queue) -> Result<()>,
+) -> Outcome {
+    let before = queue.slots()?;
+    refuses(cx, what, valid, |_| bad(queue));
+    let like = "a refusal that takes the slot, gives it back or frees its buffer all the same";
+    cx.equals_else(format!("slots after {what}"), before, queue.slots()?, like);
+    Ok(())
+}
+
 fn refuses_stray(cx: &mut Cx, video: Role, stray: Stray) -> Outcome {
     let open = stray.open()?;
     let what = format!("{stray} (VIDIOC_QBUF)");
@@ -124,7 +139,7 @@ fn refuses_stray(cx: &mut Cx, video: Role, stray: Stray) -> Outcome {
         let mut queue = Queue::open(device.output(), Direction::Output)?;
         let bytes = queue.set_format(&format())?.planes.first().map_or(0, |plane| plane.bytes);
         queue.request(Memory::Dmabuf, 1)?;
-        refuses(cx, &what, &["EINVAL"], |_| queue.give_number(0, open.number(), bytes));
+        refused_by(cx, &mut queue, &what, &["EINVAL"], |queue| queue.give_number(0, open.number(), bytes))?;
         queue.release()?;
         queue.request(Memory::Own, 1)?;
         queue.give_own(0)?;
@@ -135,7 +150,7 @@ fn refuses_stray(cx: &mut Cx, video: Role, stray: Stray) -> Outcome {
     let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
     queue.request(Memory::Dmabuf, 1)?;
     // A slot is given once: the good buffer is tried afterwards.
-    refuses(cx, &what, &["EINVAL"], |_| queue.give_number(0, open.number(), bytes));
+    refused_by(cx, &mut queue, &what, &["EINVAL"], |queue| queue.give_number(0, open.number(), bytes))?;
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -151,9 +166,13 @@ fn too_small(cx: &mut Cx, video: Role) -> Outcome {
     let number = small.fd.as_raw_fd();
     // 0 stands for the whole buffer.
     for length in [0, 4096] {
-        refuses(cx, &format!("a buffer of 4096 B, said to have {length} B (VIDIOC_QBUF)"), &["EINVAL"], |_| {
-            queue.give_number(0, number, length)
-        });
+        refused_by(
+            cx,
+            &mut queue,
+            &format!("a buffer of 4096 B, said to have {length} B (VIDIOC_QBUF)"),
+            &["EINVAL"],
+            |queue| queue.give_number(0, number, length),
+        )?;
     }
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -163,7 +182,7 @@ fn too_small(cx: &mut Cx, video: Role) -> Outcome {
 fn no_such_slot(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 1)?;
-    refuses(cx, "slot 7 of 1 (VIDIOC_QBUF)", &["EINVAL"], |_| queue.give_dmabuf(7, &shared));
+    refused_by(cx, &mut queue, "slot 7 of 1 (VIDIOC_QBUF)", &["EINVAL"], |queue| queue.give_dmabuf(7, &shared))?;
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     cx.agree()
@@ -173,7 +192,9 @@ fn given_twice(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 2)?;
     queue.give_dmabuf(0, &shared)?;
-    refuses(cx, "a slot that the device has (VIDIOC_QBUF)", &["EINVAL"], |_| queue.give_dmabuf(0, &shared));
+    refused_by(cx, &mut queue, "a slot that the device has (VIDIOC_QBUF)", &["EINVAL"], |queue| {
+        queue.give_dmabuf(0, &shared)
+    })?;
     queue.give_dmabuf(1, &shared)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -184,9 +205,9 @@ fn no_such_memory(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     for memory in [0, 7] {
         takes(&mut queue, &shared)?;
-        refuses(cx, &format!("memory of kind {memory} (VIDIOC_REQBUFS)"), &["EINVAL"], |_| {
+        refused_by(cx, &mut queue, &format!("memory of kind {memory} (VIDIOC_REQBUFS)"), &["EINVAL"], |queue| {
             queue.request_number(memory)
-        });
+        })?;
     }
     takes(&mut queue, &shared)?;
     cx.agree()
@@ -198,9 +219,9 @@ fn another_format(cx: &mut Cx, video: Role) -> Outcome {
     let before = queue.format().clone();
     queue.request(Memory::Dmabuf, 1)?;
     let other = QueueFormat::new(PixelFormat::new(b"XR24"), px(320, 180), 0);
-    refuses(cx, "another format while there are buffers (VIDIOC_S_FMT)", &["EBUSY"], |_| {
+    refused_by(cx, &mut queue, "another format while there are buffers (VIDIOC_S_FMT)", &["EBUSY"], |queue| {
         queue.set_format(&other).map(drop)
-    });
+    })?;
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     cx.equals("format afterwards", before.to_string(), queue.current_format()?.to_string());
@@ -233,9 +254,9 @@ fn given_foreign(cx: &mut Cx, video: Role) -> Outcome {
     let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
     takes(&mut queue, &shared)?;
     queue.request(Memory::Own, 1)?;
-    refuses(cx, "a dma-buf for a slot of the queue's own memory (VIDIOC_QBUF)", &["EINVAL"], |_| {
+    refused_by(cx, &mut queue, "a dma-buf for a slot of the queue's own memory (VIDIOC_QBUF)", &["EINVAL"], |queue| {
         queue.give_number(0, shared.dmabuf.fd.as_raw_fd(), bytes)
-    });
+    })?;
     queue.give_own(0)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -282,9 +303,9 @@ fn stands(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 1)?;
     queue.give_dmabuf(0, &shared)?;
-    refuses(cx, "taking a buffer back from a queue that stands (VIDIOC_DQBUF)", &["EINVAL"], |_| {
+    refused_by(cx, &mut queue, "taking a buffer back from a queue that stands (VIDIOC_DQBUF)", &["EINVAL"], |queue| {
         queue.take(Duration::ZERO).map(drop)
-    });
+    })?;
     queue.release()?;
     // It may begin with two only.
     queue.request(Memory::Dmabuf, 2)?;
@@ -299,7 +320,7 @@ fn stands(cx: &mut Cx, video: Role) -> Outcome {
 
 fn start_without_buffers(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
-    refuses(cx, "a start without buffers (VIDIOC_STREAMON)", &["EINVAL"], |_| queue.start());
+    refused_by(cx, &mut queue, "a start without buffers (VIDIOC_STREAMON)", &["EINVAL"], |queue| queue.start())?;
     queue.request(Memory::Dmabuf, 1)?;
     queue.give_dmabuf(0, &shared)?;
     queue.start()?;
@@ -327,7 +348,9 @@ fn exports_foreign(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared) = queue(cx, video)?;
     queue.request(Memory::Dmabuf, 1)?;
     queue.give_dmabuf(0, &shared)?;
-    refuses(cx, "an export of what was imported (VIDIOC_EXPBUF)", &["EINVAL"], |_| queue.export(0).map(drop));
+    refused_by(cx, &mut queue, "an export of what was imported (VIDIOC_EXPBUF)", &["EINVAL"], |queue| {
+        queue.export(0).map(drop)
+    })?;
     queue.release()?;
     queue.request(Memory::Own, 1)?;
     drop(queue.export(0)?);

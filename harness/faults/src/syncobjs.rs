@@ -104,4 +104,15 @@ pub(super) const ALL: &[Fault] = &[
             &["a syncobj with an unknown flag is not refused", "the end of a syncobj that there is not is not refused"],
         )
     },
+    Fault {
+        what: "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE leaves a handle of a new syncobj where it refuses",
+        trigger: "flags, padding and files that the card refuses",
+        modelled_on: "the class of error paths that do not undo; no single bug was looked up",
+        ..fault(
+            "syncobj-refusal-leaves-handle",
+            ErrorPath,
+            &[References],
+            &["fails, and leaves something behind: card (vgem)", "has more: syncobj 2"],
+        )
+    },
 ];

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{own_worker, say, stop_on_signals};
 use crate::case::{Case, GoldenMode};
-use crate::lane::On;
+use crate::lane::{On, WalkBy, glob};
 use crate::report::ReportDir;
 use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::stop::Stop;
@@ -19,7 +19,7 @@ use crate::run::{START_WITHIN, select, with_folders};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-    handover walk                                   the cases that the lane lists, by everything
+    handover walk                                   the cases that the lane lists, by what it says, or everything
     handover walk --by EINTR --by signals scanout   cases with `scanout` in their name, interrupted
     handover walk --by peer sharing::a_peer_draws_into_shared_storage
 
@@ -64,6 +64,17 @@ fn kind(text: &str) -> Result<Kind, String> {
     Kind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| format!("one of {}", names()))
 }
 
+/// Those of `kinds` by which a lane has the case `name` walked.
+fn kinds_of(name: &str, kinds: &[Kind], by_lane: &[WalkBy]) -> Result<Vec<Kind>, Refusal> {
+    let Some(only) = by_lane.iter().find(|walk| glob(&walk.case, name)) else { return Ok(kinds.to_vec()) };
+    let only = only.by.iter().map(|text| {
+        kind(text)
+            .map_err(|valid| Refusal::Usage(format!("the lane has {name} walked by {text}, which is not {valid}")))
+    });
+    let only = only.collect::<Result<Vec<_>, _>>()?;
+    Ok(kinds.iter().copied().filter(|kind| only.contains(kind)).collect())
+}
+
 /// What `walk.json` holds.
 #[derive(Serialize)]
 struct Document<'w> {
@@ -82,14 +93,19 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
     if let Some(lane) = &choice.lane {
         lane.check_patterns(&names)?;
     }
+    let by_lane: &[WalkBy] = match &choice.lane {
+        Some(lane) if args.filters.is_empty() => &lane.walk_by,
+        _ => &[],
+    };
     let filters = match (args.filters.as_slice(), &choice.lane) {
         ([], Some(lane)) if !lane.walk.is_empty() => lane.walk.clone(),
         ([], _) => return Err(Refusal::Usage("no lane lists cases to walk; name some".into())),
         (filters, _) => filters.to_vec(),
     };
     let selected = select::select(&names, &filters, false).map_err(|error| Refusal::Usage(error.to_string()))?;
-    let infos: Vec<_> = selected.iter().map(|&at| &cases[at].info).collect();
     let kinds = if args.by.is_empty() { Kind::ALL.to_vec() } else { args.by.clone() };
+    let parts = selected.iter().map(|&at| Ok((&cases[at].info, kinds_of(&cases[at].info.name, &kinds, by_lane)?)));
+    let parts = parts.collect::<Result<Vec<_>, Refusal>>()?;
     let report = ReportDir::open(&args.report).map_err(|error| Refusal::Usage(error.to_string()))?;
     let jobs = choice.jobs(args.jobs);
     let kernel = choice.kernel(&args.sandbox)?;
@@ -115,8 +131,7 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
         let line = format!("{:>7} ms  {name} by {}: {} met\n", steps.ms, kind.name(), steps.met);
         say(&mut anstream::stderr(), &line);
     };
-    let Outcome { cases: walked, workers, error } =
-        Walk::new(settings, known, stop.clone()).all(&infos, &kinds, jobs, ended);
+    let Outcome { cases: walked, workers, error } = Walk::new(settings, known, stop.clone()).all(&parts, jobs, ended);
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let written = report.write_with(FILE, |file| {
         serde_json::to_writer_pretty(
@@ -138,4 +153,24 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
     }
     let is_green = workers.findings.is_empty() && walked.iter().all(|one| one.findings().next().is_none());
     Ok(if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_says_by_what_a_case_is_walked() {
+        let lane = |by: &[&str]| WalkBy {
+            case: "ownership::*".to_owned(),
+            by: by.iter().map(|kind| (*kind).to_owned()).collect(),
+            because: "it takes long".to_owned(),
+        };
+        let of = |name, kinds: &[Kind], by: &[&str]| kinds_of(name, kinds, &[lane(by)]);
+        let by = ["ENOMEM", "clock"];
+        assert!(of("ownership::a", &Kind::ALL, &by).is_ok_and(|kinds| kinds == [Kind::NoMemory, Kind::Clock]));
+        assert!(of("ownership::a", &[Kind::Clock, Kind::Busy], &by).is_ok_and(|kinds| kinds == [Kind::Clock]));
+        assert!(of("pool::a", &Kind::ALL, &by).is_ok_and(|kinds| kinds == Kind::ALL));
+        assert!(of("ownership::a", &Kind::ALL, &["ENOENT"]).is_err());
+    }
 }

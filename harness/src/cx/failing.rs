@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Cx;
 use crate::error::Result;
-use crate::finding::Finding;
+use crate::finding::{Finding, LEAVES};
 use crate::kms::Handles;
 use crate::ledger::{self, Standing, objects};
 
@@ -48,14 +48,25 @@ impl Cx {
     }
 
     /// Makes `call`, and claims that it leaves everything as it was if it fails: the same open files, dma-bufs with the same
-    /// devices, mappings of them, GEM handles and framebuffers, and Vulkan objects. What of that can't be observed is stated.
+    /// devices, mappings of them, GEM handles, syncobjs and framebuffers, and Vulkan objects. What of that can't be observed is
+    /// stated.
     ///
     /// # Errors
     /// Those of `call`.
     pub fn failing<T>(&mut self, what: &str, call: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.failing_by(what, Result::is_err, call)
+    }
+
+    /// [`Self::failing`], where `failed` knows from the answer whether the call failed.
+    pub fn failing_by<R>(
+        &mut self,
+        what: &str,
+        failed: impl FnOnce(&R) -> bool,
+        call: impl FnOnce(&mut Self) -> R,
+    ) -> R {
         let before = self.moment();
         let answer = call(self);
-        if answer.is_ok() {
+        if !failed(&answer) {
             return answer;
         }
         let began = Instant::now();
@@ -75,7 +86,7 @@ impl Cx {
         self.claim(format!("everything after {what}"), changes.is_empty(), || {
             let first = changes.first().map_or("", String::as_str);
             let others = changes.get(1..).filter(|others| !others.is_empty()).map(|others| others.join("\n"));
-            Finding::new(format!("{what} fails, and leaves something behind: {first}"))
+            Finding::new(format!("{what} fails, and {LEAVES}: {first}"))
                 .maybe("and", others)
                 .row("target", "everything as it was before the call")
                 .row("like", "an error path that does not undo, or undoes once too often")

@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 
 use super::Cx;
 use crate::compare::counted;
-use crate::finding::Finding;
+use crate::finding::{Finding, STAYS};
 use crate::ledger::{self, Blamed, Mark, What};
 use crate::observed::Observed;
 
@@ -92,7 +92,7 @@ fn told(what: &str, times: Option<u32>, (before, after): (usize, usize), left: &
     let kinds: BTreeSet<String> = left.iter().map(|left| left.what.kind()).collect();
     let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
     let stay = if more == 1 { "stays" } else { "stay" };
-    let finding = Finding::new(format!("{} {stay} open after {what}{each}: {kinds}", counted(more as u64, "fd")))
+    let finding = Finding::new(format!("{} {stay} {STAYS} {what}{each}: {kinds}", counted(more as u64, "fd")))
         .row("target", format!("{before} open files, as before"))
         .row("actual", after.to_string());
     const LISTED: usize = 4;

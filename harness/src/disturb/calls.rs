@@ -19,7 +19,8 @@ pub struct Call {
 use Fault::{Busy, Interrupted, NoMemory, TooManyFiles};
 
 /// Calls that are looked at, with their names and how they may fail. `close` is not among them: whatever it returns, the fd is
-/// closed.
+/// closed. Nor is what a process needs for its own memory, such as `mprotect`; `clone`, since the runtime of C++ throws where there
+/// is no thread, which nobody catches who is asked from another language; or `ftruncate`, which waits for nothing in memory files.
 const CALLS: &[(i64, &str, &[Fault])] = &[
     (libc::SYS_ioctl, "ioctl", &[Interrupted, NoMemory, Busy]),
     (libc::SYS_openat, "openat", &[NoMemory, TooManyFiles]),
@@ -34,6 +35,9 @@ const CALLS: &[(i64, &str, &[Fault])] = &[
     (libc::SYS_memfd_create, "memfd_create", &[NoMemory, TooManyFiles]),
     (libc::SYS_fallocate, "fallocate", &[Interrupted]),
     (libc::SYS_dup, "dup", &[TooManyFiles]),
+    (libc::SYS_dup3, "dup3", &[Interrupted, Busy]),
+    (libc::SYS_pipe2, "pipe2", &[TooManyFiles]),
+    (libc::SYS_accept4, "accept4", &[Interrupted, NoMemory, TooManyFiles]),
     (libc::SYS_fcntl, "fcntl", &[TooManyFiles]),
     (libc::SYS_socketpair, "socketpair", &[NoMemory, TooManyFiles]),
     (libc::SYS_eventfd2, "eventfd2", &[NoMemory, TooManyFiles]),
@@ -82,7 +86,19 @@ const REQUESTS: &[(u8, u8, &str, Effect)] = &[
     (b'd', 0xbc, "DRM_IOCTL_MODE_ATOMIC", Plain),
     (b'd', 0xbd, "DRM_IOCTL_MODE_CREATEPROPBLOB", Plain),
     (b'd', 0xbe, "DRM_IOCTL_MODE_DESTROYPROPBLOB", Ends),
+    (b'd', 0xbf, "DRM_IOCTL_SYNCOBJ_CREATE", Plain),
+    (b'd', 0xc0, "DRM_IOCTL_SYNCOBJ_DESTROY", Ends),
+    (b'd', 0xc1, "DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD", MakesFd),
+    (b'd', 0xc2, "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE", Plain),
+    (b'd', 0xc3, "DRM_IOCTL_SYNCOBJ_WAIT", Plain),
+    (b'd', 0xc4, "DRM_IOCTL_SYNCOBJ_RESET", Plain),
+    (b'd', 0xc5, "DRM_IOCTL_SYNCOBJ_SIGNAL", Plain),
+    (b'd', 0xca, "DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT", Plain),
+    (b'd', 0xcb, "DRM_IOCTL_SYNCOBJ_QUERY", Plain),
+    (b'd', 0xcc, "DRM_IOCTL_SYNCOBJ_TRANSFER", Plain),
+    (b'd', 0xcd, "DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL", Plain),
     (b'd', 0xce, "DRM_IOCTL_MODE_GETFB2", Plain),
+    (b'd', 0xcf, "DRM_IOCTL_SYNCOBJ_EVENTFD", Plain),
     (b'd', 0xd0, "DRM_IOCTL_MODE_CLOSEFB", Ends),
     (b'u', 0x42, "UDMABUF_CREATE", Allocates),
     (b'u', 0x43, "UDMABUF_CREATE_LIST", Allocates),
@@ -140,6 +156,12 @@ impl Call {
         }
     }
 
+    /// Whether it moves bytes, and so is interrupted only where the other end is one that it would wait for: nobody is in the
+    /// middle of a read of a file.
+    pub fn moves_bytes(&self) -> bool {
+        matches!(self.number, libc::SYS_read | libc::SYS_write)
+    }
+
     /// Its name; of an ioctl, that of the request.
     pub fn name(&self) -> String {
         match (self.number, self.request()) {
@@ -193,5 +215,8 @@ mod tests {
     fn what_ends_something_does_not_lack_what_it_would_take_to_make_it() {
         let gem_close = ioctl(0x4008_6409);
         assert!(!gem_close.may(NoMemory) && !gem_close.may(Busy) && gem_close.may(Interrupted));
+        let syncobj_destroy = ioctl(0xc008_64c0);
+        assert_eq!(syncobj_destroy.name(), "DRM_IOCTL_SYNCOBJ_DESTROY");
+        assert!(!syncobj_destroy.may(NoMemory) && !syncobj_destroy.may(Busy));
     }
 }

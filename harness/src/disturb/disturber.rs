@@ -86,10 +86,13 @@ enum Fate {
 impl Watch {
     const IDLE: Watch = Watch { disturbance: Disturbance::Nothing, count: 0, met: None };
 
-    /// Decides about `call`, of a peer or of this process.
-    fn decide(&mut self, call: Call, of_peer: impl FnOnce() -> bool) -> Fate {
+    /// Decides about `call`, of a peer or of this process, on a file of a filesystem or something else.
+    fn decide(&mut self, call: Call, of_peer: impl FnOnce() -> bool, of_file: impl FnOnce() -> bool) -> Fate {
         let (counts, nth, fate) = match self.disturbance {
-            Disturbance::Call { fault, nth } => (call.may(fault), nth, Fate::Fails(errno(fault))),
+            Disturbance::Call { fault, nth } => {
+                let never = fault == Fault::Interrupted && call.moves_bytes() && self.met.is_none() && of_file();
+                (call.may(fault) && !never, nth, Fate::Fails(errno(fault)))
+            }
             Disturbance::Peer { blow, nth } => (of_peer(), nth, Fate::Struck(signal(blow))),
             Disturbance::Nothing | Disturbance::Signals | Disturbance::Clock => return Fate::GoesOn,
         };
@@ -182,7 +185,7 @@ fn attend(listener: &Listener, watch: &Mutex<Watch>, tell: impl Fn(Call)) {
         let call = Call { number: waiting.number, args: waiting.arguments };
         // Locked until it is told, so that nothing is told once the disturbance has ended.
         let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-        let fate = watch.decide(call, || !is_own(waiting.thread));
+        let fate = watch.decide(call, || !is_own(waiting.thread), || is_file(waiting.thread, call.args[0]));
         if fate != Fate::GoesOn {
             tell(call);
         }
@@ -205,13 +208,24 @@ fn attend(listener: &Listener, watch: &Mutex<Watch>, tell: impl Fn(Call)) {
 
 /// Whether a thread is one of this process.
 fn is_own(thread: u32) -> bool {
-    let mut path = [0_u8; 40];
-    let mut left = path.as_mut_slice();
-    if write!(left, "/proc/self/task/{thread}").is_err() {
+    at(format_args!("/proc/self/task/{thread}"), |path| rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok())
+}
+
+/// Whether an fd of a thread is of a file of a filesystem.
+fn is_file(thread: u32, fd: u64) -> bool {
+    let is_file = |status: rustix::fs::Stat| rustix::fs::FileType::from_raw_mode(status.st_mode).is_file();
+    at(format_args!("/proc/{thread}/fd/{fd}"), |path| rustix::fs::stat(path).is_ok_and(is_file))
+}
+
+/// Asks for a path without an allocation.
+fn at(path: std::fmt::Arguments<'_>, ask: impl FnOnce(&[u8]) -> bool) -> bool {
+    let mut bytes = [0_u8; 48];
+    let mut left = bytes.as_mut_slice();
+    if left.write_fmt(path).is_err() {
         return false;
     }
-    let length = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
-    rustix::fs::access(&path[..length], rustix::fs::Access::EXISTS).is_ok()
+    let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    ask(&bytes[..length])
 }
 
 /// While it lives, a case is disturbed.
@@ -366,9 +380,22 @@ mod tests {
     fn the_nth_call_that_can_fails_and_no_other() {
         let disturbance = Disturbance::Call { fault: Fault::TooManyFiles, nth: 2 };
         let mut watch = Watch { disturbance, ..Watch::IDLE };
-        let fates = [OPEN, POLL, OPEN, OPEN].map(|call| watch.decide(call, || false));
+        let fates = [OPEN, POLL, OPEN, OPEN].map(|call| watch.decide(call, || false, || false));
         assert_eq!(fates, [Fate::GoesOn, Fate::GoesOn, Fate::Fails(Errno::MFILE), Fate::GoesOn]);
         assert_eq!((watch.count, watch.met), (2, Some(OPEN)));
+    }
+
+    #[test]
+    fn nobody_is_interrupted_in_the_middle_of_a_file() {
+        let disturbance = Disturbance::Call { fault: Fault::Interrupted, nth: 1 };
+        let read = Call { number: libc::SYS_read, args: [3, 0, 0, 0, 0, 0] };
+        let mut watch = Watch { disturbance, ..Watch::IDLE };
+        assert_eq!(watch.decide(read, || false, || true), Fate::GoesOn);
+        assert_eq!(watch.decide(read, || false, || false), Fate::Fails(Errno::INTR), "a pipe");
+        let (file, (pipe, _other)) = (fs::File::open("/proc/self/status").unwrap(), io::pipe().unwrap());
+        let number = |fd: &dyn std::os::fd::AsRawFd| u64::try_from(fd.as_raw_fd()).unwrap();
+        let own = std::process::id();
+        assert!(is_file(own, number(&file)) && !is_file(own, number(&pipe)));
     }
 
     #[test]
@@ -386,8 +413,8 @@ mod tests {
     #[test]
     fn a_peer_is_struck_at_its_own_calls() {
         let mut watch = Watch { disturbance: Disturbance::Peer { blow: Blow::Kill, nth: 1 }, ..Watch::IDLE };
-        assert_eq!(watch.decide(OPEN, || false), Fate::GoesOn);
-        assert_eq!(watch.decide(OPEN, || true), Fate::Struck(Signal::KILL));
+        assert_eq!(watch.decide(OPEN, || false, || false), Fate::GoesOn);
+        assert_eq!(watch.decide(OPEN, || true, || false), Fate::Struck(Signal::KILL));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use rustix::fs::OFlags;
 
 use super::handles::{Made, Strays, named, told};
 use super::syncobj::Held;
+use super::taken::Highest;
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
@@ -33,6 +34,7 @@ pub(super) struct Card {
     /// How often each GEM handle is in use: importing a buffer that the card already knows yields the same handle
     /// again, and one close ends it for all.
     pub(super) gems: Mutex<HashMap<u32, usize>>,
+    pub(super) highest_gem: Highest,
     pub(super) framebuffers: Mutex<Made>,
     /// The same of handles of syncobjs.
     pub(super) syncobjs: Held,
@@ -67,6 +69,7 @@ impl Card {
             driver: String::new(),
             version: (0, 0, 0),
             gems: Mutex::default(),
+            highest_gem: Highest::default(),
             framebuffers: Mutex::default(),
             syncobjs: Held::default(),
             touched: AtomicBool::new(false),
@@ -117,6 +120,7 @@ impl Card {
         self.touched.store(true, Ordering::Relaxed);
         let created = again(|| drm_ffi::mode::dumbbuffer::create(self.as_fd(), width, height, bits, 0))
             .map_err(|error| Error::new("DRM_IOCTL_MODE_CREATE_DUMB", object(), error))?;
+        self.highest_gem.note(created.handle);
         let exported = again(|| drm_ffi::gem::handle_to_fd(self.as_fd(), created.handle, drm::CLOEXEC | drm::RDWR));
         let exported = exported.map(|prime| super::commit::own_fd(prime.fd));
         // Closing only fails for a handle that is none, and then nothing leaks.
@@ -148,6 +152,7 @@ impl Gem {
         card.touched.store(true, Ordering::Relaxed);
         let imported = again(|| drm_ffi::gem::fd_to_handle(card.as_fd(), buffer.fd.as_fd()))
             .map_err(|error| Error::new("DRM_IOCTL_PRIME_FD_TO_HANDLE", format!("{card}, {buffer}"), error))?;
+        card.highest_gem.note(imported.handle);
         *gems.entry(imported.handle).or_default() += 1;
         drop(gems);
         ledger::step("DRM_IOCTL_PRIME_FD_TO_HANDLE", Some(buffer.inode()), &*card.driver);
@@ -255,7 +260,10 @@ impl Framebuffer {
             .map_err(|error| Error::new(OP, object(), error))?;
         // One for each buffer, which planes may have in common.
         let handles: BTreeSet<u32> = got.handles.into_iter().filter(|handle| *handle != 0).collect();
-        handles.iter().for_each(|handle| *gems.entry(*handle).or_default() += 1);
+        for handle in &handles {
+            card.highest_gem.note(*handle);
+            *gems.entry(*handle).or_default() += 1;
+        }
         drop(gems);
         let all: Vec<Gem> = handles.into_iter().map(|handle| Gem { card: card.clone(), handle }).collect();
         let first = all.into_iter().find(|gem| gem.handle == got.handles[0]);

@@ -20,9 +20,6 @@ use crate::frame::{Size, px};
 use crate::ledger;
 use crate::restart::again;
 
-/// So many handles are made to see which numbers are taken.
-const TRIED: u32 = 4;
-
 /// So many lines are said of those that should not be there, or should.
 const LISTED: usize = 16;
 
@@ -33,12 +30,14 @@ pub struct Handles {
     pub gems: BTreeSet<u32>,
     /// Framebuffers.
     pub framebuffers: BTreeSet<u32>,
+    /// Handles of syncobjs.
+    pub syncobjs: BTreeSet<u32>,
 }
 
 /// `GEM handle 1, 2; framebuffer 41`, or `none`.
 impl fmt::Display for Handles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds = [("GEM handle", &self.gems), ("framebuffer", &self.framebuffers)];
+        let kinds = [("GEM handle", &self.gems), ("framebuffer", &self.framebuffers), ("syncobj", &self.syncobjs)];
         let kinds = kinds.into_iter().filter(|(_, numbers)| !numbers.is_empty());
         let told: Vec<String> = kinds.map(|(kind, numbers)| format!("{kind} {}", list(numbers))).collect();
         f.write_str(if told.is_empty() { "none" } else { "" })?;
@@ -52,6 +51,7 @@ impl Handles {
         Self {
             gems: self.gems.difference(&other.gems).copied().collect(),
             framebuffers: self.framebuffers.difference(&other.framebuffers).copied().collect(),
+            syncobjs: self.syncobjs.difference(&other.syncobjs).copied().collect(),
         }
     }
 }
@@ -134,36 +134,33 @@ impl Strays {
 }
 
 impl Card {
-    /// What the kernel has for this file.
-    ///
-    /// A file's handles are numbered from 1, and a new one gets the lowest number that is free: the gaps between those
-    /// that new ones get are taken.
+    /// What the kernel has for this file, but for syncobjs.
     pub(super) fn handles(&self) -> Result<Handles> {
-        let mut made = BTreeSet::new();
-        let tried = (0..TRIED).try_for_each(|_| {
+        let make = || {
             let dumb = again(|| drm_ffi::mode::dumbbuffer::create(self.as_fd(), 1, 1, 32, 0));
-            made.insert(dumb.map_err(|error| self.error("DRM_IOCTL_MODE_CREATE_DUMB", error))?.handle);
-            Ok(())
-        });
-        for handle in &made {
-            again(|| drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), *handle))
-                .map_err(|error| self.error("DRM_IOCTL_MODE_DESTROY_DUMB", error))?;
-        }
-        tried?;
+            dumb.map(|dumb| dumb.handle).map_err(|error| self.error("DRM_IOCTL_MODE_CREATE_DUMB", error))
+        };
+        let free = |handle| {
+            let gone = again(|| drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), handle));
+            gone.map(drop).map_err(|error| self.error("DRM_IOCTL_MODE_DESTROY_DUMB", error))
+        };
+        let gems = self.highest_gem.taken(make, free)?;
         let framebuffers = match again(|| self.resource_handles()) {
             Ok(resources) => resources.framebuffers().iter().map(|handle| u32::from(*handle)).collect(),
             // A card without a display, such as vgem, makes none.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => BTreeSet::new(),
             Err(error) => return Err(self.error("DRM_IOCTL_MODE_GETRESOURCES", error)),
         };
-        let highest = made.last().copied().unwrap_or_default();
-        Ok(Handles { gems: (1..highest).filter(|handle| !made.contains(handle)).collect(), framebuffers })
+        Ok(Handles { gems, framebuffers, syncobjs: BTreeSet::new() })
     }
 
     /// The same with who it is, if something was made since [`Self::imbalance`] was asked.
     pub(super) fn touched_handles(&self) -> Option<(String, Result<Handles>)> {
-        let name = || format!("{self}, fd {}", self.as_fd().as_raw_fd());
-        self.touched.load(Ordering::Relaxed).then(|| (name(), self.handles()))
+        if !self.touched.load(Ordering::Relaxed) && !self.syncobjs.is_touched() {
+            return None;
+        }
+        let all = || Ok(Handles { syncobjs: self.touched_syncobjs()?, ..self.handles()? });
+        Some((format!("{self}, fd {}", self.as_fd().as_raw_fd()), all()))
     }
 
     /// Whether the kernel has other GEM handles and framebuffers of this file than we have, and that was not told before:
@@ -179,7 +176,7 @@ impl Card {
         let gems = self.gems.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         let mut made = self.framebuffers.lock().unwrap_or_else(PoisonError::into_inner);
         let removed = std::mem::take(&mut made.removed);
-        let ours = Handles { gems, framebuffers: made.ours.keys().copied().collect() };
+        let ours = Handles { gems, framebuffers: made.ours.keys().copied().collect(), ..Handles::default() };
         let strays = Strays::of(&kernels, &ours);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let news = strays.news(&told);
@@ -223,7 +220,11 @@ mod tests {
     use super::*;
 
     fn handles(gems: &[u32], framebuffers: &[u32]) -> Handles {
-        Handles { gems: gems.iter().copied().collect(), framebuffers: framebuffers.iter().copied().collect() }
+        Handles {
+            gems: gems.iter().copied().collect(),
+            framebuffers: framebuffers.iter().copied().collect(),
+            ..Handles::default()
+        }
     }
 
     #[test]
@@ -249,6 +250,8 @@ mod tests {
         assert_eq!(swapped.words(), words);
         assert_eq!(handles(&[5, 3], &[41]).to_string(), "GEM handle 3, 5; framebuffer 41");
         assert_eq!(Handles::default().to_string(), "none");
+        let with = |syncobjs: &[u32]| Handles { syncobjs: syncobjs.iter().copied().collect(), ..handles(&[1], &[]) };
+        assert_eq!(with(&[2, 3]).beyond(&with(&[2])).to_string(), "syncobj 3");
     }
 
     #[test]

@@ -4,11 +4,10 @@
 //! crates' own call imports a sync file into no object but number 0, so calls are made by number here.
 #![expect(unsafe_code, reason = "the ioctls of syncobjs, which take addresses of lists")]
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use drm_ffi::{
@@ -24,11 +23,12 @@ use super::commit::own_fd;
 use super::prime::Prime;
 use crate::error::{Error, Result};
 use crate::fence::SyncFile;
-use crate::finding::Finding;
 use crate::{ioctl, ledger, wait};
 
+mod held;
 mod misuse;
 
+pub(super) use held::Held;
 pub use misuse::BadSyncobj;
 
 /// A handle of a syncobj, which goes when this is dropped; the object is there for as long as a handle or a file of it.
@@ -100,23 +100,6 @@ const WAIT_ALL: u32 = 1;
 const WAIT_FOR_SUBMIT: u32 = 2;
 const WAIT_AVAILABLE: u32 = 4;
 
-/// How many handles of syncobjs of a card's file are ours.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    count: AtomicUsize,
-    /// How many more or fewer the kernel had when that was told: no finding of later cases.
-    told: AtomicIsize,
-    /// Whether one was made since [`Card::syncobj_imbalance`] was asked.
-    touched: AtomicBool,
-}
-
-impl Held {
-    fn one_more(&self) {
-        self.touched.store(true, Ordering::Relaxed);
-        self.count.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// # Safety
 /// As that of [`ioctl::ask`]: no address in `argument` is one where the kernel may not read or write.
 unsafe fn ask<T>(card: &Card, call: Call, argument: &mut T, what: impl fmt::Display) -> Result<()> {
@@ -140,49 +123,6 @@ impl Card {
         let mut gone = drm_syncobj_destroy { handle, pad };
         // SAFETY: there is no address in it.
         unsafe { ask(self, DESTROY, &mut gone, format_args!("syncobj {handle}")) }
-    }
-
-    /// Whether the kernel has other handles of syncobjs of this file than we have, and that was not told before. As with GEM
-    /// handles, new ones get the lowest numbers that are free. Asked only if one was made since it was asked last.
-    pub(super) fn syncobj_imbalance(&self) -> Option<Finding> {
-        /// So many handles are made to see which numbers are taken.
-        const TRIED: usize = 4;
-        if !self.syncobjs.touched.swap(false, Ordering::Relaxed) {
-            return None;
-        }
-        let kernels = || {
-            let mut made = BTreeSet::new();
-            let tried = (0..TRIED).try_for_each(|_| self.new_syncobj(0).map(|handle| _ = made.insert(handle)));
-            made.iter().try_for_each(|handle| self.destroy_syncobj(*handle, 0))?;
-            let highest = made.last().copied().unwrap_or_default();
-            tried.map(|()| (1..highest).filter(|handle| !made.contains(handle)).collect::<Vec<u32>>())
-        };
-        let ours = self.syncobjs.count.load(Ordering::Relaxed);
-        match kernels() {
-            Ok(kernels) => {
-                let taken: Vec<String> = kernels.iter().map(u32::to_string).collect();
-                let kernels = kernels.len();
-                let more = kernels as isize - ours as isize;
-                let told = self.syncobjs.told.swap(more, Ordering::Relaxed);
-                if more == 0 || (more.signum() == told.signum() && more.abs() <= told.abs()) {
-                    return None;
-                }
-                let summary = format!("{self} holds other syncobjs after the case than were made and not destroyed");
-                let finding = Finding::new(summary).row("target", format!("{ours} handles of syncobjs"));
-                let finding = finding.row("actual", format!("{kernels} handles of syncobjs"));
-                let which = if taken.is_empty() { "none".to_owned() } else { taken.join(", ") };
-                let finding = finding.row("which", format!("there are {which}"));
-                let like = match more > 0 {
-                    true => {
-                        "DRM_IOCTL_SYNCOBJ_DESTROY, which leaves the handle, or a second handle that nobody was told of"
-                    }
-                    false => "a handle that is destroyed with another one",
-                };
-                let finding = finding.row("like", like);
-                Some(finding.row("node", self.path.display().to_string()).maybe("calls", ledger::last_calls()))
-            }
-            Err(error) => Some(Finding::from_error(&error)),
-        }
     }
 }
 
@@ -301,7 +241,7 @@ impl fmt::Display for Wait {
 
 impl Syncobj {
     fn of(card: &Arc<Card>, handle: u32) -> Self {
-        card.syncobjs.one_more();
+        card.syncobjs.add(handle);
         ledger::step("a handle of a syncobj", None, &*card.driver);
         Self { card: Arc::clone(card), handle, gone: AtomicBool::new(false) }
     }
@@ -314,7 +254,7 @@ impl Syncobj {
         if self.gone.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        self.card.syncobjs.count.fetch_sub(1, Ordering::Relaxed);
+        self.card.syncobjs.remove(self.handle);
         self.card.destroy_syncobj(self.handle, 0)
     }
 

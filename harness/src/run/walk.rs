@@ -191,8 +191,8 @@ struct Worker {
 struct Ran {
     verdict: Verdict,
     text: String,
-    /// What its body said.
-    of_the_body: String,
+    /// What its body said, each finding by itself; or why it was skipped.
+    body: Vec<String>,
     /// Each thing that was found when its body had ended.
     beside: Vec<String>,
     /// The call that met its disturbance.
@@ -204,6 +204,16 @@ struct Ran {
 }
 
 impl Ran {
+    /// How its ending is to be taken, having met `step`. Nothing where its body said nothing: what was found when it had ended is
+    /// told of by itself.
+    fn taken(&self, step: Disturbance) -> Option<Clarity> {
+        if self.body.is_empty() && !self.beside.is_empty() {
+            let of_peers = self.beside.iter().all(|said| is_the_peers_end(step, said));
+            return of_peers.then_some(Clarity::Named);
+        }
+        Some(clarity(step, self.verdict, &self.body, self.call.as_deref()))
+    }
+
     /// `what` is wrong, and where, if it crashed.
     fn placed(&self, what: String) -> String {
         let file = if self.verdict == Verdict::Crash { crashed_in(&self.text) } else { None };
@@ -219,18 +229,17 @@ impl Walk {
         Walk { settings, known, stop }
     }
 
-    /// Walks `cases` by `kinds`, `jobs` workers at a time. Of each that has ended, `ended` is told.
+    /// Walks each of `cases` by its kinds, `jobs` workers at a time. Of each that has ended, `ended` is told.
     ///
     /// What ended by then if no worker can be had, or the walk was stopped.
     pub fn all(
         &self,
-        cases: &[&CaseInfo],
-        kinds: &[Kind],
+        cases: &[(&CaseInfo, Vec<Kind>)],
         jobs: usize,
         ended: impl Fn(&str, Kind, &Steps) + Sync,
     ) -> Outcome {
         let mut parts: Vec<(&CaseInfo, Kind)> =
-            cases.iter().flat_map(|case| kinds.iter().map(move |kind| (*case, *kind))).collect();
+            cases.iter().flat_map(|(case, kinds)| kinds.iter().map(move |kind| (*case, *kind))).collect();
         // Each kind of worker is started once, as long as none is lost. What waits the longest goes first.
         parts.sort_by_key(|(_, kind)| (kind.listens(), *kind != Kind::Peer));
         let (next, done, broken) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
@@ -272,7 +281,7 @@ impl Walk {
             work();
         });
         let mut walked: Vec<Walked> =
-            cases.iter().map(|case| Walked { name: case.name.clone(), kinds: BTreeMap::new() }).collect();
+            cases.iter().map(|(case, _)| Walked { name: case.name.clone(), kinds: BTreeMap::new() }).collect();
         for (name, kind, steps) in std::mem::take(&mut *done()) {
             if let Some(walked) = walked.iter_mut().find(|walked| walked.name == name) {
                 walked.kinds.insert(kind, steps);
@@ -355,17 +364,14 @@ impl Walk {
         steps.met += 1;
         let call = ran.call.as_deref();
         // When a case has ended, what comes of its peers is said; nobody else has anything to say.
-        let (of_peers, beside): (Vec<&String>, Vec<_>) =
-            ran.beside.iter().partition(|said| is_the_peers_end(step, said));
-        for said in &beside {
-            steps.found(format!("found when it had ended: {}", headline(said)), step, call, (*said).clone());
+        for said in ran.beside.iter().filter(|said| !is_the_peers_end(step, said)) {
+            steps.found(format!("found when it had ended: {}", headline(said)), step, call, said.clone());
         }
-        match clarity(step, ran.verdict, &ran.of_the_body, call) {
-            _ if ran.of_the_body.is_empty() && !beside.is_empty() => {}
-            _ if ran.of_the_body.is_empty() && !of_peers.is_empty() => steps.named += 1,
-            Clarity::Borne => steps.borne += 1,
-            Clarity::Named => steps.named += 1,
-            Clarity::Wrong(what) => steps.found(ran.placed(what), step, call, ran.text.clone()),
+        match ran.taken(step) {
+            None => {}
+            Some(Clarity::Borne) => steps.borne += 1,
+            Some(Clarity::Named) => steps.named += 1,
+            Some(Clarity::Wrong(what)) => steps.found(ran.placed(what), step, call, ran.text.clone()),
         }
         let holds_more = worker.as_ref().is_none_or(|worker| ran.held.as_ref() != Some(&worker.held));
         if ran.verdict == Verdict::Pass && !holds_more {
@@ -379,7 +385,7 @@ impl Walk {
             }
             let again = self.run(worker, case, kind, step, None, steps)?;
             // Such a step may be borne once and not the next time.
-            if let Clarity::Wrong(what) = clarity(step, again.verdict, &again.of_the_body, again.call.as_deref()) {
+            if let Some(Clarity::Wrong(what)) = again.taken(step) {
                 steps.found(again.placed(what), step, call, again.text);
             }
             let Some(more) = self.afterwards(worker, case, kind, (step, call), steps)? else { return Ok(true) };
@@ -452,7 +458,7 @@ impl Walk {
         let ending = link.run(&request, *case_within, &self.stop);
         let call = link.met.as_ref().map(|call| call.name());
         let lost = |verdict, text: String| {
-            Ok(Ran { verdict, of_the_body: text.clone(), text, beside: Vec::new(), call, times: 0, held: None })
+            Ok(Ran { verdict, body: vec![text.clone()], text, beside: Vec::new(), call, times: 0, held: None })
         };
         match ending {
             Ending::Done(done) => {
@@ -462,11 +468,13 @@ impl Walk {
                 }
                 let times = done.met.as_ref().map_or(0, |met| met.times);
                 let (call, held) = done.met.map_or((None, None), |met| (met.call, Some(met.held)));
-                let (of_the_body, beside) = done.findings.split_at_checked(done.of_the_body).unwrap_or_default();
+                let mut body = done.findings;
+                let beside = body.split_off(done.of_the_body.min(body.len()));
                 // A skip is no finding.
-                let of_the_body = if done.findings.is_empty() { done.text.clone() } else { of_the_body.join("\n") };
-                let beside = beside.to_vec();
-                Ok(Ran { verdict: done.verdict, text: done.text, of_the_body, beside, call, times, held })
+                if done.verdict == Verdict::Skip {
+                    body.push(done.text.clone());
+                }
+                Ok(Ran { verdict: done.verdict, text: done.text, body, beside, call, times, held })
             }
             Ending::Crashed(how) => {
                 let log = link.kernel_log();

@@ -31,6 +31,7 @@ pub(crate) const G_FMT_MPLANE: Call<FormatMplane> = both("VIDIOC_G_FMT", 4);
 pub(crate) const S_FMT: Call<Format> = both("VIDIOC_S_FMT", 5);
 pub(crate) const S_FMT_MPLANE: Call<FormatMplane> = both("VIDIOC_S_FMT", 5);
 pub(crate) const REQBUFS: Call<RequestBuffers> = both("VIDIOC_REQBUFS", 8);
+pub(crate) const QUERYBUF: Call<Buffer> = both("VIDIOC_QUERYBUF", 9);
 pub(crate) const QBUF: Call<Buffer> = both("VIDIOC_QBUF", 15);
 const EXPBUF: Call<ExportBuffer> = both("VIDIOC_EXPBUF", 16);
 pub(crate) const DQBUF: Call<Buffer> = both("VIDIOC_DQBUF", 17);

@@ -307,6 +307,9 @@ fn walked(cases: &mut Cases<Desk>) {
         open().map(drop).map_err(|error| found(&format!("openat on /dev/null: {error}")))
     });
     cases.add("walk::does_not_say_what_failed", move |_| open().map(drop).map_err(|_| found("something is wrong")));
+    cases.add("walk::has_the_word_for_something_else", move |_| {
+        open().map(drop).map_err(|_| found("after the openat of a frame something is wrong"))
+    });
     cases.add("walk::does_not_mind", move |_| {
         let _ = open();
         Ok(())

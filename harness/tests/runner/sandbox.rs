@@ -77,6 +77,7 @@ pub(crate) fn a_walk_tells_each_ending_from_the_others() {
         ("says_what_failed", 0, 1, None),
         ("does_not_mind", 1, 0, None),
         ("does_not_say_what_failed", 0, 0, Some("the case does not say what failed")),
+        ("has_the_word_for_something_else", 0, 0, Some("the case does not say what failed")),
         ("loses_a_file_when_it_fails", 0, 2, Some("holds something else afterwards, each time: +1 /dev/null")),
         ("says_what_failed_and_leaves_a_buffer", 0, 1, Some("found when it had ended: N dma-buf was left open")),
         ("hangs_when_it_fails", 0, 0, Some("the case does not end")),

@@ -20,6 +20,7 @@ pub(super) const ALL: &[Named] = &[
     ("syncobj-eventfd-lost", eventfd_lost),
     ("syncobj-handle-kept", handle_kept),
     ("syncobj-unchecked", unchecked),
+    ("syncobj-refusal-leaves-handle", refusal_leaves_handle),
 ];
 
 /// `DRM_IOCTL_SYNCOBJ_CREATE`, of `struct drm_syncobj_create`: handle and flags.
@@ -148,6 +149,23 @@ fn unchecked() -> Made {
                 Ok(Done::fired(Answer::Return(0)))
             }
         }
+    })
+}
+
+/// Who is refused a handle of a file has one more.
+fn refusal_leaves_handle() -> Made {
+    Made::on_ioctls(&[FD_TO_HANDLE], |call| {
+        let mut asked = call.structure()?;
+        let number = asked.u32(handle::FD);
+        let file = call.file(number.cast_signed());
+        let ours = file.as_ref().map_or(-1, AsRawFd::as_raw_fd).cast_unsigned();
+        let done = call.perform(asked.set_u32(handle::FD, ours))?;
+        if done.is_ok() {
+            call.set_structure(asked.set_u32(handle::FD, number))?;
+            return Ok(Done::as_it_was(done));
+        }
+        new_object(call)?;
+        Ok(Done { fired: true, ..Done::as_it_was(done) })
     })
 }
 
