@@ -67,6 +67,9 @@ pub struct Try {
     /// Each finding by itself, where a worker lived to tell them apart; the report has the text alone.
     #[serde(skip)]
     pub findings: Vec<String>,
+    /// Whether a call failed on the way to what the case claims, or its worker died on it.
+    #[serde(skip)]
+    pub on_the_way: bool,
     /// How long the try took, in ms.
     pub duration_ms: f64,
     /// The cases that the same worker had run before, oldest first; a report has them for failures only.
@@ -234,7 +237,14 @@ mod tests {
     use super::*;
 
     fn tried(verdict: Verdict, text: &str) -> Try {
-        Try { verdict, text: text.into(), findings: vec![], duration_ms: 1.0, ran_before: vec!["a::first_runs".into()] }
+        Try {
+            verdict,
+            text: text.into(),
+            findings: vec![],
+            on_the_way: false,
+            duration_ms: 1.0,
+            ran_before: vec!["a::first_runs".into()],
+        }
     }
 
     fn known() -> Known {

@@ -201,15 +201,17 @@ fn run_case<B: Bench>(
         outcome.unwrap_or_else(|payload| panic::resume_unwind(payload))
     });
     let (mut findings, mut each) = (Vec::new(), Vec::new());
-    let mut skipped = None;
+    let (mut skipped, mut on_the_way) = (None, false);
     match body {
         Ok(Ok(())) => {}
         Ok(Err(Trouble::Skip(reason))) => skipped = Some(reason),
         Ok(Err(Trouble::Fail(finding))) => {
             each = finding.each();
+            on_the_way = finding.on_the_way;
             findings.push(finding.to_string());
         }
         Err(panicked) => {
+            on_the_way = true;
             each.push(panicked.clone());
             findings.push(panicked);
         }
@@ -243,6 +245,7 @@ fn run_case<B: Bench>(
         text,
         findings: each,
         of_the_body: said_by_the_body,
+        on_the_way,
         duration_ms: millis(began.elapsed()),
         kernel_log,
         record,
