@@ -87,7 +87,7 @@ impl Finding {
             Cause::Deadline(_) => format!("{}: {}", error.op, error.cause),
             _ => format!("{} failed: {}", error.op, error.cause),
         };
-        Self { on_the_way: true, ..Self::new(summary).row("object", error.object.clone()) }
+        Self { on_the_way: true, ..Self::new(summary).row("object", error.object.clone()).maybe("like", error.like) }
     }
 
     /// Adds a fact.

@@ -473,6 +473,15 @@ unsafe extern "C" fn export(
         *stride += 64;
         made::fired();
     }
+    // SAFETY: as above, for the offset of each.
+    let (stride, offset) = unsafe { (strides.as_ref(), offsets.as_mut()) };
+    if let (Some(stride), Some(offset)) = (stride, offset)
+        && done != 0
+        && made::is("egl-export-row-late")
+    {
+        *offset += *stride;
+        made::fired();
+    }
     // SAFETY: as above.
     if let Some(stride) = unsafe { strides.as_mut() }.filter(|_| done != 0 && made::is("egl-export-pitch-zero")) {
         *stride = 0;
