@@ -473,8 +473,10 @@ unsafe extern "C" fn export(
         *stride += 64;
         made::fired();
     }
+    // SAFETY: as above.
+    let stride = unsafe { strides.as_ref() };
     // SAFETY: as above, for the offset of each.
-    let (stride, offset) = unsafe { (strides.as_ref(), offsets.as_mut()) };
+    let offset = unsafe { offsets.as_mut() };
     if let (Some(stride), Some(offset)) = (stride, offset)
         && done != 0
         && made::is("egl-export-row-late")
