@@ -65,7 +65,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("gles::exports_on_gbm::{node}"), move |cx| exports_on_gbm(cx, node))
             .from(Gles)
             .to(Cpu)
-            .must_fail_under("egl-pitch-too-large");
+            .must_fail_under("egl-pitch-too-large")
+            .must_fail_under("egl-export-row-late");
     }
     cases.add("gles::hands_on_what_it_took_in", hands_on).from(Udmabuf).to(Gles).known(
         LLVMPIPE_GL,

@@ -52,7 +52,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .from(Udmabuf)
             .to(role);
         if role == Gles {
-            case.must_fail_under("egl-import-takes-fd");
+            case.must_fail_under("egl-import-takes-fd").fails_with("which it was only lent, is closed");
         }
     }
     for node in [NodeKind::Card, NodeKind::Render] {
@@ -78,7 +78,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 case.from(gpu).to(Vgem);
                 // No driver of the sandbox gives memory both ways.
                 if alone {
-                    case.must_fail_under("memfd-for-dmabuf");
+                    case.must_fail_under("memfd-for-dmabuf").fails_with("not a dma-buf");
                 }
             }
         }

@@ -57,6 +57,14 @@ fn formats() -> impl Iterator<Item = Fourcc> {
     known_here.filter(|fourcc| vk_format(*fourcc).is_some())
 }
 
+/// The modifiers of a list, as it is read.
+fn modifiers(list: &[ModifierSupport]) -> String {
+    match list {
+        [] => "none".to_owned(),
+        list => list.iter().map(|entry| entry.modifier.to_string()).collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// `VkDrmFormatModifierPropertiesListEXT` and `VkDrmFormatModifierPropertiesList2EXT` tell the same.
 fn both_lists_agree(cx: &mut Cx, gpu: Role) -> Outcome {
     let gpu = cx.gpu(gpu)?;
@@ -65,9 +73,8 @@ fn both_lists_agree(cx: &mut Cx, gpu: Role) -> Outcome {
         let (one, other) = (gpu.modifiers(fourcc)?, gpu.modifiers_by_list2(fourcc)?);
         entries += one.len().max(other.len());
         cx.claim(format!("lists of {fourcc}"), one == other, || {
-            let modifiers =
-                |list: &[ModifierSupport]| format!("{:?}", list.iter().map(|entry| entry.modifier).collect::<Vec<_>>());
             Finding::new(format!("the two modifier lists of {fourcc} differ"))
+                .row("object", gpu.object(fourcc))
                 .row("List", modifiers(&one))
                 .row("List2", modifiers(&other))
                 .row("like", "two answers of two functions, of which one was not kept up with the other")
@@ -96,6 +103,7 @@ fn list_keeps_to_its_room(cx: &mut Cx, gpu: Role) -> Outcome {
                 past => format!("{past} entries were written past the end of the array"),
             };
             Finding::new(finding)
+                .row("object", gpu.object(format!("the modifier list of {}", Fourcc::XR24)))
                 .row("room", format!("drmFormatModifierCount was {room} when the driver was asked"))
                 .row("said", format!("{} entries, {valid} would be valid", list.said))
                 .row("like", "the count of what there is, in the place of the count of what was written")
@@ -115,8 +123,9 @@ fn unlisted_modifier(cx: &mut Cx, gpu: Role) -> Outcome {
     let says = gpu.image_support(Fourcc::XR24, Tiling::Modifier(FOREIGN_MODIFIER), features, HandleType::DmaBuf)?;
     cx.claim("image format properties", says.is_none(), || {
         Finding::new(format!("XR24 {FOREIGN_MODIFIER} is supported, but not listed"))
-            .row("listed", format!("{:?}", listed.iter().map(|entry| entry.modifier).collect::<Vec<_>>()))
-            .row("says", format!("{says:?}"))
+            .row("object", gpu.object("XR24"))
+            .row("listed", modifiers(&listed))
+            .maybe("says", says.map(|says| says.to_string()))
     });
     cx.agree()
 }

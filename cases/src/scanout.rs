@@ -67,7 +67,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let frame = NewFrame::of(Fourcc::XR24, SIZE).in_room(room);
             let case = add(cases, format!("shows_memory_that_is::{name}::{gpu}"), gpu, &frame, whole);
             if (gpu, room) == (GpuA, Room::Dedicated) {
-                case.must_fail_under("udmabuf-pages-swapped").must_fail_under("export-reallocates");
+                case.must_fail_under("udmabuf-pages-swapped")
+                    .must_fail_under("export-reallocates")
+                    .fails_with("screen (writeback) does not see the target");
             }
         }
     }

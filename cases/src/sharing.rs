@@ -100,7 +100,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .add("sharing::a_layout_suits_every_device", a_layout_suits_everybody)
         .from(GpuA)
         .to(Screen)
-        .must_fail_under("needs-unsaid");
+        .must_fail_under("needs-unsaid")
+        .fails_with("the pitch in bytes…not 2048");
     for (name, collision) in COLLISIONS {
         let case = cases.add(format!("sharing::a_refusal_names_who_collides::{name}"), move |cx| {
             names_who_collides(cx, *collision)

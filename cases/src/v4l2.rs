@@ -31,7 +31,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let case = cases.add(name, move |cx| codes(cx, end, from)).from(role).to(Codec);
             case.needs(needs(|role, format| Need::Imports { role, format }, from));
             if [GpuA, Udmabuf, Screen].contains(&role) {
-                case.must_fail_under("dqbuf-empty");
+                case.must_fail_under("dqbuf-empty").must_fail_under("qbuf-sends-nothing");
             }
         }
         let to = fourcc(Udmabuf);

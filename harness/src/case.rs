@@ -232,6 +232,8 @@ pub struct CaseInfo {
     pub known: Vec<Known>,
     /// The faults that this case claims to catch.
     pub must_fail_under: Vec<Fault>,
+    /// What its message holds when it fails by what it claims, if any finding of its own would not do.
+    pub fails_with: Option<String>,
     /// Why no fault that can be done fails the claim, if none can.
     pub no_fault: Option<String>,
 }
@@ -305,6 +307,15 @@ impl<B> Case<B> {
         self
     }
 
+    /// States what the message holds when the claim is what is false; `…` stands for any text between.
+    ///
+    /// A fault must fail a case of each claim by what it claims. Any finding of its own is that, and a call that fails on the
+    /// way is not; so this is for cases that look at more than they claim, or whose claim is about a call that fails.
+    pub fn fails_with(&mut self, words: &str) -> &mut Self {
+        self.info.fails_with = Some(words.to_owned());
+        self
+    }
+
     /// States why no fault that can be done fails the claim: what would have to be broken, and what else holds it.
     ///
     /// Each claim has that, or a fault that fails one of its cases, or a defect by which one fails already.
@@ -347,6 +358,7 @@ impl<B> Cases<B> {
                 opens: Vec::new(),
                 known: Vec::new(),
                 must_fail_under: Vec::new(),
+                fails_with: None,
                 no_fault: None,
             },
             body: Box::new(body),

@@ -86,6 +86,9 @@ impl From<Error> for Trouble {
 /// A value of at most so many bytes can stand in the first line of a finding.
 const SHORT: usize = 48;
 
+/// So many findings beside the first are told with it.
+const ALSO: usize = 20;
+
 /// The bench that cases run on.
 #[derive(Default)]
 pub struct Cx {
@@ -462,7 +465,12 @@ impl Cx {
             }
             return Ok(());
         };
-        let mut finding = others.iter().fold(first.clone(), |finding, other| finding.row("also", &other.summary));
+        let told = others.len().min(ALSO);
+        let mut finding =
+            others[..told].iter().fold(first.clone(), |finding, other| finding.row("also", &other.summary));
+        if others.len() > told {
+            finding = finding.row("also", format!("{} findings more", others.len() - told));
+        }
         finding = finding.row("agree", self.case.agreed.to_string());
         Err(Trouble::Fail(Finding { of: disagreed, ..self.with_facts(finding) }))
     }

@@ -2,7 +2,7 @@
 //!
 //! Pure: it judges what others ran. `faults.json` is this; the terminal's text and the part of the report's page are views.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use handover_faults::{Fault, Kind};
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::matching::holds;
 use crate::verdict::{self, Verdict};
 
+mod claims;
 mod killers;
 mod stored;
 mod text;
 
+pub use claims::{Tally, claim};
 pub use killers::Killers;
 pub use stored::{stored, stored_in};
 pub use text::{line, list, summary};
@@ -44,6 +46,12 @@ pub struct Table {
     pub unkilled: Option<Vec<String>>,
     /// Which claim is failed by what, as the cases say.
     pub killers: Killers,
+    /// Of each claim of which a case ran under a fault, how many of its cases there are, and how many failed; if all faults were
+    /// tried.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, Tally>,
+    /// What is not as it should be, and makes nothing red.
+    pub warnings: Vec<String>,
     /// What makes the run red.
     pub problems: Vec<String>,
     /// One for each fault, in the order of their list.
@@ -131,6 +139,12 @@ pub struct Seen {
     pub sees: bool,
     /// Whether its message names the culprit.
     pub names: bool,
+    /// Whether it failed by what it claims, and not by a call on the way to that, or by something else that it looks at.
+    #[serde(default)]
+    pub own: bool,
+    /// How often the fault was done while it ran.
+    #[serde(default)]
+    pub fired: u64,
     /// Whether a control made it hang.
     pub hangs: bool,
     /// Whether it was skipped and is not without, for a reason that the control does not state: what it claims was not looked
@@ -160,6 +174,8 @@ pub struct Run {
     pub verdict: Verdict,
     /// Its finding or the reason of its skip.
     pub message: String,
+    /// Whether that is of what it claims.
+    pub own: bool,
     /// How long it took, in ms.
     pub duration_ms: f64,
     /// How often the fault was done while it ran.
@@ -222,6 +238,8 @@ impl Run {
             claims: self.claims,
             sees: self.sees(fault),
             names: self.sees(fault) && fault.names.iter().any(|text| holds(&self.message, text)),
+            own: self.sees(fault) && self.own,
+            fired: self.fired,
             hangs: self.hangs(fault),
             lost: self.is_lost(fault),
             verdict: self.verdict,
@@ -348,6 +366,8 @@ impl Table {
             red_without,
             unkilled: None,
             killers: Killers::default(),
+            claims: BTreeMap::new(),
+            warnings: Vec::new(),
             problems,
             rows,
         }
@@ -357,41 +377,6 @@ impl Table {
     pub fn is_green(&self) -> bool {
         self.problems.is_empty() && !self.interrupted
     }
-
-    /// The claims among `names` that no case saw a fault for.
-    pub fn unkilled<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
-        let killed = self.rows.iter().filter(|row| row.fault.kind == Kind::Fault);
-        let killed: Vec<&str> = killed.flat_map(Row::by).map(|seen| claim(&seen.name)).collect();
-        let mut left: Vec<String> = Vec::new();
-        for name in names {
-            let claim = claim(name);
-            if !killed.contains(&claim) && !left.iter().any(|other| other == claim) {
-                left.push(claim.to_owned());
-            }
-        }
-        left
-    }
-}
-
-/// Of a table of every fault.
-impl Table {
-    /// Claims that say which fault fails them, and of which no case failed with a message that names the culprit: something
-    /// failed, and nobody knows whether it was what is claimed.
-    pub fn unnamed(&self) -> Vec<String> {
-        let claiming = |seen: &&Seen| seen.claims;
-        let of_faults = || self.rows.iter().filter(|row| row.fault.kind == Kind::Fault && row.fault.gap.is_none());
-        let claims: BTreeSet<&str> =
-            of_faults().flat_map(|row| &row.cases).filter(claiming).map(|seen| claim(&seen.name)).collect();
-        let named: BTreeSet<&str> =
-            of_faults().flat_map(|row| &row.cases).filter(|seen| seen.names).map(|seen| claim(&seen.name)).collect();
-        claims.difference(&named).map(|claim| (*claim).to_owned()).collect()
-    }
-}
-
-/// What a case claims: its family and its sentence, without parameters.
-pub fn claim(name: &str) -> &str {
-    let end = name.match_indices("::").nth(1).map_or(name.len(), |(at, _)| at);
-    &name[..end]
 }
 
 #[cfg(test)]
@@ -426,6 +411,7 @@ mod tests {
             claims: true,
             verdict,
             message: message.into(),
+            own: true,
             duration_ms: 7.0,
             fired: 1,
             fired_by_then: 1,
@@ -533,33 +519,5 @@ mod tests {
         assert!(Table::of(vec![Row::of(&GAP, &[trial])], vec![], 1, false).is_green());
         let trial = Trial { fired: 1, runs: vec![run(Verdict::Fail, "row pitch too large")], ..Trial::default() };
         assert!(!Table::of(vec![Row::of(&GAP, &[trial])], vec![], 1, false).is_green());
-    }
-
-    #[test]
-    fn a_claim_counts_as_failed_if_a_message_of_one_of_its_cases_names_the_culprit() {
-        let other =
-            |message: &str| Run { name: "scanout::honours_the_offset::XR24".into(), ..run(Verdict::Fail, message) };
-        let trial = |runs: Vec<Run>| [Trial { fired: 1, runs, ..Trial::default() }];
-        let named = || run(Verdict::Fail, "row pitch too large");
-        let rows = vec![
-            Row::of(&FAULT, &trial(vec![named(), other("something is wrong")])),
-            Row::of(&FAULT, &trial(vec![run(Verdict::Fail, "something is wrong")])),
-        ];
-        assert_eq!(Table::of(rows, vec![], 1, false).unnamed(), ["scanout::honours_the_offset"]);
-        let rows = vec![Row::of(&FAULT, &trial(vec![named(), other("row pitch too large")]))];
-        assert!(Table::of(rows, vec![], 1, false).unnamed().is_empty());
-    }
-
-    #[test]
-    fn claims_without_a_killer_are_named_once() {
-        let trial = Trial { fired: 1, runs: vec![run(Verdict::Fail, "row pitch too large")], ..Trial::default() };
-        let table = Table::of(vec![Row::of(&FAULT, &[trial])], vec![], 1, false);
-        let names = [
-            "scanout::shows_what_was_drawn::gpu_b::XR24",
-            "pool::shrinks_when_idle",
-            "yuv::grey_is_grey::a",
-            "yuv::grey_is_grey::b",
-        ];
-        assert_eq!(table.unkilled(names), ["pool::shrinks_when_idle", "yuv::grey_is_grey"]);
     }
 }

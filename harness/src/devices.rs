@@ -83,7 +83,7 @@ impl<T> Slot<T> {
             // It is kept, with all that its driver opens for it.
             *self = match ledger::keeping(|| format!("{what} that is open for all cases"), open) {
                 Ok(device) => Self::Open(device),
-                Err(Error { cause: Cause::Missing(why), op, object }) => {
+                Err(Error { cause: Cause::Missing(why), op, object, .. }) => {
                     Self::Absent(Error::missing(op, object, why).to_string())
                 }
                 // Not kept: what was in the way may be gone when the next case asks.

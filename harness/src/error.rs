@@ -22,6 +22,8 @@ pub struct Error {
     pub object: String,
     /// The answer.
     pub cause: Cause,
+    /// What it looks like, where that is known.
+    pub like: Option<&'static str>,
 }
 
 /// Why an operation failed.
@@ -50,7 +52,7 @@ pub enum Cause {
 impl Error {
     /// An error of `op` on `object`.
     pub fn new(op: impl Into<Cow<'static, str>>, object: impl Into<String>, cause: impl Into<Cause>) -> Self {
-        Self { op: op.into(), object: object.into(), cause: cause.into() }
+        Self { op: op.into(), object: object.into(), cause: cause.into(), like: None }
     }
 
     /// The device or the machine lacks `what`.
@@ -66,6 +68,12 @@ impl Error {
     /// The driver's answer is one that no driver may give.
     pub fn answer(op: impl Into<Cow<'static, str>>, object: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(op, object, Cause::Answer(why.into()))
+    }
+
+    /// What it looks like, for who reads of it.
+    #[must_use]
+    pub fn like(self, like: &'static str) -> Self {
+        Self { like: Some(like), ..self }
     }
 
     /// Whether the answer was this errno.

@@ -27,6 +27,9 @@ pub struct Finding {
     /// Every finding of a case as it was made, if this one stands for them: a known defect must account for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub of: Vec<Finding>,
+    /// Whether a call failed on the way to what was to be shown, so that this says nothing of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_the_way: bool,
 }
 
 /// One fact of a finding.
@@ -85,7 +88,7 @@ pub(crate) fn facts(text: &str) -> impl Iterator<Item = (&str, String)> {
 impl Finding {
     /// A finding without facts yet.
     pub fn new(summary: impl Into<String>) -> Self {
-        Self { summary: summary.into(), rows: Vec::new(), of: Vec::new() }
+        Self { summary: summary.into(), rows: Vec::new(), of: Vec::new(), on_the_way: false }
     }
 
     /// The finding that pictures differ; `what` says whose, in a sentence: `gpu_b did not read what gpu_a drew`.
@@ -119,7 +122,7 @@ impl Finding {
             Cause::Deadline(_) => format!("{}: {}", error.op, error.cause),
             _ => format!("{} failed: {}", error.op, error.cause),
         };
-        Self::new(summary).row("object", error.object.clone())
+        Self { on_the_way: true, ..Self::new(summary).row("object", error.object.clone()).maybe("like", error.like) }
     }
 
     /// Adds a fact.

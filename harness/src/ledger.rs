@@ -52,7 +52,7 @@ mod sentry;
 mod standing;
 mod words;
 
-pub(crate) use calling::{calling, whereabouts};
+pub(crate) use calling::{calling, last_call, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
 pub(crate) use files::{Kind, Node, What, alone, describe, mappings, shared_files};

@@ -82,6 +82,7 @@ mod tests {
             opens: vec![],
             known: findings.iter().map(known).collect(),
             must_fail_under: vec![],
+            fails_with: None,
             no_fault: None,
         }
     }

@@ -8,6 +8,7 @@ pub(crate) mod heap;
 pub mod injection;
 pub mod journal;
 pub mod kernel_log;
+mod last_words;
 mod leaks;
 mod link;
 pub mod memory;

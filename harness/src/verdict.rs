@@ -67,6 +67,9 @@ pub struct Try {
     /// Each finding by itself, where a worker lived to tell them apart; the report has the text alone.
     #[serde(skip)]
     pub findings: Vec<String>,
+    /// Whether a call failed on the way to what the case claims, or its worker died on it.
+    #[serde(skip)]
+    pub on_the_way: bool,
     /// How long the try took, in ms.
     pub duration_ms: f64,
     /// The cases that the same worker had run before, oldest first; a report has them for failures only.
@@ -123,6 +126,24 @@ pub(crate) const PASSED_THOUGH_KNOWN: &str = "passed, but is listed as known";
 
 /// How the text begins of a case that failed as known defects make it fail, but not as all that are listed would.
 pub(crate) const NO_LONGER_KNOWN: &str = "no finding is as listed";
+
+/// The findings of one try as one text: of those that begin alike the first, and how many more there are.
+pub fn together(findings: &[String]) -> String {
+    let headline = |finding: &String| finding.lines().next().unwrap_or_default().to_owned();
+    let mut told: Vec<(String, &String, usize)> = Vec::new();
+    for finding in findings {
+        let begin = headline(finding);
+        match told.iter_mut().find(|(known, ..)| *known == begin) {
+            Some((.., more)) => *more += 1,
+            None => told.push((begin, finding, 0)),
+        }
+    }
+    let text = |(_, finding, more): &(String, &String, usize)| match more {
+        0 => (*finding).clone(),
+        more => format!("{finding}\n{}", row("more", format!("{more} findings more begin with the same words"))),
+    };
+    told.iter().map(text).collect::<Vec<_>>().join(NEXT_FINDING)
+}
 
 /// What stands between two findings of one try.
 pub const NEXT_FINDING: &str = "\n\nand another finding: ";
@@ -234,11 +255,26 @@ mod tests {
     use super::*;
 
     fn tried(verdict: Verdict, text: &str) -> Try {
-        Try { verdict, text: text.into(), findings: vec![], duration_ms: 1.0, ran_before: vec!["a::first_runs".into()] }
+        Try {
+            verdict,
+            text: text.into(),
+            findings: vec![],
+            on_the_way: false,
+            duration_ms: 1.0,
+            ran_before: vec!["a::first_runs".into()],
+        }
     }
 
     fn known() -> Known {
         Known { on: "llvmpipe".into(), url: "https://example.org/7".into(), matching: vec!["row pitch".into()] }
+    }
+
+    #[test]
+    fn findings_that_begin_alike_are_told_once() {
+        let findings = ["fd 3 stays\n\n  calls  one", "a frame is lost", "fd 3 stays\n\n  calls  two", "fd 3 stays"];
+        let text = together(&findings.map(str::to_owned));
+        let more = "  more        2 findings more begin with the same words";
+        assert_eq!(text, format!("fd 3 stays\n\n  calls  one\n{more}{NEXT_FINDING}a frame is lost"));
     }
 
     #[test]

@@ -97,6 +97,7 @@ const UNSAFE: &[&str] = &[
     "ledger/sentry.rs",
     "placement/pagemap.rs",
     "run/heap.rs",
+    "run/last_words.rs",
     "udmabuf.rs",
     "v4l2/ioctl.rs",
     "vk/budget.rs",

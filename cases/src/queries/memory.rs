@@ -53,12 +53,14 @@ fn as_it_is(cx: &mut Cx, gpu: Role) -> Outcome {
         let what = format!("{fourcc} LINEAR, {}", if room == Room::Dedicated { "dedicated" } else { "with room" });
         cx.claim(format!("memory type of {what}"), says.offered & own != 0, || {
             Finding::new(format!("{what}: its dma-buf can't be imported as the memory type that it is of"))
+                .row("object", gpu.object(&what))
                 .row("is of", format!("memory type {}, {own:#b}", image.memory_type()))
                 .row("says", format!("memoryTypeBits {:#b} (vkGetMemoryFdPropertiesKHR)", says.offered))
                 .row("like", "types that are numbered otherwise for an fd than for the memory that it was made of")
         });
         cx.claim(format!("memory types of {what}"), says.offered & says.taken != 0, || {
             Finding::new(format!("{what}: no memory type is one of its dma-buf and one of the image that it is to be"))
+                .row("object", gpu.object(&what))
                 .row("dma-buf", format!("memoryTypeBits {:#b} (vkGetMemoryFdPropertiesKHR)", says.offered))
                 .row("image", format!("memoryTypeBits {:#b} (vkGetImageMemoryRequirements2)", says.taken))
         });
@@ -81,6 +83,7 @@ fn requires_dedicated(cx: &mut Cx, gpu: Role) -> Outcome {
         cx.claim(fourcc, !says.dedicated_only || says.requires_dedicated, || {
             let what = format!("{fourcc} LINEAR is shared in dedicated memory only, and does not require it");
             Finding::new(what)
+                .row("object", gpu.object(format!("{fourcc} LINEAR")))
                 .row("features", "VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT")
                 .row("says", "requiresDedicatedAllocation VK_FALSE (VkMemoryDedicatedRequirements)")
                 .row("like", "two queries of one limit, of which one was forgotten")

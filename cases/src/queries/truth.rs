@@ -67,8 +67,12 @@ fn is_true(cx: &mut Cx, gpu: Role, fourcc: Fourcc) -> Outcome {
                     true => "features of a modifier that were not filled in from those of the format",
                     false => "a list that leaves out a modifier that the device has",
                 };
-                let finding = Finding::new(what).row("listed", format!("{listed:?}"));
-                finding.row("says", format!("{says:?}")).row("like", like)
+                let entries = listed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                Finding::new(what)
+                    .row("object", gpu.object(format!("{fourcc} LINEAR, {name}")))
+                    .row("listed", if entries.is_empty() { "nothing".to_owned() } else { entries })
+                    .maybe("says", says.map(|says| says.to_string()))
+                    .row("like", like)
             });
         }
     }
@@ -86,7 +90,7 @@ fn refuses_the_rest(cx: &mut Cx, gpu: &Gpu, fourcc: Fourcc) -> Result<(), Troubl
             cx.claim(format!("{fourcc} with {tiling}, {name}: refused"), !possible, || {
                 let what =
                     format!("{fourcc} with {tiling} is supported for being {name}, but its features do not say so");
-                Finding::new(what).row("features", format!("{claimed:?}"))
+                Finding::new(what).row("object", gpu.object(fourcc)).row("features", claimed.to_string())
             });
         }
     }
@@ -120,7 +124,8 @@ fn is_confirmed(
     cx.claim(format!("{what}: both queries"), possible, || {
         let refused = "VK_ERROR_FORMAT_NOT_SUPPORTED of vkGetPhysicalDeviceImageFormatProperties2, for no handle type";
         Finding::new(format!("{what}: the modifier list says so, but no such image is supported"))
-            .row("listed", format!("{entry:?}"))
+            .row("object", gpu.object(&what))
+            .row("listed", entry.to_string())
             .row("says", refused)
     });
     let shared = gpu.image_support(fourcc, tiling, uses, HandleType::DmaBuf)?.is_some();
@@ -128,6 +133,7 @@ fn is_confirmed(
     cx.claim(format!("{what}: with and without properties"), shared == unasked, || {
         let answer = |supported| if supported { "supported" } else { "VK_ERROR_FORMAT_NOT_SUPPORTED" };
         Finding::new(format!("{what}: whether it is supported as dma-buf depends on what else is asked"))
+            .row("object", gpu.object(&what))
             .row("with", format!("{} with VkExternalImageFormatProperties in the chain", answer(shared)))
             .row("without", answer(unasked))
     });
@@ -166,6 +172,7 @@ fn can_be_made(
         Err(error) => {
             cx.claim(&what, false, || {
                 Finding::new(format!("{what}: listed and supported, but it can't be made"))
+                    .row("object", gpu.object(&what))
                     .row("why", error.to_string())
             });
             return Ok(false);
@@ -177,7 +184,9 @@ fn can_be_made(
         let imported = gpu.import_image(&shared, &ImportRequest { dedicated: true, ..ImportRequest::default() });
         cx.claim(format!("{what}: import by its own device"), imported.is_ok(), || {
             let why = imported.err().map_or_else(String::new, |error| error.to_string());
-            Finding::new(format!("{what}: its own device does not import it again")).row("why", why)
+            Finding::new(format!("{what}: its own device does not import it again"))
+                .row("object", gpu.object(&what))
+                .row("why", why)
         });
     }
     if entry.modifier == Modifier::LINEAR && lie_apart(cx, &shared.frame, &what) {

@@ -42,7 +42,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             case.known(LAVAPIPE_25_0, finding, "was closed by somebody else while it was in use");
         }
         if gpu == GpuB {
-            case.must_fail_under("refused-import-takes-fd");
+            case.must_fail_under("refused-import-unknown").fails_with("an fd for reading only is refused otherwise");
         }
         cases
             .add(format!("refusals::vulkan_says_that_there_is_no_fd_left::exporting::{gpu}"), move |cx| {

@@ -2,7 +2,7 @@
 //! what others have.
 
 use super::Class::{ErrorPath, Handle, Kms, Layout, Modifier};
-use super::Oracle::{Capability, Layout as Layouts, Result};
+use super::Oracle::{Capability, Layout as Layouts, Pixels, Result};
 use super::kernel::{control, fault, library};
 use super::vulkan::fault as driver;
 use super::{Fault, Kind};
@@ -13,7 +13,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM, a list with no other modifier",
         modelled_on: "Mesa 17d78ece36a (vc4), where the client aborted",
         seen_by: &[Result],
-        names: &["SIGSEGV…, in libhandover_faulty_vulkan"],
+        names: &["SIGSEGV…in vkCreateImage on"],
         ..driver("listed-modifier-crashes", Modifier)
     },
     Fault {
@@ -125,6 +125,17 @@ pub(super) const ALL: &[Fault] = &[
             Layout,
             &[Layouts],
             &["eglExportDMABUFImageMESA failed: invalid answer:…pitch 0 B is shorter than a row"],
+        )
+    },
+    Fault {
+        what: "eglExportDMABUFImageMESA tells an offset that is a row too large",
+        trigger: "always",
+        modelled_on: "the class of offsets that are told twice or not at all; no single bug was looked up",
+        ..library(
+            "egl-export-row-late",
+            Layout,
+            &[Pixels],
+            &["cpu does not see the target…an offset that is 1 row off…heap memory of gles on gbm"],
         )
     },
     // Legal.

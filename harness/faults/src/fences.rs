@@ -74,7 +74,7 @@ pub(super) const ALL: &[Fault] = &[
             Synchronisation,
             &[Fences, Pixels],
             &[
-                "opengl es did not wait for the fence",
+                "opengl es did not wait for the fence…like the fence was taken",
                 "a wait through EGL did not wait for the fence",
                 "a fence of OpenGL ES did not wait for the fence",
                 "the exported fence did not wait for the fence",

@@ -212,7 +212,10 @@ pub(super) const ALL: &[Fault] = &[
             "framebuffer-kept",
             Ownership,
             &[References],
-            &["a black screen still has…framebuffer", "framebuffer…of dma-buf…made in call…was not removed"],
+            &[
+                "a black screen still has…framebuffers…like DRM_IOCTL_MODE_RMFB",
+                "framebuffer…of dma-buf…made in call…was not removed",
+            ],
         )
     },
     Fault {
@@ -224,7 +227,7 @@ pub(super) const ALL: &[Fault] = &[
             Ownership,
             &[References],
             &[
-                "a black screen still has…GEM handle",
+                "a black screen still has…GEM handles…like DRM_IOCTL_GEM_CLOSE",
                 "the buffer is still there, and nobody has it…GEM handle",
                 "like a GEM handle that is never closed keeps its attachment",
             ],
@@ -299,7 +302,18 @@ pub(super) const ALL: &[Fault] = &[
             "poll-never-waits",
             Synchronisation,
             &[Fences],
-            &["poll of who is about to read did not wait", "poll of who is about to write did not wait"],
+            &["poll of who is about to read did not wait…like the fence is in the buffer"],
+        )
+    },
+    Fault {
+        what: "poll and DMA_BUF_IOCTL_SYNC of a dma-buf that would wait, and did so just before, as when a signal has come meanwhile, return at once",
+        trigger: "the same call of one thread within 50 ms, of one dma-buf with a pending fence",
+        modelled_on: "the class of waits that a signal ends (libdrm and Mesa make calls again by drmIoctl); no single bug was looked up",
+        ..fault(
+            "wait-ends-at-signal",
+            Synchronisation,
+            &[Fences, Pixels],
+            &["did not wait for the fence…signals…calls were made again"],
         )
     },
     Fault {
@@ -333,7 +347,10 @@ pub(super) const ALL: &[Fault] = &[
             "mapping-kept",
             Ownership,
             &[References],
-            &["mappings of shared memory stay after", "the buffer that the pool refused is still there"],
+            &[
+                "mappings of shared memory stay after",
+                "the buffer that the pool refused is still there when its client has let go…like a mapping, or another reference",
+            ],
         )
     },
     Fault {
@@ -379,6 +396,20 @@ pub(super) const ALL: &[Fault] = &[
             Aliasing,
             &[Pixels],
             &["the buffer that was queued…like the frame that was in the buffer before"],
+        )
+    },
+    Fault {
+        what: "VIDIOC_QBUF sends an empty buffer of the same size in place of the dma-buf that it is given",
+        trigger: "single-planar queues of what is sent, dma-bufs, devices that take scattered memory",
+        modelled_on: "the class of imports that read what was there before the frame; no single bug was looked up",
+        ..fault(
+            "qbuf-sends-nothing",
+            Aliasing,
+            &[Pixels],
+            &[
+                "bytes of the stream: ",
+                "video does not see the target…like a buffer that nobody wrote: every byte is 0x00",
+            ],
         )
     },
     Fault {
@@ -508,7 +539,7 @@ pub(super) const ALL: &[Fault] = &[
             "gbm-pitch-too-large",
             Layout,
             &[Pixels, Layouts],
-            &["the pitch in bytes that gbm_bo_get_stride_for_plane tells"],
+            &["the pitch in bytes that gbm_bo_get_stride_for_plane tells: 1152, not 1088"],
         )
     },
     Fault {

@@ -51,7 +51,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a release to FOREIGN_EXT, in a submission that waits for no semaphore",
         modelled_on: "llvmpipe, which draws in blocks of 4 rows: the finding llvmpipe-rows-behind of this repository",
         seen_by: &[Pixels],
-        names: &["wrote outside it"],
+        names: &["wrote outside it: 64 of"],
         ..fault("rows-behind-written", Layout)
     },
     Fault {

@@ -82,7 +82,15 @@ pub(super) const ALL: &[Fault] = &[
         what: "a device of another process goes by the name that it gives itself",
         trigger: "an attachment by message",
         modelled_on: "the class of clients that are believed who they are; no single bug was looked up",
-        ..around("name-taken", Handle, &[Result], &["who is in the way…does not say \"peer 4711 calling itself"])
+        ..around(
+            "name-taken",
+            Handle,
+            &[Result],
+            &[
+                "who is in the way…does not say \"peer 4711 calling itself",
+                "does not say \"busy: a hoarder calling itself",
+            ],
+        )
     },
     Fault {
         what: "a device says of each mapping that it will last an hour at most, however long it asked for",
@@ -98,11 +106,7 @@ pub(super) const ALL: &[Fault] = &[
             "unmap-forgotten",
             Ownership,
             &[References],
-            &[
-                "storage can't move though every mapping has ended",
-                "mappings are counted that have ended",
-                "busy: cpu has held a mapping (write) for",
-            ],
+            &["storage can't move though every mapping has ended", "mappings are counted that have ended"],
         )
     },
     Fault {
@@ -149,6 +153,34 @@ pub(super) const ALL: &[Fault] = &[
         ..around("refusal-unsaid", ErrorPath, &[Result], &["a lie was not refused"])
     },
     Fault {
+        what: "who serves another process keeps for it what it held when it went",
+        trigger: "a peer that ends, however it does",
+        modelled_on: "Mesa f56e22e4967 (radv) and 0aa6a818ef6 (kms winsys), whose references stay",
+        ..around(
+            "orphans-kept",
+            Ownership,
+            &[References],
+            &["parties afterwards…what a process held that has gone is kept"],
+        )
+    },
+    Fault {
+        what: "a frame that another process hands out is not held against the size of its buffer",
+        trigger: "a frame that ends behind its buffer",
+        modelled_on: "mutter ab3931fec8: a layout that is assumed, and not asked for",
+        ..around("frame-unmeasured", Layout, &[Result], &["the refusal of a frame that is none did not come"])
+    },
+    Fault {
+        what: "who looks at a frame of a pool is not known to, so that it is drawn into meanwhile",
+        trigger: "always",
+        modelled_on: "gamescope f35e1b38: a buffer that is released while it is still referenced",
+        ..around(
+            "reader-unnoted",
+            Synchronisation,
+            &[Pixels],
+            &["a reader saw frame…a frame that is drawn into while somebody reads it"],
+        )
+    },
+    Fault {
         what: "a heap offers buffers of 4 EiB, and gives a page for what it does not have",
         trigger: "a length of 0, or beyond what the heap has",
         modelled_on: "Mesa e074a08a6de (anv): a size that does not fit into its number",
@@ -156,7 +188,7 @@ pub(super) const ALL: &[Fault] = &[
             "heap-without-limits",
             Layout,
             &[Result],
-            &["B as what it does not offer", "a buffer of 4 TiB was allocated"],
+            &["B as what it does not offer", "a buffer of 4 TiB was allocated, and has 4096 B"],
         )
     },
 ];

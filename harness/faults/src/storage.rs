@@ -74,7 +74,7 @@ pub(super) const ALL: &[Fault] = &[
             "dumb-made-at-once",
             Layout,
             &[Layouts],
-            &["the kernel makes all storage, and the model no storage", "at export, vgem_dumb makes all storage"],
+            &["in step 0, Export, the kernel makes all storage", "at export, vgem_dumb makes all storage"],
         )
     },
     Fault {

@@ -86,7 +86,6 @@ pub(super) const ALL: &[Fault] = &[
         seen_by: &[Fds],
         names: &[
             "vkAllocateMemory (import)…never closes the one that it was given",
-            "given to the driver by a successful import",
             "peer process with gpu_a has let go of everything, and keeps fd",
             "stay open after 50 times an import…opened by…vkAllocateMemory (import)…(opaque fd)",
         ],
@@ -146,7 +145,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "memory that is exported or imported, and stays mapped across a submission",
         modelled_on: "Mesa 915820cc59c (i965), VK-GL-CTS cae29ed28",
         seen_by: &[Pixels],
-        names: &["the kept mapping shows generation"],
+        names: &["the kept mapping shows generation…like a snapshot, or a cache that is not coherent"],
         ..fault("stale-map", Coherency)
     },
     Fault {
@@ -171,7 +170,7 @@ pub(super) const ALL: &[Fault] = &[
             "gpu_a did not wait for the fence…the fence was taken and not waited for",
             "gpu_a did not wait for the fence…the fence is in the buffer, and nobody waited for it",
             "gpu_a, by a submission…did not wait for the fence…the fence was taken and not waited for",
-            "gpu_a, by the fence that it exports, did not wait for the fence",
+            "gpu_a, by the fence that it exports, did not wait for the fence…like the fence was taken",
             "a submission of gpu_a was over while the fence that it waits for was pending",
             "gpu_a, by a wait for a counter, did not wait for the fence",
         ],
@@ -303,7 +302,9 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "formats B8G8R8A8_UNORM and R8G8B8A8_UNORM",
         modelled_on: "Mesa 7499f84956f (radv)",
         seen_by: &[Capability],
-        names: &["LINEAR is supported for being sampled, but its modifier list does not say so"],
+        names: &[
+            "LINEAR is supported for being sampled, but its modifier list does not say so…like features of a modifier",
+        ],
         ..fault("features-lost", Modifier)
     },
     Fault {
@@ -364,9 +365,9 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa 769603564ec (radeonsi)",
         seen_by: &[Pixels],
         names: &[
-            "whose image it is, does not see the target",
-            "whoever maps what gpu_a handed out does not see the target",
-            "by what gpu_a handed out, does not see the target",
+            "gpu_a, whose image it is, does not see the target…shape like",
+            "whoever maps what gpu_a handed out does not see the target…shape like",
+            "by what gpu_a handed out, does not see the target…shape like",
         ],
         ..fault("export-reallocates", Aliasing)
     },
@@ -383,10 +384,19 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "every import that fails",
         modelled_on: "gamescope f58d2b4b, amd/xdna-driver PR 1599",
         seen_by: &[Fds],
-        names: &["was closed by somebody else while it was in use…one that a failed import left with its owner"],
+        names: &["was closed by somebody else while it was in use…vkAllocateMemory (import, refused)"],
         // The first GPU's does so by itself: cases/findings/lavapipe-refused-import.md.
         seam: VulkanB,
         ..fault("refused-import-takes-fd", ErrorPath)
+    },
+    Fault {
+        what: "vkAllocateMemory says VK_ERROR_UNKNOWN of an import that it refuses",
+        trigger: "every import that fails",
+        modelled_on: "the class of errors that are no longer known where they are told; no single bug was looked up",
+        seen_by: &[Result],
+        names: &["an fd for reading only is refused otherwise than documented"],
+        seam: VulkanB,
+        ..fault("refused-import-unknown", ErrorPath)
     },
     Fault {
         what: "vkFreeMemory frees nothing",
@@ -418,7 +428,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "fences that have not signalled",
         modelled_on: "Mesa 25.3.1 (vulkan/drm-syncobj)",
         seen_by: &[Fences],
-        names: &["a wait for a fence…did not wait for the fence"],
+        names: &["gpu_a, by a wait for a fence…did not wait for the fence"],
         ..fault("fence-signalled-early", Synchronisation)
     },
     Fault {

@@ -39,6 +39,9 @@ const ALL: &[Named] = &[
     ("frame-kept", || Box::new(FrameKept(AtomicU64::new(1)))),
     ("pool-over-its-cap", || Box::new(PoolOverItsCap)),
     ("refusal-unsaid", || Box::new(RefusalUnsaid)),
+    ("orphans-kept", || Box::new(OrphansKept)),
+    ("frame-unmeasured", || Box::new(FrameUnmeasured)),
+    ("reader-unnoted", || Box::new(ReaderUnnoted)),
     ("heap-without-limits", || Box::new(HeapWithoutLimits)),
 ];
 
@@ -163,6 +166,36 @@ struct RefusalUnsaid;
 
 impl Layer for RefusalUnsaid {
     fn refuses(&self) -> bool {
+        made::fired();
+        false
+    }
+}
+
+/// Who serves another process keeps for it what it held when it went.
+struct OrphansKept;
+
+impl Layer for OrphansKept {
+    fn releases(&self) -> bool {
+        made::fired();
+        false
+    }
+}
+
+/// A frame need not lie in the buffer that another process hands out with it.
+struct FrameUnmeasured;
+
+impl Layer for FrameUnmeasured {
+    fn measures(&self) -> bool {
+        made::fired();
+        false
+    }
+}
+
+/// Nobody knows who looks at a frame.
+struct ReaderUnnoted;
+
+impl Layer for ReaderUnnoted {
+    fn notes_readers(&self) -> bool {
         made::fired();
         false
     }

@@ -513,6 +513,17 @@ unsafe extern "C" fn export(
         made::fired();
     }
     // SAFETY: as above.
+    let stride = unsafe { strides.as_ref() };
+    // SAFETY: as above, for the offset of each.
+    let offset = unsafe { offsets.as_mut() };
+    if let (Some(stride), Some(offset)) = (stride, offset)
+        && done != 0
+        && made::is("egl-export-row-late")
+    {
+        *offset += *stride;
+        made::fired();
+    }
+    // SAFETY: as above.
     if let Some(stride) = unsafe { strides.as_mut() }.filter(|_| done != 0 && made::is("egl-export-pitch-zero")) {
         *stride = 0;
         made::fired();

@@ -60,6 +60,7 @@ deeds! {
     ExportReallocates = "export-reallocates",
     SameFdTwice = "same-fd-twice",
     RefusedImportTakesFd = "refused-import-takes-fd",
+    RefusedImportUnknown = "refused-import-unknown",
     ImportedMemoryNeverFreed = "imported-memory-never-freed",
     TailNotFlushed = "tail-not-flushed",
     AcquireDiscards = "acquire-discards",

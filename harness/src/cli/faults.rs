@@ -51,6 +51,9 @@ const SHARES: usize = 30;
 /// Of so many cases that have little to do with a control one of those runs.
 const OTHERS: usize = 3;
 
+/// So long all faults, each once, may take.
+const WITHIN: Duration = Duration::from_secs(300);
+
 /// After so many days each case has been run under each control.
 const PARTS: usize = SHARES * OTHERS;
 
@@ -377,8 +380,19 @@ fn table(
     table.share = share_of_cases.part();
     table.killers = Killers::of(cases.iter().copied());
     if args.names.is_empty() && !table.interrupted {
+        table.claims = table.tally(cases.iter().map(|case| case.name.as_str()));
+        let took = Duration::from_millis(wall_ms);
+        if (args.minutes, args.times, share_of_cases.part().is_some()) == (None, 1, true) && took > WITHIN {
+            table.warnings.push(format!(
+                "the table took {} s, and is to take {} at most on two processors that do nothing else",
+                took.as_secs(),
+                WITHIN.as_secs()
+            ));
+        }
         let unnamed = table.unnamed();
         table.problems.extend(unnamed.iter().map(|claim| format!("{claim} fails, but no message names the culprit")));
+        let aside = table.beside_the_point();
+        table.problems.extend(aside.iter().map(|claim| format!("{claim} fails, but under no fault by what it claims")));
     }
     if !others.is_empty() && args.names.is_empty() {
         table.unkilled = Some(table.unkilled(cases.iter().map(|case| case.name.as_str())));

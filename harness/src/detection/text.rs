@@ -1,11 +1,12 @@
 //! The table as text for people. A view: it prints nothing itself.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use handover_faults::{Fault, Kind};
 
-use super::{Ending, Killers, Row, Table};
+use super::{Ending, Killers, Row, Seen, Table, Tally};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -30,10 +31,25 @@ pub fn line(row: &Row) -> String {
     if row.ending == Ending::Alarm {
         let _ = write!(line, "  {DIM}{}{DIM:#}", row.alarm());
     } else if let Some(first) = by.first() {
-        let more = if by.len() > 1 { format!(" and {} more", by.len() - 1) } else { String::new() };
-        let _ = write!(line, "  {DIM}{}{more}: {}{DIM:#}", first.name, first.said);
+        let _ = write!(line, "  {DIM}{}: {}{DIM:#}", who(&by), first.said);
     }
     line
+}
+
+/// The first of those that see a fault, how many more there are, and of how many less is known than that they see it.
+fn who(by: &[&Seen]) -> String {
+    let Some(first) = by.first() else { return String::new() };
+    let more = if by.len() > 1 { format!(" and {} more", by.len() - 1) } else { String::new() };
+    let count = |is: fn(&Seen) -> bool| by.iter().filter(|seen| is(seen)).count();
+    let less = [
+        (count(|seen| seen.second), "at a second try"),
+        (count(|seen| seen.fired == 0), "by what was done before they began"),
+        (count(|seen| !seen.own), "not by what they claim"),
+    ];
+    let less: Vec<String> =
+        less.iter().filter(|(count, _)| *count > 0).map(|(count, how)| format!("{count} {how}")).collect();
+    let less = if less.is_empty() { String::new() } else { format!(" ({})", less.join(", ")) };
+    format!("{}{more}{less}", first.name)
 }
 
 /// Every fault with what it does, and how many cases claim to see it.
@@ -71,20 +87,19 @@ pub fn summary(table: &Table) -> String {
     for row in &table.rows {
         let (style, ending, class) = (style(row.ending), row.ending.as_str(), row.fault.class);
         let name = row.fault.name;
-        let by = row.by();
-        let first = by.first().map_or("", |seen| seen.name.as_str());
-        let more = if by.len() > 1 { format!(" and {} more", by.len() - 1) } else { String::new() };
+        let by = who(&row.by());
         let gap =
             row.fault.gap.filter(|_| !row.ending.is_right()).map_or_else(String::new, |gap| format!("gap: {gap}"));
         let Row { fired, ran, failed, passed_by, .. } = *row;
         let row = format!(
-            "{style}{ending:<9}{style:#}  {name:<width$}  {class:<15}  {fired:>5}  {ran:>5}  {failed:>6}  {passed_by:>9}  {first}{more}{gap}"
+            "{style}{ending:<9}{style:#}  {name:<width$}  {class:<15}  {fired:>5}  {ran:>5}  {failed:>6}  {passed_by:>9}  {by}{gap}"
         );
         let _ = writeln!(text, "{}", row.trim_end());
     }
     text.push('\n');
     for (heading, lines) in [
         ("claims that no fault makes fail", table.unkilled.as_deref().unwrap_or_default()),
+        ("warnings", &table.warnings),
         ("problems", &table.problems),
     ] {
         if !lines.is_empty() {
@@ -92,6 +107,7 @@ pub fn summary(table: &Table) -> String {
         }
     }
     text.push_str(&killers(&table.killers));
+    text.push_str(&tally(&table.claims));
     let counts = table.summary.iter().map(|(ending, count)| format!("{count} {}", ending.as_str()));
     let counts = counts.collect::<Vec<_>>().join(", ");
     let word = match (table.interrupted, table.is_green()) {
@@ -127,6 +143,32 @@ fn killers(killers: &Killers) -> String {
     );
     for (claim, because) in by_none {
         let _ = writeln!(text, "  {claim}  {DIM}{because}{DIM:#}");
+    }
+    text.push('\n');
+    text
+}
+
+/// How many cases some fault failed, and of which claims it failed the smallest part.
+fn tally(claims: &BTreeMap<String, Tally>) -> String {
+    /// So many claims are named.
+    const NAMED: usize = 10;
+    let sum = |of: fn(&Tally) -> usize| claims.values().map(of).sum::<usize>();
+    if claims.is_empty() {
+        return String::new();
+    }
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{BOLD}{} cases{BOLD:#}: {} claim to see a fault, {} failed under one, {} of these by what they claim",
+        sum(|tally| tally.cases),
+        sum(|tally| tally.claiming),
+        sum(|tally| tally.failed),
+        sum(|tally| tally.own),
+    );
+    let mut most: Vec<(&String, &Tally)> = claims.iter().collect();
+    most.sort_by_key(|(_, tally)| tally.failed.abs_diff(tally.cases));
+    for (claim, Tally { cases, failed, .. }) in most.into_iter().rev().take(NAMED) {
+        let _ = writeln!(text, "  {claim}  {DIM}{failed} of {cases} cases failed under a fault that was tried{DIM:#}");
     }
     text.push('\n');
     text

@@ -484,7 +484,8 @@ impl EglImage {
         let count = usize::try_from(planes).ok().filter(|count| (1..=PLANES.len()).contains(count));
         let Some(count) = count else {
             let why = format!("{planes} planes; 1 to {} would be valid", PLANES.len());
-            return Err(Error::answer(QUERY, egl.object(format!("{fourcc} {size}")), why));
+            return Err(Error::answer(QUERY, egl.object(format!("{fourcc} {size}")), why)
+                .like("a count that was never filled in"));
         };
         let (mut fds, mut pitches, mut offsets) = ([-1; 4], [0; 4], [0; 4]);
         // SAFETY: as above, with room for as many planes as there can be.
@@ -524,11 +525,14 @@ impl EglImage {
             }
         }
         // Only of a layout that is known there is an end to be told.
+        const FOREIGN: &str = "a pitch or an offset of another layout than the buffer has";
         if frame.modifier == Modifier::LINEAR && fourcc.planes().is_some() {
-            let end = frame.end().map_err(|why| Error::answer(EXPORT, object(), format!("{frame}: {}", why.cause)))?;
+            let end = frame
+                .end()
+                .map_err(|why| Error::answer(EXPORT, object(), format!("{frame}: {}", why.cause)).like(FOREIGN))?;
             if end > dmabuf.size {
                 let why = format!("{frame} ends at byte {end} of a dma-buf of {} B", dmabuf.size);
-                return Err(Error::answer(EXPORT, object(), why));
+                return Err(Error::answer(EXPORT, object(), why).like(FOREIGN));
             }
         }
         Ok(SharedFrame { dmabuf, frame })

@@ -130,7 +130,8 @@ impl Card {
         let rows = u64::from(created.pitch) * u64::from(height);
         if created.size < rows {
             let why = format!("{} B for {height} rows of {} B", created.size, created.pitch);
-            return Err(Error::answer("DRM_IOCTL_MODE_CREATE_DUMB", object(), why));
+            return Err(Error::answer("DRM_IOCTL_MODE_CREATE_DUMB", object(), why)
+                .like("a size that was computed of another pitch or height"));
         }
         let dmabuf = Dmabuf::from_fd(fd)?;
         ledger::step("DRM_IOCTL_PRIME_HANDLE_TO_FD (dumb buffer)", Some(dmabuf.inode()), &*self.driver);

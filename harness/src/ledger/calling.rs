@@ -40,10 +40,15 @@ pub(super) fn forget() {
 
 /// In which call the case is, or after which one, and what its thread does there; for another thread.
 pub(crate) fn whereabouts() -> String {
+    [Some(last_call()), thread_state()].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// In which call the case is, or after which one; for another thread.
+pub(crate) fn last_call() -> String {
     let call = call().clone();
     // Who hangs may have the book.
     let last = BOOK.try_lock().ok().and_then(|book| book.as_ref()?.journal.last());
-    [Some(place(call, last)), thread_state()].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    place(call, last)
 }
 
 fn place(call: Option<(&'static str, String)>, last: Option<String>) -> String {

@@ -19,6 +19,7 @@ use super::{CASE_WITHIN, whole_millis};
 use crate::case::{CaseInfo, GoldenMode, Role};
 use crate::detection::{Run, Trial};
 use crate::kernel::Command;
+use crate::matching::holds;
 use crate::report::{CaseReport, ReportDir};
 use crate::sandbox::Sandbox;
 use crate::verdict::Verdict;
@@ -166,7 +167,7 @@ impl Injection {
                     let now = counts(&fired, faults.len());
                     for (n, (trial, now)) in trials.iter_mut().zip(now).enumerate() {
                         let claims = faults.get(n).is_some_and(|fault| claims(case, fault));
-                        let run = run(&report, claims, (now.saturating_sub(trial.fired), now));
+                        let run = run(case, &report, claims, (now.saturating_sub(trial.fired), now));
                         trial.runs.push(Run { second, ..run });
                         trial.fired = now;
                     }
@@ -261,12 +262,18 @@ pub fn meets(case: &CaseInfo, fault: &Fault) -> bool {
     role.is_none_or(|role| case.roles().contains(&role))
 }
 
-fn run(report: &CaseReport, claims: bool, (fired, fired_by_then): (u64, u64)) -> Run {
+fn run(case: &CaseInfo, report: &CaseReport, claims: bool, (fired, fired_by_then): (u64, u64)) -> Run {
+    let message = report.message.clone().or_else(|| report.reason.clone()).unwrap_or_default();
+    let own = match &case.fails_with {
+        Some(words) => holds(&message, words),
+        None => report.attempts.first().is_some_and(|first| !first.on_the_way),
+    };
     Run {
         name: report.name.clone(),
         claims,
         verdict: report.verdict,
-        message: report.message.clone().or_else(|| report.reason.clone()).unwrap_or_default(),
+        message,
+        own,
         duration_ms: report.duration_ms,
         fired,
         fired_by_then,

@@ -165,7 +165,7 @@ impl Link {
             return Ending::NeverBegan(format!("{} ({error})", self.how_it_ended()));
         }
         let deadline = Instant::now() + within;
-        let mut began = false;
+        let (mut began, mut last_words) = (false, String::new());
         loop {
             match self.next(deadline, stop) {
                 Next::Line(Line::Reply(Reply::Began)) => {
@@ -173,6 +173,7 @@ impl Link {
                     self.ran.push(request.run.clone());
                 }
                 Next::Line(Line::Reply(Reply::Devices(devices))) if began => self.learn(devices),
+                Next::Line(Line::Reply(Reply::At { place })) if began => last_words = format!(", {place}"),
                 Next::Line(Line::Reply(Reply::Met(call))) if began => self.met = Some(Box::new(call)),
                 Next::Line(Line::Reply(Reply::Done(done))) if began => {
                     self.is_told = kernel_log::finding(&done.kernel_log).is_some();
@@ -191,7 +192,7 @@ impl Link {
                     let how = self.how_it_ended();
                     self.await_output();
                     return if began {
-                        Ending::Crashed(format!("the worker {how} in the middle of this case"))
+                        Ending::Crashed(format!("the worker {how} in the middle of this case{last_words}"))
                     } else {
                         Ending::NeverBegan(how)
                     };

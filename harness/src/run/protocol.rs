@@ -99,6 +99,9 @@ pub struct Done {
     /// How many of them, the first ones, are what the body of the case said; the others were found when it had ended.
     #[serde(default)]
     pub of_the_body: usize,
+    /// Whether its body ended by a call that failed on the way to what it claims.
+    #[serde(default)]
+    pub on_the_way: bool,
     /// From begin to end, in ms.
     pub duration_ms: f64,
     /// The kernel's lines during the case.

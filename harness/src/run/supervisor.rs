@@ -309,6 +309,7 @@ impl Supervisor {
                         verdict: done.verdict,
                         text: done.text,
                         findings: done.findings,
+                        on_the_way: done.on_the_way,
                         duration_ms: done.duration_ms,
                         ran_before,
                     },
@@ -355,7 +356,7 @@ impl Supervisor {
             text = format!("{text}{NEXT_FINDING}{finding}");
         }
         Attempt {
-            tried: Try { verdict, text, findings, duration_ms: millis(took), ran_before },
+            tried: Try { verdict, text, findings, on_the_way: true, duration_ms: millis(took), ran_before },
             devices: link.devices_of(case),
             kernel_log,
             output,
@@ -518,6 +519,7 @@ mod tests {
             opens: vec![],
             known: vec![],
             must_fail_under: vec![],
+            fails_with: None,
             no_fault: None,
         }
     }

@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::heap;
 use super::kernel_log::{self, KernelLog, Said};
+use super::last_words;
 use super::leaks::Leaks;
 use super::protocol::{Done, END_OF_OUTPUT, Hello, Reply, Request, WHERE};
 use super::{memory, millis};
@@ -23,7 +24,7 @@ use crate::case::{Bench, Case, CaseStart, DeviceIdentity, Role, Trouble, Witness
 use crate::disturb::{Call, Disturbance, Disturber, change, disturber, listed};
 use crate::finding::Finding;
 use crate::ledger;
-use crate::verdict::{NEXT_FINDING, Verdict, row};
+use crate::verdict::{self, Verdict, row};
 
 /// Set while a case runs, for the thread that watches the supervisor.
 static IN_CASE: AtomicBool = AtomicBool::new(false);
@@ -58,7 +59,11 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
     send(&mut replies, &Reply::Hello(Hello { kernel, no_kernel_log }))?;
 
     let requests = read_requests(requests, replies.try_clone()?)?;
-    // After the thread above was started, which waits for requests and is no part of any case.
+    let mut last = replies.try_clone()?;
+    last_words::on_death(move || {
+        let _ = send(&mut last, &Reply::At { place: ledger::last_call() });
+    })?;
+    // After the threads above were started, which wait for requests and for death, and are no part of any case.
     let disturber = match disturbed {
         None => None,
         Some(Disturbed::WithoutListener) => Some(Disturber::without_listener()),
@@ -201,15 +206,17 @@ fn run_case<B: Bench>(
         outcome.unwrap_or_else(|payload| panic::resume_unwind(payload))
     });
     let (mut findings, mut each) = (Vec::new(), Vec::new());
-    let mut skipped = None;
+    let (mut skipped, mut on_the_way) = (None, false);
     match body {
         Ok(Ok(())) => {}
         Ok(Err(Trouble::Skip(reason))) => skipped = Some(reason),
         Ok(Err(Trouble::Fail(finding))) => {
             each = finding.each();
+            on_the_way = finding.on_the_way;
             findings.push(finding.to_string());
         }
         Err(panicked) => {
+            on_the_way = true;
             each.push(panicked.clone());
             findings.push(panicked);
         }
@@ -236,13 +243,14 @@ fn run_case<B: Bench>(
         (true, None) => (Verdict::Pass, String::new()),
         (true, Some(reason)) => (Verdict::Skip, reason),
         // A case that skips and leaves something behind, or makes the kernel warn, has a finding all the same.
-        (false, _) => (Verdict::Fail, findings.join(NEXT_FINDING)),
+        (false, _) => (Verdict::Fail, verdict::together(&findings)),
     };
     Done {
         verdict,
         text,
         findings: each,
         of_the_body: said_by_the_body,
+        on_the_way,
         duration_ms: millis(began.elapsed()),
         kernel_log,
         record,

@@ -59,6 +59,21 @@ pub trait Layer: Send + Sync {
         true
     }
 
+    /// Whether who serves another process lets go of what it held when it has gone.
+    fn releases(&self) -> bool {
+        true
+    }
+
+    /// Whether who is handed a frame by another process looks whether it lies in its buffer.
+    fn measures(&self) -> bool {
+        true
+    }
+
+    /// Whether who looks at a frame of a pool is known to.
+    fn notes_readers(&self) -> bool {
+        true
+    }
+
     /// Whether who is done with a frame of a pool, drawn or looked at, says so.
     fn gives_back(&self) -> bool {
         true

@@ -196,7 +196,11 @@ impl Session {
         // If it does not hear that, it sees that the connection is closed.
         let _ = channel.send_within(&Answer::CutOff { why: brief(why.clone()) }, &[], Duration::ZERO);
         channel.close();
-        Left { why, attachments: self.attachments.len(), mappings: self.mappings.len(), requests, refused }
+        let left = Left { why, attachments: self.attachments.len(), mappings: self.mappings.len(), requests, refused };
+        if !layer().releases() {
+            std::mem::forget((self.mappings, self.attachments));
+        }
+        left
     }
 
     /// How long until a mapping has been held for too long; a year if there is none.

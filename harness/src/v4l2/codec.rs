@@ -114,7 +114,9 @@ impl Codec {
         let done = capture.take(PATIENCE)?;
         if done.bytes == 0 {
             let why = "a stream of 0 bytes (bytesused)";
-            return Err(Error::answer("VIDIOC_DQBUF", capture.to_string(), why));
+            return Err(
+                Error::answer("VIDIOC_DQBUF", capture.to_string(), why).like("a length that was never filled in")
+            );
         }
         stream.map()?.read(0..done.bytes.into())
     }

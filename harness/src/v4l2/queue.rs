@@ -203,7 +203,8 @@ impl Queue {
     pub fn set_format(&mut self, wanted: &QueueFormat) -> Result<&QueueFormat> {
         self.format = self.negotiate(Some(wanted), true)?;
         if let Some(why) = contradiction(&self.format) {
-            return Err(Error::answer(ioctl::S_FMT.name, format!("{self}, {wanted}"), why));
+            return Err(Error::answer(ioctl::S_FMT.name, format!("{self}, {wanted}"), why)
+                .like("a pitch that was kept as it was asked for, and a size that was computed of another"));
         }
         Ok(&self.format)
     }

@@ -90,6 +90,11 @@ impl Gpu {
         &self.0.device.identity
     }
 
+    /// `what`, as one of this device's: with its name and driver.
+    pub fn object(&self, what: impl fmt::Display) -> String {
+        self.0.device.object(what)
+    }
+
     /// The device as the kernel's events name it, for what verdicts call `name`.
     pub fn kernel_device(&self, name: String) -> placement::Device {
         if self.identity().device_type == "cpu" {

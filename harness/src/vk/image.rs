@@ -327,7 +327,8 @@ impl Image {
             offset: self.terms.offset,
             memory: memory.size(),
         };
-        let wrong = |(call, why)| Error::answer(call, self.object(), why);
+        let like = "a pitch, a size or an offset that was not computed with the others";
+        let wrong = |(call, why)| Error::answer(call, self.object(), why).like(like);
         if self.others.is_empty() {
             return check::frame(&bound(&self.memory), &planes).map_err(wrong);
         }
@@ -345,7 +346,8 @@ impl Image {
         let own = self.terms.fourcc.planes().map(|planes| planes.len() as u32);
         if let Some(own) = own.filter(|own| modifier == Modifier::LINEAR && *own != planes) {
             let why = format!("drmFormatModifierPlaneCount {planes} for LINEAR; {own} would be valid");
-            return Err(Error::answer("vkGetPhysicalDeviceFormatProperties2", self.object(), why));
+            return Err(Error::answer("vkGetPhysicalDeviceFormatProperties2", self.object(), why)
+                .like("planes of another modifier, such as one with metadata"));
         }
         Ok(aspects(Tiling::Modifier(modifier), planes))
     }

@@ -346,7 +346,8 @@ impl Memory {
         if still_open && fd == before {
             // It has an owner already, so it must not get another.
             let why = format!("fd {fd}, which was handed out before and is still open; a new fd would be valid");
-            return Err(Error::answer(GET_FD, object(), why));
+            return Err(Error::answer(GET_FD, object(), why)
+                .like("an fd that the driver keeps, and hands out without a duplicate"));
         }
         self.exported.store(fd, Ordering::Relaxed);
         // SAFETY: each successful call makes a new fd that belongs to the caller.
@@ -360,6 +361,7 @@ impl Memory {
         let dmabuf = Dmabuf::from_fd(fd).map_err(|error| Error {
             op: GET_FD.into(),
             object: self.object(HandleType::DmaBuf),
+            like: Some("the file that the memory is made of, handed out as it is"),
             ..error
         })?;
         ledger::step(GET_FD, Some(dmabuf.inode()), format_args!("{} B", dmabuf.size));
@@ -414,12 +416,12 @@ pub(super) fn importable_types(device: &Device, dmabuf: &Dmabuf) -> Result<u32> 
     if properties.memory_type_bits == 0 {
         let why =
             "VK_SUCCESS with memoryTypeBits 0b0; a memory type, or VK_ERROR_INVALID_EXTERNAL_HANDLE, would be valid";
-        return Err(Error::answer(OP, object(), why));
+        return Err(Error::answer(OP, object(), why).like("an answer that was never filled in"));
     }
     let (bits, count) = (properties.memory_type_bits, device.memory.memory_type_count);
     if bits.checked_shr(count).is_some_and(|beyond| beyond != 0) {
         let why = format!("memoryTypeBits {bits:#b} names a memory type that there is none of: the device has {count}");
-        return Err(Error::answer(OP, object(), why));
+        return Err(Error::answer(OP, object(), why).like("a mask of another device, or of more types than there are"));
     }
     Ok(bits)
 }

@@ -54,6 +54,17 @@ pub struct Features {
     pub blend: bool,
 }
 
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<&str> = self.each().into_iter().map(|(name, _)| name).collect();
+        names.extend(self.blend.then_some("blended"));
+        match names.is_empty() {
+            true => f.write_str("nothing can be done with it"),
+            false => f.write_str(&names.join(", ")),
+        }
+    }
+}
+
 impl Features {
     /// All there is.
     pub const ALL: Self = Self { copy_from: true, copy_to: true, sample: true, draw: true, blend: true };
@@ -118,6 +129,13 @@ pub struct ModifierSupport {
     pub disjoint: bool,
 }
 
+impl fmt::Display for ModifierSupport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} planes, {}", self.modifier, self.planes, self.features)?;
+        f.write_str(if self.disjoint { ", bound one by one" } else { "" })
+    }
+}
+
 /// What a driver did with an array that is too short for its modifier list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShortList {
@@ -142,6 +160,16 @@ pub struct ImageSupport {
     pub compatible: Vec<HandleType>,
     /// Largest image.
     pub largest: Size,
+}
+
+impl fmt::Display for ImageSupport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let can =
+            [(self.exportable, "exported"), (self.importable, "imported"), (self.dedicated_only, "dedicated only")];
+        let can: Vec<&str> = can.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
+        let can = if can.is_empty() { "neither exported nor imported".to_owned() } else { can.join(", ") };
+        write!(f, "supported, {can}, up to {}", self.largest)
+    }
 }
 
 impl Gpu {
@@ -234,7 +262,7 @@ impl Gpu {
         let modifier = Modifier(modifier);
         let planes = check::plane_count(planes).map_err(|why| {
             let object = self.device().object(format!("{fourcc} {modifier}"));
-            Error::answer("VkDrmFormatModifierPropertiesEXT", object, why)
+            Error::answer("VkDrmFormatModifierPropertiesEXT", object, why).like("a count that was never filled in")
         })?;
         let disjoint = flags.contains(vk::FormatFeatureFlags::DISJOINT);
         Ok(ModifierSupport { modifier, planes, features: Features::of(flags), disjoint })

@@ -14,6 +14,7 @@ use super::support::{Features, ImageSupport, Tiling, known_format};
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Size};
+use crate::ledger;
 
 /// An image to be, without its memory.
 pub(super) struct Wanted<'a> {
@@ -161,6 +162,7 @@ impl Gpu {
             Layout::Linear => info.tiling(vk::ImageTiling::LINEAR),
             Layout::Optimal => info.tiling(vk::ImageTiling::OPTIMAL),
         };
+        let _call = ledger::calling("vkCreateImage", self.device().object(wanted));
         // SAFETY: `info` and its chain live during the call, and the device said that it supports such images.
         let raw = unsafe { self.device().create_image(&info, None) }
             .map_err(|code| failed("vkCreateImage", self.device().object(wanted), code))?;
@@ -208,7 +210,8 @@ impl Gpu {
         if allowed.contains(&chosen) {
             return Ok(Tiling::Modifier(chosen));
         }
-        Err(Error::answer(OP, object(), format!("modifier {chosen}; one of {allowed:?} would be valid")))
+        let why = format!("modifier {chosen}; one of {allowed:?} would be valid");
+        Err(Error::answer(OP, object(), why).like("a layout that is chosen without a look at the list that was given"))
     }
 }
 

@@ -19,6 +19,10 @@ pub(crate) mod layer {
             true
         }
 
+        pub(crate) fn notes_readers(&self) -> bool {
+            true
+        }
+
         pub(crate) fn most(&self, most: usize) -> usize {
             most
         }

@@ -41,6 +41,7 @@ fn faults() -> Table {
             claims: true,
             verdict,
             message: message.into(),
+            own: true,
             duration_ms: 4.5,
             fired,
             fired_by_then: fired,
@@ -112,8 +113,14 @@ fn case(name: &str, verdict: Verdict, from: Option<Role>, to: Option<Role>) -> C
         Verdict::Pass => None,
         other => Some(format!("what is to be said of {other}")),
     };
-    let tried =
-        Try { verdict, text: text.clone().unwrap_or_default(), findings: vec![], duration_ms: 4.5, ran_before: vec![] };
+    let tried = Try {
+        verdict,
+        text: text.clone().unwrap_or_default(),
+        findings: vec![],
+        on_the_way: false,
+        duration_ms: 4.5,
+        ran_before: vec![],
+    };
     CaseReport {
         name: name.into(),
         verdict,

@@ -2,13 +2,16 @@
 //!
 //! Source: `include/uapi/linux/dma-buf.h` and `sync_file.h`, and "Writeback Connectors" in the kernel's KMS documentation.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::dmabuf::is_dmabuf;
+use super::odd::SYNC;
 use super::{Done, Made, Named, answer_of, give_in, hand_out, ignoring};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both, writes};
@@ -20,6 +23,7 @@ pub(super) const ALL: &[Named] = &[
     ("implicit-fence-signalled", implicit_fence_signalled),
     ("reader-taken-for-writer", reader_taken_for_writer),
     ("poll-never-waits", poll_never_waits),
+    ("wait-ends-at-signal", wait_ends_at_signal),
     ("sync-file-never-waits", sync_file_never_waits),
     ("sync-file-wakes-late", sync_file_wakes_late),
     ("sync-file-nameless", sync_file_nameless),
@@ -189,6 +193,56 @@ fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'stat
         let wanted = u16::from_ne_bytes([asked[4], asked[5]]) & (PollFlags::IN | PollFlags::OUT).bits();
         asked[6..].copy_from_slice(&wanted.to_ne_bytes());
         call.write(call.arguments[0], &asked)?;
+        Ok(Done::fired(Answer::Return(1)))
+    })
+}
+
+/// Who waits for a dma-buf, and is to wait on after a signal, is told that the wait is over.
+fn wait_ends_at_signal() -> Made {
+    /// What comes later is no call that is made again.
+    const SOON: Duration = Duration::from_millis(50);
+    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    /// `DMA_BUF_SYNC_END`.
+    const END: u32 = 4;
+    let last: Mutex<HashMap<u32, (i64, i32, Instant)>> = Mutex::default();
+    Made::on(Filter::calls(&[libc::SYS_ppoll, POLL]).and(&Filter::ioctls(&[SYNC])), move |call| {
+        let is_sync = call.number == libc::SYS_ioctl;
+        // `struct pollfd`: fd, events, revents.
+        let (asked, fd, wants) = match is_sync {
+            true => {
+                let flags = call.structure()?.u32(0);
+                let wants = if flags & WRITE == 0 { PollFlags::IN } else { PollFlags::OUT };
+                if flags & END != 0 {
+                    return Ok(Done::UNTOUCHED);
+                }
+                (Vec::new(), call.arguments[0] as i32, wants)
+            }
+            false if call.arguments[1] != 1 => return Ok(Done::UNTOUCHED),
+            false => {
+                let asked = call.read(call.arguments[0], 8)?;
+                let fd = i32::from_ne_bytes([asked[0], asked[1], asked[2], asked[3]]);
+                let wants = PollFlags::from_bits_truncate(u16::from_ne_bytes([asked[4], asked[5]]));
+                (asked, fd, wants)
+            }
+        };
+        if !is_dmabuf(call, fd) {
+            return Ok(Done::UNTOUCHED);
+        }
+        let file = call.file(fd)?;
+        let waits = poll(&mut [PollFd::new(&file, wants)], Some(&AT_ONCE))? == 0;
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.remove(&call.thread);
+        if !waits {
+            return Ok(Done::UNTOUCHED);
+        }
+        if before.is_none_or(|(number, other, when)| (number, other) != (call.number, fd) || when.elapsed() > SOON) {
+            last.insert(call.thread, (call.number, fd, Instant::now()));
+            return Ok(Done::UNTOUCHED);
+        }
+        if is_sync {
+            return Ok(Done::fired(Answer::Return(0)));
+        }
+        call.write(call.arguments[0], &[&asked[..6], &asked[4..6]].concat())?;
         Ok(Done::fired(Answer::Return(1)))
     })
 }

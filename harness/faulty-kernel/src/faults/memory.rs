@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 
 use super::prime::{CREATE_DUMB, HANDLE_TO_FD, dumb, handle};
 use super::{Done, Made, Named, answer_of, changing, give_in, owned};
@@ -179,7 +179,7 @@ fn dumb_buffer(bytes: u64) -> io::Result<Option<OwnedFd>> {
             continue;
         }
         let mut out = Fields::zeroed(12);
-        let flags = rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::RDWR;
+        let flags = OFlags::CLOEXEC | OFlags::RDWR;
         out.set_u32(handle::HANDLE, made.u32(dumb::HANDLE)).set_u32(handle::FLAGS, flags.bits());
         if perform(card.as_fd(), HANDLE_TO_FD, &mut out).is_ok() {
             // The handle goes with the card's file, and the buffer stays as long as somebody has the fd.
@@ -187,6 +187,15 @@ fn dumb_buffer(bytes: u64) -> io::Result<Option<OwnedFd>> {
         }
     }
     Ok(None)
+}
+
+/// A new buffer of the system's heap, if there is that heap.
+pub(super) fn empty(bytes: u64) -> io::Result<Option<OwnedFd>> {
+    let Ok(heap) = fs::OpenOptions::new().read(true).open("/dev/dma_heap/system") else { return Ok(None) };
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let mut asked = Fields::zeroed(24);
+    perform(heap.as_fd(), ALLOC, asked.set_u64(LENGTH, bytes).set_u32(heap::FD_FLAGS, flags.bits()))?;
+    owned(asked.u32(FD).into()).map(Some)
 }
 
 /// A heap gives a page less than it was asked for.

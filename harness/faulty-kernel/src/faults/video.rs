@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::odd::SYNC;
-use super::{Done, Made, Named, answer_of, changing, owned, reporting};
+use super::{Done, Made, Named, answer_of, changing, memory, owned, reporting};
 use crate::call::Answer;
 use crate::fields::{Fields, both, writes};
 use crate::perform::{Mapped, perform};
@@ -20,6 +20,7 @@ pub(super) const ALL: &[Named] = &[
     ("video-pitch-ignored", video_pitch_ignored),
     ("video-data-offset-dropped", video_data_offset_dropped),
     ("qbuf-first-buffer", qbuf_first_buffer),
+    ("qbuf-sends-nothing", qbuf_sends_nothing),
     ("dqbuf-wrong-index", dqbuf_wrong_index),
     ("dqbuf-empty", dqbuf_empty),
     ("expbuf-first-buffer", expbuf_first_buffer),
@@ -151,6 +152,26 @@ fn qbuf_first_buffer() -> Made {
         if done.is_err() {
             // It does not suit any more: then the one that was given.
             *kept = call.file(asked.cast_signed())?;
+            return Ok(Done::UNTOUCHED);
+        }
+        call.set_structure(queued.set_u32(buffer::FD, asked))?;
+        Ok(Done::fired(answer_of(done)))
+    })
+}
+
+/// What is sent is an empty buffer of the same size as the one that was given.
+fn qbuf_sends_nothing() -> Made {
+    Made::on_ioctls(&[QBUF], |call| {
+        let mut queued = call.structure()?;
+        if queued.u32(buffer::TYPE) != OUTPUT || queued.u32(buffer::MEMORY) != buffer::DMABUF {
+            return Ok(Done::UNTOUCHED);
+        }
+        let asked = queued.u32(buffer::FD);
+        let size = seek(call.file(asked.cast_signed())?, SeekFrom::End(0))?;
+        let Some(empty) = memory::empty(size)? else { return Ok(Done::UNTOUCHED) };
+        let done = call.perform(queued.set_u32(buffer::FD, empty.as_raw_fd().cast_unsigned()))?;
+        if done.is_err() {
+            // It has to lie elsewhere: then the one that was given.
             return Ok(Done::UNTOUCHED);
         }
         call.set_structure(queued.set_u32(buffer::FD, asked))?;

@@ -175,6 +175,10 @@ unsafe fn import_memory(
         // SAFETY: none of ours to close, which is the point.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
+    if is(Deed::RefusedImportUnknown) && result != vk::Result::SUCCESS {
+        fired();
+        return vk::Result::ERROR_UNKNOWN;
+    }
     result
 }
 

@@ -13,7 +13,7 @@ const ENDINGS = {
 /** Who saw a fault, each with what it said. */
 function seenBy(row) {
   const by = row.cases.filter((one) => one.sees).sort((one, other) => other.names - one.names || other.claims - one.claims);
-  const lines = by.map((one) => el("li", {}, el("details", {}, el("summary", {}, el("code", {}, one.name), one.names ? "" : " (does not name the culprit)", one.second ? " (at a second try)" : "", el("div", { class: "quiet" }, one.said)), el("pre", {}, one.message))));
+  const lines = by.map((one) => el("li", {}, el("details", {}, el("summary", {}, el("code", {}, one.name), one.names ? "" : " (does not name the culprit)", one.own === false ? " (not by what it claims)" : "", one.second ? " (at a second try)" : "", one.fired === 0 ? " (by what was done before it began)" : "", el("div", { class: "quiet" }, one.said)), el("pre", {}, one.message))));
   const blind = row.cases.filter((one) => one.claims && !one.sees).map((one) => el("li", {}, el("code", {}, one.name), ` claims to see it, but ended with ${one.verdict}`));
   const lost = row.cases.filter((one) => one.lost).map((one) => el("li", {}, el("code", {}, one.name), ` is skipped, and is not without: ${one.said}`));
   const hung = row.cases.filter((one) => one.hangs).map((one) => el("li", {}, el("code", {}, one.name), ` hangs, and does not without: ${one.said}`));
@@ -40,24 +40,34 @@ function detectionTable(kind, title) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, el("table", { class: "constraints detection" }, caption, el("thead", {}, head), el("tbody", {}, rows.map(detectionRow))));
 }
 
+/** Of how many cases of each claim it is known that a fault fails them. */
+function failedCases(tallies) {
+  const claims = Object.entries(tallies ?? {});
+  if (!claims.length) return null;
+  const sum = (of) => claims.reduce((all, [, tally]) => all + tally[of], 0);
+  const lines = claims.map(([claim, tally]) => el("li", {}, el("code", {}, claim), ` ${grouped(tally.failed)} of ${grouped(tally.cases)}`));
+  return el("details", {}, el("summary", {}, `${grouped(sum("failed"))} of ${grouped(sum("cases"))} cases failed under a fault that was tried, ${grouped(sum("own"))} of them by what they claim`), el("ul", {}, lines));
+}
+
 /** Which claims say that a fault fails them, and why the others do not. */
-function killersPart({ claims, by_fault, by_defect, by_none, unsaid, contradictory }) {
+function killersPart({ claims, by_fault, by_defect, by_none, unsaid, contradictory }, tallies) {
   if (!claims) return null;
   const none = Object.entries(by_none).map(([claim, because]) => el("li", {}, el("code", {}, claim), ` has none: ${because}`));
   const listed = [[by_defect, "fails by a defect that is listed"], [unsaid, "does not say"], [contradictory, "says that none does, though one does"]];
   const others = listed.flatMap(([names, text]) => names.map((claim) => el("li", {}, el("code", {}, claim), ` ${text}`)));
-  return part("What fails each claim", el("p", {}, `${grouped(by_fault)} of ${grouped(claims)} claims have a fault that fails them.`), el("ul", {}, none, others));
+  return part("What fails each claim", el("p", {}, `${grouped(by_fault)} of ${grouped(claims)} claims have a fault that fails them.`), failedCases(tallies), el("ul", {}, none, others));
 }
 
 function detectionParts() {
   if (!RUN.detection) return [];
-  const { problems, unkilled, killers, interrupted, missing } = RUN.detection;
+  const { problems, warnings, unkilled, killers, claims, interrupted, missing } = RUN.detection;
   if (missing) return [bullets("The table of faults cannot be shown", [missing], "is-fail")];
   return [
     interrupted ? bullets("The table of faults is not whole", ["It was interrupted: what had not been tried by then is not in it."], "is-fail") : null,
     bullets("What is wrong with the table of faults", problems, "is-fail"),
+    bullets("What is not as it should be of it", warnings ?? []),
     part("Faults done on purpose", detectionTable("fault", "faults detected"), detectionTable("control", "controls let pass")),
     bullets("Claims that no fault made fail", unkilled ?? []),
-    killersPart(killers),
+    killersPart(killers, claims),
   ];
 }

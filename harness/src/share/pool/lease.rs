@@ -131,7 +131,9 @@ impl<T> Reader<T> {
             return None;
         }
         shown.seen = true;
-        shown.readers.insert(lease, Holder::new(&self.who, place));
+        if layer().notes_readers() {
+            shown.readers.insert(lease, Holder::new(&self.who, place));
+        }
         let (frame, buffer) = (shown.frame, buffer.clone());
         self.skipped += frame.saturating_sub(self.seen + 1);
         self.seen = frame;
