@@ -244,7 +244,11 @@ pub(super) fn events(card: &Card, wanted: u64) -> Result<Option<u32>> {
 /// It is none.
 pub(super) fn own_fd(fd: RawFd) -> Result<OwnedFd> {
     if fd < 0 {
-        return Err(Error::answer("taking a new fd", "a DRM ioctl that succeeded", format!("fd {fd}; an open file was due")));
+        return Err(Error::answer(
+            "taking a new fd",
+            "a DRM ioctl that succeeded",
+            format!("fd {fd}; an open file was due"),
+        ));
     }
     // SAFETY: all callers pass the number that a successful DRM_IOCTL_MODE_ATOMIC, DRM_IOCTL_PRIME_HANDLE_TO_FD or
     // DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD wrote: a new fd that nobody else in this process knows.

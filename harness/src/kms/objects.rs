@@ -180,8 +180,7 @@ impl Pipe {
         }
         // `min_by_key` takes the first of equals.
         let best = pipes.into_iter().min_by_key(|pipe| (pipe.writeback.is_none(), pipe.display.is_none()));
-        let none =
-            || wrong.unwrap_or_else(|| Error::missing("choosing a CRTC", card.to_string(), why.join("; ")));
+        let none = || wrong.unwrap_or_else(|| Error::missing("choosing a CRTC", card.to_string(), why.join("; ")));
         let pipe = best.ok_or_else(none)?;
         Ok(Self { inherited: reach.inherited(card, &pipe)?, ..pipe })
     }
@@ -390,7 +389,8 @@ mod tests {
     #[test]
     fn what_was_in_use_or_changes_a_picture_is_set_and_nothing_else() {
         let plane = [("FB_ID", 7), ("CRTC_ID", 3), ("rotation", 2), ("alpha", 0xffff), ("pixel blend mode", 1)];
-        let of = |list: &[(&str, u64)], name: &str| list.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+        let of =
+            |list: &[(&str, u64)], name: &str| list.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
         let settings = leftovers(|name| of(&plane, name), Some(0));
         assert_eq!(settings, [("CRTC_ID", 0), ("FB_ID", 0), ("rotation", 1), ("pixel blend mode", 0)]);
         let crtc = [("ACTIVE", 1), ("MODE_ID", 9), ("CTM", 5), ("GAMMA_LUT", 0)];

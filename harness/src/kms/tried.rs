@@ -30,6 +30,13 @@ pub enum Answer {
     NotOnPlane(Error),
 }
 
+impl Answer {
+    /// Whether it refuses to show what the frame does not have (`ENOSPC`).
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Self::NotOnPlane(error) if error.is_errno(Errno::NOSPC))
+    }
+}
+
 /// What the kernel says of a card whose driver does not say how large its cursor is.
 const USUAL_CURSOR: u64 = 64;
 
@@ -133,7 +140,9 @@ impl Screen {
 
 /// Whether an error says something of the frame. Others are of the card (`EIO`), of who asks (`EACCES`), or of the moment.
 fn is_refusal(error: &Error) -> bool {
-    [Errno::INVAL, Errno::RANGE, Errno::NOSPC, Errno::OPNOTSUPP, Errno::NOENT].iter().any(|errno| error.is_errno(*errno))
+    [Errno::INVAL, Errno::RANGE, Errno::NOSPC, Errno::OPNOTSUPP, Errno::NOENT]
+        .iter()
+        .any(|errno| error.is_errno(*errno))
 }
 
 #[cfg(test)]
