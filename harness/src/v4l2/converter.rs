@@ -120,7 +120,7 @@ impl Converter {
 
     /// `picture`, which is RG16, in BG24: each component in 8 bits, as near as it can be.
     fn source(picture: &Picture) -> Result<Picture> {
-        let wide = |red, green, blue| [red << 3 | red >> 2, green << 2 | green >> 4, blue << 3 | blue >> 2];
+        let wide = |red: u8, green: u8, blue: u8| [red << 3 | red >> 2, green << 2 | green >> 4, blue << 3 | blue >> 2];
         widened("computing what a converter is given", picture, wide)
     }
 
@@ -129,7 +129,7 @@ impl Converter {
     /// # Errors
     /// The picture has another format.
     pub fn target(picture: &Picture) -> Result<Picture> {
-        let wide = |red, green, blue| [red << 3 | 7, green << 2 | 3, blue << 3 | 7];
+        let wide = |red: u8, green: u8, blue: u8| [red << 3 | 7, green << 2 | 3, blue << 3 | 7];
         widened("computing what a converter makes", picture, wide)
     }
 }
