@@ -30,13 +30,6 @@ pub enum Answer {
     NotOnPlane(Error),
 }
 
-impl Answer {
-    /// Whether it refuses to show what the frame does not have (`ENOSPC`).
-    pub fn is_outside(&self) -> bool {
-        matches!(self, Self::NotOnPlane(error) if error.is_errno(Errno::NOSPC))
-    }
-}
-
 /// What the kernel says of a card whose driver does not say how large its cursor is.
 const USUAL_CURSOR: u64 = 64;
 
@@ -126,14 +119,12 @@ impl Screen {
                 // Which conversion is asked for changes nothing about whether there is one.
                 let placed = Placed { plane: n, framebuffer: framebuffer.id, crop, at: (0, 0), colours: None };
                 commit.place(object, crtc, &placed)?;
-            } else if let Some(blank) = self.blank.as_ref().filter(|_| n == 0) {
-                commit.place(object, crtc, &blank.placed())?;
             }
         }
         match commit.try_out(&format!("{shared} on its {kind} plane")) {
             Ok(()) => Ok(Answer::Taken),
-            Err(error) if is_refusal(&error) => Ok(Answer::NotOnPlane(error)),
-            Err(error) => Err(error),
+            Err(error) if !is_refusal(&error) => Err(error),
+            Err(error) => Ok(Answer::NotOnPlane(error)),
         }
     }
 }

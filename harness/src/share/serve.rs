@@ -193,14 +193,10 @@ impl Session {
                 break format!("{in_a_row} requests in a row could not be granted, the last one: {answer:?}");
             }
         };
-        let (attachments, mappings) = (self.attachments.len(), self.mappings.len());
-        // Before it is told: that it holds nothing any more must be true when it hears it.
-        self.mappings.clear();
-        self.attachments.clear();
         // If it does not hear that, it sees that the connection is closed.
         let _ = channel.send_within(&Answer::CutOff { why: brief(why.clone()) }, &[], Duration::ZERO);
         channel.close();
-        Left { why, attachments, mappings, requests, refused }
+        Left { why, attachments: self.attachments.len(), mappings: self.mappings.len(), requests, refused }
     }
 
     /// How long until a mapping has been held for too long; a year if there is none.
