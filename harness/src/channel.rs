@@ -4,10 +4,10 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::{restart, wait};
 
 /// The longest message, in bytes. Pixels travel in an fd, not in a message.
 const MESSAGE_MAX: usize = 32 * 1024;
@@ -109,7 +110,7 @@ impl Channel {
         loop {
             match sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags) {
                 Ok(_) => return Ok(()),
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR) => restart::count(),
                 Err(Errno::AGAIN) => {
                     let ready = self.wait(PollFlags::OUT, until)?;
                     if !ready {
@@ -135,7 +136,7 @@ impl Channel {
         let got = loop {
             match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(got) => break got,
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR) => restart::count(),
                 Err(Errno::CONNRESET) => return Ok(None),
                 Err(errno) => return Err(Error::new("recvmsg", self.other_end.clone(), errno)),
             }
@@ -197,16 +198,8 @@ impl Channel {
 
     /// Whether the socket was ready for `what` before `until`.
     fn wait(&self, what: PollFlags, until: Instant) -> Result<bool> {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), what)];
-            match poll(&mut fds, Some(&timeout)) {
-                Ok(ready) => return Ok(ready > 0),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::new("poll", self.other_end.clone(), errno)),
-            }
-        }
+        let came = wait::events(&self.socket, what, until);
+        came.map(|came| !came.is_empty()).map_err(|errno| Error::new("poll", self.other_end.clone(), errno))
     }
 }
 
@@ -219,6 +212,7 @@ fn after(wait: Duration) -> Instant {
 mod tests {
     use super::*;
     use std::io::{Read, Seek, Write};
+    use std::os::fd::AsFd;
 
     const SOON: Duration = Duration::from_secs(5);
 

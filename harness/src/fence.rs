@@ -278,8 +278,9 @@ impl fmt::Debug for PendingFence {
     }
 }
 
-/// More fences than any file of ours has.
-const MOST_FENCES: u32 = 64;
+/// More fences than a file has: merged ones keep one of each timeline, and a device has a few for each of its queues. The
+/// kernel refuses to tell only some of them (`sync_file_ioctl_fence_info`).
+const MOST_FENCES: u32 = 4096;
 
 /// Length of every name in these structures.
 const NAME: usize = 32;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
@@ -23,6 +24,7 @@ use crate::wait;
 
 mod able;
 mod assign;
+mod blank;
 mod card;
 mod commit;
 mod constraints;
@@ -45,6 +47,7 @@ mod vgem;
 mod vkms;
 mod writeback;
 
+use blank::Blank;
 use card::{Blob, Card, Framebuffer};
 use commit::Commit;
 use objects::Pipe;
@@ -91,9 +94,10 @@ pub struct Screen {
     /// The mode that is set, while the CRTC is on.
     mode: Option<Blob>,
     size: Size,
+    /// What lies on the primary plane where no layer does, if the driver lights no CRTC without one.
+    blank: Option<Blank>,
     pipe: Pipe,
     crc: Observed<crc::Source>,
-    settle: Duration,
     card: Arc<Card>,
 }
 
@@ -145,9 +149,9 @@ impl Screen {
             on_screen: Vec::new(),
             mode: None,
             size,
+            blank: None,
             pipe,
             crc,
-            settle: if card.driver == vkms::DRIVER { vkms::SETTLE } else { Duration::ZERO },
             card: Arc::new(card),
         })
     }
@@ -196,8 +200,8 @@ impl Screen {
 
     /// How long the next commit waits after [`Self::show`] has seen its writeback: 1 ms on vkms, which loses a writeback when
     /// the next commit comes before the clean-up of the job before ran; nothing elsewhere.
-    pub fn set_settle(&mut self, settle: Duration) {
-        self.settle = settle;
+    fn settle(&self) -> Duration {
+        if self.is_vkms() { vkms::SETTLE } else { Duration::ZERO }
     }
 
     /// An empty frame of the card's own memory: a dumb buffer, exported as a dma-buf.
@@ -223,7 +227,7 @@ impl Screen {
     pub fn takes(&self, shared: &impl SharedPlanes) -> Result<bool> {
         match Framebuffer::new(&self.card, shared) {
             Ok(_) => Ok(true),
-            Err(error) if error.is_errno(rustix::io::Errno::INVAL) => Ok(false),
+            Err(error) if error.is_errno(Errno::INVAL) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -250,16 +254,64 @@ impl Screen {
             Blob::new(&self.card, &drm_ffi::drm_mode_modeinfo::from(*mode))?
         };
         self.off()?;
+        self.take_over()?;
+        let what = format!("mode of {size}");
+        match self.wait(self.modeset(&blob, None)?, &what) {
+            Err(error) if error.is_errno(Errno::INVAL) => {
+                // Many drivers light no CRTC without its primary plane (`drm_atomic_helper_check_crtc_primary_plane`).
+                let Some(blank) = self.blank_of(size)? else { return Err(error) };
+                if self.modeset(&blob, Some(&blank))?.try_out(&what).is_err() {
+                    return Err(error);
+                }
+                self.wait(self.modeset(&blob, Some(&blank))?, &what)?;
+                self.blank = Some(blank);
+            }
+            lit => lit?,
+        }
+        self.mode = Some(blob);
+        self.size = size;
+        Ok(())
+    }
+
+    /// The commit that switches the CRTC on, with nothing on it but `blank`.
+    fn modeset(&self, mode: &Blob, blank: Option<&Blank>) -> Result<Commit<'_>> {
         let mut commit = Commit::new(&self.card);
         commit.allow_modeset();
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
         for connector in self.pipe.connectors() {
             commit.set(connector, "CRTC_ID", crtc)?;
         }
-        commit.set(&self.pipe.crtc, "MODE_ID", blob.id)?.set(&self.pipe.crtc, "ACTIVE", 1)?;
-        self.wait(commit, &format!("mode of {size}"))?;
-        self.mode = Some(blob);
-        self.size = size;
+        commit.set(&self.pipe.crtc, "MODE_ID", mode.id)?.set(&self.pipe.crtc, "ACTIVE", 1)?;
+        if let (Some(blank), Some((_, primary))) = (blank, self.pipe.planes.first()) {
+            commit.place(primary, crtc, &blank.placed())?;
+        }
+        Ok(commit)
+    }
+
+    /// Black on the primary plane, which is the lowest; `None` if that has no format that we know black in.
+    fn blank_of(&self, size: Size) -> Result<Option<Blank>> {
+        let lists = |fourcc: &Fourcc| self.planes().next().is_some_and(|primary| primary.formats.contains(fourcc));
+        match [Fourcc::XR24, Fourcc::RG16].into_iter().find(lists) {
+            Some(fourcc) => Blank::new(&self.card, fourcc, size).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts out of use what who was master before us has left on the card: other displays, planes, and what turns or colours a
+    /// picture. Once, since nobody changes it while we are master.
+    fn take_over(&mut self) -> Result<()> {
+        if self.pipe.inherited.is_empty() {
+            return Ok(());
+        }
+        let mut commit = Commit::new(&self.card);
+        for (object, settings) in &self.pipe.inherited {
+            for (property, value) in settings {
+                commit.set(object, property, *value)?;
+            }
+        }
+        commit.allow_modeset().carry_out_now();
+        commit.send("taking the card over")?;
+        self.pipe.inherited.clear();
         Ok(())
     }
 
@@ -295,9 +347,12 @@ impl Screen {
             commit.allow_modeset().carry_out_now();
             commit.send("switching off")?;
             self.mode = None;
+            commit::events(&self.card, u64::MAX)?;
+            self.card.flips.settle();
         }
         self.on_screen.clear();
         self.targets.clear();
+        self.blank = None;
         Ok(())
     }
 }

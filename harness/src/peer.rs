@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -255,7 +255,10 @@ impl Peer {
         self.broken = true;
         // It fails only if the process is gone, which is what is wanted.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(None) = self.status() {
+            // One that hangs in a driver can't die, and must not hang us, too.
+            tracing::warn!(peer = %self.name, "it was killed, and still runs 1 s later");
+        }
         ledger::peers_change();
     }
 
@@ -329,13 +332,20 @@ impl Peer {
 
     /// How a process ended that has closed its socket.
     fn ended(&mut self) -> String {
+        match self.status() {
+            Ok(Some(status)) => status.to_string(),
+            Ok(None) => "its socket is closed, but it still runs".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// How a process ended that is about to; `None` if it still runs 1 s later.
+    fn status(&mut self) -> std::io::Result<Option<ExitStatus>> {
         let until = Instant::now() + Duration::from_secs(1);
         loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return status.to_string(),
-                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
-                Ok(None) => return "its socket is closed, but it still runs".to_owned(),
-                Err(error) => return error.to_string(),
+            match self.child.try_wait()? {
+                None if Instant::now() < until => std::thread::sleep(Duration::from_micros(500)),
+                status => return Ok(status),
             }
         }
     }
@@ -391,14 +401,25 @@ pub fn serve(role: Role) -> Result<()> {
     }
 }
 
-/// The first objections, as far as a message has room for them.
-fn what_fits(mut objections: Vec<String>) -> Vec<String> {
+/// The objections, as far as a message has room for them, and how many it has none for: none may be lost without a word.
+fn what_fits(objections: Vec<String>) -> Vec<String> {
     let mut room = 8 * 1024_usize;
-    objections.retain(|objection| {
-        room = room.saturating_sub(objection.len());
-        room > 0
-    });
-    objections
+    let (mut fit, mut missing) = (Vec::new(), 0);
+    for objection in objections.into_iter().map(brief) {
+        // What JSON makes of it may be six times as long.
+        let bytes = serde_json::to_string(&objection).map_or(usize::MAX, |json| json.len());
+        match room.checked_sub(bytes) {
+            Some(left) => {
+                room = left;
+                fit.push(objection);
+            }
+            None => missing += 1,
+        }
+    }
+    if missing > 0 {
+        fit.push(format!("{missing} objections that a message has no room for"));
+    }
+    fit
 }
 
 /// The frame in the dma-buf that came along.
@@ -488,6 +509,20 @@ mod tests {
         let (channel, socket) = Channel::pair(name.clone()).expect("a socket");
         let child = Command::new("sleep").arg("60").spawn().expect("coreutils");
         (Peer { child, channel, name, broken: false, used: false, objections: Vec::new() }, socket)
+    }
+
+    #[test]
+    fn no_objection_is_lost_without_a_word() {
+        assert_eq!(what_fits(vec!["VUID-1".to_owned(), "VUID-2".to_owned()]), ["VUID-1", "VUID-2"]);
+        // Cut, it has room; with what JSON makes of each of its bytes it has none.
+        assert!(what_fits(vec!["x".repeat(100_000)])[0].ends_with("B more)"));
+        let escaped = what_fits(vec!["\u{1}".repeat(100_000), "VUID-3".to_owned()]);
+        assert_eq!(escaped, ["VUID-3", "1 objections that a message has no room for"]);
+        let many = what_fits(vec!["y".repeat(4000); 100]);
+        assert!(
+            serde_json::to_string(&many).expect("strings").len() < 9 * 1024
+                && many.last().expect("some").starts_with("98 ")
+        );
     }
 
     #[test]

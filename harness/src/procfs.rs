@@ -3,11 +3,25 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::path::Path;
 
 use crate::restart::again;
 
 /// Few of them have so many bytes.
 const SHORT: usize = 4 << 10;
+
+/// The inode of the first pid namespace (`PID_NS_INIT_INO`): only there do our pids mean the same to the kernel.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether procfs is mounted and shows all processes of the machine, under the numbers by which the kernel has them.
+pub(crate) fn sees_all_processes() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE))
+}
+
+/// Whether process `pid` is known to have ended: not where it may only be out of sight.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    sees_all_processes() && !Path::new(&format!("/proc/{pid}")).exists()
+}
 
 /// The text of such a file, in one read: `std` asks for its size, which is 0, and then reads some bytes at a time.
 ///
@@ -35,5 +49,12 @@ mod tests {
             status.starts_with("Name:") && status.contains("\nnonvoluntary_ctxt_switches:") && status.ends_with('\n')
         );
         assert!(text("/proc/self/no such file").is_err());
+    }
+
+    #[test]
+    fn who_runs_has_not_ended_and_who_is_out_of_sight_may_run() {
+        assert!(!has_ended(std::process::id()));
+        // No pid is so large (`PID_MAX_LIMIT`).
+        assert_eq!(has_ended(u32::MAX), sees_all_processes());
     }
 }

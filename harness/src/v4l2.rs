@@ -3,7 +3,8 @@
 //! [`Device`] is an open node, [`Queue`] one of its queues. A dma-buf that is handed to a queue stays the caller's: the
 //! kernel holds on to it by itself. [`Loopback`] is a device whose capture sees what its output takes, such as vivid.
 //! [`Converter`] makes another frame of the one that it is given, as vim2m does. [`Codec`] makes a stream of bytes of a frame,
-//! and a frame of that again, as vicodec does. Each is found by what it can do; a driver that is known is only tried first.
+//! and a frame of that again, as vicodec does. Each but the codec is found by what it can do; a driver that is known is only tried
+//! first.
 //!
 //! What videobuf2, which every driver here uses, makes of a dma-buf was read in its source and seen in the sandbox:
 //!
@@ -20,11 +21,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
-
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::node;
+use rustix::fs::OFlags;
 
 mod codec;
 mod constraints;
@@ -43,6 +42,7 @@ pub(crate) mod uapi;
 mod unplug;
 
 pub use codec::{Codec, Given};
+pub(crate) use constraints::CONTIGUOUS;
 pub use converter::{Converter, ConverterStream, OwnConverted};
 pub use format::PixelFormat;
 pub use loopback::{LoopStream, Loopback, OwnFrame};
@@ -184,8 +184,8 @@ impl Device {
     }
 
     /// An error of `op` on this device and `what`.
-    fn error(&self, op: &'static str, what: impl fmt::Display, errno: Errno) -> Error {
-        Error::new(op, format!("{self}, {what}{}", self.burden()), errno)
+    fn error(&self, op: &'static str, what: impl fmt::Display, cause: impl Into<Cause>) -> Error {
+        Error::new(op, format!("{self}, {what}{}", self.burden()), cause)
     }
 
     /// Buffers could not be freed, with this error.

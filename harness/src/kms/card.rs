@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use drm::control::Device as _;
 use rustix::fs::OFlags;
 
+use super::commit::{Flips, own_fd};
 use super::handles::{Made, Strays, named, told};
 use super::syncobj::Held;
 use super::taken::Highest;
@@ -42,6 +43,7 @@ pub(super) struct Card {
     pub(super) touched: AtomicBool,
     /// What was told of already, which is no finding of later cases.
     pub(super) told: Mutex<Strays>,
+    pub(super) flips: Flips,
     /// Whether it shows something: vgem and render nodes do not.
     has_display: bool,
 }
@@ -74,6 +76,7 @@ impl Card {
             syncobjs: Held::default(),
             touched: AtomicBool::new(false),
             told: Mutex::default(),
+            flips: Flips::default(),
             has_display: true,
         };
         let version = again(|| drm::Device::get_driver(&card))
@@ -122,10 +125,10 @@ impl Card {
             .map_err(|error| Error::new("DRM_IOCTL_MODE_CREATE_DUMB", object(), error))?;
         self.highest_gem.note(created.handle);
         let exported = again(|| drm_ffi::gem::handle_to_fd(self.as_fd(), created.handle, drm::CLOEXEC | drm::RDWR));
-        let exported = exported.map(|prime| super::commit::own_fd(prime.fd));
+        let exported = exported.map(|prime| own_fd(prime.fd));
         // Closing only fails for a handle that is none, and then nothing leaks.
         let closed = again(|| drm_ffi::mode::dumbbuffer::destroy(self.as_fd(), created.handle));
-        let fd = exported.map_err(|error| Error::new("DRM_IOCTL_PRIME_HANDLE_TO_FD", object(), error))?;
+        let fd = exported.map_err(|error| Error::new("DRM_IOCTL_PRIME_HANDLE_TO_FD", object(), error))??;
         closed.map_err(|error| Error::new("DRM_IOCTL_MODE_DESTROY_DUMB", object(), error))?;
         let rows = u64::from(created.pitch) * u64::from(height);
         if created.size < rows {
@@ -172,7 +175,7 @@ impl Gem {
     pub(super) fn export(&self) -> Result<Dmabuf> {
         let exported = again(|| drm_ffi::gem::handle_to_fd(self.card.as_fd(), self.handle, drm::CLOEXEC | drm::RDWR));
         let prime = exported.map_err(|error| self.error("DRM_IOCTL_PRIME_HANDLE_TO_FD", error))?;
-        Dmabuf::from_fd(super::commit::own_fd(prime.fd))
+        Dmabuf::from_fd(own_fd(prime.fd)?)
     }
 
     pub(super) fn map_offset(&self) -> Result<u64> {

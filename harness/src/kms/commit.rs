@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "the kernel hands out fences and PRIME fds as plain numbers")]
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use drm::control::atomic::AtomicModeReq;
@@ -40,6 +40,33 @@ pub(super) struct Sent {
     pub(super) out_fence: Option<OwnedFd>,
     /// Vertical blank count of the CRTC at which the commit took effect, as soon as that is known.
     sequence: Option<u32>,
+    /// Which of the card's page flips is this one's.
+    flip: u64,
+}
+
+/// Page flips of a card: how many were asked for, and how many came. Events carry nothing that tells one from another, and
+/// come in the order of the commits.
+#[derive(Debug, Default)]
+pub(super) struct Flips {
+    asked: AtomicU64,
+    came: AtomicU64,
+}
+
+impl Flips {
+    /// A commit was taken that will have one; which it is.
+    fn ask(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// One came; which it is.
+    fn come(&self) -> u64 {
+        self.came.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Every commit has ended: what did not come will not come, and what came too often belongs to none.
+    pub(super) fn settle(&self) {
+        self.came.store(self.asked.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
 }
 
 impl<'a> Commit<'a> {
@@ -122,7 +149,15 @@ impl<'a> Commit<'a> {
     /// The driver refuses it, or is not done with the one before (`EBUSY`).
     pub(super) fn send_once(&self, what: &str) -> Result<()> {
         again(|| self.card.atomic_commit(self.flags, self.request.clone()))
-            .map_err(|error| Error::new("DRM_IOCTL_MODE_ATOMIC", format!("{}, {what}", self.card), error))
+            .map_err(|error| Error::new("DRM_IOCTL_MODE_ATOMIC", format!("{}, {what}", self.card), error))?;
+        self.flip();
+        Ok(())
+    }
+
+    /// Counts the event that the commit, which was taken, will have; which it is.
+    fn flip(&self) -> u64 {
+        let has_event = self.flags.contains(AtomicCommitFlags::PAGE_FLIP_EVENT);
+        if has_event && !self.flags.contains(AtomicCommitFlags::TEST_ONLY) { self.card.flips.ask() } else { 0 }
     }
 
     /// Hands the request to the kernel, which carries it out on its own.
@@ -133,8 +168,8 @@ impl<'a> Commit<'a> {
         const OP: &str = "DRM_IOCTL_MODE_ATOMIC";
         let until = Instant::now() + DEADLINE;
         let object = || format!("{}, {what}", self.card);
-        // An event that was not waited for in time must not be taken for ours.
-        events(self.card)?;
+        // What is there already need not be read later.
+        events(self.card, u64::MAX)?;
         let _call = ledger::calling(OP, object());
         while let Err(error) = self.card.atomic_commit(self.flags, self.request.clone()) {
             match Errno::from_io_error(&error) {
@@ -144,15 +179,17 @@ impl<'a> Commit<'a> {
                 _ => return Err(Error::new(OP, object(), error)),
             }
         }
+        // The event of a commit before may have come since, or come yet.
+        let flip = self.flip();
         let made =
             |pointer: &str, fence: &Option<Box<AtomicI32>>| match fence.as_ref().map(|fd| fd.load(Ordering::Acquire)) {
                 None => Ok(None),
-                Some(fd) if fd >= 0 => Ok(Some(own_fd(fd))),
+                Some(fd) if fd >= 0 => own_fd(fd).map(Some),
                 Some(fd) => Err(Error::answer(OP, object(), format!("{pointer} got {fd}, an fd was due"))),
             };
         // Both are owned before either is found wrong.
         let (fence, out_fence) = (made("WRITEBACK_OUT_FENCE_PTR", &self.fence), made("OUT_FENCE_PTR", &self.out_fence));
-        Ok(Sent { fence: fence?, out_fence: out_fence?, sequence: None })
+        Ok(Sent { fence: fence?, out_fence: out_fence?, sequence: None, flip })
     }
 }
 
@@ -163,7 +200,7 @@ impl Sent {
     /// The card's events can't be read.
     pub(super) fn sequence(&mut self, card: &Card, until: Instant) -> Result<Option<u32>> {
         while self.sequence.is_none() {
-            self.sequence = events(card)?;
+            self.sequence = events(card, self.flip)?;
             if self.sequence.is_none()
                 && !wait::readable(card, until).map_err(|errno| Error::new("poll", card.to_string(), errno))?
             {
@@ -174,8 +211,8 @@ impl Sent {
     }
 }
 
-/// Takes the events that are there; the sequence of the last page flip among them.
-fn events(card: &Card) -> Result<Option<u32>> {
+/// Takes the events that are there; the sequence of the first page flip among them that is number `wanted` or a later one.
+pub(super) fn events(card: &Card, wanted: u64) -> Result<Option<u32>> {
     let mut flipped = None;
     loop {
         let events = match card.receive_events() {
@@ -189,8 +226,10 @@ fn events(card: &Card) -> Result<Option<u32>> {
         let mut any = false;
         for event in events {
             any = true;
-            if let Event::PageFlip(flip) = event {
-                flipped = Some(flip.frame);
+            if let Event::PageFlip(flip) = event
+                && card.flips.come() >= wanted
+            {
+                flipped.get_or_insert(flip.frame);
             }
         }
         if !any {
@@ -200,8 +239,46 @@ fn events(card: &Card) -> Result<Option<u32>> {
 }
 
 /// Takes ownership of an fd that an ioctl has just handed to this process.
-pub(super) fn own_fd(fd: RawFd) -> OwnedFd {
+///
+/// # Errors
+/// It is none.
+pub(super) fn own_fd(fd: RawFd) -> Result<OwnedFd> {
+    if fd < 0 {
+        return Err(Error::answer(
+            "taking a new fd",
+            "a DRM ioctl that succeeded",
+            format!("fd {fd}; an open file was due"),
+        ));
+    }
     // SAFETY: all callers pass the number that a successful DRM_IOCTL_MODE_ATOMIC, DRM_IOCTL_PRIME_HANDLE_TO_FD or
     // DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD wrote: a new fd that nobody else in this process knows.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flip_of_an_earlier_commit_is_not_taken_for_that_of_a_later_one() {
+        let flips = Flips::default();
+        let [first, second] = [flips.ask(), flips.ask()];
+        assert!(flips.come() >= first);
+        assert!(flips.come() >= second);
+        // One that never came, and one that nobody asked for, are made good when all is at an end.
+        flips.ask();
+        flips.settle();
+        let next = flips.ask();
+        assert!(flips.come() >= next);
+        flips.come();
+        flips.settle();
+        let next = flips.ask();
+        assert_eq!(flips.come(), next);
+    }
+
+    #[test]
+    fn an_fd_that_is_none_is_an_answer() {
+        let error = own_fd(-1).expect_err("none").to_string();
+        assert!(error.contains("fd -1; an open file was due"), "{error}");
+    }
 }

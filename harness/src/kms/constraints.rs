@@ -18,6 +18,9 @@ use crate::udmabuf;
 /// The largest alignment that is looked for, in bytes.
 const LARGEST_ALIGNMENT: u64 = 4096;
 
+/// What the kernel answers to an import that it could not look at: no fd, no memory, no card.
+const OF_THE_MOMENT: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NODEV];
+
 impl Screen {
     /// What the screen needs of a frame of one of `fourccs` in `size`, in memory like that of `probes`: small buffers, one for
     /// each heap in question.
@@ -66,7 +69,11 @@ impl Screen {
             let offset = trial.smallest(|bytes| Plane { offset: 2 * LARGEST_ALIGNMENT + bytes, pitch: aligned });
             found.pitch.alignment = found.pitch.alignment.max(pitch);
             // A device may take no offset at all; then only 0 is a multiple of what it needs.
-            found.offset_alignment = found.offset_alignment.max(offset.unwrap_or(1 << 63));
+            let offset = match offset {
+                Err(error) if error.is_errno(Errno::INVAL) => 1 << 63,
+                offset => offset?,
+            };
+            found.offset_alignment = found.offset_alignment.max(offset);
         }
         found.pitch.max = u32::MAX.into();
         found.memory = self.memory_needs(probes)?;
@@ -74,14 +81,24 @@ impl Screen {
     }
 
     fn memory_needs(&self, probes: &[&Storage]) -> Result<MemoryNeeds> {
-        let imports = |dmabuf: &Dmabuf| Gem::import(&self.card, dmabuf).is_ok();
-        let taken: Vec<&&Storage> = probes.iter().filter(|probe| imports(&probe.shared.dmabuf)).collect();
+        let imports = |dmabuf: &Dmabuf| match Gem::import(&self.card, dmabuf) {
+            Ok(_) => Ok(true),
+            // These say nothing of the memory.
+            Err(error) if OF_THE_MOMENT.iter().any(|errno| error.is_errno(*errno)) => Err(error),
+            Err(_) => Ok(false),
+        };
+        let mut taken: Vec<&Storage> = Vec::new();
+        for probe in probes {
+            if imports(&probe.shared.dmabuf)? {
+                taken.push(probe);
+            }
+        }
         let all = taken.len() == probes.len();
         let heaps = (!all).then(|| taken.iter().map(|probe| probe.heap.clone()).collect());
         let page = rustix::param::page_size() as u64;
         // Where there is no udmabuf to try it with, the card's own words are all there is: it said nothing.
         let contiguous = match (udmabuf::create(page), udmabuf::folded(2 * page)) {
-            (Ok((one, _)), Ok(folded)) => imports(&one) && !imports(&folded),
+            (Ok((one, _)), Ok(folded)) => imports(&one)? && !imports(&folded)?,
             _ => false,
         };
         Ok(MemoryNeeds { heaps, contiguous, ..MemoryNeeds::ANY })

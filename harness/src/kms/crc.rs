@@ -14,7 +14,9 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::wait;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
+use crate::observed::{NotObservable, Observed};
+use crate::restart::{self, again};
 
 /// CRC of one frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +72,8 @@ impl Capture {
         self.data = None;
         self.newest = None;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&self.path, flags, Mode::empty())
-            .map_err(|errno| Error::new("open", self.path.display().to_string(), errno))?;
+        let fd = again(|| rustix::fs::open(&self.path, flags, Mode::empty()))
+            .map_err(|error| Error::new("open", self.path.display().to_string(), error))?;
         self.data = Some(fd);
         Ok(())
     }
@@ -79,7 +81,8 @@ impl Capture {
     /// The CRC of a frame from vertical blank `sequence` on; `None` if there was none before `deadline`.
     ///
     /// # Errors
-    /// The file can't be read, or the driver does not number its CRCs, so that none can be told from the frame before.
+    /// The file can't be read; the driver does not number its CRCs ([`Cause::Missing`]), so that none can be told from that
+    /// of the frame before.
     pub(super) fn of_frame(&mut self, sequence: u32, deadline: Instant) -> Result<Option<Crc>> {
         // Counts wrap.
         self.first(|crc| crc.frame.wrapping_sub(sequence) as i32 >= 0, deadline)
@@ -122,10 +125,11 @@ impl Capture {
             match rustix::io::read(data, &mut line) {
                 Ok(length) => {
                     let text = String::from_utf8_lossy(&line[..length]);
-                    let crc = parse(&text).map_err(|why| Error::answer(OP, self.path.display().to_string(), why))?;
-                    self.newest = Some(crc);
+                    let object = || self.path.display().to_string();
+                    let crc = parse(&text).map_err(|why| Error::answer(OP, object(), why))?;
+                    self.newest = Some(crc.ok_or_else(|| Error::missing(OP, object(), UNNUMBERED))?);
                 }
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR) => restart::count(),
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(errno) => return Err(self.error(OP, errno)),
             }
@@ -137,18 +141,31 @@ impl Capture {
     }
 }
 
-/// `0x0000002a 0x12345678 ...`: the frame and its values.
-fn parse(line: &str) -> Result<Crc, String> {
+/// Why some CRCs, which a driver may well give, can't be used.
+const UNNUMBERED: &str = "the driver does not number its CRCs, so none can be told from that of the frame before";
+
+/// What was seen of a CRC, if its driver has what it takes to see one.
+///
+/// # Errors
+/// That of `asked`, unless it is a lack.
+pub(super) fn observed<T>(asked: Result<T>) -> Result<Observed<T>> {
+    match asked {
+        Ok(seen) => Ok(Ok(seen)),
+        Err(error) if matches!(error.cause, Cause::Missing(_)) => Ok(Err(NotObservable(error.to_string()))),
+        Err(error) => Err(error),
+    }
+}
+
+/// `0x0000002a 0x12345678 ...`: the frame and its values; `None` if the driver does not say which frame.
+fn parse(line: &str) -> Result<Option<Crc>, String> {
     let line = line.trim_end_matches(['\n', '\0']);
     let number = |text: &str| u32::from_str_radix(text.strip_prefix("0x")?, 16).ok();
     let mut words = line.split(' ');
     let frame = words.next().unwrap_or_default();
-    if frame == "XXXXXXXXXX" {
-        return Err("the driver does not number its CRCs, so none can be told from that of the frame before".to_owned());
-    }
     let values = words.map(number).collect::<Option<Vec<u32>>>().filter(|values| !values.is_empty());
     match (number(frame), values) {
-        (Some(frame), Some(values)) => Ok(Crc { frame, values }),
+        (Some(frame), Some(values)) => Ok(Some(Crc { frame, values })),
+        (None, Some(_)) if frame == "XXXXXXXXXX" => Ok(None),
         _ => Err(format!("`{line}` is no CRC line such as `0x0000002a 0x12345678`")),
     }
 }
@@ -160,9 +177,17 @@ mod tests {
     #[test]
     fn a_line_is_a_frame_and_its_values() {
         let crc = parse("0x0000002a 0x00000001 0xffffffff\n\0");
-        assert_eq!(crc, Ok(Crc { frame: 42, values: vec![1, u32::MAX] }));
-        assert!(parse("XXXXXXXXXX 0x00000001\n").is_err_and(|why| why.contains("does not number")));
+        assert_eq!(crc, Ok(Some(Crc { frame: 42, values: vec![1, u32::MAX] })));
+        assert_eq!(parse("XXXXXXXXXX 0x00000001\n"), Ok(None));
+        assert!(parse("XXXXXXXXXX\n").is_err() && parse("XXXXXXXX 0x00000001\n").is_err());
         assert!(parse("0x0000002a\n").is_err_and(|why| why.contains("`0x0000002a`")));
         assert!(parse("").is_err());
+    }
+
+    #[test]
+    fn what_a_driver_may_leave_out_is_not_observable_and_garbage_is_an_answer() {
+        let lack = observed::<()>(Err(Error::missing("read of a CRC", "data", UNNUMBERED)));
+        assert!(lack.expect("no error").expect_err("nothing seen").0.contains("does not number"));
+        assert!(observed::<()>(Err(Error::answer("read of a CRC", "data", "`?` is no CRC line"))).is_err());
     }
 }

@@ -140,7 +140,7 @@ impl Prime {
         let what = format!("GEM handle {handle}, flags {flags:#x}");
         let mut argument = PrimeHandle { handle, flags, fd: -1 };
         ask(&self.0, HANDLE_TO_FD, &mut argument, "DRM_IOCTL_PRIME_HANDLE_TO_FD", what)?;
-        Dmabuf::from_fd(own_fd(argument.fd))
+        Dmabuf::from_fd(own_fd(argument.fd)?)
     }
 
     /// Closes `handle`, whatever it is.
@@ -289,7 +289,8 @@ impl Screen {
                     BadCommit::WritebackOfAnotherSize => px(self.size.width / 2, self.size.height / 2),
                     _ => self.size,
                 };
-                let made = card.dumb(formats[0], size)?;
+                let first = || Error::answer("writing back", card.to_string(), "no format, at least one was due");
+                let made = card.dumb(*formats.first().ok_or_else(first)?, size)?;
                 let framebuffer = target.insert(Framebuffer::new(card, &made)?);
                 commit.set(connector, "WRITEBACK_FB_ID", u64::from(framebuffer.id))?;
                 match wrong {

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::card::Card;
 use super::formats::{self, Offer};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Size, px};
 use crate::restart::again;
 
 /// A KMS object with its properties by name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Object {
     pub(super) handle: RawResourceHandle,
     /// `plane 31`, for error texts.
@@ -41,6 +41,14 @@ impl Object {
             properties.insert(property, (id, value));
         }
         Ok(Self { handle: handle.into(), name, properties, choices })
+    }
+
+    /// The one of this handle, which may be among those that were read already.
+    fn of<H: ResourceHandle>(read: &[&Self], card: &Card, handle: H, kind: &str) -> Result<Self> {
+        match read.iter().find(|object| object.handle == handle.into()) {
+            Some(object) => Ok((*object).clone()),
+            None => Self::read(card, handle, kind),
+        }
     }
 
     /// The handle of a property.
@@ -116,6 +124,34 @@ pub(super) struct Pipe {
     pub(super) writeback: Option<(Object, Vec<Fourcc>)>,
     /// Smallest and largest framebuffer.
     pub(super) sizes: (Size, Size),
+    /// What who was master before left behind, on the whole card, with what must be set to be rid of it.
+    pub(super) inherited: Vec<(Object, Vec<Setting>)>,
+}
+
+/// A property by name, and its value.
+pub(super) type Setting = (&'static str, u64);
+
+/// Properties that take an object out of use when they are 0.
+const IN_USE: [&str; 5] = ["CRTC_ID", "FB_ID", "ACTIVE", "MODE_ID", "WRITEBACK_FB_ID"];
+
+/// Properties that change a picture, and the values with which they do not ("Plane Composition Properties" and "Color
+/// Management Properties" of the KMS documentation). Blend modes have no fixed number.
+const NEUTRAL: [Setting; 6] = [
+    ("rotation", drm_ffi::DRM_MODE_ROTATE_0 as u64),
+    ("alpha", 0xffff),
+    ("GAMMA_LUT", 0),
+    ("DEGAMMA_LUT", 0),
+    ("CTM", 0),
+    ("VRR_ENABLED", 0),
+];
+
+/// What must be set of an object so that nothing of its earlier use is left; `value` is what a property has, `premultiplied` the
+/// number of the blend mode that is usual.
+fn leftovers(value: impl Fn(&str) -> Option<u64>, premultiplied: Option<u64>) -> Vec<Setting> {
+    let off = IN_USE.map(|property| (property, 0));
+    let blend = premultiplied.map(|mode| ("pixel blend mode", mode));
+    let wanted = off.into_iter().chain(NEUTRAL).chain(blend);
+    wanted.filter(|(property, neutral)| value(property).is_some_and(|value| value != *neutral)).collect()
 }
 
 impl Pipe {
@@ -127,30 +163,62 @@ impl Pipe {
     /// The first CRTC with a primary plane that a writeback connector, a connected display or best both of them reach.
     ///
     /// # Errors
-    /// No such CRTC; says what is missing.
+    /// No such CRTC; says what is missing, or what a driver answered that none may answer.
     pub(super) fn choose(card: &Card) -> Result<Self> {
         let lists =
             again(|| card.resource_handles()).map_err(|error| card.error("DRM_IOCTL_MODE_GETRESOURCES", error))?;
         let reach = Reach::read(card, &lists)?;
         let mut why = vec![format!("{} CRTCs, {} connectors", lists.crtcs().len(), lists.connectors().len())];
-        let mut pipes = Vec::new();
+        let (mut pipes, mut wrong) = (Vec::new(), None);
         for (index, &crtc) in lists.crtcs().iter().enumerate() {
             match reach.pipe(card, index, crtc) {
                 Ok(pipe) => pipes.push(pipe),
-                Err(Error { object, cause, .. }) => why.push(format!("{object}: {cause}")),
+                Err(Error { object, cause: Cause::Missing(what), .. }) => why.push(format!("{object}: {what}")),
+                // It may be why there is no other.
+                Err(error) => wrong = wrong.or(Some(error)),
             }
         }
         // `min_by_key` takes the first of equals.
         let best = pipes.into_iter().min_by_key(|pipe| (pipe.writeback.is_none(), pipe.display.is_none()));
-        best.ok_or_else(|| Error::missing("choosing a CRTC", card.to_string(), why.join("; ")))
+        let none = || wrong.unwrap_or_else(|| Error::missing("choosing a CRTC", card.to_string(), why.join("; ")));
+        let pipe = best.ok_or_else(none)?;
+        Ok(Self { inherited: reach.inherited(card, &pipe)?, ..pipe })
     }
 }
 
 /// Which connectors reach which CRTCs.
 struct Reach {
-    /// Connector and the CRTCs its encoders reach.
-    connectors: Vec<(connector::Info, Vec<crtc::Handle>)>,
+    /// Connector and its encoders.
+    connectors: Vec<(connector::Info, Vec<Encoder>)>,
     lists: drm::control::ResourceHandles,
+}
+
+/// An encoder, as `DRM_IOCTL_MODE_GETENCODER` tells. Bits stand for places in the card's lists.
+#[derive(Clone, Copy, Debug)]
+struct Encoder {
+    /// Its own bit among encoders.
+    bit: u32,
+    /// CRTCs that it reaches.
+    crtcs: u32,
+    /// Encoders that can be on the same CRTC.
+    clones: u32,
+}
+
+impl Encoder {
+    /// Whether it can be on the CRTC of this place.
+    fn reaches(&self, crtc_index: usize) -> bool {
+        bit(crtc_index) & self.crtcs != 0
+    }
+
+    /// Whether both can be on one CRTC. The kernel wants each to know the other (`drm_atomic_check_valid_clones`).
+    fn goes_with(&self, other: &Self) -> bool {
+        self.clones & other.bit != 0 && other.clones & self.bit != 0
+    }
+}
+
+/// The bit of a place in a list; none beyond the 32 that there are.
+fn bit(index: usize) -> u32 {
+    u32::try_from(index).ok().and_then(|index| 1_u32.checked_shl(index)).unwrap_or(0)
 }
 
 impl Reach {
@@ -159,13 +227,19 @@ impl Reach {
         for &handle in lists.connectors() {
             let info = again(|| card.get_connector(handle, true))
                 .map_err(|error| card.error("DRM_IOCTL_MODE_GETCONNECTOR", error))?;
-            let mut crtcs = Vec::new();
+            let mut encoders = Vec::new();
             for &encoder in info.encoders() {
-                let encoder = again(|| card.get_encoder(encoder))
+                // The drm crate keeps what encoders go together to itself.
+                let told = again(|| drm_ffi::mode::get_encoder(card.as_fd(), encoder.into()))
                     .map_err(|error| card.error("DRM_IOCTL_MODE_GETENCODER", error))?;
-                crtcs.extend(lists.filter_crtcs(encoder.possible_crtcs()));
+                let place = lists.encoders().iter().position(|other| *other == encoder);
+                encoders.push(Encoder {
+                    bit: place.map_or(0, bit),
+                    crtcs: told.possible_crtcs,
+                    clones: told.possible_clones,
+                });
             }
-            connectors.push((info, crtcs));
+            connectors.push((info, encoders));
         }
         Ok(Self { connectors, lists: lists.clone() })
     }
@@ -175,20 +249,31 @@ impl Reach {
             self.connectors
                 .iter()
                 .filter(move |(info, _)| (info.interface() == connector::Interface::Writeback) == writeback)
-                .filter(move |(_, crtcs)| crtcs.contains(&crtc))
-                .map(|(info, _)| info)
+                .filter(move |(_, encoders)| encoders.iter().any(|encoder| encoder.reaches(crtc_index)))
         };
         let missing = |what: &str| Error::missing("choosing a CRTC", format!("CRTC {}", Into::<u32>::into(crtc)), what);
-        let display = reaching(false).find(|info| info.state() == connector::State::Connected);
-        let connector = display.or_else(|| reaching(true).next());
+        let writes_back = reaching(true).next();
+        let go_together = |encoders: &[Encoder], others: &[Encoder]| {
+            encoders.iter().any(|encoder| others.iter().any(|other| encoder.goes_with(other)))
+        };
+        let display = reaching(false)
+            .filter(|(info, _)| info.state() == connector::State::Connected)
+            // The picture is seen better by writeback, if it can be seen by one only.
+            .find(|(_, encoders)| writes_back.is_none_or(|(_, others)| go_together(encoders, others)))
+            .map(|(info, _)| info);
+        let connector = display.or(writes_back.map(|(info, _)| info));
         let connector = connector.ok_or_else(|| missing("neither a connected display nor writeback reaches it"))?;
         let planes = self.planes(card, crtc)?;
-        if planes.first().is_none_or(|(plane, _)| plane.kind != PlaneKind::Primary) {
-            return Err(missing("it has no primary plane"));
+        match planes.first() {
+            Some((plane, _)) if plane.kind == PlaneKind::Primary => {}
+            Some((plane, _)) => {
+                return Err(missing(&format!("its lowest plane, {}, is no primary one but {}", plane.id, plane.kind)));
+            }
+            None => return Err(missing("it has no plane")),
         }
-        let writeback = match reaching(true).next() {
+        let writeback = match writes_back {
             None => None,
-            Some(info) => {
+            Some((info, _)) => {
                 let object = Object::read(card, info.handle(), "connector")?;
                 let blob = blob(card, &object, "WRITEBACK_PIXEL_FORMATS")?.unwrap_or_default();
                 let formats = formats::writeback_formats(&blob).map_err(|why| wrong(card, &object, why))?;
@@ -204,7 +289,29 @@ impl Reach {
             planes,
             writeback,
             sizes: sizes(card)?,
+            inherited: Vec::new(),
         })
+    }
+
+    /// All objects of the card that are in use, or do something to a picture, with how they do not.
+    fn inherited(&self, card: &Card, pipe: &Pipe) -> Result<Vec<(Object, Vec<Setting>)>> {
+        let read: Vec<&Object> =
+            pipe.planes.iter().map(|(_, plane)| plane).chain(pipe.connectors()).chain([&pipe.crtc]).collect();
+        let planes =
+            again(|| card.plane_handles()).map_err(|error| card.error("DRM_IOCTL_MODE_GETPLANERESOURCES", error))?;
+        let planes = planes.into_iter().map(|plane| Object::of(&read, card, plane, "plane"));
+        let connectors = self.lists.connectors().iter().map(|&it| Object::of(&read, card, it, "connector"));
+        let crtcs = self.lists.crtcs().iter().map(|&crtc| Object::of(&read, card, crtc, "CRTC"));
+        let mut inherited = Vec::new();
+        for object in planes.chain(connectors).chain(crtcs) {
+            let object = object?;
+            let settings =
+                leftovers(|property| object.value(property), object.choice("pixel blend mode", "Pre-multiplied").ok());
+            if !settings.is_empty() {
+                inherited.push((object, settings));
+            }
+        }
+        Ok(inherited)
     }
 
     /// The planes that reach `crtc`, lowest first.
@@ -261,5 +368,34 @@ fn blob(card: &Card, object: &Object, name: &str) -> Result<Option<Vec<u8>>> {
         Some(id) => again(|| card.get_property_blob(id))
             .map(Some)
             .map_err(|error| Error::new("DRM_IOCTL_MODE_GETPROPBLOB", format!("{card}, {}", object.name), error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_display_and_a_writeback_connector_are_on_one_crtc_only_if_each_can_be_with_the_other() {
+        let display = Encoder { bit: bit(0), crtcs: 0b01, clones: 0b11 };
+        let writeback = Encoder { bit: bit(1), crtcs: 0b11, clones: 0b11 };
+        assert!(display.reaches(0) && !display.reaches(1) && !display.reaches(32));
+        assert!(display.goes_with(&writeback));
+        // What the kernel makes of a driver that says nothing: itself alone.
+        let alone = Encoder { clones: 0b10, ..writeback };
+        assert!(!display.goes_with(&alone) && !alone.goes_with(&display));
+    }
+
+    #[test]
+    fn what_was_in_use_or_changes_a_picture_is_set_and_nothing_else() {
+        let plane = [("FB_ID", 7), ("CRTC_ID", 3), ("rotation", 2), ("alpha", 0xffff), ("pixel blend mode", 1)];
+        let of =
+            |list: &[(&str, u64)], name: &str| list.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+        let settings = leftovers(|name| of(&plane, name), Some(0));
+        assert_eq!(settings, [("CRTC_ID", 0), ("FB_ID", 0), ("rotation", 1), ("pixel blend mode", 0)]);
+        let crtc = [("ACTIVE", 1), ("MODE_ID", 9), ("CTM", 5), ("GAMMA_LUT", 0)];
+        assert_eq!(leftovers(|name| of(&crtc, name), None), [("ACTIVE", 0), ("MODE_ID", 0), ("CTM", 0)]);
+        let idle = [("CRTC_ID", 0), ("ACTIVE", 0), ("rotation", 1)];
+        assert!(leftovers(|name| of(&idle, name), None).is_empty());
     }
 }

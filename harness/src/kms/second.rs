@@ -13,6 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::procfs;
 
 /// Where vkms has its devices; there only if the driver is, and configfs is mounted.
 const VKMS: &str = "/sys/kernel/config/vkms";
@@ -119,8 +120,8 @@ fn remove_orphans() {
     let Ok(entries) = fs::read_dir(VKMS) else { return };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
+        if pid.is_some_and(procfs::has_ended) {
             remove(&entry.path());
         }
     }

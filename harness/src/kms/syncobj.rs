@@ -286,7 +286,7 @@ impl Syncobj {
         let mut export = drm_syncobj_handle { handle: self.handle, flags: SYNC_FILE, fd: -1, ..Default::default() };
         // SAFETY: there is no address in it.
         match unsafe { ask(&self.card, HANDLE_TO_FD, &mut export, self) } {
-            Ok(()) => SyncFile::from_fd(own_fd(export.fd)).map(Some),
+            Ok(()) => SyncFile::from_fd(own_fd(export.fd)?).map(Some),
             Err(error) if error.is_errno(Errno::INVAL) => Ok(None),
             Err(error) => Err(error),
         }
@@ -300,7 +300,7 @@ impl Syncobj {
         let mut shared = drm_syncobj_handle { handle: self.handle, fd: -1, ..Default::default() };
         // SAFETY: there is no address in it.
         unsafe { ask(&self.card, HANDLE_TO_FD, &mut shared, self) }?;
-        Ok(SyncobjFile(own_fd(shared.fd)))
+        own_fd(shared.fd).map(SyncobjFile)
     }
 
     /// It has no fence any more.

@@ -107,7 +107,7 @@ impl Screen {
         self.resize(self.size())?;
         let framebuffer = match Framebuffer::new(&self.card, shared) {
             Ok(framebuffer) => framebuffer,
-            Err(error) if error.op == "DRM_IOCTL_MODE_ADDFB2" && !is_ours(&error) => {
+            Err(error) if error.op == "DRM_IOCTL_MODE_ADDFB2" && is_refusal(&error) => {
                 return Ok(Answer::NoFramebuffer(error));
             }
             Err(error) => return Err(error),
@@ -123,13 +123,28 @@ impl Screen {
         }
         match commit.try_out(&format!("{shared} on its {kind} plane")) {
             Ok(()) => Ok(Answer::Taken),
-            Err(error) if error.is_errno(Errno::NOMEM) => Err(error),
+            Err(error) if !is_refusal(&error) => Err(error),
             Err(error) => Ok(Answer::NotOnPlane(error)),
         }
     }
 }
 
-/// Whether an error of making a framebuffer says nothing of the frame.
-fn is_ours(error: &Error) -> bool {
-    matches!(error.cause, crate::error::Cause::Input(_)) || error.is_errno(Errno::NOMEM)
+/// Whether an error says something of the frame. Others are of the card (`EIO`), of who asks (`EACCES`), or of the moment.
+fn is_refusal(error: &Error) -> bool {
+    [Errno::INVAL, Errno::RANGE, Errno::NOSPC, Errno::OPNOTSUPP, Errno::NOENT]
+        .iter()
+        .any(|errno| error.is_errno(*errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_driver_says_of_a_frame_is_a_refusal_of_it() {
+        let of = |errno: Errno| is_refusal(&Error::new("DRM_IOCTL_MODE_ATOMIC (test only)", "screen (made up)", errno));
+        assert!([Errno::INVAL, Errno::RANGE, Errno::NOSPC].into_iter().all(of));
+        assert!(![Errno::ACCESS, Errno::NODEV, Errno::IO, Errno::NOMEM, Errno::BUSY].into_iter().any(of));
+        assert!(!is_refusal(&Error::input("DRM_IOCTL_MODE_ADDFB2", "screen (made up)", "a pitch of 5 GiB")));
+    }
 }

@@ -127,9 +127,26 @@ fn queues(node: PathBuf) -> Vec<Importer> {
         .collect()
 }
 
+/// A queue that has its format back when this is dropped: a device keeps it for whoever opens it next.
+struct Borrowed {
+    queue: Queue,
+    before: QueueFormat,
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let restored = self.queue.release().and_then(|()| self.queue.set_format(&self.before).map(drop));
+        if let Err(error) = restored {
+            tracing::warn!(%error, before = %self.before, "a queue keeps the format of a trial");
+        }
+    }
+}
+
 /// Puts the start of `shared` into a queue of `device`.
-fn queued(device: &Arc<v4l2::Device>, direction: Direction, shared: &SharedFrame, needs: &mut u64) -> Result<Queue> {
-    let mut queue = Queue::open(device, direction)?;
+fn queued(device: &Arc<v4l2::Device>, direction: Direction, shared: &SharedFrame, needs: &mut u64) -> Result<Borrowed> {
+    let queue = Queue::open(device, direction)?;
+    let mut borrowed = Borrowed { before: queue.format().clone(), queue };
+    let queue = &mut borrowed.queue;
     let wanted = QueueFormat::of_frame(&shared.frame)?;
     if queue.set_format(&wanted)?.planes.first().is_none_or(|plane| u64::from(plane.bytes) > shared.dmabuf.size) {
         // The smallest that it has.
@@ -142,7 +159,7 @@ fn queued(device: &Arc<v4l2::Device>, direction: Direction, shared: &SharedFrame
     // Of the pixels nothing is wanted, and not every queue takes an offset.
     frame.planes.iter_mut().for_each(|plane| plane.offset = 0);
     queue.give_dmabuf(0, &SharedFrame { dmabuf, frame })?;
-    Ok(queue)
+    Ok(borrowed)
 }
 
 fn way(events: &[Event]) -> Way {

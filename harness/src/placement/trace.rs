@@ -15,6 +15,7 @@ use super::parse::{self, Line};
 use crate::inventory::access::{self, Mode};
 use crate::inventory::mounts::Mounts;
 use crate::observed::{NotObservable, Observed};
+use crate::procfs;
 
 /// The events that are always on. Synchronisation and single-page mappings are left out: they are many, and say no more.
 const EVENTS: &[&str] =
@@ -22,9 +23,6 @@ const EVENTS: &[&str] =
 
 /// Pages that leave the page allocator.
 const PAGES: &str = "kmem/mm_page_alloc";
-
-/// The inode of the first pid namespace (`PID_NS_INIT_INO`): only there do our pids mean the same to the kernel.
-const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// The kernel hands out as many whole lines as fit 8 KiB, and the longest one, a scatter list of 128 segments, has 7 KiB: a
 /// read of less than this was not cut short, so there was no more.
@@ -59,7 +57,7 @@ impl Trace {
         let instances = tracefs.ready()?.join("instances");
         remove_orphans(&instances);
         let instance = Instance::make(&instances)?;
-        if fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE)) {
+        if procfs::sees_all_processes() {
             // Before the pids, so that no child can be missed.
             instance.write("options/event-fork", "1")?;
             instance.follow("/proc/self/task")?;
@@ -171,8 +169,7 @@ fn name(pid: u32, count: u32) -> String {
 fn remove_orphans(instances: &Path) {
     let Ok(entries) = fs::read_dir(instances) else { return };
     for entry in entries.flatten() {
-        let orphan =
-            entry.file_name().to_str().and_then(owner).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        let orphan = entry.file_name().to_str().and_then(owner).is_some_and(procfs::has_ended);
         if orphan && let Err(error) = fs::remove_dir(entry.path()) {
             tracing::debug!(instance = %entry.path().display(), %error, "a trace instance of nobody's stays");
         }

@@ -529,7 +529,7 @@ impl Deadline {
 }
 
 /// The moment `wait` from `start`; a wait without end is one of a year.
-fn after(start: Instant, wait: Duration) -> Instant {
+pub(super) fn after(start: Instant, wait: Duration) -> Instant {
     start + wait.min(Duration::from_secs(365 * 24 * 3600))
 }
 

@@ -63,7 +63,7 @@ pub enum Answer {
         /// Why.
         why: String,
     },
-    /// The last word, which comes unasked: the peer is served no longer, and holds nothing any more.
+    /// The last word, which comes unasked: the peer is served no longer, and what it held is released next.
     CutOff {
         /// Why.
         why: String,

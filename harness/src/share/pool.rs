@@ -19,6 +19,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+use super::core::after;
 use super::layer::layer;
 use super::refused::ShareError;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, wait_until};
@@ -459,11 +460,6 @@ impl<'w> Wait<'w> {
             report.waited += self.asked.elapsed();
         }
     }
-}
-
-/// The moment `wait` after `start`; a wait without end is one of a year.
-fn after(start: Instant, wait: Duration) -> Instant {
-    start + wait.min(Duration::from_secs(365 * 24 * 3600))
 }
 
 /// Whether a buffer could not be made for want of memory or of fds, which others that come back may change.

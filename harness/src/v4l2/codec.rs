@@ -6,6 +6,9 @@
 //! the same picture in the device's own memory, and likewise a decoded frame: the device is its own reference, and the path of
 //! the memory is all that differs.
 //!
+//! Of the interface of codecs no more is spoken than vicodec needs: it says at once what a stream holds, and keeps no frame back,
+//! so its events are not waited for and it is not drained. Others are not asked: what they refuse would be no finding.
+//!
 //! The driver has no pitch: every row begins where the one before ended. Frames are 640x360 to 4096x2160 px, in blocks of 8x8.
 //!
 //! Source: "Memory-to-Memory Stateful Video Encoder Interface" and "... Decoder Interface" of the kernel's V4L2 documentation;
@@ -22,7 +25,7 @@ use crate::format::Fourcc;
 use crate::frame::Size;
 use crate::picture::Picture;
 
-/// The driver that was read, and is asked first.
+/// The driver that was read, and the only one that is asked.
 const DRIVER: &str = "vicodec";
 
 /// A frame takes some 10 milliseconds, and the sandbox may be busy.
@@ -50,13 +53,18 @@ pub enum Given<'a> {
 }
 
 impl Codec {
-    /// The first two nodes of this machine, of the device called `wanted` if one is, of which one makes streams of frames and
+    /// The first two nodes of vicodec, of the device called `wanted` if one is, of which one makes streams of frames and
     /// the other takes such streams.
     ///
     /// # Errors
     /// There are none.
     pub fn find(wanted: Option<&str>) -> Result<Self> {
-        let (devices, refused) = Device::memory_to_memory(wanted, DRIVER)?;
+        let (mut devices, mut refused) = Device::memory_to_memory(wanted, DRIVER)?;
+        let others: Vec<String> =
+            devices.extract_if(.., |device| device.driver() != DRIVER).map(|device| device.to_string()).collect();
+        if !others.is_empty() {
+            refused.push_str(&format!("; not asked, since only {DRIVER} is spoken to: [{}]", others.join(", ")));
+        }
         let streams = |device: &Arc<Device>, direction| {
             Queue::open(device, direction).and_then(|queue| queue.stream_formats()).unwrap_or_default()
         };

@@ -11,7 +11,7 @@ use crate::share::constraints::{Bytes, Constraints, FormatModifier, MemoryNeeds}
 use crate::udmabuf;
 
 /// What a dma-buf of videobuf2's contiguous allocator says of itself (`exp_name`).
-const CONTIGUOUS: &str = "videobuf2_dma_contig";
+pub(crate) const CONTIGUOUS: &str = "videobuf2_dma_contig";
 
 /// Only 0 is a multiple of it that fits in a buffer: a single-planar queue has no offsets.
 const NO_OFFSET: u64 = 1 << 63;
@@ -119,7 +119,7 @@ impl Queue {
         // A picture that ends on the first page says nothing.
         let mut tried = given.clone();
         while tried.planes.first().is_some_and(|plane| u64::from(plane.bytes) <= page) {
-            let larger = px(tried.size.width * 2, tried.size.height * 2);
+            let larger = px(tried.size.width.saturating_mul(2), tried.size.height.saturating_mul(2));
             let next = self.try_format(&QueueFormat::new(given.pixel, larger, 0))?;
             if next.size == tried.size {
                 break;

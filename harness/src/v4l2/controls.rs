@@ -23,7 +23,7 @@ impl Device {
         let control = self.control(name)?;
         let mut items = Vec::new();
         if control.kind == uapi::CTRL_TYPE_MENU {
-            for index in control.minimum.max(0)..=control.maximum {
+            for index in (control.minimum.max(0)..=control.maximum).take(LONGEST_LIST as usize) {
                 let mut menu = QueryMenu { id: control.id, index: index.cast_unsigned(), ..QueryMenu::default() };
                 match ioctl::QUERYMENU.ask(self, &mut menu) {
                     Ok(()) if uapi::text(&menu.name) == item => return self.set(name, control.id, index),
@@ -79,7 +79,7 @@ impl Device {
 
     /// Captures from the first input whose name begins with `prefix`; returns the name.
     pub(super) fn choose_input(&self, prefix: &str) -> Result<String> {
-        self.choose(prefix, "input", ioctl::S_INPUT, |index| {
+        self.choose(prefix, "input", (ioctl::ENUMINPUT.name, ioctl::S_INPUT), |index| {
             let mut input = Input { index, ..Input::default() };
             ioctl::ENUMINPUT.ask(self, &mut input).map(|()| uapi::text(&input.name))
         })
@@ -87,7 +87,7 @@ impl Device {
 
     /// Sends to the first output whose name begins with `prefix`; returns the name.
     pub(super) fn choose_output(&self, prefix: &str) -> Result<String> {
-        self.choose(prefix, "output", ioctl::S_OUTPUT, |index| {
+        self.choose(prefix, "output", (ioctl::ENUMOUTPUT.name, ioctl::S_OUTPUT), |index| {
             let mut output = Output { index, ..Output::default() };
             ioctl::ENUMOUTPUT.ask(self, &mut output).map(|()| uapi::text(&output.name))
         })
@@ -97,12 +97,17 @@ impl Device {
         &self,
         prefix: &str,
         kind: &str,
-        set: ioctl::Call<u32>,
+        (list, set): (&'static str, ioctl::Call<u32>),
         name: impl Fn(u32) -> Result<String, Errno>,
     ) -> Result<String> {
         let mut names = Vec::new();
         for index in 0..LONGEST_LIST {
-            let Ok(name) = name(index) else { break };
+            let name = match name(index) {
+                Ok(name) => name,
+                // The end of the list, or a device that has no such list.
+                Err(Errno::INVAL | Errno::NOTTY) => break,
+                Err(errno) => return Err(self.error(list, format_args!("{kind} {index}"), errno)),
+            };
             if name.starts_with(prefix) {
                 let mut chosen = index;
                 set.ask(self, &mut chosen)

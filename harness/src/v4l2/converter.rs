@@ -120,17 +120,8 @@ impl Converter {
 
     /// `picture`, which is RG16, in BG24: each component in 8 bits, as near as it can be.
     fn source(picture: &Picture) -> Result<Picture> {
-        if picture.fourcc != FROM {
-            let why = format!("{}; {FROM} would be valid", picture.fourcc);
-            return Err(Error::input("computing what a converter is given", format!("{picture:?}"), why));
-        }
-        let wide = |word: &[u8; 2]| {
-            let word = u16::from_le_bytes(*word);
-            let [red, green, blue] = [word >> 11, word >> 5 & 0x3f, word & 0x1f];
-            [(red << 3 | red >> 2) as u8, (green << 2 | green >> 4) as u8, (blue << 3 | blue >> 2) as u8]
-        };
-        let bytes = picture.bytes.as_chunks().0.iter().flat_map(wide).collect();
-        Ok(Picture { size: picture.size, fourcc: TO, bytes })
+        let wide = |red: u8, green: u8, blue: u8| [red << 3 | red >> 2, green << 2 | green >> 4, blue << 3 | blue >> 2];
+        widened("computing what a converter is given", picture, wide)
     }
 
     /// What it must make of `picture`, which is RG16: the bits that a channel lacks are ones.
@@ -138,18 +129,23 @@ impl Converter {
     /// # Errors
     /// The picture has another format.
     pub fn target(picture: &Picture) -> Result<Picture> {
-        if picture.fourcc != FROM {
-            let why = format!("{}; {FROM} would be valid", picture.fourcc);
-            return Err(Error::input("computing what a converter makes", format!("{picture:?}"), why));
-        }
-        let wide = |word: &[u8; 2]| {
-            let word = u16::from_le_bytes(*word);
-            let [red, green, blue] = [word >> 11, word >> 5 & 0x3f, word & 0x1f];
-            [(red << 3 | 7) as u8, (green << 2 | 3) as u8, (blue << 3 | 7) as u8]
-        };
-        let bytes = picture.bytes.as_chunks().0.iter().flat_map(wide).collect();
-        Ok(Picture { size: picture.size, fourcc: TO, bytes })
+        let wide = |red: u8, green: u8, blue: u8| [red << 3 | 7, green << 2 | 3, blue << 3 | 7];
+        widened("computing what a converter makes", picture, wide)
     }
+}
+
+/// `picture`, which is RG16, in BG24, with what `wide` makes of the components of each pixel.
+fn widened(op: &'static str, picture: &Picture, wide: impl Fn(u8, u8, u8) -> [u8; 3]) -> Result<Picture> {
+    if picture.fourcc != FROM {
+        let why = format!("{}; {FROM} would be valid", picture.fourcc);
+        return Err(Error::input(op, format!("{picture:?}"), why));
+    }
+    let pixel = |word: &[u8; 2]| {
+        let word = u16::from_le_bytes(*word);
+        wide((word >> 11) as u8, (word >> 5 & 0x3f) as u8, (word & 0x1f) as u8)
+    };
+    let bytes = picture.bytes.as_chunks().0.iter().flat_map(pixel).collect();
+    Ok(Picture { size: picture.size, fourcc: TO, bytes })
 }
 
 /// A buffer of the device's own memory (`V4L2_MEMORY_MMAP`), which it fills. Its queues are nobody else's; what was exported stays

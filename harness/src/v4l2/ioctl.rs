@@ -13,6 +13,7 @@ use super::uapi::{
     Buffer, Capability, Control, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, FrameSize, Input, Output,
     Place, Plane, QueryCtrl, QueryMenu, RequestBuffers, Selection,
 };
+use crate::error::Cause;
 use crate::ioctl::ask;
 use crate::ledger;
 
@@ -86,11 +87,11 @@ impl Call<Buffer> {
 }
 
 /// `VIDIOC_EXPBUF`: a new dma-buf fd of a buffer.
-pub(crate) fn export(node: BorrowedFd<'_>, request: &mut ExportBuffer) -> Result<OwnedFd, Errno> {
+pub(crate) fn export(node: BorrowedFd<'_>, request: &mut ExportBuffer) -> Result<OwnedFd, Cause> {
     request.fd = -1;
     EXPBUF.ask(node, request)?;
     if request.fd < 0 {
-        return Err(Errno::BADF);
+        return Err(Cause::Answer(format!("fd {}; an open file was due", request.fd)));
     }
     // SAFETY: the call succeeded, so this is an fd that the kernel just made and that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(request.fd) })

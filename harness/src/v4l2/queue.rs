@@ -13,7 +13,7 @@ use super::pix::{contradiction, mplane, single};
 use super::uapi::{self, Buffer, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, Pix, PixMplane};
 use super::{Device, PixelFormat, PlaneFormat, QueueFormat, ioctl};
 use crate::dmabuf::{Dmabuf, SharedFrame};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::frame::{Frame, Size};
 use crate::{ledger, wait};
 
@@ -335,7 +335,7 @@ impl Queue {
         let flags = (rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC).bits();
         let mut request = ExportBuffer { buf_type: self.buf_type, index, flags, ..Default::default() };
         let fd = ioctl::export(self.device.as_fd(), &mut request)
-            .map_err(|errno| self.error("VIDIOC_EXPBUF", format_args!("buffer {index}"), errno))?;
+            .map_err(|cause| self.error("VIDIOC_EXPBUF", format_args!("buffer {index}"), cause))?;
         let dmabuf = Dmabuf::from_fd(fd)?;
         ledger::step("VIDIOC_EXPBUF", Some(dmabuf.inode()), &self.device);
         Ok(dmabuf)
@@ -488,12 +488,12 @@ impl Queue {
                 ioctl::DQBUF.ask(&self.device, &mut buffer)
             };
             match taken {
-                Ok(()) if buffer.flags & uapi::BUF_FLAG_ERROR != 0 => {
-                    let why = format!("buffer {} is marked as damaged (V4L2_BUF_FLAG_ERROR)", buffer.index);
-                    return Err(Error::answer(ioctl::DQBUF.name, self.to_string(), why));
-                }
                 Ok(()) if !self.given().remove(&buffer.index) => {
                     let why = format!("it took out buffer {}; given to it were {:?}", buffer.index, self.given());
+                    return Err(Error::answer(ioctl::DQBUF.name, self.to_string(), why));
+                }
+                Ok(()) if buffer.flags & uapi::BUF_FLAG_ERROR != 0 => {
+                    let why = format!("buffer {} is marked as damaged (V4L2_BUF_FLAG_ERROR)", buffer.index);
                     return Err(Error::answer(ioctl::DQBUF.name, self.to_string(), why));
                 }
                 Ok(()) => {
@@ -539,8 +539,8 @@ impl Queue {
         self.buf_type
     }
 
-    fn error(&self, op: &'static str, what: impl fmt::Display, errno: Errno) -> Error {
-        self.device.error(op, format_args!("{}, {what}", self.direction), errno)
+    fn error(&self, op: &'static str, what: impl fmt::Display, cause: impl Into<Cause>) -> Error {
+        self.device.error(op, format_args!("{}, {what}", self.direction), cause)
     }
 }
 

@@ -1,19 +1,36 @@
 //! A device that goes away while somebody has it open, as a camera does whose cable is pulled.
 //!
-//! Only what is no hardware is unplugged here: devices that a driver made of nothing, on the platform bus. Its driver lets go of
+//! Only what is no hardware is unplugged here: devices that a driver made of nothing, on the platform bus. The driver lets go of
 //! it (`unbind`), the node vanishes, and every call on an open file of it fails with `ENODEV`. Afterwards it is there again as a
 //! new device (`bind`).
 //!
 //! Source: "Device Drivers" in the kernel's driver model documentation (`Documentation/driver-api/driver-model`).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use rustix::io::Errno;
 
 use super::{Device, ioctl, sysfs, uapi};
 use crate::error::{Error, Result};
+
+/// Where drivers put what they make of nothing; and so do many of a system on a chip, of what firmware told them.
+const PLATFORM: &str = "/sys/devices/platform";
+
+/// What a device has in sysfs that firmware described, by a device tree or by ACPI.
+const DESCRIBED: [&str; 2] = ["of_node", "firmware_node"];
+
+/// Why `device`, a directory of sysfs, may be hardware; `None` if it is right on the `platform` bus, and nobody but its driver
+/// said that it is there.
+fn hardware(device: &Path, platform: &Path) -> Option<String> {
+    if device.parent() != Some(platform) {
+        return Some(format!("it is not right below {}", platform.display()));
+    }
+    // A link that leads nowhere is one, too.
+    let described = DESCRIBED.into_iter().find(|link| device.join(link).symlink_metadata().is_ok());
+    described.map(|link| format!("firmware describes it ({link})"))
+}
 
 /// A device that is gone; it comes back when this is dropped.
 #[derive(Debug)]
@@ -33,11 +50,10 @@ impl Device {
         let missing = |why: String| Error::missing(OP, object(), why);
         let link = sysfs(&self.node).join("device");
         let device = fs::canonicalize(&link).map_err(|error| missing(format!("{}: {error}", link.display())))?;
-        if !device.starts_with("/sys/devices/platform") {
-            return Err(missing(format!(
-                "{} may be hardware; only what a driver made of nothing is unplugged",
-                device.display()
-            )));
+        if let Some(why) = hardware(&device, Path::new(PLATFORM)) {
+            let why =
+                format!("{} may be hardware: {why}; only what a driver made of nothing is unplugged", device.display());
+            return Err(missing(why));
         }
         let link = device.join("driver");
         let driver = fs::canonicalize(&link).map_err(|error| missing(format!("{}: {error}", link.display())))?;
@@ -61,6 +77,30 @@ impl Drop for Unplugged {
     fn drop(&mut self) {
         if let Err(error) = fs::write(self.driver.join("bind"), &self.device) {
             tracing::error!(%error, device = %self.device, "could not plug the device in again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_firmware_describes_or_sits_on_a_bus_is_not_unplugged() {
+        let platform = tempfile::tempdir().expect("a directory");
+        let device = |path: &str| {
+            let device = platform.path().join(path);
+            fs::create_dir_all(&device).expect("a directory");
+            device
+        };
+        let made = device("vim2m.0");
+        assert_eq!(hardware(&made, platform.path()), None);
+        let on_a_chip = device("soc/fd400000.video-codec");
+        assert!(hardware(&on_a_chip, platform.path()).is_some_and(|why| why.contains("not right below")));
+        for link in DESCRIBED {
+            let described = device(&format!("ff2e0000.{link}"));
+            std::os::unix::fs::symlink("nowhere", described.join(link)).expect("a link");
+            assert!(hardware(&described, platform.path()).is_some_and(|why| why.contains(link)));
         }
     }
 }

@@ -72,7 +72,7 @@ impl Syncobj {
         };
         let file = |flags, handle| {
             let made = ask_handle(HANDLE_TO_FD, drm_syncobj_handle { handle, flags, ..of_file })?;
-            drop(own_fd(made.fd));
+            drop(own_fd(made.fd)?);
             Ok(())
         };
         let wait_for = |handle: u32, flags| {

@@ -13,10 +13,7 @@ use super::{About, Allocated, Kind, Looked, Source};
 use crate::dmabuf::Dmabuf;
 use crate::error::{Cause, Error, Result};
 use crate::frame::px;
-use crate::v4l2::{Device, Direction, PixelFormat, Queue, QueueFormat};
-
-/// What a dma-buf of videobuf2's contiguous allocator says of itself (`exp_name`).
-const CONTIGUOUS: &str = "videobuf2_dma_contig";
+use crate::v4l2::{CONTIGUOUS, Device, Direction, PixelFormat, Queue, QueueFormat};
 
 /// The queues of one device; they all take their memory from the same allocator.
 struct Expbuf {
