@@ -47,7 +47,7 @@ pub struct Device {
     unmap: *const c_void,
     write: *const c_void,
     get_fd: *const c_void,
-    planes: *const c_void,
+    planes: unsafe extern "C" fn(*mut c_void) -> c_int,
     handle: *const c_void,
     plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
     stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
@@ -62,6 +62,7 @@ struct Real {
     import: unsafe extern "C" fn(*mut Device, u32, *mut c_void, u32) -> *mut c_void,
     map: Map,
     plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
+    planes: unsafe extern "C" fn(*mut c_void) -> c_int,
     stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
     modifier: unsafe extern "C" fn(*mut c_void) -> u64,
     destroy_object: unsafe extern "C" fn(*mut c_void),
@@ -102,6 +103,7 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
             import: device.import,
             map: device.map,
             plane_fd: device.plane_fd,
+            planes: device.planes,
             stride: device.stride,
             modifier: device.modifier,
             destroy_object: device.destroy_object,
@@ -110,6 +112,7 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
         device.import = import;
         device.map = map;
         device.plane_fd = plane_fd;
+        device.planes = planes;
         device.stride = stride;
         device.modifier = modifier;
         device.destroy_object = destroy_object;
@@ -243,12 +246,25 @@ unsafe extern "C" fn plane_fd(object: *mut c_void, plane: c_int) -> c_int {
     number
 }
 
+unsafe extern "C" fn planes(object: *mut c_void) -> c_int {
+    if made::is("gbm-planes-endless") {
+        made::fired();
+        return c_int::MAX;
+    }
+    // SAFETY: the argument is the caller's.
+    unsafe { (real().planes)(object) }
+}
+
 unsafe extern "C" fn stride(object: *mut c_void, plane: c_int) -> u32 {
     // SAFETY: the arguments are the caller's.
     let stride = unsafe { (real().stride)(object, plane) };
     if made::is("gbm-pitch-too-large") {
         made::fired();
         return stride + 64;
+    }
+    if made::is("gbm-pitch-zero") {
+        made::fired();
+        return 0;
     }
     stride
 }

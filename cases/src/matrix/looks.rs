@@ -1,0 +1,52 @@
+//! Which frames the screen has a look at, beside importer and CPU: a look takes longer than all else that is done with one.
+
+use std::collections::BTreeSet;
+
+use handover::ends::{Exporter, Importer, Parcel};
+use handover::prelude::*;
+
+use super::values;
+
+const GPUS: [Role; 2] = [GpuA, GpuB];
+
+/// The looks at what crosses between two devices, for one claim.
+pub(super) struct Looks {
+    tried: BTreeSet<String>,
+    /// Which one of the pairs of GPUs it is; all of them try the same frames.
+    turn: Option<usize>,
+    /// How many frames could have had one.
+    frames: usize,
+}
+
+impl Looks {
+    pub(super) fn between(from: &dyn Exporter, to: &dyn Importer) -> Self {
+        let place = |role: Role| GPUS.iter().position(|gpu| *gpu == role);
+        let turn = place(from.role()).zip(place(to.role())).map(|(from, to)| from * GPUS.len() + to);
+        Self { tried: BTreeSet::new(), turn, frames: 0 }
+    }
+
+    /// Whether there is one at `parcel`, which has the next case of the claim `claim`: at what arrives if something of it is
+    /// new, at what stays fresh if it does not come back, and at all that does. Between GPUs, which take many frames in little
+    /// time, at the first one that arrives, and of those that come back at each in one of all pairs: they take turns.
+    pub(super) fn at(&mut self, claim: &str, to: &dyn Importer, parcel: &Parcel) -> bool {
+        // vkms shows wrong what does not begin with the first byte, so that another one has the look.
+        let has_turn = self.turn.is_none() || !parcel.begins_behind();
+        let frame = self.frames;
+        self.frames += usize::from(has_turn);
+        match (claim, self.turn) {
+            // Nobody else sees them as pixels.
+            ("arrives", _) if parcel.fourcc.yuv().is_some() => true,
+            ("arrives", None) => self.is_new(parcel),
+            ("arrives", Some(_)) => has_turn && frame == 0,
+            ("stays_fresh", _) => !to.draws(parcel),
+            ("comes_back", None) => true,
+            ("comes_back", Some(turn)) => has_turn && frame % (GPUS.len() * GPUS.len()) == turn,
+            _ => false,
+        }
+    }
+
+    fn is_new(&mut self, parcel: &Parcel) -> bool {
+        let found = values(parcel).into_iter().filter(|value| self.tried.insert(value.clone())).count();
+        found > 0
+    }
+}
