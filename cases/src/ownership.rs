@@ -202,23 +202,13 @@ fn is_a_dma_buf(cx: &mut Cx, gpu: Role, image: bool, handles: &[HandleType]) -> 
         let layout = Layout::Modifiers(vec![Modifier::LINEAR]);
         let room = Room::Dedicated;
         let request = ImageRequest { size: px(64, 64), fourcc: Fourcc::XR24, layout, room, export };
-        let image = match gpu.create_image(&request) {
-            Err(error) if matches!(error.cause, handover::error::Cause::Missing(_)) => {
-                return Err(Trouble::Skip(error.to_string()));
-            }
-            other => other?,
-        };
+        let image = missing_is_skip(gpu.create_image(&request))?;
         image.draw_pattern(7)?;
         let shared = image.export_dmabuf()?;
         (shared, Pattern { stamp: 7 }.picture(Fourcc::XR24, px(64, 64))?.bytes, Box::new(image))
     } else {
         let request = BufferRequest { size: u64::from(words) * 4, room: Room::Dedicated, export };
-        let buffer = match gpu.create_buffer(&request) {
-            Err(error) if matches!(error.cause, handover::error::Cause::Missing(_)) => {
-                return Err(Trouble::Skip(error.to_string()));
-            }
-            other => other?,
-        };
+        let buffer = missing_is_skip(gpu.create_buffer(&request))?;
         buffer.fill(7)?;
         let frame = Frame::linear(Fourcc::R8, px(words * 4, 1), Plane { offset: 0, pitch: u64::from(words) * 4 });
         let shared = SharedFrame { dmabuf: buffer.export_dmabuf()?, frame };

@@ -65,6 +65,7 @@ pub use frames::{Drawn, NewFrame, Target};
 pub use held_back::Round;
 pub use holdings::{Growth, Holdings};
 pub use leaks::Files;
+pub use needs::missing_is_skip;
 pub use sharing::{Guest, Held};
 pub use watch::Deed;
 

@@ -41,8 +41,8 @@ fn bridged(cx: &mut Cx, from: &'static dyn Exporter, role: Role, reads: bool) ->
         let name = role.to_string();
         let fence = (FenceBy::SwSync, Put::InBuffer);
         // The semaphore takes the fence over, also one that has signalled.
-        let begin = |what| -> Result<_> {
-            let begin = gpu.semaphore()?;
+        let begin = |what| -> Result<_, Trouble> {
+            let begin = missing_is_skip(gpu.semaphore())?;
             begin.import(Some(shared.dmabuf.export_sync_file(what)?))?;
             Ok(begin)
         };

@@ -10,7 +10,6 @@ use handover::prelude::*;
 use handover::stray::Stray;
 use handover::udmabuf;
 
-use super::missing_is_skip;
 use crate::refusals::refuses as is_refused;
 
 const CALLS: [(&str, BadSyncobj, &str); 13] = [

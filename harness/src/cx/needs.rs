@@ -3,11 +3,23 @@
 //! The devices are asked, in their own words; nothing is allocated or shown.
 
 use super::Cx;
-use crate::case::{Need, Role};
+use crate::case::{Need, Role, Trouble};
 use crate::devices::Unplayed;
 use crate::ends;
+use crate::error::{Cause, Result};
 use crate::faults::Faults;
 use crate::format::Fourcc;
+
+/// What a device, or this machine, does not say that it can do is a skip; what it says and fails at is a failure.
+///
+/// # Errors
+/// That of `made`.
+pub fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
+    made.map_err(|error| match error.cause {
+        Cause::Missing(_) => Trouble::Skip(error.to_string()),
+        _ => error.into(),
+    })
+}
 
 impl Cx {
     /// What the machine has instead of `need`, or `None` when the need is met.
