@@ -49,7 +49,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("planes::shows_what_it_lists::{kind}"), move |cx| shows_what_it_lists(cx, role, kind))
             .from(Cpu)
             .to(role)
-            .needs(Need::Writeback);
+            .needs(Need::Seen);
         if role == Screen {
             case.must_fail_under("addfb2-red-blue");
         }
@@ -60,14 +60,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Cpu)
         .to(Cursor)
         .needs(Need::Imports { role: Cursor, format: "AR24".to_owned() })
-        .needs(Need::Writeback);
+        .needs(Need::Seen);
     for (name, at) in [("top_left", (-21, -9)), ("bottom_right", (250, 140)), ("outside", (-SIZE_I.0, 3))] {
         cases
             .add(format!("planes::cuts_an_overlay_at_the_edge::{name}"), move |cx| cuts_at_the_edge(cx, at))
             .from(Cpu)
             .to(Overlay)
             .needs(Need::Imports { role: Overlay, format: "XR24".to_owned() })
-            .needs(Need::Writeback)
+            .needs(Need::Seen)
             .must_fail_under("plane-moved");
     }
     for role in [Overlay, Cursor] {
@@ -76,7 +76,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .from(Cpu)
             .to(role)
             .needs(Need::Imports { role, format: "AR24".to_owned() })
-            .needs(Need::Writeback)
+            .needs(Need::Seen)
             .must_fail_under("overlay-alpha-ignored");
     }
     cases
@@ -87,13 +87,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .needs(Need::Device(Cursor))
         .needs(Need::Imports { role: Overlay, format: "XR24".to_owned() })
         .needs(Need::Imports { role: Cursor, format: "AR24".to_owned() })
-        .needs(Need::Writeback);
+        .needs(Need::Seen);
     cases
         .add("planes::never_darken_what_they_are_blended_from", never_darken)
         .from(Cpu)
         .to(Overlay)
         .needs(Need::Imports { role: Overlay, format: "AR24".to_owned() })
-        .needs(Need::Writeback)
+        .needs(Need::Seen)
         .known(
             "vkms",
             "cases/findings/vkms-blend-wraps.md",
@@ -107,7 +107,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Screen)
         .to(ScreenB)
         .needs(Need::Imports { role: ScreenB, format: "XR24".to_owned() })
-        .needs(Need::Writeback);
+        .needs(Need::Seen);
 }
 
 /// [`SIZE`], signed.

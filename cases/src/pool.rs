@@ -24,7 +24,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .must_fail_under("udmabuf-memory-twice")
         .from(GpuA)
         .to(Screen)
-        .needs(Need::Writeback);
+        .needs(Need::Seen);
     cases
         .add("pool::push_takes_in_no_more_buffers_than_its_cap", push_at_cap)
         .must_fail_under("mapping-kept")

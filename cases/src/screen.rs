@@ -63,13 +63,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         case.from(Cpu)
             .to(Screen)
             .needs(Need::Imports { role: Screen, format: fourcc.to_string() })
-            .needs(Need::Writeback);
+            .needs(Need::Seen);
     }
     cases
         .add("screen::shows_its_own_memory", shows_its_own_memory)
         .from(Screen)
         .to(Screen)
-        .needs(Need::Writeback)
+        .needs(Need::Seen)
         .must_fail_under("dumb-rows-missing")
         .must_fail_under("addfb2-red-blue");
 }

@@ -4,7 +4,7 @@
 
 use super::Cx;
 use crate::case::{Need, Role, Trouble};
-use crate::devices::Unplayed;
+use crate::devices::{Devices, Unplayed};
 use crate::ends;
 use crate::error::{Cause, Result};
 use crate::faults::Faults;
@@ -19,6 +19,11 @@ pub fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
         Cause::Missing(_) => Trouble::Skip(error.to_string()),
         _ => error.into(),
     })
+}
+
+fn no_writeback(devices: &mut Devices) -> Result<Option<String>, Unplayed> {
+    let none = devices.screen(Role::Screen)?.writeback_formats().is_empty();
+    Ok(none.then(|| "it has no writeback connector".to_owned()))
 }
 
 impl Cx {
@@ -42,11 +47,12 @@ impl Cx {
                     _ => end(role)?.lacks_to_draw(devices, fourcc)?,
                 }
             }
-            Need::Writeback => {
-                let none = devices.screen(Role::Screen)?.writeback_formats().is_empty();
-                none.then(|| "it has no writeback connector".to_owned())
-            }
+            Need::Writeback => no_writeback(devices)?,
             Need::Crc => devices.screen(Role::Screen)?.crc_missing(),
+            Need::Seen => {
+                let (writeback, crc) = (no_writeback(devices)?, devices.screen(Role::Screen)?.crc_missing());
+                writeback.zip(crc).map(|(writeback, crc)| format!("{writeback}, and {crc}"))
+            }
             Need::FailingAllocations => Faults::missing(),
         })
     }
