@@ -103,7 +103,7 @@ fn gbm_lets_go(cx: &mut Cx, node: NodeKind) -> Outcome {
     cx.drivers_look_away()?;
     let identity = shared.dmabuf.identity()?;
     drop(shared);
-    let entry = cx.listed(&identity)?;
+    let entry = if cx.is_gone(&identity)? { None } else { cx.listed(&identity)? };
     cx.claim("freed", entry.is_none(), || {
         let finding = Finding::new("the buffer is still there when GBM has let go, and everybody else");
         finding

@@ -9,6 +9,7 @@ use crate::ends;
 use crate::error::{Cause, Result};
 use crate::faults::Faults;
 use crate::format::Fourcc;
+use crate::vk;
 
 /// What a device, or this machine, does not say that it can do is a skip; what it says and fails at is a failure.
 ///
@@ -18,6 +19,17 @@ pub fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
     made.map_err(|error| match error.cause {
         Cause::Missing(_) => Trouble::Skip(error.to_string()),
         _ => error.into(),
+    })
+}
+
+/// A layout of an image that the case has chosen, and not a device, is one that each may refuse: then it is a skip.
+///
+/// # Errors
+/// That of `made`.
+pub fn refused_layout_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
+    made.map_err(|error| match vk::is_layout_refused(&error) {
+        true => Trouble::Skip(error.to_string()),
+        false => error.into(),
     })
 }
 
