@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use handover::fence::within;
 use handover::prelude::*;
 
-use super::files::{DRIVERS, nameless};
 use super::SIZE;
+use super::files::{DRIVERS, nameless};
 
 /// So long the fence is pending at least.
 const PATIENCE: Duration = Duration::from_millis(60);
@@ -37,6 +37,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         cases
             .add(format!("fences::who_waits_in_vain_names_the_fence::{role}::{how}"), move |cx| named(cx, role, waits))
             .to(role)
+            // The CPU's wait is for a buffer of nobody's.
+            .needs(Need::Device(if role == Cpu { Udmabuf } else { role }))
             .must_fail_under("sync-file-misnamed");
     }
 }

@@ -400,7 +400,7 @@ impl Side {
         for _ in 0..self.half {
             self.work_a_row()?;
         }
-        Ok(())
+        self.access.renew()
     }
 
     fn work_a_row(&mut self) -> Result<()> {
