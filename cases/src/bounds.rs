@@ -31,7 +31,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     importer_stays_inside(cx, gpu, px(WIDTH, rows))
                 })
                 .from(Cpu)
-                .to(gpu);
+                .to(gpu)
+                .needs(Need::Device(Udmabuf));
             if (gpu, rows) == (GpuA, 132) {
                 case.must_fail_under("import-offset-ignored").must_fail_under("import-pitch-rounded");
             }

@@ -219,12 +219,7 @@ fn kept_mapping(cx: &mut Cx, role: Role, imported: bool) -> Outcome {
     let mut mapped: Words = if imported { gpu.import_buffer(&dmabuf, span, true)? } else { made };
     mapped.upload(&noise_words(GENERATIONS.start - 1, WORDS))?;
     let worker = gpu.import_buffer(&dmabuf, span, true)?;
-    let map = match mapped.map() {
-        Err(error) if matches!(error.cause, handover::error::Cause::Missing(_)) => {
-            return Err(Trouble::Skip(error.to_string()));
-        }
-        map => map?,
-    };
+    let map = missing_is_skip(mapped.map())?;
     for stamp in GENERATIONS {
         let before = noise_words(stamp - 1, WORDS);
         cx.sees_words(format!("the kept mapping before submission {stamp}"), &before, &map.words())?;
@@ -279,7 +274,7 @@ fn looking<'l>(cx: &mut Cx, by: Role, buffer: &'l Buffer, shared: &'l SharedFram
             let gpu = cx.gpu(by)?;
             let image = cx.import(&gpu, buffer, &ImportRequest::default())?;
             Box::new(move |_, turn| {
-                let begin = gpu.semaphore()?;
+                let begin = missing_is_skip(gpu.semaphore())?;
                 begin.import(Some(fence()?))?;
                 Ok(turn.generations.seen(&image.read_back_after(&[&begin])?)?)
             })

@@ -74,14 +74,6 @@ fn owners() -> impl Iterator<Item = &'static dyn Exporter> {
     exporters().into_iter().filter(|exporter| exporter.role() != ScreenB)
 }
 
-/// What a device does not say that it can do is a skip.
-pub(crate) fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
-    made.map_err(|error| match error.cause {
-        handover::error::Cause::Missing(_) => Trouble::Skip(error.to_string()),
-        _ => error.into(),
-    })
-}
-
 /// A frame of `from`'s, in the hands of the CPU while `work` runs.
 fn with_frame(
     cx: &mut Cx,

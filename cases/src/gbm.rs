@@ -10,9 +10,6 @@ use handover::udmabuf;
 
 const SIZE: Size = px(250, 130);
 
-/// A modifier of another vendor, which no software renderer and no other vendor's GPU knows.
-const FOREIGN_MODIFIER: Modifier = Modifier(0x0200_0000_0000_0001);
-
 /// Every way to ask for rows one after the other.
 fn ways() -> Vec<How> {
     let linear = || vec![Modifier::LINEAR];
@@ -273,21 +270,22 @@ fn counts_planes(cx: &mut Cx) -> Outcome {
 /// A modifier that the device has not has no planes, is not made, and is not taken in; a choice goes to the other one.
 fn refuses_a_modifier(cx: &mut Cx) -> Outcome {
     let gbm = cx.gbm()?.gives;
-    if let Some(planes) = gbm.planes(Fourcc::XR24, FOREIGN_MODIFIER)? {
+    if let Some(planes) = gbm.planes(Fourcc::XR24, Modifier::FOREIGN)? {
         return Err(Trouble::Skip(format!(
-            "XR24 {FOREIGN_MODIFIER} has {planes} planes, so it is no foreign one here"
+            "XR24 {} has {planes} planes, so it is no foreign one here",
+            Modifier::FOREIGN
         )));
     }
-    let foreign = vec![FOREIGN_MODIFIER];
+    let foreign = vec![Modifier::FOREIGN];
     for how in [How::Modifiers(foreign.clone()), How::ModifiersFor(foreign, Usage::RENDERING)] {
         cx.claim(format!("refusal {how}"), gbm.create(Fourcc::XR24, SIZE, &how).is_err(), || {
             Finding::new(format!("XR24 {how} was made, though it has no planes"))
         });
     }
-    let either = vec![FOREIGN_MODIFIER, Modifier::LINEAR];
+    let either = vec![Modifier::FOREIGN, Modifier::LINEAR];
     let chosen = gbm.create(Fourcc::XR24, SIZE, &How::Modifiers(either))?.frame().modifier;
     cx.equals("modifier that is chosen", Modifier::LINEAR, chosen);
-    took_in(cx, &gbm, SIZE, |frame| frame.modifier = FOREIGN_MODIFIER, "a modifier of another vendor")?;
+    took_in(cx, &gbm, SIZE, |frame| frame.modifier = Modifier::FOREIGN, "a modifier of another vendor")?;
     cx.agree()
 }
 
@@ -309,7 +307,7 @@ fn says_why(cx: &mut Cx) -> Outcome {
     let refusals = [
         (Fourcc::new(b"ZZ99"), How::Plain(Usage::LINEAR)),
         (Fourcc::RA24, How::Plain(Usage::LINEAR)),
-        (Fourcc::XR24, How::Modifiers(vec![FOREIGN_MODIFIER])),
+        (Fourcc::XR24, How::Modifiers(vec![Modifier::FOREIGN])),
     ];
     for (fourcc, how) in refusals {
         let Err(error) = gbm.create(fourcc, SIZE, &how) else { continue };
@@ -321,9 +319,12 @@ fn says_why(cx: &mut Cx) -> Outcome {
     cx.agree()
 }
 
+/// A multiple of 256, which all hardware takes, and not the next one above a row.
+const LENT_PITCH: u64 = 1280;
+
 /// An XR24 picture in memory of nobody's, `offset` bytes from its start.
 fn lent(cx: &mut Cx, offset: u64) -> Result<(Buffer, Target), Trouble> {
-    let frame = Frame::linear(Fourcc::XR24, SIZE, Plane { offset, pitch: 1088 });
+    let frame = Frame::linear(Fourcc::XR24, SIZE, Plane { offset, pitch: LENT_PITCH });
     let buffer = cx.publish(Guest::Cpu, udmabuf::for_frame(frame, 65536)?)?;
     let target = Target::stamped(7, Fourcc::XR24, SIZE)?;
     cx.cpu_writes(&buffer, &target.picture)?;
@@ -344,7 +345,7 @@ fn tells_where(cx: &mut Cx, node: NodeKind, offset: u64) -> Outcome {
     cx.equals("planes", 1, frame.planes.len());
     for plane in &frame.planes {
         let like = "a pitch that is computed anew, by the alignment of the device";
-        cx.equals_else("the pitch in bytes that gbm_bo_get_stride_for_plane tells", 1088, plane.pitch, like);
+        cx.equals_else("the pitch in bytes that gbm_bo_get_stride_for_plane tells", LENT_PITCH, plane.pitch, like);
         cx.equals("offset in bytes", offset, plane.offset);
     }
     cx.agree()

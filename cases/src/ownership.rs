@@ -103,7 +103,7 @@ fn gbm_lets_go(cx: &mut Cx, node: NodeKind) -> Outcome {
     cx.drivers_look_away()?;
     let identity = shared.dmabuf.identity()?;
     drop(shared);
-    let entry = cx.listed(&identity)?;
+    let entry = if cx.is_gone(&identity)? { None } else { cx.listed(&identity)? };
     cx.claim("freed", entry.is_none(), || {
         let finding = Finding::new("the buffer is still there when GBM has let go, and everybody else");
         finding
@@ -202,23 +202,13 @@ fn is_a_dma_buf(cx: &mut Cx, gpu: Role, image: bool, handles: &[HandleType]) -> 
         let layout = Layout::Modifiers(vec![Modifier::LINEAR]);
         let room = Room::Dedicated;
         let request = ImageRequest { size: px(64, 64), fourcc: Fourcc::XR24, layout, room, export };
-        let image = match gpu.create_image(&request) {
-            Err(error) if matches!(error.cause, handover::error::Cause::Missing(_)) => {
-                return Err(Trouble::Skip(error.to_string()));
-            }
-            other => other?,
-        };
+        let image = missing_is_skip(gpu.create_image(&request))?;
         image.draw_pattern(7)?;
         let shared = image.export_dmabuf()?;
         (shared, Pattern { stamp: 7 }.picture(Fourcc::XR24, px(64, 64))?.bytes, Box::new(image))
     } else {
         let request = BufferRequest { size: u64::from(words) * 4, room: Room::Dedicated, export };
-        let buffer = match gpu.create_buffer(&request) {
-            Err(error) if matches!(error.cause, handover::error::Cause::Missing(_)) => {
-                return Err(Trouble::Skip(error.to_string()));
-            }
-            other => other?,
-        };
+        let buffer = missing_is_skip(gpu.create_buffer(&request))?;
         buffer.fill(7)?;
         let frame = Frame::linear(Fourcc::R8, px(words * 4, 1), Plane { offset: 0, pitch: u64::from(words) * 4 });
         let shared = SharedFrame { dmabuf: buffer.export_dmabuf()?, frame };

@@ -15,11 +15,8 @@ const PLANES: [(Role, PlaneKind); 3] =
 /// Even both ways, as subsampled formats want it, and no multiple of anything.
 const SIZE: Size = px(66, 34);
 
-/// A modifier of another vendor, which no software display and no other vendor's display lists.
-const FOREIGN_MODIFIER: Modifier = Modifier(0x0200_0000_0000_0001);
-
 /// Another of that vendor's, whose lower half is that of LINEAR.
-const FOREIGN_ABOVE_LINEAR: Modifier = Modifier(0x0200_0000_0000_0000);
+const FOREIGN_ABOVE_LINEAR: Modifier = Modifier(Modifier::FOREIGN.0 & (0xff << 56));
 
 /// Formats beside packed RGB that a plane may list, or not.
 const OTHERS: [&[u8; 4]; 26] = [
@@ -56,7 +53,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("planes::shows_what_it_lists::{kind}"), move |cx| shows_what_it_lists(cx, role, kind))
             .from(Cpu)
             .to(role)
-            .needs(Need::Writeback);
+            .needs(Need::Seen);
         if role == Screen {
             case.must_fail_under("addfb2-red-blue");
         }
@@ -67,14 +64,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Cpu)
         .to(Cursor)
         .needs(Need::Imports { role: Cursor, format: "AR24".to_owned() })
-        .needs(Need::Writeback);
+        .needs(Need::Seen);
     for (name, at) in [("top_left", (-21, -9)), ("bottom_right", (250, 140)), ("outside", (-SIZE_I.0, 3))] {
         cases
             .add(format!("planes::cuts_an_overlay_at_the_edge::{name}"), move |cx| cuts_at_the_edge(cx, at))
             .from(Cpu)
             .to(Overlay)
             .needs(Need::Imports { role: Overlay, format: "XR24".to_owned() })
-            .needs(Need::Writeback)
+            .needs(Need::Seen)
             .must_fail_under("plane-moved");
     }
     for role in [Overlay, Cursor] {
@@ -83,7 +80,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .from(Cpu)
             .to(role)
             .needs(Need::Imports { role, format: "AR24".to_owned() })
-            .needs(Need::Writeback)
+            .needs(Need::Seen)
             .must_fail_under("overlay-alpha-ignored");
     }
     cases
@@ -95,13 +92,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .needs(Need::Device(Cursor))
         .needs(Need::Imports { role: Overlay, format: "XR24".to_owned() })
         .needs(Need::Imports { role: Cursor, format: "AR24".to_owned() })
-        .needs(Need::Writeback);
+        .needs(Need::Seen);
     cases
         .add("planes::never_darken_what_they_are_blended_from", never_darken)
         .from(Cpu)
         .to(Overlay)
         .needs(Need::Imports { role: Overlay, format: "AR24".to_owned() })
-        .needs(Need::Writeback)
+        .needs(Need::Seen)
         .known(
             "vkms",
             "cases/findings/vkms-blend-wraps.md",
@@ -115,7 +112,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Screen)
         .to(ScreenB)
         .needs(Need::Imports { role: ScreenB, format: "XR24".to_owned() })
-        .needs(Need::Writeback);
+        .needs(Need::Seen);
 }
 
 /// [`SIZE`], signed.
@@ -141,10 +138,23 @@ fn both_lists_agree(cx: &mut Cx, kind: PlaneKind) -> Outcome {
     cx.agree()
 }
 
+/// `size`, or of a cursor that does not take it the one that it is sure to take: hardware has few.
+fn size_on(cx: &mut Cx, kind: PlaneKind, size: Size) -> Result<Size, Trouble> {
+    let screen = cx.screen()?;
+    let known = screen.plane(kind)?.formats.iter().copied().find(|fourcc| fourcc.planes().is_some());
+    let Some(fourcc) = known.filter(|_| kind == PlaneKind::Cursor) else { return Ok(size) };
+    let plain = screen.plain(fourcc, Modifier::LINEAR, size)?;
+    Ok(match screen.answer(kind, &plain)? {
+        Answer::Taken => size,
+        Answer::NoFramebuffer(_) | Answer::NotOnPlane(_) => screen.cursor_size()?,
+    })
+}
+
 /// Whatever the plane lists can be made a framebuffer, and would be shown.
 ///
 /// Of layouts other than LINEAR only their driver knows how many planes they have, so they are stated as not tried.
 fn takes_what_it_lists(cx: &mut Cx, kind: PlaneKind) -> Outcome {
+    let size = size_on(cx, kind, SIZE)?;
     let mut untried = Vec::new();
     for offer in cx.screen()?.plane(kind)?.offers.clone() {
         for modifier in offer.modifiers {
@@ -154,7 +164,7 @@ fn takes_what_it_lists(cx: &mut Cx, kind: PlaneKind) -> Outcome {
                 continue;
             }
             let screen = cx.screen()?;
-            let plain = screen.plain(offer.fourcc, modifier, SIZE)?;
+            let plain = screen.plain(offer.fourcc, modifier, size)?;
             let why = match screen.answer(kind, &plain)? {
                 Answer::Taken => None,
                 Answer::NoFramebuffer(why) | Answer::NotOnPlane(why) => Some(why.to_string()),
@@ -174,13 +184,14 @@ fn takes_what_it_lists(cx: &mut Cx, kind: PlaneKind) -> Outcome {
 
 /// What the plane does not list is refused, as a framebuffer or on the plane.
 fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
+    let size = size_on(cx, kind, SIZE)?;
     let plane = cx.screen()?.plane(kind)?.clone();
     let others = OTHERS.iter().map(|code| Fourcc::new(code));
     let formats = Fourcc::PACKED_RGB.iter().copied().chain(others);
     let foreign = plane
         .formats
         .iter()
-        .flat_map(|&fourcc| [FOREIGN_MODIFIER, FOREIGN_ABOVE_LINEAR].map(|modifier| (fourcc, modifier)));
+        .flat_map(|&fourcc| [Modifier::FOREIGN, FOREIGN_ABOVE_LINEAR].map(|modifier| (fourcc, modifier)));
     let asked: Vec<(Fourcc, Modifier)> = formats.map(|fourcc| (fourcc, Modifier::LINEAR)).chain(foreign).collect();
     for (fourcc, modifier) in asked {
         // A plane that says nothing of modifiers may still know some.
@@ -189,7 +200,7 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
             continue;
         }
         let screen = cx.screen()?;
-        let plain = screen.plain(fourcc, modifier, SIZE)?;
+        let plain = screen.plain(fourcc, modifier, size)?;
         let answer = screen.answer(kind, &plain)?;
         cx.claim(format!("{fourcc} {modifier}"), !matches!(answer, Answer::Taken), || {
             Finding::new(format!("the {kind} plane takes {fourcc} {modifier}, which it does not list"))
@@ -212,15 +223,24 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
 fn refuses_outside(cx: &mut Cx, kind: PlaneKind) -> Outcome {
     let fourcc = cx.screen()?.plane(kind)?.formats.first().copied();
     let fourcc = fourcc.ok_or_else(|| Finding::new(format!("the {kind} plane lists no format")))?;
+    let size = size_on(cx, kind, SIZE)?;
     let screen = cx.screen()?;
-    let plain = screen.plain(fourcc, Modifier::LINEAR, SIZE)?;
+    let plain = screen.plain(fourcc, Modifier::LINEAR, size)?;
+    let answer = screen.answer(kind, &plain)?;
+    // Else it would refuse the rest for that, too.
+    cx.claim("all of the frame", matches!(answer, Answer::Taken), || {
+        Finding::new(format!("the {kind} plane lists {fourcc} and refuses it"))
+            .row("answer", format!("{answer:?}"))
+            .row("frame", plain.to_string())
+    });
     for crop in [
-        Rect { x: 2, y: 0, size: SIZE },
-        Rect { x: 0, y: 2, size: SIZE },
-        Rect { x: 0, y: 0, size: px(SIZE.width, SIZE.height + 2) },
+        Rect { x: 2, y: 0, size },
+        Rect { x: 0, y: 2, size },
+        Rect { x: 0, y: 0, size: px(size.width, size.height + 2) },
     ] {
         let answer = cx.screen()?.answer_to_part(kind, &plain, crop)?;
-        cx.claim(format!("{crop}"), matches!(answer, Answer::NotOnPlane(_)), || {
+        let is_refused = matches!(&answer, Answer::NotOnPlane(error) if error.to_string().contains("ENOSPC"));
+        cx.claim(format!("{crop}"), is_refused, || {
             Finding::new(format!("the {kind} plane says in a test that it would show pixels that are not in the frame"))
                 .row("crop", crop.to_string())
                 .row("target", "the test-only commit fails, as ENOSPC")
@@ -234,11 +254,12 @@ fn refuses_outside(cx: &mut Cx, kind: PlaneKind) -> Outcome {
 
 /// Whatever packed RGB format the plane lists, its pixels are shown as they are meant.
 fn shows_what_it_lists(cx: &mut Cx, role: Role, kind: PlaneKind) -> Outcome {
+    let size = size_on(cx, kind, SIZE)?;
     let plane = cx.screen()?.plane(kind)?.clone();
     for fourcc in plane.formats.iter().copied().filter(|fourcc| fourcc.pixel().is_some()) {
-        let dumb = cx.screen()?.dumb(fourcc, SIZE)?;
+        let dumb = cx.screen()?.dumb(fourcc, size)?;
         let buffer = cx.publish(Guest::Screen, dumb)?;
-        let target = Target::stamped(7, fourcc, SIZE)?;
+        let target = Target::stamped(7, fourcc, size)?;
         cx.cpu_writes(&buffer, &target.picture)?;
         match kind {
             PlaneKind::Primary => cx.screen_shows(&[(Layer::whole(&buffer), &target)])?,
@@ -283,9 +304,10 @@ fn cuts_at_the_edge(cx: &mut Cx, at: (i32, i32)) -> Outcome {
 
 /// Every alpha from transparent to opaque, with the most colour that it may have, half of it, and none.
 fn blends_every_alpha(cx: &mut Cx, role: Role) -> Outcome {
-    let size = px(256, 12);
+    let kind = if role == Cursor { PlaneKind::Cursor } else { PlaneKind::Overlay };
+    let size = size_on(cx, kind, px(256, 12))?;
     let pixel = |n: u32| {
-        let (alpha, y) = (n % size.width, n / size.width);
+        let (alpha, y) = (n % 256, n / 256);
         // B, G, R: of pre-multiplied pixels none is above alpha.
         let colours = [alpha, alpha / 2, 0];
         let turned = |channel: usize| colours[(channel + y as usize) % 3] as u8;
@@ -302,7 +324,8 @@ fn lie_in_order(cx: &mut Cx) -> Outcome {
     let (lower, lower_target) = written(cx, pattern(3, Fourcc::XR24, px(120, 90))?)?;
     let (middle, middle_target) = written(cx, pattern(5, Fourcc::XR24, px(100, 80))?)?;
     // Opaque, so that the order is all that decides.
-    let mut pointer = pattern(7, Fourcc::AR24, px(64, 64))?;
+    let size = size_on(cx, PlaneKind::Cursor, px(64, 64))?;
+    let mut pointer = pattern(7, Fourcc::AR24, size)?;
     pointer.bytes.chunks_exact_mut(4).for_each(|pixel| pixel[3] = 0xff);
     let (upper, upper_target) = written(cx, pointer)?;
     let at = |buffer, at, kind| Layer { at, plane: Some(kind), ..Layer::whole(buffer) };

@@ -54,7 +54,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("render::is_shown_by_the_screen::{}", name(scene)), move |cx| is_shown(cx, scene))
             .from(GpuA)
             .to(Screen)
-            .needs(Need::Writeback);
+            .needs(Need::Seen);
         if matches!(scene, Scene::Confetti) {
             case.must_fail_under("addfb2-red-blue");
         }

@@ -113,7 +113,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .must_fail_under("release-late")
         .from(GpuA)
         .to(Screen)
-        .needs(Need::Writeback);
+        .needs(Need::Seen);
     cases
         .add("scanout::shows_a_frame_whose_modifier_is_not_told", shows_untold)
         .must_fail_under("addfb2-red-blue")
@@ -128,7 +128,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .must_fail_under("addfb2-red-blue")
             .from(Screen)
             .to(gpu)
-            .needs(Need::Writeback);
+            .needs(Need::Seen);
     }
 }
 
@@ -152,7 +152,7 @@ fn add<'c>(
         .to(Screen)
         .needs(Need::Exports { role: gpu, format: format.clone() })
         .needs(Need::Imports { role: Screen, format })
-        .needs(Need::Writeback)
+        .needs(Need::Seen)
 }
 
 /// What the GPU drew into a buffer of its own is what the CPU finds in the buffer and what the screen shows.

@@ -60,16 +60,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         if [Fourcc::XR24, Fourcc::AR24].contains(&fourcc) {
             case.must_fail_under("addfb2-red-blue");
         }
-        case.from(Cpu)
-            .to(Screen)
-            .needs(Need::Imports { role: Screen, format: fourcc.to_string() })
-            .needs(Need::Writeback);
+        case.from(Cpu).to(Screen).needs(Need::Imports { role: Screen, format: fourcc.to_string() }).needs(Need::Seen);
     }
     cases
         .add("screen::shows_its_own_memory", shows_its_own_memory)
         .from(Screen)
         .to(Screen)
-        .needs(Need::Writeback)
+        .needs(Need::Seen)
         .must_fail_under("dumb-rows-missing")
         .must_fail_under("addfb2-red-blue");
 }

@@ -72,7 +72,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 })
                 .from(gpu)
                 .to(Screen)
-                .needs(Need::Writeback);
+                .needs(Need::Seen);
             if (memory, gpu) == (UDMABUF, GpuA) {
                 case.must_fail_under("import-pitch-rounded");
             }

@@ -9,8 +9,6 @@ use handover::share::heap::Heaps;
 use handover::udmabuf;
 use handover::v4l2::{self, Direction, Given, MemoryPlane, PixelFormat, PlaneFormat};
 
-use crate::fences::missing_is_skip;
-
 /// The smallest frame that the codec takes; its rows are no multiple of a page.
 const CODED: Size = px(640, 360);
 

@@ -48,6 +48,8 @@ pub enum Need {
     Writeback,
     /// The screen reports a CRC of what it scans out.
     Crc,
+    /// One of the two: somebody sees what is on the screen.
+    Seen,
     /// The kernel can be told to have no memory.
     FailingAllocations,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Need {
             Need::Draws { role, format } => write!(f, "{role} that draws {format}"),
             Need::Writeback => write!(f, "{} with writeback", Role::Screen),
             Need::Crc => write!(f, "{} with a CRC", Role::Screen),
+            Need::Seen => write!(f, "{} with writeback or a CRC", Role::Screen),
             Need::FailingAllocations => f.write_str("a kernel whose allocations can be made to fail"),
         }
     }
@@ -245,7 +248,7 @@ impl CaseInfo {
             Need::Device(role) | Need::Exports { role, .. } | Need::Imports { role, .. } | Need::Draws { role, .. } => {
                 Some(*role)
             }
-            Need::Writeback | Need::Crc => Some(Role::Screen),
+            Need::Writeback | Need::Crc | Need::Seen => Some(Role::Screen),
             Need::FailingAllocations => None,
         });
         let named = self.exporter.into_iter().chain(self.importer).chain(needed);

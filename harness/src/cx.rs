@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::asked;
 use crate::case::{
@@ -65,8 +65,9 @@ pub use frames::{Drawn, NewFrame, Target};
 pub use held_back::Round;
 pub use holdings::{Growth, Holdings};
 pub use leaks::Files;
+pub use needs::{missing_is_skip, refused_layout_is_skip};
 pub use sharing::{Guest, Held};
-pub use watch::Deed;
+pub use watch::{Deed, settled};
 
 impl From<NotObservable> for Trouble {
     fn from(why: NotObservable) -> Self {
@@ -129,6 +130,8 @@ struct Running {
     attached: Vec<Attachment>,
     said_before: Vec<String>,
     concluded: bool,
+    /// Who else may make dma-bufs, when they were first counted.
+    who_else_shares: OnceLock<Option<String>>,
     /// How many Vulkan objects there had been, and how much of their memory drivers used.
     objects_before: u64,
     heap_before: HeapUse,
@@ -191,7 +194,7 @@ impl Cx {
     /// # Errors
     /// The driver fails.
     pub fn make(&mut self, gpu: &Gpu, frame: &NewFrame) -> Result<(Image, Buffer), Trouble> {
-        let image = gpu.create_image(&frame.request()?)?;
+        let image = frame.unless_refused(gpu.create_image(&frame.request()?))?;
         let shared = image.export_dmabuf()?;
         let buffer = self.publish(Guest::Gpu(gpu), shared)?;
         Ok((image, buffer))
@@ -202,7 +205,7 @@ impl Cx {
     /// # Errors
     /// The driver fails.
     pub fn prepare(&mut self, gpu: &Gpu, frame: &NewFrame) -> Result<(Unbound, Buffer), Trouble> {
-        let unbound = gpu.prepare_image(&frame.request()?, Features::ALL)?;
+        let unbound = frame.unless_refused(gpu.prepare_image(&frame.request()?, Features::ALL))?;
         let shared = unbound.export_dmabuf()?;
         let buffer = self.publish(Guest::Gpu(gpu), shared)?;
         Ok((unbound, buffer))
@@ -293,16 +296,17 @@ impl Cx {
             return Ok(());
         };
         let mut known: Vec<Known<'_>> = suspects.known.to_vec();
-        let Doubts { before, slips } = doubts()?;
+        let doubts = doubts();
+        let none = Doubts { before: None, slips: Vec::new() };
+        let Doubts { before, slips } = doubts.as_ref().unwrap_or(&none);
         let slips: Vec<_> = slips.iter().map(|(name, picture)| Known { name, picture }).collect();
         known.extend(before.iter().map(|picture| Known { name: "the frame that was in the buffer before", picture }));
         let like = guess(target, actual, &Suspects { known: &known, slips: &slips, pitch: suspects.pitch });
-        self.save(&reader, target, actual)?;
-        self.case.disagreed.push(Finding::differs(
-            format!("{reader} does not see the target"),
-            &difference,
-            like.as_ref(),
-        ));
+        let finding = Finding::differs(format!("{reader} does not see the target"), &difference, like.as_ref());
+        // What fails on the way to an explanation must not cost the finding.
+        let unexplained = doubts.err().map(|error| error.to_string());
+        let unsaved = self.save(&reader, target, actual).err().map(|error| error.to_string());
+        self.case.disagreed.push(finding.maybe("not seen", unexplained).maybe("not saved", unsaved));
         Ok(())
     }
 
@@ -430,8 +434,9 @@ impl Cx {
         match checked? {
             None => self.case.agreed.push("golden".to_owned()),
             Some(mismatch) => {
-                self.save("golden", &mismatch.target, picture)?;
-                self.case.disagreed.push(mismatch.finding(&format!("{} does not render its golden", gpu.identity())));
+                let unsaved = self.save("golden", &mismatch.target, picture).err().map(|error| error.to_string());
+                let finding = mismatch.finding(&format!("{} does not render its golden", gpu.identity()));
+                self.case.disagreed.push(finding.maybe("not saved", unsaved));
             }
         }
         Ok(())

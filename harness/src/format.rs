@@ -250,6 +250,8 @@ impl Modifier {
     pub const LINEAR: Self = Self(0);
     /// No modifier stated: the layout is a private matter of the driver (`DRM_FORMAT_MOD_INVALID`).
     pub const INVALID: Self = Self(0x00ff_ffff_ffff_ffff);
+    /// One of a vendor that there is not: `drm_fourcc.h` gives that prefix to nobody, so no device lists it.
+    pub const FOREIGN: Self = Self(0x7e00_0000_0000_0001);
 
     /// Vendor prefix of the code (its top 8 bits) by name, `None` for vendors unknown here.
     pub fn vendor(self) -> Option<&'static str> {

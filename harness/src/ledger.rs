@@ -56,7 +56,7 @@ mod words;
 pub(crate) use calling::{calling, last_call, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Kind, Node, What, alone, describe, mappings};
+pub(crate) use files::{Kind, Node, What, alone, describe, mappings, shared_files, who_else_shares};
 pub(crate) use journal::Blamed;
 pub use journal::step;
 pub(crate) use shared::Shared;
@@ -203,20 +203,14 @@ pub(crate) fn peers_change() {
     PEERS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// No canary is set while `work` runs, and those that stand go: for who counts the fds that are left.
-pub(crate) fn without_canaries<R>(work: impl FnOnce() -> R) -> R {
-    let set = |suspended: bool| {
-        with(|book| {
-            if let Ok(canaries) = &mut book.canaries {
-                let findings = canaries.suspend(suspended);
-                book.findings.extend(findings);
-            }
-        });
-    };
-    set(true);
-    let done = work();
-    set(false);
-    done
+/// No canary is set as long as they are `suspended`, and those that stand go: for who counts the fds that are left.
+pub(crate) fn suspend_canaries(suspended: bool) {
+    with(|book| {
+        if let Ok(canaries) = &mut book.canaries {
+            let findings = canaries.suspend(suspended);
+            book.findings.extend(findings);
+        }
+    });
 }
 
 /// How many fds of this process are the ledger's own, and may come and go.

@@ -4,7 +4,9 @@ pub use crate::case::Role::{self, *};
 pub use crate::case::{Case, Cases, Need, Outcome, Trouble};
 pub use crate::compare::Tolerance;
 pub use crate::compose::Rect;
-pub use crate::cx::{Cx, Deed, Drawn, FenceBy, Guest, NewFrame, Put, Round, Target, Turn};
+pub use crate::cx::{
+    Cx, Deed, Drawn, FenceBy, Guest, NewFrame, Put, Round, Target, Turn, missing_is_skip, refused_layout_is_skip,
+};
 pub use crate::dmabuf::SharedFrame;
 pub use crate::error::Result;
 pub use crate::fence::{Generations, PendingFence, Seen, SyncFile, Use};

@@ -54,6 +54,7 @@ mod wanted;
 mod words;
 
 pub use buffer::{Buffer, BufferRequest, Span, UnboundBuffer};
+pub(crate) use error::is_layout_refused;
 pub use external_fence::{Fence, Permanence};
 pub use format::vk_format;
 pub use gpu::Gpu;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use handover::gles::{Gles as Device, NativeFence, Through};
 use handover::prelude::*;
 
-use super::{BY, exporter, missing_is_skip, with_frame};
+use super::{BY, exporter, with_frame};
 
 /// The fault of an EGL that does not wait for what it is given.
 const IGNORED: &str = "egl-fence-ignored";

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 use handover::prelude::*;
 use handover::vk::Permanence;
 
-use super::missing_is_skip;
-
 /// Whoever is not held back is through before that.
 const SOON: Duration = Duration::from_secs(5);
 /// A wait that is to last is watched for so long at least.
@@ -31,9 +29,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
 /// Where the driver hands semaphores on to itself.
 fn opaque(cx: &mut Cx, role: Role, timeline: bool) -> Outcome {
     let gpu = cx.gpu(role)?;
-    if let Err(why) = gpu.check_opaque_semaphores(timeline) {
-        return Err(Trouble::Skip(why.to_string()));
-    }
+    missing_is_skip(gpu.check_opaque_semaphores(timeline))?;
     let second = cx.second_instance(role)?;
     let here = gpu.opaque_semaphore(timeline)?;
     let there = second.import_opaque_semaphore(here.export_opaque()?, timeline)?;
@@ -55,7 +51,7 @@ fn opaque(cx: &mut Cx, role: Role, timeline: bool) -> Outcome {
     for _ in 0..2 {
         // Held back by a fence of ours, the signal on the one side holds back the other.
         cx.held_back("a submission of another instance", (FenceBy::SwSync, None), &mut |_, round| {
-            let begin = gpu.semaphore()?;
+            let begin = missing_is_skip(gpu.semaphore())?;
             begin.import(round.fence_fd()?)?;
             let signal = gpu.submit(&[&begin], &[&here])?;
             let wait = second.submit(&[&there], &[])?;
@@ -76,7 +72,7 @@ fn opaque_fence(cx: &mut Cx, role: Role, permanence: Permanence) -> Outcome {
         // A reference and no copy: what is imported is unsignalled, and signals later.
         there.import_opaque(here.export_opaque()?, permanence)?;
         cx.held_back("a wait in another instance", (FenceBy::SwSync, None), &mut |cx, round| {
-            let begin = gpu.semaphore()?;
+            let begin = missing_is_skip(gpu.semaphore())?;
             begin.import(round.fence_fd()?)?;
             here.submit_after(vec![begin])?;
             round.ends(there.signals_within(SOON)?)?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use handover::prelude::*;
 
-use super::missing_is_skip;
 use crate::refusals::judge;
 
 /// What nothing holds back is over before that.
@@ -104,7 +103,7 @@ fn exported(
 fn semaphores(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     let pending = cx.pending_fence(FenceBy::SwSync, None)?;
     // What the driver makes at its first import and keeps.
-    gpu.semaphore()?.import(Some(pending.file.try_clone()?))?;
+    missing_is_skip(gpu.semaphore())?.import(Some(pending.file.try_clone()?))?;
     imports(cx, "semaphore", &pending.file, |cx, left, file| {
         let semaphore = gpu.semaphore()?;
         cx.with_files_left(left, |_| semaphore.import(Some(file)))
@@ -113,7 +112,7 @@ fn semaphores(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
     begin.import(Some(pending.file.try_clone()?))?;
     pending.signal()?;
     gpu.submit(&[&begin], &[])?.wait()?;
-    let end = gpu.exportable_semaphore()?;
+    let end = missing_is_skip(gpu.exportable_semaphore())?;
     gpu.submit(&[], &[&end])?.wait()?;
     let answer = without_fds(cx, "semaphore", || end.export())?;
     exported(cx, "semaphore", answer, || end.export())

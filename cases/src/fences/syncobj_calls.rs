@@ -10,7 +10,6 @@ use handover::prelude::*;
 use handover::stray::Stray;
 use handover::udmabuf;
 
-use super::missing_is_skip;
 use crate::refusals::refuses as is_refused;
 
 const CALLS: [(&str, BadSyncobj, &str); 13] = [
@@ -32,7 +31,7 @@ const CALLS: [(&str, BadSyncobj, &str); 13] = [
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for card in [Vgem, Screen] {
         let name = format!("fences::wrong_calls_about_syncobjs_are_refused::{card}");
-        let case = cases.add(name, move |cx| refuses(cx, card)).from(card);
+        let case = cases.add(name, move |cx| refuses(cx, card)).from(card).needs(Need::Device(Udmabuf));
         if card == Vgem {
             case.must_fail_under("syncobj-unchecked").must_fail_under("syncobj-refusal-leaves-handle");
         }

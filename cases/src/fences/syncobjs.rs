@@ -12,7 +12,7 @@ use handover::faults::Thread;
 use handover::kms::{Prime, Syncobj, Wait, Waited};
 use handover::prelude::*;
 
-use super::{missing_is_skip, must_fail_under};
+use super::must_fail_under;
 
 /// A look, which takes no time.
 const LOOK: Wait = Wait { all: false, to_come: false, there: false, patience: Duration::ZERO };

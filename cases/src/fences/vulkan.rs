@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use handover::prelude::*;
 use handover::vk::{Fence, Semaphore};
 
-use super::{
-    BY, EXPORT_EARLY, IMPORT_IGNORED, exporter, is_less, missing_is_skip, must_fail_under, seen_on, with_frame,
-};
+use super::{BY, EXPORT_EARLY, IMPORT_IGNORED, exporter, is_less, must_fail_under, seen_on, with_frame};
 
 /// Whoever is not held back is through before that.
 const SOON: Duration = Duration::from_secs(5);
@@ -20,6 +18,10 @@ const SOON: Duration = Duration::from_secs(5);
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// The same work may take so much longer the next time: the machine gets other things to do.
 const HURRIED: u32 = 20;
+
+/// Why nobody who looks by way of the kernel can be seen to lose.
+pub(super) const FENCED_ANYWAY: &str =
+    "the kernel's driver puts a fence of its own into the buffer, so that who looks waits for that";
 
 /// The fault of a device whose waits for fences end at once.
 const SIGNALLED_EARLY: &str = "fence-signalled-early";
@@ -46,6 +48,16 @@ impl Player {
     /// This one by what it does, in words.
     fn by(&self, what: &str) -> String {
         format!("{}, by {what},", self.role)
+    }
+
+    /// As [`Gpu::semaphore`]; that devices need not have.
+    fn semaphore(&self) -> Result<Semaphore, Trouble> {
+        missing_is_skip(self.gpu.semaphore())
+    }
+
+    /// As [`Gpu::exportable_semaphore`], likewise.
+    fn exportable_semaphore(&self) -> Result<Semaphore, Trouble> {
+        missing_is_skip(self.gpu.exportable_semaphore())
     }
 }
 
@@ -116,9 +128,9 @@ fn given(cx: &mut Cx, role: Role, by: FenceBy, reads: bool) -> Outcome {
         let image = cx.import(&gpu, buffer, &ImportRequest::default())?;
         let name = role.to_string();
         // Left out, there is no semaphore at all.
-        let begin = |turn: &Turn<'_>| -> Result<Vec<_>> {
+        let begin = |turn: &Turn<'_>| -> Result<Vec<_>, Trouble> {
             let Some(file) = turn.fence_fd()? else { return Ok(Vec::new()) };
-            let begin = gpu.semaphore()?;
+            let begin = missing_is_skip(gpu.semaphore())?;
             begin.import(Some(file))?;
             Ok(vec![begin])
         };
@@ -178,7 +190,7 @@ pub(super) fn slow_work(cx: &mut Cx, image: &mut Image) -> Result<Slow, Trouble>
     let (mut fastest, mut slowest) = (Duration::MAX, Duration::ZERO);
     for _ in 0..3 {
         let began = Instant::now();
-        image.draw_patterns_after(1..1 + TRIED, None)?.wait()?;
+        missing_is_skip(image.draw_patterns_after(1..1 + TRIED, None))?.wait()?;
         fastest = fastest.min(began.elapsed());
         slowest = slowest.max(began.elapsed());
     }
@@ -203,6 +215,7 @@ fn slow(cx: &mut Cx, role: Role) -> Outcome {
             image.draw_pattern(0)?;
             let began = Instant::now();
             let drawing = image.draw_patterns_after(stamps.clone(), None)?.within(patience);
+            let fenced_anyway = !shared.dmabuf.ready()?.to_read;
             if fenced && let Some(file) = drawing.export_sync_file()? {
                 file.wait(patience)?;
             }
@@ -210,6 +223,9 @@ fn slow(cx: &mut Cx, role: Role) -> Outcome {
             let seen = shared.read_back()?;
             drawing.wait()?;
             let ended = began.elapsed();
+            if fenced_anyway {
+                return Err(Trouble::Skip(FENCED_ANYWAY.to_owned()));
+            }
             if !fenced {
                 cx.figure("drawing_ms", ended.as_secs_f64() * 1e3);
                 patience = patience.max(ended * HURRIED);

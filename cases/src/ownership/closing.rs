@@ -211,8 +211,8 @@ fn in_every_order(cx: &mut Cx, from: Role, to: Role) -> Outcome {
             }
         }
         look_away(cx, from, to)?;
-        let listed = cx.is_listed(&identity)?;
-        cx.claim("freed", !listed, || {
+        let is_gone = cx.is_gone(&identity)?;
+        cx.claim("freed", is_gone, || {
             Finding::new("the buffer is still there when the last who had it has let go").row("order", gone.join(", "))
         });
         if cx.disagrees() {
@@ -279,8 +279,8 @@ fn outlives_device(cx: &mut Cx, gpu: Role, makes: bool) -> Outcome {
     cx.sees_words("the other gpu", &words, &other.import_buffer(&dmabuf, span, false)?.read_back()?)?;
     let identity = dmabuf.identity()?;
     drop((dmabuf, mapping));
-    let listed = cx.is_listed(&identity)?;
-    cx.claim("freed", !listed, || Finding::new("the buffer is still there when everybody has let go"));
+    let gone = cx.is_gone(&identity)?;
+    cx.claim("freed", gone, || Finding::new("the buffer is still there when everybody has let go"));
     cx.agree()
 }
 
@@ -294,7 +294,7 @@ fn outlives_process(cx: &mut Cx, gpu: Role) -> Outcome {
     cx.sees("cpu, when it is dead,", &target, &shared.read_back()?)?;
     let identity = shared.dmabuf.identity()?;
     drop(shared);
-    let listed = cx.is_listed(&identity)?;
-    cx.claim("freed", !listed, || Finding::new("the buffer is still there when everybody has let go"));
+    let gone = cx.is_gone(&identity)?;
+    cx.claim("freed", gone, || Finding::new("the buffer is still there when everybody has let go"));
     cx.agree()
 }

@@ -23,7 +23,7 @@ const UNHEARD: PixelFormat = PixelFormat::new(b"ZZ99");
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for role in VIDEO {
         let name = format!("queries::a_queue_does_what_it_lists::{role}");
-        let case = cases.add(name, move |cx| does_what_it_lists(cx, role)).to(role);
+        let case = cases.add(name, move |cx| does_what_it_lists(cx, role)).to(role).needs(Need::Device(Udmabuf));
         match role {
             Converter => _ = case.must_fail_under("try-fmt-otherwise"),
             Video => _ = case.must_fail_under("video-gone"),

@@ -30,13 +30,13 @@ const FRAMEBUFFERS: [(&str, Fourcc, Change, &[&str]); 19] = [
     ("no_height", Fourcc::XR24, |fb| fb.height = 0, &["EINVAL"]),
     ("a_width_beyond_any_card", Fourcc::XR24, |fb| fb.width = 1 << 20, &["EINVAL"]),
     ("a_format_that_nobody_knows", Fourcc::XR24, |fb| fb.format = Fourcc::new(b"ZZ99").0, &["EINVAL"]),
-    ("a_modifier_that_is_not_listed", Fourcc::XR24, |fb| fb.modifiers[0] = 0x0200_0000_0000_0001, &["EINVAL"]),
+    ("a_modifier_that_is_not_listed", Fourcc::XR24, |fb| fb.modifiers[0] = Modifier::FOREIGN.0, &["EINVAL"]),
     (
         "a_modifier_without_its_flag",
         Fourcc::XR24,
         |fb| {
             fb.flags = 0;
-            fb.modifiers[0] = 0x0200_0000_0000_0001;
+            fb.modifiers[0] = Modifier::FOREIGN.0;
         },
         &["EINVAL"],
     ),
@@ -52,7 +52,7 @@ const FRAMEBUFFERS: [(&str, Fourcc, Change, &[&str]); 19] = [
     ("a_plane_too_many", Fourcc::XR24, |fb| fb.handles[1] = fb.handles[0], &["EINVAL"]),
     ("a_plane_too_few", Fourcc::NV12, |fb| fb.handles[1] = 0, &["EINVAL"]),
     ("a_second_plane_behind_the_end", Fourcc::NV12, |fb| fb.offsets[1] = 1 << 20, &["EINVAL"]),
-    ("planes_of_two_modifiers", Fourcc::NV12, |fb| fb.modifiers[1] = 0x0200_0000_0000_0001, &["EINVAL"]),
+    ("planes_of_two_modifiers", Fourcc::NV12, |fb| fb.modifiers[1] = Modifier::FOREIGN.0, &["EINVAL"]),
 ];
 
 // Of a fence's place: `set_out_fence_for_connector` and `drm_atomic_crtc_set_property` (`EFAULT`), which write there before
@@ -84,7 +84,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 .add(format!("refusals::prime_refuses::{}::{card}", stray.as_str()), move |cx| {
                     refuses_stray(cx, card, stray)
                 })
-                .to(card);
+                .to(card)
+                .needs(Need::Device(Udmabuf));
             if stray == Stray::Pipe {
                 case.must_fail_under("prime-import-unchecked");
             }
@@ -94,7 +95,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         }
         let mut add = |claim: &str, body: fn(&mut Cx, Role) -> Outcome, fault: &str| {
             let name = format!("refusals::{claim}::{card}");
-            cases.add(name, move |cx| body(cx, card)).to(card).must_fail_under(fault);
+            let case = cases.add(name, move |cx| body(cx, card)).to(card);
+            case.needs(Need::Device(Udmabuf)).must_fail_under(fault);
         };
         add("prime_exports_no_handle_that_there_is_not", exports_none, "prime-export-unchecked");
         add("prime_exports_with_known_flags_alone", exports_with_flags, "prime-export-unchecked");
@@ -107,6 +109,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 refuses_framebuffer(cx, &format!("ADDFB2 of {}", words(name)), (fourcc, change), valid)
             })
             .to(Screen)
+            .needs(Need::Imports { role: Screen, format: fourcc.to_string() })
             .must_fail_under("addfb2-unchecked");
         if name == "no_width" {
             case.must_fail_under("refused-addfb2-keeps-handle");
@@ -121,9 +124,18 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .add(format!("refusals::a_commit_is_refused_with::{name}"), move |cx| {
                 refuses_commit(cx, &format!("a commit with {}", words(name)), wrong, valid)
             })
-            .to(Screen);
+            .to(Screen)
+            .needs(Need::Seen);
         if let BadCommit::SourceOutsideTheFramebuffer = wrong {
             case.must_fail_under("test-only-accepts");
+        }
+        if matches!(
+            wrong,
+            BadCommit::WritebackOfAnotherSize
+                | BadCommit::WritebackFenceToNowhere
+                | BadCommit::WritebackFenceToReadOnly
+        ) {
+            case.needs(Need::Writeback);
         }
         // What is only tried is none that the fault is about, nor where a fence is put, which it does itself.
         if !matches!(

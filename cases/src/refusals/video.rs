@@ -56,7 +56,8 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 .add(format!("refusals::a_queue_refuses::{}::{video}", stray.as_str()), move |cx| {
                     refuses_stray(cx, video, stray)
                 })
-                .to(video);
+                .to(video)
+                .needs(Need::Device(Udmabuf));
             if (stray, video) == (Stray::Pipe, Video) {
                 case.must_fail_under("qbuf-unchecked");
             }
@@ -67,8 +68,10 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
     for video in [Video, PlanarVideo] {
         for (name, claim) in CLAIMS {
-            let case =
-                cases.add(format!("refusals::a_queue_refuses::{name}::{video}"), move |cx| claim(cx, video)).to(video);
+            let case = cases
+                .add(format!("refusals::a_queue_refuses::{name}::{video}"), move |cx| claim(cx, video))
+                .to(video)
+                .needs(Need::Device(Udmabuf));
             match name {
                 // Of a queue whose buffers have several planes the fault knows nothing.
                 GIVEN_FOREIGN | SECOND_GIVES if video == Video => _ = case.must_fail_under("qbuf-unchecked"),

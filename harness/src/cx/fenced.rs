@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Cx;
+use super::{Cx, missing_is_skip};
 use crate::case::{Role, Trouble};
 use crate::dmabuf::{Dmabuf, OpenAccess, SharedFrame};
 use crate::error::{Cause, Error, Result};
@@ -129,7 +129,7 @@ impl Cx {
     /// # Errors
     /// A skip that says why there is none.
     pub fn timeline(&mut self) -> Result<Timeline, Trouble> {
-        Timeline::open().map_err(skip_if_missing)
+        missing_is_skip(Timeline::open())
     }
 
     /// A fence by `by` that we signal; by vgem, and the case says so, where there is no `sw_sync`, which is root's. If there is
@@ -400,7 +400,7 @@ impl Side {
         for _ in 0..self.half {
             self.work_a_row()?;
         }
-        Ok(())
+        self.access.renew()
     }
 
     fn work_a_row(&mut self) -> Result<()> {
@@ -450,14 +450,6 @@ pub(super) fn dropped(buffer: Option<(&Dmabuf, Use)>) -> Result<&'static str> {
         }
         false => "the fence is in the buffer, and nobody waited for it",
     })
-}
-
-/// A facility that is missing is a skip.
-pub(super) fn skip_if_missing(error: Error) -> Trouble {
-    match error.cause {
-        Cause::Missing(_) => Trouble::Skip(error.to_string()),
-        _ => error.into(),
-    }
 }
 
 #[cfg(test)]

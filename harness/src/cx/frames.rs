@@ -1,5 +1,7 @@
 //! What a case draws and what must be seen: a frame that is to be made, one that was drawn, and its target.
 
+use super::refused_layout_is_skip;
+use crate::case::Trouble;
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Plane, Size};
@@ -88,6 +90,11 @@ impl NewFrame {
     #[must_use]
     pub fn in_room(self, room: Room) -> Self {
         Self { room, ..self }
+    }
+
+    /// What a driver `made` of it: that it takes no image of a layout that the case has chosen is a skip.
+    pub(super) fn unless_refused<T>(&self, made: Result<T>) -> Result<T, Trouble> {
+        if self.padding.is_some() { refused_layout_is_skip(made) } else { Ok(made?) }
     }
 
     pub(super) fn request(&self) -> Result<ImageRequest> {

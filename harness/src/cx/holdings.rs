@@ -42,8 +42,8 @@ const RESTLESS: Duration = Duration::from_secs(1);
 pub struct Holdings {
     /// Files that this process has open.
     files: Files,
-    /// dma-bufs, of whatever process.
-    dmabufs: usize,
+    /// dma-bufs, of whatever process, where nobody else makes some.
+    dmabufs: Observed<usize>,
     /// Mappings of this process that show dma-bufs, memory files or devices.
     mappings: usize,
     /// Of the screen's file.
@@ -146,14 +146,14 @@ impl Cx {
     /// What is held now.
     ///
     /// # Errors
-    /// A skip if the kernel shows no list of dma-bufs; a finding if the screen does not answer.
+    /// procfs is not mounted, or the screen does not answer.
     pub fn holdings(&mut self) -> Result<Holdings, Trouble> {
         let maps = read("/proc/self/maps")?;
         let shared = |line: &&str| ["/dmabuf", "/memfd:", "/dev/"].iter().any(|path| line.contains(path));
         let handles = self.screen()?.handles()?;
         let pages = if alone() { Some(pages(&read("/proc/meminfo")?)) } else { None };
         let mappings = maps.lines().filter(shared).count();
-        Ok(Holdings { files: self.files()?, dmabufs: self.settled_dmabufs()?, mappings, handles, pages })
+        Ok(Holdings { files: self.files()?, dmabufs: self.settled_dmabufs(), mappings, handles, pages })
     }
 
     /// How many dma-bufs there are when none has gone for a while: what was on the screen is given back by a worker of the
@@ -181,12 +181,14 @@ impl Cx {
                 .row("actual", after.to_string())
                 .row("like", "munmap, which does not take them away, or nobody who calls it")
         });
-        let (before, after) = (start.dmabufs, end.dmabufs);
-        self.claim("dma-bufs", after <= before, || {
-            Finding::new(format!("{} more after {what}", counted((after - before) as u64, "dma-buf")))
-                .row("target", format!("{before}, as before"))
-                .row("actual", after.to_string())
-        });
+        match (&start.dmabufs, &end.dmabufs) {
+            (&Ok(before), &Ok(after)) => self.claim("dma-bufs", after <= before, || {
+                Finding::new(format!("{} more after {what}", counted((after - before) as u64, "dma-buf")))
+                    .row("target", format!("{before}, as before"))
+                    .row("actual", after.to_string())
+            }),
+            (Err(why), _) | (_, Err(why)) => self.fact("not observed", format!("dma-bufs: {why}")),
+        }
         // What is shown in another's place has another number.
         self.equals("GEM handles", start.handles.gems.len(), end.handles.gems.len());
         self.equals("framebuffers", start.handles.framebuffers.len(), end.handles.framebuffers.len());

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Cx;
 use crate::case::Trouble;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::ledger;
 
 impl Cx {
@@ -16,23 +16,40 @@ impl Cx {
     /// # Errors
     /// A skip where procfs is not mounted; the limit can't be set.
     pub fn with_files_left<R>(&mut self, left: usize, work: impl FnOnce(&mut Self) -> R) -> Result<R, Trouble> {
-        // They would take numbers that are counted here.
-        ledger::without_canaries(|| self.limited(left, work))
-    }
-
-    fn limited<R>(&mut self, left: usize, work: impl FnOnce(&mut Self) -> R) -> Result<R, Trouble> {
-        let open = ledger::numbers()?;
-        let limit = limit(&open, left);
-        let before = getrlimit(Resource::Nofile);
-        let set = |limit: Rlimit| {
-            setrlimit(Resource::Nofile, limit)
-                .map_err(|errno| Error::new("setrlimit(RLIMIT_NOFILE)", "this process", errno))
-        };
-        set(Rlimit { current: Some(limit), maximum: before.maximum })?;
+        let limited = Limited::to(left)?;
         let done = work(self);
-        set(before)?;
+        drop(limited);
         Ok(done)
     }
+}
+
+/// This process can open few more files, until it is dropped: also by a panic, after which the worker goes on.
+struct Limited {
+    before: Rlimit,
+}
+
+impl Limited {
+    fn to(left: usize) -> Result<Self, Trouble> {
+        // They would take numbers that are counted here.
+        ledger::suspend_canaries(true);
+        let limited = Self { before: getrlimit(Resource::Nofile) };
+        let current = Some(limit(&ledger::numbers()?, left));
+        set(Rlimit { current, ..limited.before })?;
+        Ok(limited)
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        if let Err(error) = set(self.before) {
+            tracing::error!(%error, "this process stays short of files");
+        }
+        ledger::suspend_canaries(false);
+    }
+}
+
+fn set(limit: Rlimit) -> Result<()> {
+    setrlimit(Resource::Nofile, limit).map_err(|errno| Error::new("setrlimit(RLIMIT_NOFILE)", "this process", errno))
 }
 
 /// The lowest number that has `left` free ones below it.
@@ -54,6 +71,14 @@ mod tests {
             assert_eq!(limit(&open, left), most);
             assert_eq!((0..most).filter(|number| !open.contains(&(*number as RawFd))).count(), left);
         }
+    }
+
+    #[test]
+    fn a_panic_leaves_no_limit() {
+        let before = getrlimit(Resource::Nofile);
+        let done = std::panic::catch_unwind(|| Cx::default().with_files_left(500, |_| panic!("in the body")).is_ok());
+        assert!(done.is_err());
+        assert_eq!(getrlimit(Resource::Nofile), before);
     }
 
     #[test]

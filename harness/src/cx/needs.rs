@@ -3,11 +3,40 @@
 //! The devices are asked, in their own words; nothing is allocated or shown.
 
 use super::Cx;
-use crate::case::{Need, Role};
-use crate::devices::Unplayed;
+use crate::case::{Need, Role, Trouble};
+use crate::devices::{Devices, Unplayed};
 use crate::ends;
+use crate::error::{Cause, Result};
 use crate::faults::Faults;
 use crate::format::Fourcc;
+use crate::vk;
+
+/// What a device, or this machine, does not say that it can do is a skip; what it says and fails at is a failure.
+///
+/// # Errors
+/// That of `made`.
+pub fn missing_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
+    made.map_err(|error| match error.cause {
+        Cause::Missing(_) => Trouble::Skip(error.to_string()),
+        _ => error.into(),
+    })
+}
+
+/// A layout of an image that the case has chosen, and not a device, is one that each may refuse: then it is a skip.
+///
+/// # Errors
+/// That of `made`.
+pub fn refused_layout_is_skip<T>(made: Result<T>) -> Result<T, Trouble> {
+    made.map_err(|error| match vk::is_layout_refused(&error) {
+        true => Trouble::Skip(error.to_string()),
+        false => error.into(),
+    })
+}
+
+fn no_writeback(devices: &mut Devices) -> Result<Option<String>, Unplayed> {
+    let none = devices.screen(Role::Screen)?.writeback_formats().is_empty();
+    Ok(none.then(|| "it has no writeback connector".to_owned()))
+}
 
 impl Cx {
     /// What the machine has instead of `need`, or `None` when the need is met.
@@ -30,11 +59,12 @@ impl Cx {
                     _ => end(role)?.lacks_to_draw(devices, fourcc)?,
                 }
             }
-            Need::Writeback => {
-                let none = devices.screen(Role::Screen)?.writeback_formats().is_empty();
-                none.then(|| "it has no writeback connector".to_owned())
-            }
+            Need::Writeback => no_writeback(devices)?,
             Need::Crc => devices.screen(Role::Screen)?.crc_missing(),
+            Need::Seen => {
+                let (writeback, crc) = (no_writeback(devices)?, devices.screen(Role::Screen)?.crc_missing());
+                writeback.zip(crc).map(|(writeback, crc)| format!("{writeback}, and {crc}"))
+            }
             Need::FailingAllocations => Faults::missing(),
         })
     }

@@ -10,11 +10,13 @@ use crate::compose::{self, Composed, compose};
 use crate::devices::Devices;
 use crate::dmabuf::SharedFrame;
 use crate::error::Result;
+use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Plane, Size, px};
 use crate::guess::Suspects;
 use crate::kms::{Layer, Recoveries, Shown};
 use crate::observed::NotObservable;
+use crate::pattern::Pattern;
 use crate::picture::Picture;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
@@ -26,6 +28,9 @@ const ABOVE: (u32, u32) = (11, 5);
 
 /// Number of the pattern below them.
 const BELOW: u32 = 3;
+
+/// Number of a pattern that no case has on the screen.
+const OTHER: u32 = 0x6f74;
 
 impl Cx {
     /// The CPU looks at `buffer` by its own addressing.
@@ -179,7 +184,10 @@ impl Cx {
                 observed = true;
                 // vkms publishes how its CRC is made, so the target can be computed. Elsewhere, and where rounding is open,
                 // the same picture from a buffer that the CPU wrote must give the same CRC.
-                let target = if is_vkms { vec![expected.crc_vkms()] } else { self.crc_of_cpu_written(role, layers)? };
+                let target = match is_vkms {
+                    true => vec![expected.crc_vkms()],
+                    false => self.crc_of_cpu_written(role, &expected, layers)?,
+                };
                 let is_seen = |(_, shown): &&(String, Composed)| is_vkms && [shown.crc_vkms()] == crc.values[..];
                 let like = match target == crc.values {
                     true => String::new(),
@@ -234,9 +242,10 @@ impl Cx {
         let screen = self.screen()?;
         let (size, is_vkms) = (screen.size(), screen.identity().driver == "vkms");
         let seen = screen.crc_now()?.map_err(|why| Trouble::Skip(why.to_string()))?;
+        let expected = compose(size, &[layer.of(&target.picture)])?;
         let target = match is_vkms {
-            true => vec![compose(size, &[layer.of(&target.picture)])?.crc_vkms()],
-            false => self.crc_of_cpu_written(Role::Screen, &[(layer, target)])?,
+            true => vec![expected.crc_vkms()],
+            false => self.crc_of_cpu_written(Role::Screen, &expected, &[(layer, target)])?,
         };
         self.equals("screen, without a commit (CRC)", Values(target), Values(seen.values));
         Ok(())
@@ -266,13 +275,46 @@ impl Cx {
         self.fact("not observed", format!("{witness}: {why}"));
     }
 
-    /// The CRC of the targets shown from dumb buffers.
-    fn crc_of_cpu_written(&mut self, role: Role, layers: &[(Layer<'_, Buffer>, &Target)]) -> Result<Vec<u32>, Trouble> {
+    /// The CRC of the targets, which are composed to `expected`, shown from dumb buffers. Other pictures in their place must have
+    /// another one, for a CRC that is the same of everything shows nothing. Then `layers` are on the screen again.
+    fn crc_of_cpu_written(
+        &mut self,
+        role: Role,
+        expected: &Composed,
+        layers: &[(Layer<'_, Buffer>, &Target)],
+    ) -> Result<Vec<u32>, Trouble> {
+        let targets: Vec<&Picture> = layers.iter().map(|(_, target)| &target.picture).collect();
+        let others = targets.iter().map(|picture| Pattern { stamp: OTHER }.picture(picture.fourcc, picture.size));
+        let others = others.collect::<Result<Vec<_>>>()?;
+        let composed: Vec<_> = layers.iter().zip(&others).map(|((layer, _), other)| layer.of(other)).collect();
+        let differ = compose(expected.size, &composed)? != *expected;
+        let target = self.crc_of_pictures(role, layers, &targets)?;
+        // What lies outside of the screen, or is transparent, looks the same.
+        if differ {
+            let other = self.crc_of_pictures(role, layers, &others.iter().collect::<Vec<_>>())?;
+            self.claim(format!("{role} (CRC of another picture)"), target != other, || {
+                Finding::new(format!("{role} reports one CRC for two pictures, so that it shows nothing"))
+                    .row("crc", Values(other).to_string())
+                    .row("like", "a CRC of something else than what is scanned out, or a screen that stays black")
+            });
+        }
+        let plain: Vec<Layer<'_, Buffer>> = layers.iter().map(|(layer, _)| *layer).collect();
+        self.show_on(role, &plain)?;
+        Ok(target)
+    }
+
+    /// The CRC of `pictures`, each from a dumb buffer in the place of a layer.
+    fn crc_of_pictures(
+        &mut self,
+        role: Role,
+        layers: &[(Layer<'_, Buffer>, &Target)],
+        pictures: &[&Picture],
+    ) -> Result<Vec<u32>, Trouble> {
         let mut buffers = Vec::new();
-        for (_, target) in layers {
-            let dumb = self.screen_of(role)?.dumb(target.picture.fourcc, target.picture.size)?;
+        for picture in pictures {
+            let dumb = self.screen_of(role)?.dumb(picture.fourcc, picture.size)?;
             let buffer = self.publish(Guest::screen(role), dumb)?;
-            self.cpu_writes(&buffer, &target.picture)?;
+            self.cpu_writes(&buffer, picture)?;
             buffers.push(buffer);
         }
         let layers: Vec<_> = layers.iter().zip(&buffers).map(|((layer, _), buffer)| layer.with(buffer)).collect();

@@ -165,8 +165,10 @@ impl Cx {
         let mapping = attachment.map(access)?;
         let done = work(self, mapping.shared());
         // A failure needs to know even more where the buffer was.
-        self.observe(guest, &device, &constraints, &mapping, access)?;
-        done
+        let observed = self.observe(guest, &device, &constraints, &mapping, access);
+        let done = done?;
+        observed?;
+        Ok(done)
     }
 
     /// Where `buffer` is while `mapping` lasts, which `guest` made on a thread of its own: observed and checked as it is for
@@ -210,8 +212,10 @@ impl Cx {
         let mapping = attachment.map(access)?;
         let what = take(mapping.shared());
         // A failure needs to know even more where the buffer was.
-        self.observe(guest, &device, &constraints, &mapping, access)?;
-        Ok(Held { what: what?, _mapping: mapping, _attachment: attachment })
+        let observed = self.observe(guest, &device, &constraints, &mapping, access);
+        let what = what?;
+        observed?;
+        Ok(Held { what, _mapping: mapping, _attachment: attachment })
     }
 
     /// `guest` takes part in `buffer` until the case ends, so that storage is chosen with its needs in mind.
@@ -258,10 +262,11 @@ impl Cx {
         let frames: Vec<Layer<'_>> =
             layers.iter().zip(&mapped).map(|(layer, (mapping, ..))| layer.with(mapping.shared())).collect();
         let shown = self.screen_of(role)?.show(&frames, writeback);
-        for (mapping, device, constraints) in &mapped {
-            self.observe(&screen, device, constraints, mapping, Access::Read)?;
-        }
+        let observed = mapped.iter().try_for_each(|(mapping, device, constraints)| {
+            self.observe(&screen, device, constraints, mapping, Access::Read)
+        });
         let shown = shown?;
+        observed?;
         // Only now is the screen done with what it showed before.
         self.on_screen.insert(role, mapped.into_iter().map(|(mapping, ..)| mapping).collect());
         Ok(shown)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Cx;
 use crate::case::Trouble;
@@ -87,9 +88,41 @@ impl Cx {
         Ok(self.listed(buffer)?.is_some())
     }
 
+    /// Whether the kernel has done away with the dma-buf, which it may do some time after the last who had it let go.
+    ///
+    /// # Errors
+    /// As [`Self::listed`].
+    pub fn is_gone(&self, buffer: &Identity) -> Result<bool, Trouble> {
+        settled(|| Ok(!self.is_listed(buffer)?), |gone| *gone)
+    }
+
     /// How many dma-bufs there are, of whatever process, if the kernel shows its list.
+    ///
+    /// # Errors
+    /// It shows none, or somebody else may make some meanwhile.
     pub fn dmabufs(&self) -> Observed<usize> {
-        Ok(bufinfo::list()?.len())
+        match self.case.who_else_shares.get_or_init(ledger::who_else_shares) {
+            Some(who) => Err(NotObservable(format!("dma-bufs can't be counted beside others: {who}"))),
+            None => Ok(bufinfo::list()?.len()),
+        }
+    }
+}
+
+/// What goes by itself has gone when so much time is over.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// What `look` sees when that `is` as it should be, or when there was time enough for it.
+///
+/// # Errors
+/// Those of `look`.
+pub fn settled<T, E>(mut look: impl FnMut() -> Result<T, E>, is: impl Fn(&T) -> bool) -> Result<T, E> {
+    let began = Instant::now();
+    loop {
+        let seen = look()?;
+        if is(&seen) || began.elapsed() >= SETTLED {
+            return Ok(seen);
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -140,10 +173,21 @@ impl fmt::Display for Deed {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::placement::Source;
+
+    #[test]
+    fn what_goes_a_little_later_has_settled() {
+        let mut left = 3;
+        let mut look = || {
+            left -= 1;
+            Ok::<_, ()>(left)
+        };
+        assert_eq!(settled(&mut look, |left| *left == 0), Ok(0));
+        let began = Instant::now();
+        assert_eq!(settled(|| Ok::<_, ()>(1), |left| *left == 0), Ok(1));
+        assert!(began.elapsed() >= SETTLED);
+    }
 
     #[test]
     fn what_a_step_provided_is_what_it_allocated_of_the_storage() {

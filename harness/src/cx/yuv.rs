@@ -15,7 +15,6 @@ use crate::gles::Through;
 use crate::kms::{Layer, Shown};
 use crate::observed::NotObservable;
 use crate::picture::Picture;
-use crate::png;
 use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
@@ -53,8 +52,8 @@ impl Cx {
         match PlaneDifference::finding(&what, &differ) {
             None => self.case.agreed.push(reader.to_owned()),
             Some(finding) => {
-                png::save_difference(&greys(&target.picture)?, &greys(actual)?, &self.folder_for(reader)?)?;
-                self.case.disagreed.push(finding);
+                let saved = greys(&target.picture).and_then(|target| self.save(reader, &target, &greys(actual)?));
+                self.case.disagreed.push(finding.maybe("not saved", saved.err().map(|error| error.to_string())));
             }
         }
         Ok(())
@@ -235,7 +234,7 @@ impl Cx {
                 ));
             }
         }
-        self.save(reader, &expected, actual)?;
+        let unsaved = self.save(reader, &expected, actual).err().map(|error| error.to_string());
         let mut what = format!("{reader} does not see the target");
         for slip in Slip::ALL {
             if spots.off(colours, Some(slip), &target.picture)? > 0 {
@@ -248,7 +247,7 @@ impl Cx {
         }
         let finding = Finding::differs(what, &difference, None);
         let finding = finding.maybe("shape", like.map(|(_, text)| text));
-        let finding = finding.row("near", allowed.to_string());
+        let finding = finding.row("near", allowed.to_string()).maybe("not saved", unsaved);
         let how = format!("as {colours} to RGB, chroma not interpolated");
         self.case.disagreed.push(finding.row("converted", how));
         Ok(())

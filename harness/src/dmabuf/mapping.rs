@@ -121,6 +121,15 @@ impl OpenAccess {
         Ok(())
     }
 
+    /// Ends the access and begins another one, so that devices see what was written so far, where caches are not coherent.
+    ///
+    /// # Errors
+    /// `DMA_BUF_IOCTL_SYNC` fails; it waits for the buffer's fences.
+    pub fn renew(&mut self) -> Result<()> {
+        self.mapping.sync(self.flags | SYNC_END)?;
+        self.mapping.sync(self.flags)
+    }
+
     /// Ends the access.
     ///
     /// # Errors

@@ -112,20 +112,35 @@ impl Screen {
             }
             Err(error) => return Err(error),
         };
-        let crtc = u64::from(u32::from(self.pipe.crtc.handle));
-        let mut commit = Commit::new(&self.card);
-        for (n, (plane, object)) in self.pipe.planes.iter().enumerate() {
-            if plane.id == id {
-                // Which conversion is asked for changes nothing about whether there is one.
-                let placed = Placed { plane: n, framebuffer: framebuffer.id, crop, at: (0, 0), colours: None };
-                commit.place(object, crtc, &placed)?;
-            }
+        let Some(plane) = self.pipe.planes.iter().position(|(plane, _)| plane.id == id) else {
+            return Err(Error::missing("choosing a plane", self.card.to_string(), format!("plane {id} is gone")));
+        };
+        // Which conversion is asked for changes nothing about whether there is one.
+        let placed = Placed { plane, framebuffer: framebuffer.id, crop, at: (0, 0), colours: None };
+        let what = format!("{shared} on its {kind} plane");
+        let mut answer = self.try_planes(&[placed], &what);
+        if answer.as_ref().is_err_and(|error| !error.is_errno(Errno::NOMEM)) && plane > 0 {
+            // There are drivers that show nothing above an empty plane.
+            let size = self.size();
+            let below = Framebuffer::new(&self.card, &self.plain(Fourcc::XR24, Modifier::LINEAR, size)?)?;
+            let lowest = Placed { plane: 0, framebuffer: below.id, crop: Rect::whole(size), at: (0, 0), colours: None };
+            answer = self.try_planes(&[lowest, placed], &what);
         }
-        match commit.try_out(&format!("{shared} on its {kind} plane")) {
+        match answer {
             Ok(()) => Ok(Answer::Taken),
             Err(error) if !is_refusal(&error) => Err(error),
             Err(error) => Ok(Answer::NotOnPlane(error)),
         }
+    }
+
+    /// What the driver says to these planes, with the others as they are.
+    fn try_planes(&self, placed: &[Placed], what: &str) -> Result<()> {
+        let crtc = u64::from(u32::from(self.pipe.crtc.handle));
+        let mut commit = Commit::new(&self.card);
+        for placed in placed {
+            commit.place(&self.pipe.planes[placed.plane].1, crtc, placed)?;
+        }
+        commit.try_out(what)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
@@ -121,7 +122,7 @@ impl List {
 }
 
 fn not_readable(path: &Path, errno: rustix::io::Errno) -> NotObservable {
-    let why = std::io::Error::from(errno);
+    let why = io::Error::from(errno);
     let like = match errno {
         rustix::io::Errno::NOENT => ", like procfs that is not mounted",
         rustix::io::Errno::MFILE | rustix::io::Errno::NFILE => ", no fd is left to look with",
@@ -238,15 +239,49 @@ fn maps_of(maps: &str, inode: u64) -> usize {
 
 /// Whether no process runs but the first one, this one and those that it started: so it is in a kernel of our own.
 pub(crate) fn alone() -> bool {
+    others().is_ok_and(|mut others| others.next().is_none())
+}
+
+/// A process that is not ours and may make dma-bufs, or let go of some, at any time: which, and why. `None` if there is none.
+pub(crate) fn who_else_shares() -> Option<String> {
+    let others = match others() {
+        Ok(others) => others,
+        Err(error) => return Some(format!("any process, for /proc can't be read: {error}")),
+    };
+    let shares = |pid: u32| {
+        let folder = Path::new("/proc").join(pid.to_string());
+        let name = fs::read_to_string(folder.join("comm")).unwrap_or_default();
+        let name = format!("process {pid} ({})", name.trim());
+        match fs::read_dir(folder.join("fd")) {
+            Ok(files) => {
+                let mut links = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+                let link = links.find(|link| makes_buffers(&link.to_string_lossy()))?;
+                Some(format!("{name} with {}", link.display()))
+            }
+            // It has ended.
+            Err(error) if [Some(libc::ENOENT), Some(libc::ESRCH)].contains(&error.raw_os_error()) => None,
+            Err(error) => Some(format!("{name}, whose files can't be seen: {error}")),
+        }
+    };
+    { others }.find_map(shares)
+}
+
+/// Whether what procfs says of a file is a dma-buf, or a device that hands some out.
+fn makes_buffers(link: &str) -> bool {
+    let devices = ["/dev/dri/", "/dev/dma_heap/", "/dev/udmabuf", "/dev/video", "/dev/kfd"];
+    link.starts_with("/dmabuf") || devices.iter().any(|device| link.starts_with(device))
+}
+
+/// The processes that are neither the first one, nor this one, nor of those that it started.
+fn others() -> io::Result<impl Iterator<Item = u32>> {
     let us = std::process::id();
-    let Ok(entries) = fs::read_dir("/proc") else { return false };
-    let others = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter(|pid| {
+    let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    Ok(pids.filter(move |pid| {
         let of = |name: &str| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name));
         // The kernel's own threads have no command line, and who is gone by now has none either.
         let is_process = of("cmdline").is_ok_and(|line| !line.is_empty());
         is_process && *pid != 1 && *pid != us && of("status").ok().and_then(|status| parent(&status)) != Some(us)
-    });
-    others.count() == 0
+    }))
 }
 
 fn parent(status: &str) -> Option<u32> {
@@ -256,6 +291,18 @@ fn parent(status: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_a_dma_buf_or_a_device_that_makes_some_shares() {
+        for link in
+            ["/dmabuf:", "/dmabuf:name", "/dev/dri/card0", "/dev/udmabuf", "/dev/dma_heap/system", "/dev/video3"]
+        {
+            assert!(makes_buffers(link), "{link}");
+        }
+        for link in ["/dev/null", "/memfd:dmabuf (deleted)", "socket:[17]", "/home/user/dev/dri/card0"] {
+            assert!(!makes_buffers(link), "{link}");
+        }
+    }
 
     #[test]
     fn parents_are_read_as_the_kernel_writes_them() {

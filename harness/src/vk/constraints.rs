@@ -6,6 +6,7 @@
 
 use ash::vk;
 
+use super::error::is_layout_refused;
 use super::format::vk_format;
 use super::gpu::Gpu;
 use super::image::Layout;
@@ -136,11 +137,7 @@ impl Linear<'_> {
         let wanted = Wanted { size: self.size, fourcc: self.fourcc, layout, handles: &handles, uses: Features::ALL };
         match self.gpu.raw_image(&wanted, self.able.features) {
             Ok(image) => Ok(Some(image)),
-            Err(Error { cause: Cause::Code(code), .. })
-                if code.contains("INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT") =>
-            {
-                Ok(None)
-            }
+            Err(error) if is_layout_refused(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

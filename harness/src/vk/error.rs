@@ -9,6 +9,12 @@ pub(super) fn failed(op: &'static str, object: impl Into<String>, code: vk::Resu
     Error::new(op, object, Cause::Code(name(code)))
 }
 
+/// Whether `error` is that the driver takes no image of the layout that it was told.
+pub(crate) fn is_layout_refused(error: &Error) -> bool {
+    let name = name(vk::Result::ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT);
+    matches!(&error.cause, Cause::Code(code) if *code == name)
+}
+
 /// `VK_ERROR_DEVICE_LOST`; the number for codes that `ash` does not know.
 fn name(code: vk::Result) -> String {
     let text = format!("{code:?}");
