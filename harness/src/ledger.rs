@@ -56,7 +56,7 @@ mod words;
 pub(crate) use calling::{calling, last_call, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Kind, Node, What, alone, describe, mappings, shared_files, who_else_shares};
+pub(crate) use files::{Kind, Node, What, alone, describe, mappings, who_else_shares};
 pub(crate) use journal::Blamed;
 pub use journal::step;
 pub(crate) use shared::Shared;

@@ -14,6 +14,7 @@ mod link;
 pub mod memory;
 pub mod progress;
 pub mod protocol;
+pub mod seen;
 pub mod select;
 pub mod stop;
 pub mod supervisor;
@@ -37,8 +38,9 @@ use crate::report::{self, CaseReport, Machine, Report, ReportDir, ReportError, S
 use crate::verdict::Verdict;
 use journal::{Entry, Journal};
 use progress::Progress;
+use seen::Seen;
 use stop::Stop;
-use supervisor::{Halt, Seen, Settings, Supervisor};
+use supervisor::{Halt, Settings, Supervisor};
 
 /// Deadline of one case where neither the user nor the lane has another.
 pub const CASE_WITHIN: Duration = Duration::from_secs(30);

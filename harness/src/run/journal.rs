@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::supervisor::News;
-use crate::case::Told;
+use super::seen::{News, add};
 use crate::report::{CaseReport, Machine, Report, SCHEMA, Summary, Timings, write_whole};
 
 /// The journal's name in a report directory.
@@ -289,11 +288,7 @@ impl Unfinished {
             news.tell(&mut machine);
             notes.extend(news.notes);
             problems.extend(news.problems);
-            for told in news.told {
-                if !constraints.iter_mut().any(|before: &mut Told| before.takes_in(&told)) {
-                    constraints.push(told);
-                }
-            }
+            news.told.iter().for_each(|told| add(&mut constraints, told));
             cases.push(case);
         }
         notes.push(format!(

@@ -4,22 +4,21 @@
 //! callers to say. It blames a dead worker on the case it was in, and on nothing else: a worker that dies outside any
 //! case is replaced once, and then the run cannot go on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::kernel_log;
 use super::link::{Closing, Ending, KILLED, Link, SEGFAULT};
-use super::memory::{self, Peaks};
+use super::memory;
 use super::millis;
-use super::protocol::{Hello, Request};
+use super::protocol::Request;
+use super::seen::{News, Seen};
 use super::stop::Stop;
-use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Record, Role, Told};
+use crate::case::{CaseInfo, DeviceIdentity, GoldenMode, Known, Record, Role};
 use crate::kernel::{Command, Kernel};
-use crate::report::{CaseReport, Machine, ReportDir, Side};
+use crate::report::{CaseReport, ReportDir, Side};
 use crate::verdict::{self, NEXT_FINDING, Try, Verdict};
 
 /// Where the second try of a case leaves its files, in the case's folder: what is said of the first shows in its own.
@@ -54,77 +53,6 @@ pub enum Halt {
     /// No worker can be had; nothing is wrong with any case.
     #[error("{0}")]
     NoWorker(String),
-}
-
-/// What is known about a run beside its verdicts.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// When the first worker was started.
-    pub started: Option<Instant>,
-    /// From then to the first verdict.
-    pub to_first_verdict: Option<Duration>,
-    /// Workers started, replacements included.
-    pub workers_started: usize,
-    /// Workers of which nobody has seen how they closed their devices: those that run, and those that were lost with the
-    /// supervisor of a run that goes on here.
-    pub unclosed: usize,
-    /// What the first worker said about where it runs.
-    pub hello: Option<Hello>,
-    /// The devices that answered.
-    pub devices: BTreeMap<Role, BTreeSet<DeviceIdentity>>,
-    /// What devices told of their constraints: each device's answers once, for whatever frames it gave them.
-    pub told: Vec<Told>,
-    /// How much memory it took.
-    pub memory: Peaks,
-    /// Oddities that belong to no case.
-    pub notes: Vec<String>,
-    /// What makes the run red and is no case's fault.
-    pub problems: Vec<String>,
-    /// Why the run cannot go on.
-    pub broken: Option<String>,
-    news: News,
-}
-
-impl Seen {
-    fn note(&mut self, note: String) {
-        self.news.notes.push(note.clone());
-        self.notes.push(note);
-    }
-}
-
-/// What was learned beside the verdicts since it was last asked.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct News {
-    /// What the first worker said about where it runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hello: Option<Hello>,
-    /// Devices that answered for the first time.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub devices: Vec<(Role, DeviceIdentity)>,
-    /// What devices told for the first time.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub told: Vec<Told>,
-    /// Oddities that belong to no case.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-    /// What makes the run red and is no case's fault.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<String>,
-    /// How many workers there are that have not closed their devices.
-    pub unclosed: usize,
-}
-
-impl News {
-    /// What of it is said about the machine.
-    pub fn tell(&self, machine: &mut Machine) {
-        if let Some(hello) = &self.hello {
-            hello.tell(machine);
-        }
-        for (role, device) in &self.devices {
-            machine.devices.entry(*role).or_default().push(device.clone());
-        }
-    }
 }
 
 /// Runs cases in workers. Share it between threads by reference.
@@ -261,7 +189,7 @@ impl Supervisor {
             // What a worker says last is lost when its kernel panics, so this case may have begun twice. It is the one that
             // was asked for both times.
             Tried::NeverBegan(_, attempt) => {
-                self.saw(&attempt.devices);
+                self.seen().saw(&attempt.devices);
                 Ok((None, *attempt))
             }
         }
@@ -293,15 +221,15 @@ impl Supervisor {
             }
             Ending::Done(done) => {
                 let devices = link.devices_of(case);
-                self.saw(&devices);
+                self.seen().saw(&devices);
                 // What ran before matters to a failure alone; a copy for each pass would cost more with each case.
                 let count = if done.verdict.is_red() { ran_before } else { 0 };
                 let before = &link.ran[..ran_before];
                 let after = before.last().map_or("the start of the worker", String::as_str);
                 let objections = done.before.iter().map(|said| format!("between {after} and {}: {said}", case.name));
-                self.object(objections.collect());
+                self.seen().object(objections.collect());
                 let is_marred = done.before.iter().any(|said| said.starts_with(kernel_log::WORDS));
-                self.heard(&done.told);
+                self.seen().heard(&done.told);
                 self.seen().memory.ended(done.peak_kib, memory::peak_kib);
                 let ran_before = before[..count].to_vec();
                 let attempt = Attempt {
@@ -324,7 +252,7 @@ impl Supervisor {
             Ending::Crashed(how) => (Verdict::Crash, how),
             Ending::TimedOut(place) => (Verdict::Timeout, verdict::late(within, place.as_deref())),
         };
-        self.saw(&link.devices_of(case));
+        self.seen().saw(&link.devices_of(case));
         self.seen().unclosed -= 1;
         self.seen().memory.ended(None, memory::peak_kib);
         let ran_before = link.ran[..ran_before].to_vec();
@@ -365,37 +293,6 @@ impl Supervisor {
         }
     }
 
-    /// Notes what makes the run red and is no finding of one case.
-    fn object(&self, objections: Vec<String>) {
-        let mut seen = self.seen();
-        seen.news.problems.extend_from_slice(&objections);
-        seen.problems.extend(objections);
-    }
-
-    /// Notes the devices of a case that ended, and when the first one did.
-    fn saw(&self, devices: &BTreeMap<Role, DeviceIdentity>) {
-        let mut seen = self.seen();
-        let started = seen.started;
-        seen.to_first_verdict = seen.to_first_verdict.or(started.map(|started| started.elapsed()));
-        for (role, device) in devices {
-            if seen.devices.entry(*role).or_default().insert(device.clone()) {
-                seen.news.devices.push((*role, device.clone()));
-            }
-        }
-    }
-
-    /// Notes what devices told of their constraints.
-    fn heard(&self, told: &[Told]) {
-        let mut seen = self.seen();
-        for new in told {
-            // Also what one that is known takes in: that is not as it was.
-            seen.news.told.push(new.clone());
-            if !seen.told.iter_mut().any(|before| before.takes_in(new)) {
-                seen.told.push(new.clone());
-            }
-        }
-    }
-
     /// What was learned since this was last asked.
     pub fn news(&self) -> News {
         let mut seen = self.seen();
@@ -405,21 +302,7 @@ impl Supervisor {
 
     /// Takes what was learned by a supervisor that is no more for its own; of several, in their order, before any case is run.
     pub fn recall(&self, news: &News) {
-        let mut seen = self.seen();
-        seen.unclosed = news.unclosed;
-        if seen.hello.is_none() {
-            seen.hello.clone_from(&news.hello);
-        }
-        for (role, device) in &news.devices {
-            seen.devices.entry(*role).or_default().insert(device.clone());
-        }
-        for told in &news.told {
-            if !seen.told.iter_mut().any(|before| before.takes_in(told)) {
-                seen.told.push(told.clone());
-            }
-        }
-        seen.notes.extend_from_slice(&news.notes);
-        seen.problems.extend_from_slice(&news.problems);
+        self.seen().recall(news);
     }
 
     fn retire(&self, link: Option<Link>) {
@@ -429,7 +312,7 @@ impl Supervisor {
         self.seen().unclosed -= 1;
         let after = last.map_or_else(String::new, |name| format!(", after {name}"));
         let said = |said: String| format!("when a worker closed its devices{after}: {said}");
-        self.object(objections.into_iter().map(said).collect());
+        self.seen().object(objections.into_iter().map(said).collect());
         if let Some(how) = badly {
             self.ended_badly(format!("{how}{after}"));
         }
@@ -440,7 +323,7 @@ impl Supervisor {
         let said = format!("a worker {how}");
         match how.contains(KILLED) {
             true => self.seen().note(said),
-            false => self.object(vec![said]),
+            false => self.seen().object(vec![said]),
         }
     }
 
