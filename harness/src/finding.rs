@@ -65,7 +65,7 @@ pub(crate) fn tells_of_a_leak(text: &str) -> bool {
 /// The facts of the text of a finding, with the summary as the first, which has no label.
 pub(crate) fn facts(text: &str) -> impl Iterator<Item = (&str, String)> {
     let mut facts = vec![("", String::new())];
-    for line in text.lines() {
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let row = line.strip_prefix("  ").filter(|row| !row.starts_with(' ')).and_then(|row| row.split_once("   "));
         let (rest, more) = match row {
             Some((label, rest)) => {
