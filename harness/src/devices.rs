@@ -517,7 +517,7 @@ impl Devices {
         if let (Slot::Open(device), true) = (&self.gbm, gbm) {
             // As above.
             let take_in = |node: &Gbm| ledger::keeping(ELSEWHERE, || node.import(elsewhere, Usage::default())).ok();
-            let bos = self.bos.get_or_insert_with(|| device.nodes().into_iter().filter_map(take_in).collect());
+            let bos = self.bos.get_or_insert_with(|| device.nodes().filter_map(take_in).collect());
             bos.iter().try_for_each(|bo| bo.read().map(drop))?;
         }
         Ok(())

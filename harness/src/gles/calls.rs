@@ -61,18 +61,22 @@ impl Calls {
         let create_sync = find("eglCreateSync")?;
         let client_wait_sync = find("eglClientWaitSync")?;
         let wait_sync = find("eglWaitSync")?;
-        // SAFETY: each function has the type that the specification declares for its name.
-        unsafe {
-            Ok(Self {
-                get_error: std::mem::transmute_copy(&get_error),
-                get_platform_display: std::mem::transmute_copy(&get_platform_display),
-                create_context: std::mem::transmute_copy(&create_context),
-                create_image: std::mem::transmute_copy(&create_image),
-                create_sync: std::mem::transmute_copy(&create_sync),
-                client_wait_sync: std::mem::transmute_copy(&client_wait_sync),
-                wait_sync: std::mem::transmute_copy(&wait_sync),
-            })
-        }
+        Ok(Self {
+            // SAFETY: the function has the type that the specification declares for its name, here and below.
+            get_error: unsafe { std::mem::transmute_copy(&get_error) },
+            // SAFETY: as above.
+            get_platform_display: unsafe { std::mem::transmute_copy(&get_platform_display) },
+            // SAFETY: as above.
+            create_context: unsafe { std::mem::transmute_copy(&create_context) },
+            // SAFETY: as above.
+            create_image: unsafe { std::mem::transmute_copy(&create_image) },
+            // SAFETY: as above.
+            create_sync: unsafe { std::mem::transmute_copy(&create_sync) },
+            // SAFETY: as above.
+            client_wait_sync: unsafe { std::mem::transmute_copy(&client_wait_sync) },
+            // SAFETY: as above.
+            wait_sync: unsafe { std::mem::transmute_copy(&wait_sync) },
+        })
     }
 
     /// The error of this thread's last call, which is then forgotten.

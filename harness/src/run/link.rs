@@ -54,12 +54,17 @@ pub(super) struct Link {
     pub(super) met: Option<Box<Call>>,
     /// Bytes in its kernel's log when the last case began.
     logged_before: u64,
-    /// The machine's log, where the worker has no kernel of its own: what it says when the worker is gone, nobody else reads.
-    machine_log: Option<KernelLog>,
-    /// What was read of that since the last case began.
-    machine_said: Vec<String>,
+    /// The machine's log, where the worker has no kernel of its own.
+    machine: Option<Box<MachineLog>>,
     /// Whether the last case has failed for what its kernel said.
     is_told: bool,
+}
+
+/// The log of the machine: what it says when the worker is gone, nobody else reads.
+struct MachineLog {
+    log: KernelLog,
+    /// What was read of it since the last case began.
+    said: Vec<String>,
 }
 
 /// How a worker closed its devices.
@@ -123,13 +128,12 @@ impl Link {
             devices: BTreeMap::new(),
             met: None,
             logged_before: 0,
-            machine_log: None,
-            machine_said: Vec::new(),
+            machine: None,
             is_told: false,
         };
         if link.running.kernel_log_from(0).is_none() {
             // Who may not read it is told so by the worker.
-            link.machine_log = KernelLog::open().ok();
+            link.machine = KernelLog::open().ok().map(|log| Box::new(MachineLog { log, said: Vec::new() }));
         }
         let deadline = Instant::now() + within;
         match link.next(deadline, stop) {
@@ -159,8 +163,10 @@ impl Link {
         self.met = None;
         while self.output_ended.try_recv().is_ok() {}
         self.logged_before = self.running.kernel_logged();
-        self.machine_said.clear();
-        self.machine_log.as_mut().map(KernelLog::take);
+        if let Some(machine) = &mut self.machine {
+            machine.log.take();
+            machine.said.clear();
+        }
         if let Err(error) = self.ask(request) {
             return Ending::NeverBegan(format!("{} ({error})", self.how_it_ended()));
         }
@@ -251,10 +257,10 @@ impl Link {
     /// What the worker's kernel logged since the last case began, as far as its end is kept, and its first defect.
     pub(super) fn kernel_log(&mut self) -> Vec<String> {
         let own = self.running.kernel_log_from(self.logged_before);
-        if let Some(log) = &mut self.machine_log {
-            self.machine_said.extend(log.take().lines);
+        if let Some(machine) = &mut self.machine {
+            machine.said.extend(machine.log.take().lines);
         }
-        let machines = self.machine_said.iter().map(String::as_str);
+        let machines = self.machine.iter().flat_map(|machine| machine.said.iter().map(String::as_str));
         let lines = own.iter().flat_map(|log| log.lines()).chain(machines);
         let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
         kernel_log::tail(&lines, LAST_LINES)
