@@ -30,6 +30,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             match to {
                 GpuA => case.must_fail_under(IMPORT_COPIES),
                 Vgem => case.must_fail_under(PRIME_COPIES),
+                GpuB if from == Udmabuf => case.must_fail_under("acquire-stale"),
+                Gbm if from == Udmabuf => case.must_fail_under("gbm-map-stale"),
                 _ => case,
             };
             if from == GpuA {
@@ -63,13 +65,14 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let name = format!("coherency::a_release_to_foreign_is_there_at_its_fence::{gpu}::{what}");
             let case = cases.add(name, move |cx| body(cx, gpu)).from(gpu).to(Cpu);
             if gpu == GpuA {
-                case.must_fail_under("release-late");
+                let other = if what == "image" { "release-discards" } else { "buffer-release-late" };
+                case.must_fail_under("release-late").must_fail_under(other);
             }
         }
         let name = format!("coherency::a_release_to_external_is_there_at_its_fence::{gpu}");
         let case = cases.add(name, move |cx| kept_in_vulkan(cx, gpu)).from(gpu);
         if gpu == GpuA {
-            case.must_fail_under(IMPORT_COPIES);
+            case.must_fail_under(IMPORT_COPIES).must_fail_under("external-release-late");
         }
     }
     for from in exporters().into_iter().filter(|from| from.role() != ScreenB) {
@@ -79,7 +82,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(name("a_write_touches_nothing_else"), move |cx| with_buffer(cx, from, partial))
             .from(role)
             .to(Cpu)
-            .must_fail_under("sync-writes-behind");
+            .must_fail_under("sync-writes-behind")
+            .must_fail_under("sync-forgets-last-line");
         for gpu in [GpuA, GpuB] {
             let mut add = |claim: &str, faults: &[&str], body: fn(&mut Cx, Role, &Buffer, &SharedFrame) -> Checked| {
                 let body =

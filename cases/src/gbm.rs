@@ -77,6 +77,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Udmabuf)
         .to(Gbm)
         .must_fail_under("gbm-unchecked");
+    cases
+        .add("gbm::refuses_a_modifier_that_only_its_upper_half_tells_from_linear", refuses_a_modifier_above_linear)
+        .from(Udmabuf)
+        .to(Gbm)
+        .must_fail_under("gbm-modifier-of-32-bits");
     cases.add("gbm::says_why_it_refuses", says_why).from(Gbm).known(
         "backend drm",
         "cases/findings/gbm-no-errno.md",
@@ -87,6 +92,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let name = format!("gbm::tells_where_a_frame_lies_that_it_took_in::{node}::{place}");
             let case = cases.add(name, move |cx| tells_where(cx, node, offset)).from(Udmabuf).to(Gbm);
             case.must_fail_under("gbm-pitch-too-large").must_fail_under("gbm-modifier-invented");
+            case.must_fail_under("gbm-modifier-untold");
             if offset > 0 {
                 case.known("vgem", "cases/findings/llvmpipe-imported-offset.md", "offset in bytes: 0, not");
             }
@@ -275,6 +281,18 @@ fn refuses_a_modifier(cx: &mut Cx) -> Outcome {
     let chosen = gbm.create(Fourcc::XR24, SIZE, &How::Modifiers(either))?.frame().modifier;
     cx.equals("modifier that is chosen", Modifier::LINEAR, chosen);
     took_in(cx, &gbm, SIZE, |frame| frame.modifier = FOREIGN_MODIFIER, "a modifier of another vendor")?;
+    cx.agree()
+}
+
+/// One that is told from LINEAR by its upper half alone.
+fn refuses_a_modifier_above_linear(cx: &mut Cx) -> Outcome {
+    let gbm = cx.gbm()?.gives;
+    let above = Modifier(0x0200_0000_0000_0000);
+    if gbm.planes(Fourcc::XR24, above)?.is_some() {
+        return Err(Trouble::Skip(format!("XR24 {above} has planes, so it is no foreign one here")));
+    }
+    let what = "a modifier whose lower half is that of LINEAR";
+    took_in(cx, &gbm, SIZE, |frame| frame.modifier = above, what)?;
     cx.agree()
 }
 

@@ -150,6 +150,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         .from(Udmabuf)
         .to(Gles)
         .must_fail_under("egl-unchecked");
+    cases
+        .add("gles::refuses_a_modifier_that_only_its_upper_half_tells_from_linear", refuses_a_modifier_above_linear)
+        .from(Udmabuf)
+        .to(Gles)
+        .must_fail_under("egl-modifier-of-32-bits");
 }
 
 /// A picture that the CPU wrote, in memory of nobody's, as a texture.
@@ -571,6 +576,12 @@ fn refuses_unlisted(cx: &mut Cx) -> Outcome {
         }
     }
     cx.agree()
+}
+
+/// Only its upper half tells it from LINEAR.
+fn refuses_a_modifier_above_linear(cx: &mut Cx) -> Outcome {
+    let what = "a modifier whose lower half is that of LINEAR";
+    must_be_refused(cx, what, |frame| frame.modifier = Modifier(0x0200_0000_0000_0000))
 }
 
 fn refuses_a_modifier(cx: &mut Cx) -> Outcome {

@@ -18,6 +18,9 @@ const SIZE: Size = px(66, 34);
 /// A modifier of another vendor, which no software display and no other vendor's display lists.
 const FOREIGN_MODIFIER: Modifier = Modifier(0x0200_0000_0000_0001);
 
+/// Another of that vendor's, whose lower half is that of LINEAR.
+const FOREIGN_ABOVE_LINEAR: Modifier = Modifier(0x0200_0000_0000_0000);
+
 /// Formats beside packed RGB that a plane may list, or not.
 const OTHERS: [&[u8; 4]; 26] = [
     b"NV12", b"NV21", b"NV16", b"NV61", b"NV24", b"NV42", b"YU12", b"YV12", b"YU16", b"YV16", b"YU24", b"YV24",
@@ -31,14 +34,18 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             .add(format!("planes::both_format_lists_agree::{kind}"), move |cx| both_lists_agree(cx, kind))
             .to(role)
             .must_fail_under("in-formats-invented");
-        cases
+        let case = cases
             .add(format!("planes::takes_what_it_lists::{kind}"), move |cx| takes_what_it_lists(cx, kind))
             .to(role)
             .must_fail_under("in-formats-invented");
+        if role == Screen {
+            case.must_fail_under("addfb2-planes-with-modifier");
+        }
         cases
             .add(format!("planes::refuses_what_it_does_not_list::{kind}"), move |cx| refuses_the_rest(cx, kind))
             .to(role)
-            .must_fail_under("addfb2-modifier-ignored");
+            .must_fail_under("addfb2-modifier-ignored")
+            .must_fail_under("addfb2-modifier-of-32-bits");
         cases
             .add(format!("planes::refuses_in_a_test_what_is_not_in_its_frame::{kind}"), move |cx| {
                 refuses_outside(cx, kind)
@@ -82,6 +89,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases
         .add("planes::lie_in_the_order_of_their_kinds", lie_in_order)
         .must_fail_under("planes-exchanged")
+        .must_fail_under("cursor-red-blue")
         .from(Cpu)
         .to(Overlay)
         .needs(Need::Device(Cursor))
@@ -169,7 +177,10 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
     let plane = cx.screen()?.plane(kind)?.clone();
     let others = OTHERS.iter().map(|code| Fourcc::new(code));
     let formats = Fourcc::PACKED_RGB.iter().copied().chain(others);
-    let foreign = plane.formats.iter().map(|&fourcc| (fourcc, FOREIGN_MODIFIER));
+    let foreign = plane
+        .formats
+        .iter()
+        .flat_map(|&fourcc| [FOREIGN_MODIFIER, FOREIGN_ABOVE_LINEAR].map(|modifier| (fourcc, modifier)));
     let asked: Vec<(Fourcc, Modifier)> = formats.map(|fourcc| (fourcc, Modifier::LINEAR)).chain(foreign).collect();
     for (fourcc, modifier) in asked {
         // A plane that says nothing of modifiers may still know some.

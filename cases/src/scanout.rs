@@ -41,7 +41,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             let frame = NewFrame::of(fourcc, SIZE);
             let case = add(cases, format!("shows_what_was_drawn::{gpu}::{fourcc}"), gpu, &frame, whole);
             if (gpu, fourcc) == (GpuA, Fourcc::XR24) {
-                case.must_fail_under("addfb2-red-blue");
+                case.must_fail_under("addfb2-red-blue").must_fail_under("upside-down");
+                case.must_fail_under("writeback-not-flushed");
             }
         }
     }
@@ -99,6 +100,8 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     cases
         .add("scanout::tells_two_frames_apart", tells_two_frames_apart)
         .must_fail_under("frame-skipped")
+        .must_fail_under("writeback-of-frame-before")
+        .must_fail_under("crc-of-frame-before")
         .from(GpuA)
         .to(Screen)
         .needs(Need::Writeback)

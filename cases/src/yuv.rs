@@ -39,13 +39,18 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             if reader == Screen && [Fourcc::NV12, Fourcc::YU12].contains(&fourcc) {
                 case.must_fail_under("addfb2-chroma-swapped");
             }
+            if reader == Gles && [Fourcc::NV12, Fourcc::YU12].contains(&fourcc) {
+                case.must_fail_under("egl-chroma-swapped");
+            }
         }
         for colours in Colours::ALL {
             // Without sub-sampling, so that nothing but the conversion can differ.
             let name = format!("converts_as_it_is_told::{reader}::{colours}");
             let case = add(cases, &name, reader, Fourcc::NV24, colours, looks);
             if reader == Screen {
-                case.must_fail_under("colour-range-ignored");
+                case.must_fail_under("colour-range-ignored").must_fail_under("colour-encoding-ignored");
+            } else {
+                case.must_fail_under("egl-hints-ignored");
             }
             if reader == Screen && colours.range == Range::Limited {
                 case.known(
@@ -100,7 +105,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let name = format!("passes_through_a_gpu::{gpu}::{fourcc}");
         let case = add(cases, &name, gpu, fourcc, Colours::FULL, looks);
         if (gpu, fourcc) == (GpuB, Fourcc::NV12) {
-            case.must_fail_under("second-plane-lost");
+            case.must_fail_under("second-plane-lost").must_fail_under("planes-refused");
         }
     }
     apart::register(cases);

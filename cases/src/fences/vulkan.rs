@@ -100,6 +100,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             let case = cases.add(format!("fences::{claim}::{gpu}"), body).from(gpu);
             must_fail_under(case, faults);
         }
+        let name = format!("fences::nothing_is_taken_over_before_the_fence::{gpu}");
+        let case = cases.add(name, move |cx| taken_over(cx, gpu)).from(Udmabuf).to(gpu);
+        must_fail_under(case, if gpu == GpuA { &["acquire-before-wait"] } else { &[] });
         let name = format!("fences::an_exported_fence_signals_when_the_drawing_is_there::{gpu}");
         let case = cases.add(name, move |cx| slow(cx, gpu)).from(gpu);
         must_fail_under(case, &[EXPORT_EARLY]);
@@ -130,6 +133,30 @@ fn given(cx: &mut Cx, role: Role, by: FenceBy, reads: bool) -> Outcome {
             let begin = begin(turn)?;
             let wait: Vec<_> = begin.iter().collect();
             Ok(image.draw_pattern_after(turn.stamp, &wait)?)
+        })
+    })
+}
+
+/// A submission that takes an image over from others waits just as one that takes nothing does: it must not look at what they
+/// are still to write.
+fn taken_over(cx: &mut Cx, role: Role) -> Outcome {
+    let player = Player { gpu: cx.gpu(role)?, role };
+    with_frame(cx, exporter(Udmabuf), |cx, buffer, _| {
+        let image = cx.import(&player.gpu, buffer, &ImportRequest::default())?;
+        held_back(cx, &player.by("a submission that takes nothing over"), &mut |_, round| {
+            let semaphore = player.semaphore()?;
+            semaphore.import(round.fence_fd()?)?;
+            let work = player.submit(&[&semaphore], &[])?;
+            Ok(round.ends(work.ends_within(SOON)?)?)
+        })?;
+        if cx.disagrees() {
+            return Ok(());
+        }
+        held_back(cx, &format!("{role}, as it takes an image from FOREIGN_EXT,"), &mut |_, round| {
+            let semaphore = player.semaphore()?;
+            semaphore.import(round.fence_fd()?)?;
+            image.read_back_after(&[&semaphore])?;
+            Ok(round.ends(true)?)
         })
     })
 }

@@ -17,9 +17,11 @@ mod fences;
 mod kernel;
 mod lifetimes;
 pub mod made;
+mod meanings;
 mod sharing;
 mod storage;
 mod syncobjs;
+mod transfers;
 mod unchecked;
 mod vulkan;
 mod waits;
@@ -167,7 +169,10 @@ named!(
 /// Every fault and every control, seam by seam.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
     let seams = [vulkan::ALL, lifetimes::ALL, kernel::ALL, controls::ALL, unchecked::ALL, storage::ALL, waits::ALL];
-    seams.into_iter().chain([fences::ALL, syncobjs::ALL, answers::ALL, sharing::ALL]).flatten()
+    seams
+        .into_iter()
+        .chain([fences::ALL, syncobjs::ALL, answers::ALL, sharing::ALL, transfers::ALL, meanings::ALL])
+        .flatten()
 }
 
 /// The fault or control of this name.

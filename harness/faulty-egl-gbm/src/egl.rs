@@ -45,6 +45,10 @@ const PITCH: isize = 0x3274;
 const OTHER_FDS: [isize; 3] = [0x3275, 0x3278, 0x3440];
 /// `EGL_DMA_BUF_PLANE1_OFFSET_EXT`.
 const CHROMA_OFFSET: isize = 0x3276;
+/// `EGL_DMA_BUF_PLANE0_MODIFIER_HI_EXT` and those of the planes behind.
+const UPPER_HALVES: [isize; 4] = [0x3444, 0x3446, 0x3448, 0x344a];
+/// `EGL_YUV_COLOR_SPACE_HINT_EXT` and `EGL_SAMPLE_RANGE_HINT_EXT`.
+const HINTS: [isize; 2] = [0x327b, 0x327c];
 const HEIGHT: isize = 0x3056;
 const WIDTH: isize = 0x3057;
 const NONE: isize = 0x3038;
@@ -63,6 +67,9 @@ const XR24: isize = u32::from_le_bytes(*b"XR24") as isize;
 
 /// `DRM_FORMAT_ABGR8888`.
 const AB24: c_int = u32::from_le_bytes(*b"AB24") as c_int;
+
+/// `__DRI_IMAGE_FOURCC_SARGB8888`, a name of Mesa's own for AR24 in sRGB, which is none of DRM's.
+const SARGB8888: c_int = 0x8332_4258_u32 as c_int;
 
 /// `DRM_FORMAT_RGBA8888`, which Mesa does not take in.
 const RA24: c_int = u32::from_le_bytes(*b"RA24") as c_int;
@@ -133,6 +140,15 @@ fn forget_other_fds(attributes: &mut Vec<isize>) {
     }
 }
 
+/// Takes how YUV is to be converted out of `attributes`.
+fn forget_hints(attributes: &mut Vec<isize>) {
+    let pairs: Vec<[isize; 2]> = attributes.as_chunks::<2>().0.to_vec();
+    if pairs.iter().any(|[name, _]| HINTS.contains(name)) {
+        made::fired();
+        *attributes = pairs.into_iter().filter(|[name, _]| !HINTS.contains(name)).flatten().collect();
+    }
+}
+
 /// Has every plane in the dma-buf of the first one.
 fn fds_of_the_first_plane(attributes: &mut [isize]) {
     let first = attributes.chunks(2).find(|pair| pair[0] == FD).map(|pair| pair[1]);
@@ -171,6 +187,9 @@ unsafe extern "C" fn create_image(
     }
     if made::is("egl-one-fd-only") {
         forget_other_fds(&mut changed);
+    }
+    if made::is("egl-hints-ignored") {
+        forget_hints(&mut changed);
     }
     if made::is("egl-first-plane-fd") {
         fds_of_the_first_plane(&mut changed);
@@ -297,6 +316,21 @@ fn changed_import(name: isize, value: isize) -> isize {
             made::fired();
             u32::from_le_bytes(other) as isize
         }
+        FOURCC if made::is("egl-chroma-swapped") => {
+            let other = match &(value as u32).to_le_bytes() {
+                b"NV12" => b"NV21",
+                b"NV21" => b"NV12",
+                b"YU12" => b"YV12",
+                b"YV12" => b"YU12",
+                _ => return value,
+            };
+            made::fired();
+            u32::from_le_bytes(*other) as isize
+        }
+        upper if value != 0 && UPPER_HALVES.contains(&upper) && made::is("egl-modifier-of-32-bits") => {
+            made::fired();
+            0
+        }
         PITCH if value > 0xffff && made::is("egl-pitch-of-16-bits") => {
             made::fired();
             value & 0xffff
@@ -407,7 +441,12 @@ unsafe extern "C" fn query_formats(display: *mut c_void, room: c_int, formats: *
     let function = unsafe { std::mem::transmute::<*mut c_void, QueryFormats>(function) };
     // SAFETY: the arguments are the caller's.
     let done = unsafe { function(display, room, formats, count) };
-    if done == 0 || !made::is("egl-format-invented") {
+    let invented = match () {
+        () if made::is("egl-format-invented") => RA24,
+        () if made::is("egl-srgb-exposed") => SARGB8888,
+        () => return done,
+    };
+    if done == 0 {
         return done;
     }
     // SAFETY: it succeeded, so the count was written.
@@ -420,7 +459,7 @@ unsafe extern "C" fn query_formats(display: *mut c_void, room: c_int, formats: *
         // SAFETY: the caller has room for `room` formats.
         let place = unsafe { formats.add(last) };
         // SAFETY: as above.
-        unsafe { place.write(RA24) };
+        unsafe { place.write(invented) };
         made::fired();
     }
     done

@@ -3,8 +3,10 @@
 //! Source: `src/gbm/main/gbm_backend_abi.h` of Mesa, version 0 of each structure, which later versions only append to.
 #![expect(unsafe_code, reason = "the C interface between libgbm and its backends")]
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use handover_faults::made;
 use libloading::Library;
@@ -26,6 +28,8 @@ unsafe impl Sync for Backend {}
 type CreateDevice = unsafe extern "C" fn(c_int, u32) -> *mut Device;
 type GetBackend = unsafe extern "C" fn(*const c_void) -> *const Backend;
 
+type Map = unsafe extern "C" fn(*mut c_void, u32, u32, u32, u32, u32, *mut u32, *mut *mut c_void) -> *mut c_void;
+
 /// `struct gbm_device`, up to the last function that is looked at here.
 #[repr(C)]
 pub struct Device {
@@ -39,7 +43,7 @@ pub struct Device {
     plane_count_of: *const c_void,
     create: *const c_void,
     import: unsafe extern "C" fn(*mut Device, u32, *mut c_void, u32) -> *mut c_void,
-    map: *const c_void,
+    map: Map,
     unmap: *const c_void,
     write: *const c_void,
     get_fd: *const c_void,
@@ -56,6 +60,7 @@ pub struct Device {
 struct Real {
     is_format_supported: unsafe extern "C" fn(*mut Device, u32, u32) -> c_int,
     import: unsafe extern "C" fn(*mut Device, u32, *mut c_void, u32) -> *mut c_void,
+    map: Map,
     plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
     stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
     modifier: unsafe extern "C" fn(*mut c_void) -> u64,
@@ -95,6 +100,7 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
         REAL.get_or_init(|| Real {
             is_format_supported: device.is_format_supported,
             import: device.import,
+            map: device.map,
             plane_fd: device.plane_fd,
             stride: device.stride,
             modifier: device.modifier,
@@ -102,6 +108,7 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
         });
         device.is_format_supported = is_format_supported;
         device.import = import;
+        device.map = map;
         device.plane_fd = plane_fd;
         device.stride = stride;
         device.modifier = modifier;
@@ -147,6 +154,15 @@ unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void,
         // SAFETY: the arguments are the caller's, or a structure of the same type that lives until the call returns.
         unsafe { (real().import)(device, kind, buffer, usage) }
     };
+    if kind == FD_MODIFIER && made::is("gbm-modifier-of-32-bits") {
+        // SAFETY: for this kind the buffer is this structure.
+        let asked = unsafe { buffer.cast::<FdModifier>().read() };
+        let mut cut = FdModifier { modifier: asked.modifier & 0xffff_ffff, ..asked };
+        if cut.modifier != asked.modifier {
+            made::fired();
+        }
+        return ask((&raw mut cut).cast());
+    }
     if kind == FD_MODIFIER && made::is("gbm-unchecked") {
         let made = ask(buffer);
         if !made.is_null() {
@@ -171,6 +187,46 @@ unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void,
         made::fired();
     }
     ask((&raw mut wanted).cast())
+}
+
+/// `GBM_BO_TRANSFER_READ`.
+const TRANSFER_READ: u32 = 1;
+
+/// What was found in objects when somebody mapped them first, to read.
+static SHADOWS: Mutex<BTreeMap<usize, Vec<u8>>> = Mutex::new(BTreeMap::new());
+
+unsafe extern "C" fn map(
+    object: *mut c_void,
+    x: u32,
+    y: u32,
+    width: u32,
+    height: u32,
+    flags: u32,
+    stride: *mut u32,
+    data: *mut *mut c_void,
+) -> *mut c_void {
+    // SAFETY: the arguments are the caller's.
+    let start = unsafe { (real().map)(object, x, y, width, height, flags, stride, data) };
+    if start.is_null() || flags != TRANSFER_READ || !made::is("gbm-map-stale") {
+        return start;
+    }
+    // SAFETY: the call succeeded, so the stride was written.
+    let length = unsafe { stride.read() } as usize * height as usize;
+    // SAFETY: Mesa maps the whole object, which has so many rows of that stride, until `data` is unmapped.
+    let found = || unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec();
+    let mut shadows = SHADOWS.lock().unwrap_or_else(PoisonError::into_inner);
+    match shadows.entry(object.addr()) {
+        Entry::Vacant(new) => {
+            new.insert(found());
+            start
+        }
+        Entry::Occupied(old) if old.get().len() == length => {
+            made::fired();
+            // It stays where it is until the object goes; nobody writes to what he maps to read.
+            old.into_mut().as_mut_ptr().cast()
+        }
+        Entry::Occupied(_) => start,
+    }
 }
 
 unsafe extern "C" fn plane_fd(object: *mut c_void, plane: c_int) -> c_int {
@@ -200,6 +256,11 @@ unsafe extern "C" fn stride(object: *mut c_void, plane: c_int) -> u32 {
 unsafe extern "C" fn modifier(object: *mut c_void) -> u64 {
     // SAFETY: the argument is the caller's.
     let modifier = unsafe { (real().modifier)(object) };
+    if made::is("gbm-modifier-untold") {
+        made::fired();
+        // `DRM_FORMAT_MOD_INVALID`.
+        return 0x00ff_ffff_ffff_ffff;
+    }
     if made::is("gbm-modifier-invented") {
         made::fired();
         // `I915_FORMAT_MOD_X_TILED`.
@@ -213,6 +274,7 @@ unsafe extern "C" fn destroy_object(object: *mut c_void) {
         made::fired();
         return;
     }
+    SHADOWS.lock().unwrap_or_else(PoisonError::into_inner).remove(&object.addr());
     // SAFETY: the argument is the caller's.
     unsafe { (real().destroy_object)(object) };
 }

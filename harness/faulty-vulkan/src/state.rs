@@ -58,6 +58,10 @@ pub(crate) struct Memory {
     pub(crate) stand_in: Option<vk::DeviceMemory>,
     /// What a caller was given in the place of a mapping: the real one and a snapshot of it.
     pub(crate) snapshot: Option<Snapshot>,
+    /// What was in it when a submission was over that had it, or when a view was made: what a cache still has.
+    pub(crate) cached: Option<Vec<u8>>,
+    /// How many views of it there are.
+    pub(crate) views: u32,
     /// What was written but does not show yet: the bytes as they were and as they are to be.
     pub(crate) late: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -91,6 +95,8 @@ pub(crate) struct Tables {
     pub(crate) queues: HashMap<vk::Queue, vk::Device>,
     pub(crate) commands: HashMap<vk::CommandBuffer, Commands>,
     pub(crate) images: HashMap<(vk::Device, vk::Image), Image>,
+    /// The memory of views of images that are bound to imported memory.
+    pub(crate) views: HashMap<(vk::Device, vk::ImageView), vk::DeviceMemory>,
     pub(crate) buffers: HashMap<(vk::Device, vk::Buffer), vk::DeviceMemory>,
     pub(crate) memories: HashMap<(vk::Device, vk::DeviceMemory), Memory>,
     /// Fences that signal when a submission is over, by the semaphores that it signals as well.

@@ -18,6 +18,8 @@ use crate::perform::{own, perform};
 pub(super) const ATOMIC: u32 = both(b'd', 0xbc, 56);
 /// `DRM_IOCTL_MODE_GETPROPERTY`.
 const GETPROPERTY: u32 = both(b'd', 0xaa, 64);
+/// `DRM_IOCTL_MODE_OBJ_GETPROPERTIES`, of `struct drm_mode_obj_get_properties`.
+const OBJ_GETPROPERTIES: u32 = both(b'd', 0xb9, 32);
 /// `DRM_MODE_ATOMIC_TEST_ONLY`.
 pub(super) const TEST_ONLY: u32 = 0x100;
 
@@ -98,6 +100,26 @@ impl<'a> Request<'a> {
             self.set[at].2 = value;
         }
         Ok(())
+    }
+
+    /// Has a property set that the commit leaves alone; whether `object` has it.
+    pub(super) fn add(&mut self, object: u32, name: &str, value: u64) -> io::Result<bool> {
+        /// More than any object has.
+        const MOST: usize = 64;
+        let (mut properties, mut values) = ([0_u32; MOST], [0_u64; MOST]);
+        let mut asked = Fields::zeroed(32);
+        asked.set_u64(0, properties.as_mut_ptr().expose_provenance() as u64);
+        asked.set_u64(8, values.as_mut_ptr().expose_provenance() as u64);
+        asked.set_u32(16, MOST as u32).set_u32(20, object);
+        perform(self.card.as_fd(), OBJ_GETPROPERTIES, &mut asked)?;
+        for property in properties.into_iter().take(asked.u32(16) as usize) {
+            if self.name(property)? == name {
+                let behind = self.set.iter().rposition(|(of, ..)| *of == object).map_or(self.set.len(), |at| at + 1);
+                self.set.insert(behind, (object, property, value));
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn find(&self, object: u32, name: &str) -> io::Result<Option<usize>> {

@@ -22,6 +22,7 @@ pub(super) const ALL: &[Named] = &[
     ("mapping-kept", mapping_kept),
     ("sync-writes-behind", sync_writes_behind),
     ("sync-backwards", sync_backwards),
+    ("sync-forgets-last-line", sync_forgets_last_line),
 ];
 
 pub(super) fn is_dmabuf(call: &Call<'_>, number: i32) -> bool {
@@ -132,6 +133,18 @@ fn sync_writes_behind() -> Made {
 /// The end of an access brings back what was there when it began.
 fn sync_backwards() -> Made {
     ending_writes(|before, bytes| (before != bytes).then(|| before.to_vec()))
+}
+
+/// The end of an access forgets the line of the cache that was not written to its end.
+fn sync_forgets_last_line() -> Made {
+    const LINE: usize = 64;
+    ending_writes(|before, mut bytes| {
+        let last = before.iter().zip(&bytes).rposition(|(before, after)| before != after)?;
+        let begin = last - last % LINE;
+        let is_whole = last % LINE == LINE - 1;
+        bytes[begin..=last].copy_from_slice(&before[begin..=last]);
+        (!is_whole).then_some(bytes)
+    })
 }
 
 /// When an access of the CPU that may write ends, `change` sees what was in the buffer when it began and what is now, and says

@@ -23,6 +23,9 @@ pub(super) const ALL: &[Named] = &[
     ("addfb2-modifier-ignored", addfb2_modifier_ignored),
     ("addfb2-red-blue", addfb2_red_blue),
     ("addfb2-chroma-swapped", addfb2_chroma_swapped),
+    ("addfb2-modifier-of-32-bits", addfb2_modifier_of_32_bits),
+    ("addfb2-planes-with-modifier", addfb2_planes_with_modifier),
+    ("cursor-red-blue", cursor_red_blue),
     ("overlay-alpha-ignored", overlay_alpha_ignored),
     ("crop-twice", crop_twice),
     ("plane-moved", plane_moved),
@@ -34,6 +37,8 @@ pub(super) const ALL: &[Named] = &[
     ("writeback-fence-early", writeback_fence_early),
     ("writeback-lost", writeback_lost),
     ("colour-range-ignored", colour_range_ignored),
+    ("colour-encoding-ignored", colour_encoding_ignored),
+    ("upside-down", upside_down),
     ("test-only-accepts", test_only_accepts),
     ("framebuffer-kept", framebuffer_kept),
     ("commit-unchecked", commit_unchecked),
@@ -121,6 +126,42 @@ fn addfb2_modifier_ignored() -> Made {
             frame.set_u64(fb::MODIFIERS + 8 * plane, 0);
         }
         modified
+    })
+}
+
+fn addfb2_modifier_of_32_bits() -> Made {
+    changing(ADDFB2, |frame| {
+        let modifiers = [0, 1, 2, 3].map(|plane| fb::MODIFIERS + 8 * plane);
+        let is_cut = modifiers.into_iter().any(|at| frame.u32(at + 4) != 0);
+        for at in modifiers {
+            frame.set_u64(at, frame.u32(at).into());
+        }
+        is_cut
+    })
+}
+
+/// Several planes with modifiers are refused, as if they had none but for the first.
+fn addfb2_planes_with_modifier() -> Made {
+    Made::on_ioctls(&[ADDFB2], |call| {
+        let frame = call.structure()?;
+        match planes(&frame) > 1 && frame.u32(fb::FLAGS) & fb::WITH_MODIFIERS != 0 {
+            true => Ok(Done::fired(Answer::Fail(Errno::INVAL))),
+            false => Ok(Done::UNTOUCHED),
+        }
+    })
+}
+
+/// The size that every card takes for a cursor, each way.
+const CURSOR: u32 = 64;
+
+fn cursor_red_blue() -> Made {
+    changing(ADDFB2, |frame| {
+        let is_cursor = (frame.u32(fb::WIDTH), frame.u32(fb::HEIGHT)) == (CURSOR, CURSOR);
+        let is_cursor = is_cursor && frame.u32(fb::FORMAT) == code(b"AR24");
+        if is_cursor {
+            frame.set_u32(fb::FORMAT, code(b"AB24"));
+        }
+        is_cursor
     })
 }
 
@@ -417,6 +458,35 @@ fn colour_range_ignored() -> Made {
             if let Some(range) = request.value(plane, "COLOR_RANGE")? {
                 request.set(plane, "COLOR_RANGE", 1 - range.min(1))?;
                 fired = true;
+            }
+        }
+        Ok(fired)
+    })
+}
+
+/// Every picture is converted by BT.601, which is 0 with every driver: drm_color_mgmt.h.
+fn colour_encoding_ignored() -> Made {
+    committing(|request| {
+        let mut fired = false;
+        for plane in request.objects() {
+            if request.value(plane, "COLOR_ENCODING")?.is_some_and(|encoding| encoding != 0) {
+                request.set(plane, "COLOR_ENCODING", 0)?;
+                fired = true;
+            }
+        }
+        Ok(fired)
+    })
+}
+
+/// What a plane shows it shows upside down.
+fn upside_down() -> Made {
+    /// `DRM_MODE_ROTATE_0` and `DRM_MODE_REFLECT_Y`.
+    const UPSIDE_DOWN: u64 = 1 << 0 | 1 << 5;
+    committing(|request| {
+        let mut fired = false;
+        for plane in request.objects() {
+            if request.value(plane, "FB_ID")?.is_some_and(|id| id != 0) {
+                fired |= request.add(plane, "rotation", UPSIDE_DOWN)?;
             }
         }
         Ok(fired)

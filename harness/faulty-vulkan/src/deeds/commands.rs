@@ -150,8 +150,18 @@ fn is_others(family: u32) -> bool {
     [vk::QUEUE_FAMILY_FOREIGN_EXT, vk::QUEUE_FAMILY_EXTERNAL].contains(&family)
 }
 
+/// Whether giving `to` somebody, by a barrier for a buffer or for an image, is what a deed is about.
+fn is_given(to: u32, is_buffer: bool) -> bool {
+    match to {
+        vk::QUEUE_FAMILY_EXTERNAL => is(Deed::ExternalReleaseLate),
+        // A release to another instance of this very driver is another matter.
+        vk::QUEUE_FAMILY_FOREIGN_EXT => !is(Deed::ExternalReleaseLate) && (is_buffer || !is(Deed::BufferReleaseLate)),
+        _ => false,
+    }
+}
+
 /// Notes whose memory a barrier takes or gives.
-fn note(commands: vk::CommandBuffer, (from, to): (u32, u32), memory: vk::DeviceMemory) {
+fn note(commands: vk::CommandBuffer, (from, to): (u32, u32), memory: vk::DeviceMemory, is_buffer: bool) {
     if memory == vk::DeviceMemory::null() {
         return;
     }
@@ -159,8 +169,7 @@ fn note(commands: vk::CommandBuffer, (from, to): (u32, u32), memory: vk::DeviceM
         if is_others(from) {
             known.acquires.push(memory);
         }
-        // A release to another instance of this very driver is another matter.
-        if to == vk::QUEUE_FAMILY_FOREIGN_EXT {
+        if is_given(to, is_buffer) {
             known.releases.push(memory);
         }
     }
@@ -195,7 +204,7 @@ pub(crate) unsafe extern "system" fn pipeline_barrier2(
         let images = unsafe { from_raw_parts(all.p_image_memory_barriers, all.image_memory_barrier_count as usize) };
         for barrier in images {
             let families = (barrier.src_queue_family_index, barrier.dst_queue_family_index);
-            note(commands, families, remembered(handle, barrier.image).memory);
+            note(commands, families, remembered(handle, barrier.image).memory, false);
         }
     }
     if all.buffer_memory_barrier_count > 0 {
@@ -203,7 +212,7 @@ pub(crate) unsafe extern "system" fn pipeline_barrier2(
         let buffers = unsafe { from_raw_parts(all.p_buffer_memory_barriers, all.buffer_memory_barrier_count as usize) };
         for barrier in buffers {
             let families = (barrier.src_queue_family_index, barrier.dst_queue_family_index);
-            note(commands, families, memory_of_buffer(handle, barrier.buffer));
+            note(commands, families, memory_of_buffer(handle, barrier.buffer), true);
         }
     }
     // SAFETY: the caller's contract is the real function's.
@@ -227,14 +236,14 @@ pub(crate) unsafe extern "system" fn pipeline_barrier(
         // SAFETY: the caller's list.
         for barrier in unsafe { from_raw_parts(images, image_count as usize) } {
             let families = (barrier.src_queue_family_index, barrier.dst_queue_family_index);
-            note(commands, families, remembered(handle, barrier.image).memory);
+            note(commands, families, remembered(handle, barrier.image).memory, false);
         }
     }
     if buffer_count > 0 {
         // SAFETY: the caller's list.
         for barrier in unsafe { from_raw_parts(buffers, buffer_count as usize) } {
             let families = (barrier.src_queue_family_index, barrier.dst_queue_family_index);
-            note(commands, families, memory_of_buffer(handle, barrier.buffer));
+            note(commands, families, memory_of_buffer(handle, barrier.buffer), true);
         }
     }
     let real = device.raw.fp_v1_0().cmd_pipeline_barrier;

@@ -42,6 +42,11 @@ pub(crate) unsafe extern "system" fn create_image(
         fired();
     }
     // SAFETY: the caller's chain, alive during the call.
+    if is(Deed::PlanesRefused) && unsafe { second_plane(&info) }.is_some() {
+        fired();
+        return vk::Result::ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT;
+    }
+    // SAFETY: the caller's chain, alive during the call.
     let planes = unsafe { explicit_planes(&info) };
     let _changed = planes.and_then(|planes| {
         // SAFETY: explicit layouts have at least one plane.
@@ -446,6 +451,9 @@ pub(crate) unsafe extern "system" fn create_image_view(
         () if is(Deed::AlphaOne) && has_alpha(info.format) && is_imported() => {
             info.components.a = vk::ComponentSwizzle::ONE;
         }
+        () if is(Deed::SwizzledTwice) && red_blue_swapped(info.format).is_some() && is_imported() => {
+            (info.components.r, info.components.b) = (vk::ComponentSwizzle::B, vk::ComponentSwizzle::R);
+        }
         () if is(Deed::SrgbDecoded) && as_srgb(info.format).is_some() && is_imported() => {
             info.format = as_srgb(info.format).unwrap_or(info.format);
         }
@@ -455,7 +463,20 @@ pub(crate) unsafe extern "system" fn create_image_view(
         fired();
     }
     // SAFETY: the caller's contract is the real function's.
-    unsafe { (device(handle).raw.fp_v1_0().create_image_view)(handle, &raw const info, allocator, made) }
+    let result = unsafe { (device(handle).raw.fp_v1_0().create_image_view)(handle, &raw const info, allocator, made) };
+    if is(Deed::ViewStale) && result == vk::Result::SUCCESS && is_imported() {
+        let mut tables = tables();
+        // SAFETY: written by the call that succeeded.
+        tables.views.insert((handle, unsafe { *made }), image.memory);
+        if let Some(known) = tables.memories.get_mut(&(handle, image.memory)) {
+            known.views += 1;
+            // The first one is what all later ones show.
+            if known.cached.is_none() {
+                known.cached = known.bytes.as_ref().map(|bytes| bytes.bytes());
+            }
+        }
+    }
+    result
 }
 
 pub(crate) unsafe extern "system" fn bind_image_memory(

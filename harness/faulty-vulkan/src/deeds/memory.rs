@@ -22,9 +22,20 @@ const DMA_BUF: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeF
 
 /// Whether what is written to shared memory has to be seen, and changed, from here.
 fn watches_bytes() -> bool {
-    [Deed::ReleaseLate, Deed::TailNotFlushed, Deed::AcquireDiscards, Deed::FreeClearsShared, Deed::RowsBehindWritten]
-        .into_iter()
-        .any(is)
+    const ALL: [Deed; 11] = [
+        Deed::ReleaseLate,
+        Deed::TailNotFlushed,
+        Deed::AcquireDiscards,
+        Deed::FreeClearsShared,
+        Deed::RowsBehindWritten,
+        Deed::ExternalReleaseLate,
+        Deed::BufferReleaseLate,
+        Deed::ReleaseDiscards,
+        Deed::AcquireBringsBack,
+        Deed::AcquireStale,
+        Deed::ViewStale,
+    ];
+    ALL.into_iter().any(is)
 }
 
 /// # Safety

@@ -36,12 +36,51 @@ struct Work {
     signals: Vec<vk::Semaphore>,
 }
 
+/// The deeds that change what a submission gives to others.
+const RELEASES: [Deed; 6] = [
+    Deed::ReleaseLate,
+    Deed::ExternalReleaseLate,
+    Deed::BufferReleaseLate,
+    Deed::ReleaseDiscards,
+    Deed::TailNotFlushed,
+    Deed::RowsBehindWritten,
+];
+
+/// Memory that a submission took from others, with what was there and what a cache had in its place.
+struct Had {
+    memory: vk::DeviceMemory,
+    bytes: Arc<Mapping>,
+    current: Vec<u8>,
+    cached: Option<Vec<u8>>,
+}
+
+impl Had {
+    /// The submission is over: what was only read of a cache is in the memory as it was, and the cache has what is there now.
+    fn ends(self, handle: vk::Device) {
+        let mut after = self.bytes.bytes();
+        if let Some(cached) = self.cached.filter(|_| !is(Deed::AcquireBringsBack)) {
+            for ((after, cached), current) in after.iter_mut().zip(&cached).zip(&self.current) {
+                if *after == *cached {
+                    *after = *current;
+                }
+            }
+            self.bytes.write(0, &after);
+        }
+        if !is(Deed::ViewStale)
+            && let Some(known) = tables().memories.get_mut(&(handle, self.memory))
+        {
+            known.cached = Some(after);
+        }
+    }
+}
+
 /// Hands `work` on by `submit`, with what happens before and after.
 fn submitted(queue: vk::Queue, work: &Work, submit: impl FnOnce(&RealDevice) -> vk::Result) -> vk::Result {
     let (handle, real) = device_of_queue(queue);
     hold_up(handle, &work.waits);
     note_waits(handle, &work.waits);
     let mut released: Vec<(vk::DeviceMemory, Arc<Mapping>, Vec<u8>)> = Vec::new();
+    let mut had: Vec<Had> = Vec::new();
     {
         let mut tables = tables();
         for ((_, _), known) in tables.memories.iter_mut().filter(|((of, _), _)| *of == handle) {
@@ -62,12 +101,35 @@ fn submitted(queue: vk::Queue, work: &Work, submit: impl FnOnce(&RealDevice) -> 
         let commands = work.commands.iter().filter(|_| work.waits.is_empty());
         let commands = commands.filter_map(|commands| tables.commands.get(commands));
         let bytes = |memory: &vk::DeviceMemory| tables.memories.get(&(handle, *memory))?.bytes.clone();
-        if is(Deed::AcquireDiscards) {
+        if is(Deed::AcquireBringsBack) || is(Deed::AcquireStale) || is(Deed::ViewStale) {
+            let (taken, given): (Vec<_>, Vec<_>) =
+                commands.map(|commands| (commands.acquires.clone(), commands.releases.clone())).unzip();
+            let (taken, given) = (taken.concat(), given.concat());
+            for memory in taken {
+                let Some(known) = tables.memories.get(&(handle, memory)) else { continue };
+                let Some(bytes) = known.bytes.clone() else { continue };
+                let (current, mut cached) = (bytes.bytes(), known.cached.clone());
+                // A copy looks at the memory, and not through a view.
+                cached.take_if(|cached| *cached == current || (is(Deed::ViewStale) && known.views == 0));
+                if let Some(cached) = &cached {
+                    fired();
+                    bytes.write(0, cached);
+                }
+                had.push(Had { memory, bytes, current, cached });
+            }
+            // What it gives away it has seen last, too.
+            for memory in given {
+                let bytes = tables.memories.get(&(handle, memory)).and_then(|known| known.bytes.clone());
+                if let Some(bytes) = bytes.filter(|_| had.iter().all(|had| had.memory != memory)) {
+                    had.push(Had { memory, bytes, current: Vec::new(), cached: None });
+                }
+            }
+        } else if is(Deed::AcquireDiscards) {
             for mapping in commands.flat_map(|commands| &commands.acquires).filter_map(bytes) {
                 fired();
                 mapping.write(0, &vec![0xdd; mapping.len()]);
             }
-        } else if is(Deed::ReleaseLate) || is(Deed::TailNotFlushed) || is(Deed::RowsBehindWritten) {
+        } else if RELEASES.into_iter().any(is) {
             let memories = commands.flat_map(|commands| &commands.releases);
             released = memories
                 .filter_map(|memory| {
@@ -82,15 +144,20 @@ fn submitted(queue: vk::Queue, work: &Work, submit: impl FnOnce(&RealDevice) -> 
     if result == vk::Result::SUCCESS && is(Deed::ExportedFenceEarly) && !work.signals.is_empty() {
         note_end(&real, (handle, queue), &work.signals);
     }
-    if result != vk::Result::SUCCESS || released.is_empty() {
+    if result != vk::Result::SUCCESS || (released.is_empty() && had.is_empty()) {
         return result;
     }
     // SAFETY: the queue is the caller's for the length of the call.
     let _ = unsafe { real.raw.queue_wait_idle(queue) };
+    had.into_iter().for_each(|had| had.ends(handle));
     for (memory, mapping, before) in released {
         let after = mapping.bytes();
         let Some(last) = before.iter().zip(&after).rposition(|(before, after)| before != after) else { continue };
         fired();
+        if is(Deed::ReleaseDiscards) {
+            mapping.write(0, &vec![0xdd; mapping.len()]);
+            continue;
+        }
         if is(Deed::RowsBehindWritten) {
             mapping.write(last + 1, &[0xee; TAIL]);
             continue;
@@ -153,6 +220,16 @@ pub(crate) unsafe extern "system" fn queue_submit2(
             }
         }
     }
+    if is(Deed::AcquireBeforeWait) && !work.waits.is_empty() && takes_over(&work) {
+        fired();
+        // SAFETY: the caller's list.
+        let mut told = unsafe { from_raw_parts(submits, count as usize) }.to_vec();
+        told.iter_mut().for_each(|submit| submit.wait_semaphore_info_count = 0);
+        // SAFETY: the caller's contract is the real function's; the list lives during the call.
+        return submitted(queue, &work, |real| unsafe {
+            (real.raw.fp_v1_3().queue_submit2)(queue, count, told.as_ptr(), fence)
+        });
+    }
     if is(Deed::CounterWaitDropped) && count > 0 {
         // SAFETY: the caller's list.
         let asked = unsafe { from_raw_parts(submits, count as usize) };
@@ -169,6 +246,12 @@ pub(crate) unsafe extern "system" fn queue_submit2(
     }
     // SAFETY: the caller's contract is the real function's.
     submitted(queue, &work, |real| unsafe { (real.raw.fp_v1_3().queue_submit2)(queue, count, submits, fence) })
+}
+
+/// Whether commands of `work` take something from others.
+fn takes_over(work: &Work) -> bool {
+    let tables = tables();
+    work.commands.iter().filter_map(|commands| tables.commands.get(commands)).any(|known| !known.acquires.is_empty())
 }
 
 /// What `submit` waits for, but for counters: who waits for a value names one above 0.
@@ -274,6 +357,23 @@ pub(crate) unsafe extern "system" fn reset_command_pool(
     unsafe { (device(handle).raw.fp_v1_0().reset_command_pool)(handle, pool, flags) }
 }
 
+pub(crate) unsafe extern "system" fn destroy_image_view(
+    handle: vk::Device,
+    view: vk::ImageView,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    let_work_end(handle);
+    {
+        let mut tables = tables();
+        let memory = tables.views.remove(&(handle, view));
+        if let Some(known) = memory.and_then(|memory| tables.memories.get_mut(&(handle, memory))) {
+            known.views = known.views.saturating_sub(1);
+        }
+    }
+    // SAFETY: the caller's contract is the real function's.
+    unsafe { (device(handle).raw.fp_v1_0().destroy_image_view)(handle, view, allocator) };
+}
+
 /// A function that destroys an object, once the work is over that may use it.
 macro_rules! destroyed_after_work {
     ($name:ident, $type:ty) => {
@@ -289,7 +389,6 @@ macro_rules! destroyed_after_work {
     };
 }
 
-destroyed_after_work!(destroy_image_view, vk::ImageView);
 destroyed_after_work!(destroy_buffer, vk::Buffer);
 destroyed_after_work!(destroy_pipeline, vk::Pipeline);
 destroyed_after_work!(destroy_descriptor_pool, vk::DescriptorPool);
