@@ -194,7 +194,13 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
         cx.claim(format!("{fourcc} {modifier}"), !matches!(answer, Answer::Taken), || {
             Finding::new(format!("the {kind} plane takes {fourcc} {modifier}, which it does not list"))
                 .row("frame", plain.to_string())
-                .row("like", "a modifier or a format that nobody looks at on the way into the framebuffer")
+                .row(
+                    "like",
+                    match modifier {
+                        FOREIGN_ABOVE_LINEAR => "a modifier of which only the lower half is looked at",
+                        _ => "a modifier or a format that nobody looks at on the way into the framebuffer",
+                    },
+                )
         });
     }
     cx.agree()

@@ -162,7 +162,7 @@ pub(super) const ALL: &[Fault] = &[
             "sync-writes-behind",
             Coherency,
             &[Pixels],
-            &["a second mapping after 1 B at byte 0 does not see the target"],
+            &["a second mapping after 1 B at byte 0…a cache that writes back more than was written"],
         )
     },
     Fault {

@@ -94,7 +94,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "DRM_IOCTL_MODE_ADDFB2 takes whatever modifier for LINEAR",
         trigger: "DRM_MODE_FB_MODIFIERS with another modifier than LINEAR",
         modelled_on: "smithay issue 2112, CTS 0c0805687",
-        ..fault("addfb2-modifier-ignored", Modifier, &[Capability, Result], &["plane takes…which it does not list"])
+        ..fault(
+            "addfb2-modifier-ignored",
+            Modifier,
+            &[Capability, Result],
+            &["plane takes…:0x0200000000000001, which it does not list"],
+        )
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 exchanges XR24 and XB24, and AR24 and AB24",
@@ -164,7 +169,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "COLOR_RANGE of a plane is the other one",
         trigger: "a plane whose COLOR_RANGE is set, in a commit that is not only tried",
         modelled_on: "gamescope 9d61912b, 274d2a65 and 7bc3c677",
-        ..fault("colour-range-ignored", Format, &[Pixels], &["screen…like a picture converted as bt"])
+        ..fault(
+            "colour-range-ignored",
+            Format,
+            &[Pixels],
+            &["screen…like a picture converted as bt709", "screen…like a picture converted as bt2020"],
+        )
     },
     Fault {
         what: "a commit with DRM_MODE_ATOMIC_TEST_ONLY is always said to be possible",
@@ -526,7 +536,7 @@ pub(super) const ALL: &[Fault] = &[
             "gbm-modifier-invented",
             Modifier,
             &[Capability],
-            &["the modifier that gbm_bo_get_modifier tells:…, not LINEAR"],
+            &["the modifier that gbm_bo_get_modifier tells: INTEL:0x0100000000000001, not LINEAR"],
         )
     },
     Fault {

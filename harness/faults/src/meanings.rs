@@ -30,31 +30,28 @@ pub(super) const ALL: &[Fault] = &[
             "egl-hints-ignored",
             Format,
             &[Pixels],
-            &["gles (external texture) does not see the target…like a picture converted as bt"],
+            &["gles (external texture) does not see the target…like a picture converted as bt601_limited"],
         )
     },
     Fault {
         what: "eglCreateImage exchanges NV12 and NV21, and YU12 and YV12",
         trigger: "one of these formats",
         modelled_on: "Mesa 0a2dcd3a8ac (android), whose test for YV12 was the wrong way round",
-        ..library("egl-chroma-swapped", Format, &[Pixels], &["gles…like a picture read with U and V swapped"])
+        ..library(
+            "egl-chroma-swapped",
+            Format,
+            &[Pixels],
+            &[
+                "gles…like a picture read with U and V swapped",
+                "gles…like a picture read with the planes of U and V swapped",
+            ],
+        )
     },
     Fault {
         what: "eglQueryDmaBufFormatsEXT lists Mesa's own name for AR24 in sRGB as well, which is none of DRM's",
         trigger: "always",
         modelled_on: "Mesa 01c0aa9f058 (st/dri), which told clients of a format that is for Mesa alone",
-        ..library(
-            "egl-srgb-exposed",
-            Format,
-            &[Capability],
-            &["is listed, and neither known here nor named as not tried"],
-        )
-    },
-    Fault {
-        what: "VIDIOC_S_FMT exchanges XR24 and XB24, and AR24 and AB24, and tells what was asked for",
-        trigger: "a capture queue of one plane, one of these formats",
-        modelled_on: "mutter 06d0989014: the order of channels of 32 bits the wrong way round",
-        ..fault("capture-red-blue", Format, &[Pixels], &["video does not see the target…like channels R and B swapped"])
+        ..library("egl-srgb-exposed", Format, &[Capability], &["0x83324258 is listed, and neither known here"])
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 takes AR24 for AB24",
@@ -71,19 +68,29 @@ pub(super) const ALL: &[Fault] = &[
         what: "planes show their pictures upside down",
         trigger: "a plane with a rotation property, in a commit that is not only tried",
         modelled_on: "weston 319397e0, wlroots e05a8532 and 1d835f20: a picture that is upside down where it is scanned out",
-        ..fault("upside-down", Kms, &[Pixels], &["screen…like a picture upside down"])
+        ..fault("upside-down", Kms, &[Pixels], &["screen…like the frame upside down"])
     },
     Fault {
         what: "what was written back is the picture of the job before when the CPU looks",
         trigger: "a job after one of the same shape, before DMA_BUF_IOCTL_SYNC begins a read",
         modelled_on: "kernel 0ca33adb91c0 (vkms), for CRCs: what is told of another frame than its own",
-        ..fault("writeback-of-frame-before", Kms, &[Pixels], &["screen (writeback) does not see the target"])
+        ..fault(
+            "writeback-of-frame-before",
+            Kms,
+            &[Pixels],
+            &["a writeback of the frame before: the CRC tells the two apart"],
+        )
     },
     Fault {
         what: "each CRC of a CRTC comes with the number of the frame after its own",
         trigger: "a CRC that is another than the one before",
         modelled_on: "kernel 0ca33adb91c0 (vkms): a race on the number of the frame",
-        ..fault("crc-of-frame-before", Kms, &[Pixels], &["screen (CRC)"])
+        ..fault(
+            "crc-of-frame-before",
+            Kms,
+            &[Pixels],
+            &["the CRC of the frame before: the writeback tells the two apart"],
+        )
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 takes the lower 32 bits of each modifier",
@@ -146,7 +153,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "two planes or more",
         modelled_on: "Mesa 21376cffb37 (iris) and d5c857837aa (dri2), which refused images of several planes with modifiers",
         seen_by: &[Result],
-        names: &["vkCreateImage failed: VK_ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT"],
+        names: &["vkCreateImage failed: VK_ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT…NV12"],
         ..driver("planes-refused", Modifier)
     },
 ];

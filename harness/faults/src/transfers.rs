@@ -13,7 +13,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a release to EXTERNAL, in a submission that waits for no semaphore",
         modelled_on: "Mesa 25.0.2 (zink), where a release was followed by no barrier and older frames flickered",
         seen_by: &[Pixels],
-        names: &["gpu_a in its second instance does not see the target"],
+        names: &["a release to EXTERNAL that takes effect with the next submission"],
         ..driver("external-release-late", QueueFamily)
     },
     Fault {
@@ -21,7 +21,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a release by VkBufferMemoryBarrier2, in a submission that waits for no semaphore; images are released in time",
         modelled_on: "Mesa 26.1.1 (nvk), which did not handle all dependencies on foreign queues",
         seen_by: &[Pixels],
-        names: &["bytes differ: cpu does not see the target"],
+        names: &["a release of a buffer that takes effect with the next submission"],
         ..driver("buffer-release-late", QueueFamily)
     },
     Fault {
@@ -39,7 +39,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an acquire from FOREIGN_EXT or EXTERNAL, in a submission that waits for no semaphore",
         modelled_on: "Mesa 0667c1f14b0 and b4c7ce360bc (radv): a state of the image that is carried over an external queue",
         seen_by: &[Pixels],
-        names: &["gpu_a does not see the target"],
+        names: &["gpu_a does not see the target…an acquire that brings back what its device gave away"],
         ..driver("acquire-brings-back", QueueFamily)
     },
     Fault {
@@ -56,7 +56,9 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an acquire from FOREIGN_EXT or EXTERNAL, in a submission that waits for no semaphore",
         modelled_on: "Mesa 25.2.2 (radv, anv): a cache that is not invalidated",
         seen_by: &[Pixels],
-        names: &["gpu_b does not see the target"],
+        names: &[
+            "gpu_b, which takes the frame over again and copies it, does not see the target…like the frame that was in the buffer before",
+        ],
         ..driver("acquire-stale", Coherency)
     },
     Fault {
@@ -64,7 +66,9 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "images of imported memory, in a submission that waits for no semaphore",
         modelled_on: "Mesa 836d22a2fb9 (etnaviv): a change of an imported buffer that did not get to the view",
         seen_by: &[Pixels],
-        names: &["a sampler of gpu_a that has looked before does not see the target"],
+        names: &[
+            "a sampler of gpu_a that looks again does not see the target…like the frame that was in the buffer before",
+        ],
         ..driver("view-stale", Coherency)
     },
     Fault {
@@ -75,19 +79,29 @@ pub(super) const ALL: &[Fault] = &[
             "sync-forgets-last-line",
             Coherency,
             &[Pixels],
-            &["a second mapping after 1 B at byte 0 does not see the target"],
+            &["a second mapping after 1 B at byte 0…a cache that does not write back all that was written"],
         )
     },
     Fault {
         what: "the last 4 rows of what was written back are 0 when the CPU looks",
         trigger: "a writeback that is done, before DMA_BUF_IOCTL_SYNC begins a read",
         modelled_on: "Mesa 915820cc59c (i965): a mapping of the CPU that is not coherent with what the display has",
-        ..fault("writeback-not-flushed", Coherency, &[Pixels], &["screen (writeback) does not see the target"])
+        ..fault(
+            "writeback-not-flushed",
+            Coherency,
+            &[Pixels],
+            &["screen (writeback) does not see the target…like a partial update: rows 156 to 159"],
+        )
     },
     Fault {
         what: "gbm_bo_map shows what the object held when it was first mapped",
         trigger: "a mapping to read alone, but for an object's first",
         modelled_on: "raspberrypi/linux issue 5727: a bounce buffer that is never synced again",
-        ..library("gbm-map-stale", Coherency, &[Pixels], &["gbm does not see the target"])
+        ..library(
+            "gbm-map-stale",
+            Coherency,
+            &[Pixels],
+            &["gbm (card0) does not see the target…like the frame that was in the buffer before"],
+        )
     },
 ];

@@ -88,6 +88,7 @@ pub(super) const ALL: &[Fault] = &[
             "vkAllocateMemory (import)…never closes the one that it was given",
             "given to the driver by a successful import",
             "peer process with gpu_a has let go of everything, and keeps fd",
+            "stay open after 50 times an import…opened by…vkAllocateMemory (import)…(opaque fd)",
         ],
         ..fault("import-leaks-fd", Ownership)
     },

@@ -65,7 +65,7 @@ pub(super) const ALL: &[Fault] = &[
             &[Pixels],
             &[
                 "screen…the buffer holds the target, and the screen shows an older frame",
-                "of two frames look the same…like a frame that was shown in the place",
+                "writeback of two frames look the same…CRC of two frames look the same",
             ],
         )
     },

@@ -48,6 +48,10 @@ pub fn slips(size: Size, layers: &[Layer<'_>], pitches: &[u64]) -> Result<Vec<(S
             let picture = Picture { fourcc, ..layer.picture.clone() };
             add(format!("{what}, as if it were {fourcc}"), Layer { picture: &picture, ..*layer })?;
         }
+        let all = layer.picture.size.height;
+        let turned = Rect { x, y: all - y - cut.height, size: cut };
+        let picture = upside_down(layer.picture);
+        add("upside down".to_owned(), Layer { picture: &picture, crop: turned, ..*layer })?;
         let tight = layer.picture.row_bytes() as u64;
         if let Some(&pitch) = pitches.get(n).filter(|pitch| **pitch > tight) {
             let picture = read_with(layer.picture, pitch, tight);
@@ -96,6 +100,13 @@ fn mistaken(fourcc: Fourcc) -> Vec<(&'static str, Fourcc)> {
     opaque.into_iter().chain(swapped.map(|fourcc| ("with red and blue swapped", fourcc))).collect()
 }
 
+/// `picture` with its last row first.
+fn upside_down(picture: &Picture) -> Picture {
+    let row = picture.row_bytes().max(1);
+    let bytes = picture.bytes.chunks_exact(row).rev().flatten().copied().collect();
+    Picture { bytes, ..picture.clone() }
+}
+
 /// `picture`, whose rows lie `pitch` bytes apart in memory with zeros between them, read with rows `wrong` bytes apart.
 fn read_with(picture: &Picture, pitch: u64, wrong: u64) -> Picture {
     let (row, rows) = (picture.row_bytes(), picture.size.height as usize);
@@ -136,6 +147,7 @@ mod tests {
             "layer 2 of 2 (AR24) with the origin of its crop, (3, 2), applied twice",
             "layer 2 of 2 (AR24) with its alpha ignored, as if it were XR24",
             "layer 2 of 2 (AR24) moved 1 px to the right",
+            "layer 2 of 2 (AR24) upside down",
             "layer 1 of 2 (XR24) above the next one",
         ] {
             assert!(names.contains(&expected), "{expected}: {names:?}");

@@ -2,7 +2,9 @@
 //! Vulkan driver.
 //!
 //! A process has none unless whoever starts it puts one in. A layer sees, and may change, what devices and heaps tell the core
-//! and what the core asks of storage; the core's own state it can't reach.
+//! and what the core asks of storage; and at four places what the core itself makes of it: whether storage is made at once,
+//! how many buffers a pool may have, whether a frame of it comes back, and whether a refusal is told to who asked. Beyond these
+//! the core's state is out of its reach.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -18,7 +18,6 @@ use crate::perform::{Mapped, perform};
 
 pub(super) const ALL: &[Named] = &[
     ("video-pitch-ignored", video_pitch_ignored),
-    ("capture-red-blue", capture_red_blue),
     ("video-data-offset-dropped", video_data_offset_dropped),
     ("qbuf-first-buffer", qbuf_first_buffer),
     ("dqbuf-wrong-index", dqbuf_wrong_index),
@@ -56,7 +55,6 @@ const OUTPUT_MPLANE: u32 = 10;
 /// `struct v4l2_format`: `type`, and `bytesperline` of `struct v4l2_pix_format`.
 pub(super) const TYPE: usize = 0;
 const BYTES_PER_LINE: usize = 8 + 16;
-const FORMAT: usize = 8 + 8;
 
 /// `struct v4l2_buffer`.
 pub(super) mod buffer {
@@ -99,24 +97,6 @@ fn video_pitch_ignored() -> Made {
         format.set_u32(BYTES_PER_LINE, asked);
         call.set_structure(&format)?;
         Ok(Done { answer: answer_of(done), fired: asked > real })
-    })
-}
-
-/// What is captured has red and blue exchanged, in the formats that have these in four bytes.
-fn capture_red_blue() -> Made {
-    changing(S_FMT, |format| {
-        let other = match &format.u32(FORMAT).to_le_bytes() {
-            b"XR24" => b"XB24",
-            b"AR24" => b"AB24",
-            b"XB24" => b"XR24",
-            b"AB24" => b"AR24",
-            _ => return false,
-        };
-        let captures = format.u32(TYPE) == CAPTURE;
-        if captures {
-            format.set_u32(FORMAT, u32::from_le_bytes(*other));
-        }
-        captures
     })
 }
 
