@@ -1,13 +1,19 @@
 //! The cases that misbehave on purpose, and the bench that they run on.
 
 use std::io::{Read, Write};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use handover::case::{Bench, CaseNotes, CaseStart, Cases, DeviceIdentity, Need, Role, Trouble};
 use handover::cx::Cx;
+use handover::faults::{Faults, Thread};
 use handover::finding::Finding;
+use handover::format::Fourcc;
+use handover::frame::{Frame, Plane, px};
+use handover::share::agreement::Agreement;
+
+use super::wild;
 
 /// A bench with one device, the processor; enough to see needs, sides and notes.
 pub(crate) struct Desk {
@@ -17,6 +23,8 @@ pub(crate) struct Desk {
     bad_end: bool,
     /// The kernel objects when it is closed.
     objects_at_the_end: bool,
+    /// Where its process was when it began.
+    began_in: PathBuf,
     /// What counts what a case of [`LEAKS`] holds, as it does for real cases.
     real: Cx,
 }
@@ -37,7 +45,8 @@ impl Drop for Desk {
 
 impl Bench for Desk {
     fn new() -> Desk {
-        Desk { start: None, left_open: false, bad_end: false, objects_at_the_end: false, real: Cx::new() }
+        let began_in = std::env::current_dir().unwrap_or_default();
+        Desk { start: None, left_open: false, bad_end: false, objects_at_the_end: false, began_in, real: Cx::new() }
     }
 
     fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
@@ -73,9 +82,6 @@ pub(crate) const MANY: usize = 40;
 
 /// What a case waits for in vain.
 static SET: AtomicBool = AtomicBool::new(false);
-
-/// What one case leaves behind in its process for another.
-static SPOILED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn register(cases: &mut Cases<Desk>) {
     good(cases);
@@ -120,12 +126,8 @@ fn bad(cases: &mut Cases<Desk>) {
     cases.add("bad::aborts", |_| std::process::abort());
     cases.add("bad::touches_memory_that_is_not_there", |_| {
         print("the last words\n");
-        // The first one only makes Rust's handler for stack overflows take itself away.
-        let own = std::process::id().to_string();
-        for _ in 0..2 {
-            let _ = Command::new("/bin/kill").args(["-SEGV", &own]).status();
-        }
-        hang()
+        let read = wild::read_nowhere();
+        Err(found(&format!("a read of nothing gave {read}")))
     });
     cases.add("bad::exits_without_a_word", |_| std::process::exit(0));
     cases.add("bad::hangs", |_| {
@@ -145,6 +147,11 @@ fn bad(cases: &mut Cases<Desk>) {
         let read = reader.read(&mut [0]);
         drop(writer);
         Err(found(&format!("a read of an empty pipe gave {read:?}")))
+    });
+    cases.add("bad::hangs_where_no_signal_wakes_it", |_| {
+        print("about to wait for a child that shares this memory\n");
+        wild::sleep_in_the_kernel();
+        Err(found("the child was through"))
     });
     cases.add("bad::prints_megabytes", |_| {
         let line = "all work and no play\n".repeat(1000);
@@ -193,6 +200,19 @@ fn leaks(cases: &mut Cases<Desk>) {
             Ok(())
         }
         Err(error) => Err(Trouble::Skip(format!("needs udmabuf: {error}"))),
+    });
+    cases.add("leak::leaves_a_mapping", |_| match handover::udmabuf::create(4096) {
+        Ok((buffer, _pages)) => {
+            std::mem::forget(buffer.map().map_err(|error| found(&error.to_string()))?);
+            Ok(())
+        }
+        Err(error) => Err(Trouble::Skip(format!("needs udmabuf: {error}"))),
+    });
+    cases.add("leak::leaves_a_gem_handle", |desk| {
+        let card = desk.real.prime(Role::Vgem)?;
+        let (buffer, _pages) = handover::udmabuf::create(4096).map_err(|error| found(&error.to_string()))?;
+        std::mem::forget(card.import(&buffer).map_err(|error| found(&error.to_string()))?);
+        Ok(())
     });
 }
 
@@ -243,6 +263,22 @@ fn objections(cases: &mut Cases<Desk>) {
     cases.add("objection::comes_before_more_noise_than_the_kernel_keeps", |_| {
         have_the_kernel_say(DEFECT)?;
         (0..6000).try_for_each(|number| have_the_kernel_say(&format!("noise_{number}")))
+    });
+    // The lack of memory is made up, and what the kernel has against it is real: cases/findings/expbuf-warning.md.
+    cases.add("objection::comes_where_memory_is_short", |desk| {
+        let heap = desk.real.heap(Role::DmaVideo)?;
+        let faults = Faults::open().map_err(|error| found(&error.to_string()))?;
+        let plane = Plane { offset: 0, pitch: 4 * 64 };
+        let frame = Frame::linear(Fourcc::XR24, px(64, 64), plane);
+        let agreement = Agreement { heap: heap.offer().heap.clone(), frame, bytes: 4 * 64 * 64 };
+        for n in 1..100 {
+            let allocated = faults.nth(&Thread::current(), n, || heap.allocate(&agreement).map(drop).is_ok());
+            let (done, failed) = allocated.map_err(|error| found(&error.to_string()))?;
+            if done && !failed {
+                return Ok(());
+            }
+        }
+        Err(found("a hundred allocations for one buffer"))
     });
     cases.add("objection::comes_between_two_cases", |_| {
         have_the_kernel_say("hush")?;
@@ -321,13 +357,16 @@ fn known(cases: &mut Cases<Desk>) {
 }
 
 fn order(cases: &mut Cases<Desk>) {
+    // What all cases of a worker have in common, of which no ledger has an entry.
     cases.add("order::spoils_the_worker", |_| {
-        SPOILED.store(true, Ordering::SeqCst);
-        Ok(())
+        std::env::set_current_dir("/proc").map_err(|error| found(&error.to_string()))
     });
-    cases.add("order::fails_after_the_other", |_| match SPOILED.load(Ordering::SeqCst) {
-        true => Err(found("a handle was there already")),
-        false => Ok(()),
+    cases.add("order::fails_after_the_other", |desk| {
+        let here = std::env::current_dir().map_err(|error| found(&error.to_string()))?;
+        match here == desk.began_in {
+            true => Ok(()),
+            false => Err(found(&format!("this process is in {}, and another case left it there", here.display()))),
+        }
     });
     cases.add("late::spoils_the_end", |desk| {
         desk.bad_end = true;

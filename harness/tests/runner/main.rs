@@ -7,8 +7,10 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, though clippy cannot tell without #[test]")]
 
 mod cases;
+mod faulty;
 mod sandbox;
 mod support;
+mod wild;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -64,7 +66,15 @@ const IN_DEBUG_KERNEL: &[(&str, fn())] =
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("worker") if std::env::var_os(NO_START).is_some() => ExitCode::from(9),
-        Some("run" | "worker" | "bless" | "walk" | "guest-init") => handover::cli::main(cases::register, &[]),
+        Some("run" | "bless" | "walk" | "guest-init") => handover::cli::main(cases::register, &[]),
+        Some("faults" | "seam") => handover::cli::main(faulty::register, &[]),
+        Some("worker") => handover::cli::main(
+            |cases| {
+                cases::register(cases);
+                faulty::register(cases);
+            },
+            &[],
+        ),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
 }
@@ -96,7 +106,12 @@ fn trials() -> Vec<Trial> {
             Ok::<Completion, Failed>(Completion::Completed)
         })
     });
-    on_host.chain(in_sandbox).chain(in_debug_kernel).collect()
+    let with_faults =
+        [Trial::ignorable_test("sandbox::a_table_of_faults_is_red_where_it_has_to_be", || match Sandbox::cached() {
+            None => Ok(Completion::ignored_with("needs the sandbox; `handover setup` builds it")),
+            Some(_) => faulty::a_table_is_red_where_it_has_to_be(),
+        })];
+    on_host.chain(in_sandbox).chain(in_debug_kernel).chain(with_faults).collect()
 }
 
 // The tests.
@@ -128,6 +143,12 @@ fn every_ending_gets_its_verdict() {
         ("bad::hangs", Verdict::Timeout, "no verdict after 2 s"),
         ("bad::hangs_in_a_system_call", Verdict::Timeout, "no verdict after 2 s"),
         ("bad::hangs_in_a_system_call", Verdict::Timeout, "its thread sleeps"),
+        ("bad::hangs_where_no_signal_wakes_it", Verdict::Timeout, "no verdict after 2 s"),
+        (
+            "bad::hangs_where_no_signal_wakes_it",
+            Verdict::Timeout,
+            "its thread sleeps in the kernel, and no signal wakes it",
+        ),
         ("bad::hangs_without_a_call", Verdict::Timeout, "no verdict after 2 s"),
         ("bad::hangs_without_a_call", Verdict::Timeout, "its thread runs"),
         ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
@@ -183,7 +204,7 @@ fn a_failure_that_depends_on_the_order_names_it() {
     assert_eq!(output.status.code(), Some(1));
     let report = run.report();
     let name = "order::fails_after_the_other";
-    has_message(&report, name, Verdict::Fail, "a handle was there already");
+    has_message(&report, name, Verdict::Fail, "this process is in /proc, and another case left it there");
     has_message(&report, name, Verdict::Fail, "depends on what ran before");
     has_message(&report, name, Verdict::Fail, "good::passes_again\n              order::spoils_the_worker");
     assert_eq!(case(&report, name).attempts[1].verdict, Verdict::Pass);
@@ -202,6 +223,7 @@ fn judge_leaks(report: &Report) {
     // Where there is no udmabuf there is no buffer to be left.
     if case(report, "leak::leaves_a_buffer_open").verdict != Verdict::Skip {
         has_message(report, "leak::leaves_a_buffer_open", Verdict::Fail, "is still open after the case: dma-buf ");
+        has_message(report, "leak::leaves_a_mapping", Verdict::Fail, "mapped");
     }
 }
 

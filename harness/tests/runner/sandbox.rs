@@ -31,7 +31,13 @@ pub(crate) fn every_ending_gets_its_verdict() {
         ("bad::exits_without_a_word", Verdict::Crash, "ended with exit status 0"),
         ("bad::hangs", Verdict::Timeout, "no verdict after 3 s"),
         ("bad::hangs_in_a_system_call", Verdict::Timeout, "no verdict after 3 s"),
+        (
+            "bad::hangs_where_no_signal_wakes_it",
+            Verdict::Timeout,
+            "its thread sleeps in the kernel, and no signal wakes it",
+        ),
         ("bad::hangs_without_a_call", Verdict::Timeout, "no verdict after 3 s"),
+        ("leak::leaves_a_gem_handle", Verdict::Fail, "GEM handle"),
         ("bad::touches_memory_that_is_not_there", Verdict::Crash, "SIGSEGV"),
         ("skip::says_so_itself", Verdict::Skip, "needs a Tuesday"),
         ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),
@@ -138,6 +144,12 @@ pub(crate) fn what_the_kernel_says_is_judged() {
         let output = run.output(&[&["--lane", &lane, "--jobs", "1"], filters].concat());
         (output.status.code(), run.report())
     };
+    // One that nobody put into its mouth.
+    let name = "objection::comes_where_memory_is_short";
+    let run = Run::new();
+    let lane = run.lane(&format!("{SANDBOX}kernel_args = [\"vivid.allocators=1\"]\n"));
+    assert_eq!(run.output(&["--lane", &lane, "--jobs", "1", name]).status.code(), Some(1));
+    has_message(&run.report(), name, Verdict::Fail, "the kernel reported a defect: WARNING: ");
     const SAID: &str = "the kernel reported a defect: tmpfs: Unknown parameter 'BUG: KASAN: no defect but a test'";
     let (code, report) = asked(&["objection::comes_behind_much_noise"]);
     assert_eq!(code, Some(1));
