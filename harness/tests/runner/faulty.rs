@@ -48,7 +48,7 @@ pub(crate) fn register(cases: &mut Cases<Desk>) {
     cases
         .add("fault::minds_what_is_legal", |_| {
             let (buffer, _memory) = udmabuf::create(dmabuf::page_size()).map_err(failed)?;
-            wild::begin_read_once(&buffer).map_err(failed)
+            wild::begin_read_once(&buffer.fd).map_err(failed)
         })
         .no_fault("it is not about any");
     if std::env::var_os(UNSAID).is_some() {

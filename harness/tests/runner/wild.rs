@@ -34,9 +34,9 @@ pub(crate) fn sleep_in_the_kernel() {
 /// The kernel's, EINTR and EAGAIN too.
 pub(crate) fn begin_read_once(buffer: impl AsFd) -> std::io::Result<()> {
     const SYNC: libc::Ioctl = 0x4008_6200;
-    const BEGIN_READ: u64 = 1;
+    let begin_read: u64 = 1;
     // SAFETY: the call reads 8 bytes at the address, which live until it returns.
-    match unsafe { libc::ioctl(buffer.as_fd().as_raw_fd(), SYNC, &raw const BEGIN_READ) } {
+    match unsafe { libc::ioctl(buffer.as_fd().as_raw_fd(), SYNC, &raw const begin_read) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
     }
