@@ -202,10 +202,7 @@ fn leaks(cases: &mut Cases<Desk>) {
         Err(error) => Err(Trouble::Skip(format!("needs udmabuf: {error}"))),
     });
     cases.add("leak::leaves_a_mapping", |_| match handover::udmabuf::create(4096) {
-        Ok((buffer, _pages)) => {
-            std::mem::forget(buffer.map().map_err(|error| found(&error.to_string()))?);
-            Ok(())
-        }
+        Ok((buffer, _pages)) => wild::map_for_good(&buffer.fd, 4096).map_err(|error| found(&error.to_string())),
         Err(error) => Err(Trouble::Skip(format!("needs udmabuf: {error}"))),
     });
     cases.add("leak::leaves_a_gem_handle", |desk| {

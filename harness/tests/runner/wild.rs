@@ -28,6 +28,17 @@ pub(crate) fn sleep_in_the_kernel() {
     unsafe { libc::clone(child, end.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, std::ptr::null_mut()) };
 }
 
+/// Maps the first `bytes` of `file`, and forgets where.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn map_for_good(file: impl AsFd, bytes: usize) -> std::io::Result<()> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap};
+    // SAFETY: a new mapping at an address of the kernel's choice, which nobody will know.
+    unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, file, 0) }?;
+    Ok(())
+}
+
 /// `DMA_BUF_IOCTL_SYNC` of the begin of a read, once: whoever calls it so is not ready for a signal.
 ///
 /// # Errors
