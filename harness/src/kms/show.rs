@@ -456,11 +456,7 @@ impl Pending<'_> {
                 return Ok(picture);
             }
             if self.jobs.first().is_some_and(|fence| matches!(wait::readable(fence, Instant::now()), Ok(true))) {
-                return Err(Error::answer(
-                    "writeback",
-                    self.object(),
-                    "its fence has signalled, and the buffer has not changed",
-                ));
+                return Err(Error::answer("writeback", self.object(), "it ended, and its buffer has not changed"));
             }
             if Instant::now() >= until {
                 return Err(self.late("waiting for the writeback fence", DEADLINE));
