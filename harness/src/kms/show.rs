@@ -448,10 +448,7 @@ impl Pending<'_> {
         Ok(())
     }
 
-    /// The picture of the job.
-    ///
-    /// # Errors
-    /// Its fence does not signal in time, or signals and nothing was written. vkms's own fault is not made good for others.
+    /// The picture of the only job: what vkms loses is not made good for others.
     fn written_once(&mut self, until: Instant) -> Result<Picture> {
         loop {
             let slice = until.min(Instant::now() + Duration::from_millis(100));
@@ -459,8 +456,7 @@ impl Pending<'_> {
                 return Ok(picture);
             }
             if self.jobs.first().is_some_and(|fence| matches!(wait::readable(fence, Instant::now()), Ok(true))) {
-                let why = "its fence has signalled, and the buffer has not changed";
-                return Err(Error::answer("writeback", self.object(), why));
+                return Err(Error::answer("writeback", self.object(), "it ended, and its buffer has not changed"));
             }
             if Instant::now() >= until {
                 return Err(self.late("waiting for the writeback fence", DEADLINE));
