@@ -299,7 +299,7 @@ mod tests {
         {
             assert!(makes_buffers(link), "{link}");
         }
-        for link in ["/dev/null", "/memfd:dmabuf (deleted)", "socket:[17]", "/home/user/dev/dri/card0"] {
+        for link in ["/dev/null", "/memfd:dmabuf (deleted)", "socket:[17]", "/other/dev/dri/card0"] {
             assert!(!makes_buffers(link), "{link}");
         }
     }
