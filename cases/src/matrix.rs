@@ -10,9 +10,7 @@
 //! Modifiers are tried in one case for each pair, since only the devices know which there are ([`modifiers`]).
 //!
 //! The importer looks at each frame, and the CPU; where both it and who drew are the CPU, another device does. A look of the
-//! screen takes longer than all else: it has one for each value of what is varied; and between GPUs when the frame comes back.
-
-use std::collections::BTreeSet;
+//! screen takes longer than all else: which frames have one is told by [`looks`].
 
 use handover::asked;
 use handover::case::Extent;
@@ -25,8 +23,10 @@ use handover::prelude::*;
 
 use crate::screen;
 use crate::yuv::known_of_words;
+use looks::Looks;
 
 mod bytes;
+mod looks;
 mod modifiers;
 
 /// From one byte to eight, with and without alpha and padding, and both orders of channels.
@@ -62,8 +62,17 @@ const PLANES: [Planes; 3] = [Planes::Contiguous, Planes::Gaps, Planes::Backwards
 /// The number of the first frame; the one before is what the buffer holds when it crosses.
 const FIRST: u32 = 7;
 
+/// What a claim is made of.
+struct Crossing {
+    from: &'static dyn Exporter,
+    to: &'static dyn Importer,
+    parcel: Parcel,
+    /// Whether the screen has a look at it, too.
+    is_shown: bool,
+}
+
 /// A claim about every handover.
-type Claim = fn(&mut Cx, &'static dyn Exporter, &'static dyn Importer, Parcel) -> Outcome;
+type Claim = fn(&mut Cx, &Crossing) -> Outcome;
 
 /// By name, with how many things at once are varied.
 const CLAIMS: [(&str, usize, Claim); 4] =
@@ -143,14 +152,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     crossing.extend(yuv_parcels(from, to, asked));
                     crossing.extend(large_parcels(from, to));
                 }
-                let mut tried = BTreeSet::new();
+                let mut looks = Looks::between(from, to);
                 for parcel in crossing {
-                    let is_new = values(&parcel).into_iter().filter(|value| tried.insert(value.clone())).count() > 0;
-                    let between_gpus = [from.role(), to.role()].iter().all(|role| [GpuA, GpuB].contains(role));
-                    let is_shown = (is_new && !between_gpus) || parcel.fourcc.yuv().is_some();
-                    let body = if claim == "arrives" && is_shown { arrives_and_is_shown } else { body };
+                    let crossing = Crossing { from, to, parcel, is_shown: looks.at(claim, to, &parcel) };
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
-                    let case = cases.add(name, move |cx| body(cx, from, to, parcel)).from(from.role()).to(to.role());
+                    let case = cases.add(name, move |cx| body(cx, &crossing)).from(from.role()).to(to.role());
                     if claim == "comes_back" {
                         case.needs(Need::Draws { role: to.role(), format: parcel.fourcc.to_string() });
                     }
@@ -372,22 +378,10 @@ fn taken_early(
     early.then(|| to.import_by(cx, exported.buffer(), parcel.way)).transpose()
 }
 
-/// What the exporter drew is what the importer sees, and the CPU; if that is the importer, and drew, another device.
-fn arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
-    crosses(cx, from, to, &parcel, false)
-}
-
-/// What the exporter drew is what the importer sees, the CPU, and the screen.
-fn arrives_and_is_shown(
-    cx: &mut Cx,
-    from: &'static dyn Exporter,
-    to: &'static dyn Importer,
-    parcel: Parcel,
-) -> Outcome {
-    crosses(cx, from, to, &parcel, true)
-}
-
-fn crosses(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel, shown: bool) -> Outcome {
+/// What the exporter drew is what the importer sees, and the CPU; if that is the importer, and drew, another device. Of some frames
+/// the screen sees it, too.
+fn arrives(cx: &mut Cx, crossing: &Crossing) -> Outcome {
+    let Crossing { from, to, ref parcel, is_shown } = *crossing;
     check(cx, from, to, parcel)?;
     let mut exported = from.export(cx, parcel, to)?;
     let target = Target::stamped(FIRST, parcel.fourcc, parcel.size)?;
@@ -400,7 +394,7 @@ fn crosses(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel,
     let imported = early.map_or_else(|| to.import_by(cx, exported.buffer(), parcel.way), Ok);
     imported?.sees(cx, &target)?;
     device_sees(cx, (from, to), parcel, exported.buffer(), &target)?;
-    if shown {
+    if is_shown {
         screen_sees(cx, to, parcel, exported.buffer(), &target)?;
     }
     cx.agree()
@@ -409,23 +403,24 @@ fn crosses(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel,
 /// What is drawn later is seen, too. GPUs keep what they imported at first; the screen, video devices, the CPU and another
 /// process take the same buffer in once more for each look, and must not show what they saw before. The CPU and the screen
 /// have a look at the last frame.
-fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
-    check(cx, from, to, &parcel)?;
-    let mut exported = from.export(cx, &parcel, to)?;
-    let early = taken_early(cx, to, &parcel, exported.as_ref())?;
+fn stays_fresh(cx: &mut Cx, crossing: &Crossing) -> Outcome {
+    let Crossing { from, to, ref parcel, is_shown } = *crossing;
+    check(cx, from, to, parcel)?;
+    let mut exported = from.export(cx, parcel, to)?;
+    let early = taken_early(cx, to, parcel, exported.as_ref())?;
     exported.draw(cx, FIRST)?;
     let mut imported = early.map_or_else(|| to.import_by(cx, exported.buffer(), parcel.way), Ok)?;
-    imported.sees(cx, &Target::stamped(FIRST, parcel.fourcc, parcel.size)?)?;
+    let mut last = Target::stamped(FIRST, parcel.fourcc, parcel.size)?;
+    imported.sees(cx, &last)?;
     for stamp in [FIRST + 1, FIRST + 2] {
         exported.draw(cx, stamp)?;
-        imported.sees(cx, &Target::stamped(stamp, parcel.fourcc, parcel.size)?)?;
+        last = last.followed_by(stamp)?;
+        imported.sees(cx, &last)?;
     }
-    let last = Target::stamped(FIRST + 2, parcel.fourcc, parcel.size)?;
     cpu_sees(cx, to, exported.buffer(), &last)?;
-    device_sees(cx, (from, to), &parcel, exported.buffer(), &last)?;
-    // What an importer draws itself the screen looks at when it comes back.
-    if !to.draws(&parcel) {
-        screen_sees(cx, to, &parcel, exported.buffer(), &last)?;
+    device_sees(cx, (from, to), parcel, exported.buffer(), &last)?;
+    if is_shown {
+        screen_sees(cx, to, parcel, exported.buffer(), &last)?;
     }
     cx.agree()
 }
@@ -433,10 +428,11 @@ fn stays_fresh(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Import
 /// What the importer draws is what the exporter sees, the CPU, and the screen. A driver that is known to draw outside of tight
 /// buffers crashes or not, as its compiler happens to lay out its code; `vulkan::draws_with_any_pitch_it_accepts` and
 /// `gles::draws_to_a_frame_that_ends_with_its_buffer` are about that, and here it is not given any.
-fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
-    check(cx, from, to, &parcel)?;
-    let mut exported = from.export(cx, &parcel, to)?;
-    let early = taken_early(cx, to, &parcel, exported.as_ref())?;
+fn comes_back(cx: &mut Cx, crossing: &Crossing) -> Outcome {
+    let Crossing { from, to, ref parcel, is_shown } = *crossing;
+    check(cx, from, to, parcel)?;
+    let mut exported = from.export(cx, parcel, to)?;
+    let early = taken_early(cx, to, parcel, exported.as_ref())?;
     exported.draw(cx, FIRST)?;
     if let Some(why) = cx.lacks_room(to.role(), exported.buffer())? {
         return Err(Trouble::Skip(why));
@@ -461,18 +457,19 @@ fn comes_back(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importe
     }
     // It may have to move for the screen, which it can't while the importer holds it.
     drop(imported);
-    screen_sees(cx, to, &parcel, exported.buffer(), &target)?;
+    if is_shown {
+        screen_sees(cx, to, parcel, exported.buffer(), &target)?;
+    }
     cx.agree()
 }
 
 /// Who takes a frame in twice, the second time by another fd, sees both times what is drawn; letting go of the one is nothing to the
 /// other, nor to who takes it in once more.
-fn is_one(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
-    check(cx, from, to, &parcel)?;
-    let mut exported = from.export(cx, &parcel, to)?;
-    let targets = [FIRST, FIRST + 1, FIRST + 2].map(|stamp| Target::stamped(stamp, parcel.fourcc, parcel.size));
-    let [first, second, third] = targets;
-    let first = first?;
+fn is_one(cx: &mut Cx, crossing: &Crossing) -> Outcome {
+    let Crossing { from, to, ref parcel, .. } = *crossing;
+    check(cx, from, to, parcel)?;
+    let mut exported = from.export(cx, parcel, to)?;
+    let first = Target::stamped(FIRST, parcel.fourcc, parcel.size)?;
     if let Some(before) = &first.before {
         cx.cpu_writes(exported.buffer(), before)?;
     }
@@ -488,11 +485,12 @@ fn is_one(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, p
     other.sees(cx, &first)?;
     drop(one);
     exported.draw(cx, FIRST + 1)?;
-    other.sees(cx, &second?)?;
+    let second = first.followed_by(FIRST + 1)?;
+    other.sees(cx, &second)?;
     let mut again = to.import_by(cx, exported.buffer(), parcel.way)?;
     drop(other);
     exported.draw(cx, FIRST + 2)?;
-    let third = third?;
+    let third = second.followed_by(FIRST + 2)?;
     again.sees(cx, &third)?;
     cpu_sees(cx, to, exported.buffer(), &third)?;
     cx.agree()
@@ -500,6 +498,8 @@ fn is_one(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, p
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Every two values that some of `parcels` has together.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::format::Modifier;
-use crate::frame::{Frame, Framed, Size};
+use crate::frame::{Frame, Framed, Rows, Size};
 use crate::ledger::Fd;
 use crate::observed::Observed;
 use crate::picture::Picture;
@@ -258,7 +258,7 @@ impl SharedFrame {
     pub fn read_back(&self) -> Result<Picture> {
         let rows = self.frame.rows()?;
         let runs = rows.iter().flat_map(|rows| (0..rows.count).map(|y| (rows.offset + y * rows.pitch, rows.row)));
-        let bytes = Mapping::new(&self.dmabuf)?.gather(runs)?;
+        let bytes = Mapping::of_first(&self.dmabuf, end(&rows))?.gather(runs)?;
         Ok(Picture { size: self.frame.size, fourcc: self.frame.fourcc, bytes })
     }
 
@@ -268,8 +268,13 @@ impl SharedFrame {
     /// As [`Self::read_back`]; also if size or format of the picture are not the frame's.
     pub fn write(&self, picture: &Picture) -> Result<()> {
         let placed = picture.rows_in(&self.frame)?;
-        Mapping::new(&self.dmabuf)?.write_all(placed)
+        Mapping::of_first(&self.dmabuf, end(&self.frame.rows()?))?.write_all(placed)
     }
+}
+
+/// The end of the last of `rows`, in bytes from the start of the buffer.
+fn end(rows: &[Rows]) -> u64 {
+    rows.iter().map(|rows| rows.end).max().unwrap_or(0)
 }
 
 impl Framed for SharedFrame {

@@ -27,6 +27,15 @@ impl Target {
         let before = Pattern { stamp: stamp.wrapping_sub(1) }.picture(fourcc, size)?;
         Ok(Self { picture, before: Some(before) })
     }
+
+    /// The pattern of frame `stamp`, which is drawn over this one.
+    ///
+    /// # Errors
+    /// As [`Self::stamped`].
+    pub fn followed_by(self, stamp: u32) -> Result<Self> {
+        let picture = Pattern { stamp }.picture(self.picture.fourcc, self.picture.size)?;
+        Ok(Self { picture, before: Some(self.picture) })
+    }
 }
 
 impl From<Picture> for Target {

@@ -296,14 +296,15 @@ impl Cx {
     /// What `buffer`, whose storage is there, lacks for `role` to draw into it, that its driver needs and does not say.
     ///
     /// # Errors
-    /// Nobody plays the role, or the CPU can't map the buffer.
+    /// Nobody plays the role.
     pub fn lacks_room(&mut self, role: Role, buffer: &Buffer) -> Result<Option<String>, Trouble> {
         let driver = match role {
             Role::GpuA | Role::GpuB => self.gpu(role)?.identity().device_name.clone(),
             Role::Gles => self.gles()?.identity().renderer.clone(),
             _ => return Ok(None),
         };
-        self.mapped(&Guest::Cpu, buffer, Access::Read, |_, shared| Ok(lack(&driver, &shared.frame, shared.dmabuf.size)))
+        let Some(storage) = buffer.storage() else { return Ok(None) };
+        Ok(lack(&driver, &storage.shared.frame, storage.shared.dmabuf.size))
     }
 
     /// What verdicts call `guest`.

@@ -252,6 +252,16 @@ impl<B: Borrow<Dmabuf>> Mapping<B> {
     /// # Errors
     /// The exporter refuses `mmap`.
     pub(super) fn new(buffer: B) -> Result<Self> {
+        let all = buffer.borrow().size;
+        Self::of_first(buffer, all)
+    }
+
+    /// Maps the first `bytes` of `buffer`, or all that it has if that is less: udmabuf maps every page at the first touch, and in
+    /// the sandbox each of them takes its time.
+    ///
+    /// # Errors
+    /// The exporter refuses `mmap`.
+    pub(super) fn of_first(buffer: B, bytes: u64) -> Result<Self> {
         let lent: &Dmabuf = buffer.borrow();
         let refused = |errno| match errno {
             // `dma_buf_mmap`: an exporter may have no mmap, or none for this memory, as amdgpu for what the CPU does not see.
@@ -261,7 +271,7 @@ impl<B: Borrow<Dmabuf>> Mapping<B> {
             }
             errno => Error::new("mmap", lent.to_string(), errno),
         };
-        let length = usize::try_from(lent.size).map_err(|_| refused(Errno::OVERFLOW))?;
+        let length = usize::try_from(lent.size.min(bytes)).map_err(|_| refused(Errno::OVERFLOW))?;
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; it overlays nothing that exists.
         let start = unsafe { mmap(std::ptr::null_mut(), length, prot, MapFlags::SHARED, &lent.fd, 0) };

@@ -1,6 +1,6 @@
 //! Vulkan devices as ends: they draw with a shader, and look by copying. As importers they may be another process's.
 
-use super::{End, Exported, Exporter, Imported, Importer, Order, Parcel, Start, Way};
+use super::{End, Exported, Exporter, Imported, Importer, Order, Parcel, ROWS_BEHIND, Start, Way};
 use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
 use crate::devices::{Devices, Unplayed};
@@ -65,6 +65,15 @@ struct TakenInElsewhere {
 /// Whether `parcel` lies as its way has it: dedicated memory begins with what it is for.
 fn lies_by_its_way(parcel: &Parcel) -> bool {
     !parcel.way.dedicated || parcel.start == Start::First
+}
+
+/// Bytes of somebody else's behind a frame that is not alone, who must not be hurt: room for the rows that devices touch, and a
+/// page beyond. More of them would say nothing more, and each page takes its time.
+fn somebody_behind(parcel: &Parcel) -> u64 {
+    const PAGE: u64 = 4096;
+    // Drivers align rows to so many bytes, at most.
+    let pitch = parcel.pitch().unwrap_or(parcel.row()).next_multiple_of(256);
+    (ROWS_BEHIND * pitch).next_multiple_of(PAGE) + PAGE + parcel.start.bytes_behind()
 }
 
 /// The modifiers of frames of `fourcc` as dma-buf with which `gpu` does what `does` asks for, and which change hands as `may` asks.
@@ -200,8 +209,7 @@ impl Exporter for Vulkan {
             None => plain,
             Some(pitch) => plain.pitched(pitch),
         };
-        // Behind a frame that is not alone there is somebody else, who must not be hurt.
-        let (before, after) = (parcel.start.bytes(), 65536 + parcel.start.bytes_behind());
+        let (before, after) = (parcel.start.bytes(), somebody_behind(parcel));
         let frame = if parcel.way.dedicated { frame } else { frame.in_room(Room::SubAllocated { before, after }) };
         let (mut image, buffer) = match parcel.way.order {
             Order::BindFirst => {
