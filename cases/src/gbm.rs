@@ -86,7 +86,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         for (place, offset) in PLACES {
             let name = format!("gbm::tells_where_a_frame_lies_that_it_took_in::{node}::{place}");
             let case = cases.add(name, move |cx| tells_where(cx, node, offset)).from(Udmabuf).to(Gbm);
-            case.must_fail_under("gbm-pitch-too-large").must_fail_under("gbm-modifier-invented");
+            for fault in ["gbm-pitch-too-large", "gbm-pitch-zero", "gbm-planes-endless", "gbm-modifier-invented"] {
+                case.must_fail_under(fault);
+            }
             if offset > 0 {
                 case.known("vgem", "cases/findings/llvmpipe-imported-offset.md", "offset in bytes: 0, not");
             }

@@ -127,6 +127,28 @@ pub(super) const ALL: &[Fault] = &[
             &["eglExportDMABUFImageMESA failed: invalid answer:…pitch 0 B is shorter than a row"],
         )
     },
+    Fault {
+        what: "gbm_bo_get_plane_count tells 2147483647 planes",
+        trigger: "always",
+        modelled_on: "Mesa 36bd3e98683 (dri2), which counted others",
+        ..library(
+            "gbm-planes-endless",
+            Layout,
+            &[Layouts],
+            &["gbm_bo_get_plane_count failed: invalid answer: 2147483647 planes"],
+        )
+    },
+    Fault {
+        what: "gbm_bo_get_stride_for_plane tells a pitch of 0",
+        trigger: "always",
+        modelled_on: "Mesa a0fe98b4787 (freedreno), whose layout was computed before the size of a pixel",
+        ..library(
+            "gbm-pitch-zero",
+            Layout,
+            &[Layouts],
+            &["the pitch in bytes that gbm_bo_get_stride_for_plane tells: 0, not"],
+        )
+    },
     // Legal.
     Fault {
         what: "DRM_IOCTL_SET_CLIENT_CAP of DRM_CLIENT_CAP_ATOMIC fails with EOPNOTSUPP",

@@ -43,7 +43,7 @@ pub struct Device {
     unmap: *const c_void,
     write: *const c_void,
     get_fd: *const c_void,
-    planes: *const c_void,
+    planes: unsafe extern "C" fn(*mut c_void) -> c_int,
     handle: *const c_void,
     plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
     stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
@@ -57,6 +57,7 @@ struct Real {
     is_format_supported: unsafe extern "C" fn(*mut Device, u32, u32) -> c_int,
     import: unsafe extern "C" fn(*mut Device, u32, *mut c_void, u32) -> *mut c_void,
     plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
+    planes: unsafe extern "C" fn(*mut c_void) -> c_int,
     stride: unsafe extern "C" fn(*mut c_void, c_int) -> u32,
     modifier: unsafe extern "C" fn(*mut c_void) -> u64,
     destroy_object: unsafe extern "C" fn(*mut c_void),
@@ -96,6 +97,7 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
             is_format_supported: device.is_format_supported,
             import: device.import,
             plane_fd: device.plane_fd,
+            planes: device.planes,
             stride: device.stride,
             modifier: device.modifier,
             destroy_object: device.destroy_object,
@@ -103,6 +105,7 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
         device.is_format_supported = is_format_supported;
         device.import = import;
         device.plane_fd = plane_fd;
+        device.planes = planes;
         device.stride = stride;
         device.modifier = modifier;
         device.destroy_object = destroy_object;
@@ -187,12 +190,25 @@ unsafe extern "C" fn plane_fd(object: *mut c_void, plane: c_int) -> c_int {
     number
 }
 
+unsafe extern "C" fn planes(object: *mut c_void) -> c_int {
+    if made::is("gbm-planes-endless") {
+        made::fired();
+        return c_int::MAX;
+    }
+    // SAFETY: the argument is the caller's.
+    unsafe { (real().planes)(object) }
+}
+
 unsafe extern "C" fn stride(object: *mut c_void, plane: c_int) -> u32 {
     // SAFETY: the arguments are the caller's.
     let stride = unsafe { (real().stride)(object, plane) };
     if made::is("gbm-pitch-too-large") {
         made::fired();
         return stride + 64;
+    }
+    if made::is("gbm-pitch-zero") {
+        made::fired();
+        return 0;
     }
     stride
 }

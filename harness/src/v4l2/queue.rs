@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::pix::{contradiction, mplane, single};
+use super::pix::{contradiction, mplane, planes, single};
 use super::uapi::{self, Buffer, CreateBuffers, ExportBuffer, FmtDesc, Format, FormatMplane, Pix, PixMplane};
 use super::{Device, PixelFormat, PlaneFormat, QueueFormat, ioctl};
 use crate::dmabuf::{Dmabuf, SharedFrame};
@@ -239,11 +239,11 @@ impl Queue {
             let mut format = FormatMplane::new(self.buf_type, wanted.map(mplane).unwrap_or_default());
             call.ask(&self.device, &mut format).map_err(|errno| Error::new(call.name, object(), errno))?;
             let pix = format.pix;
-            let planes = pix.planes.iter().take(pix.num_planes.into());
+            let planes = planes(&pix).map_err(|why| Error::answer(call.name, object(), why))?;
             Ok(QueueFormat {
                 pixel: PixelFormat(pix.pixelformat),
                 size: Size { width: pix.width, height: pix.height },
-                planes: planes.map(|plane| PlaneFormat { pitch: plane.bytesperline, bytes: plane.sizeimage }).collect(),
+                planes,
             })
         } else {
             let call = match (wanted, set) {

@@ -134,7 +134,9 @@ fn drm_interrupted() -> Made {
 fn dumb_pitch_256() -> Made {
     changing(CREATE_DUMB, |asked| {
         let (width, bits) = (asked.u32(dumb::WIDTH), asked.u32(dumb::BPP));
-        let wider = (width * bits / 8).next_multiple_of(256) * 8 / bits.max(8);
+        // So many pixels, or a multiple, fill rows of such a length: the size of a pixel may have factors that 256 has not.
+        let step = (256 * 8) >> bits.trailing_zeros().min(11);
+        let wider = width.next_multiple_of(step);
         asked.set_u32(dumb::WIDTH, wider);
         wider != width
     })
