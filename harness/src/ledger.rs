@@ -49,15 +49,17 @@ mod left;
 mod mappings;
 pub(crate) mod objects;
 mod sentry;
+mod shared;
 mod standing;
 mod words;
 
 pub(crate) use calling::{calling, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Kind, Node, What, alone, describe, mappings, shared_files};
+pub(crate) use files::{Kind, Node, What, alone, describe, mappings};
 pub(crate) use journal::Blamed;
 pub use journal::step;
+pub(crate) use shared::Shared;
 pub(crate) use standing::{Standing, standing};
 
 use canaries::Canaries;

@@ -415,8 +415,9 @@ fn answer(
     fds: Vec<OwnedFd>,
 ) -> Result<(Answer, Option<OwnedFd>)> {
     if let Ask::Forget = ask {
+        let was_let_go = !taken.is_empty();
         taken.clear();
-        return Ok((Answer::Forgot { left: books.left().map_err(|why| why.0) }, None));
+        return Ok((Answer::Forgot { left: books.left(was_let_go).map_err(|why| why.0) }, None));
     }
     let gpu =
         devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why.to_string()))?;

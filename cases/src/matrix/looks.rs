@@ -14,7 +14,7 @@ pub(super) struct Looks {
     tried: BTreeSet<String>,
     /// Which one of the pairs of GPUs it is; all of them try the same frames.
     turn: Option<usize>,
-    /// How many frames had something new.
+    /// How many frames could have had one.
     frames: usize,
 }
 
@@ -25,22 +25,22 @@ impl Looks {
         Self { tried: BTreeSet::new(), turn, frames: 0 }
     }
 
-    /// Whether there is one at `parcel`, which has the next case of the claim `claim`: at what arrives if something of it is new,
-    /// at what stays fresh if it does not come back, and at all that does. Between GPUs, which take many frames and little time, at
-    /// the first one, and of what is new in each of the others at one for all pairs: they take turns.
+    /// Whether there is one at `parcel`, which has the next case of the claim `claim`: at what arrives if something of it is
+    /// new, at what stays fresh if it does not come back, and at all that does. Between GPUs, which take many frames in little
+    /// time, at the first one that arrives, and of those that come back at each in one of all pairs: they take turns.
     pub(super) fn at(&mut self, claim: &str, to: &dyn Importer, parcel: &Parcel) -> bool {
+        // vkms shows wrong what does not begin with the first byte, so that another one has the look.
+        let has_turn = self.turn.is_none() || !parcel.begins_behind();
+        let frame = self.frames;
+        self.frames += usize::from(has_turn);
         match (claim, self.turn) {
             // Nobody else sees them as pixels.
             ("arrives", _) if parcel.fourcc.yuv().is_some() => true,
             ("arrives", None) => self.is_new(parcel),
-            ("comes_back", None) => true,
+            ("arrives", Some(_)) => has_turn && frame == 0,
             ("stays_fresh", _) => !to.draws(parcel),
-            // vkms shows wrong what does not begin with the first byte, so that another one has the look.
-            ("arrives" | "comes_back", Some(turn)) if !parcel.begins_behind() && self.is_new(parcel) => {
-                let frame = self.frames;
-                self.frames += 1;
-                frame == 0 || frame % (GPUS.len() * GPUS.len()) == turn
-            }
+            ("comes_back", None) => true,
+            ("comes_back", Some(turn)) => has_turn && frame % (GPUS.len() * GPUS.len()) == turn,
             _ => false,
         }
     }

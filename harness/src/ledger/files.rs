@@ -147,23 +147,17 @@ pub(super) fn node(number: RawFd) -> Option<Node> {
     rustix::fs::fstat(fd).ok().map(|status| Node::of(&status))
 }
 
+/// Where the kernel says what `number` is.
+pub(super) fn link(number: RawFd) -> String {
+    format!("{LIST}/{number}")
+}
+
 /// What `number` is; `None` if it is closed by now.
 pub(crate) fn describe(number: RawFd) -> Option<What> {
-    let link = fs::read_link(format!("{LIST}/{number}")).ok()?;
+    let link = fs::read_link(link(number)).ok()?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
     let inode = node(number).map_or(0, |node| node.inode);
     Some(told(&link.to_string_lossy(), &info, inode))
-}
-
-/// The open files of this process that others may have, too: dma-bufs and `sync_file`s.
-pub(crate) fn shared_files() -> Observed<BTreeMap<RawFd, Node>> {
-    let is_shared = |number: &RawFd| {
-        let link = fs::read_link(format!("{LIST}/{number}")).unwrap_or_default();
-        let link = link.to_string_lossy();
-        link.starts_with("/dmabuf") || link == "anon_inode:sync_file"
-    };
-    let numbers = List::open()?.numbers()?;
-    Ok(numbers.into_iter().filter(is_shared).filter_map(|number| Some((number, node(number)?))).collect())
 }
 
 /// A file in the field's words, by the text of its link and its fdinfo.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
-use crate::ledger::{self, Node};
+use crate::ledger::{self, Node, Shared};
 use crate::observed::Observed;
 
 /// So many are told of.
@@ -32,8 +32,11 @@ impl Left {
 }
 
 /// The dma-bufs and fences that a peer has open or mapped, each with the request that brought it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Books {
+    shared: Shared,
+    /// Whether what it has is known since the last request.
+    noted: bool,
     has: BTreeMap<Thing, &'static str>,
     /// Whether it is known what the devices have, once they are open.
     begun: Option<Observed<()>>,
@@ -66,15 +69,19 @@ impl Books {
         }
         let numbers: Vec<RawFd> = given.iter().map(AsRawFd::as_raw_fd).collect();
         let is_theirs = |thing: &Thing| !matches!(thing, Thing::File(number, _) if numbers.contains(number));
-        self.begun = Some(now().map(|now| self.came(OF_DEVICES, now.into_iter().filter(is_theirs).collect())));
+        self.begun = Some(self.now().map(|now| self.came(OF_DEVICES, now.into_iter().filter(is_theirs).collect())));
     }
 
     /// What is there by now and was not came with `step`.
     pub(super) fn note(&mut self, step: &'static str) {
         // Who has no procfs is told of that when it is asked what is left.
         // What a device leaves that could not be opened is not this request's.
-        if let (Some(Ok(())), Ok(now)) = (&self.begun, now()) {
+        self.noted = false;
+        if let Some(Ok(())) = &self.begun
+            && let Ok(now) = self.now()
+        {
             self.came(step, now);
+            self.noted = true;
         }
     }
 
@@ -86,15 +93,25 @@ impl Books {
         self.has = now.into_iter().map(by).collect();
     }
 
-    /// What is there now and is not the devices', each told once.
+    /// What is there now and is not the devices', each told once. If nothing was there after the last request, and nothing
+    /// `was_let_go` since, nothing is.
     ///
     /// # Errors
     /// procfs is not mounted, or was not to be read when the devices were opened.
-    pub(super) fn left(&mut self) -> Observed<Vec<Left>> {
+    pub(super) fn left(&mut self, was_let_go: bool) -> Observed<Vec<Left>> {
+        let has_none = self.noted && !was_let_go && self.has.values().all(|step| [OF_DEVICES, TOLD].contains(step));
         match self.begun.clone().transpose()? {
-            None => Ok(Vec::new()),
-            Some(()) => Ok(self.stayed(now()?)),
+            Some(()) if !has_none => {
+                let now = self.now()?;
+                Ok(self.stayed(now))
+            }
+            _ => Ok(Vec::new()),
         }
+    }
+
+    fn now(&mut self) -> Observed<Vec<Thing>> {
+        let files = self.shared.files()?.into_iter().map(|(number, node)| Thing::File(number, node));
+        Ok(files.chain(self.shared.mapped().into_iter().map(Thing::Mapping)).collect())
     }
 
     fn stayed(&mut self, now: Vec<Thing>) -> Vec<Left> {
@@ -113,11 +130,6 @@ const OF_DEVICES: &str = "opening devices";
 const LETTING_GO: &str = "letting go of everything";
 /// Of what was told of.
 const TOLD: &str = "told";
-
-fn now() -> Observed<Vec<Thing>> {
-    let files = ledger::shared_files()?.into_iter().map(|(number, node)| Thing::File(number, node));
-    Ok(files.chain(ledger::mappings().into_keys().map(Thing::Mapping)).collect())
-}
 
 #[cfg(test)]
 mod tests {
