@@ -56,7 +56,7 @@ mod words;
 pub(crate) use calling::{calling, last_call, whereabouts};
 pub use canaries::Given;
 pub use fd::Fd;
-pub(crate) use files::{Kind, Node, What, alone, describe, mappings, who_else_shares};
+pub(crate) use files::{Kind, Node, What, alone, describe, fds_of, mappings, numbers, who_else_shares};
 pub(crate) use journal::Blamed;
 pub use journal::step;
 pub(crate) use shared::Shared;
@@ -234,11 +234,6 @@ pub(crate) fn used(op: &str) -> bool {
     with(|book| book.journal.used(op)).unwrap_or_default()
 }
 
-/// The numbers of all open files of this process, the ledger's own among them.
-pub(crate) fn numbers() -> Observed<BTreeSet<RawFd>> {
-    files::List::open()?.numbers()
-}
-
 /// The dma-bufs that were there when the last case ended; `None` if there was none, or that could not be observed.
 pub(crate) fn buffers() -> Option<BTreeSet<u64>> {
     lock().as_ref().and_then(|book| book.live.clone())
@@ -261,14 +256,6 @@ pub(crate) fn last_calls() -> Option<String> {
 /// The last call of the case of which `words` were said last.
 pub(crate) fn call_about(words: &str) -> Option<String> {
     with(|book| book.journal.about(words)).flatten()
-}
-
-/// How many open files of this process are the dma-buf `inode`.
-pub(crate) fn fds_of(inode: u64) -> Observed<usize> {
-    // Most are told apart by a call each. Other file systems may give the same number.
-    let alike = |number: &RawFd| files::node(*number).is_some_and(|node| node.inode == inode);
-    let is_it = |number: &RawFd| describe(*number).is_some_and(|what| what.buffer == Some(inode));
-    Ok(numbers()?.iter().filter(|number| alike(number) && is_it(number)).count())
 }
 
 /// A moment of a case: how many calls were made before.

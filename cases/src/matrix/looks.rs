@@ -50,3 +50,35 @@ impl Looks {
         found > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use handover::ends::{exporters, importers};
+
+    use super::super::parcels;
+    use super::*;
+
+    #[test]
+    fn gpus_take_turns_with_the_screen() {
+        let mut looks_at: BTreeMap<String, usize> = BTreeMap::new();
+        for from in exporters().into_iter().filter(|from| GPUS.contains(&from.role())) {
+            for to in importers().into_iter().filter(|to| GPUS.contains(&to.role())) {
+                let told = format!("{} to {}", from.role(), to.role());
+                let mut looks = Looks::between(from, to);
+                let arrive = parcels(from, to, 2, |_| true);
+                let shown: Vec<_> = arrive.iter().filter(|parcel| looks.at("arrives", to, parcel)).collect();
+                assert_eq!(shown, [&arrive[0]], "{told}");
+                assert!(!arrive[0].begins_behind(), "{told}");
+                let mut looks = Looks::between(from, to);
+                for parcel in parcels(from, to, 1, |_| true).into_iter().filter(|parcel| !parcel.begins_behind()) {
+                    *looks_at.entry(parcel.to_string()).or_default() +=
+                        usize::from(looks.at("comes_back", to, &parcel));
+                }
+            }
+        }
+        assert!(looks_at.len() >= GPUS.len() * GPUS.len(), "a look for each pair: {looks_at:?}");
+        assert!(looks_at.values().all(|looks| *looks == 1), "one look at each frame: {looks_at:?}");
+    }
+}

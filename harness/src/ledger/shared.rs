@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::RawFd;
 
-use super::files::{self, List, Node, node};
+use super::files::{self, Node, node};
 use super::mappings::Mappings;
 use crate::observed::Observed;
 
@@ -27,7 +27,7 @@ impl Default for Shared {
 impl Shared {
     /// Those that are open now.
     pub(crate) fn files(&mut self) -> Observed<BTreeMap<RawFd, Node>> {
-        let numbers = List::open()?.numbers()?;
+        let numbers = files::numbers()?;
         self.own.retain(|number, _| numbers.contains(number));
         let mut shared = BTreeMap::new();
         for number in numbers {
