@@ -292,19 +292,7 @@ fn refuses_a_modifier(cx: &mut Cx) -> Outcome {
 /// One that is told from LINEAR by its upper half alone.
 fn refuses_a_modifier_above_linear(cx: &mut Cx) -> Outcome {
     let gbm = cx.gbm()?.gives;
-    let above = Modifier(0x0200_0000_0000_0000);
-    if gbm.planes(Fourcc::XR24, above)?.is_some() {
-        return Err(Trouble::Skip(format!("XR24 {above} has planes, so it is no foreign one here")));
-    }
-    let what = "a modifier whose lower half is that of LINEAR";
-    took_in(cx, &gbm, SIZE, |frame| frame.modifier = above, what)?;
-    cx.agree()
-}
-
-/// One that is told from LINEAR by its upper half alone.
-fn refuses_a_modifier_above_linear(cx: &mut Cx) -> Outcome {
-    let gbm = cx.gbm()?.gives;
-    let above = Modifier(0x0200_0000_0000_0000);
+    let above = Modifier::FOREIGN_ABOVE_LINEAR;
     if gbm.planes(Fourcc::XR24, above)?.is_some() {
         return Err(Trouble::Skip(format!("XR24 {above} has planes, so it is no foreign one here")));
     }

@@ -583,7 +583,7 @@ fn refuses_unlisted(cx: &mut Cx) -> Outcome {
 /// Only its upper half tells it from LINEAR.
 fn refuses_a_modifier_above_linear(cx: &mut Cx) -> Outcome {
     let what = "a modifier whose lower half is that of LINEAR";
-    must_be_refused(cx, what, |frame| frame.modifier = Modifier(0x0200_0000_0000_0000))
+    must_be_refused(cx, what, |frame| frame.modifier = Modifier::FOREIGN_ABOVE_LINEAR)
 }
 
 fn refuses_a_modifier(cx: &mut Cx) -> Outcome {

@@ -15,9 +15,6 @@ const PLANES: [(Role, PlaneKind); 3] =
 /// Even both ways, as subsampled formats want it, and no multiple of anything.
 const SIZE: Size = px(66, 34);
 
-/// Another of that vendor's, whose lower half is that of LINEAR.
-const FOREIGN_ABOVE_LINEAR: Modifier = Modifier(Modifier::FOREIGN.0 & (0xff << 56));
-
 /// Formats beside packed RGB that a plane may list, or not.
 const OTHERS: [&[u8; 4]; 26] = [
     b"NV12", b"NV21", b"NV16", b"NV61", b"NV24", b"NV42", b"YU12", b"YV12", b"YU16", b"YV16", b"YU24", b"YV24",
@@ -191,7 +188,7 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
     let foreign = plane
         .formats
         .iter()
-        .flat_map(|&fourcc| [Modifier::FOREIGN, FOREIGN_ABOVE_LINEAR].map(|modifier| (fourcc, modifier)));
+        .flat_map(|&fourcc| [Modifier::FOREIGN, Modifier::FOREIGN_ABOVE_LINEAR].map(|modifier| (fourcc, modifier)));
     let asked: Vec<(Fourcc, Modifier)> = formats.map(|fourcc| (fourcc, Modifier::LINEAR)).chain(foreign).collect();
     for (fourcc, modifier) in asked {
         // A plane that says nothing of modifiers may still know some.
@@ -208,7 +205,7 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
                 .row(
                     "like",
                     match modifier {
-                        FOREIGN_ABOVE_LINEAR => "a modifier of which only the lower half is looked at",
+                        Modifier::FOREIGN_ABOVE_LINEAR => "a modifier of which only the lower half is looked at",
                         _ => "a modifier or a format that nobody looks at on the way into the framebuffer",
                     },
                 )

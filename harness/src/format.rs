@@ -252,6 +252,8 @@ impl Modifier {
     pub const INVALID: Self = Self(0x00ff_ffff_ffff_ffff);
     /// One of a vendor that there is not: `drm_fourcc.h` gives that prefix to nobody, so no device lists it.
     pub const FOREIGN: Self = Self(0x7e00_0000_0000_0001);
+    /// Another of that vendor, which only its upper half tells from LINEAR.
+    pub const FOREIGN_ABOVE_LINEAR: Self = Self(0x7e00_0000_0000_0000);
 
     /// Vendor prefix of the code (its top 8 bits) by name, `None` for vendors unknown here.
     pub fn vendor(self) -> Option<&'static str> {

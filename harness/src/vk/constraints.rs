@@ -179,28 +179,12 @@ impl Linear<'_> {
         Ok(layout.row_pitch)
     }
 
-    /// What the image needs with the largest pitch that an agreement is likely to come to, a page's multiple, in case that
-    /// another device wants so much; and with the smallest: what a driver rounds up is bytes, and more rows of those.
+    /// What the image needs with the largest pitch that an agreement is likely to come to: a page's multiple, in case that
+    /// another device wants so much. For smaller ones it is enough, unless a driver rounds sizes up to more than a page.
     fn needs(&self, pitches: &Bytes) -> Result<Needs> {
-        let row = self.shape.row(self.size.width);
-        let aligned = |to: u64| row.next_multiple_of(to).clamp(pitches.min, pitches.max);
-        let (small, large) = (aligned(pitches.alignment), aligned(LARGEST_ALIGNMENT.max(pitches.alignment)));
-        let mut needs = self.needs_with(large)?;
-        if small < large {
-            let with_small = self.needs_with(small)?;
-            let behind = u64::from(with_small.rows_behind) * small + with_small.padding;
-            needs.padding = needs.padding.max(behind.saturating_sub(u64::from(needs.rows_behind) * small));
-            needs.offset_alignment = needs.offset_alignment.max(with_small.offset_alignment);
-            needs.types &= with_small.types;
-            needs.dedicated |= with_small.dedicated;
-        }
-        Ok(needs)
-    }
-
-    /// What it needs with this pitch.
-    fn needs_with(&self, pitch: u64) -> Result<Needs> {
         let object = || self.gpu.device().object(format!("{} LINEAR {}", self.fourcc, self.size));
-        let height = self.shape.rows(self.size.height);
+        let (row, height) = (self.shape.row(self.size.width), self.shape.rows(self.size.height));
+        let pitch = row.next_multiple_of(LARGEST_ALIGNMENT.max(pitches.alignment)).clamp(pitches.min, pitches.max);
         let image = self.with_pitch(pitch)?.ok_or_else(|| {
             let why = format!("pitch {pitch} B is refused; it keeps to what the driver took before");
             Error::answer("vkCreateImage", object(), why)
