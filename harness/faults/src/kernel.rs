@@ -98,7 +98,7 @@ pub(super) const ALL: &[Fault] = &[
             "addfb2-modifier-ignored",
             Modifier,
             &[Capability, Result],
-            &["plane takes…:0x0200000000000001, which it does not list"],
+            &["plane takes…0x7e00000000000001, which it does not list"],
         )
     },
     Fault {
@@ -539,7 +539,7 @@ pub(super) const ALL: &[Fault] = &[
             "gbm-pitch-too-large",
             Layout,
             &[Pixels, Layouts],
-            &["the pitch in bytes that gbm_bo_get_stride_for_plane tells: 1152, not 1088"],
+            &["the pitch in bytes that gbm_bo_get_stride_for_plane tells: 1344, not 1280"],
         )
     },
     Fault {

@@ -100,7 +100,7 @@ pub(super) const ALL: &[Fault] = &[
             "addfb2-modifier-of-32-bits",
             Modifier,
             &[Result],
-            &["plane takes…:0x0200000000000000, which it does not list"],
+            &["plane takes…0x7e00000000000000, which it does not list"],
         )
     },
     Fault {

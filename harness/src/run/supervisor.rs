@@ -179,12 +179,12 @@ impl Supervisor {
     /// Tries the case in `link`, or in a fresh worker if that one died before it began; what it leaves goes into `folder`.
     fn attempt(&self, link: Link, case: &CaseInfo, folder: &Path) -> Result<(Option<Link>, Attempt), Halt> {
         match self.try_in(link, case, folder) {
-            Tried::Ended(link, attempt) => return Ok((link, *attempt)),
+            Tried::Ended(ended) => return Ok(*ended),
             Tried::Stopped => return Err(Halt::Interrupted),
             Tried::NeverBegan(how, _) => self.ended_badly(format!("died between two cases and was replaced: it {how}")),
         }
         match self.try_in(self.start()?, case, folder) {
-            Tried::Ended(link, attempt) => Ok((link, *attempt)),
+            Tried::Ended(ended) => Ok(*ended),
             Tried::Stopped => Err(Halt::Interrupted),
             // What a worker says last is lost when its kernel panics, so this case may have begun twice. It is the one that
             // was asked for both times.
@@ -247,7 +247,7 @@ impl Supervisor {
                     record: done.record,
                     is_marred,
                 };
-                return Tried::Ended(Some(link), Box::new(attempt));
+                return Tried::Ended(Box::new((Some(link), attempt)));
             }
             Ending::Crashed(how) => (Verdict::Crash, how),
             Ending::TimedOut(place) => (Verdict::Timeout, verdict::late(within, place.as_deref())),
@@ -256,7 +256,8 @@ impl Supervisor {
         self.seen().unclosed -= 1;
         self.seen().memory.ended(None, memory::peak_kib);
         let ran_before = link.ran[..ran_before].to_vec();
-        Tried::Ended(None, Box::new(Self::broken(&mut link, case, verdict, text, began.elapsed(), ran_before)))
+        let attempt = Self::broken(&mut link, case, verdict, text, began.elapsed(), ran_before);
+        Tried::Ended(Box::new((None, attempt)))
     }
 
     /// An attempt that ended with its worker: what that one printed and its kernel logged is all that is left of it.
@@ -378,7 +379,8 @@ fn without_its_sequence(tried: Try) -> Try {
 }
 
 enum Tried {
-    Ended(Option<Link>, Box<Attempt>),
+    /// The worker, if it lives, and the attempt.
+    Ended(Box<(Option<Link>, Attempt)>),
     /// How the worker ended, and what is to be said of the case if that is not the first time.
     NeverBegan(String, Box<Attempt>),
     Stopped,

@@ -63,9 +63,12 @@ impl Run {
 
     /// The worker in which the case that waits to be killed runs; another one than `last`.
     pub(crate) fn pid_of_waiting_case(&self, last: &str) -> String {
-        let path = self.report_path().join("cases/bad.waits_to_be_killed/pid");
+        let folder = self.report_path().join("cases/bad.waits_to_be_killed");
+        // A second try has a folder of its own.
+        let paths = ["pid", "repeated/pid"].map(|path| folder.join(path));
         eventually("the case writes its pid", || {
-            std::fs::read_to_string(&path).ok().filter(|pid| !pid.is_empty() && pid != last)
+            let mut pids = paths.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+            pids.find(|pid| !pid.is_empty() && pid != last)
         })
     }
 }
