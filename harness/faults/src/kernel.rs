@@ -173,7 +173,10 @@ pub(super) const ALL: &[Fault] = &[
             "colour-range-ignored",
             Format,
             &[Pixels],
-            &["screen…like a picture converted as bt709", "screen…like a picture converted as bt2020"],
+            &[
+                "screen…like a picture converted as bt709_full in place of bt709_limited",
+                "screen…like a picture converted as bt2020_limited in place of bt2020_full",
+            ],
         )
     },
     Fault {

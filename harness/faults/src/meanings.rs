@@ -20,7 +20,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "COLOR_ENCODING of a plane is BT.601, whichever is set",
         trigger: "another encoding, in a commit that is not only tried",
         modelled_on: "gamescope 9d61912b, 274d2a65 and 7bc3c677: colours of NV12 by another matrix",
-        ..fault("colour-encoding-ignored", Format, &[Pixels], &["screen…like a picture converted as bt601"])
+        ..fault(
+            "colour-encoding-ignored",
+            Format,
+            &[Pixels],
+            &["screen…like a picture converted as bt601_full in place of bt709_full"],
+        )
     },
     Fault {
         what: "eglCreateImage takes no notice of EGL_YUV_COLOR_SPACE_HINT_EXT and EGL_SAMPLE_RANGE_HINT_EXT",
@@ -100,7 +105,7 @@ pub(super) const ALL: &[Fault] = &[
             "addfb2-modifier-of-32-bits",
             Modifier,
             &[Result],
-            &["plane takes…0x7e00000000000000, which it does not list"],
+            &["plane takes…0x7e00000000000000, which…a modifier of which the upper half is dropped"],
         )
     },
     Fault {

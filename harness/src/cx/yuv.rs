@@ -215,7 +215,8 @@ impl Cx {
         candidates.extend(before.map(|before| ("of the frame that was in the buffer before".to_owned(), before)));
         let read_wrong = candidates.iter().map(|(name, picture)| (format!("read {name}"), picture, colours));
         let told_wrong = Colours::ALL.into_iter().filter(|other| *other != colours);
-        let told_wrong = told_wrong.map(|other| (format!("converted as {other}"), &target.picture, other));
+        let told_wrong =
+            told_wrong.map(|other| (format!("converted as {other} in place of {colours}"), &target.picture, other));
         let mut like = None;
         let slips = || [None].into_iter().chain(Slip::ALL.map(Some));
         let wrong = read_wrong.chain(told_wrong).flat_map(|one| slips().map(move |slip| (one.clone(), slip)));

@@ -44,6 +44,9 @@ pub(super) struct Sent {
     flip: u64,
 }
 
+/// How long the event of a commit that was to be refused is waited for.
+const UNWANTED: Duration = Duration::from_millis(100);
+
 /// Page flips of a card: how many were asked for, and how many came. Events carry nothing that tells one from another, and
 /// come in the order of the commits.
 #[derive(Debug, Default)]
@@ -150,7 +153,12 @@ impl<'a> Commit<'a> {
     pub(super) fn send_once(&self, what: &str) -> Result<()> {
         again(|| self.card.atomic_commit(self.flags, self.request.clone()))
             .map_err(|error| Error::new("DRM_IOCTL_MODE_ATOMIC", format!("{}, {what}", self.card), error))?;
-        self.flip();
+        let flip = self.flip();
+        let mut sent = Sent { fence: None, out_fence: None, sequence: None, flip };
+        // Nobody who sends so wants it to be taken: its event is not left to the next one, who would wait for it.
+        if flip > 0 && sent.sequence(self.card, Instant::now() + UNWANTED)?.is_none() {
+            self.card.flips.settle();
+        }
         Ok(())
     }
 
