@@ -105,7 +105,7 @@ pub(super) const ALL: &[Fault] = &[
             "addfb2-modifier-of-32-bits",
             Modifier,
             &[Result],
-            &["plane takes…0x7e00000000000000, which…a modifier of which the upper half is dropped"],
+            &["plane takes…0x7e00000000000000, which…a modifier of which only the lower half is looked at"],
         )
     },
     Fault {
