@@ -77,7 +77,10 @@ impl Thread {
     /// procfs is not mounted.
     pub fn this() -> Result<Self> {
         const LINK: &str = "/proc/thread-self";
-        let link = again(|| fs::read_link(LINK)).map_err(|error| Error::new("read", LINK, error))?;
+        let link = again(|| fs::read_link(LINK)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::missing("readlink", LINK, "procfs is not mounted"),
+            _ => Error::new("readlink", LINK, error),
+        })?;
         Ok(Self(Path::new("/proc").join(link)))
     }
 
