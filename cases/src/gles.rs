@@ -1,5 +1,6 @@
 //! What OpenGL ES and EGL say about dma-bufs must be true: what they list works, what they do not list is refused.
 
+use handover::dmabuf::Edge;
 use handover::error::Cause;
 use handover::gbm::NodeKind;
 use handover::gles::{GlImage, Gles as Device, ListedModifier, Through, can_create};
@@ -214,9 +215,14 @@ fn draws(cx: &mut Cx, gles: &Device, fourcc: Fourcc, size: Size, rows_behind: u6
     if let Some(before) = &target.before {
         cx.cpu_writes(&buffer, before)?;
     }
-    let image =
-        cx.hold(&Guest::Gles(gles), &buffer, Access::Write, |shared| gles.import(shared, Through::Texture2d))?;
+    // Whoever draws behind the end shall not draw, unseen, into what happens to lie there.
+    let mut edge = None;
+    let image = cx.hold(&Guest::Gles(gles), &buffer, Access::Write, |shared| {
+        edge = Some(Edge::behind_the_next(shared.dmabuf.size)?);
+        gles.import(shared, Through::Texture2d)
+    })?;
     image.draw_pattern(7)?;
+    drop(edge);
     cx.cpu_sees_of("the cpu, where OpenGL ES drew,", &buffer, &target)?;
     cx.agree()
 }

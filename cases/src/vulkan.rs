@@ -3,6 +3,7 @@
 //! All targets are computed, and the CPU looks at every dma-buf too: two devices that make the same mistake agree
 //! with each other, but not with it.
 
+use handover::dmabuf::Edge;
 use handover::prelude::*;
 use handover::udmabuf;
 
@@ -373,7 +374,10 @@ fn draws_the_last_row(cx: &mut Cx, gpu: Role) -> Outcome {
     cx.fact("needs", format!("{needs} B, as the driver says; the frame has {} B", frame.end()?));
     let behind = needs.saturating_sub(frame.end()?);
     let buffer = cx.publish(Guest::Cpu, udmabuf::for_frame(frame, behind)?)?;
+    // Whoever draws behind the end shall not draw, unseen, into what happens to lie there.
+    let edge = Edge::behind_the_next(needs)?;
     let target = cx.draw_into(&gpu, &buffer, 7)?;
+    drop(edge);
     cx.cpu_sees(&buffer, &target)?;
     cx.agree()
 }

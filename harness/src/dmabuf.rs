@@ -21,6 +21,7 @@ use crate::ledger::Fd;
 use crate::observed::Observed;
 use crate::picture::Picture;
 
+mod edge;
 mod fdinfo;
 mod guards;
 mod mapping;
@@ -28,6 +29,7 @@ mod misuse;
 pub(crate) mod scratch;
 mod split;
 
+pub use edge::Edge;
 pub use fdinfo::Fdinfo;
 pub use guards::{Damage, Region};
 pub use mapping::{Mapping, OpenAccess, Window};

@@ -67,6 +67,7 @@ const UNSAFE: &[&str] = &[
     "../faulty-vulkan/src/state.rs",
     "../sandbox/src/boot.rs",
     "dma_heap.rs",
+    "dmabuf/edge.rs",
     "dmabuf/mapping.rs",
     "dmabuf/misuse.rs",
     "dmabuf/scratch.rs",

@@ -57,6 +57,9 @@ fn polled(cx: &mut Cx, from: Role) -> Outcome {
 fn in_order(cx: &mut Cx, role: Role) -> Outcome {
     let video = cx.video_loop(role)?;
     let mut capture = Queue::open(video.capture(), Direction::Capture)?;
+    // Who was there before may have left a format of several planes.
+    let pitch = u64::from(SIZE.width) * 4;
+    capture.set_frame(&Frame::linear(Fourcc::XR24, SIZE, Plane { offset: 0, pitch }))?;
     capture.request(Memory::Own, ORDER.len() as u32)?;
     for slot in ORDER {
         capture.give_own(slot)?;
