@@ -14,6 +14,7 @@ const UNSTEADY: &[(&str, &str)] = &[
     ("close-forgotten", "threads close in no set order, and every eighth of all is forgotten"),
     ("writeback-lost", "vkms loses some by itself"),
     ("sync-file-wakes-late", "it says how late, in milliseconds"),
+    ("reader-unnoted", "which frame a reader meets, and in which state, is a matter of the moment"),
 ];
 
 /// Claims that name a fault in one of several ways, each of them right; the text of another one is kept.
