@@ -114,10 +114,10 @@ impl Calls {
         }
     }
 
-    /// An image of `buffer`; the error. The list of `attributes` has its end.
+    /// An image of `buffer`; the error.
     ///
     /// # Safety
-    /// `context` and `buffer` are what `target` says.
+    /// `context` and `buffer` are what `target` says; the list of `attributes` has its end.
     pub(super) unsafe fn image(
         &self,
         display: egl::Display,
@@ -136,10 +136,10 @@ impl Calls {
         }
     }
 
-    /// A sync object of `kind`; the error. The list of `attributes` has its end.
+    /// A sync object of `kind`; the error.
     ///
     /// # Safety
-    /// An fd in it is open, or the number that stands for none.
+    /// The list of `attributes` has its end; an fd in it is open, or the number that stands for none.
     pub(super) unsafe fn sync(
         &self,
         display: egl::Display,
