@@ -24,7 +24,8 @@ mod stage;
 /// Even, as vivid wants it, no multiple of a page, and with rows of RG16 that lie as close as the converter takes them.
 const SIZE: Size = px(248, 130);
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long anything waits that is to come at once, on a machine that has other things to do.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// Frames before the video device attaches, and after it.
 const BEFORE: u32 = 8;

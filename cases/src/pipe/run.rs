@@ -270,7 +270,7 @@ impl<'p> Run<'p> {
         for (party, made) in older.filter(|made| made.buffer.moves().is_empty()).filter_map(|made| Some((party?, made)))
         {
             // It lay idle since, and the device that joined has not met it.
-            made.buffer.attach(party.clone())?;
+            made.buffer.attach_within(party.clone(), PATIENCE)?;
         }
         for (n, made) in made.iter().enumerate() {
             let moves = made.buffer.moves();

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
 
 use handover::prelude::*;
-use handover::share::buffer::{Attachment, Mapping};
+use handover::share::buffer::{Attachment, HOLD, Mapping};
 use handover::share::constraints::Party;
 use handover::share::core::Moved;
 use handover::share::pool::{Looking, Reader};
@@ -186,7 +186,7 @@ impl Work {
             let moved = buffer.moves().get(before).copied();
             let Some(attachment) = attached.get(place).or_else(|| own.get(number)) else { continue };
             maps.store(looking.frame(), SeqCst);
-            let mapping = attachment.map(Access::Read)?;
+            let mapping = attachment.map_within(Access::Read, HOLD, super::PATIENCE)?;
             let picture = stream.pass(mapping.shared())?;
             let taken = Arc::new(Taken { mapping, looking });
             // The device is done with the one that was kept before.

@@ -1,10 +1,13 @@
 //! Whoever maps while storage moves waits for the move.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handover::prelude::*;
 
 use super::{SHORTLY, SYSTEM, UDMABUF, easy, heaps, only, stamped, wish};
+
+/// How long the move waits for whoever has the buffer mapped, which lets go far sooner.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// S6: a map that comes while storage moves stalls, and then shows the new storage with the contents of the old.
 pub(super) fn a_map_waits(cx: &mut Cx) -> Outcome {
@@ -30,7 +33,11 @@ fn map_while_it_moves(cx: &mut Cx, pause: Duration) -> Result<Duration, Trouble>
     let late = buffer.attach(easy("latecomer"))?;
     let held = holder.map(Access::Read)?;
     let (stalled, heap, generation) = std::thread::scope(|scope| {
-        let mover = scope.spawn(|| buffer.attach(only("system")));
+        let mover = scope.spawn(|| {
+            let began = Instant::now();
+            let moved = buffer.attach_within(only("system"), PATIENCE);
+            (moved, began.elapsed())
+        });
         // The mover marks the buffer as moving before it waits.
         std::thread::sleep(pause);
         let waiter = scope.spawn(|| {
@@ -39,8 +46,16 @@ fn map_while_it_moves(cx: &mut Cx, pause: Duration) -> Result<Duration, Trouble>
         });
         std::thread::sleep(pause);
         drop(held);
-        let moved = mover.join().map_err(|_| Finding::new("the mover panicked"))?;
-        let _strict = moved?;
+        let (moved, took) = mover.join().map_err(|_| Finding::new("the mover panicked"))?;
+        let _strict = match moved {
+            Err(error) if took < PATIENCE => {
+                return Err(Finding::new("a move was given up before its deadline")
+                    .row("target", format!("at most {} ms for the holder to end", PATIENCE.as_millis()))
+                    .row("actual", format!("{error}, after {} ms", took.as_millis()))
+                    .into());
+            }
+            moved => moved?,
+        };
         let waited = waiter.join().map_err(|_| Finding::new("the latecomer panicked"))?;
         Ok::<_, Trouble>(waited?)
     })?;

@@ -16,7 +16,7 @@ pub(super) const ALL: &[Fault] = &[
             &[Result],
             &[
                 "a wait of 20 ms ended before its deadline",
-                "busy: holder has held a mapping (read) for 0 ms",
+                "a move was given up before its deadline…busy: holder has held a mapping (read)",
                 "who overstays is in the way for ever",
             ],
         )

@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::agreement::Agreement;
 use super::heap::{Heap, Heaps, Offer, Storage};
 use super::layer::layer;
@@ -99,20 +101,28 @@ struct Looked {
     present: Vec<Arc<dyn Heap>>,
     /// Why others are not.
     absent: Vec<Error>,
+    /// Something ran out while they were looked for that may be there again in a moment, so that nobody knows what is absent.
+    is_short: bool,
 }
 
 impl Looked {
     /// Adds a heap if it gives a page.
     fn add(&mut self, kind: Kind, source: impl Source + 'static, about: About) {
+        // What is scarce may all be in use.
+        let may_be_empty = about.contiguous;
         match Bytes::open(kind, source, about) {
             Ok(heap) => self.present.push(layer().heap(Arc::new(heap))),
-            Err(why) => self.absent.push(why),
+            Err(why) => {
+                let lacks_files = why.is_errno(Errno::MFILE) || why.is_errno(Errno::NFILE);
+                self.is_short |= lacks_files || why.is_errno(Errno::NOMEM) && !may_be_empty;
+                self.absent.push(why);
+            }
         }
     }
 
     /// There is none at all.
     fn none(why: Error) -> Self {
-        Self { present: Vec::new(), absent: vec![why] }
+        Self { absent: vec![why], ..Self::default() }
     }
 }
 
@@ -131,7 +141,7 @@ impl Found {
     /// Every heap of `kind`; each has given a page.
     ///
     /// # Errors
-    /// There is none, and why not.
+    /// There is none, and why not; or files or memory ran out meanwhile, and whoever asks again has them looked for again.
     pub fn of_kind(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
         let looked = self.looked.entry(kind).or_insert_with(|| match kind {
             Kind::Udmabuf => udmabuf::find(),
@@ -141,11 +151,16 @@ impl Found {
             Kind::Vulkan => Looked::none(Error::missing("listing heaps", kind.as_str(), "no GPU is open")),
             Kind::Expbuf => expbuf::find(),
         });
-        if !looked.present.is_empty() {
-            return Ok(looked.present.clone());
-        }
         let why: Vec<_> = looked.absent.iter().map(Error::to_string).collect();
-        Err(if why.is_empty() { format!("nothing here is a {kind} heap") } else { why.join("; ") })
+        if looked.is_short {
+            self.looked.remove(&kind);
+            return Err(why.join("; "));
+        }
+        match looked.present.is_empty() {
+            false => Ok(looked.present.clone()),
+            true if why.is_empty() => Err(format!("nothing here is a {kind} heap")),
+            true => Err(why.join("; ")),
+        }
     }
 
     /// Adds the memory of `gpu`, which plays `role`, as the heap `gpu_a memory` or the like; once for each role.
@@ -155,11 +170,6 @@ impl Found {
         if looked.present.iter().all(|heap| heap.offer().heap != name) {
             vulkan::add(looked, name, gpu);
         }
-    }
-
-    /// Every heap of `kinds` that is there.
-    pub fn heaps(&mut self, kinds: &[Kind]) -> Heaps {
-        Heaps::new(kinds.iter().flat_map(|&kind| self.of_kind(kind).unwrap_or_default()))
     }
 }
 
