@@ -66,6 +66,9 @@ fn must_fail_under<'c>(case: &'c mut Case<Cx>, faults: &[&str]) -> &'c mut Case<
 
 const SIZE: Size = px(64, 64);
 
+/// How often a hazard is looked for that another thing which the machine does can hide.
+const TRIES: usize = 3;
+
 /// Both ways to have a fence that we signal.
 const BY: [FenceBy; 2] = [FenceBy::SwSync, FenceBy::Vgem];
 

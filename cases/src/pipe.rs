@@ -25,7 +25,7 @@ mod stage;
 const SIZE: Size = px(248, 130);
 
 /// How long anything waits that is to come at once, on a machine that has other things to do.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Frames before the video device attaches, and after it.
 const BEFORE: u32 = 8;

@@ -8,9 +8,13 @@ use rustix::io::Errno;
 
 use crate::restart;
 
-/// Whether `fd` became readable (a sync file: signalled) before `deadline` passed.
+/// Whether `fd` became readable (a sync file: signalled; a socket: has something, or its end) before `deadline` passed.
+///
+/// # Errors
+/// `EBADF` if no file is open there: poll says so in its answer, and that is not to be taken for a signal.
 pub(crate) fn readable(fd: impl AsFd, deadline: Instant) -> Result<bool, Errno> {
-    Ok(!events(fd, PollFlags::IN, deadline)?.is_empty())
+    let came = events(fd, PollFlags::IN, deadline)?;
+    if came.contains(PollFlags::NVAL) { Err(Errno::BADF) } else { Ok(!came.is_empty()) }
 }
 
 /// Which of `wanted` came for `fd` before `deadline` passed, with errors; nothing if none did. `EINTR` restarts.

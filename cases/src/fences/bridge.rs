@@ -4,7 +4,9 @@
 use handover::ends::Exporter;
 use handover::prelude::*;
 
-use super::{EXPORT_EARLY, IMPLICIT_LOST, IMPORT_IGNORED, is_less, must_fail_under, owners, seen_on, with_frame};
+use super::{
+    EXPORT_EARLY, IMPLICIT_LOST, IMPORT_IGNORED, TRIES, is_less, must_fail_under, owners, seen_on, with_frame,
+};
 use crate::fences::vulkan::{FENCED_ANYWAY, Slow, slow_work};
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
@@ -80,15 +82,23 @@ fn put_back(cx: &mut Cx, role: Role) -> Outcome {
     let last = stamps.end - 1;
     let target = Target::stamped(last, Fourcc::XR24, px(256, 256))?;
     cx.mapped(&Guest::Cpu, &buffer, Access::Read, |cx, shared| {
-        image.draw_pattern(0)?;
-        let drawing = image.draw_patterns_after(stamps.clone(), None)?.within(patience);
-        let fenced_anyway = !shared.dmabuf.ready()?.to_read;
-        let early = shared.read_back()?;
-        drawing.wait()?;
-        if fenced_anyway {
-            return Err(Trouble::Skip(FENCED_ANYWAY.to_owned()));
+        let mut less = false;
+        // On a machine that is busy with other things the drawing may be done by the time of the look.
+        for _ in 0..TRIES {
+            image.draw_pattern(0)?;
+            let drawing = image.draw_patterns_after(stamps.clone(), None)?.within(patience);
+            let fenced_anyway = !shared.dmabuf.ready()?.to_read;
+            let early = shared.read_back()?;
+            drawing.wait()?;
+            if fenced_anyway {
+                return Err(Trouble::Skip(FENCED_ANYWAY.to_owned()));
+            }
+            less = is_less(&early, &target)?;
+            if less {
+                break;
+            }
         }
-        cx.claim("less without the fence", is_less(&early, &target)?, || {
+        cx.claim("less without the fence", less, || {
             Finding::new("the cpu saw the end of a long drawing without a fence: with one it would show nothing")
         });
         image.draw_pattern(0)?;

@@ -270,7 +270,8 @@ fn ended<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T, Troubl
 /// A handle that goes meanwhile takes neither the wait with it nor the fence.
 fn outlasts(cx: &mut Cx, prime: &Prime) -> Outcome {
     const WHO: &str = "a wait for a syncobj whose handle goes";
-    cx.held_back(WHO, (FenceBy::SwSync, None), &mut |_, round| {
+    let waiting = missing_is_skip(Thread::this())?;
+    cx.held_back(WHO, (FenceBy::SwSync, None), &mut |cx, round| {
         let mut meanwhile = MEANWHILE;
         loop {
             let object = prime.syncobj()?;
@@ -278,23 +279,34 @@ fn outlasts(cx: &mut Cx, prime: &Prime) -> Outcome {
                 Some(file) => object.import(file)?,
                 None => object.signal()?,
             }
-            let waited = thread::scope(|scope| {
+            let over = AtomicBool::new(false);
+            let (waited, begun) = thread::scope(|scope| {
                 let goes = scope.spawn(|| {
-                    thread::sleep(meanwhile);
-                    object.destroy()
+                    let begun = waiting.sleeps_in_ioctl(|| over.load(Ordering::SeqCst), PATIENCE);
+                    if begun.is_err() {
+                        thread::sleep(meanwhile);
+                    }
+                    object.destroy().map(|()| begun)
                 });
                 let waited = object.waits(WAIT);
+                over.store(true, Ordering::SeqCst);
                 if !matches!(waited, Ok(Waited::NoHandle)) {
                     round.ends(matches!(waited, Ok(THROUGH)))?;
                 }
-                ended(goes)?;
-                Ok::<_, Trouble>(waited?)
+                let begun = ended(goes)?;
+                Ok::<_, Trouble>((waited?, begun))
             })?;
             match waited {
                 // The wait came too late, by the other things that the machine has to do.
                 Waited::NoHandle if meanwhile < PATIENCE => meanwhile *= 2,
                 Waited::NoHandle => return Err(Finding::new(format!("{WHO} is refused with {waited}")).into()),
-                _ => return Ok(()),
+                // One that is over without having begun did not wait for the fence, and is told of as that.
+                _ => {
+                    if let Err(why) = begun {
+                        cx.fact("not observed", format!("whether the wait had begun: {}", why.0));
+                    }
+                    return Ok(());
+                }
             }
         }
     })?;

@@ -16,8 +16,8 @@ use super::buffers::{Gate, Roll, Slot, heaps};
 use super::stage::{Eye, Saw, Stage, Word};
 use super::{Late, PATIENCE, Plan, SIZE};
 
-/// More than any stage waits for something itself.
-const LATE: Duration = Duration::from_secs(10);
+/// More than any stage waits for something itself, which is to attach and then to map.
+const LATE: Duration = PATIENCE.saturating_mul(2).saturating_add(Duration::from_secs(2));
 
 /// For so long at least the screen holds a frame whose buffer is to move.
 const SHORTLY: Duration = Duration::from_millis(5);

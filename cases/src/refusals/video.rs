@@ -241,9 +241,9 @@ fn second_user(cx: &mut Cx, video: Role) -> Outcome {
     let again = Device::open(&node)?;
     let mut other = Queue::open(&again, Direction::Output)?;
     queue.request(Memory::Dmabuf, 1)?;
-    refuses(cx, "buffers for a second user (VIDIOC_REQBUFS)", &["EBUSY"], |_| {
+    refused_by(cx, &mut queue, "buffers for a second user (VIDIOC_REQBUFS)", &["EBUSY"], |_| {
         other.request(Memory::Dmabuf, 1).map(drop)
-    });
+    })?;
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     // Now it is the other's.
@@ -279,9 +279,9 @@ fn two_users(cx: &mut Cx, video: Role) -> Result<(Queue, SharedFrame, Queue), Tr
 fn second_user_gives(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared, other) = two_users(cx, video)?;
     let bytes = queue.format().planes.first().map_or(0, |plane| plane.bytes);
-    refuses(cx, "a buffer of a second user (VIDIOC_QBUF)", &["EBUSY"], |_| {
+    refused_by(cx, &mut queue, "a buffer of a second user (VIDIOC_QBUF)", &["EBUSY"], |_| {
         other.give_number(0, shared.dmabuf.fd.as_raw_fd(), bytes)
-    });
+    })?;
     queue.give_dmabuf(0, &shared)?;
     queue.release()?;
     takes(&mut queue, &shared)?;
@@ -291,7 +291,7 @@ fn second_user_gives(cx: &mut Cx, video: Role) -> Outcome {
 fn second_user_starts(cx: &mut Cx, video: Role) -> Outcome {
     let (mut queue, shared, mut other) = two_users(cx, video)?;
     queue.give_dmabuf(0, &shared)?;
-    refuses(cx, "a start of a second user (VIDIOC_STREAMON)", &["EBUSY"], |_| other.start());
+    refused_by(cx, &mut queue, "a start of a second user (VIDIOC_STREAMON)", &["EBUSY"], |_| other.start())?;
     if cx.disagrees() {
         return cx.agree();
     }

@@ -6,6 +6,7 @@ use handover::channel::Channel;
 use handover::prelude::*;
 use handover::share::buffer::Buffer;
 use handover::share::message::{Answer, Request};
+use handover::share::refused::ShareError;
 use handover::share::remote::RemoteBuffer;
 use handover::share::serve::{Left, Limits, Service};
 
@@ -127,7 +128,7 @@ fn killed(cx: &mut Cx, when: When) -> Outcome {
         When::Drawn => peer.take_part(socket, &party, Some(7))?,
     }
     if !matches!(when, When::Attached) {
-        let busy = buffer.attach_within(only("system"), SHORTLY).is_err();
+        let busy = matches!(buffer.attach_within(only("system"), SHORTLY), Err(ShareError::Busy(_)));
         cx.claim("busy before", busy, || Finding::new("storage moved under the mapping of another process"));
     }
     cx.peer(GpuA)?.kill();

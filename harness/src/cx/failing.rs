@@ -25,7 +25,19 @@ impl Moment {
     fn changes(&self, after: &Self) -> Vec<String> {
         let mut lines = self.held.changes(&after.held);
         for (card, was) in &self.handles {
-            let (Ok(was), Some(Ok(is))) = (was, after.handles.get(card)) else { continue };
+            // What could not be asked before is stated.
+            let Ok(was) = was else { continue };
+            let is = match after.handles.get(card) {
+                Some(Ok(is)) => is,
+                Some(Err(why)) => {
+                    lines.push(format!("{card} does not tell its handles any more: {why}"));
+                    continue;
+                }
+                None => {
+                    lines.push(format!("{card} is not there any more"));
+                    continue;
+                }
+            };
             let (more, gone) = (is.beyond(was), was.beyond(is));
             if more != Handles::default() {
                 lines.push(format!("{card} has more: {more}"));

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::agreement::Agreement;
-use super::heap::{Heap, Heaps, Offer, Storage};
+use super::heap::{Heap, Offer, Storage};
 use super::layer::layer;
 use crate::case::Role;
 use crate::dmabuf::{Dmabuf, SharedFrame};
@@ -101,28 +101,26 @@ struct Looked {
     present: Vec<Arc<dyn Heap>>,
     /// Why others are not.
     absent: Vec<Error>,
-    /// Something ran out while they were looked for that may be there again in a moment, so that nobody knows what is absent.
-    is_short: bool,
 }
 
 impl Looked {
     /// Adds a heap if it gives a page.
     fn add(&mut self, kind: Kind, source: impl Source + 'static, about: About) {
-        // What is scarce may all be in use.
-        let may_be_empty = about.contiguous;
         match Bytes::open(kind, source, about) {
             Ok(heap) => self.present.push(layer().heap(Arc::new(heap))),
-            Err(why) => {
-                let lacks_files = why.is_errno(Errno::MFILE) || why.is_errno(Errno::NFILE);
-                self.is_short |= lacks_files || why.is_errno(Errno::NOMEM) && !may_be_empty;
-                self.absent.push(why);
-            }
+            Err(why) => self.absent.push(why),
         }
+    }
+
+    /// Whether something ran out while they were looked for that may be there again in a moment, so that nobody knows what is absent.
+    fn is_short(&self) -> bool {
+        let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+        self.absent.iter().any(|why| short.iter().any(|&errno| why.is_errno(errno)))
     }
 
     /// There is none at all.
     fn none(why: Error) -> Self {
-        Self { absent: vec![why], ..Self::default() }
+        Self { present: Vec::new(), absent: vec![why] }
     }
 }
 
@@ -130,7 +128,12 @@ impl Looked {
 #[derive(Default)]
 pub struct Found {
     looked: BTreeMap<Kind, Looked>,
+    /// How often a look ran short of something.
+    short: BTreeMap<Kind, u32>,
 }
+
+/// A heap that lacks something at as many looks lacks it for good, as one whose memory is all in use.
+const LOOKS: u32 = 3;
 
 impl Found {
     /// Whether heaps of `kind` were looked for.
@@ -152,9 +155,13 @@ impl Found {
             Kind::Expbuf => expbuf::find(),
         });
         let why: Vec<_> = looked.absent.iter().map(Error::to_string).collect();
-        if looked.is_short {
-            self.looked.remove(&kind);
-            return Err(why.join("; "));
+        if looked.is_short() {
+            let times = self.short.entry(kind).or_default();
+            *times += 1;
+            if *times < LOOKS {
+                self.looked.remove(&kind);
+                return Err(why.join("; "));
+            }
         }
         match looked.present.is_empty() {
             false => Ok(looked.present.clone()),

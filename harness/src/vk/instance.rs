@@ -16,7 +16,7 @@ use super::messages::messenger;
 use crate::error::{Cause, Error, Result};
 
 /// How much of the validation layer is on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Validation {
     /// No layer.
@@ -24,23 +24,22 @@ pub enum Validation {
     /// The layer's core checks.
     Core,
     /// Core checks and synchronization validation.
-    #[default]
     Sync,
 }
 
 impl Validation {
-    /// What the environment variable `HANDOVER_VALIDATION` asks for: `0`, `core` or `sync`, which is the default.
+    /// What the environment variable `HANDOVER_VALIDATION` asks for: `0`, `core` or `sync`; `None` if it is not set.
     ///
     /// # Errors
     /// Any other value.
-    pub fn from_environment() -> Result<Self> {
+    pub fn from_environment() -> Result<Option<Self>> {
         const NAME: &str = "HANDOVER_VALIDATION";
         match std::env::var_os(NAME) {
-            None => Ok(Self::default()),
+            None => Ok(None),
             Some(value) => match value.to_str() {
-                Some("0") => Ok(Self::Off),
-                Some("core") => Ok(Self::Core),
-                Some("sync" | "1" | "") => Ok(Self::Sync),
+                Some("0") => Ok(Some(Self::Off)),
+                Some("core") => Ok(Some(Self::Core)),
+                Some("sync" | "1" | "") => Ok(Some(Self::Sync)),
                 _ => {
                     let why = format!("`{}`; 0, core or sync would be valid", value.to_string_lossy());
                     Err(Error::input("reading the environment", NAME, why))
@@ -48,13 +47,11 @@ impl Validation {
             },
         }
     }
-}
 
-impl Validation {
     /// Why no layer is on, where none is.
     pub fn why_off() -> &'static str {
         match Self::from_environment() {
-            Ok(Self::Off) => "HANDOVER_VALIDATION is 0",
+            Ok(Some(Self::Off)) => "HANDOVER_VALIDATION is 0",
             _ => "VK_LAYER_KHRONOS_validation is not installed",
         }
     }

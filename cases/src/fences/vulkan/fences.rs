@@ -105,6 +105,8 @@ fn fence_second_import(cx: &mut Cx, gpu: &Player) -> Result<(), Trouble> {
                 fence.import(Some(file))?;
             }
         }
-        Ok(round.ends(fence.signals_within(SOON)?)?)
+        round.ends(fence.signals_within(SOON)?)?;
+        cx.equals("the fence that was replaced has signalled", false, replaced.file.is_signalled()?);
+        Ok(())
     })
 }
