@@ -484,7 +484,10 @@ fn strictly(cx: &mut Cx, importer: &Importer, shared: &SharedFrame) -> Result<bo
     let target = if suits { "taken".to_owned() } else { "EFAULT (Bad address)".to_owned() };
     let said = answer.said();
     cx.claim(importer, said == target, || {
-        Finding::new(format!("{importer} needs {} B in one run, has {first} B, and answers {said}", answer.needs))
+        // How long the first run is is the kernel's to choose.
+        let has = if suits { "and has that" } else { "has less" };
+        Finding::new(format!("{importer} needs {} B in one run, {has}, and answers {said}", answer.needs))
+            .row("has", format!("{first} B"))
             .row("target", target)
             .row("actual", said.clone())
             .row("placement", segments.to_string())

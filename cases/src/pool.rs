@@ -502,6 +502,7 @@ fn torn(frame: u64, last: u64, seen: &Seen) -> Finding {
     let like = match seen.0 {
         None => "a frame that is drawn into while somebody reads it",
         Some(value) if u64::from(value) > frame => "a frame that is drawn into while somebody reads it",
+        Some(value) if u64::from(value) == frame => "a frame that a reader was given twice",
         Some(_) => "a frame whose drawing was lost, or one that was handed out before",
     };
     Finding::new(format!("a reader saw frame {frame} has {seen} in place of {frame}, after frame {last}"))

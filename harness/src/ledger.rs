@@ -331,7 +331,8 @@ impl Book {
         book
     }
 
-    /// What is there now. What can't be observed is left out, and said in it.
+    /// What is there now. What can't be observed is said in it, and taken for what was there and is kept: a look that fails once
+    /// is no sign that all is gone, or that all is new.
     fn look(&self) -> Held {
         let files = self.list.as_ref().map_err(Clone::clone).and_then(files::List::numbers);
         let buffers = self.bufinfo.as_ref().map_err(Clone::clone).and_then(Bufinfo::entries);
@@ -350,14 +351,19 @@ impl Book {
         ];
         let said = blind.into_iter().filter_map(|(what, why)| Some(format!("{what}: {}", why?.0)));
         let unobserved: Vec<String> = said.collect();
-        let mut files = files.unwrap_or_default();
+        let mut files =
+            files.unwrap_or_else(|_| self.before.files.iter().chain(self.kept_files.keys()).copied().collect());
         if let Ok(canaries) = &self.canaries {
             canaries.numbers().for_each(|number| {
                 files.remove(&number);
             });
         }
-        let buffers = buffers.unwrap_or_default().into_iter().map(|entry| (entry.buffer.inode, entry)).collect();
-        Held { files, buffers, mappings: mappings.unwrap_or_default(), mapped, unobserved }
+        let buffers = match buffers {
+            Ok(entries) => entries.into_iter().map(|entry| (entry.buffer.inode, entry)).collect(),
+            Err(_) => self.before.buffers.clone(),
+        };
+        let mappings = mappings.unwrap_or_else(|_| self.before.mappings.clone());
+        Held { files, buffers, mappings, mapped, unobserved }
     }
 
     /// `number` was closed by whose it is, or given away.
@@ -491,7 +497,9 @@ impl Book {
         let unobserved = (!held.unobserved.is_empty()).then(|| held.unobserved.join("; "));
         // Said once: the next case starts from here, but for what it may not keep in its turn.
         self.kept_files.retain(|number, _| held.files.contains(number));
-        self.kept_buffers.retain(|inode, _| held.buffers.contains_key(inode));
+        if held.unobserved.is_empty() {
+            self.kept_buffers.retain(|inode, _| held.buffers.contains_key(inode));
+        }
         self.of_peers.retain(|inode| held.buffers.contains_key(inode));
         self.kept_mappings.clear();
         self.heaps.retain(|file| held.mappings.contains_key(file));

@@ -129,7 +129,7 @@ pub(super) const ALL: &[Fault] = &[
             Ownership,
             &[References],
             &[
-                "buffers that were made for 1 reader: 8, not 2",
+                "buffers that were made for 1 reader…, not 2",
                 "a drawer that dies",
                 "stay in a pool that nobody has drawn into",
             ],

@@ -112,7 +112,7 @@ pub(super) const ALL: &[Fault] = &[
             "syncobj-refusal-leaves-handle",
             ErrorPath,
             &[References],
-            &["fails, and leaves something behind: card (vgem)", "has more: syncobj 2"],
+            &["fails, and leaves something behind: card (vgem)", "has more: syncobj"],
         )
     },
 ];

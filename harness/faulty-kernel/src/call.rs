@@ -1,5 +1,6 @@
 //! One stopped system call: its arguments, the memory and the files of its caller, and what can be answered.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -34,11 +35,13 @@ pub struct Call<'a> {
     pub number: i64,
     /// Its arguments.
     pub arguments: [u64; 6],
+    /// Whether it has been made in the caller's place, so that it must not be made again.
+    made: Cell<bool>,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(listener: &'a Listener, id: u64, thread: u32, number: i64, arguments: [u64; 6]) -> Self {
-        Self { listener, id, thread, number, arguments }
+        Self { listener, id, thread, number, arguments, made: Cell::new(false) }
     }
 
     /// Number of the ioctl, if it is one.
@@ -146,7 +149,16 @@ impl<'a> Call<'a> {
     /// # Errors
     /// As there.
     pub fn perform_on(&self, device: BorrowedFd<'_>, structure: &mut Fields) -> io::Result<Result<i64, Errno>> {
-        Ok(perform(device, self.ioctl(), structure))
+        let done = perform(device, self.ioctl(), structure);
+        if done.is_ok() {
+            self.made.set(true);
+        }
+        Ok(done)
+    }
+
+    /// Whether it has been made, and has succeeded.
+    pub(crate) fn was_made(&self) -> bool {
+        self.made.get()
     }
 }
 

@@ -58,7 +58,7 @@ impl Listener {
     /// Answers calls by `answer`, one after another, until every thread that has the filter is gone. Several threads
     /// may serve one listener, and must where an answer waits for something that another call brings about.
     ///
-    /// A call for which `answer` fails goes on as it came, and what failed goes to `failed`.
+    /// A call for which `answer` fails goes on as it came, or fails where it has been made already; what failed goes to `failed`.
     ///
     /// # Errors
     /// The kernel gives no calls.
@@ -71,7 +71,10 @@ impl Listener {
             let call = Call::new(self, notice.id, notice.pid, notice.data.nr.into(), notice.data.args);
             let answer = answer(&call).unwrap_or_else(|error| {
                 failed(&call, &error);
-                Answer::Continue
+                match call.was_made() {
+                    true => Answer::Fail(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+                    false => Answer::Continue,
+                }
             });
             self.send(notice.id, answer)?;
         }

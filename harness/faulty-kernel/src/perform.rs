@@ -12,7 +12,7 @@ use crate::fields::Fields;
 ///
 /// # Errors
 /// The kernel's.
-pub fn perform(file: BorrowedFd<'_>, number: u32, structure: &mut Fields) -> Result<i64, Errno> {
+pub(crate) fn perform(file: BorrowedFd<'_>, number: u32, structure: &mut Fields) -> Result<i64, Errno> {
     // SAFETY: the structure has the size that the number says, and lives until the call returns. Addresses in it are
     // those of memory that the callers in this crate keep meanwhile.
     let done = unsafe { libc::ioctl(file.as_raw_fd(), number.into(), structure.0.as_mut_ptr()) };
@@ -68,7 +68,7 @@ impl Drop for Mapped {
 }
 
 /// Owns the fd that a call of [`perform`] made for this process.
-pub fn own(number: i64) -> Option<OwnedFd> {
+pub(crate) fn own(number: i64) -> Option<OwnedFd> {
     let number = RawFd::try_from(number).ok().filter(|number| *number >= 0)?;
     // SAFETY: all callers pass what a successful call of `perform` has just returned as a new fd, once.
     Some(unsafe { OwnedFd::from_raw_fd(number) })

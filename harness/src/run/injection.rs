@@ -157,7 +157,10 @@ impl Injection {
             let claimed = is_to_fail && faults.iter().any(|fault| claims(case, fault));
             // Whoever looks at moments may have come late, and whoever has much to do may not have come to its end: on a
             // machine that is busy with other things a claim has one try more.
-            let again = |report: &CaseReport| claimed && matches!(report.verdict, Verdict::Pass | Verdict::Timeout);
+            let again = |report: &CaseReport| {
+                let beside = report.verdict == Verdict::Fail && case.fails_with.is_some() && !is_own(case, report);
+                claimed && (matches!(report.verdict, Verdict::Pass | Verdict::Timeout) || beside)
+            };
             let tried = supervisor.run(case).and_then(|report| match again(&report) {
                 true => Ok((supervisor.run(case)?, true)),
                 false => Ok((report, false)),
@@ -262,12 +265,21 @@ pub fn meets(case: &CaseInfo, fault: &Fault) -> bool {
     role.is_none_or(|role| case.roles().contains(&role))
 }
 
-fn run(case: &CaseInfo, report: &CaseReport, claims: bool, (fired, fired_by_then): (u64, u64)) -> Run {
-    let message = report.message.clone().or_else(|| report.reason.clone()).unwrap_or_default();
-    let own = match &case.fails_with {
-        Some(words) => holds(&message, words),
+fn message_of(report: &CaseReport) -> String {
+    report.message.clone().or_else(|| report.reason.clone()).unwrap_or_default()
+}
+
+/// Whether `case` fails by what it claims, and not in a call on the way.
+fn is_own(case: &CaseInfo, report: &CaseReport) -> bool {
+    match &case.fails_with {
+        Some(words) => holds(&message_of(report), words),
         None => report.attempts.first().is_some_and(|first| !first.on_the_way),
-    };
+    }
+}
+
+fn run(case: &CaseInfo, report: &CaseReport, claims: bool, (fired, fired_by_then): (u64, u64)) -> Run {
+    let message = message_of(report);
+    let own = is_own(case, report);
     Run {
         name: report.name.clone(),
         claims,

@@ -293,6 +293,7 @@ pub(super) fn framebuffer<T>(
     let looked = look(&frame);
     // Whoever is master gets handles of its own, one for each object.
     let mut handles: Vec<u32> = (0..4).map(|plane| frame.u32(fb::HANDLES + 4 * plane)).collect();
+    handles.sort_unstable();
     handles.dedup();
     for handle in handles.into_iter().filter(|handle| *handle != 0) {
         let mut close = Fields::zeroed(8);

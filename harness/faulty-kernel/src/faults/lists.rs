@@ -31,10 +31,14 @@ pub(super) fn telling_blob(call: &Call<'_>, change: impl Fn(&mut Fields) -> bool
         return Ok(Done::UNTOUCHED);
     }
     let mut blob = Fields::zeroed(length);
-    let done = call.perform(asked.set_u64(DATA, blob.0.as_mut_ptr().addr() as u64))?;
-    let fired = done.is_ok() && asked.u32(LENGTH) as usize == length && change(&mut blob);
+    let done = call.perform(asked.set_u64(DATA, blob.0.as_mut_ptr().expose_provenance() as u64))?;
+    // The kernel copies a blob only into room for just that.
+    let is_told = done.is_ok() && asked.u32(LENGTH) as usize == length;
+    let fired = is_told && change(&mut blob);
     call.set_structure(asked.set_u64(DATA, place))?;
-    call.write(place, &blob.0)?;
+    if is_told {
+        call.write(place, &blob.0)?;
+    }
     Ok(Done { answer: answer_of(done), fired })
 }
 

@@ -97,7 +97,11 @@ fn garble(call: &Call<'_>, taken: &Fields) -> io::Result<bool> {
     let [width, height, pitch] = [WIDTH, HEIGHT, PITCH].map(|field| format.u32(field) as usize);
     let length = pitch * height;
     let mapped = match taken.u32(buffer::MEMORY) {
-        buffer::DMABUF => Mapped::new(call.file(taken.u32(buffer::FD).cast_signed())?.as_fd(), 0, length),
+        // Whoever gave it may have closed it since.
+        buffer::DMABUF => {
+            let Ok(file) = call.file(taken.u32(buffer::FD).cast_signed()) else { return Ok(false) };
+            Mapped::new(file.as_fd(), 0, length)
+        }
         buffer::MMAP => Mapped::new(device.as_fd(), taken.u32(buffer::FD).into(), length),
         _ => return Ok(false),
     };

@@ -116,13 +116,20 @@ const REQBUFS: u32 = both(b'V', 8, 20);
 
 /// When a queue gives up its buffers, those who have them find zeros.
 fn requeue_clears_exported() -> Made {
-    let handed_out: Mutex<Vec<OwnedFd>> = Mutex::default();
+    // By device and type of queue.
+    let handed_out: Mutex<Vec<((u64, u32), OwnedFd)>> = Mutex::default();
     Made::on_ioctls(&[EXPBUF, REQBUFS], move |call| {
+        // `type` of both structures.
+        const REQBUFS_TYPE: usize = 4;
+        const EXPBUF_TYPE: usize = 0;
         let mut handed_out = handed_out.lock().unwrap_or_else(PoisonError::into_inner);
         let mut asked = call.structure()?;
+        let device = rustix::fs::fstat(call.device()?)?.st_rdev;
         if call.ioctl() == REQBUFS {
-            let given_up = if asked.u32(0) == 0 { std::mem::take(&mut *handed_out) } else { Vec::new() };
-            for file in &given_up {
+            let queue = (device, asked.u32(REQBUFS_TYPE));
+            let is_given_up = |(of, _): &mut ((u64, u32), OwnedFd)| *of == queue && asked.u32(0) == 0;
+            let given_up: Vec<_> = handed_out.extract_if(.., is_given_up).collect();
+            for (_, file) in &given_up {
                 let size = rustix::fs::seek(file, SeekFrom::End(0))? as usize;
                 Mapped::new(file.as_fd(), 0, size)?.write(&vec![0; size]);
             }
@@ -134,7 +141,7 @@ fn requeue_clears_exported() -> Made {
         }
         let exported = hand_out(call, &mut asked, expbuf::FD)?;
         call.set_structure(&asked)?;
-        handed_out.push(exported);
+        handed_out.push(((device, asked.u32(EXPBUF_TYPE)), exported));
         Ok(Done::as_it_was(done))
     })
 }

@@ -317,8 +317,11 @@ pub(crate) unsafe extern "system" fn get_memory_fd(
                 known.stand_in = other;
             }
         }
-        source = tables().memories.get(&(handle, asked.memory)).and_then(|known| known.stand_in).unwrap_or(source);
-        fired();
+        let stand_in = tables().memories.get(&(handle, asked.memory)).and_then(|known| known.stand_in);
+        if let Some(other) = stand_in {
+            source = other;
+            fired();
+        }
     }
     let asked = vk::MemoryGetFdInfoKHR { memory: source, ..asked };
     // SAFETY: the caller's contract is the real function's.

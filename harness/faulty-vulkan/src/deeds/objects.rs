@@ -81,6 +81,9 @@ pub(crate) unsafe extern "system" fn destroy_device(handle: vk::Device, allocato
     tables.awaited.retain(|(of, _)| *of != handle);
     tables.minus_one.retain(|(of, _)| *of != handle);
     tables.hurried.retain(|of| *of != handle);
+    tables.stays.retain(|(of, _), _| *of != handle);
+    tables.sync_fds.retain(|(of, _), _| *of != handle);
+    tables.views.retain(|(of, _), _| *of != handle);
 }
 
 pub(crate) unsafe extern "system" fn get_device_proc_addr(

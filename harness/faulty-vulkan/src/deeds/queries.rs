@@ -120,7 +120,8 @@ pub(crate) unsafe extern "system" fn get_format_properties2(
     // SAFETY: a query of ours, with room.
     unsafe { real(physical, format, &raw mut whole) };
     let count = asked.drm_format_modifier_count as usize;
-    let all = told(all[..count.min(MOST)].to_vec(), format);
+    // What nobody asks for is not told.
+    let all = list.and_then(|_| told(all[..count.min(MOST)].to_vec(), format));
 
     let mut all2 = [vk::DrmFormatModifierProperties2EXT::default(); MOST];
     let mut asked = vk::DrmFormatModifierPropertiesList2EXT::default().drm_format_modifier_properties(&mut all2);
@@ -130,13 +131,13 @@ pub(crate) unsafe extern "system" fn get_format_properties2(
     // SAFETY: a query of ours, with room.
     unsafe { real(physical, format, &raw mut whole) };
     let count = if asked.drm_format_modifier_count == room { 0 } else { asked.drm_format_modifier_count as usize };
-    let all2 = match is(Deed::SecondListEmpty) && count > 0 {
+    let all2 = list2.filter(|_| count > 0).and_then(|_| match is(Deed::SecondListEmpty) {
         true => {
             fired();
             Some(Vec::new())
         }
-        false => told(all2[..count.min(MOST)].to_vec(), format).filter(|_| count > 0),
-    };
+        false => told(all2[..count.min(MOST)].to_vec(), format),
+    });
 
     let (list, list2) = (list.filter(|_| all.is_some()), list2.filter(|_| all2.is_some()));
     {
