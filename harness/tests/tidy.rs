@@ -158,6 +158,7 @@ const PURE: &[&str] = &[
     "junit.rs",
     "kms/taken.rs",
     "lane.rs",
+    "ledger/attached.rs",
     "ledger/left.rs",
     "ledger/words.rs",
     "observed.rs",
