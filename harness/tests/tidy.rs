@@ -30,6 +30,7 @@ const UNSAFE: &[&str] = &[
     "../../cases/findings/lavapipe-refused-import.rs",
     "../../cases/findings/layer-memory-planes.rs",
     "../../cases/findings/llvmpipe-external-size.rs",
+    "../../cases/findings/llvmpipe-fence-poll.rs",
     "../../cases/findings/llvmpipe-import-bounds.rs",
     "../../cases/findings/llvmpipe-imported-offset.rs",
     "../../cases/findings/llvmpipe-rows-behind.rs",
