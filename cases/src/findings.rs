@@ -30,6 +30,7 @@ pub const REPRODUCTIONS: &[Reproduction] = &[
     },
     Reproduction { finding: "layer-memory-planes", program: include_str!("../findings/layer-memory-planes.rs") },
     Reproduction { finding: "llvmpipe-external-size", program: include_str!("../findings/llvmpipe-external-size.rs") },
+    Reproduction { finding: "llvmpipe-fence-poll", program: include_str!("../findings/llvmpipe-fence-poll.rs") },
     Reproduction { finding: "llvmpipe-import-bounds", program: include_str!("../findings/llvmpipe-import-bounds.rs") },
     Reproduction {
         finding: "llvmpipe-imported-offset",

@@ -7,11 +7,13 @@ use handover::vk::vk_format;
 use crate::drivers::{LAVAPIPE, LAVAPIPE_25_0};
 
 mod memory;
+mod said;
 mod truth;
 mod video;
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     memory::register(cases);
+    said::register(cases);
     truth::register(cases);
     video::register(cases);
     for gpu in [GpuA, GpuB] {

@@ -43,6 +43,11 @@ fn refused(
 ) -> Outcome {
     good(cx)?;
     refuses(cx, what, valid, bad);
+    works_after(cx, what, good)
+}
+
+/// `good`, which worked before `what`, works after it.
+fn works_after(cx: &mut Cx, what: &str, good: impl FnOnce(&mut Cx) -> Outcome) -> Outcome {
     match good(cx) {
         Err(Trouble::Fail(finding)) => {
             let why = format!("the call that worked before {what} does not work after it: {}", finding.summary);

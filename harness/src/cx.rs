@@ -96,7 +96,7 @@ pub struct Cx {
     devices: Devices,
     observer: Option<Observer>,
     /// Who takes dma-bufs, found by trial when they are first needed.
-    importers: Option<Observed<Vec<Arc<Importer>>>>,
+    importers: Option<Vec<Arc<Importer>>>,
     /// What devices told of their constraints, and what was found by trial.
     told: BTreeMap<String, Constraints>,
     /// A small buffer of each heap that was asked about, by the heap's name.

@@ -182,7 +182,7 @@ pub struct Devices {
     kept: BTreeMap<Role, Slot<Box<dyn Kept>>>,
     heaps: Found,
     observer: Option<Observer>,
-    importers: Option<Observed<Vec<Arc<Importer>>>>,
+    importers: Option<Vec<Arc<Importer>>>,
     /// What drivers look at when a case is over, and as what they took it in: see [`Self::look_away`].
     elsewhere: Option<SharedFrame>,
     textures: Vec<(String, Option<GlImage>)>,
@@ -299,7 +299,15 @@ impl Devices {
         let contiguous = match self.kept.get(&role).and_then(Slot::open) {
             Some(_) => Vec::new(),
             // It takes memory in as it gives memory out.
-            None => self.heaps(Kind::Expbuf).unwrap_or_default(),
+            None => match self.heaps(Kind::Expbuf) {
+                Ok(heaps) => heaps,
+                // Nobody gives such memory, so nobody is known to want some.
+                Err(_) if self.heaps.has_looked(Kind::Expbuf) => Vec::new(),
+                Err(why) => {
+                    let error = Error::missing("looking for memory of video devices", role.to_string(), why);
+                    return Err(Unplayed::Broken(error));
+                }
+            },
         };
         let contiguous = contiguous.iter().map(|heap| heap.offer()).filter(|offer| offer.contiguous);
         let contiguous: Vec<String> = contiguous.map(|offer| offer.heap.clone()).collect();
@@ -405,14 +413,17 @@ impl Devices {
 
     fn find_heaps(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
         if kind == Kind::Vulkan {
-            let (a, b) = (self.gpu(Role::GpuA), self.gpu(Role::GpuB));
-            if let (Err(why), Err(_)) = (&a, &b) {
-                return Err(why.to_string());
-            }
-            for (role, gpu) in [(Role::GpuA, a), (Role::GpuB, b)] {
-                if let Ok(gpu) = gpu {
-                    self.heaps.add_gpu(role, &gpu);
+            let mut absent = Vec::new();
+            for role in [Role::GpuA, Role::GpuB] {
+                match self.gpu(role) {
+                    Ok(gpu) => self.heaps.add_gpu(role, &gpu),
+                    Err(Unplayed::Absent(why)) => absent.push(why),
+                    // It may be there in a moment, and with it its memory.
+                    Err(Unplayed::Broken(error)) => return Err(error.to_string()),
                 }
+            }
+            if let [why, _] = absent.as_slice() {
+                return Err(why.clone());
             }
         }
         self.heaps.of_kind(kind)
@@ -430,7 +441,11 @@ impl Devices {
     pub fn importers(&mut self) -> Observed<Vec<Arc<Importer>>> {
         let observer = self.observer.get_or_insert_with(Observer::open);
         let find = || Importer::find(observer).map(|found| found.into_iter().map(Arc::new).collect());
-        self.importers.get_or_insert_with(|| ledger::keeping(|| "importers".to_owned(), find)).clone()
+        let importers = match self.importers.take() {
+            Some(found) => found,
+            None => ledger::keeping(|| "importers".to_owned(), find)?,
+        };
+        Ok(self.importers.insert(importers).clone())
     }
 
     /// Who plays `role`.
@@ -465,8 +480,8 @@ impl Devices {
         ];
         let misinforms = |slot: &Slot<Gpu>| match slot {
             Slot::Open(gpu) if gpu.heard(message) => {
-                let list2 = gpu.modifiers_by_list2(Fourcc::XR24).unwrap_or_default();
-                list2.is_empty() && gpu.modifiers(Fourcc::XR24).is_ok_and(|list| !list.is_empty())
+                gpu.modifiers_by_list2(Fourcc::XR24).is_ok_and(|list| list.is_empty())
+                    && gpu.modifiers(Fourcc::XR24).is_ok_and(|list| !list.is_empty())
             }
             Slot::Open(_) | Slot::Untried | Slot::Absent(_) => false,
         };

@@ -81,6 +81,12 @@ impl Error {
         matches!(self.cause, Cause::Errno(answered) if answered == errno)
     }
 
+    /// Whether files or memory had run out, which may be there again in a moment.
+    pub fn is_shortage(&self) -> bool {
+        use rustix::io::Errno;
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM].into_iter().any(|errno| self.is_errno(errno))
+    }
+
     /// No answer came within `deadline`.
     pub fn deadline(op: impl Into<Cow<'static, str>>, object: impl Into<String>, deadline: Duration) -> Self {
         Self::new(op, object, Cause::Deadline(deadline))

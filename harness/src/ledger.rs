@@ -9,6 +9,8 @@
 //!   caches open when they are first used, and keep, is told to the ledger by who opens it ([`keeping`]): that much is
 //!   allowed, of that owner and no more. A second look waits a moment, since drivers have threads and the kernel cleans
 //!   up by and by.
+//! - **Devices that are attached** at the end to a buffer that stays, and were not at the start, fail it, and so do those that are
+//!   not any more: not those of who keeps it, as above.
 //! - **Files that are gone** at the end and were there at the start fail it, too, unless who kept them says so
 //!   (`letting_go`); and so do numbers that stand for another file than before.
 //! - **Numbers are not used again** while a case runs. Whoever closes an fd of a buffer here puts a *canary* in its
@@ -39,11 +41,13 @@ use crate::finding::Finding;
 use crate::observed::Observed;
 use crate::placement::bufinfo::{Bufinfo, Entry};
 
+mod attached;
 mod calling;
 mod canaries;
 mod fd;
 mod files;
 mod journal;
+mod keeping;
 mod known;
 mod left;
 mod mappings;
@@ -59,6 +63,8 @@ pub use fd::Fd;
 pub(crate) use files::{Kind, Node, What, alone, describe, fds_of, mappings, numbers, who_else_shares};
 pub(crate) use journal::Blamed;
 pub use journal::step;
+pub use keeping::keeping;
+pub(crate) use keeping::letting_go;
 pub(crate) use shared::Shared;
 pub(crate) use standing::{Standing, standing};
 
@@ -160,39 +166,6 @@ pub(crate) fn end(kept: impl IntoIterator<Item = (RawFd, &'static str)>, shown: 
     let mut closing = lock().as_mut().map(|book| book.close(kept, shown)).unwrap_or_default();
     closing.findings.extend(objects::left());
     closing
-}
-
-/// Does `open`, and accounts for all that it leaves open to `who`: a device that is kept for the next case, a cache
-/// that grows once. What is opened in other ways meanwhile, by other threads, is taken for theirs.
-pub fn keeping<T>(who: impl FnOnce() -> String, open: impl FnOnce() -> T) -> T {
-    let Some(before) = with(|book| book.look()) else { return objects::cached(open) };
-    let opened = objects::cached(open);
-    with(|book| {
-        let after = book.look();
-        let who = who();
-        let new = after.files.difference(&before.files);
-        book.kept_files.extend(new.map(|number| (*number, who.clone())));
-        let new = after.buffers.keys().filter(|inode| !before.buffers.contains_key(inode));
-        book.kept_buffers.extend(new.map(|inode| (*inode, who.clone())));
-        for (file, bytes) in mappings::more(&after.mappings, &before.mappings, &Bytes::new()) {
-            *book.kept_mappings.entry(file).or_default() += bytes;
-        }
-    });
-    opened
-}
-
-/// Does `close`, and takes what files it closes for those of who does it: a device that was kept and is given up.
-pub(crate) fn letting_go<T>(close: impl FnOnce() -> T) -> T {
-    let open = |book: &Book| book.list.as_ref().ok().and_then(|list| list.numbers().ok());
-    let before = with(|book| open(book)).flatten();
-    let done = close();
-    with(|book| {
-        let (Some(before), Some(after)) = (before, open(book)) else { return };
-        for number in before.difference(&after) {
-            book.let_go(*number);
-        }
-    });
-    done
 }
 
 /// Processes that this one starts come and go: counted, so that it shows when they are others than before.
@@ -335,7 +308,7 @@ impl Book {
     /// is no sign that all is gone, or that all is new.
     fn look(&self) -> Held {
         let files = self.list.as_ref().map_err(Clone::clone).and_then(files::List::numbers);
-        let buffers = self.bufinfo.as_ref().map_err(Clone::clone).and_then(Bufinfo::entries);
+        let buffers = self.buffers();
         // A sum that is what it was is taken for the same mappings: one that came as another as large went is not seen.
         let mapped = self.mappings.as_ref().ok().and_then(Mappings::sum);
         let mappings = match &self.mappings {
@@ -358,12 +331,15 @@ impl Book {
                 files.remove(&number);
             });
         }
-        let buffers = match buffers {
-            Ok(entries) => entries.into_iter().map(|entry| (entry.buffer.inode, entry)).collect(),
-            Err(_) => self.before.buffers.clone(),
-        };
+        let buffers = buffers.unwrap_or_else(|_| self.before.buffers.clone());
         let mappings = mappings.unwrap_or_else(|_| self.before.mappings.clone());
         Held { files, buffers, mappings, mapped, unobserved }
+    }
+
+    /// The dma-bufs of the machine, by inode.
+    fn buffers(&self) -> Observed<BTreeMap<u64, Entry>> {
+        let entries = self.bufinfo.as_ref().map_err(Clone::clone)?.entries()?;
+        Ok(entries.into_iter().map(|entry| (entry.buffer.inode, entry)).collect())
     }
 
     /// `number` was closed by whose it is, or given away.
@@ -389,7 +365,15 @@ impl Book {
         let mappings = mappings::more(&held.mappings, &self.before.mappings, &self.kept_mappings);
         // What a screen shows may be mapped, too.
         let mappings = mappings.into_iter().filter(|(file, _)| !kept.inodes.contains(&file.2));
-        Left { files: files.copied().collect(), buffers: buffers.collect(), mappings: mappings.collect() }
+        // What a screen shows is attached to it for as long.
+        let attached = attached::changes(&self.before.buffers, &held.buffers);
+        let attached = attached.filter(|change| !kept.buffers.contains(&change.is.buffer.inode));
+        Left {
+            files: files.copied().collect(),
+            buffers: buffers.collect(),
+            mappings: mappings.collect(),
+            attached: attached.collect(),
+        }
     }
 
     /// Whether a dma-buf that no call of ours was about is that of a process that we started, whose devices have their
@@ -480,7 +464,9 @@ impl Book {
         findings.extend(words::open_files(&open, &self.journal));
         // One that an fd of the list above stands for is told of there. Of those that no call of ours had anything to
         // do with, others on this machine may be the owners.
-        let alone = left.buffers.iter().all(|entry| self.journal.knows(entry.buffer.inode)) || alone();
+        let attached = left.attached.iter().map(|change| &change.is);
+        let mut those = left.buffers.iter().chain(attached);
+        let alone = those.all(|entry| self.journal.knows(entry.buffer.inode)) || alone();
         let buffers = left.buffers.iter().filter(|entry| !named.contains(&entry.buffer.inode));
         let ours = buffers.filter(|entry| alone || self.journal.knows(entry.buffer.inode));
         findings.extend(ours.map(|entry| {
@@ -493,6 +479,11 @@ impl Book {
         let mapped = left.mappings.iter().filter(|(file, _)| !told.contains(&file.2));
         findings
             .extend(mapped.map(|(file, bytes)| words::mapping_left(&mappings::describe(*file), *bytes, &self.journal)));
+        let attached = left.attached.iter().filter(|change| alone || self.journal.knows(change.is.buffer.inode));
+        findings.extend(attached.map(|change| {
+            let keeper = self.kept_buffers.get(&change.is.buffer.inode).map(String::as_str);
+            words::attached_otherwise(change, keeper, &self.journal)
+        }));
         findings.extend(self.missing(&held, !findings.is_empty()));
         let unobserved = (!held.unobserved.is_empty()).then(|| held.unobserved.join("; "));
         // Said once: the next case starts from here, but for what it may not keep in its turn.

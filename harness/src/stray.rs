@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::error::{Error, Result};
+use crate::ledger::{Fd, Kind};
 
 /// What is handed over instead of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub enum Stray {
 #[derive(Debug)]
 pub struct Open {
     number: RawFd,
-    _files: Vec<OwnedFd>,
+    _files: Vec<Fd>,
 }
 
 impl Stray {
@@ -118,7 +119,9 @@ impl Stray {
             Self::MinusOne => return Ok(Open { number: -1, _files: Vec::new() }),
             Self::Huge => return Ok(Open { number: RawFd::MAX, _files: Vec::new() }),
         };
-        Ok(Open { number: files.first().map_or(-1, AsRawFd::as_raw_fd), _files: files })
+        let number = files.first().map_or(-1, AsRawFd::as_raw_fd);
+        let files = files.into_iter().map(|file| Fd::of(Kind::Stray, file).map_err(failed)).collect::<Result<_>>()?;
+        Ok(Open { number, _files: files })
     }
 }
 
@@ -151,7 +154,7 @@ mod tests {
                 "{stray}"
             );
             for file in open._files {
-                assert!(Dmabuf::from_fd(file).is_err(), "{stray}");
+                assert!(Dmabuf::from_fd(file.into_plain()).is_err(), "{stray}");
             }
         }
     }

@@ -55,6 +55,7 @@ const EXPECTED: &[((&str, &str), &str, i32)] = &[
     (program!("lavapipe-refused-import"), "Mesa 26.", NOT_THERE),
     (program!("layer-memory-planes"), "Mesa 26.", THERE),
     (program!("llvmpipe-external-size"), "", THERE),
+    (program!("llvmpipe-fence-poll"), "", THERE),
     (program!("llvmpipe-import-bounds"), "EGL", THERE),
     (program!("llvmpipe-import-bounds"), "GBM", THERE),
     (program!("llvmpipe-imported-offset"), "", THERE),

@@ -6,6 +6,7 @@ use handover::gles::{Gles as Device, NativeFence, Through};
 use handover::prelude::*;
 
 use super::{BY, exporter, with_frame};
+use crate::drivers::LLVMPIPE_GL;
 
 /// The fault of an EGL that does not wait for what it is given.
 const IGNORED: &str = "egl-fence-ignored";
@@ -37,6 +38,11 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         };
         cases.add(format!("fences::{claim}"), body).from(Gles).must_fail_under(fault);
     }
+    cases.add("fences::opengl_es_waits_though_poll_is_refused", waits_without_poll).from(Gles).known(
+        LLVMPIPE_GL,
+        "cases/findings/llvmpipe-fence-poll.md",
+        "opengl es, where poll is refused, did not wait for the fence",
+    );
 }
 
 /// `file` as a fence of EGL's.
@@ -121,6 +127,18 @@ fn of_its_own(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {
         cx.equals("a wait for the fence ends", true, fence.signals_within(SOON)?);
         Ok(())
     })
+}
+
+/// A driver that can't look whether the fence has signalled may say so; that it has, it may not take for granted.
+fn waits_without_poll(cx: &mut Cx) -> Outcome {
+    let gles = cx.gles()?;
+    cx.held_back("opengl es, where poll is refused,", (FenceBy::SwSync, None), &mut |cx, round| {
+        let fence = import_of(cx, &gles, round)?;
+        cx.with_poll_refused(|_| fence.hold_back_drawing())??;
+        // Of who waits later, on its device.
+        Ok(round.ends(missing_is_skip(gles.fence())?.signals_within(SOON)?)?)
+    })?;
+    cx.agree()
 }
 
 fn never_waited_for(cx: &mut Cx, gles: &Device) -> Result<(), Trouble> {

@@ -1,12 +1,14 @@
 //! What `eglCreateImage(EGL_LINUX_DMA_BUF_EXT)` refuses.
 //!
 //! Errors: those of `EGL_EXT_image_dma_buf_import` and `EGL_EXT_image_dma_buf_import_modifiers`. They say nothing of an
-//! fd that is no dma-buf, so no case hands over one: llvmpipe takes it, and looks at it only when it draws.
+//! fd that is no dma-buf. Whether it is taken is therefore not claimed, llvmpipe looks at it only when it draws, and no case does
+//! that; whose the fd is they say, of any.
 
 use handover::gles::{Attribute, Gles as Device, attributes_of};
 use handover::prelude::*;
+use handover::stray::Stray;
 
-use super::{refused, words};
+use super::{refused, words, works_after};
 
 const SIZE: Size = px(64, 64);
 
@@ -57,6 +59,17 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .from(Udmabuf)
             .to(Gles);
     }
+    for stray in Stray::ALL {
+        let name = format!("refusals::egl_leaves_an_fd_to_its_owner::{}", stray.as_str());
+        let case = cases.add(name, move |cx| leaves(cx, stray)).from(Udmabuf).to(Gles);
+        match stray {
+            Stray::Pipe => {
+                case.must_fail_under("egl-import-takes-fd").fails_with("ends, and leaves something behind: fd")
+            }
+            Stray::Eventfd => case.must_fail_under("egl-import-keeps-fd"),
+            _ => case,
+        };
+    }
     cases
         .add("refusals::egl_refuses::a_plane_too_few", |cx| {
             let change: Change = |list| {
@@ -71,6 +84,27 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         .must_fail_under("egl-unchecked")
         .from(Udmabuf)
         .to(Gles);
+}
+
+/// "EGL does not take ownership of the file descriptors": whatever is answered to one that is no dma-buf, it stays whose it is, and
+/// nothing stays of the image.
+fn leaves(cx: &mut Cx, stray: Stray) -> Outcome {
+    let (gles, _buffer, list) = taken(cx, Fourcc::XR24)?;
+    let open = stray.open()?;
+    let mut wrong = list.clone();
+    with(&mut wrong, Attribute::Fd(0), open.number().into());
+    gles.import_attributes(&list)?;
+    let what = format!("an import of {stray} (EGL_LINUX_DMA_BUF_EXT)");
+    let answer = cx.leaving_nothing(&what, |_| gles.import_attributes(&wrong));
+    let said = answer.err().map(|error| error.cause.to_string());
+    cx.fact("answer", said.as_deref().unwrap_or("taken, and destroyed again"));
+    cx.claim(format!("the answer to {what}"), said.as_ref().is_none_or(|said| said.starts_with("EGL_BAD_")), || {
+        Finding::new(format!("{what} fails without an error that says so"))
+            .row("target", "an image, or EGL_BAD_…")
+            .maybe("actual", said.clone())
+    });
+    works_after(cx, &what, |_| Ok(gles.import_attributes(&list)?))?;
+    cx.agree()
 }
 
 /// What OpenGL ES takes, with the attributes for it.

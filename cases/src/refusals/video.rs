@@ -22,7 +22,7 @@ const SIZE: Size = px(64, 64);
 type Claim = fn(&mut Cx, Role) -> Outcome;
 
 const CLAIMS: [(&str, Claim); 13] = [
-    ("a_buffer_that_is_too_small", too_small),
+    (TOO_SMALL, too_small),
     ("a_slot_that_there_is_not", no_such_slot),
     ("a_slot_that_is_given_twice", given_twice),
     ("a_kind_of_memory_that_there_is_not", no_such_memory),
@@ -37,6 +37,7 @@ const CLAIMS: [(&str, Claim); 13] = [
     (STANDS, stands),
 ];
 
+const TOO_SMALL: &str = "a_buffer_that_is_too_small";
 const GIVEN_FOREIGN: &str = "a_dma_buf_in_place_of_its_own";
 const SECOND_GIVES: &str = "a_buffer_of_a_second_user";
 const SECOND_START: &str = "a_start_of_a_second_user";
@@ -64,6 +65,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             if (stray, video) == (Stray::Eventfd, Video) {
                 case.must_fail_under("refused-import-keeps-fd");
             }
+            if (stray, video) == (Stray::Memfd, Video) {
+                case.must_fail_under("refused-slot-queued");
+            }
         }
     }
     for video in [Video, PlanarVideo] {
@@ -76,6 +80,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 // Of a queue whose buffers have several planes the fault knows nothing.
                 GIVEN_FOREIGN | SECOND_GIVES if video == Video => _ = case.must_fail_under("qbuf-unchecked"),
                 SECOND_START => _ = case.must_fail_under("stream-unchecked"),
+                TOO_SMALL if video == Video => _ = case.must_fail_under("refused-slot-queued"),
                 STANDS if video == Video => _ = case.must_fail_under("stream-unchecked"),
                 _ => {}
             }

@@ -83,6 +83,39 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
+        what: "VIDIOC_REQBUFS does not tell V4L2_BUF_CAP_SUPPORTS_DMABUF of a queue that takes dma-bufs",
+        trigger: "a request for no buffers",
+        modelled_on: "the class of queries that contradict what is done; no single bug was looked up",
+        ..fault(
+            "queue-dmabuf-unsaid",
+            Handle,
+            &[Capability],
+            &["V4L2_BUF_CAP_SUPPORTS_DMABUF is not said, and VIDIOC_REQBUFS works"],
+        )
+    },
+    Fault {
+        what: "DRM_IOCTL_GET_CAP tells DRM_CAP_PRIME without DRM_PRIME_CAP_IMPORT",
+        trigger: "always",
+        modelled_on: "the class of queries that contradict what is done; no single bug was looked up",
+        ..fault(
+            "prime-import-unsaid",
+            Handle,
+            &[Capability],
+            &["DRM_PRIME_CAP_IMPORT is not said, and DRM_IOCTL_PRIME_FD_TO_HANDLE works"],
+        )
+    },
+    Fault {
+        what: "DRM_IOCTL_GET_CAP tells DRM_CAP_PRIME without DRM_PRIME_CAP_EXPORT",
+        trigger: "always",
+        modelled_on: "the class of queries that contradict what is done; no single bug was looked up",
+        ..fault(
+            "prime-export-unsaid",
+            Handle,
+            &[Capability],
+            &["DRM_PRIME_CAP_EXPORT is not said, and DRM_IOCTL_PRIME_HANDLE_TO_FD works"],
+        )
+    },
+    Fault {
         what: "VIDIOC_QBUF fails with ENODEV, as where a device has gone in the middle",
         trigger: "always",
         modelled_on: "\"Return Value\" of the kernel's V4L2 documentation, of a device that was disconnected",

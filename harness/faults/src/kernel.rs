@@ -487,7 +487,11 @@ pub(super) const ALL: &[Fault] = &[
             "egl-import-keeps-fd",
             Ownership,
             &[Fds, References],
-            &["eglCreateImage…keeps a duplicate of the fd", "stay open after 50 times a failed import"],
+            &[
+                "eglCreateImage…keeps a duplicate of the fd",
+                "stay open after 50 times a failed import",
+                "an import of an eventfd (EGL_LINUX_DMA_BUF_EXT) ends, and leaves something behind: fd…stays open",
+            ],
         )
     },
     Fault {

@@ -21,6 +21,17 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
+        what: "VIDIOC_QUERYBUF tells V4L2_BUF_FLAG_QUEUED of a slot for which VIDIOC_QBUF has refused a buffer",
+        trigger: "a single-planar queue, until a buffer is taken for that slot or all are freed",
+        modelled_on: "the class of error paths that do not undo; no single bug was looked up",
+        ..fault(
+            "refused-slot-queued",
+            Ownership,
+            &[References],
+            &["slots after…(VIDIOC_QBUF): slot 0 queued…not slot 0 idle"],
+        )
+    },
+    Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 leaves a GEM handle with a file whose frame it refuses",
         trigger: "what the card refuses",
         modelled_on: "gamescope issue 60, moonlight PR 1954, for handles: memory runs out of what is never given back",
@@ -192,7 +203,10 @@ pub(super) const ALL: &[Fault] = &[
             "egl-import-takes-fd",
             Ownership,
             &[Fds],
-            &["eglCreateImage(EGL_LINUX_DMA_BUF_EXT)…which it was only lent, is closed"],
+            &[
+                "eglCreateImage(EGL_LINUX_DMA_BUF_EXT)…which it was only lent, is closed",
+                "an import of a pipe (EGL_LINUX_DMA_BUF_EXT) ends, and leaves something behind: fd…was closed",
+            ],
         )
     },
 ];

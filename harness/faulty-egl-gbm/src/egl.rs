@@ -213,9 +213,13 @@ unsafe extern "C" fn create_image(
     if !made.is_null() && made::is("egl-import-takes-fd") {
         let fds = changed.as_chunks::<2>().0.iter().filter(|[name, _]| *name == FD);
         for [_, fd] in fds {
-            // SAFETY: none of ours to close, which is the point.
-            drop(unsafe { OwnedFd::from_raw_fd(*fd as c_int) });
-            made::fired();
+            // SAFETY: it is only asked whether there is such a file; the caller named it, and closes none meanwhile.
+            let lent = unsafe { BorrowedFd::borrow_raw(*fd as c_int) };
+            if rustix::io::fcntl_getfd(lent).is_ok() {
+                // SAFETY: none of ours to close, which is the point.
+                drop(unsafe { OwnedFd::from_raw_fd(*fd as c_int) });
+                made::fired();
+            }
         }
     }
     made

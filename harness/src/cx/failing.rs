@@ -1,4 +1,4 @@
-//! Does a call that fails leave everything as it was?
+//! Does a call that fails, or that undoes what it did, leave everything as it was?
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -78,9 +78,23 @@ impl Cx {
     ) -> R {
         let before = self.moment();
         let answer = call(self);
-        if !failed(&answer) {
-            return answer;
+        if failed(&answer) {
+            self.is_as_it_was(&before, what, "fails");
         }
+        answer
+    }
+
+    /// Makes `call`, which leaves nothing of what it makes, and claims that everything is as it was, whatever it answers; otherwise
+    /// [`Self::failing`].
+    pub fn leaving_nothing<R>(&mut self, what: &str, call: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.moment();
+        let answer = call(self);
+        self.is_as_it_was(&before, what, "ends");
+        answer
+    }
+
+    /// Claims that everything is as it was `before`, after `what`, which `ended` so.
+    fn is_as_it_was(&mut self, before: &Moment, what: &str, ended: &str) {
         let began = Instant::now();
         let changes = loop {
             let changes = before.changes(&self.moment());
@@ -98,12 +112,11 @@ impl Cx {
         self.claim(format!("everything after {what}"), changes.is_empty(), || {
             let first = changes.first().map_or("", String::as_str);
             let others = changes.get(1..).filter(|others| !others.is_empty()).map(|others| others.join("\n"));
-            Finding::new(format!("{what} fails, and {LEAVES}: {first}"))
+            Finding::new(format!("{what} {ended}, and {LEAVES}: {first}"))
                 .maybe("and", others)
                 .row("target", "everything as it was before the call")
                 .row("like", "an error path that does not undo, or undoes once too often")
                 .maybe("calls", ledger::last_calls())
         });
-        answer
     }
 }

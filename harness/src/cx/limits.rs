@@ -16,7 +16,19 @@ impl Cx {
     /// # Errors
     /// A skip where procfs is not mounted; the limit can't be set.
     pub fn with_files_left<R>(&mut self, left: usize, work: impl FnOnce(&mut Self) -> R) -> Result<R, Trouble> {
-        let limited = Limited::to(left)?;
+        let limited = Limited::to(|open| limit(open, left))?;
+        let done = work(self);
+        drop(limited);
+        Ok(done)
+    }
+
+    /// Does `work` while the kernel refuses to look at any file (`EINVAL` of `poll`), since they are more than this process may have
+    /// open.
+    ///
+    /// # Errors
+    /// As [`Self::with_files_left`].
+    pub fn with_poll_refused<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> Result<R, Trouble> {
+        let limited = Limited::to(|_| 0)?;
         let done = work(self);
         drop(limited);
         Ok(done)
@@ -29,11 +41,12 @@ struct Limited {
 }
 
 impl Limited {
-    fn to(left: usize) -> Result<Self, Trouble> {
+    /// To what `limit` makes of the numbers of open files.
+    fn to(limit: impl FnOnce(&BTreeSet<RawFd>) -> u64) -> Result<Self, Trouble> {
         // They would take numbers that are counted here.
         ledger::suspend_canaries(true);
         let limited = Self { before: getrlimit(Resource::Nofile) };
-        let current = Some(limit(&ledger::numbers()?, left));
+        let current = Some(limit(&ledger::numbers()?));
         set(Rlimit { current, ..limited.before })?;
         Ok(limited)
     }
@@ -71,6 +84,18 @@ mod tests {
             assert_eq!(limit(&open, left), most);
             assert_eq!((0..most).filter(|number| !open.contains(&(*number as RawFd))).count(), left);
         }
+    }
+
+    #[test]
+    fn a_process_that_may_have_no_file_open_may_look_at_none() {
+        let file = std::fs::File::open("/dev/null").expect("it is everywhere");
+        let looked = || {
+            let mut looked = [rustix::event::PollFd::new(&file, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut looked, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))
+        };
+        let refused = Cx::default().with_poll_refused(|_| looked()).expect("procfs");
+        assert_eq!(refused, Err(rustix::io::Errno::INVAL));
+        assert!(looked().is_ok());
     }
 
     #[test]

@@ -50,11 +50,11 @@ impl Cx {
         self.observer();
         let observer = self.observer.get_or_insert_with(Observer::open);
         let find = || Importer::find(observer).map(|found| found.into_iter().map(Arc::new).collect::<Vec<_>>());
-        let importers = self
-            .importers
-            .get_or_insert_with(|| ledger::keeping(|| "importers".to_owned(), find))
-            .as_ref()
-            .map_err(|why| unseen(why.clone()))?;
+        let importers = match self.importers.take() {
+            Some(found) => found,
+            None => ledger::keeping(|| "importers".to_owned(), find).map_err(unseen)?,
+        };
+        let importers = self.importers.insert(importers);
         let found: Vec<_> = importers.iter().filter(|importer| importer.way == way).cloned().collect();
         match found.is_empty() {
             false => Ok(found),

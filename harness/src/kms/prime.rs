@@ -5,15 +5,27 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use drm::{Device as _, DriverCapability};
+
 use super::card::{Card, Framebuffer, Gem};
 use super::handles::Handles;
 use crate::dmabuf::{Dmabuf, SharedFrame};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::Finding;
+use crate::restart::again;
 
 /// A card that nobody has to be master of.
 #[derive(Clone, Debug)]
 pub struct Prime(pub(super) Arc<Card>);
+
+/// What a card says that it does with dma-bufs (`DRM_CAP_PRIME`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// It takes them in (`DRM_PRIME_CAP_IMPORT`).
+    pub imports: bool,
+    /// It hands its own out (`DRM_PRIME_CAP_EXPORT`).
+    pub exports: bool,
+}
 
 /// A dma-buf in the hands of a card; it lets go when dropped.
 #[derive(Debug)]
@@ -49,6 +61,27 @@ impl Prime {
     /// As [`Screen::touched_handles`](super::Screen::touched_handles).
     pub(crate) fn touched_handles(&self) -> Option<(String, Result<Handles>)> {
         self.0.touched_handles()
+    }
+
+    /// What the card says that it does with dma-bufs.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub fn says(&self) -> Result<Shares> {
+        const IMPORT: u64 = 1;
+        const EXPORT: u64 = 2;
+        let told = again(|| self.0.get_driver_capability(DriverCapability::Prime));
+        let told =
+            told.map_err(|error| Error::new("DRM_IOCTL_GET_CAP", format!("{}, DRM_CAP_PRIME", self.0), error))?;
+        Ok(Shares { imports: told & IMPORT != 0, exports: told & EXPORT != 0 })
+    }
+
+    /// A dumb buffer of the card's, of a page, as it hands it out.
+    ///
+    /// # Errors
+    /// The driver has none, or does not hand it out (`DRM_IOCTL_PRIME_HANDLE_TO_FD`).
+    pub fn own(&self) -> Result<Dmabuf> {
+        self.0.dumb_of_bytes(rustix::param::page_size() as u64)
     }
 
     /// Hands `buffer` to the card. Its own buffers it takes back without attaching to them.

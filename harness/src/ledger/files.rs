@@ -49,6 +49,8 @@ pub(crate) enum Kind {
     Buffer,
     /// A `sync_file`. The kernel tells them by no number of their own, so one in the place of another is not found.
     Fence,
+    /// Something that is handed over in place of a buffer.
+    Stray,
 }
 
 impl Kind {
@@ -57,6 +59,7 @@ impl Kind {
         match self {
             Self::Buffer => format!("dma-buf {}", node.inode),
             Self::Fence => "a sync_file".to_owned(),
+            Self::Stray => "a file that is no dma-buf".to_owned(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use super::attached::Change;
 use super::mappings::Bytes;
 use crate::placement::bufinfo::Entry;
 
@@ -19,11 +20,13 @@ pub(super) struct Left {
     pub(super) files: Vec<RawFd>,
     pub(super) buffers: Vec<Entry>,
     pub(super) mappings: Bytes,
+    /// Buffers that are somebody's, with other devices than before.
+    pub(super) attached: Vec<Change>,
 }
 
 impl Left {
     pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.buffers.is_empty() && self.mappings.is_empty()
+        self.files.is_empty() && self.buffers.is_empty() && self.mappings.is_empty() && self.attached.is_empty()
     }
 
     /// For how long, if a screen showed the buffers `on_loan` before.

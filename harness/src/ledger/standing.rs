@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
+use super::attached::{Change, changes, names};
 use super::files::{self, Node};
 use super::mappings::{self, Bytes};
+use super::words::told;
 use super::{Book, alone, with};
 use crate::placement::bufinfo::Entry;
 
@@ -94,10 +96,6 @@ impl Standing {
         let new = after.files.iter().filter(|(number, _)| !self.files.contains_key(number));
         lines.extend(new.map(|(number, is)| format!("fd {number} stays open: {}", is.text)));
         let named = |lines: &[String], inode: u64| lines.iter().any(|line| line.contains(&format!("dma-buf {inode} ")));
-        let told = |entry: &Entry| {
-            let exporter = entry.buffer.exporter.as_deref().unwrap_or("unknown exporter");
-            format!("dma-buf {} ({exporter}, {} B)", entry.buffer.inode, entry.buffer.size)
-        };
         let beyond = |one: &Self, other: &Self| -> Vec<Entry> {
             let new = one.buffers.iter().filter(|(inode, _)| !other.buffers.contains_key(inode) && ours(**inode));
             new.map(|(_, entry)| entry.clone()).collect()
@@ -107,13 +105,9 @@ impl Standing {
                 lines.push(format!("{} {what}", told(entry)));
             }
         }
-        let both = self.buffers.iter().filter_map(|(inode, was)| Some((was, after.buffers.get(inode)?)));
-        for (was, is) in both.filter(|(was, is)| was.attached != is.attached && ours(was.buffer.inode)) {
-            let of = |entry: &Entry| match entry.attached.is_empty() {
-                true => "nobody".to_owned(),
-                false => entry.attached.join(", "),
-            };
-            lines.push(format!("{} has attached {}, and had {}", told(is), of(is), of(was)));
+        for Change { was, is } in changes(&self.buffers, &after.buffers).filter(|change| ours(change.is.buffer.inode)) {
+            let (now, before) = (names(&is.attached), names(&was.attached));
+            lines.push(format!("{} has attached {now}, and had {before}", told(&is)));
         }
         let more = mappings::more(&after.mapped, &self.mapped, &Bytes::new());
         lines.extend(more.iter().map(|(file, bytes)| format!("{bytes} B more of dma-buf {} are mapped", file.2)));

@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 
+use super::attached::{Change, names};
 use super::files::{Kind, Node, What};
 use super::journal::Journal;
 use crate::compare::counted;
@@ -55,8 +56,7 @@ pub(super) fn open_files(open: &[Open], journal: &Journal) -> Option<Finding> {
 /// A dma-buf that is still there, and that no fd of the findings stands for; `earlier` if a case before this one made it.
 pub(super) fn buffer_left(entry: &Entry, mapped: usize, peers: &[String], earlier: bool, journal: &Journal) -> Finding {
     let buffer = &entry.buffer;
-    let exporter = buffer.exporter.as_deref().unwrap_or("unknown exporter");
-    let summary = format!("dma-buf {} ({exporter}, {} B) is still there after the case", buffer.inode, buffer.size);
+    let summary = format!("{} is still there after the case", told(entry));
     let attached = match entry.attached.is_empty() {
         true => "no device is attached".to_owned(),
         false => format!("attached: {}", entry.attached.join(", ")),
@@ -76,6 +76,40 @@ pub(super) fn buffer_left(entry: &Entry, mapped: usize, peers: &[String], earlie
         None => finding,
     };
     finding.maybe("calls", journal.tail())
+}
+
+/// A buffer of `keeper`, if it has one, whose devices are others than before.
+pub(super) fn attached_otherwise(change: &Change, keeper: Option<&str>, journal: &Journal) -> Finding {
+    let Change { was, is } = change;
+    let (gained, lost) = (change.gained(), change.lost());
+    let buffer = format!("{}{}", told(is), keeper.map_or_else(String::new, |keeper| format!(", {keeper}")));
+    let (summary, like) = match gained.is_empty() {
+        false => (
+            format!("{} attached to {buffer} after the case", are(&gained, "still")),
+            "an import that is not undone: a handle that stays, or a queue that keeps its buffers",
+        ),
+        true => (
+            format!("{} attached to {buffer} any more after the case", are(&lost, "not")),
+            "an import that is undone once too often, or by somebody else than who made it",
+        ),
+    };
+    Finding::new(summary)
+        .row("target", format!("attached: {}", names(&was.attached)))
+        .row("actual", format!("attached: {}", names(&is.attached)))
+        .maybe("attached in", journal.ends(is.buffer.inode).map(|(first, last)| format!("{first}, to {last}")))
+        .row("like", like)
+        .maybe("calls", journal.tail())
+}
+
+/// `vkms is still`, `vkms, vivid.1 are still`.
+fn are(devices: &[String], how: &str) -> String {
+    format!("{} {} {}", names(devices), if devices.len() == 1 { "is" } else { "are" }, how)
+}
+
+/// `dma-buf 9 (drm, 4096 B)`.
+pub(super) fn told(entry: &Entry) -> String {
+    let exporter = entry.buffer.exporter.as_deref().unwrap_or("unknown exporter");
+    format!("dma-buf {} ({exporter}, {} B)", entry.buffer.inode, entry.buffer.size)
 }
 
 /// A mapping that nobody accounts for.
@@ -155,5 +189,24 @@ mod tests {
         let text = buffer_left(&entry, 2, &[], false, &Journal::default()).to_string();
         assert!(text.starts_with("dma-buf 9 (drm, 4096 B) is still there after the case"), "{text}");
         assert!(text.contains("2 mappings of this process; 1 references, attached: vkms"), "{text}");
+    }
+
+    #[test]
+    fn a_device_that_stays_attached_has_its_buffer_and_whose_that_is() {
+        let entry = |attached: &[&str]| {
+            let buffer = Identity { inode: 9, exporter: Some("drm".into()), size: 4096 };
+            let attached = attached.iter().map(|name| (*name).to_owned()).collect();
+            Entry { buffer, references: 1, attached, fences: Vec::new() }
+        };
+        let text = |was: &[&str], is: &[&str]| {
+            let change = Change { was: entry(was), is: entry(is) };
+            attached_otherwise(&change, Some("the importers"), &Journal::default()).to_string()
+        };
+        let more = text(&[], &["vkms"]);
+        let begin = "vkms is still attached to dma-buf 9 (drm, 4096 B), the importers after the case\n";
+        assert!(more.starts_with(begin) && more.contains("attached: nobody") && more.contains("not undone"), "{more}");
+        let less = text(&["vkms", "vkms", "vgem"], &["vgem"]);
+        let begin = "vkms, vkms are not attached to dma-buf 9 (drm, 4096 B), the importers any more after the case\n";
+        assert!(less.starts_with(begin) && less.contains("once too often"), "{less}");
     }
 }

@@ -10,7 +10,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::parse::{Event, What};
@@ -68,11 +68,15 @@ impl Importer {
     /// The trial can't be seen, or there is no buffer for it.
     pub fn find(observer: &mut Observer) -> Observed<Vec<Self>> {
         let trial = trial_buffer().map_err(|error| NotObservable(format!("importers are found by trial: {error}")))?;
-        let cards = DumbBuffers::nodes().unwrap_or_default().into_iter().filter_map(card);
-        let nodes = v4l2::Device::nodes().unwrap_or_default();
-        let queues = nodes.into_iter().flat_map(queues);
+        let mut candidates = Vec::new();
+        for node in DumbBuffers::nodes().unwrap_or_default() {
+            candidates.extend(if_there(card(&node))?);
+        }
+        for node in if_there(v4l2::Device::nodes())?.unwrap_or_default() {
+            candidates.extend(if_there(queues(&node))?.unwrap_or_default());
+        }
         let mut importers = Vec::new();
-        for mut importer in cards.chain(queues) {
+        for mut importer in candidates {
             let mark = observer.mark();
             let answer = importer.take(&trial);
             let events = observer.since(mark)?;
@@ -106,25 +110,41 @@ fn trial_buffer() -> Result<SharedFrame> {
     udmabuf::for_frame(Frame::linear(Fourcc::XR24, px(640, 480), Plane { offset: 0, pitch: 2560 }), 0)
 }
 
-fn card(node: PathBuf) -> Option<Importer> {
-    let card = Prime::open(&node).ok()?;
-    let driver = card.driver().to_owned();
-    let device = Device::of_node(driver.clone(), &node);
-    Some(Importer { device, driver, way: Way::Attaches, taker: Taker::Card(card) })
+/// What was found; `None` of what there is not.
+///
+/// # Errors
+/// Files or memory had run out, so that nobody knows which of the two it is.
+fn if_there<T>(found: Result<T>) -> Observed<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_shortage() => Err(NotObservable(format!("importers are found by trial: {error}"))),
+        Err(_) => Ok(None),
+    }
 }
 
-fn queues(node: PathBuf) -> Vec<Importer> {
-    let Ok(device) = v4l2::Device::open(&node) else { return Vec::new() };
-    let directions = [Direction::Capture, Direction::Output].into_iter();
-    let there = directions.filter(|direction| Queue::open(&device, *direction).is_ok());
-    there
-        .map(|direction| Importer {
-            device: Device::of_node(format!("{device} {direction}"), &node),
-            driver: device.driver().to_owned(),
-            way: Way::Cpu,
-            taker: Taker::Queue(Arc::clone(&device), direction),
-        })
-        .collect()
+fn card(node: &Path) -> Result<Importer> {
+    let card = Prime::open(node)?;
+    let driver = card.driver().to_owned();
+    let device = Device::of_node(driver.clone(), node);
+    Ok(Importer { device, driver, way: Way::Attaches, taker: Taker::Card(card) })
+}
+
+fn queues(node: &Path) -> Result<Vec<Importer>> {
+    let device = v4l2::Device::open(node)?;
+    let mut there = Vec::new();
+    for direction in [Direction::Capture, Direction::Output] {
+        match Queue::open(&device, direction) {
+            Ok(_) => there.push(Importer {
+                device: Device::of_node(format!("{device} {direction}"), node),
+                driver: device.driver().to_owned(),
+                way: Way::Cpu,
+                taker: Taker::Queue(Arc::clone(&device), direction),
+            }),
+            Err(error) if error.is_shortage() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(there)
 }
 
 /// A queue that has its format back when this is dropped: a device keeps it for whoever opens it next.

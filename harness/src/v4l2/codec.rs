@@ -65,13 +65,17 @@ impl Codec {
         if !others.is_empty() {
             refused.push_str(&format!("; not asked, since only {DRIVER} is spoken to: [{}]", others.join(", ")));
         }
-        let streams = |device: &Arc<Device>, direction| {
-            Queue::open(device, direction).and_then(|queue| queue.stream_formats()).unwrap_or_default()
+        let mut streams = |device: &Arc<Device>, direction| {
+            let listed = Queue::open(device, direction).and_then(|queue| queue.stream_formats());
+            listed.unwrap_or_else(|why| {
+                refused.push_str(&format!("; {why}"));
+                Vec::new()
+            })
         };
         for device in &devices {
             for stream in streams(device, Direction::Capture) {
-                let reads = |other: &&Arc<Device>| streams(other, Direction::Output).contains(&stream);
-                if let Some(filler) = devices.iter().find(reads) {
+                let mut reads = |other: &&Arc<Device>| streams(other, Direction::Output).contains(&stream);
+                if let Some(filler) = devices.iter().find(|other| reads(other)) {
                     let [encoder, decoder] = [device, filler].map(|device| device.node().to_owned());
                     return Ok(Self { encoder, decoder, device: device.clone(), filler: filler.clone(), stream });
                 }

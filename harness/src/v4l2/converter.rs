@@ -49,10 +49,14 @@ impl Converter {
     /// # Errors
     /// There is none, or it can't be set up.
     pub fn find(wanted: Option<&str>) -> Result<Self> {
-        let (devices, refused) = Device::memory_to_memory(wanted, DRIVER)?;
+        let (devices, mut refused) = Device::memory_to_memory(wanted, DRIVER)?;
         let both = [FROM, TO].map(PixelFormat::of);
-        let has_both = |device: &Arc<Device>, direction| {
-            let listed = Queue::open(device, direction).and_then(|queue| queue.pixel_formats()).unwrap_or_default();
+        let mut has_both = |device: &Arc<Device>, direction| {
+            let listed = Queue::open(device, direction).and_then(|queue| queue.pixel_formats());
+            let listed = listed.unwrap_or_else(|why| {
+                refused.push_str(&format!("; {why}"));
+                Vec::new()
+            });
             both.iter().all(|pixel| pixel.is_some_and(|pixel| listed.contains(&pixel)))
         };
         let converts =

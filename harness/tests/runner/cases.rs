@@ -211,6 +211,14 @@ fn leaks(cases: &mut Cases<Desk>) {
         std::mem::forget(card.import(&buffer).map_err(|error| found(&error.to_string()))?);
         Ok(())
     });
+    cases.add("leak::leaves_a_device_attached", |desk| {
+        let card = desk.real.prime(Role::Vgem)?;
+        let kept = handover::ledger::keeping(|| "what stays".to_owned(), || handover::udmabuf::create(4096));
+        let (buffer, _pages) = kept.map_err(|error| found(&error.to_string()))?;
+        std::mem::forget(card.import(&buffer).map_err(|error| found(&error.to_string()))?);
+        std::mem::forget(buffer);
+        Ok(())
+    });
 }
 
 /// What the kernel's own test of its checks can provoke, by the words it has for it.

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::SeekFrom;
 
 use super::kms::GEM_CLOSE;
-use super::{Done, Made, Named, answer_of, changing, give_in, hand_out, ignoring};
+use super::{Done, Made, Named, answer_of, changing, give_in, hand_out, ignoring, reporting};
 use crate::call::Answer;
 use crate::fields::{Fields, both};
 use crate::perform::{Mapped, perform};
@@ -21,6 +21,8 @@ pub(super) const ALL: &[Named] = &[
     ("prime-export-grows", prime_export_grows),
     ("imported-mapped", imported_mapped),
     ("dumb-rows-missing", dumb_rows_missing),
+    ("prime-import-unsaid", || prime_without(1)),
+    ("prime-export-unsaid", || prime_without(2)),
 ];
 
 /// `DRM_IOCTL_PRIME_HANDLE_TO_FD`, `DRM_IOCTL_PRIME_FD_TO_HANDLE`, of `struct drm_prime_handle`.
@@ -45,6 +47,23 @@ pub(super) mod dumb {
 
 /// `DRM_IOCTL_MODE_MAP_DUMB`, of `struct drm_mode_map_dumb`.
 pub(super) const MAP_DUMB: u32 = both(b'd', 0xb3, 16);
+
+/// `DRM_IOCTL_GET_CAP`, of `struct drm_get_cap`, and `DRM_CAP_PRIME`.
+const GET_CAP: u32 = both(b'd', 0x0c, 16);
+const CAP_PRIME: u64 = 5;
+
+/// A card that does not tell one of `DRM_PRIME_CAP_*`.
+fn prime_without(bit: u64) -> Made {
+    reporting(
+        GET_CAP,
+        |asked| asked.u64(0) == CAP_PRIME,
+        move |told| {
+            let all = told.u64(8);
+            told.set_u64(8, all & !bit);
+            all & bit != 0
+        },
+    )
+}
 
 fn gem_handle_kept() -> Made {
     ignoring(&[GEM_CLOSE])

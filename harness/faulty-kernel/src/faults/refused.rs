@@ -2,19 +2,24 @@
 //!
 //! Source: as in the file of each call.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Mutex, PoisonError};
 
 use super::kms::ADDFB2;
 use super::prime::{CREATE_DUMB, FD_TO_HANDLE, dumb, handle};
-use super::video::{QBUF, buffer, is_single_planar};
+use super::video::{QBUF, QUERYBUF, REQBUFS, buffer, is_of_one_plane, is_single_planar};
 use super::{Done, Made, Named, answer_of};
 use crate::call::{Answer, Call};
 use crate::fields::Fields;
 use crate::perform::perform;
 
-pub(super) const ALL: &[Named] =
-    &[("refused-import-keeps-fd", import_keeps_fd), ("refused-addfb2-keeps-handle", addfb2_keeps_handle)];
+pub(super) const ALL: &[Named] = &[
+    ("refused-import-keeps-fd", import_keeps_fd),
+    ("refused-slot-queued", slot_queued),
+    ("refused-addfb2-keeps-handle", addfb2_keeps_handle),
+];
 
 /// Who refuses an fd has a copy of it in the process that gave it.
 fn import_keeps_fd() -> Made {
@@ -36,6 +41,55 @@ fn import_keeps_fd() -> Made {
             return Ok(Done::fired(answer_of(done)));
         }
         call.set_structure(asked.set_u32(at, number))?;
+        Ok(Done::as_it_was(done))
+    })
+}
+
+/// The slot for which a buffer was refused is said to be queued, until it is or the buffers are freed.
+fn slot_queued() -> Made {
+    /// `V4L2_BUF_FLAG_QUEUED`.
+    const QUEUED: u32 = 2;
+    // By device, kind of queue and index.
+    let refused: Mutex<HashSet<(u64, u32, u32)>> = Mutex::default();
+    Made::on_ioctls(&[QBUF, QUERYBUF, REQBUFS], move |call| {
+        let mut asked = call.structure()?;
+        let device = rustix::fs::fstat(call.device()?)?.st_rdev;
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if call.ioctl() == REQBUFS {
+            refused.retain(|(of, ..)| *of != device);
+            return Ok(Done::UNTOUCHED);
+        }
+        if !is_of_one_plane(&asked) {
+            return Ok(Done::UNTOUCHED);
+        }
+        let slot = (device, asked.u32(buffer::TYPE), asked.u32(buffer::INDEX));
+        if call.ioctl() == QUERYBUF {
+            let done = call.perform(&mut asked)?;
+            let flags = asked.u32(buffer::FLAGS);
+            let fired = done.is_ok() && refused.contains(&slot) && flags & QUEUED == 0;
+            if fired {
+                asked.set_u32(buffer::FLAGS, flags | QUEUED);
+            }
+            call.set_structure(&asked)?;
+            return Ok(Done { answer: answer_of(done), fired });
+        }
+        let number = asked.u32(buffer::FD);
+        let is_dmabuf = asked.u32(buffer::MEMORY) == buffer::DMABUF;
+        let given = is_dmabuf.then(|| call.file(number.cast_signed()).ok());
+        if let Some(given) = &given {
+            let here = given.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            asked.set_u32(buffer::FD, here.cast_unsigned());
+        }
+        let done = call.perform(&mut asked)?;
+        if given.is_some() {
+            asked.set_u32(buffer::FD, number);
+        }
+        if done.is_ok() {
+            refused.remove(&slot);
+            call.set_structure(&asked)?;
+        } else {
+            refused.insert(slot);
+        }
         Ok(Done::as_it_was(done))
     })
 }

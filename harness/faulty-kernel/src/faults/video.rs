@@ -29,6 +29,7 @@ pub(super) const ALL: &[Named] = &[
     ("frame-sizes-invented", frame_sizes_invented),
     ("try-fmt-otherwise", try_fmt_otherwise),
     ("video-gone", video_gone),
+    ("queue-dmabuf-unsaid", queue_dmabuf_unsaid),
 ];
 
 /// `VIDIOC_ENUM_FMT`, of `struct v4l2_fmtdesc`: `index`, and `pixelformat`.
@@ -39,6 +40,13 @@ const PIXEL_FORMAT: usize = 44;
 /// `VIDIOC_G_FMT` and `VIDIOC_S_FMT`, of `struct v4l2_format`.
 pub(super) const G_FMT: u32 = both(b'V', 4, 208);
 const S_FMT: u32 = both(b'V', 5, 208);
+/// `VIDIOC_REQBUFS`, of `struct v4l2_requestbuffers`.
+pub(super) const REQBUFS: u32 = both(b'V', 8, 20);
+const COUNT: usize = 0;
+const CAPABILITIES: usize = 12;
+
+/// `VIDIOC_QUERYBUF`, `VIDIOC_QBUF` and `VIDIOC_DQBUF`, of `struct v4l2_buffer`.
+pub(super) const QUERYBUF: u32 = both(b'V', 9, 88);
 pub(super) const QBUF: u32 = both(b'V', 15, 88);
 pub(super) const EXPBUF: u32 = both(b'V', 16, 64);
 pub(super) const DQBUF: u32 = both(b'V', 17, 88);
@@ -62,6 +70,7 @@ pub(super) mod buffer {
     pub(crate) const INDEX: usize = 0;
     pub(crate) const TYPE: usize = 4;
     pub(crate) const BYTES_USED: usize = 8;
+    pub(crate) const FLAGS: usize = 12;
     pub(crate) const MEMORY: usize = 60;
     pub(crate) const FD: usize = 64;
     pub(crate) const PLANES: usize = 64;
@@ -242,6 +251,21 @@ fn capture_writes_again() -> Made {
         }
         Ok(Done::UNTOUCHED)
     })
+}
+
+/// A queue that does not tell that it takes dma-bufs.
+fn queue_dmabuf_unsaid() -> Made {
+    /// `V4L2_BUF_CAP_SUPPORTS_DMABUF`.
+    const DMABUFS: u32 = 4;
+    reporting(
+        REQBUFS,
+        |asked| asked.u32(COUNT) == 0,
+        |told| {
+            let all = told.u32(CAPABILITIES);
+            told.set_u32(CAPABILITIES, all & !DMABUFS);
+            all & DMABUFS != 0
+        },
+    )
 }
 
 /// The second format of a list is one that nobody has heard of.

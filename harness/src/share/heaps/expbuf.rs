@@ -54,9 +54,10 @@ fn exported(node: &std::path::Path, direction: Direction, bytes: u32) -> Result<
             Ok(dmabuf.into())
         }
         Err(error) => {
-            // The device is left as it was found; why it can't be is less than why it failed.
-            let _ = queue.release();
-            let _ = queue.set_format(&before);
+            // The device is left as it was found; why it can't be is less than why it failed. What is not freed, the queue tells of.
+            if let Err(kept) = queue.release().and_then(|()| queue.set_format(&before).map(drop)) {
+                tracing::warn!(%kept, %before, "a queue keeps the format of a buffer that was not made");
+            }
             Err(error)
         }
     }
