@@ -142,6 +142,7 @@ const PURE: &[&str] = &[
     "detection/text.rs",
     "disturb.rs",
     "disturb/calls.rs",
+    "ends/parcel.rs",
     "error.rs",
     "fence/seen.rs",
     "finding.rs",
