@@ -283,6 +283,15 @@ impl Devices {
         self.gles_on_gbm.entry(node).or_default().get(|| Gles::open_on(device.node(node)?)).cloned()
     }
 
+    /// OpenGL ES on that node of the GBM device which gives memory.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn gles_by_gbm(&mut self) -> Result<Gles, Unplayed> {
+        let node = self.gbm()?.gives_by();
+        self.gles_on_gbm(node)
+    }
+
     /// The DRM device that libgbm drives: the chosen one, else the first one that gives memory.
     ///
     /// # Errors

@@ -21,10 +21,12 @@ use crate::devices::{Devices, Unplayed};
 use crate::error::Error;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Size, px};
+use crate::gles::Gles;
 use crate::share::agreement::Wish;
 use crate::share::buffer::Buffer;
 use crate::share::constraints::Constraints;
 use crate::share::heap::{Heap, Storage};
+use crate::vk::Gpu;
 
 mod card;
 mod codec;
@@ -48,6 +50,7 @@ static ENDS: [&dyn End; Role::ALL.len()] = [
     &gpu::A,
     &gpu::B,
     &gles::GLES,
+    &gles::GLES_GBM,
     &screen::SCREEN,
     &screen::SCREEN_B,
     &planes::OVERLAY,
@@ -104,6 +107,27 @@ pub fn apart(from: Role, to: Role) -> Option<String> {
 /// A size that every device has.
 const COMMON: Size = px(64, 64);
 
+/// A device as one that takes part in sharing a buffer.
+pub enum Part {
+    /// A GPU.
+    Gpu(Gpu),
+    /// OpenGL ES.
+    Gles(Gles),
+    /// One of which its role says all.
+    Other,
+}
+
+impl Part {
+    /// The name by which more is known of the driver that draws than it says.
+    pub(crate) fn renderer(&self) -> Option<&str> {
+        match self {
+            Self::Gpu(gpu) => Some(&gpu.identity().device_name),
+            Self::Gles(gles) => Some(&gles.identity().renderer),
+            Self::Other => None,
+        }
+    }
+}
+
 /// A device that plays a role: who it is on this machine, and what it needs.
 pub trait End: Sync {
     /// The part it plays.
@@ -136,6 +160,14 @@ pub trait End: Sync {
     /// As [`Self::identity`].
     fn node(&self, _: &mut Devices) -> Result<Option<PathBuf>, Unplayed> {
         Ok(None)
+    }
+
+    /// As one that takes part in sharing.
+    ///
+    /// # Errors
+    /// As [`Self::identity`].
+    fn part(&self, _: &mut Devices) -> Result<Part, Unplayed> {
+        Ok(Part::Other)
     }
 
     /// What it needs of frames like `wish`, tried with memory like `probes` where it does not say; `None` for one that makes

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::path::Path;
 use std::rc::Rc;
 
 use glow::HasContext as _;
@@ -119,6 +120,14 @@ impl Gles {
         match &self.0.egl.platform() {
             Platform::Surfaceless => "gles".to_owned(),
             Platform::Gbm(gbm) => format!("gles on {}", gbm.name()),
+        }
+    }
+
+    /// The node that it was given, if it is on the GBM platform.
+    pub(crate) fn node(&self) -> Option<&Path> {
+        match self.0.egl.platform() {
+            Platform::Surfaceless => None,
+            Platform::Gbm(gbm) => Some(gbm.node()),
         }
     }
 

@@ -103,7 +103,7 @@ impl Cx {
         let gles = self.gles()?;
         self.mapped_parts(&Guest::Gles(&gles), parts, Access::Read, |cx, split| {
             let actual = gles.import_as(split, Through::External, colours)?.sampled_rgb()?;
-            Ok(cx.gles_converts(split, colours, target, &actual)?)
+            Ok(cx.gles_converts(&gles, split, colours, target, &actual)?)
         })
     }
 

@@ -303,13 +303,9 @@ impl Cx {
     /// # Errors
     /// Nobody plays the role.
     pub fn lacks_room(&mut self, role: Role, buffer: &Buffer) -> Result<Option<String>, Trouble> {
-        let driver = match role {
-            Role::GpuA | Role::GpuB => self.gpu(role)?.identity().device_name.clone(),
-            Role::Gles => self.gles()?.identity().renderer.clone(),
-            _ => return Ok(None),
-        };
-        let Some(storage) = buffer.storage() else { return Ok(None) };
-        Ok(lack(&driver, &storage.shared.frame, storage.shared.dmabuf.size))
+        let part = ends::of(role)?.part(&mut self.devices)?;
+        let (Some(driver), Some(storage)) = (part.renderer(), buffer.storage()) else { return Ok(None) };
+        Ok(lack(driver, &storage.shared.frame, storage.shared.dmabuf.size))
     }
 
     /// What verdicts call `guest`.
@@ -397,10 +393,13 @@ impl Cx {
             (Guest::Video(video) | Guest::Filler(video), _) => placement::Device::of_node(name.clone(), video.node()),
             (Guest::Gbm(gbm), _) => placement::Device::of_node(name.clone(), gbm.node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
-            // EGL tells of no node: a driver in software is the CPU, and of others nothing is known.
-            (Guest::Gles(gles), _) if !gles.is_software() => placement::Device {
-                name: name.clone(),
-                kernel: Err(NotObservable("EGL does not tell which kernel device it drives".to_owned())),
+            // A driver in software is the CPU; of others EGL tells no node but that which it was given.
+            (Guest::Gles(gles), _) if !gles.is_software() => match gles.node() {
+                Some(node) => placement::Device::of_node(name.clone(), node),
+                None => placement::Device {
+                    name: name.clone(),
+                    kernel: Err(NotObservable("EGL does not tell which kernel device it drives".to_owned())),
+                },
             },
             _ => placement::Device::of_cpu(name.clone()),
         };

@@ -1,6 +1,6 @@
 //! Vulkan devices as ends: they draw with a shader, and look by copying. As importers they may be another process's.
 
-use super::{End, Exported, Exporter, Imported, Importer, Order, Parcel, ROWS_BEHIND, Start, Way};
+use super::{End, Exported, Exporter, Imported, Importer, Order, Parcel, Part, ROWS_BEHIND, Start, Way};
 use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
 use crate::devices::{Devices, Unplayed};
@@ -147,6 +147,10 @@ impl End for Vulkan {
 
     fn importer(&'static self) -> Option<&'static dyn Importer> {
         Some(self)
+    }
+
+    fn part(&self, devices: &mut Devices) -> Result<Part, Unplayed> {
+        Ok(Part::Gpu(devices.gpu(self.0)?))
     }
 
     fn lacks_to_export(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
