@@ -83,6 +83,9 @@ const CLAIMS: [(&str, usize, Claim); 4] =
 /// A claim about those who keep what they took in: the others do so once more for each look.
 const TAKEN_OFTEN: &str = "is_one_however_often_it_is_taken_in";
 
+/// Who takes memory as bytes, too, and is tried in another process together with all else.
+const GPUS: [Role; 2] = [GpuA, GpuB];
+
 /// How many things there are to vary.
 const FACTORS: usize = 7;
 
@@ -114,6 +117,7 @@ fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static st
         // Neither exporter nor importer is a screen, which is but one more reader.
         (Udmabuf, Cpu) if claim == "arrives" && is_as_it_comes => vec!["addfb2-red-blue"],
         (Udmabuf, GpuB) if is_large => vec!["rows-behind-1024-lost"],
+        (Udmabuf, GpuA | Cpu | Gles | Vgem) if parcel.way.elsewhere => vec!["sent-fds-lost"],
         (GpuB, Gles) if parcel.size == WIDE.1 => vec!["egl-pitch-of-16-bits"],
         (Udmabuf, Gles) if parcel.way.fd_per_plane => vec!["egl-one-fd-only"],
         (GpuA, Cpu) if claim == "comes_back" => vec!["export-reallocates"],
@@ -123,7 +127,6 @@ fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static st
         (Udmabuf, Gbm) if parcel.start == Start::Behind => vec!["gbm-offset-ignored"],
         (Udmabuf, Video) if parcel.rows == Rows::Pages => vec!["video-pitch-ignored", "dqbuf-wrong-index"],
         (Udmabuf, Video) => vec!["dqbuf-wrong-index"],
-        (Udmabuf, GpuA) if parcel.way.elsewhere => vec!["sent-fds-lost"],
         (Udmabuf, GpuA) if claim == "arrives" && parcel.way.order == Order::ImportFirst => vec!["import-copies"],
         _ => vec![],
     }
@@ -151,6 +154,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     _ => [parcels(from, to, strength, |_| true), Vec::new()],
                 }
                 .concat();
+                if claim != TAKEN_OFTEN {
+                    crossing.extend(elsewhere(from, to).filter(|parcel| claim != "comes_back" || to.draws(parcel)));
+                }
                 // Nobody draws in YUV but the processor, and what is fresh does not depend on the format.
                 if claim == "arrives" {
                     crossing.extend(yuv_parcels(from, to, asked));
@@ -251,11 +257,21 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
         let sensible = !(parcel.way.elsewhere && parcel.way.order == Order::ImportFirst);
         sensible && from.can(&parcel) && to.can(&parcel) && !lacks_rows_behind(from, &parcel) && wanted(&parcel)
     };
-    let ways = [from.dedicates() || to.dedicates(), to.goes_elsewhere()].map(|is_there| 1 + usize::from(is_there));
+    let elsewhere = GPUS.contains(&to.role()) && to.elsewhere().is_some();
+    let ways = [from.dedicates() || to.dedicates(), elsewhere].map(|is_there| 1 + usize::from(is_there));
     let levels: [usize; FACTORS] =
         [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len(), ways[0], ways[1], orders.len()];
     let most = if strength == 0 { 1 } else { usize::MAX };
     covering(&levels, strength.max(1), possible).iter().take(most).map(|row| parcel(row)).collect()
+}
+
+/// What crosses from `from` to `to` in another process, if that is no GPU: from one who only has memory and from one who draws, with
+/// a pitch and an offset to be told. GPUs try that together with all else.
+fn elsewhere(from: &dyn Exporter, to: &dyn Importer) -> impl Iterator<Item = Parcel> {
+    let is_tried = [Udmabuf, GpuB].contains(&from.role()) && [Cpu, Gles, Vgem].contains(&to.role());
+    let way = Way { elsewhere: true, ..Way::default() };
+    let parcel = Parcel { rows: Rows::Padded, start: Start::Behind, way, ..Parcel::of(Fourcc::XR24, SIZES[1]) };
+    (is_tried && from.can(&parcel) && to.can(&parcel) && to.elsewhere().is_some()).then_some(parcel).into_iter()
 }
 
 /// The orders that make a difference between the two.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
-use crate::cx::{Cx, Target};
+use crate::cx::{Cx, Guest, Target};
 use crate::devices::{Devices, Unplayed};
 use crate::error::Error;
 use crate::format::{Fourcc, Modifier};
@@ -32,6 +32,7 @@ mod card;
 mod codec;
 mod converter;
 mod cpu;
+mod elsewhere;
 mod gbm;
 mod gles;
 mod gpu;
@@ -41,6 +42,7 @@ mod planes;
 mod screen;
 mod video;
 
+pub use elsewhere::Elsewhere;
 pub use parcel::{Order, Parcel, Planes, Rows, Start, Way};
 
 use parcel::ROWS_BEHIND;
@@ -113,17 +115,26 @@ pub enum Part {
     Gpu(Gpu),
     /// OpenGL ES.
     Gles(Gles),
-    /// One of which its role says all.
-    Other,
+    /// One that the core knows by its role.
+    Plays(Role),
 }
 
 impl Part {
+    /// As the core knows it.
+    pub(crate) fn guest(&self) -> Guest<'_> {
+        match self {
+            Self::Gpu(gpu) => Guest::Gpu(gpu),
+            Self::Gles(gles) => Guest::Gles(gles),
+            Self::Plays(role) => Guest::Plays(*role),
+        }
+    }
+
     /// The name by which more is known of the driver that draws than it says.
     pub(crate) fn renderer(&self) -> Option<&str> {
         match self {
             Self::Gpu(gpu) => Some(&gpu.identity().device_name),
             Self::Gles(gles) => Some(&gles.identity().renderer),
-            Self::Other => None,
+            Self::Plays(_) => None,
         }
     }
 }
@@ -167,7 +178,7 @@ pub trait End: Sync {
     /// # Errors
     /// As [`Self::identity`].
     fn part(&self, _: &mut Devices) -> Result<Part, Unplayed> {
-        Ok(Part::Other)
+        Ok(Part::Plays(self.role()))
     }
 
     /// What it needs of frames like `wish`, tried with memory like `probes` where it does not say; `None` for one that makes
@@ -317,9 +328,9 @@ pub trait Importer: End {
         false
     }
 
-    /// Whether it can be [`Way::elsewhere`].
-    fn goes_elsewhere(&self) -> bool {
-        false
+    /// As another process has it, if it can be [`Way::elsewhere`].
+    fn elsewhere(&self) -> Option<&dyn Elsewhere> {
+        None
     }
 
     /// Whether it keeps what it took in, so that it matters whether it did before or after the frame was drawn

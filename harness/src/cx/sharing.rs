@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::Cx;
 use crate::case::{MappingRecord, Role, Told, Trouble};
 use crate::dmabuf::SharedFrame;
-use crate::ends;
+use crate::ends::{self, Part};
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
@@ -373,10 +373,14 @@ impl Cx {
     ) -> Result<(Party, placement::Device), Trouble> {
         let name = self.name_of(guest);
         let Wish { fourccs, size } = wish;
+        // The same device as here: it tells the same.
+        let here = match guest {
+            Guest::Peer(role) => Some(ends::of(*role)?.part(&mut self.devices)?),
+            _ => None,
+        };
+        let guest = &here.as_ref().map_or(*guest, Part::guest);
         let gpu = match guest {
             Guest::Gpu(gpu) => Some((*gpu).clone()),
-            // The same device as here: it tells the same.
-            Guest::Peer(role) => Some(self.gpu(*role)?),
             _ => None,
         };
         let end = match guest {

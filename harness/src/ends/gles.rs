@@ -4,16 +4,20 @@
 //! compositors do: GBM makes a buffer, EGL takes that in by its fd, and OpenGL ES draws into it. Maker and display have a file of the
 //! same node each, as an allocator and a renderer have.
 
-use super::{End, Exported, Exporter, Imported, Importer, Parcel, Part, Planes, Rows, Start, Way, gbm};
+use super::{
+    Elsewhere, End, Exported, Exporter, Imported, Importer, Parcel, Part, Planes, Rows, Start, Way, elsewhere, gbm,
+};
 use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
 use crate::devices::{Devices, Unplayed};
-use crate::dmabuf::SplitFrame;
+use crate::dmabuf::{SharedFrame, SplitFrame};
+use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, px};
 use crate::gbm::Bo;
 use crate::gles::{self, GlImage, Through};
+use crate::picture::Picture;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 use crate::yuv::Colours;
@@ -232,6 +236,10 @@ impl Importer for OpenGlEs {
         true
     }
 
+    fn elsewhere(&self) -> Option<&dyn Elsewhere> {
+        Some(self)
+    }
+
     fn takes_fds(&self) -> bool {
         true
     }
@@ -260,6 +268,9 @@ impl Importer for OpenGlEs {
     }
 
     fn import_by(&self, cx: &mut Cx, buffer: &Buffer, way: Way) -> Result<Box<dyn Imported>, Trouble> {
+        if way.elsewhere {
+            return Ok(elsewhere::taken(self, buffer, way));
+        }
         let gles = self.open(cx.devices())?;
         let textures = cx.hold(&Guest::Gles(&gles), buffer, Access::Write, |shared| {
             let Frame { fourcc, modifier, .. } = shared.frame;
@@ -294,5 +305,21 @@ impl Imported for TakenIn {
             Some(plain) if plain.is_drawable()? => Ok(plain.draw_pattern(stamp)?),
             _ => Err(Trouble::Skip(format!("{} does not draw to textures of this format", self.gles.name()))),
         }
+    }
+}
+
+impl Elsewhere for OpenGlEs {
+    fn read(&self, devices: &mut Devices, shared: &SharedFrame, _: bool) -> Result<Picture> {
+        let gles = self.open(devices).map_err(|why| why.opening(self.role))?;
+        let through = match gles.is_external_only(shared.frame.fourcc, shared.frame.modifier)? {
+            true => Through::External,
+            false => Through::Texture2d,
+        };
+        gles.import(shared, through)?.sampled_picture()
+    }
+
+    fn draw(&self, devices: &mut Devices, shared: &SharedFrame, _: bool, stamp: u32) -> Result<()> {
+        let gles = self.open(devices).map_err(|why| why.opening(self.role))?;
+        gles.import(shared, Through::Texture2d)?.draw_pattern(stamp)
     }
 }
