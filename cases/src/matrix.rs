@@ -25,6 +25,7 @@ use crate::screen;
 use crate::yuv::known_of_words;
 use looks::Looks;
 
+mod apart;
 mod bytes;
 mod looks;
 mod modifiers;
@@ -133,6 +134,7 @@ fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static st
 }
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
+    apart::register(cases);
     bytes::register(cases);
     modifiers::register(cases);
     let asked = match asked::number("HANDOVER_STRENGTH", 1..=ALL) {
