@@ -25,7 +25,7 @@ const BEHIND: u64 = 65536;
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for (from, to) in HEAPS.into_iter().flat_map(|from| GPUS.map(|to| (from, to))) {
         for fourcc in FOURCCS {
-            let name = format!("matrix::arrives_with_a_dma_buf_per_plane::{from}_to_{to}::{fourcc}_{SIZE}");
+            let name = format!("matrix::arrives_with_a_dma_buf_per_plane::{from}_to_{to}::{fourcc}");
             let case = cases.add(name, move |cx| arrives(cx, from, to, fourcc)).from(from).to(to);
             case.needs(Need::Imports { role: to, format: fourcc.to_string() });
             if to == GpuB {
