@@ -78,7 +78,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             case.must_fail_under(IMPORT_COPIES).must_fail_under("external-release-late");
         }
     }
-    for from in exporters().into_iter().filter(|from| from.role() != ScreenB) {
+    for from in exporters().into_iter().filter(|from| ![ScreenB, GlesGbm].contains(&from.role())) {
         let role = from.role();
         let name = |claim: &str| format!("coherency::{claim}::{role}");
         let case = cases

@@ -2,7 +2,8 @@
 //!
 //! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins, whether it is taken
 //! in before or after it is drawn, and with Vulkan whether its memory is handed out before or after it is bound, is dedicated or
-//! sub-allocated, and whether the importer is in another process): for `arrives` every two of these together, for the others each
+//! sub-allocated, and whether the importer is in another process, where others are for one frame of two exporters ([`elsewhere`])):
+//! for `arrives` every two of these together, for the others each
 //! alone, but for being taken in more than once and for [`bytes`], which are one for each pair; less where another device of the
 //! same kind went before ([`Importer::strength`]). Formats in YUV, where their planes lie, and whether each comes with an fd of its
 //! own, are tried alone, too. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all, and `--exhaustive` means all. Large
@@ -25,9 +26,12 @@ use crate::screen;
 use crate::yuv::known_of_words;
 use looks::Looks;
 
+mod apart;
 mod bytes;
 mod looks;
 mod modifiers;
+#[cfg(test)]
+mod tests;
 
 /// From one byte to eight, with and without alpha and padding, and both orders of channels.
 const FOURCCS: [Fourcc; 8] =
@@ -81,6 +85,9 @@ const CLAIMS: [(&str, usize, Claim); 4] =
 /// A claim about those who keep what they took in: the others do so once more for each look.
 const TAKEN_OFTEN: &str = "is_one_however_often_it_is_taken_in";
 
+/// Who takes memory as bytes, too, and is tried in another process together with all else.
+const GPUS: [Role; 2] = [GpuA, GpuB];
+
 /// How many things there are to vary.
 const FACTORS: usize = 7;
 
@@ -95,6 +102,7 @@ fn faults_of_exporter(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec
     let is_beyond_a_page = parcel.size.height > 64;
     match (claim, from) {
         ("arrives", Gles) => vec!["egl-pitch-too-large"],
+        ("arrives", GlesGbm) if parcel.fourcc != Fourcc::RG16 => vec!["egl-red-blue"],
         ("arrives", Gbm) => vec!["gbm-pitch-too-large"],
         ("arrives", Vgem | Screen) if is_beyond_a_page => vec!["dumb-rows-missing"],
         ("arrives", DmaHeap) if is_beyond_a_page => vec!["heap-short"],
@@ -111,21 +119,23 @@ fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static st
         // Neither exporter nor importer is a screen, which is but one more reader.
         (Udmabuf, Cpu) if claim == "arrives" && is_as_it_comes => vec!["addfb2-red-blue"],
         (Udmabuf, GpuB) if is_large => vec!["rows-behind-1024-lost"],
+        (Udmabuf, GpuA | Cpu | Gles | Vgem) if parcel.way.elsewhere => vec!["sent-fds-lost"],
         (GpuB, Gles) if parcel.size == WIDE.1 => vec!["egl-pitch-of-16-bits"],
         (Udmabuf, Gles) if parcel.way.fd_per_plane => vec!["egl-one-fd-only"],
         (GpuA, Cpu) if claim == "comes_back" => vec!["export-reallocates"],
         (Udmabuf, _) if !plain => vec![],
+        (Udmabuf, GlesGbm) if parcel.fourcc == Fourcc::XR24 => vec!["egl-red-blue"],
         (Udmabuf, Gles) if parcel.start == Start::Behind => vec!["egl-offset-ignored"],
         (Udmabuf, Gbm) if parcel.start == Start::Behind => vec!["gbm-offset-ignored"],
         (Udmabuf, Video) if parcel.rows == Rows::Pages => vec!["video-pitch-ignored", "dqbuf-wrong-index"],
         (Udmabuf, Video) => vec!["dqbuf-wrong-index"],
-        (Udmabuf, GpuA) if parcel.way.elsewhere => vec!["sent-fds-lost"],
         (Udmabuf, GpuA) if claim == "arrives" && parcel.way.order == Order::ImportFirst => vec!["import-copies"],
         _ => vec![],
     }
 }
 
 pub(crate) fn register(cases: &mut Cases<Cx>) {
+    apart::register(cases);
     bytes::register(cases);
     modifiers::register(cases);
     let asked = match asked::number("HANDOVER_STRENGTH", 1..=ALL) {
@@ -147,6 +157,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     _ => [parcels(from, to, strength, |_| true), Vec::new()],
                 }
                 .concat();
+                if claim != TAKEN_OFTEN {
+                    crossing.extend(elsewhere(from, to).filter(|parcel| claim != "comes_back" || to.draws(parcel)));
+                }
                 // Nobody draws in YUV but the processor, and what is fresh does not depend on the format.
                 if claim == "arrives" {
                     crossing.extend(yuv_parcels(from, to, asked));
@@ -219,7 +232,7 @@ fn values(parcel: &Parcel) -> [String; FACTORS] {
 fn is_tight(from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -> bool {
     let as_it_comes = parcel.rows == Rows::Agreed && [Screen, ScreenB, Vgem].contains(&from.role());
     let whole_blocks = parcel.row().is_multiple_of(16) && parcel.size.height.is_multiple_of(4);
-    as_it_comes && [GpuA, GpuB, Gles].contains(&to.role()) && !whole_blocks
+    as_it_comes && [GpuA, GpuB, Gles, GlesGbm].contains(&to.role()) && !whole_blocks
 }
 
 /// Whether `parcel` has a GPU's memory to itself, lies there as it was told, and ends with its last row: the requirement of memory
@@ -247,11 +260,21 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
         let sensible = !(parcel.way.elsewhere && parcel.way.order == Order::ImportFirst);
         sensible && from.can(&parcel) && to.can(&parcel) && !lacks_rows_behind(from, &parcel) && wanted(&parcel)
     };
-    let ways = [from.dedicates() || to.dedicates(), to.goes_elsewhere()].map(|is_there| 1 + usize::from(is_there));
+    let elsewhere = GPUS.contains(&to.role()) && to.elsewhere().is_some();
+    let ways = [from.dedicates() || to.dedicates(), elsewhere].map(|is_there| 1 + usize::from(is_there));
     let levels: [usize; FACTORS] =
         [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len(), ways[0], ways[1], orders.len()];
     let most = if strength == 0 { 1 } else { usize::MAX };
     covering(&levels, strength.max(1), possible).iter().take(most).map(|row| parcel(row)).collect()
+}
+
+/// What crosses from `from` to `to` in another process, if that is no GPU: from one who only has memory and from one who draws, with
+/// a pitch and an offset to be told. GPUs try that together with all else.
+fn elsewhere(from: &dyn Exporter, to: &dyn Importer) -> impl Iterator<Item = Parcel> {
+    let is_tried = [Udmabuf, GpuB].contains(&from.role()) && [Cpu, Gles, Vgem].contains(&to.role());
+    let way = Way { elsewhere: true, ..Way::default() };
+    let parcel = Parcel { rows: Rows::Padded, start: Start::Behind, way, ..Parcel::of(Fourcc::XR24, SIZES[1]) };
+    (is_tried && from.can(&parcel) && to.can(&parcel) && to.elsewhere().is_some()).then_some(parcel).into_iter()
 }
 
 /// The orders that make a difference between the two.
@@ -494,86 +517,4 @@ fn is_one(cx: &mut Cx, crossing: &Crossing) -> Outcome {
     again.sees(cx, &third)?;
     cpu_sees(cx, to, exported.buffer(), &third)?;
     cx.agree()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    /// Every two values that some of `parcels` has together.
-    fn pairs(parcels: &[Parcel]) -> BTreeSet<(String, String)> {
-        let of_one = |parcel: &Parcel| {
-            let values = values(parcel);
-            let pairs = (0..FACTORS).flat_map(|one| (one + 1..FACTORS).map(move |other| (one, other)));
-            pairs.map(|(one, other)| (values[one].clone(), values[other].clone())).collect::<Vec<_>>()
-        };
-        parcels.iter().flat_map(of_one).collect()
-    }
-
-    fn every_pair() -> impl Iterator<Item = (&'static dyn Exporter, &'static dyn Importer)> {
-        exporters().into_iter().chain(fillers()).flat_map(|from| importers().into_iter().map(move |to| (from, to)))
-    }
-
-    #[test]
-    fn every_two_values_that_are_possible_together_are_tried_together() {
-        for (from, to) in every_pair() {
-            let all = pairs(&parcels(from, to, usize::MAX, |_| true));
-            let tried = pairs(&parcels(from, to, 2, |_| true));
-            let missing: Vec<_> = all.difference(&tried).collect();
-            assert!(missing.is_empty(), "{} to {}: {missing:?}", from.role(), to.role());
-        }
-    }
-
-    /// The pairs without a case. What a converter makes has no alpha, and planes above the lowest one are given what is blended.
-    const APART: [(Role, Role); 2] = [(Converter, Overlay), (Converter, Cursor)];
-
-    #[test]
-    fn every_pair_that_has_a_format_in_common_has_a_case() {
-        let pairs = every_pair().filter(|(from, to)| parcels(*from, *to, 0, |_| true).is_empty());
-        let without: Vec<_> = pairs.map(|(from, to)| (from.role(), to.role())).collect();
-        assert_eq!(without, APART, "left: pairs that no case has; right: those that can have none");
-    }
-
-    #[test]
-    fn a_frame_is_handed_over_in_every_way_that_there_is_between_two_devices() {
-        let is_gpu = |role: Role| [GpuA, GpuB].contains(&role);
-        for (from, to) in every_pair() {
-            let told = format!("{} to {}", from.role(), to.role());
-            let (exports, imports) = (is_gpu(from.role()), is_gpu(to.role()));
-            for strength in [1, 2] {
-                let tried = parcels(from, to, strength, |_| true);
-                let has = |what: fn(&Way) -> bool| tried.iter().any(|parcel| what(&parcel.way));
-                if tried.is_empty() {
-                    continue;
-                }
-                assert_eq!(has(|way| way.dedicated), exports || imports, "{told}");
-                assert_eq!(has(|way| way.elsewhere), imports, "{told}");
-                assert_eq!(has(|way| way.order == Order::ExportFirst), exports, "{told}");
-                let keeps = imports || [Gles, Gbm, Vgem].contains(&to.role());
-                assert_eq!(has(|way| way.order == Order::ImportFirst), keeps, "{told}");
-                assert!(has(|way| !way.dedicated) && has(|way| !way.elsewhere), "{told}");
-                assert!(has(|way| way.order == Order::BindFirst), "{told}");
-            }
-            let yuv = yuv_parcels(from, to, None);
-            let several = yuv.iter().any(|parcel| parcel.fourcc.planes().is_some_and(|planes| planes.len() > 1));
-            let apart = several && [Cpu, Gles, Screen].contains(&to.role());
-            assert_eq!(yuv.iter().any(|parcel| parcel.way.fd_per_plane), apart, "{told}");
-        }
-    }
-
-    #[test]
-    fn a_large_frame_and_a_wide_one_leave_each_exporter_and_reach_each_importer_that_can() {
-        let large: Vec<_> = every_pair().filter(|(from, to)| !large_parcels(*from, *to).is_empty()).collect();
-        // These two have one size.
-        let has_one = |from: &&dyn Exporter| [ScreenB, Converter].contains(&from.role());
-        for from in exporters().into_iter().chain(fillers()).filter(|from| !has_one(from)) {
-            assert!(large.iter().any(|(other, _)| other.role() == from.role()), "{}", from.role());
-        }
-        for to in [GpuA, GpuB, Gles, Gbm, Screen, Vgem, Video, Cpu] {
-            assert!(large.iter().any(|(_, other)| other.role() == to), "{to}");
-        }
-        assert!(large.len() < 30, "they take long: {}", large.len());
-    }
 }

@@ -109,6 +109,13 @@ pub enum Unplayed {
     Broken(Error),
 }
 
+impl Unplayed {
+    /// As the error of opening the device that plays `role`.
+    pub(crate) fn opening(self, role: Role) -> Error {
+        Error::missing("opening the device", role.to_string(), self.to_string())
+    }
+}
+
 impl From<Unplayed> for Trouble {
     fn from(unplayed: Unplayed) -> Self {
         match unplayed {
@@ -281,6 +288,15 @@ impl Devices {
     pub fn gles_on_gbm(&mut self, node: NodeKind) -> Result<Gles, Unplayed> {
         let device = self.gbm()?;
         self.gles_on_gbm.entry(node).or_default().get(|| Gles::open_on(device.node(node)?)).cloned()
+    }
+
+    /// OpenGL ES on that node of the GBM device which gives memory.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn gles_by_gbm(&mut self) -> Result<Gles, Unplayed> {
+        let node = self.gbm()?.gives_by();
+        self.gles_on_gbm(node)
     }
 
     /// The DRM device that libgbm drives: the chosen one, else the first one that gives memory.
@@ -489,7 +505,7 @@ impl Devices {
             && self.gpus.values().chain(self.second_instances.values()).any(misinforms)
     }
 
-    /// Has OpenGL ES and GBM look at a small buffer of ours, if the case used them.
+    /// Has OpenGL ES and GBM look at a small buffer of ours, if they have looked at something.
     ///
     /// A context keeps what it looked at last until it looks at something else, also when that is destroyed by then: no
     /// leak, and one buffer at most. What it keeps from now on is accounted for.
@@ -497,8 +513,10 @@ impl Devices {
     /// # Errors
     /// A driver fails at that.
     pub fn look_away(&mut self) -> Result<()> {
-        let (egl, gbm) = (ledger::used("egl"), ledger::used("gbm_bo_"));
-        if !egl && !gbm {
+        let gbm = ledger::used("gbm_bo_");
+        let contexts = [&self.gles].into_iter().chain(self.gles_on_gbm.values());
+        let looked: Vec<Gles> = contexts.filter_map(Slot::open).filter(|gles| gles.looked()).cloned().collect();
+        if looked.is_empty() && !gbm {
             return Ok(());
         }
         if self.elsewhere.is_none() {
@@ -507,9 +525,7 @@ impl Devices {
             self.elsewhere = ledger::keeping(ELSEWHERE, || udmabuf::for_frame(frame, 0)).ok();
         }
         let Some(elsewhere) = &self.elsewhere else { return Ok(()) };
-        let contexts = [&self.gles].into_iter().chain(self.gles_on_gbm.values());
-        let open = contexts.filter_map(|slot| if let Slot::Open(gles) = slot { Some(gles) } else { None });
-        for gles in open.filter(|gles| egl && gles.looked()) {
+        for gles in looked {
             let image = match self.textures.iter().find(|(name, _)| *name == gles.name()) {
                 Some((_, image)) => image,
                 None => {

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::path::Path;
 use std::rc::Rc;
 
 use glow::HasContext as _;
@@ -43,7 +44,7 @@ struct Inner {
     gl: glow::Context,
     egl: Rc<Egl>,
     identity: GlesIdentity,
-    /// Whether it has made an image since [`Gles::looked`] was asked last.
+    /// Whether it has made an image, or was opened, since [`Gles::looked`] was asked last.
     looks: Cell<bool>,
 }
 
@@ -96,10 +97,10 @@ impl Gles {
         let gl = unsafe { glow::Context::from_loader_function_cstr(|name| egl.function(name)) };
         let identity =
             GlesIdentity { renderer, version, egl_vendor: egl.vendor.clone(), egl_version: egl.version.clone() };
-        Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity, looks: Cell::default() })))
+        Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity, looks: Cell::new(true) })))
     }
 
-    /// Whether it has made an image since this was asked last: what it may look at.
+    /// Whether it has made an image, or was opened, since this was asked last: what it may look at, or is to look at next.
     pub(crate) fn looked(&self) -> bool {
         self.0.looks.take()
     }
@@ -119,6 +120,14 @@ impl Gles {
         match &self.0.egl.platform() {
             Platform::Surfaceless => "gles".to_owned(),
             Platform::Gbm(gbm) => format!("gles on {}", gbm.name()),
+        }
+    }
+
+    /// The node that it was given, if it is on the GBM platform.
+    pub(crate) fn node(&self) -> Option<&Path> {
+        match self.0.egl.platform() {
+            Platform::Surfaceless => None,
+            Platform::Gbm(gbm) => Some(gbm.node()),
         }
     }
 

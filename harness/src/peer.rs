@@ -18,6 +18,7 @@ use crate::case::Role;
 use crate::channel::{Channel, Received, brief};
 use crate::devices::Devices;
 use crate::dmabuf::{Dmabuf, SharedFrame};
+use crate::ends;
 use crate::error::{Cause, Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
@@ -438,16 +439,24 @@ fn answer(
     if let Ask::Forget = ask {
         let was_let_go = !taken.is_empty();
         taken.clear();
+        devices.look_away()?;
         return Ok((Answer::Forgot { left: books.left(was_let_go).map_err(|why| why.0) }, None));
     }
-    let gpu =
-        devices.gpu(role).map_err(|why| Error::missing("opening the device", role.to_string(), why.to_string()))?;
+    let end = ends::of(role)?;
+    end.identity(devices).map_err(|why| why.opening(role))?;
+    // At what is the device's own.
+    devices.look_away()?;
     books.begin(&fds);
+    let device = || {
+        let device = end.importer().and_then(|importer| importer.elsewhere());
+        device.ok_or_else(|| Error::input("taking part", role.to_string(), "it takes frames in by no request"))
+    };
+    let gpu = |devices: &mut Devices| devices.gpu(role).map_err(|why| why.opening(role));
     let fd = fds.into_iter().next();
     let fd = || fd.ok_or_else(|| Error::input("taking part", role.to_string(), "no fd came with the request"));
     match ask {
         Ask::Draw { fourcc, size, stamp } => {
-            let image = gpu.create_image(&ImageRequest {
+            let image = gpu(devices)?.create_image(&ImageRequest {
                 size,
                 fourcc,
                 layout: Layout::Modifiers(vec![Modifier::LINEAR]),
@@ -461,8 +470,7 @@ fn answer(
             Ok((Answer::Drawn { frame: shared.frame }, Some(shared.dmabuf.fd.into_plain())))
         }
         Ask::Read { frame, dedicated } => {
-            let how = ImportRequest { dedicated, ..ImportRequest::default() };
-            let picture = gpu.import_image(&given(fd()?, frame)?, &how)?.read_back()?;
+            let picture = device()?.read(devices, &given(fd()?, frame)?, dedicated)?;
             let failed = |error: std::io::Error| Error::new("writing pixels", "a memfd", error);
             let memfd = memfd_create("pixels", MemfdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
             let mut file = std::fs::File::from(memfd);
@@ -470,8 +478,7 @@ fn answer(
             Ok((Answer::Read { fourcc: picture.fourcc, size: picture.size }, Some(file.into())))
         }
         Ask::DrawInto { frame, dedicated, stamp } => {
-            let how = ImportRequest { dedicated, ..ImportRequest::default() };
-            gpu.import_image(&given(fd()?, frame)?, &how)?.draw_pattern(stamp)?;
+            device()?.draw(devices, &given(fd()?, frame)?, dedicated, stamp)?;
             Ok((Answer::Done, None))
         }
         Ask::TakePart { party, part } => {
@@ -483,7 +490,7 @@ fn answer(
                 Part::Map | Part::Draw { .. } => Some(buffer.map(attachment, access, DEADLINE)?),
             };
             if let (Part::Draw { stamp }, Some(mapping)) = (part, &mapping) {
-                gpu.import_image(&mapping.shared, &ImportRequest::default())?.draw_pattern(stamp)?;
+                gpu(devices)?.import_image(&mapping.shared, &ImportRequest::default())?.draw_pattern(stamp)?;
             }
             taken.push(Taken { buffer, attachment, mapping });
             Ok((Answer::Done, None))

@@ -8,10 +8,7 @@ use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, fillers
 use handover::prelude::*;
 use handover::vk::Span;
 
-use super::{FIRST, SIZES, check, cpu_sees, parcels};
-
-/// The GPUs as importers, which are so by images, too.
-const GPUS: [Role; 2] = [GpuA, GpuB];
+use super::{FIRST, GPUS, SIZES, check, cpu_sees, parcels};
 
 /// Memory behind a frame that devices may touch.
 const BEHIND: u64 = 65536;

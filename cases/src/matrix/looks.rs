@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use handover::ends::{Exporter, Importer, Parcel};
 use handover::prelude::*;
 
-use super::values;
-
-const GPUS: [Role; 2] = [GpuA, GpuB];
+use super::{GPUS, values};
 
 /// The looks at what crosses between two devices, for one claim.
 pub(super) struct Looks {

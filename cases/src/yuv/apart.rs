@@ -219,7 +219,7 @@ fn takes_planes_in(cx: &mut Cx, gpu: Role) -> Outcome {
     })?;
     // Of one that takes a plane for another nobody can say what its copy would touch.
     if !cx.disagrees() {
-        cx.gpu_sees_parts(gpu, &device, &parts, &target)?;
+        cx.gpu_sees_parts(gpu, &device, &parts, Tiling::Modifier(Modifier::LINEAR), &target)?;
     }
     cx.agree()
 }

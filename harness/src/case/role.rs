@@ -34,6 +34,8 @@ roles! {
     GpuB = "gpu_b",
     /// OpenGL ES through EGL.
     Gles = "gles",
+    /// OpenGL ES through EGL on a GBM device, whose buffers it draws into.
+    GlesGbm = "gles_gbm",
     /// A KMS card with its lowest plane and its writeback or CRC.
     Screen = "screen",
     /// Another card than the screen's, with its own planes.

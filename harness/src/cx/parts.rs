@@ -17,7 +17,7 @@ use crate::share::buffer::Mapping;
 use crate::share::constraints::{Constraints, Party};
 use crate::share::core::Access;
 use crate::share::parts::{Parts, plane_frames};
-use crate::vk::Gpu;
+use crate::vk::{Gpu, Tiling};
 use crate::yuv::Colours;
 
 /// One buffer of such a frame while a device has it mapped.
@@ -84,13 +84,17 @@ impl Cx {
         })
     }
 
-    /// `gpu` takes `parts` in as one image whose planes lie in memory of their own, and copies it out.
+    /// `gpu` takes `parts` in as one image of `tiling` whose planes lie in memory of their own, and copies it out.
     ///
     /// # Errors
-    /// The import or the copy fails.
-    pub fn gpu_sees_parts(&mut self, role: Role, gpu: &Gpu, parts: &Parts, target: &Target) -> Outcome {
+    /// The import or the copy fails; or the tiling is linear, and the device has the planes elsewhere.
+    pub fn gpu_sees_parts(&mut self, role: Role, gpu: &Gpu, parts: &Parts, tiling: Tiling, target: &Target) -> Outcome {
         self.mapped_parts(&Guest::Gpu(gpu), parts, Access::Read, |cx, split| {
-            let actual = gpu.import_disjoint(split)?.read_back()?;
+            let image = match tiling {
+                Tiling::Modifier(_) => gpu.import_disjoint(split),
+                _ => gpu.import_disjoint_as_laid(split),
+            };
+            let actual = image?.read_back()?;
             Ok(cx.sees_planes(role.as_str(), target, &actual, &split.frame().planes)?)
         })
     }
@@ -103,7 +107,7 @@ impl Cx {
         let gles = self.gles()?;
         self.mapped_parts(&Guest::Gles(&gles), parts, Access::Read, |cx, split| {
             let actual = gles.import_as(split, Through::External, colours)?.sampled_rgb()?;
-            Ok(cx.gles_converts(split, colours, target, &actual)?)
+            Ok(cx.gles_converts(&gles, split, colours, target, &actual)?)
         })
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::Cx;
 use crate::case::{MappingRecord, Role, Told, Trouble};
 use crate::dmabuf::SharedFrame;
-use crate::ends;
+use crate::ends::{self, Part};
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
@@ -303,13 +303,9 @@ impl Cx {
     /// # Errors
     /// Nobody plays the role.
     pub fn lacks_room(&mut self, role: Role, buffer: &Buffer) -> Result<Option<String>, Trouble> {
-        let driver = match role {
-            Role::GpuA | Role::GpuB => self.gpu(role)?.identity().device_name.clone(),
-            Role::Gles => self.gles()?.identity().renderer.clone(),
-            _ => return Ok(None),
-        };
-        let Some(storage) = buffer.storage() else { return Ok(None) };
-        Ok(lack(&driver, &storage.shared.frame, storage.shared.dmabuf.size))
+        let part = ends::of(role)?.part(&mut self.devices)?;
+        let (Some(driver), Some(storage)) = (part.renderer(), buffer.storage()) else { return Ok(None) };
+        Ok(lack(driver, &storage.shared.frame, storage.shared.dmabuf.size))
     }
 
     /// What verdicts call `guest`.
@@ -377,10 +373,14 @@ impl Cx {
     ) -> Result<(Party, placement::Device), Trouble> {
         let name = self.name_of(guest);
         let Wish { fourccs, size } = wish;
+        // The same device as here: it tells the same.
+        let here = match guest {
+            Guest::Peer(role) => Some(ends::of(*role)?.part(&mut self.devices)?),
+            _ => None,
+        };
+        let guest = &here.as_ref().map_or(*guest, Part::guest);
         let gpu = match guest {
             Guest::Gpu(gpu) => Some((*gpu).clone()),
-            // The same device as here: it tells the same.
-            Guest::Peer(role) => Some(self.gpu(*role)?),
             _ => None,
         };
         let end = match guest {
@@ -397,10 +397,13 @@ impl Cx {
             (Guest::Video(video) | Guest::Filler(video), _) => placement::Device::of_node(name.clone(), video.node()),
             (Guest::Gbm(gbm), _) => placement::Device::of_node(name.clone(), gbm.node()),
             (_, Some(gpu)) => gpu.kernel_device(name.clone()),
-            // EGL tells of no node: a driver in software is the CPU, and of others nothing is known.
-            (Guest::Gles(gles), _) if !gles.is_software() => placement::Device {
-                name: name.clone(),
-                kernel: Err(NotObservable("EGL does not tell which kernel device it drives".to_owned())),
+            // A driver in software is the CPU; of others EGL tells no node but that which it was given.
+            (Guest::Gles(gles), _) if !gles.is_software() => match gles.node() {
+                Some(node) => placement::Device::of_node(name.clone(), node),
+                None => placement::Device {
+                    name: name.clone(),
+                    kernel: Err(NotObservable("EGL does not tell which kernel device it drives".to_owned())),
+                },
             },
             _ => placement::Device::of_cpu(name.clone()),
         };

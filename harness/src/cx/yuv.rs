@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::{Channel, Fourcc};
 use crate::frame::{Frame, Plane, Size};
-use crate::gles::Through;
+use crate::gles::{Gles, Through};
 use crate::kms::{Layer, Shown};
 use crate::observed::NotObservable;
 use crate::picture::Picture;
@@ -67,7 +67,7 @@ impl Cx {
         let gles = self.gles()?;
         self.mapped(&Guest::Gles(&gles), buffer, Access::Read, |cx, shared| {
             let actual = gles.import_as(shared, Through::External, colours)?.sampled_rgb()?;
-            Ok(cx.gles_converts(shared, colours, target, &actual)?)
+            Ok(cx.gles_converts(&gles, shared, colours, target, &actual)?)
         })
     }
 
@@ -101,12 +101,13 @@ impl Cx {
         Ok(())
     }
 
-    /// OpenGL ES sampled `actual`, RGB of 16 bits each, from `shared`, which holds `target`.
+    /// `gles` sampled `actual`, RGB of 16 bits each, from `shared`, which holds `target`.
     ///
     /// # Errors
     /// The two can't be compared, or the images can't be saved.
     pub(crate) fn gles_converts(
         &mut self,
+        gles: &Gles,
         shared: &impl SharedPlanes,
         colours: Colours,
         target: &Target,
@@ -114,9 +115,10 @@ impl Cx {
     ) -> Result<()> {
         let frame = shared.frame();
         let found = Found { frame, apart: is_apart(shared), colours };
-        let is_llvmpipe = self.gles().is_ok_and(|gles| gles.identity().renderer.starts_with("llvmpipe"));
+        let is_llvmpipe = gles.identity().renderer.starts_with("llvmpipe");
         let allowed = Allowed::of_gles(is_llvmpipe, frame.fourcc);
-        self.converts("gles (external texture)", found, target, actual, allowed, Onto::Itself)
+        let reader = format!("{} (external texture)", gles.name());
+        self.converts(&reader, found, target, actual, allowed, Onto::Itself)
     }
 
     /// The screen that plays `role` shows a frame in YUV by itself, and must show `target`.

@@ -6,15 +6,19 @@
 use std::path::PathBuf;
 
 use super::memory::Bytes;
-use super::{End, Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start, of_linux};
+use super::{
+    Elsewhere, End, Exported, Exporter, Imported, Importer, Parcel, Planes, Rows, Start, Way, elsewhere, of_linux,
+};
 use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
 use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::SharedFrame;
+use crate::error::{Error, Result};
 use crate::format::Fourcc;
 use crate::frame::Frame;
 use crate::kms::{self, DumbBuffers};
 use crate::pattern::Pattern;
+use crate::picture::Picture;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 
@@ -110,6 +114,10 @@ impl Importer for Card {
         true
     }
 
+    fn elsewhere(&self) -> Option<&dyn Elsewhere> {
+        Some(self)
+    }
+
     fn keeps(&self) -> bool {
         true
     }
@@ -120,6 +128,10 @@ impl Importer for Card {
 
     fn attach(&self, cx: &mut Cx, buffer: &Buffer) -> Result<(), Trouble> {
         cx.attach(&Guest::Plays(self.role), buffer)
+    }
+
+    fn import_by(&self, cx: &mut Cx, buffer: &Buffer, way: Way) -> Result<Box<dyn Imported>, Trouble> {
+        if way.elsewhere { Ok(elsewhere::taken(self, buffer, way)) } else { self.import(cx, buffer) }
     }
 
     fn import(&self, cx: &mut Cx, buffer: &Buffer) -> Result<Box<dyn Imported>, Trouble> {
@@ -146,5 +158,35 @@ impl Imported for TakenIn {
         cx.fact("then drawn by", self.reader());
         let Frame { fourcc, size, .. } = self.handed_on.frame;
         Ok(self.handed_on.write(&Pattern { stamp }.picture(fourcc, size)?)?)
+    }
+}
+
+impl Card {
+    /// What `work` makes of `shared` as the card hands it on, in a process that runs no case.
+    fn handed_on<T>(
+        &self,
+        devices: &mut Devices,
+        shared: &SharedFrame,
+        work: impl FnOnce(&SharedFrame) -> Result<T>,
+    ) -> Result<T> {
+        let prime = devices.prime(self.role, 0).map_err(|why| why.opening(self.role))?;
+        let handle = prime.import(&shared.dmabuf)?;
+        let handed_on = SharedFrame { dmabuf: handle.export()?, frame: shared.frame.clone() };
+        if handed_on.dmabuf.inode() != shared.dmabuf.inode() {
+            let why = format!("{} for {}, which was taken in", handed_on.dmabuf, shared.dmabuf);
+            return Err(Error::answer("DRM_IOCTL_PRIME_HANDLE_TO_FD", self.role.to_string(), why));
+        }
+        work(&handed_on)
+    }
+}
+
+impl Elsewhere for Card {
+    fn read(&self, devices: &mut Devices, shared: &SharedFrame, _: bool) -> Result<Picture> {
+        self.handed_on(devices, shared, SharedFrame::read_back)
+    }
+
+    fn draw(&self, devices: &mut Devices, shared: &SharedFrame, _: bool, stamp: u32) -> Result<()> {
+        let picture = Pattern { stamp }.picture(shared.frame.fourcc, shared.frame.size)?;
+        self.handed_on(devices, shared, |handed_on| handed_on.write(&picture))
     }
 }

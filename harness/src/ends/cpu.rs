@@ -1,10 +1,13 @@
 //! The processor as an end: it looks through mmap, by its own addressing.
 
-use super::{End, Imported, Importer, Parcel, Way};
+use super::{Elsewhere, End, Imported, Importer, Parcel, Way, elsewhere};
 use crate::case::{DeviceIdentity, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Target};
 use crate::devices::{Devices, Unplayed};
+use crate::dmabuf::SharedFrame;
+use crate::error::Result;
 use crate::pattern::Pattern;
+use crate::picture::Picture;
 use crate::share::buffer::Buffer;
 use crate::share::parts::Parts;
 
@@ -46,6 +49,10 @@ impl Importer for Cpu {
         true
     }
 
+    fn elsewhere(&self) -> Option<&dyn Elsewhere> {
+        Some(self)
+    }
+
     fn takes_fds(&self) -> bool {
         true
     }
@@ -59,6 +66,9 @@ impl Importer for Cpu {
     }
 
     fn import_by(&self, _: &mut Cx, buffer: &Buffer, way: Way) -> Result<Box<dyn Imported>, Trouble> {
+        if way.elsewhere {
+            return Ok(elsewhere::taken(self, buffer, way));
+        }
         Ok(Box::new(InHand { buffer: buffer.clone(), fd_per_plane: way.fd_per_plane }))
     }
 }
@@ -75,5 +85,15 @@ impl Imported for InHand {
         let wish = self.buffer.wish();
         let picture = Pattern { stamp }.picture(wish.fourccs[0], wish.size)?;
         cx.cpu_writes(&self.buffer, &picture)
+    }
+}
+
+impl Elsewhere for Cpu {
+    fn read(&self, _: &mut Devices, shared: &SharedFrame, _: bool) -> Result<Picture> {
+        shared.read_back()
+    }
+
+    fn draw(&self, _: &mut Devices, shared: &SharedFrame, _: bool, stamp: u32) -> Result<()> {
+        shared.write(&Pattern { stamp }.picture(shared.frame.fourcc, shared.frame.size)?)
     }
 }

@@ -36,14 +36,14 @@ struct Made {
 struct TakenIn(Vec<(Gbm, Held<Bo>)>);
 
 /// What GBM lacks for `fourcc`.
-fn lack(cx: &mut Cx, fourcc: Fourcc) -> Result<Option<String>, Trouble> {
+pub(super) fn lack(cx: &mut Cx, fourcc: Fourcc) -> Result<Option<String>, Trouble> {
     let gbm = cx.gbm()?.gives;
     let supported = gbm.supports(fourcc, Usage::LINEAR);
     Ok((!supported).then(|| format!("gbm_device_is_format_supported says no to {fourcc} LINEAR")))
 }
 
 /// Those of `asked` that `gbm` knows for `fourcc`: it lists none, but tells how many planes they have.
-fn known(gbm: &Gbm, fourcc: Fourcc, asked: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+pub(super) fn known(gbm: &Gbm, fourcc: Fourcc, asked: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
     let mut known = Vec::new();
     for &modifier in asked {
         if gbm.planes(fourcc, modifier)?.is_some() {
@@ -111,17 +111,19 @@ impl Exporter for GbmNodes {
         if let Some(told) = parcel.told() {
             return memory::laid(cx, Role::Gbm, told);
         }
-        let gbm = cx.gbm()?.gives;
-        let how = How::Modifiers(modifiers.to_vec());
-        let bo = match gbm.create(parcel.fourcc, parcel.size, &how) {
-            // It lists none, and has not said that it makes such buffers.
-            Err(why) if !modifiers.contains(&Modifier::LINEAR) && is_refusal(&why) => {
-                return Err(Trouble::Skip(why.to_string()));
-            }
-            made => made?,
-        };
+        let (gbm, bo) = made(cx, parcel, modifiers)?;
         let buffer = cx.publish(Guest::Gbm(&gbm), bo.export()?)?;
         Ok(Box::new(Made { gbm, bo, buffer }))
+    }
+}
+
+/// A bo for `parcel`, by the node that gives memory, in one of `modifiers`, which its driver chooses.
+pub(super) fn made(cx: &mut Cx, parcel: &Parcel, modifiers: &[Modifier]) -> Result<(Gbm, Bo), Trouble> {
+    let gbm = cx.gbm()?.gives;
+    match gbm.create(parcel.fourcc, parcel.size, &How::Modifiers(modifiers.to_vec())) {
+        // It lists none, and has not said that it makes such buffers.
+        Err(why) if !modifiers.contains(&Modifier::LINEAR) && is_refusal(&why) => Err(Trouble::Skip(why.to_string())),
+        bo => Ok((gbm, bo?)),
     }
 }
 

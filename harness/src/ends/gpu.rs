@@ -1,12 +1,16 @@
-//! Vulkan devices as ends: they draw with a shader, and look by copying. As importers they may be another process's.
+//! Vulkan devices as ends: they draw with a shader, and look by copying.
 
-use super::{End, Exported, Exporter, Imported, Importer, Order, Parcel, ROWS_BEHIND, Start, Way};
+use super::{
+    Elsewhere, End, Exported, Exporter, Imported, Importer, Order, Parcel, Part, ROWS_BEHIND, Start, Way, elsewhere,
+};
 use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, NewFrame, Target};
 use crate::devices::{Devices, Unplayed};
+use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
+use crate::picture::Picture;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 use crate::vk::{self, Features, Gpu, HandleType, Image, ImageSupport, ImportRequest, Room, Tiling, Unbound};
@@ -53,13 +57,6 @@ struct TakenIn {
     role: Role,
     gpu: Gpu,
     image: Held<Image>,
-}
-
-/// A frame that the GPU of another process imports, once more for each look.
-struct TakenInElsewhere {
-    role: Role,
-    buffer: Buffer,
-    dedicated: bool,
 }
 
 /// Whether `parcel` lies as its way has it: dedicated memory begins with what it is for.
@@ -128,6 +125,14 @@ fn does_not_draw(gpu: &Gpu, fourcc: Fourcc) -> Result<Option<String>, Error> {
     Ok((!draws).then(|| format!("it does not draw {fourcc} LINEAR")))
 }
 
+impl Vulkan {
+    /// `shared` as an image of this GPU, in a process that runs no case.
+    fn taken(&self, devices: &mut Devices, shared: &SharedFrame, dedicated: bool) -> Result<Image> {
+        let gpu = devices.gpu(self.0).map_err(|why| why.opening(self.0))?;
+        gpu.import_image(shared, &ImportRequest { dedicated, ..ImportRequest::default() })
+    }
+}
+
 impl End for Vulkan {
     fn role(&self) -> Role {
         self.0
@@ -147,6 +152,10 @@ impl End for Vulkan {
 
     fn importer(&'static self) -> Option<&'static dyn Importer> {
         Some(self)
+    }
+
+    fn part(&self, devices: &mut Devices) -> Result<Part, Unplayed> {
+        Ok(Part::Gpu(devices.gpu(self.0)?))
     }
 
     fn lacks_to_export(&self, devices: &mut Devices, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
@@ -256,8 +265,8 @@ impl Importer for Vulkan {
         true
     }
 
-    fn goes_elsewhere(&self) -> bool {
-        true
+    fn elsewhere(&self) -> Option<&dyn Elsewhere> {
+        Some(self)
     }
 
     fn keeps(&self) -> bool {
@@ -290,10 +299,10 @@ impl Importer for Vulkan {
     }
 
     fn import_by(&self, cx: &mut Cx, buffer: &Buffer, way: Way) -> Result<Box<dyn Imported>, Trouble> {
-        let (role, dedicated) = (self.0, way.dedicated);
         if way.elsewhere {
-            return Ok(Box::new(TakenInElsewhere { role, buffer: buffer.clone(), dedicated }));
+            return Ok(elsewhere::taken(self, buffer, way));
         }
+        let (role, dedicated) = (self.0, way.dedicated);
         let gpu = cx.gpu(role)?;
         let image = cx.import(&gpu, buffer, &ImportRequest { dedicated, ..ImportRequest::default() })?;
         Ok(Box::new(TakenIn { role, gpu, image }))
@@ -312,20 +321,12 @@ impl Imported for TakenIn {
     }
 }
 
-impl Imported for TakenInElsewhere {
-    fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
-        let guest = Guest::Peer(self.role);
-        let actual = cx.mapped(&guest, &self.buffer, Access::Read, |cx, shared| {
-            Ok(cx.peer(self.role)?.read(shared, self.dedicated)?)
-        })?;
-        Ok(cx.sees(cx.name_of(&guest), target, &actual)?)
+impl Elsewhere for Vulkan {
+    fn read(&self, devices: &mut Devices, shared: &SharedFrame, dedicated: bool) -> Result<Picture> {
+        self.taken(devices, shared, dedicated)?.read_back()
     }
 
-    fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Outcome {
-        let guest = Guest::Peer(self.role);
-        cx.fact("then drawn by", cx.name_of(&guest));
-        cx.mapped(&guest, &self.buffer, Access::Write, |cx, shared| {
-            Ok(cx.peer(self.role)?.draw_into(shared, self.dedicated, stamp)?)
-        })
+    fn draw(&self, devices: &mut Devices, shared: &SharedFrame, dedicated: bool, stamp: u32) -> Result<()> {
+        self.taken(devices, shared, dedicated)?.draw_pattern(stamp)
     }
 }

@@ -57,6 +57,12 @@ impl GbmDevice {
         std::iter::once(&self.gives).chain(&self.others)
     }
 
+    /// What sort of node gives memory.
+    pub fn gives_by(&self) -> NodeKind {
+        // Nodes of any other name are not looked at.
+        NodeKind::of(self.gives.node()).unwrap_or(NodeKind::Card)
+    }
+
     /// The node of `kind`.
     ///
     /// # Errors

@@ -62,9 +62,29 @@ impl Gpu {
     #[doc(alias = "VK_IMAGE_CREATE_DISJOINT_BIT")]
     pub fn import_disjoint(&self, split: &SplitFrame) -> Result<Image> {
         let frame = split.frame();
-        let layout = Layout::Explicit(frame.modifier, frame.planes.clone());
-        let wanted =
-            Wanted { size: frame.size, fourcc: frame.fourcc, layout: &layout, handles: &HANDLES, uses: Features::ALL };
+        self.import_apart(split, &Layout::Explicit(frame.modifier, frame.planes.clone()))
+    }
+
+    /// As [`Self::import_disjoint`] with linear tiling, of which the device says itself where the planes lie.
+    ///
+    /// # Errors
+    /// As there; or it says that they lie elsewhere.
+    #[doc(alias = "VK_IMAGE_CREATE_DISJOINT_BIT")]
+    pub fn import_disjoint_as_laid(&self, split: &SplitFrame) -> Result<Image> {
+        let image = self.import_apart(split, &Layout::Linear)?;
+        let laid = image.frame()?;
+        match laid == *split.frame() {
+            true => Ok(image),
+            false => {
+                let why = format!("with linear tiling the device has {laid}");
+                Err(Error::missing("importing planes", self.device().object(split), why))
+            }
+        }
+    }
+
+    fn import_apart(&self, split: &SplitFrame, layout: &Layout) -> Result<Image> {
+        let frame = split.frame();
+        let wanted = Wanted { size: frame.size, fourcc: frame.fourcc, layout, handles: &HANDLES, uses: Features::ALL };
         let apart = self.apart(&wanted, |support| support.importable)?;
         let memory = |(n, aspect): (usize, &vk::ImageAspectFlags)| {
             let needs = self.needs_of_plane(&apart.raw, *aspect, &wanted)?;

@@ -1,0 +1,65 @@
+//! Frames whose planes come in dma-bufs of their own: a GPU takes them in as one image, each plane of which is bound to another
+//! memory (`VK_IMAGE_CREATE_DISJOINT_BIT`).
+//!
+//! Of linear tiling, where the GPU itself says how rows lie. With a modifier the exporter tells it, which
+//! `yuv::a_disjoint_image_takes_a_dma_buf_per_plane` is about.
+
+use handover::prelude::*;
+use handover::share::agreement::Wish;
+use handover::share::heap::Heaps;
+use handover::share::parts::Parts;
+
+use super::{FIRST, GPUS, SIZES};
+
+/// Who only has memory.
+const HEAPS: [Role; 2] = [Udmabuf, DmaHeap];
+
+/// In two planes and in three.
+const FOURCCS: [Fourcc; 2] = [Fourcc::NV12, Fourcc::YU12];
+
+const SIZE: Size = SIZES[0];
+
+/// Memory behind a plane, for a device that asks for as much as the whole frame needs.
+const BEHIND: u64 = 65536;
+
+pub(super) fn register(cases: &mut Cases<Cx>) {
+    for (from, to) in HEAPS.into_iter().flat_map(|from| GPUS.map(|to| (from, to))) {
+        for fourcc in FOURCCS {
+            let name = format!("matrix::arrives_with_a_dma_buf_per_plane::{from}_to_{to}::{fourcc}");
+            let case = cases.add(name, move |cx| arrives(cx, from, to, fourcc)).from(from).to(to);
+            case.needs(Need::Imports { role: to, format: fourcc.to_string() });
+            if to == GpuB {
+                case.must_fail_under("disjoint-bound-to-first");
+            }
+        }
+    }
+}
+
+/// What the CPU draws into as many buffers as there are planes the GPU sees in one image, and no plane in the place of another.
+fn arrives(cx: &mut Cx, from: Role, to: Role, fourcc: Fourcc) -> Outcome {
+    let gpu = cx.gpu(to)?;
+    if !gpu.can_lie_apart(fourcc, Tiling::Linear, gpu.features(fourcc, Tiling::Linear)?)? {
+        return Err(Trouble::Skip(format!("it does not bind the planes of {fourcc} with linear tiling one by one")));
+    }
+    // An image of its own tells where the planes of such images lie.
+    let own = gpu.create_disjoint(fourcc, SIZE, &Layout::Linear)?.frame()?;
+    let mut parts = Parts::export(fourcc, SIZE, |_| Heaps::default())?;
+    let heap = cx.heap(from)?;
+    if let Parts::Several { buffers, .. } = &mut parts {
+        for (buffer, plane) in buffers.iter_mut().zip(&own.planes) {
+            let Wish { fourccs, size } = buffer.wish();
+            let frame = Frame::linear(fourccs[0], *size, *plane);
+            let bytes = frame.end()? + BEHIND;
+            let offer = heap.offer().clone();
+            let storage = heap.allocate(&Agreement { heap: offer.heap.clone(), frame, bytes })?;
+            *buffer = cx.lend(storage, offer)?;
+        }
+    }
+    let target = Target::stamped(FIRST, fourcc, SIZE)?;
+    for picture in target.before.iter().chain([&target.picture]) {
+        cx.cpu_writes_parts(&parts, picture)?;
+    }
+    cx.cpu_sees_parts(&parts, &target)?;
+    cx.gpu_sees_parts(to, &gpu, &parts, Tiling::Linear, &target)?;
+    cx.agree()
+}
