@@ -453,6 +453,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "nothing is otherwise",
         trigger: "always",
         modelled_on: "the Vulkan loader's driver interface",
+        shares: true,
         ..control("passes-through", Handle)
     },
     Fault {
