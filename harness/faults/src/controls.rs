@@ -56,6 +56,13 @@ pub(super) const ALL: &[Fault] = &[
         ..control("slow-calls", Synchronisation)
     },
     Fault {
+        what: "DRM_IOCTL_MODE_ATOMIC refuses with EINVAL what lights a CRTC and shows nothing on its primary plane",
+        trigger: "a CRTC with a mode that is active after the commit",
+        modelled_on: "drm_atomic_helper_check_crtc_primary_plane, which amdgpu, ast, mgag200 and many others call",
+        shares: true,
+        ..control("crtc-wants-primary", Kms)
+    },
+    Fault {
         id: "B06",
         what: "DMA_BUF_IOCTL_SYNC returns EINTR, then EAGAIN, then does it",
         trigger: "always",

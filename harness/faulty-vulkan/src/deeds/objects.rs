@@ -81,6 +81,7 @@ pub(crate) unsafe extern "system" fn destroy_device(handle: vk::Device, allocato
     tables.awaited.retain(|(of, _)| *of != handle);
     tables.minus_one.retain(|(of, _)| *of != handle);
     tables.hurried.retain(|of| *of != handle);
+    tables.resets.retain(|(of, ..)| *of != handle);
 }
 
 pub(crate) unsafe extern "system" fn get_device_proc_addr(
