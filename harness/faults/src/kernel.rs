@@ -412,7 +412,7 @@ pub(super) const ALL: &[Fault] = &[
             &[Pixels],
             &[
                 "bytes of the stream: ",
-                "video does not see the target…like a buffer that nobody wrote: every byte is 0x00",
+                "differ: video does not see the target…like a buffer that nobody wrote: every byte is 0x00",
             ],
         )
     },
