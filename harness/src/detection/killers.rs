@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(killers.by_defect, ["a::fails_already"]);
         assert_eq!(killers.by_none["a::is_pure"], "it asks nobody");
         assert_eq!(
-            (killers.unsaid, killers.contradictory),
-            (vec!["a::is_forgotten".into()], vec!["a::is_both".into()])
+            (&killers.unsaid[..], &killers.contradictory[..]),
+            (&["a::is_forgotten".to_owned()][..], &["a::is_both".to_owned()][..])
         );
         let problems = killers.problems().join("\n");
         assert!(
