@@ -24,10 +24,12 @@ use handover::prelude::*;
 
 use crate::screen;
 use crate::yuv::known_of_words;
+use killers::Killers;
 use looks::Looks;
 
 mod apart;
 mod bytes;
+mod killers;
 mod looks;
 mod modifiers;
 #[cfg(test)]
@@ -94,46 +96,6 @@ const FACTORS: usize = 7;
 /// The strength that stands for every combination.
 const ALL: u32 = 4;
 
-/// Faults of the exporter that a frame must bring to light, whose importer is the CPU.
-fn faults_of_exporter(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
-    if to != Cpu || parcel.start == Start::Behind || parcel.rows != Rows::Agreed {
-        return vec![];
-    }
-    let is_beyond_a_page = parcel.size.height > 64;
-    match (claim, from) {
-        ("arrives", Gles) => vec!["egl-pitch-too-large"],
-        ("arrives", GlesGbm) if parcel.fourcc != Fourcc::RG16 => vec!["egl-red-blue"],
-        ("arrives", Gbm) => vec!["gbm-pitch-too-large"],
-        ("arrives", Vgem | Screen) if is_beyond_a_page => vec!["dumb-rows-missing"],
-        ("arrives", DmaHeap) if is_beyond_a_page => vec!["heap-short"],
-        _ => vec![],
-    }
-}
-
-/// Faults that the frame must bring to light. One pair is enough for each.
-fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
-    let plain = parcel.fourcc == Fourcc::XR24 || parcel.fourcc == Fourcc::AR24;
-    let is_as_it_comes = *parcel == Parcel::of(Fourcc::XR24, SIZES[0]);
-    let is_large = LARGE.contains(&parcel.size);
-    match (from, to) {
-        // Neither exporter nor importer is a screen, which is but one more reader.
-        (Udmabuf, Cpu) if claim == "arrives" && is_as_it_comes => vec!["addfb2-red-blue"],
-        (Udmabuf, GpuB) if is_large => vec!["rows-behind-1024-lost"],
-        (Udmabuf, GpuA | Cpu | Gles | Vgem) if parcel.way.elsewhere => vec!["sent-fds-lost"],
-        (GpuB, Gles) if parcel.size == WIDE.1 => vec!["egl-pitch-of-16-bits"],
-        (Udmabuf, Gles) if parcel.way.fd_per_plane => vec!["egl-one-fd-only"],
-        (GpuA, Cpu) if claim == "comes_back" => vec!["export-reallocates"],
-        (Udmabuf, _) if !plain => vec![],
-        (Udmabuf, GlesGbm) if parcel.fourcc == Fourcc::XR24 => vec!["egl-red-blue"],
-        (Udmabuf, Gles) if parcel.start == Start::Behind => vec!["egl-offset-ignored"],
-        (Udmabuf, Gbm) if parcel.start == Start::Behind => vec!["gbm-offset-ignored"],
-        (Udmabuf, Video) if parcel.rows == Rows::Pages => vec!["video-pitch-ignored", "dqbuf-wrong-index"],
-        (Udmabuf, Video) => vec!["dqbuf-wrong-index"],
-        (Udmabuf, GpuA) if claim == "arrives" && parcel.way.order == Order::ImportFirst => vec!["import-copies"],
-        _ => vec![],
-    }
-}
-
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     apart::register(cases);
     bytes::register(cases);
@@ -143,6 +105,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         Err(why) => return cases.problem(why),
     };
     let asked = if cases.extent() == Extent::Exhaustive { Some(usize::MAX) } else { asked };
+    let mut killers = Killers::default();
     for (claim, strength, body) in CLAIMS {
         for from in exporters().into_iter().chain(fillers()) {
             for to in importers().into_iter().filter(|to| claim != TAKEN_OFTEN || to.keeps()) {
@@ -178,8 +141,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     } else {
                         known_of_words(case, to.role(), parcel.fourcc);
                     }
-                    let of_exporter = faults_of_exporter(claim, from.role(), to.role(), &parcel);
-                    for fault in faults(claim, from.role(), to.role(), &parcel).into_iter().chain(of_exporter) {
+                    for fault in killers.of(claim, from.role(), to.role(), &parcel) {
                         case.must_fail_under(fault);
                     }
                     // Whoever exports: what he draws later, the importer has to see.
@@ -210,6 +172,12 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 }
             }
         }
+    }
+    // Of fewer frames than usual some may be missing.
+    if asked.is_none()
+        && let Some(why) = killers.unmet()
+    {
+        cases.problem(why);
     }
 }
 

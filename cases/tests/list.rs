@@ -20,9 +20,6 @@ const FEWEST: usize = 4_700;
 /// So many families there are, at least.
 const FAMILIES: usize = 22;
 
-/// So many claims may state why no fault fails them.
-const MOST_WITHOUT: usize = 2;
-
 fn names() -> Vec<String> {
     let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
     cases.into_iter().map(|case| case.info.name).collect()
@@ -223,14 +220,8 @@ fn claims_and_faults_name_each_other() {
 fn every_claim_has_a_fault_that_fails_it_or_says_why_not() {
     let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
     let killers = Killers::of(cases.iter().map(|case| &case.info));
-    assert!(killers.unsaid.is_empty(), "claims that say nothing of what fails them: {:?}", killers.unsaid);
-    assert!(
-        killers.contradictory.is_empty(),
-        "no fault fails them, they say, and one does: {:?}",
-        killers.contradictory
-    );
-    assert!(killers.by_none.len() <= MOST_WITHOUT, "{} claims that no fault fails", killers.by_none.len());
-    assert!(killers.by_none.values().all(|because| because.len() > 20), "{:?}", killers.by_none);
+    assert!(killers.problems().is_empty(), "{}", killers.problems().join("\n"));
+    assert!(killers.by_fault > 0 && !killers.by_none.is_empty(), "{killers:?}");
 }
 
 /// The table of the findings names the cases that have each, all of them and no others.

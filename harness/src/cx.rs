@@ -301,7 +301,7 @@ impl Cx {
         let Doubts { before, slips } = doubts.as_ref().unwrap_or(&none);
         let slips: Vec<_> = slips.iter().map(|(name, picture)| Known { name, picture }).collect();
         known.extend(before.iter().map(|picture| Known { name: "the frame that was in the buffer before", picture }));
-        let like = guess(target, actual, &Suspects { known: &known, slips: &slips, pitch: suspects.pitch });
+        let like = guess(target, actual, &Suspects { known: &known, slips: &slips, ..*suspects });
         let finding = Finding::differs(format!("{reader} does not see the target"), &difference, like.as_ref());
         // What fails on the way to an explanation must not cost the finding.
         let unexplained = doubts.err().map(|error| error.to_string());

@@ -226,10 +226,19 @@ impl Run {
 
     /// Whether a control made it look away.
     fn is_lost(&self, fault: &Fault) -> bool {
+        self.looks_away(fault) && !self.skipped_without
+    }
+
+    /// Whether it looks away under a control, and not for what that takes away.
+    fn looks_away(&self, fault: &Fault) -> bool {
         fault.kind == Kind::Control
             && self.verdict == Verdict::Skip
-            && !self.skipped_without
             && !fault.skips.iter().any(|text| holds(&self.message, text))
+    }
+
+    /// Whether it would show something if it is not so without the fault.
+    pub(crate) fn shows(&self, fault: &Fault) -> bool {
+        self.verdict.is_red() || self.looks_away(fault)
     }
 
     fn seen(&self, fault: &Fault) -> Seen {

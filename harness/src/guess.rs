@@ -42,6 +42,8 @@ pub struct Suspects<'a> {
     pub slips: &'a [Known<'a>],
     /// Pitch of the frame in its buffer, in bytes; without it rows are taken to follow each other without padding.
     pub pitch: Option<u64>,
+    /// Offset of the frame in its buffer, in bytes; 0 if it is not known, or nothing to be told by.
+    pub offset: u64,
 }
 
 /// How an actual picture can be derived from its target.
@@ -120,6 +122,9 @@ pub enum Shape {
     Offset {
         /// How much further, in bytes; negative is before.
         bytes: i64,
+        /// Whether that is as far as the frame itself is from the start of its buffer.
+        #[serde(default)]
+        own: bool,
     },
     /// Each row was fetched from further on than the one above.
     RowPitch {
@@ -174,7 +179,7 @@ fn best(evidence: &Evidence<'_>, suspects: &Suspects<'_>) -> Option<Guess> {
     search::curve(evidence, &mut guesses);
     search::flipped(evidence, &mut guesses);
     search::moved(evidence, &mut guesses);
-    search::offset_and_pitch(evidence, suspects.pitch, &mut guesses);
+    search::offset_and_pitch(evidence, suspects, &mut guesses);
     search::slips(evidence, suspects.slips, &mut guesses);
     search::rounded(evidence, &mut guesses);
     if guesses.is_empty() {
@@ -260,9 +265,18 @@ impl fmt::Display for Shape {
                 let rows = counted(down.unsigned_abs().into(), "row");
                 if *right == 0 { write!(f, ", or an offset that is {rows} off") } else { Ok(()) }
             }
-            Self::Offset { bytes } => {
-                let way = if *bytes > 0 { "large" } else { "small" };
-                write!(f, "like an offset {} B too {way}", bytes.unsigned_abs())
+            Self::Offset { bytes, own } => {
+                let (way, ignored_by, added_by) = match *bytes > 0 {
+                    true => ("large", "who drew", "who reads"),
+                    false => ("small", "who reads", "who drew"),
+                };
+                write!(f, "like an offset {} B too {way}", bytes.unsigned_abs())?;
+                match own {
+                    true => {
+                        write!(f, ", which is the frame's own: ignored by {ignored_by}, or added twice by {added_by}")
+                    }
+                    false => Ok(()),
+                }
             }
             Self::RowPitch { bytes, pixels } => {
                 let (size, way) = if *bytes > 0 { ("large", "left") } else { ("small", "right") };

@@ -73,6 +73,13 @@ enum HandsOut {
     APlaneTooMany,
 }
 
+impl HandsOut {
+    /// Whether the frame itself is as it should be.
+    fn is_about_files(self) -> bool {
+        matches!(self, Self::NoFile | Self::AFile | Self::TwoFiles)
+    }
+}
+
 const HANDS_OUT: [(&str, HandsOut, &str); 6] = [
     ("no_file", HandsOut::NoFile, "0 fds came along; 1 dma-buf would be valid"),
     ("a_file", HandsOut::AFile, "not a dma-buf"),
@@ -119,9 +126,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
         let case = cases.add(format!("sharing::a_peer_finds_out_what_is_no_frame::{name}"), move |cx| {
             finds_out(cx, hands_out, why)
         });
-        if let HandsOut::ATallerFrame | HandsOut::AFrameBehindTheEnd | HandsOut::APlaneTooMany = hands_out {
-            case.must_fail_under("frame-unmeasured");
-        }
+        case.must_fail_under(if hands_out.is_about_files() { "frame-files-untold" } else { "frame-unmeasured" });
     }
 }
 
@@ -435,7 +440,8 @@ fn finds_out(cx: &mut Cx, hands_out: HandsOut, why: &str) -> Outcome {
     let files = cx.open_files()?;
     let (owner, remote) = prepared(frame, &fds)?;
     let said = told(remote.map(1, Access::Read, GONE));
-    says(cx, "the refusal of a frame that is none", &said, &[why]);
+    let of = if hands_out.is_about_files() { "files that are not one dma-buf" } else { "a frame that is none" };
+    says(cx, &format!("the refusal of {of}"), &said, &[why]);
     if cx.disagrees() {
         return cx.agree();
     }

@@ -23,7 +23,7 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "amdgpu, radeon and others scan out at such pitches only; DRM_IOCTL_MODE_ADDFB2 says EINVAL, whyever",
         skips: &[
             "screen…takes multiples of 256 B…as pitch",
-            "screen…RG16",
+            "screen lists [RG16], and makes no framebuffer of them however their rows lie",
             "screen lists [AB24], and makes no framebuffer of them however their rows lie",
             "overlay can't take it in: DRM_IOCTL_MODE_ADDFB2…AB24 LINEAR, 33x17 px…EINVAL",
             ROWS_TOO_LONG[0],
@@ -54,6 +54,13 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "any machine with something else to do",
         shares: true,
         ..control("slow-calls", Synchronisation)
+    },
+    Fault {
+        what: "DRM_IOCTL_MODE_ATOMIC refuses with EINVAL what lights a CRTC and shows nothing on its primary plane",
+        trigger: "a CRTC with a mode that is active after the commit",
+        modelled_on: "drm_atomic_helper_check_crtc_primary_plane, which amdgpu, ast, mgag200 and many others call",
+        shares: true,
+        ..control("crtc-wants-primary", Kms)
     },
     Fault {
         id: "B06",

@@ -309,8 +309,9 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
-        what: "poll and DMA_BUF_IOCTL_SYNC of a dma-buf that would wait, and did so just before, as when a signal has come meanwhile, return at once",
-        trigger: "the same call of one thread within 50 ms, of one dma-buf with a pending fence",
+        what: "poll of a dma-buf or a sync_file and DMA_BUF_IOCTL_SYNC that would wait, and did so just before, as when a signal has \
+               come meanwhile, return at once",
+        trigger: "the same call of one thread within 50 ms, of one file with a pending fence",
         modelled_on: "the class of waits that a signal ends (libdrm and Mesa make calls again by drmIoctl); no single bug was looked up",
         ..fault(
             "wait-ends-at-signal",
@@ -411,7 +412,7 @@ pub(super) const ALL: &[Fault] = &[
             &[Pixels],
             &[
                 "bytes of the stream: ",
-                "video does not see the target…like a buffer that nobody wrote: every byte is 0x00",
+                "differ: video does not see the target…like a buffer that nobody wrote: every byte is 0x00",
             ],
         )
     },

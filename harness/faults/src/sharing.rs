@@ -170,6 +170,18 @@ pub(super) const ALL: &[Fault] = &[
         ..around("frame-unmeasured", Layout, &[Result], &["the refusal of a frame that is none did not come"])
     },
     Fault {
+        what: "a frame that another process hands out is taken whatever comes along with it: the first file if that is a dma-buf, and \
+               else memory of one's own",
+        trigger: "no file, more than one, or one that is no dma-buf",
+        modelled_on: "wl_shm beside linux-dmabuf: a file that is not told to be the one or the other; no single bug was looked up",
+        ..around(
+            "frame-files-untold",
+            Ownership,
+            &[Result],
+            &["the refusal of files that are not one dma-buf did not come"],
+        )
+    },
+    Fault {
         what: "who looks at a frame of a pool is not known to, so that it is drawn into meanwhile",
         trigger: "always",
         modelled_on: "gamescope f35e1b38: a buffer that is released while it is still referenced",

@@ -432,6 +432,14 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("fence-signalled-early", Synchronisation)
     },
     Fault {
+        what: "vkWaitForFences returns VK_SUCCESS when a signal comes in the middle",
+        trigger: "a wait that has taken 20 ms",
+        modelled_on: "the class of waits that a signal ends (libdrm and Mesa make calls again by drmIoctl); no single bug was looked up",
+        seen_by: &[Fences],
+        names: &["after the fence had signalled, gpu_a saw…of neither frame…signals…came while it waited"],
+        ..fault("fence-wait-interrupted", Synchronisation)
+    },
+    Fault {
         what: "what a semaphore imported outlasts the wait for it: vkGetSemaphoreFdKHR hands that out for what it signals later",
         trigger: "handle type SYNC_FD, an export after an import that was waited for",
         modelled_on: "VkImportSemaphoreFdInfoKHR: an import of SYNC_FD is temporary; no single bug was looked up",
@@ -453,6 +461,7 @@ pub(super) const ALL: &[Fault] = &[
         what: "nothing is otherwise",
         trigger: "always",
         modelled_on: "the Vulkan loader's driver interface",
+        shares: true,
         ..control("passes-through", Handle)
     },
     Fault {

@@ -3,13 +3,16 @@
 //! `handover-faults` says what each does and when. A program that calls [`install`] has the one that its environment names, as
 //! a Vulkan program has the layers that its environment names; the core knows of none.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use handover::dmabuf::Dmabuf;
 use handover::share::constraints::{Bytes, Constraints, Party};
 use handover::share::heap::{Heap, Heaps};
 use handover::share::layer::{self, Behind, Layer};
+use handover::udmabuf;
 use handover_faults::made;
 
 mod backing;
@@ -41,6 +44,7 @@ const ALL: &[Named] = &[
     ("refusal-unsaid", || Box::new(RefusalUnsaid)),
     ("orphans-kept", || Box::new(OrphansKept)),
     ("frame-unmeasured", || Box::new(FrameUnmeasured)),
+    ("frame-files-untold", || Box::new(FrameFilesUntold)),
     ("reader-unnoted", || Box::new(ReaderUnnoted)),
     ("heap-without-limits", || Box::new(HeapWithoutLimits)),
 ];
@@ -188,6 +192,29 @@ impl Layer for FrameUnmeasured {
     fn measures(&self) -> bool {
         made::fired();
         false
+    }
+}
+
+/// A frame needs no dma-buf: where none comes along first, it is put into memory of one's own, and what comes along besides is let
+/// go.
+struct FrameFilesUntold;
+
+impl Layer for FrameFilesUntold {
+    fn files(&self, mut files: Vec<OwnedFd>) -> Vec<OwnedFd> {
+        /// Enough for every frame that peers are handed in cases.
+        const BYTES: u64 = 1 << 20;
+        let is_one = |file: &OwnedFd| file.try_clone().is_ok_and(|copy| Dmabuf::from_fd(copy).is_ok());
+        let surplus = files.len().saturating_sub(1);
+        files.truncate(1);
+        if surplus == 0 && files.iter().any(is_one) {
+            return files;
+        }
+        made::fired();
+        if files.iter().any(is_one) {
+            return files;
+        }
+        let own = udmabuf::create(BYTES).ok().and_then(|(memory, _)| memory.fd.try_clone().ok());
+        own.map_or(files, |own| vec![own])
     }
 }
 

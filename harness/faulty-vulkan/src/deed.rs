@@ -65,6 +65,7 @@ deeds! {
     TailNotFlushed = "tail-not-flushed",
     AcquireDiscards = "acquire-discards",
     FenceSignalledEarly = "fence-signalled-early",
+    FenceWaitInterrupted = "fence-wait-interrupted",
     FreeClearsShared = "free-clears-shared",
     OpaqueImportSeparate = "opaque-import-separate",
     ExportInherited = "export-inherited",

@@ -113,6 +113,8 @@ pub(crate) struct Tables {
     pub(crate) fences: Vec<(vk::Device, vk::Fence)>,
     /// Devices on which somebody was told too early that work is over.
     pub(crate) hurried: Vec<vk::Device>,
+    /// Pools that are to be reset when it is.
+    pub(crate) resets: Vec<(vk::Device, vk::CommandPool, vk::CommandPoolResetFlags)>,
 }
 
 /// The tables, for this thread alone.

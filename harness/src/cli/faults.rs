@@ -1,5 +1,6 @@
 //! `handover faults`: what is printed and returned when drivers and kernel are broken on purpose.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,12 +25,14 @@ use crate::sandbox::Shown;
 
 pub(super) const EXAMPLES: &str = "\
 Each fault is a real bug of a driver, a kernel or a library, done on purpose below everything of
-the harness. The cases that claim to see it run in a kernel of their own. A fault is detected if one
-of them fails and its message names the culprit; a skip, a deadline, and a failure that is known
-without the fault are no detection. A control is unusual but legal, and must fail nothing. Of each
-claim that meets its device one case in thirty runs under it, and one at least; of claims that name
-that device nowhere a third of these; every day others. Controls that take nothing away and have
-nothing to do with each other run at once, and one by one if a case fails.
+the harness. The cases that claim to see it run in a kernel of their own. A fault is detected if
+one of them fails and its message names the culprit; a skip, a deadline, and a failure that is
+known without the fault are no detection. A claim that fails under none of all faults, and by no
+listed defect, makes the table red, unless it says why none can. A control is unusual but legal,
+and must fail nothing. Of each claim that meets its device one case in thirty runs under it, and
+one at least; of claims that name that device nowhere a third of these; every day others.
+Controls that take nothing away and have nothing to do with each other run at once, and one by
+one if a case fails.
 
 Examples:
     handover faults                           each with the cases that claim to see it
@@ -53,6 +56,9 @@ const OTHERS: usize = 3;
 
 /// So long all faults, each once, may take.
 const WITHIN: Duration = Duration::from_secs(300);
+
+/// So many cases take about as long as a kernel and its devices take to start.
+const WORTH_A_KERNEL: usize = 100;
 
 /// After so many days each case has been run under each control.
 const PARTS: usize = SHARES * OTHERS;
@@ -262,18 +268,19 @@ fn claims_first<'c>(cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
     ordered.into_iter().map(|(_, case)| case).collect()
 }
 
-/// The places of `faults` that share a kernel. Controls do that share: each must be let pass whatever else is legal, and a
-/// kernel of its own costs more than all that it does.
-fn units(faults: &[&Fault]) -> Vec<Vec<usize>> {
+/// The places of `faults` that share a kernel, of which so many cases run under each. Controls do that share: each must be let pass
+/// whatever else is legal, and a kernel of its own costs more than all that it does.
+fn units(faults: &[&Fault], cases: impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
     let (together, mut alone): (Vec<usize>, Vec<usize>) = (0..faults.len()).partition(|at| faults[*at].shares);
     let mut of_seams: BTreeMap<Seam, Vec<usize>> = BTreeMap::new();
     for at in together {
         of_seams.entry(faults[at].seam).or_default().push(at);
     }
     let mut together: Vec<Vec<usize>> = of_seams.into_values().collect();
-    // First what takes longest: controls, which have more cases than any fault, and of these those of system calls.
+    // First what takes longest, so that nobody works alone at the end: controls, of these those of system calls, and what has
+    // many cases.
     together.sort_by_key(|unit| faults[unit[0]].seam != Seam::Kernel);
-    alone.sort_by_key(|at| faults[*at].kind != Kind::Control);
+    alone.sort_by_key(|at| (faults[*at].kind != Kind::Control, Reverse(cases(*at))));
     together.into_iter().chain(alone.into_iter().map(|at| vec![at])).collect()
 }
 
@@ -293,7 +300,7 @@ fn table(
     let without = Mutex::new(Without::default());
     let plain = |names: BTreeSet<&str>| {
         let all: Vec<&CaseInfo> = cases.iter().filter(|case| names.contains(case.name.as_str())).copied().collect();
-        let parts: Vec<&[&CaseInfo]> = all.chunks(all.len().div_ceil(jobs).max(1)).collect();
+        let parts: Vec<&[&CaseInfo]> = all.chunks(all.len().div_ceil(jobs).max(WORTH_A_KERNEL)).collect();
         let work = |at: usize| Work { first: parts[at].to_vec(), others: Vec::new() };
         let trials = side_by_side(jobs, parts.len(), |at| injection.trial(None, &work(at), Duration::ZERO));
         locked(&found).extend(trials.iter().flat_map(beside));
@@ -303,11 +310,10 @@ fn table(
     let of_faults = std::iter::zip(faults, &works).filter(|(fault, _)| fault.kind == Kind::Fault);
     plain(of_faults.flat_map(|(_, work)| &work.first).map(|case| case.name.as_str()).collect());
     // Under a control hardly any case is red, or skipped; of these it is asked when they are.
-    let hold = |kind: Kind, trials: &mut [Trial]| {
-        if kind == Kind::Control {
-            let open = locked(&without).open(trials.iter().flat_map(|trial| &trial.runs));
-            plain(open);
-        }
+    let hold = |of: &[&Fault], trials: &mut [Trial]| {
+        let controls = std::iter::zip(of, &*trials).filter(|(fault, _)| fault.kind == Kind::Control);
+        let open = locked(&without).open(controls.map(|(fault, trial)| (*fault, trial)));
+        plain(open);
         trials.iter_mut().for_each(|trial| locked(&without).held_against(&mut trial.runs));
     };
     let left = Mutex::new(faults.len() * args.times);
@@ -319,16 +325,16 @@ fn table(
         *left = left.saturating_sub(1);
         share.min(time)
     };
-    let units = units(faults);
+    let units = units(faults, |at| works[at].first.len());
     let try_at = |at: usize| {
         let mut trial = injection.trial(Some(faults[at]), &works[at], share());
-        hold(faults[at].kind, std::slice::from_mut(&mut trial));
+        hold(&[faults[at]], std::slice::from_mut(&mut trial));
         trial
     };
     let try_together = |unit: &[usize]| {
         let all: Vec<&'static Fault> = unit.iter().map(|at| faults[*at]).collect();
         let mut trials = injection.together(&all, &works[unit[0]], Duration::ZERO);
-        hold(Kind::Control, &mut trials);
+        hold(&all, &mut trials);
         let rows = |trials: &[Trial]| -> Vec<Row> {
             all.iter().zip(trials).map(|(fault, trial)| Row::of(fault, std::slice::from_ref(trial))).collect()
         };
@@ -368,7 +374,9 @@ fn table(
         tried[*at] = trials;
     }
     // Those that failed or were skipped beyond the ones that were tried without.
-    let open = locked(&without).open(tried.iter().flatten().flat_map(|trial| &trial.runs));
+    let all =
+        || std::iter::zip(faults, &tried).flat_map(|(fault, trials)| trials.iter().map(move |trial| (*fault, trial)));
+    let open = locked(&without).open(all());
     plain(open);
     tried.iter_mut().flatten().for_each(|trial| locked(&without).held_against(&mut trial.runs));
     // Whoever was not tried for want of time has no row.
@@ -389,6 +397,8 @@ fn table(
                 WITHIN.as_secs()
             ));
         }
+        let without = table.without_killers(cases.iter().map(|case| case.name.as_str()));
+        table.problems.extend(without);
         let unnamed = table.unnamed();
         table.problems.extend(unnamed.iter().map(|claim| format!("{claim} fails, but no message names the culprit")));
         let aside = table.beside_the_point();
@@ -511,13 +521,17 @@ mod tests {
     #[test]
     fn only_controls_of_one_seam_share_a_kernel() {
         let faults: Vec<&Fault> = handover_faults::all().collect();
-        let units = units(&faults);
+        let units = units(&faults, |at| at % 7);
         let mut places: Vec<usize> = units.iter().flatten().copied().collect();
         places.sort_unstable();
         assert_eq!(places, (0..faults.len()).collect::<Vec<_>>());
         let (shared, others): (Vec<_>, Vec<_>) = units.iter().partition(|unit| unit.len() > 1);
         assert_eq!(units[..shared.len()], shared.iter().map(|unit| (*unit).clone()).collect::<Vec<_>>()[..]);
         assert!(shared.len() == 2 && others.iter().all(|unit| unit.len() == 1), "{units:?}");
+        let alone: Vec<usize> = others.iter().flat_map(|unit| unit.iter().copied()).collect();
+        let control = |at: usize| faults[at].kind == Kind::Control;
+        let few_after_many = |two: &[usize]| control(two[0]) != control(two[1]) || two[0] % 7 >= two[1] % 7;
+        assert!(alone.windows(2).all(few_after_many), "{alone:?}");
         for unit in shared {
             let of_unit = || unit.iter().map(|at| faults[*at]);
             assert!(of_unit().all(|fault| fault.kind == Kind::Control && fault.seam == faults[unit[0]].seam));

@@ -285,7 +285,10 @@ impl Cx {
             Some((by, Put::Given)) => Some(self.pending_fence(by, None)?),
             Some((by, Put::InBuffer)) => Some(self.pending_fence(by, Some((&shared.dmabuf, what)))?),
         };
-        let in_buffer = matches!(plan.fence, Some((_, Put::InBuffer))).then_some((&shared.dmabuf, what));
+        let in_buffer = match plan.fence {
+            Some((by, Put::InBuffer)) => Some((by, &shared.dmabuf, what)),
+            _ => None,
+        };
         let dropped = dropped(in_buffer)?;
         let (given, signal) = match pending {
             None => (None, None),
@@ -346,8 +349,10 @@ impl Cx {
             return;
         }
         self.claim("fenced", ran.seen == Seen::New, || {
-            row(Finding::new(format!("after the fence had signalled, {saw}")))
-                .row("like", "work that began before the wait, or was not made visible")
+            row(Finding::new(format!("after the fence had signalled, {saw}"))).row(
+                "like",
+                "work that began before the wait, was looked at before it was over, or was not made visible",
+            )
         });
         let most = late_after(unfenced);
         self.claim("goes on at the signal", ran.late <= most, || {
@@ -437,18 +442,23 @@ pub(super) fn pause_after(took: Duration) -> Result<Duration, Trouble> {
     Ok(pause)
 }
 
-/// What it is like if somebody does not wait for a fence that is pending now: one that he was given, or, of a buffer, one that is
-/// there by all that can be asked, or is not.
-pub(super) fn dropped(buffer: Option<(&Dmabuf, Use)>) -> Result<&'static str> {
-    let Some((dmabuf, under_way)) = buffer else { return Ok("the fence was taken and not waited for") };
+/// What it is like if somebody does not wait for a fence that is pending now: one that he was given, or, of a buffer, one that was
+/// put into it, and is there by all that can be asked, or is not.
+pub(super) fn dropped(buffer: Option<(FenceBy, &Dmabuf, Use)>) -> Result<&'static str> {
+    let Some((by, dmabuf, under_way)) = buffer else { return Ok("the fence was taken and not waited for") };
     // A reader holds back nobody but writers.
     let what = if under_way == Use::Read { Use::Write } else { Use::Read };
     let is_free = dmabuf.is_ready_within(what, Duration::ZERO)? && dmabuf.export_sync_file(what)?.is_signalled()?;
-    Ok(match is_free {
-        true => {
-            "a fence that did not get into the buffer: poll does not wait either, and it exports none that is pending"
+    Ok(match (is_free, by) {
+        (true, FenceBy::SwSync) => {
+            "a fence that did not get into the buffer: poll does not wait either, and it exports none that is pending, though \
+             DMA_BUF_IOCTL_IMPORT_SYNC_FILE took one"
         }
-        false => "the fence is in the buffer, and nobody waited for it",
+        (true, FenceBy::Vgem) => {
+            "a fence that did not get into the buffer: poll does not wait either, and it exports none that is pending, though \
+             DRM_IOCTL_VGEM_FENCE_ATTACH made one"
+        }
+        (false, _) => "the fence is in the buffer, and nobody waited for it",
     })
 }
 

@@ -121,7 +121,8 @@ impl Cx {
         for _ in 0..FENCED {
             let mut held = |cx: &mut Self| {
                 let pending = cx.pending_fence(fence.0, fence.1)?;
-                let (label, dropped) = (pending.file.to_string(), dropped(fence.1)?);
+                let (label, dropped) =
+                    (pending.file.to_string(), dropped(fence.1.map(|(dmabuf, what)| (fence.0, dmabuf, what)))?);
                 Ok::<_, Trouble>((cx.round(Some((pending, pause)), act)?, label, dropped))
             };
             let mut turns = 0;

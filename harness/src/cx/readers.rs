@@ -51,7 +51,8 @@ impl Cx {
             if shared.frame.fourcc.yuv().is_some() {
                 return Ok(cx.sees_planes(reader, target, &actual, &shared.frame.planes)?);
             }
-            let suspects = Suspects { pitch: Some(shared.frame.packed()?.pitch), ..Suspects::default() };
+            let packed = shared.frame.packed()?;
+            let suspects = Suspects { pitch: Some(packed.pitch), offset: packed.offset, ..Suspects::default() };
             Ok(cx.sees_within(reader, target, &actual, &Tolerance::Exact, &suspects)?)
         })
     }

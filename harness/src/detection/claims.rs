@@ -44,6 +44,13 @@ impl Table {
 
 /// Of a table of every fault.
 impl Table {
+    /// What is wrong with the claims of the cases `names`: that nothing is said to fell them, or that nothing did.
+    pub fn without_killers<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
+        let left = self.unkilled(names).into_iter().filter(|claim| !self.killers.expects_no_fault(claim));
+        let left = left.map(|claim| format!("{claim} failed under no fault, and fails by no listed defect"));
+        self.killers.problems().into_iter().chain(left).collect()
+    }
+
     /// Claims that say which fault fails them, and of which no case failed with a message that names the culprit: something
     /// failed, and nobody knows whether it was what is claimed.
     pub fn unnamed(&self) -> Vec<String> {
@@ -88,7 +95,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{FAULT, run};
-    use super::super::{Run, Trial};
+    use super::super::{Killers, Run, Trial};
     use super::*;
     use crate::verdict::Verdict;
 
@@ -133,6 +140,28 @@ mod tests {
             "yuv::grey_is_grey::b",
         ];
         assert_eq!(table.unkilled(names), ["pool::shrinks_when_idle", "yuv::grey_is_grey"]);
+    }
+
+    #[test]
+    fn a_claim_that_nothing_fells_is_a_problem() {
+        let trial = Trial { fired: 1, runs: vec![run(Verdict::Fail, "row pitch too large")], ..Trial::default() };
+        let mut table = Table::of(vec![Row::of(&FAULT, &[trial])], vec![], 1, false);
+        table.killers = Killers {
+            by_defect: vec!["pool::shrinks_when_idle".into()],
+            by_none: [("gbm::asks_nobody".into(), "it reads tables of its own".into())].into(),
+            unsaid: vec!["a::is_forgotten".into()],
+            ..Killers::default()
+        };
+        let names = |others: &[&'static str]| {
+            let named =
+                ["scanout::shows_what_was_drawn::gpu_b::XR24", "pool::shrinks_when_idle::a", "gbm::asks_nobody"];
+            [&named[..], others].concat()
+        };
+        assert_eq!(table.without_killers(names(&[])).len(), 1);
+        table.killers.unsaid.clear();
+        assert!(table.without_killers(names(&[])).is_empty());
+        let survives = table.without_killers(names(&["yuv::grey_is_grey::a", "yuv::grey_is_grey::b"]));
+        assert_eq!(survives, ["yuv::grey_is_grey failed under no fault, and fails by no listed defect"]);
     }
 
     #[test]

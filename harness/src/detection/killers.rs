@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::claim;
 use crate::case::CaseInfo;
 
+/// So many claims may state why no fault fails them.
+const MOST_WITHOUT: usize = 2;
+
+/// A reason has more letters than that.
+const FEWEST_LETTERS: usize = 20;
+
 /// All claims, by what fails them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Killers {
@@ -48,6 +54,29 @@ impl Killers {
         }
         killers
     }
+
+    /// What is wrong with that: claims that nothing fells and that say nothing of it, or that give no good reason.
+    pub fn problems(&self) -> Vec<String> {
+        let unsaid = self.unsaid.iter().map(|claim| {
+            format!("{claim} has no fault that fails it and no listed defect that does, and does not say why none can")
+        });
+        let contradictory = self.contradictory.iter();
+        let contradictory =
+            contradictory.map(|claim| format!("{claim} says that no fault fails it, and has one that does"));
+        let short = self.by_none.iter().filter(|(_, because)| because.trim().len() <= FEWEST_LETTERS);
+        let short = short.map(|(claim, because)| format!("{claim} gives no reason why no fault fails it: {because:?}"));
+        let many = (self.by_none.len() > MOST_WITHOUT).then(|| {
+            format!("{} claims say why no fault fails them; {MOST_WITHOUT} at most would be few", self.by_none.len())
+        });
+        unsaid.chain(contradictory).chain(short).chain(many).collect()
+    }
+
+    /// Whether a claim is felled by a defect that is listed, or says something else than a fault, or nothing: whatever the faults
+    /// do, there is no more to be said of it.
+    pub fn expects_no_fault(&self, claim: &str) -> bool {
+        let of = |claims: &[String]| claims.iter().any(|other| other == claim);
+        of(&self.by_defect) || self.by_none.contains_key(claim) || of(&self.unsaid) || of(&self.contradictory)
+    }
 }
 
 #[cfg(test)]
@@ -72,8 +101,27 @@ mod tests {
         assert_eq!(killers.by_defect, ["a::fails_already"]);
         assert_eq!(killers.by_none["a::is_pure"], "it asks nobody");
         assert_eq!(
-            (killers.unsaid, killers.contradictory),
-            (vec!["a::is_forgotten".into()], vec!["a::is_both".into()])
+            (&killers.unsaid[..], &killers.contradictory[..]),
+            (&["a::is_forgotten".to_owned()][..], &["a::is_both".to_owned()][..])
         );
+        let problems = killers.problems().join("\n");
+        assert!(
+            ["a::is_forgotten has no", "a::is_both says", "a::is_pure gives no"].iter().all(|of| problems.contains(of))
+        );
+        assert_eq!(killers.problems().len(), 3, "{problems}");
+        assert!(!killers.expects_no_fault("a::is_killed") && killers.expects_no_fault("a::fails_already"));
+    }
+
+    #[test]
+    fn few_claims_may_say_that_no_fault_fails_them() {
+        let because = |n: usize| {
+            let cases = Cases::<()>::collect(|cases| {
+                (0..n).for_each(|n| {
+                    _ = cases.add(format!("a::asks_nobody_{n}"), |_| Ok(())).no_fault("it reads its own tables")
+                });
+            });
+            Killers::of(cases.unwrap().iter().map(|case| &case.info)).problems().len()
+        };
+        assert_eq!((because(MOST_WITHOUT), because(MOST_WITHOUT + 1)), (0, 1));
     }
 }

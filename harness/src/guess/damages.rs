@@ -156,7 +156,7 @@ impl Damaged {
     fn is(&self, shape: &Shape, stated: Option<u64>) -> bool {
         let row = self.target.row_bytes() as i64;
         let moved = |bytes: i64, pitch: i64| match *shape {
-            Shape::Offset { bytes: guessed } => guessed == bytes,
+            Shape::Offset { bytes: guessed, .. } => guessed == bytes,
             Shape::Moved { right, down } => {
                 let pixel = row / i64::from(self.target.size.width);
                 i64::from(right) * pixel + i64::from(down) * pitch == -bytes
@@ -220,7 +220,7 @@ fn how_many_bytes_rows_are_is_told_by_the_pitch() {
         guess(&target, &actual, &Suspects { pitch, ..Suspects::default() }).map(|found| found.shape)
     };
     assert_eq!(text(20480, Some(4096)), Some(Shape::Moved { right: 0, down: -5 }));
-    assert_eq!(text(3, Some(4096)), Some(Shape::Offset { bytes: 3 }));
+    assert_eq!(text(3, Some(4096)), Some(Shape::Offset { bytes: 3, own: false }));
     // 66 B a row, if they lay one behind the other, but who says so?
     assert_eq!(text(20480, None), Some(Shape::Moved { right: 0, down: -5 }));
     assert_eq!(text(66 * 5 + 3, None), None);

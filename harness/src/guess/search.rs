@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::evidence::{Bits, Evidence};
-use super::{Guess, Known, Shape};
+use super::{Guess, Known, Shape, Suspects};
 use crate::compare::{comparable, pixel_text};
 use crate::format::{Channel, Component, Numeric};
 
@@ -341,10 +341,10 @@ fn nearest_first(furthest: i64) -> impl Iterator<Item = i64> {
 ///
 /// From further on than about a row bytes come by whole rows, and how many bytes those are nobody can tell who does not know
 /// the pitch.
-pub(super) fn offset_and_pitch(evidence: &Evidence<'_>, pitch: Option<u64>, guesses: &mut Vec<Guess>) {
+pub(super) fn offset_and_pitch(evidence: &Evidence<'_>, suspects: &Suspects<'_>, guesses: &mut Vec<Guess>) {
     let pixel = i64::from(evidence.layout.bytes);
     let row = evidence.width as i64 * pixel;
-    let stated = pitch.and_then(|p| i64::try_from(p).ok()).filter(|&p| p >= row);
+    let stated = suspects.pitch.and_then(|p| i64::try_from(p).ok()).filter(|&p| p >= row);
     let most = stated.map_or(row / 2, |stated| stated.saturating_mul(evidence.height as i64));
     let stated = stated.unwrap_or(row);
     let candidates = byte_counts(pixel, row, stated, evidence.height as i64, most);
@@ -352,7 +352,8 @@ pub(super) fn offset_and_pitch(evidence: &Evidence<'_>, pitch: Option<u64>, gues
     let mut budget = Budget::from_elsewhere();
     for &bytes in &candidates {
         let from = |x, y| at_byte(evidence, x, y, stated, stated, bytes);
-        guesses.extend(budget.attempt(evidence, || Shape::Offset { bytes }, from));
+        let own = bytes.unsigned_abs() == suspects.offset;
+        guesses.extend(budget.attempt(evidence, || Shape::Offset { bytes, own }, from));
     }
 
     let mut budget = Budget::from_elsewhere();

@@ -202,7 +202,7 @@ fn texts_of_every_shape() {
         "offset ignored",
         &target,
         &reread(&target, (64, 256), (0, 256)),
-        &Suspects { known: &[], pitch: Some(256), ..Suspects::default() },
+        &Suspects { known: &[], pitch: Some(256), offset: 64, ..Suspects::default() },
     );
     see("offset twice", &target, &reread(&target, (34, 244), (68, 244)), &none);
 
@@ -327,7 +327,7 @@ proptest! {
         let actual = reread(&target, (written, pitch), (read, pitch));
         let bytes = if too_large { bytes as i64 } else { -(bytes as i64) };
         let found = shape(&target, &actual, &Suspects { known: &[], pitch: Some(pitch), ..Suspects::default() });
-        prop_assert_eq!(found, Shape::Offset { bytes });
+        prop_assert_eq!(found, Shape::Offset { bytes, own: false });
     }
 
     #[test]

@@ -317,10 +317,12 @@ impl Without {
         }
     }
 
-    /// The cases of `runs` that would show something if they are not so without: the red ones, and those that are skipped.
-    pub fn open<'r>(&self, runs: impl IntoIterator<Item = &'r Run>) -> BTreeSet<&'r str> {
-        let open = runs.into_iter().filter(|run| run.verdict.is_red() || run.verdict == Verdict::Skip);
-        open.map(|run| run.name.as_str()).filter(|name| !self.known.contains(*name)).collect()
+    /// The cases of `trials`, each with its fault, that would show something if they are not so without, and of which that is not
+    /// known.
+    pub fn open<'t>(&self, trials: impl IntoIterator<Item = (&'t Fault, &'t Trial)>) -> BTreeSet<&'t str> {
+        let runs = trials.into_iter().flat_map(|(fault, trial)| trial.runs.iter().map(move |run| (fault, run)));
+        let open = runs.filter(|(fault, run)| run.shows(fault)).map(|(_, run)| run.name.as_str());
+        open.filter(|name| !self.known.contains(*name)).collect()
     }
 
     /// Notes in each of `runs` what it comes to without.

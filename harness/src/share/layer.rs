@@ -1,11 +1,12 @@
 //! What stands between the sharing core and the devices and heaps around it, as a layer stands between a program and a
 //! Vulkan driver.
 //!
-//! A process has none unless whoever starts it puts one in. A layer sees, and may change, what devices and heaps tell the core
-//! and what the core asks of storage; and at four places what the core itself makes of it: whether storage is made at once,
-//! how many buffers a pool may have, whether a frame of it comes back, and whether a refusal is told to who asked. Beyond these
-//! the core's state is out of its reach.
+//! A process has none unless whoever starts it puts one in. A layer sees, and may change, what devices, heaps and other processes
+//! tell the core and what the core asks of storage; and at some places what the core itself makes of it, such as whether storage
+//! is made at once, how many buffers a pool may have, and whether a refusal is told to who asked. Beyond these the core's state is
+//! out of its reach.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -62,6 +63,11 @@ pub trait Layer: Send + Sync {
     /// Whether who serves another process lets go of what it held when it has gone.
     fn releases(&self) -> bool {
         true
+    }
+
+    /// The files that come along with a frame of another process, as who is handed it takes them.
+    fn files(&self, files: Vec<OwnedFd>) -> Vec<OwnedFd> {
+        files
     }
 
     /// Whether who is handed a frame by another process looks whether it lies in its buffer.

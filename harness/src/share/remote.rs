@@ -139,6 +139,7 @@ fn cut_off(why: &str) -> Error {
 
 /// The frame in the one dma-buf that came along, if it lies in there.
 fn shared(fds: Vec<OwnedFd>, frame: Frame) -> Result<SharedFrame> {
+    let fds = layer().files(fds);
     let count = fds.len();
     let Ok([fd]) = <[OwnedFd; 1]>::try_from(fds) else {
         return Err(Error::answer("mapping", OBJECT, format!("{count} fds came along; 1 dma-buf would be valid")));

@@ -122,6 +122,30 @@ pub(super) fn frame(image: &Bound, planes: &[vk::SubresourceLayout]) -> Result<F
     Ok(frame)
 }
 
+/// Nobody knows which of them is wrong.
+const NOT_TOGETHER: &str = "a pitch, a size or an offset that was not computed with the others";
+
+/// What a layout that [`frame`] refuses is like.
+pub(super) fn like(image: &Bound, planes: &[vk::SubresourceLayout]) -> &'static str {
+    let [plane] = planes else { return NOT_TOGETHER };
+    let row = image.fourcc.pixel().map(|pixel| u64::from(image.size.width) * u64::from(pixel.bytes));
+    let Some(row) = row.filter(|_| image.modifier == Modifier::LINEAR && image.size.height > 1) else {
+        return NOT_TOGETHER;
+    };
+    let (above, tight) = (u64::from(image.size.height) - 1, row.saturating_mul(image.size.height.into()));
+    let within = plane.offset.checked_add(plane.size).and_then(|end| end.checked_add(image.offset));
+    let needs = plane.row_pitch.checked_mul(above).and_then(|rows| rows.checked_add(row));
+    // Memory and size agree with each other, and so do pixels and size: the pitch alone is too large for them.
+    let is_pitch = plane.size > tight
+        && within.is_some_and(|end| end <= image.memory)
+        && needs.is_none_or(|needs| needs > plane.size);
+    if is_pitch {
+        "a row pitch that is larger than the one that size and memory were computed with"
+    } else {
+        NOT_TOGETHER
+    }
+}
+
 /// Where the last row of the first plane begins, if that is behind the memory though size and pitch of the plane agree with
 /// each other: then it is the memory that is too short.
 fn row_behind(image: &Bound, plane: &vk::SubresourceLayout) -> Option<u64> {
@@ -161,6 +185,18 @@ mod tests {
         insta::assert_snapshot!(refused(plane(0, 195_905, 1024)), @"plane 0 of 195905 B at offset 0 B, in an image bound at 4096 B, ends after the memory of 200000 B");
         insta::assert_snapshot!(refused(plane(u64::MAX, 4096, 1024)), @"plane 0 of 4096 B at offset 18446744073709551615 B, in an image bound at 4096 B, ends after the memory of 200000 B");
         insta::assert_snapshot!(refused(plane(0, 4096, u64::MAX)), @"pitch 18446744073709551615 B x 130 rows does not fit in 64 bits");
+    }
+
+    #[test]
+    fn a_pitch_is_to_blame_where_size_and_memory_agree_and_have_room_for_padding() {
+        let like = |size, pitch| like(&Bound { memory: 200_000 + 4096, ..image() }, &plane(0, size, pitch));
+        assert!(like(140_480, 1128).contains("a row pitch that is larger"));
+        // Rows without padding, less than that, more than the memory has, and nothing wrong.
+        assert!(
+            [(130_000, 1128), (1000, 1024), (200_001, 4096), (140_480, 1064)]
+                .iter()
+                .all(|of| like(of.0, of.1) == NOT_TOGETHER)
+        );
     }
 
     #[test]

@@ -327,14 +327,16 @@ impl Image {
             offset: self.terms.offset,
             memory: memory.size(),
         };
-        let like = "a pitch, a size or an offset that was not computed with the others";
-        let wrong = |(call, why)| Error::answer(call, self.object(), why).like(like);
+        let wrong = |(call, why)| Error::answer(call, self.object(), why);
         if self.others.is_empty() {
-            return check::frame(&bound(&self.memory), &planes).map_err(wrong);
+            let bound = bound(&self.memory);
+            return check::frame(&bound, &planes).map_err(|why| wrong(why).like(check::like(&bound, &planes)));
         }
         let mut frame = Frame { size: self.terms.size, fourcc: self.terms.fourcc, modifier, planes: Vec::new() };
         for (plane, memory) in planes.iter().zip(self.memories()) {
-            frame.planes.extend(check::frame(&bound(memory), std::slice::from_ref(plane)).map_err(wrong)?.planes);
+            let (bound, planes) = (bound(memory), std::slice::from_ref(plane));
+            let checked = check::frame(&bound, planes);
+            frame.planes.extend(checked.map_err(|why| wrong(why).like(check::like(&bound, planes)))?.planes);
         }
         Ok(frame)
     }

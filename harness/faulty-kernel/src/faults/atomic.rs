@@ -20,6 +20,10 @@ pub(super) const ATOMIC: u32 = both(b'd', 0xbc, 56);
 const GETPROPERTY: u32 = both(b'd', 0xaa, 64);
 /// `DRM_IOCTL_MODE_OBJ_GETPROPERTIES`, of `struct drm_mode_obj_get_properties`.
 const OBJ_GETPROPERTIES: u32 = both(b'd', 0xb9, 32);
+/// `DRM_IOCTL_MODE_GETPLANERESOURCES`, of `struct drm_mode_get_plane_res`.
+const GETPLANERESOURCES: u32 = both(b'd', 0xb5, 16);
+/// More planes than a card has, and more properties than an object.
+const MOST: usize = 64;
 /// `DRM_MODE_ATOMIC_TEST_ONLY`.
 pub(super) const TEST_ONLY: u32 = 0x100;
 
@@ -104,22 +108,46 @@ impl<'a> Request<'a> {
 
     /// Has a property set that the commit leaves alone; whether `object` has it.
     pub(super) fn add(&mut self, object: u32, name: &str, value: u64) -> io::Result<bool> {
-        /// More than any object has.
-        const MOST: usize = 64;
+        let Some((property, _)) = self.current(object, name)? else { return Ok(false) };
+        let behind = self.set.iter().rposition(|(of, ..)| *of == object).map_or(self.set.len(), |at| at + 1);
+        self.set.insert(behind, (object, property, value));
+        Ok(true)
+    }
+
+    /// What a property of `object` is after the commit; `None` if it has none of that name.
+    pub(super) fn afterwards(&self, object: u32, name: &str) -> io::Result<Option<u64>> {
+        Ok(match self.value(object, name)? {
+            Some(value) => Some(value),
+            None => self.current(object, name)?.map(|(_, value)| value),
+        })
+    }
+
+    /// All planes of the card that the caller is shown.
+    pub(super) fn planes(&self) -> io::Result<Vec<u32>> {
+        let mut planes = [0_u32; MOST];
+        let mut asked = Fields::zeroed(16);
+        asked.set_u64(0, planes.as_mut_ptr().expose_provenance() as u64).set_u32(8, MOST as u32);
+        perform(self.card.as_fd(), GETPLANERESOURCES, &mut asked)?;
+        Ok(planes.into_iter().take(asked.u32(8) as usize).collect())
+    }
+
+    /// The number of a property of `object`, and what it is now; none of an object that there is not, or that has none.
+    pub(super) fn current(&self, object: u32, name: &str) -> io::Result<Option<(u32, u64)>> {
         let (mut properties, mut values) = ([0_u32; MOST], [0_u64; MOST]);
         let mut asked = Fields::zeroed(32);
         asked.set_u64(0, properties.as_mut_ptr().expose_provenance() as u64);
         asked.set_u64(8, values.as_mut_ptr().expose_provenance() as u64);
         asked.set_u32(16, MOST as u32).set_u32(20, object);
-        perform(self.card.as_fd(), OBJ_GETPROPERTIES, &mut asked)?;
-        for property in properties.into_iter().take(asked.u32(16) as usize) {
+        match perform(self.card.as_fd(), OBJ_GETPROPERTIES, &mut asked) {
+            Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
+            other => other?,
+        };
+        for (property, value) in std::iter::zip(properties, values).take(asked.u32(16) as usize) {
             if self.name(property)? == name {
-                let behind = self.set.iter().rposition(|(of, ..)| *of == object).map_or(self.set.len(), |at| at + 1);
-                self.set.insert(behind, (object, property, value));
-                return Ok(true);
+                return Ok(Some((property, value)));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn find(&self, object: u32, name: &str) -> io::Result<Option<usize>> {

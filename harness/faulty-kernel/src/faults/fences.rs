@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -154,7 +155,7 @@ fn sync_file_wakes_late() -> Made {
         }
         let file = call.file(fd)?;
         let signals = |patience: &Timespec| {
-            Ok::<_, std::io::Error>(poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(patience))? > 0)
+            Ok::<_, io::Error>(poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(patience))? > 0)
         };
         let limit = match call.number {
             // `struct timespec`; none is no limit.
@@ -197,17 +198,6 @@ fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'stat
     })
 }
 
-/// Whether a poll has no time to wait.
-fn only_looks(call: &Call<'_>) -> std::io::Result<bool> {
-    let timeout = call.arguments[2];
-    Ok(match call.number {
-        // `struct timespec`; none is no limit.
-        libc::SYS_ppoll => timeout != 0 && call.read(timeout, 16)?.iter().all(|byte| *byte == 0),
-        // Milliseconds.
-        _ => timeout as i32 == 0,
-    })
-}
-
 /// Who waits for a dma-buf, and is to wait on after a signal, is told that the wait is over.
 fn wait_ends_at_signal() -> Made {
     /// What comes later is no call that is made again.
@@ -229,7 +219,7 @@ fn wait_ends_at_signal() -> Made {
                 (Vec::new(), call.arguments[0] as i32, wants)
             }
             // A look does not wait.
-            false if call.arguments[1] != 1 || only_looks(call)? => return Ok(Done::UNTOUCHED),
+            false if call.arguments[1] != 1 || looks_only(call)? => return Ok(Done::UNTOUCHED),
             false => {
                 let asked = call.read(call.arguments[0], 8)?;
                 let fd = i32::from_ne_bytes([asked[0], asked[1], asked[2], asked[3]]);
@@ -237,7 +227,7 @@ fn wait_ends_at_signal() -> Made {
                 (asked, fd, wants)
             }
         };
-        if !is_dmabuf(call, fd) {
+        if !is_dmabuf(call, fd) && (is_sync || !is_sync_file(call, fd)) {
             return Ok(Done::UNTOUCHED);
         }
         let file = call.file(fd)?;
@@ -256,6 +246,15 @@ fn wait_ends_at_signal() -> Made {
         }
         call.write(call.arguments[0], &[&asked[..6], &asked[4..6]].concat())?;
         Ok(Done::fired(Answer::Return(1)))
+    })
+}
+
+/// Whether a poll has no patience at all.
+fn looks_only(call: &Call<'_>) -> io::Result<bool> {
+    let patience = call.arguments[2];
+    Ok(match call.number {
+        libc::SYS_ppoll => patience != 0 && call.read(patience, 16)?.iter().all(|byte| *byte == 0),
+        _ => patience as i32 == 0,
     })
 }
 

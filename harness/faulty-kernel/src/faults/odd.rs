@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::atomic::ATOMIC;
+use super::atomic::{ATOMIC, Request};
 use super::kms::{ADDFB2, bytes_per_pixel, fb};
 use super::memory::{ALLOC, LENGTH};
 use super::prime::{CREATE_DUMB, FD_TO_HANDLE, dumb};
@@ -28,6 +28,7 @@ pub(super) const ALL: &[Named] = &[
     ("heap-gives-more", heap_gives_more),
     ("dqbuf-again", dqbuf_again),
     ("slow-calls", slow_calls),
+    ("crtc-wants-primary", crtc_wants_primary),
     ("card-without-planes", || card_without(UNIVERSAL_PLANES)),
     ("card-without-atomic", || card_without(CLIENT_ATOMIC)),
 ];
@@ -112,6 +113,37 @@ fn garble(call: &Call<'_>, taken: &Fields) -> io::Result<bool> {
     }
     mapped.write(&bytes);
     Ok(true)
+}
+
+/// A card that lights no CRTC without its primary plane.
+fn crtc_wants_primary() -> Made {
+    /// `DRM_PLANE_TYPE_PRIMARY`.
+    const PRIMARY: u64 = 1;
+    Made::on_ioctls(&[ATOMIC], |call| {
+        let request = Request::read(call)?;
+        // Primary planes that show something, by their CRTCs.
+        let mut shown = Vec::new();
+        for plane in request.planes()? {
+            if request.afterwards(plane, "type")? == Some(PRIMARY)
+                && request.afterwards(plane, "FB_ID")?.is_some_and(|framebuffer| framebuffer != 0)
+            {
+                shown.extend(request.afterwards(plane, "CRTC_ID")?);
+            }
+        }
+        let mut touched: Vec<u32> = Vec::new();
+        for object in request.objects() {
+            touched.push(object);
+            touched.extend(request.value(object, "CRTC_ID")?.map(|crtc| crtc as u32));
+            touched.extend(request.current(object, "CRTC_ID")?.map(|(_, crtc)| crtc as u32));
+        }
+        for crtc in touched {
+            let is_set = request.afterwards(crtc, "MODE_ID")?.is_some_and(|mode| mode != 0);
+            if is_set && request.afterwards(crtc, "ACTIVE")? == Some(1) && !shown.contains(&crtc.into()) {
+                return Ok(Done::fired(Answer::Fail(Errno::INVAL)));
+            }
+        }
+        Ok(Done::UNTOUCHED)
+    })
 }
 
 /// Two of three times, what may be interrupted is.

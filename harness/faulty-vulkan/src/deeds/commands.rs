@@ -184,6 +184,7 @@ pub(crate) unsafe extern "system" fn begin_command_buffer(
     info: *const vk::CommandBufferBeginInfo<'_>,
 ) -> vk::Result {
     let (_, device) = device_of_commands(commands);
+    super::submissions::let_work_end(device.raw.handle());
     if let Some(known) = tables().commands.get_mut(&commands) {
         known.acquires.clear();
         known.releases.clear();

@@ -84,6 +84,7 @@ pub(crate) unsafe extern "system" fn destroy_device(handle: vk::Device, allocato
     tables.stays.retain(|(of, _), _| *of != handle);
     tables.sync_fds.retain(|(of, _), _| *of != handle);
     tables.views.retain(|(of, _), _| *of != handle);
+    tables.resets.retain(|(of, ..)| *of != handle);
 }
 
 pub(crate) unsafe extern "system" fn get_device_proc_addr(

@@ -300,7 +300,7 @@ pub(crate) unsafe extern "system" fn enumerate_physical_devices(
     let real = tables().instances.get(&instance).map(|instance| instance.fp_v1_0().enumerate_physical_devices);
     let Some(real) = real else { return vk::Result::ERROR_INITIALIZATION_FAILED };
     if is(Deed::PassesThrough) {
-        fired();
+        done(Deed::PassesThrough);
     }
     // SAFETY: the caller's contract is the real function's.
     unsafe { real(instance, count, devices) }

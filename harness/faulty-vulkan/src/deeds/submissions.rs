@@ -3,8 +3,10 @@
 
 use std::slice::from_raw_parts;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ash::vk;
+use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 
 use super::semaphores::{hold_up, note_waits};
 use crate::config::{fired, is};
@@ -26,6 +28,13 @@ pub(crate) fn let_work_end(handle: vk::Device) {
     if hurried {
         // SAFETY: a live device; who destroys an object of it does not use its queue meanwhile.
         let _ = unsafe { device(handle).raw.device_wait_idle() };
+        let all = std::mem::take(&mut tables().resets);
+        let (due, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(of, ..)| *of == handle);
+        tables().resets = others;
+        for (_, pool, flags) in due {
+            // SAFETY: a live pool of this device, which is idle; who asked for this has not used it since.
+            let _ = unsafe { device(handle).raw.reset_command_pool(pool, flags) };
+        }
     }
 }
 
@@ -299,6 +308,12 @@ pub(crate) unsafe extern "system" fn queue_submit(
     submitted(queue, &work, |real| unsafe { (real.raw.fp_v1_0().queue_submit)(queue, count, submits, fence) })
 }
 
+/// Work that waits for nobody is over by then, in nanoseconds: no signal ends a wait for it.
+const SHORT_WAIT: u64 = 20_000_000;
+
+/// Between two looks at the fences.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
 pub(crate) unsafe extern "system" fn wait_for_fences(
     handle: vk::Device,
     count: u32,
@@ -317,6 +332,29 @@ pub(crate) unsafe extern "system" fn wait_for_fences(
             tables().hurried.push(handle);
             return vk::Result::SUCCESS;
         }
+    }
+    if is(Deed::FenceWaitInterrupted) {
+        // SAFETY: the caller's contract is the real function's, for less time.
+        let briefly =
+            unsafe { (real.raw.fp_v1_0().wait_for_fences)(handle, count, fences, all, timeout.min(SHORT_WAIT)) };
+        if briefly != vk::Result::TIMEOUT || timeout <= SHORT_WAIT {
+            return briefly;
+        }
+        // Sleeps as long as the caller has patience for, so that a signal to this thread is met in it.
+        let began = Instant::now();
+        while began.elapsed().as_nanos() < u128::from(timeout - SHORT_WAIT) {
+            if let NanosleepRelativeResult::Interrupted(_) = nanosleep(&PAUSE) {
+                fired();
+                tables().hurried.push(handle);
+                return vk::Result::SUCCESS;
+            }
+            // SAFETY: the caller's contract is the real function's, for no time.
+            let over = unsafe { (real.raw.fp_v1_0().wait_for_fences)(handle, count, fences, all, 0) };
+            if over != vk::Result::TIMEOUT {
+                return over;
+            }
+        }
+        return vk::Result::TIMEOUT;
     }
     // SAFETY: the caller's contract is the real function's.
     unsafe { (real.raw.fp_v1_0().wait_for_fences)(handle, count, fences, all, timeout) }
@@ -352,6 +390,10 @@ pub(crate) unsafe extern "system" fn reset_command_pool(
     pool: vk::CommandPool,
     flags: vk::CommandPoolResetFlags,
 ) -> vk::Result {
+    if is(Deed::FenceWaitInterrupted) && tables().hurried.contains(&handle) {
+        tables().resets.push((handle, pool, flags));
+        return vk::Result::SUCCESS;
+    }
     let_work_end(handle);
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device(handle).raw.fp_v1_0().reset_command_pool)(handle, pool, flags) }
