@@ -23,7 +23,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::agreement::Agreement;
-use super::heap::{Heap, Heaps, Offer, Storage};
+use super::heap::{Heap, Offer, Storage};
 use super::layer::layer;
 use crate::case::Role;
 use crate::dmabuf::{Dmabuf, SharedFrame};
