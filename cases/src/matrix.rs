@@ -2,12 +2,12 @@
 //!
 //! Each pair tries a covering set of what may matter (format, size, where rows lie, where the frame begins, whether it is taken
 //! in before or after it is drawn, and with Vulkan whether its memory is handed out before or after it is bound, is dedicated or
-//! sub-allocated, and whether the importer is in another process, where others are for one frame of two exporters ([`elsewhere`])):
-//! for `arrives` every two of these together, for the others each
-//! alone, but for being taken in more than once and for [`bytes`], which are one for each pair; less where another device of the
-//! same kind went before ([`Importer::strength`]). Formats in YUV, where their planes lie, and whether each comes with an fd of its
-//! own, are tried alone, too. `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all, and `--exhaustive` means all. Large
-//! and wide frames cross once from each exporter and once to each importer.
+//! sub-allocated, and whether the importer is in another process, where others are for one frame of two exporters, see
+//! [`elsewhere`]): for `arrives` every two of these together, for the others each alone, but for being taken in more than once and
+//! for [`bytes`], which are one for each pair; less where another device of the same kind went before ([`Importer::strength`]).
+//! Formats in YUV, where their planes lie, and whether each comes with an fd of its own, are tried alone, too, and planes in
+//! buffers of their own to GPUs ([`apart`]). `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all, and `--exhaustive`
+//! means all. Large and wide frames cross once from each exporter and once to each importer.
 //! Modifiers are tried in one case for each pair, since only the devices know which there are ([`modifiers`]).
 //!
 //! The importer looks at each frame, and the CPU; where both it and who drew are the CPU, another device does. A look of the

@@ -444,7 +444,7 @@ fn answer(
     }
     let end = ends::of(role)?;
     end.identity(devices).map_err(|why| why.opening(role))?;
-    // At what is the device's own.
+    // What it looks at between requests is the device's own.
     devices.look_away()?;
     books.begin(&fds);
     let device = || {
