@@ -79,9 +79,12 @@ impl Exporter for OpenGlEs {
     }
 
     fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
+        let gles = cx.gles()?;
+        if !gles.exports() {
+            return Ok(Vec::new());
+        }
         // It lays out its own images as it likes, and says how when they are there.
-        let frame = cx.gles()?.create(fourcc, px(64, 64))?.export()?.frame;
-        Ok(vec![frame.modifier])
+        Ok(vec![gles.create(fourcc, px(64, 64))?.export()?.frame.modifier])
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
@@ -142,7 +145,11 @@ impl Importer for OpenGlEs {
     }
 
     fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
-        let listed = cx.gles()?.modifiers(fourcc)?;
+        let gles = cx.gles()?;
+        if !gles.formats()?.contains(&fourcc) {
+            return Ok(Vec::new());
+        }
+        let listed = gles.modifiers(fourcc)?;
         // Who lists none takes LINEAR.
         Ok(if listed.is_empty() {
             vec![Modifier::LINEAR]
