@@ -26,8 +26,8 @@ const RA24: u32 = u32::from_le_bytes(*b"RA24");
 const XR24: u32 = u32::from_le_bytes(*b"XR24");
 const LINEAR: u32 = 16;
 
-/// A tiling of AMD.
-const FOREIGN: u64 = 0x0200_0000_0000_0001;
+/// A modifier of a vendor that `drm_fourcc.h` has not.
+const FOREIGN: u64 = 0x7e00_0000_0000_0001;
 
 fn main() -> ExitCode {
     let (said, status) = match try_it() {

@@ -19,8 +19,8 @@ use ash::vk;
 
 const FORMAT: vk::Format = vk::Format::B8G8R8A8_UNORM;
 
-/// A tiling of AMD.
-const FOREIGN: u64 = 0x0200_0000_0000_0001;
+/// A modifier of a vendor that `drm_fourcc.h` has not.
+const FOREIGN: u64 = 0x7e00_0000_0000_0001;
 
 fn main() -> ExitCode {
     let (said, status) = match try_it() {

@@ -1,7 +1,7 @@
 //! Mesa: are formats that are listed as external only taken as GL_TEXTURE_2D?
 //!
-//! Asks whether LINEAR NV12 is for external textures only, and binds such an image to a texture that is none. Needs EGL's
-//! surfaceless platform and `/dev/udmabuf`.
+//! Asks whether LINEAR NV12 is for external textures only, binds such an image to a texture that is none, and prints what a shader
+//! samples there. Needs EGL's surfaceless platform and `/dev/udmabuf`.
 //!
 //! Exit status: 0 the defect is there, 1 it is not, 2 it could not be tried.
 //!
@@ -21,6 +21,7 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
 use glow::HasContext as _;
@@ -31,6 +32,25 @@ const LINUX_DMA_BUF_EXT: egl::Enum = 0x3270;
 const LINUX_DRM_FOURCC_EXT: Attrib = 0x3271;
 /// fd, offset and pitch of both planes.
 const DMA_BUF_PLANES: [[Attrib; 3]; 2] = [[0x3272, 0x3273, 0x3274], [0x3275, 0x3276, 0x3277]];
+
+/// A red.
+const LUMA: u8 = 120;
+const CHROMA: [u8; 2] = [90, 220];
+
+/// Covers everything.
+const COVER: &str = "#version 310 es
+void main() {
+    vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1);
+    gl_Position = vec4(corner * 4.0 - 1.0, 0.0, 1.0);
+}";
+
+const SAMPLE: &str = "#version 310 es
+precision highp float;
+uniform sampler2D image;
+out vec4 colour;
+void main() {
+    colour = texture(image, vec2(0.5));
+}";
 
 fn main() -> ExitCode {
     let (said, status) = match try_it() {
@@ -44,7 +64,8 @@ fn main() -> ExitCode {
 
 fn try_it() -> Result<bool, Box<dyn Error>> {
     let opened = open()?;
-    let dmabuf = udmabuf((64 * 96_usize).next_multiple_of(4096))?;
+    let (memory, dmabuf) = udmabuf((64 * 96_usize).next_multiple_of(4096))?;
+    memory.write_all_at(&[[LUMA; 64 * 64].as_slice(), &CHROMA.repeat(32 * 32)].concat(), 0)?;
     let image = import(&opened, &dmabuf, b"NV12", [64, 64], &[[0, 64], [64 * 64, 64]])?;
     let (egl, display, gl) = &opened;
     type Query = extern "system" fn(egl::EGLDisplay, i32, i32, *mut u64, *mut egl::Boolean, *mut i32) -> egl::Boolean;
@@ -66,13 +87,54 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
     let error = unsafe {
         let texture = gl.create_texture()?;
         gl.bind_texture(glow::TEXTURE_2D, Some(texture));
+        for name in [glow::TEXTURE_MIN_FILTER, glow::TEXTURE_MAG_FILTER] {
+            gl.tex_parameter_i32(glow::TEXTURE_2D, name, glow::NEAREST as i32);
+        }
         show(glow::TEXTURE_2D, image.as_ptr());
         gl.get_error()
     };
     println!(
         "glEGLImageTargetTexture2DOES(GL_TEXTURE_2D) raises {error:#x}; GL_INVALID_OPERATION, 0x502, would be right"
     );
+    if error == glow::NO_ERROR {
+        let pixel = sampled(gl)?;
+        println!("Y {LUMA}, U {}, V {} is sampled there as R, G, B, A {pixel:?}", CHROMA[0], CHROMA[1]);
+    }
     Ok(error == glow::NO_ERROR)
+}
+
+/// What a shader samples in the middle of the texture that is bound.
+fn sampled(gl: &glow::Context) -> Result<[u8; 4], Box<dyn Error>> {
+    let mut pixel = [0; 4];
+    // SAFETY: the context is current, and `pixel` has room for one.
+    unsafe {
+        let program = gl.create_program()?;
+        for (kind, source) in [(glow::VERTEX_SHADER, COVER), (glow::FRAGMENT_SHADER, SAMPLE)] {
+            let shader = gl.create_shader(kind)?;
+            gl.shader_source(shader, source);
+            gl.compile_shader(shader);
+            if !gl.get_shader_compile_status(shader) {
+                return Err(gl.get_shader_info_log(shader).into());
+            }
+            gl.attach_shader(program, shader);
+        }
+        gl.link_program(program);
+        gl.use_program(Some(program));
+        let pixels = gl.create_renderbuffer()?;
+        gl.bind_renderbuffer(glow::RENDERBUFFER, Some(pixels));
+        gl.renderbuffer_storage(glow::RENDERBUFFER, glow::RGBA8, 1, 1);
+        let framebuffer = gl.create_framebuffer()?;
+        gl.bind_framebuffer(glow::FRAMEBUFFER, Some(framebuffer));
+        gl.framebuffer_renderbuffer(glow::FRAMEBUFFER, glow::COLOR_ATTACHMENT0, glow::RENDERBUFFER, Some(pixels));
+        gl.viewport(0, 0, 1, 1);
+        gl.draw_arrays(glow::TRIANGLES, 0, 3);
+        let into = glow::PixelPackData::Slice(Some(&mut pixel));
+        gl.read_pixels(0, 0, 1, 1, glow::RGBA, glow::UNSIGNED_BYTE, into);
+        match gl.get_error() {
+            glow::NO_ERROR => Ok(pixel),
+            error => Err(format!("OpenGL ES error {error:#x}").into()),
+        }
+    }
 }
 
 /// EGL's surfaceless platform, with a context of OpenGL ES 3.1 that is current.
@@ -119,8 +181,8 @@ fn import(
     Ok(egl.create_image(*display, no_context, LINUX_DMA_BUF_EXT, no_buffer, &attributes)?)
 }
 
-/// A dma-buf of the pages of a memfd.
-fn udmabuf(length: usize) -> io::Result<OwnedFd> {
+/// A memfd, and a dma-buf of its pages.
+fn udmabuf(length: usize) -> io::Result<(File, OwnedFd)> {
     /// `struct udmabuf_create`.
     #[repr(C)]
     struct Create {
@@ -141,7 +203,8 @@ fn udmabuf(length: usize) -> io::Result<OwnedFd> {
     let device = File::options().read(true).write(true).open("/dev/udmabuf")?;
     let create = Create { memfd: memfd.as_raw_fd() as u32, flags: 0, offset: 0, size: length as u64 };
     // SAFETY: the number is that of a call that reads this structure.
-    owned(unsafe { libc::ioctl(device.as_raw_fd(), UDMABUF_CREATE, &create) })
+    let dmabuf = owned(unsafe { libc::ioctl(device.as_raw_fd(), UDMABUF_CREATE, &create) })?;
+    Ok((memfd, dmabuf))
 }
 
 /// The descriptor that a call returned.

@@ -66,7 +66,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     );
     let case = cases.add("gbm::counts_planes_of_just_what_it_supports", counts_planes).from(Gbm);
     for says in ["what GBM says of RG24 LINEAR contradicts itself", "what GBM says of BG24 LINEAR contradicts itself"] {
-        case.known("backend drm", "cases/findings/gbm-plane-count.md", says);
+        case.known("vgem", "cases/findings/gbm-plane-count.md", says);
     }
     case.must_fail_under("gbm-supports-anything");
     cases
@@ -115,11 +115,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 })
                 .from(Udmabuf)
                 .to(Gbm)
-                .known(
-                    "backend drm",
-                    "cases/findings/gbm-planes-of-first.md",
-                    "hands on plane 1 in another dma-buf than",
-                );
+                .known("vgem", "cases/findings/gbm-planes-of-first.md", "hands on plane 1 in another dma-buf than");
         }
         let case = cases
             .add(format!("gbm::hands_on_what_it_took_in::{node}"), move |cx| hands_on(cx, node))

@@ -157,7 +157,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                         // What is told to lie somewhere the processor draws, without a bo.
                         (TAKEN_OFTEN, Gbm, Gbm) if parcel.pitch().is_none() => {
                             let says = "gbm_bo_map failed: ENOENT";
-                            case.known("backend drm", "cases/findings/gbm-handle-closed.md", says);
+                            case.known("vgem", "cases/findings/gbm-handle-closed.md", says);
                         }
                         _ => {}
                     }
@@ -301,9 +301,22 @@ fn check(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -
     }
 }
 
-/// The CPU as one more reader, unless it is the importer, who looks anyway.
+/// Whether the CPU can read `buffer`, as OpenGL ES need not lay out what it exports.
+fn is_linear(buffer: &Buffer) -> bool {
+    buffer.storage().is_none_or(|storage| storage.shared.frame.modifier == Modifier::LINEAR)
+}
+
+/// Has a frame hold what was there before `target`. What lies where only its exporter knows nobody else can seed.
+fn seed(cx: &mut Cx, exported: &mut dyn Exported, target: &Target) -> Outcome {
+    match &target.before {
+        Some(before) if is_linear(exported.buffer()) => cx.cpu_writes(exported.buffer(), before),
+        _ => exported.draw(cx, FIRST - 1),
+    }
+}
+
+/// The CPU as one more reader, unless it is the importer, who looks anyway, or can't.
 fn cpu_sees(cx: &mut Cx, to: &dyn Importer, buffer: &Buffer, target: &Target) -> Outcome {
-    if to.role() == Cpu { Ok(()) } else { cx.cpu_sees(buffer, target) }
+    if to.role() == Cpu || !is_linear(buffer) { Ok(()) } else { cx.cpu_sees(buffer, target) }
 }
 
 /// Whether components of `fourcc` are in the upper bits of words, which some devices read wrong: that is the business of their own
@@ -376,9 +389,7 @@ fn arrives(cx: &mut Cx, crossing: &Crossing) -> Outcome {
     check(cx, from, to, parcel)?;
     let mut exported = from.export(cx, parcel, to)?;
     let target = Target::stamped(FIRST, parcel.fourcc, parcel.size)?;
-    if let Some(before) = &target.before {
-        cx.cpu_writes(exported.buffer(), before)?;
-    }
+    seed(cx, exported.as_mut(), &target)?;
     let early = taken_early(cx, to, parcel, exported.as_ref())?;
     exported.draw(cx, FIRST)?;
     cpu_sees(cx, to, exported.buffer(), &target)?;
@@ -461,9 +472,7 @@ fn is_one(cx: &mut Cx, crossing: &Crossing) -> Outcome {
     check(cx, from, to, parcel)?;
     let mut exported = from.export(cx, parcel, to)?;
     let first = Target::stamped(FIRST, parcel.fourcc, parcel.size)?;
-    if let Some(before) = &first.before {
-        cx.cpu_writes(exported.buffer(), before)?;
-    }
+    seed(cx, exported.as_mut(), &first)?;
     let mut one = to.import_by(cx, exported.buffer(), parcel.way)?;
     let storage = exported.buffer().storage().ok_or_else(|| Finding::new("an exported frame has no storage"))?;
     let SharedFrame { dmabuf, frame } = &storage.shared;

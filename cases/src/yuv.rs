@@ -83,8 +83,11 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
             match (fourcc, reader) {
                 (Fourcc::P010, Gles) => case.known(LLVMPIPE_GL, "cases/findings/mesa-p010-grey.md", "with a tint"),
                 (Fourcc::P010, _) => case.known("vkms", "cases/findings/vkms-p010-grey.md", "with a tint"),
+                (_, Gles) if colours == Colours::FULL => {
+                    case.must_fail_under("egl-chroma-offset-ignored").must_fail_under("egl-hints-ignored")
+                }
                 (_, Gles) => case.must_fail_under("egl-chroma-offset-ignored"),
-                _ => case,
+                _ => case.must_fail_under("colour-range-ignored"),
             };
         }
     }
@@ -156,13 +159,13 @@ fn looks_at_odd(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> 
     looks_at(cx, reader, fourcc, colours, px(33, 17))
 }
 
-/// A picture without colour has none after the conversion.
+/// A picture without colour has none after the conversion, and is as light as it was.
 fn looks_at_grey(cx: &mut Cx, reader: Role, fourcc: Fourcc, colours: Colours) -> Outcome {
     let buffer = cx.udmabuf(fourcc, SIZE, &[Guest::Cpu])?;
     let grey = Target::from(without_colour(&Pattern { stamp: STAMP }.picture(fourcc, SIZE)?)?);
     cx.cpu_writes(&buffer, &grey.picture)?;
     cx.cpu_sees(&buffer, &grey)?;
-    cx.shows_grey(reader, &buffer, colours)?;
+    cx.shows_grey(reader, &buffer, colours, &grey.picture)?;
     cx.agree()
 }
 

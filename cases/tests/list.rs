@@ -155,15 +155,70 @@ const WITHOUT_CARDS: [(&str, &str); 6] = [
     ("kernel::attach_allocates_nothing::system_heap", "no importer of this machine attaches only"),
 ];
 
-/// A machine that has what its lane names need not have what only test drivers have.
+/// What hardware may refuse: made up from what the harness says then, since no such machine was at hand.
+const OF_HARDWARE: [(&str, &str); 9] = [
+    (
+        "matrix::arrives::udmabuf_to_gpu_a::AR24_64x64_padded_dedicated_elsewhere",
+        "gpu_a can't work with the memory as it is, and it can't move: takes multiples of 256 B as pitch, plane 0 has 320 B",
+    ),
+    (
+        "matrix::arrives::udmabuf_to_gles::NV21_250x130_padded_gaps_fd_per_plane",
+        "eglCreateImage(EGL_LINUX_DMA_BUF_EXT) failed: EGL_BAD_ACCESS",
+    ),
+    (
+        "matrix::arrives::udmabuf_to_gbm::AB24_250x130_padded_behind_imported_first",
+        "gbm_bo_import(GBM_BO_IMPORT_FD_MODIFIER) failed: EINVAL",
+    ),
+    (
+        "matrix::arrives::gbm_to_cpu::AB48_64x64",
+        "gbm can't hand it out: gbm_device_is_format_supported says no to AB48 LINEAR",
+    ),
+    (
+        "matrix::every_common_modifier_arrives::gpu_a_to_gles",
+        "3 of 40 frames in common modifiers were not tried: 3 more, since 20 s are over",
+    ),
+    (
+        "matrix::arrives::gles_to_gbm::AB24_64x64",
+        "cpu can't work with the memory as it is, and it can't move: takes no AB24 INTEL:0x0100000000000002",
+    ),
+    (
+        "queries::a_layout_query_tells_an_explicit_offset::gpu_a",
+        "vkCreateImage failed: VK_ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT",
+    ),
+    (
+        "matrix::arrives::gpu_a_to_cpu::AB24_250x130_padded_behind_exported_first",
+        "VK_ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT",
+    ),
+    ("screen::shows_what_the_cpu_wrote::XR24", "screen takes memory of none of the heaps: udmabuf"),
+];
+
+/// A machine that has what its lane names need not have what only test drivers have, and its hardware may have needs.
 #[test]
 fn lanes_of_hosts_allow_what_hosts_lack() {
     let names = names();
     for lane in lanes().iter().filter(|lane| lane.on == On::Host) {
         let other = if lane.devices.contains_key(&Role::Screen) { &SCREEN_LACKS[..] } else { &WITHOUT_CARDS };
-        for (case, reason) in WITHOUT_TEST_DRIVERS.iter().chain(other) {
+        for (case, reason) in WITHOUT_TEST_DRIVERS.iter().chain(other).chain(&OF_HARDWARE) {
             assert!(names.iter().any(|name| name == case), "{case} is no case");
             assert!(lane.allows_skip(case, reason).is_some(), "{}: {case}: {reason}", lane.name);
+            let must = lane.must_run.iter().find(|pattern| glob(pattern, case));
+            assert!(must.is_none(), "{}: {must:?} must run, and {case} may skip: {reason}", lane.name);
+        }
+    }
+}
+
+/// What must run needs no device that may be missing.
+#[test]
+fn lanes_of_hosts_have_the_devices_of_what_must_run() {
+    let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
+    for lane in lanes().iter().filter(|lane| lane.on == On::Host) {
+        let must = |name: &str| lane.must_run.iter().any(|pattern| glob(pattern, name));
+        for case in cases.iter().map(|case| &case.info).filter(|case| must(&case.name)) {
+            let missing = case.roles().into_iter().find(|role| {
+                let needs = format!("needs {role};");
+                lane.allows_skip(&case.name, &needs).is_some()
+            });
+            assert_eq!(missing, None, "{}: {} must run, and this may be missing", lane.name, case.name);
         }
     }
 }

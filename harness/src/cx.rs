@@ -126,6 +126,8 @@ struct Running {
     record: Record,
     /// What devices told of their constraints, and had not told before.
     told: Vec<Told>,
+    /// Whether the case has chosen how a frame lies, and asked no device: then each may refuse it.
+    chose_layout: bool,
     /// Devices that take part in a buffer until the case ends.
     attached: Vec<Attachment>,
     said_before: Vec<String>,

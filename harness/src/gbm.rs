@@ -172,17 +172,13 @@ impl Gbm {
     /// another device can be expected to know. Pitch and offset are for the import to refuse.
     ///
     /// # Errors
-    /// It supports none of them, or answers what no driver may answer.
+    /// It answers what no driver may answer.
     pub fn constraints(&self, fourccs: &[Fourcc]) -> Result<Constraints> {
         let mut formats = Vec::new();
         for &fourcc in fourccs.iter().filter(|fourcc| self.supports(**fourcc, Usage::default())) {
             let modifier = Modifier::LINEAR;
             let planes = self.planes(fourcc, modifier)?;
             formats.extend(planes.map(|planes| FormatModifier { fourcc, modifier, planes }));
-        }
-        if formats.is_empty() {
-            let object = self.object(format!("{fourccs:?}"));
-            return Err(Error::missing("gathering constraints", object, "it supports none of these"));
         }
         Ok(Constraints::of(formats))
     }

@@ -34,6 +34,12 @@ pub use sync::NativeFence;
 use egl::{Egl, Platform};
 use program::Programs;
 
+/// Whether EGL refuses where planes lie: `EGL_EXT_image_dma_buf_import` has this for pitches and offsets "not supported by the
+/// driver".
+pub(crate) fn is_layout_refused(error: &Error) -> bool {
+    matches!(&error.cause, Cause::Code(code) if code == "EGL_BAD_ACCESS")
+}
+
 /// An OpenGL ES context; clones are the same one.
 #[derive(Clone)]
 pub struct Gles(Rc<Inner>);

@@ -7,9 +7,9 @@ use handover::prelude::*;
 
 use super::{FIRST, FOURCCS, SIZES, check};
 
-/// Until when another modifier is begun with. Drivers list up to some dozens for a format, and a look takes up to tens of
-/// milliseconds.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// Until when another modifier is begun with, well within the deadline of a case. Drivers list up to some dozens for a format,
+/// and a look takes up to tens of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A frame, and the modifiers of which its exporter is to choose one.
 struct Trial {
@@ -21,7 +21,12 @@ struct Trial {
 #[derive(Default)]
 struct Tally {
     arrived: Vec<String>,
+    /// What they have not in common, or what other claims try.
+    elsewhere: Vec<String>,
+    /// What they have in common, and nobody has tried.
     untried: Vec<String>,
+    /// How many trials these are.
+    count: usize,
 }
 
 /// Which pair sees which fault.
@@ -50,26 +55,29 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer) -> Vec<Parcel> {
 }
 
 /// Whatever both list for a format, other than LINEAR too: what the one draws the other sees, and so it does in the layout that the
-/// exporter chooses when all of them would do.
+/// exporter chooses when all of them would do. Where some of it could not be tried, the claim is not shown to hold.
 fn each_arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer) -> Outcome {
     let mut tally = Tally::default();
     let mut trials = trials(cx, from, to, &mut tally)?;
     // In that, the other claims hand over every format.
     if trials.len() > 1 && trials.iter().all(|trial| trial.choice == [Modifier::LINEAR]) {
         let others: Vec<String> = trials.drain(1..).map(|trial| trial.parcel.fourcc.to_string()).collect();
-        tally.untried.push(format!("{}, since they have nothing but LINEAR in common", others.join(", ")));
+        tally.elsewhere.push(format!("{}, since they have nothing but LINEAR in common", others.join(", ")));
     }
     let until = Instant::now() + PATIENCE;
     let (mut count, mut other_than_linear) = (0_u32, 0_u32);
     for (n, trial) in trials.iter().enumerate() {
         let Parcel { fourcc, .. } = trial.parcel;
         if n > 0 && Instant::now() > until {
-            tally.untried.push(format!("{} more, since {} s are over", trials.len() - n, PATIENCE.as_secs()));
+            let left = trials.len() - n;
+            tally.untried.push(format!("{left} more, since {} s are over", PATIENCE.as_secs()));
+            tally.count += left;
             break;
         }
         let modifier = match arrives(cx, from, to, trial) {
             Err(Trouble::Skip(why)) => {
                 tally.untried.push(format!("{fourcc} {:?}: {why}", trial.choice));
+                tally.count += 1;
                 continue;
             }
             Err(other) => {
@@ -89,14 +97,23 @@ fn each_arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Impor
     }
     cx.figure("modifiers_tried", count.into());
     cx.figure("modifiers_other_than_linear", other_than_linear.into());
-    if !tally.untried.is_empty() {
-        cx.fact("not tried", tally.untried.join("; "));
+    if !tally.elsewhere.is_empty() {
+        cx.fact("not tried", tally.elsewhere.join("; "));
     }
-    if tally.arrived.is_empty() && !cx.disagrees() {
-        let what = if trials.is_empty() { "they have no modifier in common" } else { "they try no modifier in common" };
-        return Err(Trouble::Skip(format!("{what}: {}", tally.untried.join("; "))));
+    if !tally.arrived.is_empty() {
+        cx.fact("modifiers", tally.arrived.join(", "));
     }
-    cx.fact("modifiers", tally.arrived.join(", "));
+    if cx.disagrees() {
+        return cx.agree();
+    }
+    if trials.is_empty() {
+        return Err(Trouble::Skip(format!("they have no modifier in common: {}", tally.elsewhere.join("; "))));
+    }
+    if tally.count > 0 {
+        let (untried, all) = (tally.count, trials.len());
+        let why = format!("{untried} of {all} frames in common modifiers were not tried: {}", tally.untried.join("; "));
+        return Err(Trouble::Skip(why));
+    }
     cx.agree()
 }
 
@@ -108,21 +125,35 @@ fn trials(
     tally: &mut Tally,
 ) -> Result<Vec<Trial>, Trouble> {
     let mut trials = Vec::new();
+    // GBM lists none, and answers what it is asked: what OpenGL ES takes, where both sides would only ask the other one.
+    let asks = [from.role(), to.role()] == [Gbm, Gbm];
+    let gles = importers().into_iter().find(|importer| asks && importer.role() == Gles);
     for parcel in parcels(from, to) {
         let fourcc = parcel.fourcc;
-        match check(cx, from, to, &parcel) {
-            Err(Trouble::Skip(why)) => {
-                tally.untried.push(format!("{fourcc}: {why}"));
-                continue;
-            }
-            other => other?,
+        let mut asked = match gles.map(|gles| gles.modifiers(cx, fourcc, &[Modifier::LINEAR])).transpose() {
+            // There may be none.
+            Err(Trouble::Skip(_)) | Ok(None) => Vec::new(),
+            other => other?.unwrap_or_default(),
+        };
+        if !asked.contains(&Modifier::LINEAR) {
+            asked.insert(0, Modifier::LINEAR);
         }
-        let given = from.modifiers(cx, fourcc, &[Modifier::LINEAR])?;
+        let given = from.modifiers(cx, fourcc, &asked)?;
         let taken = to.modifiers(cx, fourcc, &given)?;
         let given = from.modifiers(cx, fourcc, &taken)?;
         let common: Vec<Modifier> = given.iter().copied().filter(|modifier| taken.contains(modifier)).collect();
         if common.is_empty() {
-            tally.untried.push(format!("{fourcc}: {given:?} here, and {taken:?} there"));
+            tally.elsewhere.push(format!("{fourcc}: {given:?} here, and {taken:?} there"));
+        }
+        // Who lists none takes LINEAR, if it has the format at all.
+        if common == [Modifier::LINEAR] {
+            match check(cx, from, to, &parcel) {
+                Err(Trouble::Skip(why)) => {
+                    tally.elsewhere.push(format!("{fourcc}: {why}"));
+                    continue;
+                }
+                other => other?,
+            }
         }
         let all = (common.len() > 1).then(|| common.clone());
         let choices = common.into_iter().map(|modifier| vec![modifier]).chain(all);

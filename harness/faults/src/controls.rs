@@ -23,8 +23,8 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "amdgpu, radeon and others scan out at such pitches only; DRM_IOCTL_MODE_ADDFB2 says EINVAL, whyever",
         skips: &[
             "screen…takes multiples of 256 B…as pitch",
-            "screen lists [RG16], and makes no framebuffer of them however their rows lie",
-            "screen lists [AB24], and makes no framebuffer of them however their rows lie",
+            "screen lists none of [RG16], or makes no frame of them however their rows lie",
+            "screen lists none of [AB24], or makes no frame of them however their rows lie",
             "overlay can't take it in: DRM_IOCTL_MODE_ADDFB2…AB24 LINEAR, 33x17 px…EINVAL",
             ROWS_TOO_LONG[0],
             ROWS_TOO_LONG[1],

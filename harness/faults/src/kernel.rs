@@ -176,6 +176,7 @@ pub(super) const ALL: &[Fault] = &[
             &[
                 "screen…like a picture converted as bt709_full in place of bt709_limited",
                 "screen…like a picture converted as bt2020_limited in place of bt2020_full",
+                "screen shows another grey…a picture converted as bt601",
             ],
         )
     },

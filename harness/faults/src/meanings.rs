@@ -35,7 +35,10 @@ pub(super) const ALL: &[Fault] = &[
             "egl-hints-ignored",
             Format,
             &[Pixels],
-            &["gles (external texture) does not see the target…like a picture converted as bt601_limited"],
+            &[
+                "gles (external texture) does not see the target…like a picture converted as bt601_limited",
+                "gles shows another grey…a picture converted as bt601",
+            ],
         )
     },
     Fault {

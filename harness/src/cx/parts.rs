@@ -165,6 +165,7 @@ impl Cx {
     ) -> Result<(Party, placement::Device), Trouble> {
         let (wish, heaps) = (parts.wish(), parts.buffers()[n].heaps().clone());
         let (party, device) = self.party_for(guest, &wish, &heaps)?;
+        Self::has_formats(&party, &wish)?;
         if matches!(parts, Parts::One(_)) {
             return Ok((party, device));
         }

@@ -10,16 +10,18 @@ use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::Cx;
-use crate::case::{MappingRecord, Role, Told, Trouble};
+use crate::case::{MappingRecord, Outcome, Role, Told, Trouble};
 use crate::dmabuf::SharedFrame;
 use crate::ends::{self, Part};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size, px};
 use crate::gbm::Gbm;
-use crate::gles::Gles;
+use crate::gles::{self, Gles};
 use crate::kms::{Layer, Shown};
 use crate::ledger;
 use crate::observed::NotObservable;
@@ -32,7 +34,7 @@ use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
 use crate::share::unsaid::{add_unsaid, lack};
 use crate::v4l2::{self, Direction, Queue};
-use crate::vk::{Gpu, Image, ImportRequest};
+use crate::vk::{self, Gpu, Image, ImportRequest};
 
 /// Who takes part in sharing a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +93,16 @@ impl From<ShareError> for Trouble {
             ShareError::Failed(error) => error.into(),
             other => Self::Fail(Finding::new(other.to_string())),
         }
+    }
+}
+
+/// Whether `guest` may answer `error` to a frame whose pitch or offset it does not support: it names no multiples before.
+fn refuses_layout(guest: &Guest<'_>, error: &Error) -> bool {
+    match guest {
+        Guest::Gpu(_) => vk::is_layout_refused(error),
+        Guest::Gles(_) => gles::is_layout_refused(error),
+        Guest::Gbm(_) => error.is_errno(Errno::INVAL),
+        _ => false,
     }
 }
 
@@ -198,7 +210,7 @@ impl Cx {
     /// `guest` takes `buffer` in with `take`, and maps it for as long as the result lives.
     ///
     /// # Errors
-    /// Those of attaching, mapping and `take`.
+    /// Those of attaching, mapping and `take`; a skip if the device refuses a layout that the case has chosen.
     pub fn hold<T>(
         &mut self,
         guest: &Guest<'_>,
@@ -213,9 +225,17 @@ impl Cx {
         let what = take(mapping.shared());
         // A failure needs to know even more where the buffer was.
         let observed = self.observe(guest, &device, &constraints, &mapping, access);
-        let what = what?;
+        let what = what.map_err(|error| match self.case.chose_layout && refuses_layout(guest, &error) {
+            true => Trouble::Skip(error.to_string()),
+            false => error.into(),
+        })?;
         observed?;
         Ok(Held { what, _mapping: mapping, _attachment: attachment })
+    }
+
+    /// From here on a frame of this case lies as the case has chosen, and not a device.
+    pub(crate) fn chooses_layout(&mut self) {
+        self.case.chose_layout = true;
     }
 
     /// `guest` takes part in `buffer` until the case ends, so that storage is chosen with its needs in mind.
@@ -334,6 +354,7 @@ impl Cx {
             }
             party.constraints = party.constraints.of_layout(frame.modifier);
         }
+        Self::has_formats(&party, buffer.wish())?;
         Ok((party, device))
     }
 
@@ -364,7 +385,16 @@ impl Cx {
         })
     }
 
-    /// [`Self::party`] for a frame as `wish` says, in memory of one of `heaps`.
+    /// A skip if `party` takes no frame as `wish` says.
+    pub(super) fn has_formats(party: &Party, wish: &Wish) -> Outcome {
+        let Party { name, constraints } = party;
+        let why =
+            || format!("{name} lists none of {:?}, or makes no frame of them however their rows lie", wish.fourccs);
+        if constraints.formats.is_empty() { Err(Trouble::Skip(why())) } else { Ok(()) }
+    }
+
+    /// [`Self::party`] for a frame as `wish` says, in memory of one of `heaps`. It may have no format: of what lists no LINEAR
+    /// there may be one with a modifier.
     pub(super) fn party_for(
         &mut self,
         guest: &Guest<'_>,
@@ -438,10 +468,6 @@ impl Cx {
                 told
             }
         };
-        if constraints.formats.is_empty() {
-            let why = format!("{name} lists {fourccs:?}, and makes no framebuffer of them however their rows lie");
-            return Err(Trouble::Skip(why));
-        }
         if constraints.memory.heaps.as_ref().is_some_and(|heaps| heaps.is_empty()) {
             let heaps: Vec<&str> = probes.iter().map(|probe| probe.heap.as_str()).collect();
             return Err(Trouble::Skip(format!("{name} takes memory of none of the heaps: {}", heaps.join(", "))));

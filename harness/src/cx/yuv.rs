@@ -7,7 +7,7 @@ use crate::case::{Outcome, Role, Trouble, Witness};
 use crate::compare::{counted, pixel_text};
 use crate::compose::{Rect, compose};
 use crate::dmabuf::{SharedPlanes, SplitFrame};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::{Channel, Fourcc};
 use crate::frame::{Frame, Plane, Size};
@@ -20,7 +20,7 @@ use crate::share::buffer::Buffer;
 use crate::share::core::Access;
 use crate::yuv::planes::{PlaneDifference, compare_planes, greys};
 use crate::yuv::shown::{Allowed, Onto, Spots, step_of};
-use crate::yuv::{Colours, Slip, misread};
+use crate::yuv::{Colours, Range, Slip, misread};
 
 /// Where a reader found a frame in YUV, and how it was told to convert it.
 #[derive(Clone, Copy)]
@@ -71,13 +71,15 @@ impl Cx {
         })
     }
 
-    /// `reader`, OpenGL ES or the screen, shows `buffer`, in which every sample of chroma is the middle one, without a trace of
-    /// colour: R, G and B are no further apart than one step of the format's components.
+    /// `reader`, OpenGL ES or the screen, shows `buffer`, which holds `grey`, in which every sample of chroma is the middle one,
+    /// without a trace of colour: R, G and B are no further apart than one step of the format's components. And where there is
+    /// none, each pixel is as light as its sample of luma says.
     ///
     /// # Errors
-    /// The driver refuses.
-    pub fn shows_grey(&mut self, reader: Role, buffer: &Buffer, colours: Colours) -> Outcome {
+    /// The driver refuses; or `grey` is not in YUV.
+    pub fn shows_grey(&mut self, reader: Role, buffer: &Buffer, colours: Colours, grey: &Picture) -> Outcome {
         let Wish { fourccs, size } = buffer.wish();
+        let mut onto = Onto::Itself;
         let rgb = if reader == Role::Gles {
             let gles = self.gles()?;
             self.mapped(&Guest::Gles(&gles), buffer, Access::Read, |_, shared| {
@@ -85,11 +87,12 @@ impl Cx {
             })?
         } else {
             let shown = self.show(&[Layer { colours, ..Layer::whole(buffer) }])?;
+            onto = Onto::Screen { size: self.screen()?.size(), crop: Rect::whole(*size), at: (0, 0) };
             shown.writeback.map_err(|why| Trouble::Skip(why.to_string()))?
         };
         let (spread, seen) = spread(&rgb, *size);
         let step = u32::from(step_of(fourccs[0]));
-        self.claim(reader, spread <= step, || {
+        self.claim(format!("{reader}'s chroma"), spread <= step, || {
             Finding::new(format!("{reader} shows grey of {} with a tint", fourccs[0]))
                 .row(
                     "most",
@@ -97,6 +100,26 @@ impl Cx {
                 )
                 .row("where", seen)
                 .row("like", "chroma that is read from elsewhere, or weighed otherwise than its middle says")
+        });
+        if spread > step {
+            return Ok(());
+        }
+        let allowed = Allowed::of_luma();
+        let off =
+            |colours: Colours| Ok::<_, Error>(allowed.compare(&onto.whole(colours.convert(grey)?, rgb.fourcc)?, &rgb)?);
+        let difference = off(colours)?;
+        let range = if colours.range == Range::Full { Range::Limited } else { Range::Full };
+        let other = Colours { range, ..colours };
+        let like = match difference.is_some() && off(other)?.is_none() {
+            true => format!("a picture converted as {other} in place of {colours}"),
+            false => "luma that is read from elsewhere, or a picture that nobody has drawn".to_owned(),
+        };
+        let what = format!("{reader} shows another grey than {} has", fourccs[0]);
+        self.claim(format!("{reader}'s luma"), difference.is_none(), || match &difference {
+            Some(difference) => {
+                Finding::differs(what, difference, None).row("near", allowed.to_string()).row("like", like)
+            }
+            None => Finding::new(what),
         });
         Ok(())
     }

@@ -66,6 +66,10 @@ impl Exporter for Converts {
         1
     }
 
+    fn draws_itself(&self) -> bool {
+        true
+    }
+
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
         cx.converter().map(|_| None)
     }

@@ -146,9 +146,12 @@ impl Exporter for OpenGlEs {
             known.retain(|modifier| taken.contains(modifier));
             return Ok(known);
         }
+        let gles = self.open(cx.devices())?;
+        if !gles.exports() {
+            return Ok(Vec::new());
+        }
         // It lays out its own images as it likes, and says how when they are there.
-        let frame = cx.gles()?.create(fourcc, px(64, 64))?.export()?.frame;
-        Ok(vec![frame.modifier])
+        Ok(vec![gles.create(fourcc, px(64, 64))?.export()?.frame.modifier])
     }
 
     fn lacks(&self, cx: &mut Cx, parcel: &Parcel) -> Result<Option<String>, Trouble> {
@@ -249,7 +252,11 @@ impl Importer for OpenGlEs {
     }
 
     fn modifiers(&self, cx: &mut Cx, fourcc: Fourcc, _: &[Modifier]) -> Result<Vec<Modifier>, Trouble> {
-        let listed = self.open(cx.devices())?.modifiers(fourcc)?;
+        let gles = self.open(cx.devices())?;
+        if !gles.formats()?.contains(&fourcc) {
+            return Ok(Vec::new());
+        }
+        let listed = gles.modifiers(fourcc)?;
         // Who lists none takes LINEAR.
         Ok(if listed.is_empty() {
             vec![Modifier::LINEAR]

@@ -216,7 +216,10 @@ impl Exporter for Vulkan {
         let plain = NewFrame::of(parcel.fourcc, parcel.size).in_one_of(modifiers);
         let frame = match parcel.pitch() {
             None => plain,
-            Some(pitch) => plain.pitched(pitch),
+            Some(pitch) => {
+                cx.chooses_layout();
+                plain.pitched(pitch)
+            }
         };
         let (before, after) = (parcel.start.bytes(), somebody_behind(parcel));
         let frame = if parcel.way.dedicated { frame } else { frame.in_room(Room::SubAllocated { before, after }) };

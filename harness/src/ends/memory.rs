@@ -87,6 +87,7 @@ pub(super) fn laid(cx: &mut Cx, role: Role, (frame, bytes): (Frame, u64)) -> Res
     let heap = cx.heap(role)?;
     let offer = heap.offer().clone();
     let storage = heap.allocate(&Agreement { heap: offer.heap.clone(), frame, bytes })?;
+    cx.chooses_layout();
     Ok(Box::new(Bytes(cx.lend(storage, offer)?)))
 }
 

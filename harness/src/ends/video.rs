@@ -136,7 +136,7 @@ impl Exporter for Loop {
     }
 
     fn draws_itself(&self) -> bool {
-        true
+        self.fills()
     }
 
     fn lacks(&self, cx: &mut Cx, _: &Parcel) -> Result<Option<String>, Trouble> {
@@ -197,5 +197,19 @@ impl Imported for Looped {
             Ok(video.seen_of(shared)?)
         })?;
         Ok(cx.sees(self.role, target, &actual)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ends::{exporters, fillers};
+
+    /// Of all others the processor writes the pixels, and a look of the processor would be no other one's.
+    #[test]
+    fn who_draws_by_itself_is_a_device() {
+        let all = exporters().into_iter().chain(fillers());
+        let draw: Vec<Role> = all.filter(|end| end.draws_itself()).map(|end| end.role()).collect();
+        assert_eq!(draw, [Role::GpuA, Role::GpuB, Role::Gles, Role::PlanarVideo, Role::Converter]);
     }
 }

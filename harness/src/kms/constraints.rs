@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::Screen;
 use super::card::{Framebuffer, Gem};
 use crate::dmabuf::{Dmabuf, SharedFrame};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
 use crate::share::constraints::{Constraints, FormatModifier, MemoryNeeds};
@@ -29,17 +29,12 @@ impl Screen {
     /// of which the driver refuses every framebuffer, however its rows lie.
     ///
     /// # Errors
-    /// The lowest plane lists none of them, or something else than a framebuffer is refused.
+    /// Something else than a framebuffer is refused.
     pub fn constraints(&self, fourccs: &[Fourcc], size: Size, probes: &[&Storage]) -> Result<Constraints> {
-        const OP: &str = "gathering constraints";
-        let object = || format!("{}, {fourccs:?} {size}", self.card);
         let (smallest, largest) = self.frame_sizes();
         let listed =
             |fourcc: &&Fourcc| self.planes().next().is_some_and(|plane| plane.lists(**fourcc, Modifier::LINEAR));
         let listed: Vec<Fourcc> = fourccs.iter().filter(listed).copied().collect();
-        if listed.is_empty() {
-            return Err(Error::missing(OP, object(), "its lowest plane lists none of these"));
-        }
         let formats = listed.iter().map(|&fourcc| FormatModifier {
             fourcc,
             modifier: Modifier::LINEAR,

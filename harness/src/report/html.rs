@@ -186,23 +186,29 @@ fn entry<'c>(case: &'c CaseReport, files: &Files) -> Entry<'c> {
     }
 }
 
-/// The formats that a case is about: those it mapped, or, if it came to none, those in its name.
+/// The formats that a case is about: those it mapped, of which those in its name count alone, or, if it mapped none, those in its
+/// name. It may have mapped others beside, such as what lies below a plane.
 fn buffers(case: &CaseReport) -> Vec<String> {
+    let words = case.name.split("::").skip(2).flat_map(|part| part.split('_'));
+    let formats = words.filter(|word| word.len() > 1 && word.starts_with(|c: char| c.is_ascii_uppercase()));
+    let known = |word: &&str| word.parse::<Fourcc>().is_ok_and(|fourcc| fourcc.planes().is_some());
+    let named: Vec<&str> = formats.filter(known).collect();
     let mut found = Vec::new();
     for mapping in &case.record.mappings {
         let Frame { fourcc, modifier, .. } = &mapping.placement.frame;
-        let pair = format!("{fourcc} {modifier}");
+        let pair = (fourcc.to_string(), format!("{fourcc} {modifier}"));
         if !found.contains(&pair) {
             found.push(pair);
         }
     }
     if found.is_empty() {
-        let words = case.name.split("::").skip(2).flat_map(|part| part.split('_'));
-        let formats = words.filter(|word| word.len() > 1 && word.starts_with(|c: char| c.is_ascii_uppercase()));
-        let known = |word: &&str| word.parse::<Fourcc>().is_ok_and(|fourcc| fourcc.planes().is_some());
-        found.extend(formats.filter(known).map(str::to_owned));
+        return named.into_iter().map(str::to_owned).collect();
     }
-    found
+    let is_named = |fourcc: &str| named.contains(&fourcc);
+    if found.iter().any(|(fourcc, _)| is_named(fourcc)) {
+        found.retain(|(fourcc, _)| is_named(fourcc));
+    }
+    found.into_iter().map(|(_, pair)| pair).collect()
 }
 
 /// Everything about a case, with what the page can't know by itself.

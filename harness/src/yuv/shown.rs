@@ -136,6 +136,14 @@ impl Allowed {
         Self { steps: step_of(fourcc), why: "KMS leaves open how exactly it converts, to a step of the format" }
     }
 
+    /// What a reader of a picture without colour may be off, where how exactly it converts is not the matter.
+    pub(crate) fn of_luma() -> Self {
+        Self {
+            steps: 4 * 257,
+            why: "luma may be scaled by 256 for 255, and be read as fewer bits, but no range be another",
+        }
+    }
+
     /// How `actual` differs from `expected` by more than that.
     pub(crate) fn compare(self, expected: &Picture, actual: &Picture) -> Result<Option<Difference>> {
         if actual.fourcc.pixel().is_none_or(|pixel| pixel.bytes != 8) {

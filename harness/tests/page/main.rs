@@ -262,6 +262,18 @@ fn keyboard(tab: &Tab<'_>) {
     tab.wait_for(&format!("{open} === {first}"));
     tab.press("Escape");
     tab.wait_for(&format!("{open} === null"));
+    // Single characters can be turned off, for those who speak in place of typing.
+    let row = "document.querySelector('#list .row').focus()";
+    tab.click("#letters");
+    tab.eval(row);
+    tab.press("j");
+    assert_eq!(tab.eval(open), json!(null));
+    tab.click("#letters");
+    tab.eval(row);
+    tab.press("j");
+    tab.wait_for(&format!("{open} !== null"));
+    tab.press("Escape");
+    tab.wait_for(&format!("{open} === null"));
     tab.eval("document.querySelector('#clear').focus()");
     tab.press("Enter");
     tab.wait_for("document.querySelector('#clear') === null");

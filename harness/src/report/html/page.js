@@ -90,11 +90,13 @@ order.addEventListener("change", () => show({ sort: order.value }));
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  if (event.key === "Escape" && state.case) show({ case: "" });
+  // Whoever speaks in place of typing would call them by any word.
+  if (state.letters === "off") return;
   if (event.key === "/") {
     event.preventDefault();
     search.select();
   } else if (event.key === "j" || event.key === "k") openNext(event.key === "j" ? 1 : -1);
-  else if (event.key === "Escape" && state.case) show({ case: "" });
 });
 
 function drawChoice() {

@@ -75,7 +75,8 @@ class Viewer {
     const { pictures, width, height } = this;
     const fourcc = pictures.target?.fourcc || pictures.actual?.fourcc;
     const count = this.both
-      ? `${grouped(this.wrong.length)} of ${grouped(width * height)} pixels differ`
+      // A finding counts those alone that are further off than is allowed, which the pictures do not tell.
+      ? `${grouped(this.wrong.length)} of ${grouped(width * height)} pixels are not equal`
       : this.same ? "only one picture: nothing to compare" : "the pictures differ in size";
     const sort = `${width}x${height} px${fourcc ? `, ${fourcc}` : ""}, ${pictures[this.names[0]].most > 255 ? 16 : 8} bits a channel`;
     this.tools = el("div", { class: "tools", role: "toolbar", "aria-label": "How to look at the pictures" });

@@ -1,6 +1,7 @@
 // What is shown? All of it is in the address, so that a link shows the same to somebody else.
 
-const state = { case: "", from: "", to: "", verdict: new Set(), buffer: "", q: "", sort: "" };
+// `letters` is `off` where no single one does anything.
+const state = { case: "", from: "", to: "", verdict: new Set(), buffer: "", q: "", sort: "", letters: "" };
 const watchers = [];
 
 /** Has `watcher` called with the names of what changed. */

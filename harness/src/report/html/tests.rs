@@ -6,6 +6,11 @@ use std::time::Duration;
 use flate2::read::ZlibDecoder;
 
 use super::*;
+use crate::case::MappingRecord;
+use crate::dmabuf::Identity;
+use crate::frame::{Plane, px};
+use crate::observed::NotObservable;
+use crate::placement::Placement;
 use crate::report::samples;
 
 const HOSTILE: &str = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)>";
@@ -185,6 +190,40 @@ fn a_case_that_mapped_nothing_is_about_the_formats_in_its_name() {
     assert_eq!(formats("a::shows::gpu_a::XB4H"), ["XB4H"]);
     assert_eq!(formats("a::shows::NV12_linear_by_24"), ["NV12"]);
     assert!(formats("a::shows::every_size::17x31").is_empty());
+}
+
+#[test]
+fn a_case_is_about_the_formats_in_its_name_and_not_about_what_it_mapped_beside() {
+    let mapping = |fourcc: &str| -> MappingRecord {
+        let frame = Frame::linear(fourcc.parse().unwrap(), px(64, 64), Plane { offset: 0, pitch: 256 });
+        MappingRecord {
+            device: "screen".into(),
+            access: "read".into(),
+            generation: 1,
+            times: 1,
+            stalled_ms: 0.0,
+            placement: Placement {
+                device: "screen".into(),
+                kernel_device: None,
+                buffer: Identity { inode: 1, exporter: Some("vgem".into()), size: 65536 },
+                frame,
+                heap: None,
+                memory: None,
+                segments: Err(NotObservable("it is made up".into())),
+                mapped_by_cpu: false,
+            },
+            unchecked: vec![],
+        }
+    };
+    let buffers_of = |name: &str, mapped: &[&str]| {
+        let mut case = samples::case(name, Verdict::Pass);
+        case.record.mappings = mapped.iter().map(|fourcc| mapping(fourcc)).collect();
+        buffers(&case)
+    };
+    assert_eq!(buffers_of("matrix::arrives::gles_to_overlay::AB24_64x64", &["XR24", "AB24"]), ["AB24 LINEAR"]);
+    assert_eq!(buffers_of("matrix::every_common_modifier_arrives::gbm_to_gbm", &["XR24"]), ["XR24 LINEAR"]);
+    // Its planes crossed one by one, as frames of other formats.
+    assert_eq!(buffers_of("yuv::planes_arrive_one_by_one::gpu_a::NV12", &["R8"]), ["R8 LINEAR"]);
 }
 
 #[test]
