@@ -7,7 +7,7 @@ use crate::case::{Outcome, Role, Trouble, Witness};
 use crate::compare::{counted, pixel_text};
 use crate::compose::{Rect, compose};
 use crate::dmabuf::{SharedPlanes, SplitFrame};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::{Channel, Fourcc};
 use crate::frame::{Frame, Plane, Size};
@@ -105,8 +105,7 @@ impl Cx {
             return Ok(());
         }
         let allowed = Allowed::of_luma();
-        let off =
-            |colours: Colours| Ok::<_, Error>(allowed.compare(&onto.whole(colours.convert(grey)?, rgb.fourcc)?, &rgb)?);
+        let off = |colours: Colours| allowed.compare(&onto.whole(colours.convert(grey)?, rgb.fourcc)?, &rgb);
         let difference = off(colours)?;
         let range = if colours.range == Range::Full { Range::Limited } else { Range::Full };
         let other = Colours { range, ..colours };
