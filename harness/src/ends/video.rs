@@ -210,6 +210,6 @@ mod tests {
     fn who_draws_by_itself_is_a_device() {
         let all = exporters().into_iter().chain(fillers());
         let draw: Vec<Role> = all.filter(|end| end.draws_itself()).map(|end| end.role()).collect();
-        assert_eq!(draw, [Role::GpuA, Role::GpuB, Role::Gles, Role::PlanarVideo, Role::Converter]);
+        assert_eq!(draw, [Role::GpuA, Role::GpuB, Role::Gles, Role::GlesGbm, Role::PlanarVideo, Role::Converter]);
     }
 }

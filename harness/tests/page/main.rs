@@ -245,7 +245,7 @@ fn keyboard(tab: &Tab<'_>) {
     let focus = |selector: &str| format!("document.activeElement?.matches({}) === true", json!(selector));
     tab.press("/");
     tab.wait_for(&focus("#search"));
-    tab.write("gbm_to_vgem");
+    tab.write("::gbm_to_vgem");
     tab.wait_for(&format!(
         "document.querySelector('#result').textContent.startsWith('{} of')",
         sample::CASES_OF_A_PAIR
