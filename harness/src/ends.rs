@@ -165,7 +165,7 @@ pub trait End: Sync {
         None
     }
 
-    /// The node by which the kernel knows it, if it takes part as [`Guest::Plays`](crate::cx::Guest::Plays).
+    /// The node by which the kernel knows it, if it takes part as [`Guest::Plays`].
     ///
     /// # Errors
     /// As [`Self::identity`].
