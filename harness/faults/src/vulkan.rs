@@ -233,7 +233,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "a disjoint image",
         modelled_on: "Mesa 25.2.2 (panvk), Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2)",
         seen_by: &[Pixels],
-        names: &["nothing of what is copied to plane 1 reaches the dma-buf of plane 1"],
+        names: &[
+            "nothing of what is copied to plane 1 reaches the dma-buf of plane 1",
+            "samples of plane…was read out of the memory of plane 0",
+        ],
         ..fault("disjoint-bound-to-first", Layout)
     },
     Fault {

@@ -8,7 +8,7 @@ use crate::dmabuf::{SharedFrame, SharedPlanes, SplitFrame};
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::Modifier;
-use crate::frame::{Frame, Plane};
+use crate::frame::{Frame, Plane, Rows};
 use crate::gles::Through;
 use crate::kms::Layer;
 use crate::picture::Picture;
@@ -25,6 +25,33 @@ struct MappedPart {
     mapping: Mapping,
     device: placement::Device,
     constraints: Constraints,
+}
+
+/// The first plane but one that holds what a device finds which takes the memory of plane 0 for that plane's, too. `laid` tells where the
+/// rows of each plane lie in its memory; `target` and `actual` are samples without padding, plane by plane.
+fn read_of_the_first(laid: &[Rows], target: &[u8], actual: &[u8]) -> Option<usize> {
+    let bytes = |rows: &Rows| (rows.row * rows.count) as usize;
+    let first = laid.first()?;
+    // The memory of plane 0, from where its buffer begins.
+    let mut memory = vec![0; first.end as usize];
+    for (y, row) in target.get(..bytes(first))?.chunks_exact(first.row as usize).enumerate() {
+        let start = (first.offset + y as u64 * first.pitch) as usize;
+        memory.get_mut(start..start + row.len())?.copy_from_slice(row);
+    }
+    let mut begins = bytes(first);
+    for (plane, rows) in laid.iter().enumerate().skip(1) {
+        let ends = begins + bytes(rows);
+        let (wanted, found) = (target.get(begins..ends)?, actual.get(begins..ends)?);
+        let of_the_first = found.chunks_exact(rows.row as usize).enumerate().all(|(y, row)| {
+            let start = (rows.offset + y as u64 * rows.pitch) as usize;
+            memory.get(start..start + row.len()) == Some(row)
+        });
+        if of_the_first && found != wanted {
+            return Some(plane);
+        }
+        begins = ends;
+    }
+    None
 }
 
 impl Cx {
@@ -95,6 +122,11 @@ impl Cx {
                 _ => gpu.import_disjoint_as_laid(split),
             };
             let actual = image?.read_back()?;
+            if matches!(parts, Parts::Several { .. })
+                && let Some(plane) = read_of_the_first(&split.frame().rows()?, &target.picture.bytes, &actual.bytes)
+            {
+                cx.fact("like", format!("plane {plane} was read out of the memory of plane 0"));
+            }
             Ok(cx.sees_planes(role.as_str(), target, &actual, &split.frame().planes)?)
         })
     }
@@ -175,5 +207,22 @@ impl Cx {
             return Err(Finding::new(why).into());
         }
         Ok((Party { constraints, ..party }, device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plane_out_of_the_memory_of_the_first_is_told_from_others() {
+        let rows = |pitch, row, count| Rows { offset: 0, pitch, row, count, end: pitch * (count - 1) + row };
+        let laid = [rows(4, 4, 2), rows(4, 2, 2)];
+        let target = [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14];
+        let seen = |chroma: [u8; 4]| read_of_the_first(&laid, &target, &[&target[..8], &chroma[..]].concat());
+        assert_eq!(seen([1, 2, 5, 6]), Some(1));
+        assert_eq!(seen([11, 12, 13, 14]), None, "it is what it is to be");
+        assert_eq!(seen([1, 2, 5, 7]), None);
+        assert_eq!(read_of_the_first(&laid, &target, &[0; 3]), None, "too short");
     }
 }
