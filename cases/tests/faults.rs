@@ -32,6 +32,8 @@ const IN_SEVERAL_WORDS: &[(&str, &str)] = &[
 const SIBLINGS: &[&[&str]] = &[
     // The image of an import lies at the start of the buffer, whoever was told otherwise.
     &["import-offset-ignored", "image-bound-at-zero"],
+    // The second plane is read out of where the first one lies: by its offset, or by its memory.
+    &["second-plane-lost", "disjoint-bound-to-first"],
     // Whoever lets go first, memory or fd, takes the contents from those who still have the buffer mapped.
     &["free-clears-shared", "close-clears-mapped"],
     // They differ by the number alone, which is what is wrong.
