@@ -128,7 +128,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                     crossing.extend(yuv_parcels(from, to, asked));
                     crossing.extend(large_parcels(from, to));
                 }
-                let mut looks = Looks::between(from, to);
+                let mut looks = Looks::between(from, to, cases.extent());
                 for parcel in crossing {
                     let crossing = Crossing { from, to, parcel, is_shown: looks.at(claim, to, &parcel) };
                     let name = format!("matrix::{claim}::{}_to_{}::{parcel}", from.role(), to.role());
@@ -179,20 +179,6 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
     {
         cases.problem(why);
     }
-}
-
-/// What is varied, by its name and the value of `parcel`.
-fn values(parcel: &Parcel) -> [String; FACTORS] {
-    let Parcel { fourcc, size, rows, start, way, .. } = parcel;
-    [
-        format!("{fourcc}"),
-        format!("{size}"),
-        format!("rows {rows:?}"),
-        format!("start {start:?}"),
-        format!("dedicated {}", way.dedicated),
-        format!("elsewhere {}", way.elsewhere),
-        format!("order {:?}", way.order),
-    ]
 }
 
 /// Whether a card lays `parcel` without padding and with nothing behind it, for a device that draws with a shader: some need more

@@ -435,7 +435,8 @@ impl Devices {
                     Ok(gpu) => self.heaps.add_gpu(role, &gpu),
                     Err(Unplayed::Absent(why)) => absent.push(why),
                     // It may be there in a moment, and with it its memory.
-                    Err(Unplayed::Broken(error)) => return Err(error.to_string()),
+                    Err(Unplayed::Broken(error)) if error.is_shortage() => return Err(error.to_string()),
+                    Err(Unplayed::Broken(error)) => absent.push(error.to_string()),
                 }
             }
             if let [why, _] = absent.as_slice() {

@@ -332,6 +332,8 @@ impl Book {
             });
         }
         let buffers = buffers.unwrap_or_else(|_| self.before.buffers.clone());
+        // The sum of what stands in for them is not theirs.
+        let mapped = mapped.filter(|_| mappings.is_ok());
         let mappings = mappings.unwrap_or_else(|_| self.before.mappings.clone());
         Held { files, buffers, mappings, mapped, unobserved }
     }
@@ -488,7 +490,8 @@ impl Book {
         let unobserved = (!held.unobserved.is_empty()).then(|| held.unobserved.join("; "));
         // Said once: the next case starts from here, but for what it may not keep in its turn.
         self.kept_files.retain(|number, _| held.files.contains(number));
-        if held.unobserved.is_empty() {
+        let seen = self.bufinfo.is_ok() && !held.unobserved.iter().any(|what| what.starts_with(DMA_BUFS));
+        if seen {
             self.kept_buffers.retain(|inode, _| held.buffers.contains_key(inode));
         }
         self.of_peers.retain(|inode| held.buffers.contains_key(inode));
@@ -497,7 +500,6 @@ impl Book {
         if let Ok(canaries) = &mut self.canaries {
             canaries.fill_gaps(&held.files, self.list.as_ref().ok().map(AsRawFd::as_raw_fd));
         }
-        let seen = self.bufinfo.is_ok() && !held.unobserved.iter().any(|what| what.starts_with(DMA_BUFS));
         self.live = seen.then(|| held.buffers.keys().copied().collect());
         self.before = held;
         self.before.files.retain(|number| !kept.files.contains_key(number));

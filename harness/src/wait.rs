@@ -11,7 +11,7 @@ use crate::restart;
 /// Whether `fd` became readable (a sync file: signalled; a socket: has something, or its end) before `deadline` passed.
 ///
 /// # Errors
-/// `EBADF` if no file is open there: poll says so in its answer, and that is not to be taken for a signal.
+/// Those of poll; `EBADF` if no file is open there: poll says so in its answer, and that is not to be taken for a signal.
 pub(crate) fn readable(fd: impl AsFd, deadline: Instant) -> Result<bool, Errno> {
     let came = events(fd, PollFlags::IN, deadline)?;
     if came.contains(PollFlags::NVAL) { Err(Errno::BADF) } else { Ok(!came.is_empty()) }

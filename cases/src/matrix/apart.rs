@@ -42,7 +42,7 @@ fn arrives(cx: &mut Cx, from: Role, to: Role, fourcc: Fourcc) -> Outcome {
         return Err(Trouble::Skip(format!("it does not bind the planes of {fourcc} with linear tiling one by one")));
     }
     // An image of its own tells where the planes of such images lie.
-    let own = gpu.create_disjoint(fourcc, SIZE, &Layout::Linear)?.frame()?;
+    let own = missing_is_skip(gpu.create_disjoint(fourcc, SIZE, &Layout::Linear))?.frame()?;
     let mut parts = Parts::export(fourcc, SIZE, |_| Heaps::default())?;
     let heap = cx.heap(from)?;
     if let Parts::Several { buffers, .. } = &mut parts {

@@ -8,7 +8,7 @@ use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, fillers
 use handover::prelude::*;
 use handover::vk::Span;
 
-use super::{FIRST, GPUS, SIZES, check, cpu_sees, parcels};
+use super::{FIRST, GPUS, SIZES, check, cpu_sees, is_linear, parcels, seed};
 
 /// Memory behind a frame that devices may touch.
 const BEHIND: u64 = 65536;
@@ -62,9 +62,10 @@ fn arrives_as_bytes(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn I
     let (role, gpu) = (to.role(), cx.gpu(to.role())?);
     let mut exported = from.export(cx, &parcel, to)?;
     let target = Target::stamped(FIRST, parcel.fourcc, parcel.size)?;
-    if let Some(before) = &target.before {
-        cx.cpu_writes(exported.buffer(), before)?;
+    if !is_linear(exported.buffer()) {
+        return Err(Trouble::Skip(format!("where {} lays the pixels of its bytes only its driver knows", from.role())));
     }
+    seed(cx, exported.as_mut(), &target)?;
     let taken = cx.hold(&Guest::Gpu(&gpu), exported.buffer(), Access::Write, |shared| {
         let whole = Span { offset: 0, size: shared.dmabuf.size };
         Ok((gpu.import_buffer(&shared.dmabuf, whole, false)?, shared.frame.clone()))

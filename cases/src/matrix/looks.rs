@@ -1,31 +1,29 @@
 //! Which frames the screen has a look at, beside importer and CPU: a look takes longer than all else that is done with one.
 
-use std::collections::BTreeSet;
-
+use handover::case::Extent;
 use handover::ends::{Exporter, Importer, Parcel};
 use handover::prelude::*;
 
-use super::{GPUS, values};
+use super::GPUS;
 
 /// The looks at what crosses between two devices, for one claim.
 pub(super) struct Looks {
-    tried: BTreeSet<String>,
-    /// Which one of the pairs of GPUs it is; all of them try the same frames.
+    /// Which one of the pairs of GPUs it is; all of them try the same frames. `None` also where there is time for every frame.
     turn: Option<usize>,
     /// How many frames could have had one.
     frames: usize,
 }
 
 impl Looks {
-    pub(super) fn between(from: &dyn Exporter, to: &dyn Importer) -> Self {
+    pub(super) fn between(from: &dyn Exporter, to: &dyn Importer, extent: Extent) -> Self {
         let place = |role: Role| GPUS.iter().position(|gpu| *gpu == role);
         let turn = place(from.role()).zip(place(to.role())).map(|(from, to)| from * GPUS.len() + to);
-        Self { tried: BTreeSet::new(), turn, frames: 0 }
+        Self { turn: turn.filter(|_| extent != Extent::Exhaustive), frames: 0 }
     }
 
-    /// Whether there is one at `parcel`, which has the next case of the claim `claim`: at what arrives if something of it is
-    /// new, at what stays fresh if it does not come back, and at all that does. Between GPUs, which take many frames in little
-    /// time, at the first one that arrives, and of those that come back at each in one of all pairs: they take turns.
+    /// Whether there is one at `parcel`, which has the next case of the claim `claim`: at all that arrives, at what stays fresh
+    /// if it does not come back, and at all that does. Between GPUs, which take many frames in little time, at the first one
+    /// that arrives, and of those that come back at each in one of all pairs: they take turns.
     pub(super) fn at(&mut self, claim: &str, to: &dyn Importer, parcel: &Parcel) -> bool {
         // vkms shows wrong what does not begin with the first byte, so that another one has the look.
         let has_turn = self.turn.is_none() || !parcel.begins_behind();
@@ -34,18 +32,12 @@ impl Looks {
         match (claim, self.turn) {
             // Nobody else sees them as pixels.
             ("arrives", _) if parcel.fourcc.yuv().is_some() => true,
-            ("arrives", None) => self.is_new(parcel),
             ("arrives", Some(_)) => has_turn && frame == 0,
             ("stays_fresh", _) => !to.draws(parcel),
-            ("comes_back", None) => true,
+            ("arrives" | "comes_back", None) => true,
             ("comes_back", Some(turn)) => has_turn && frame % (GPUS.len() * GPUS.len()) == turn,
             _ => false,
         }
-    }
-
-    fn is_new(&mut self, parcel: &Parcel) -> bool {
-        let found = values(parcel).into_iter().filter(|value| self.tried.insert(value.clone())).count();
-        found > 0
     }
 }
 
@@ -64,12 +56,12 @@ mod tests {
         for from in exporters().into_iter().filter(|from| GPUS.contains(&from.role())) {
             for to in importers().into_iter().filter(|to| GPUS.contains(&to.role())) {
                 let told = format!("{} to {}", from.role(), to.role());
-                let mut looks = Looks::between(from, to);
+                let mut looks = Looks::between(from, to, Extent::Covering);
                 let arrive = parcels(from, to, 2, |_| true);
                 let shown: Vec<_> = arrive.iter().filter(|parcel| looks.at("arrives", to, parcel)).collect();
                 assert_eq!(shown, [&arrive[0]], "{told}");
                 assert!(!arrive[0].begins_behind(), "{told}");
-                let mut looks = Looks::between(from, to);
+                let mut looks = Looks::between(from, to, Extent::Covering);
                 for parcel in parcels(from, to, 1, |_| true).into_iter().filter(|parcel| !parcel.begins_behind()) {
                     *looks_at.entry(parcel.to_string()).or_default() +=
                         usize::from(looks.at("comes_back", to, &parcel));

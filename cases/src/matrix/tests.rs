@@ -4,6 +4,20 @@ use std::collections::BTreeSet;
 
 use super::*;
 
+/// What is varied, by its name and the value of `parcel`.
+fn values(parcel: &Parcel) -> [String; FACTORS] {
+    let Parcel { fourcc, size, rows, start, way, .. } = parcel;
+    [
+        format!("{fourcc}"),
+        format!("{size}"),
+        format!("rows {rows:?}"),
+        format!("start {start:?}"),
+        format!("dedicated {}", way.dedicated),
+        format!("elsewhere {}", way.elsewhere),
+        format!("order {:?}", way.order),
+    ]
+}
+
 /// Every two values that some of `parcels` has together.
 fn pairs(parcels: &[Parcel]) -> BTreeSet<(String, String)> {
     let of_one = |parcel: &Parcel| {

@@ -82,7 +82,7 @@ fn is_never_stale(cx: &mut Cx) -> Outcome {
             drop(strict);
             // On a machine that is busy with other things the reader may not have its turn by itself.
             let (before, began) = (looks.load(Ordering::Relaxed), Instant::now());
-            while looks.load(Ordering::Relaxed) == before && began.elapsed() < LOOKS_WITHIN {
+            while looks.load(Ordering::Relaxed) == before && !reader.is_finished() && began.elapsed() < LOOKS_WITHIN {
                 std::thread::sleep(Duration::from_micros(50));
             }
             Ok::<_, Trouble>(())

@@ -49,7 +49,7 @@ pub(super) const ALL: &[Fault] = &[
         ..control("sync-file-nameless", Synchronisation)
     },
     Fault {
-        what: "every third call of a device takes 2 ms longer",
+        what: "every ninth call of a device takes 2 ms longer",
         trigger: "ADDFB2, ATOMIC, PRIME_FD_TO_HANDLE, CREATE_DUMB, DMA_HEAP_IOCTL_ALLOC, DQBUF, DMA_BUF_IOCTL_SYNC",
         modelled_on: "any machine with something else to do",
         shares: true,
@@ -58,7 +58,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "DRM_IOCTL_MODE_ATOMIC refuses with EINVAL what lights a CRTC and shows nothing on its primary plane",
         trigger: "a CRTC with a mode that is active after the commit",
-        modelled_on: "drm_atomic_helper_check_crtc_primary_plane, which amdgpu, ast, mgag200 and many others call",
+        modelled_on: "drm_atomic_helper_check_crtc_primary_plane, which ast, mgag200 and many others call, and the check of amdgpu's own",
         shares: true,
         ..control("crtc-wants-primary", Kms)
     },

@@ -312,7 +312,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault {
         what: "poll of a dma-buf or a sync_file and DMA_BUF_IOCTL_SYNC that would wait, and did so just before, as when a signal has \
                come meanwhile, return at once",
-        trigger: "the same call of one thread within 50 ms, of one file with a pending fence",
+        trigger: "the same call of one thread within 500 ms, of one file with a pending fence",
         modelled_on: "the class of waits that a signal ends (libdrm and Mesa make calls again by drmIoctl); no single bug was looked up",
         ..fault(
             "wait-ends-at-signal",

@@ -76,7 +76,7 @@ fn serve(made: &[Made], name: &str) -> io::Result<()> {
     };
     // Whose verdict this may have spoilt must be known; the standard error is that of the command.
     let failed = |call: &handover_faulty_kernel::Call<'_>, error: &io::Error| {
-        complain(&format!("system call {} of thread {} was left as it was: {error}", call.number, call.thread));
+        complain(&format!("system call {} of thread {} was not answered: {error}", call.number, call.thread));
     };
     run::serve(answer, failed)
 }

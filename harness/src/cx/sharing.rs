@@ -101,7 +101,8 @@ fn refuses_layout(guest: &Guest<'_>, error: &Error) -> bool {
     match guest {
         Guest::Gpu(_) => vk::is_layout_refused(error),
         Guest::Gles(_) => gles::is_layout_refused(error),
-        Guest::Gbm(_) => error.is_errno(Errno::INVAL),
+        // ENOSYS is what Mesa's backend sets where its driver does not take a frame.
+        Guest::Gbm(_) => error.is_errno(Errno::INVAL) || error.is_errno(Errno::NOSYS),
         _ => false,
     }
 }

@@ -8,8 +8,8 @@ use crate::vk::{Gpu, Validation};
 /// Opens the GPU that plays `role`: the chosen one, else the first device for `gpu_a` and the first other one for
 /// `gpu_b`.
 pub(super) fn open_gpu(role: Role) -> Result<Gpu> {
-    // Every GPU is given the same commands, whose synchronization the layer judges for each device by itself: one that it looks
-    // at is enough, and it takes a third of a case's time.
+    // Nearly every command is given to each GPU, and the layer judges synchronization for each device by itself: that it does so on
+    // one is enough.
     let default = if role == Role::GpuA { Validation::Sync } else { Validation::Core };
     let validation = Validation::from_environment()?.unwrap_or(default);
     match role {

@@ -142,9 +142,7 @@ impl Exporter for OpenGlEs {
         if self.on == On::Gbm {
             // What it draws into it has taken in.
             let taken = Importer::modifiers(self, cx, fourcc, asked)?;
-            let mut known = gbm::known(&cx.gbm()?.gives, fourcc, asked)?;
-            known.retain(|modifier| taken.contains(modifier));
-            return Ok(known);
+            return Ok(gbm::known(&cx.gbm()?.gives, fourcc, &taken)?);
         }
         let gles = self.open(cx.devices())?;
         if !gles.exports() {

@@ -85,11 +85,11 @@ pub(super) fn attached_otherwise(change: &Change, keeper: Option<&str>, journal:
     let buffer = format!("{}{}", told(is), keeper.map_or_else(String::new, |keeper| format!(", {keeper}")));
     let (summary, like) = match gained.is_empty() {
         false => (
-            format!("{} attached to {buffer} after the case", are(&gained, "still")),
+            format!("{} attached after the case to {buffer}", are(&gained, "still")),
             "an import that is not undone: a handle that stays, or a queue that keeps its buffers",
         ),
         true => (
-            format!("{} attached to {buffer} any more after the case", are(&lost, "not")),
+            format!("{} attached any more after the case to {buffer}", are(&lost, "not")),
             "an import that is undone once too often, or by somebody else than who made it",
         ),
     };
@@ -203,10 +203,10 @@ mod tests {
             attached_otherwise(&change, Some("the importers"), &Journal::default()).to_string()
         };
         let more = text(&[], &["vkms"]);
-        let begin = "vkms is still attached to dma-buf 9 (drm, 4096 B), the importers after the case\n";
+        let begin = "vkms is still attached after the case to dma-buf 9 (drm, 4096 B), the importers\n";
         assert!(more.starts_with(begin) && more.contains("attached: nobody") && more.contains("not undone"), "{more}");
         let less = text(&["vkms", "vkms", "vgem"], &["vgem"]);
-        let begin = "vkms, vkms are not attached to dma-buf 9 (drm, 4096 B), the importers any more after the case\n";
+        let begin = "vkms, vkms are not attached any more after the case to dma-buf 9 (drm, 4096 B), the importers\n";
         assert!(less.starts_with(begin) && less.contains("once too often"), "{less}");
     }
 }

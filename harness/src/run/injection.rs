@@ -162,7 +162,12 @@ impl Injection {
                 claimed && (matches!(report.verdict, Verdict::Pass | Verdict::Timeout) || beside)
             };
             let tried = supervisor.run(case).and_then(|report| match again(&report) {
-                true => Ok((supervisor.run(case)?, true)),
+                // One that fails beside the point is no better than one that does not fail.
+                true => {
+                    let second = supervisor.run(case)?;
+                    let is_worse = report.verdict == Verdict::Fail && second.verdict != Verdict::Fail;
+                    Ok(if is_worse { (report, false) } else { (second, true) })
+                }
                 false => Ok((report, false)),
             });
             match tried {

@@ -114,8 +114,12 @@ impl Looked {
 
     /// Whether something ran out while they were looked for that may be there again in a moment, so that nobody knows what is absent.
     fn is_short(&self) -> bool {
-        let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-        self.absent.iter().any(|why| short.iter().any(|&errno| why.is_errno(errno)))
+        self.absent.iter().any(Error::is_shortage)
+    }
+
+    /// Whether what ran out was numbers for files, without which no heap can be told.
+    fn lacks_files(&self) -> bool {
+        self.absent.iter().any(|why| why.is_errno(Errno::MFILE) || why.is_errno(Errno::NFILE))
     }
 
     /// There is none at all.
@@ -128,11 +132,9 @@ impl Looked {
 #[derive(Default)]
 pub struct Found {
     looked: BTreeMap<Kind, Looked>,
-    /// How often a look ran short of something.
-    short: BTreeMap<Kind, u32>,
 }
 
-/// A heap that lacks something at as many looks lacks it for good, as one whose memory is all in use.
+/// How often they are looked for where something runs out.
 const LOOKS: u32 = 3;
 
 impl Found {
@@ -144,30 +146,33 @@ impl Found {
     /// Every heap of `kind`; each has given a page.
     ///
     /// # Errors
-    /// There is none, and why not; or files or memory ran out meanwhile, and whoever asks again has them looked for again.
+    /// There is none, and why not; or files or memory ran out at each of some looks, and whoever asks again has them looked for again.
     pub fn of_kind(&mut self, kind: Kind) -> Result<Vec<Arc<dyn Heap>>, String> {
-        let looked = self.looked.entry(kind).or_insert_with(|| match kind {
+        let find = || match kind {
             Kind::Udmabuf => udmabuf::find(),
             Kind::DmaHeap => dma_heap::find(),
             Kind::Dumb => dumb::find(),
             Kind::Gbm => gbm::find(),
             Kind::Vulkan => Looked::none(Error::missing("listing heaps", kind.as_str(), "no GPU is open")),
             Kind::Expbuf => expbuf::find(),
-        });
-        let why: Vec<_> = looked.absent.iter().map(Error::to_string).collect();
-        if looked.is_short() {
-            let times = self.short.entry(kind).or_default();
-            *times += 1;
-            if *times < LOOKS {
-                self.looked.remove(&kind);
-                return Err(why.join("; "));
+        };
+        let mut looked = self.looked.remove(&kind).unwrap_or_else(find);
+        for _ in 1..LOOKS {
+            if looked.is_short() {
+                looked = find();
             }
         }
-        match looked.present.is_empty() {
+        let why: Vec<_> = looked.absent.iter().map(Error::to_string).collect();
+        let answer = match looked.present.is_empty() || looked.lacks_files() {
             false => Ok(looked.present.clone()),
             true if why.is_empty() => Err(format!("nothing here is a {kind} heap")),
             true => Err(why.join("; ")),
+        };
+        // A heap that is out of memory beside others that are not is one whose memory is all in use.
+        if answer.is_ok() || !looked.is_short() {
+            self.looked.insert(kind, looked);
         }
+        answer
     }
 
     /// Adds the memory of `gpu`, which plays `role`, as the heap `gpu_a memory` or the like; once for each role.

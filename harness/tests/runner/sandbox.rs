@@ -38,7 +38,7 @@ pub(crate) fn every_ending_gets_its_verdict() {
         ),
         ("bad::hangs_without_a_call", Verdict::Timeout, "no verdict after 3 s"),
         ("leak::leaves_a_gem_handle", Verdict::Fail, "GEM handle"),
-        ("leak::leaves_a_device_attached", Verdict::Fail, "is still attached to dma-buf"),
+        ("leak::leaves_a_device_attached", Verdict::Fail, "is still attached after the case to dma-buf"),
         ("bad::touches_memory_that_is_not_there", Verdict::Crash, "SIGSEGV"),
         ("skip::says_so_itself", Verdict::Skip, "needs a Tuesday"),
         ("bad::writes_on_the_protocol", Verdict::Crash, "%!PS-Adobe"),

@@ -212,7 +212,7 @@ fn dqbuf_again() -> Made {
 fn slow_calls() -> Made {
     let count = AtomicU64::new(0);
     Made::on(Filter::ioctls(&[ADDFB2, ATOMIC, FD_TO_HANDLE, CREATE_DUMB, ALLOC, DQBUF, SYNC]), move |_| {
-        Ok(match count.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
+        Ok(match count.fetch_add(1, Ordering::Relaxed).is_multiple_of(9) {
             true => {
                 std::thread::sleep(Duration::from_millis(2));
                 Done::fired(Answer::Continue)
