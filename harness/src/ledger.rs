@@ -103,6 +103,8 @@ struct Book {
     /// What somebody opened and keeps, by number, by inode, and by file, with who.
     kept_files: BTreeMap<RawFd, String>,
     kept_buffers: BTreeMap<u64, String>,
+    /// Those of them that stay by a known defect.
+    excused: BTreeSet<u64>,
     kept_mappings: Bytes,
     /// Buffers that the last case was let keep, as the screen showed them: they are to be gone after the next.
     on_loan: BTreeSet<u64>,
@@ -199,7 +201,10 @@ pub(crate) fn canary() -> Option<PathBuf> {
 /// The dma-buf of `inode` stays for a known reason, which a case of its own claims: it is no finding of every other
 /// case.
 pub(crate) fn excuse(inode: u64, why: &'static str) {
-    with(|book| book.kept_buffers.insert(inode, why.to_owned()));
+    with(|book| {
+        book.excused.insert(inode);
+        book.kept_buffers.insert(inode, why.to_owned());
+    });
 }
 
 /// Whether the case made a call whose name begins with `op`.
@@ -292,6 +297,7 @@ impl Book {
             known: Known::default(),
             kept_files: BTreeMap::new(),
             kept_buffers: BTreeMap::new(),
+            excused: BTreeSet::new(),
             kept_mappings: Bytes::new(),
             on_loan: BTreeSet::new(),
             heaps: BTreeSet::new(),
@@ -367,9 +373,13 @@ impl Book {
         let mappings = mappings::more(&held.mappings, &self.before.mappings, &self.kept_mappings);
         // What a screen shows may be mapped, too.
         let mappings = mappings.into_iter().filter(|(file, _)| !kept.inodes.contains(&file.2));
-        // What a screen shows is attached to it for as long.
-        let attached = attached::changes(&self.before.buffers, &held.buffers);
-        let attached = attached.filter(|change| !kept.buffers.contains(&change.is.buffer.inode));
+        // What a screen shows is attached to it for as long, a buffer that stays by a known defect to whoever that concerns, and one
+        // that somebody keeps may be let go of by a driver by and by.
+        let attached = attached::changes(&self.before.buffers, &held.buffers).filter(|change| {
+            let inode = change.is.buffer.inode;
+            let is_free_to_go = change.gained().is_empty() && self.kept_buffers.contains_key(&inode);
+            !kept.buffers.contains(&inode) && !self.excused.contains(&inode) && !is_free_to_go
+        });
         Left {
             files: files.copied().collect(),
             buffers: buffers.collect(),
@@ -493,6 +503,7 @@ impl Book {
         let seen = self.bufinfo.is_ok() && !held.unobserved.iter().any(|what| what.starts_with(DMA_BUFS));
         if seen {
             self.kept_buffers.retain(|inode, _| held.buffers.contains_key(inode));
+            self.excused.retain(|inode| held.buffers.contains_key(inode));
         }
         self.of_peers.retain(|inode| held.buffers.contains_key(inode));
         self.kept_mappings.clear();
