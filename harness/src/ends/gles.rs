@@ -142,7 +142,7 @@ impl Exporter for OpenGlEs {
         if self.on == On::Gbm {
             // What it draws into it has taken in.
             let taken = Importer::modifiers(self, cx, fourcc, asked)?;
-            return Ok(gbm::known(&cx.gbm()?.gives, fourcc, &taken)?);
+            return gbm::known(&cx.gbm()?.gives, fourcc, &taken);
         }
         let gles = self.open(cx.devices())?;
         if !gles.exports() {
