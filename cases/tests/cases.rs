@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handover::case::{CaseInfo, Cases, GoldenMode};
+use handover::cli;
 use handover::kernel::Command;
 use handover::report::{CaseReport, ReportDir};
 use handover::run::choice::Choice;
@@ -50,6 +51,7 @@ fn run(mut arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code());
     }
 
+    cli::environment()?;
     let choice = Choice::from_environment()?;
     if let Some(lane) = &choice.lane {
         let all: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();

@@ -26,6 +26,7 @@ use crate::inventory;
 use crate::kernel::Command;
 use crate::lane::{Lane, On};
 use crate::peer;
+use crate::procfs;
 use crate::report::{Report, ReportDir};
 use crate::reproduction::Reproduction;
 use crate::run::choice::{Choice, Parts, Refusal};
@@ -279,7 +280,10 @@ impl Asked {
 
 /// What cases ask of the environment is refused before the first of them does, and what would break something below them that
 /// no report tells of.
-fn environment() -> Result<(), Refusal> {
+///
+/// # Errors
+/// Which variable it is, and what it may be.
+pub fn environment() -> Result<(), Refusal> {
     if let Some(name) = std::env::var_os(injection::NAME).filter(|name| !name.is_empty()) {
         return Err(Refusal::Usage(format!(
             "{} is {}, which breaks drivers on purpose in every worker; `handover faults` sets it for those that it starts, and \
@@ -441,7 +445,7 @@ fn bless<B>(args: BlessArgs, cases: &[Case<B>]) -> Result<ExitCode, Refusal> {
 
 /// The command that makes a worker of this very program.
 fn own_worker(exhaustive: bool) -> Result<Command, Refusal> {
-    let program = std::env::current_exe()
+    let program = procfs::this_program()
         .map_err(|error| Refusal::Machine(format!("the path of this program cannot be found: {error}")))?;
     Ok(Command::new(program).args(["worker"]).args(exhaustive.then_some("--exhaustive")))
 }

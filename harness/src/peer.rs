@@ -27,6 +27,7 @@ use crate::ledger;
 use crate::observed::{NotObservable, Observed};
 use crate::pattern::Pattern;
 use crate::picture::Picture;
+use crate::procfs;
 use crate::share::constraints::Party;
 use crate::share::core::Access;
 use crate::share::remote::{RemoteBuffer, RemoteMapping};
@@ -159,7 +160,7 @@ impl Peer {
         let name = format!("peer process with {role}");
         let failed = |error: std::io::Error| Error::new("starting a process", name.clone(), error);
         let (channel, socket) = Channel::pair(name.clone())?;
-        let program = std::env::current_exe().map_err(failed)?;
+        let program = procfs::this_program().map_err(failed)?;
         let child = Command::new(program)
             .args(["peer", role.as_str()])
             .stdin(Stdio::from(socket))

@@ -1,9 +1,11 @@
 //! Files of procfs that tell of one thing, such as `status` and those in `fdinfo`: the kernel makes all of their text at once,
 //! and hands out as much of it as there is room for. Lists, such as `maps`, come in pieces.
 
+use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::restart::again;
 
@@ -21,6 +23,19 @@ pub(crate) fn sees_all_processes() -> bool {
 /// Whether process `pid` is known to have ended: not where it may only be out of sight.
 pub(crate) fn has_ended(pid: u32) -> bool {
     sees_all_processes() && !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// The file of this program: without procfs the one that the kernel was asked to execute (`AT_EXECFN`).
+///
+/// # Errors
+/// Neither is there.
+pub(crate) fn this_program() -> io::Result<PathBuf> {
+    std::env::current_exe().or_else(|_| named(rustix::param::linux_execfn()))
+}
+
+/// The file that such a name stands for, which may be one from where the program was started.
+fn named(name: &CStr) -> io::Result<PathBuf> {
+    fs::canonicalize(OsStr::from_bytes(name.to_bytes()))
 }
 
 /// The text of such a file, in one read: `std` asks for its size, which is 0, and then reads some bytes at a time.

@@ -12,6 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::error::{Error, Result};
 use crate::ledger::{Fd, Kind};
+use crate::procfs;
 
 /// What is handed over instead of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Stray {
                 vec![memfd]
             }
             Self::RegularFile => {
-                let program = std::env::current_exe().and_then(File::open);
+                let program = procfs::this_program().and_then(File::open);
                 vec![program.map_err(|error| Error::new("open", "this program", error))?.into()]
             }
             Self::Directory => vec![node("/", OFlags::RDONLY | OFlags::DIRECTORY)?],

@@ -160,7 +160,10 @@ fn lies(cx: &mut Cx, lie: Lie) -> Outcome {
     let attachment = honest.attach(&easy("honest"))?;
     let held = honest.map(attachment, Access::Read, GONE)?;
 
-    let limits = Limits { silence: GONE, ..Limits::default() };
+    let limits = match lie {
+        Lie::NeverReads => Limits { silence: GONE, unread: SHORTLY, refusals: usize::MAX, ..Limits::default() },
+        _ => Limits { silence: GONE, ..Limits::default() },
+    };
     let (service, socket) = Service::start(&buffer, "a liar", limits)?;
     let liar = Channel::on(socket, "this process");
     let refused = tells(&liar, lie, (attachment, held.number))?;
@@ -173,7 +176,14 @@ fn lies(cx: &mut Cx, lie: Lie) -> Outcome {
             left.why, left.attachments, left.mappings, left.requests, left.refused
         ),
     );
-    cx.claim("the lie is refused", refused && left.refused + usize::from(matches!(lie, Lie::NeverReads)) > 0, || {
+    if let Lie::NeverReads = lie {
+        // What it asks for is refused as well, and is not why it has to go.
+        cx.claim("why the liar was cut off", left.why.contains("sendmsg"), || {
+            Finding::new("a peer that reads no answers was not cut off for that").row("left", left.why.clone())
+        });
+        cx.equals("mappings that it left", 1, left.mappings);
+    }
+    cx.claim("the lie is refused", refused && left.refused > 0, || {
         Finding::new("a lie was not refused")
             .row("refused", format!("{} of {} requests", left.refused, left.requests))
             .row("like", "who serves a peer believes what it says, or says itself that it has done what it has not")
@@ -256,6 +266,8 @@ fn tells(liar: &Channel, lie: Lie, of_others: (u64, u64)) -> Result<bool> {
                 && refused(ask(&map(attachment))?)
         }
         Lie::NeverReads => {
+            let Some(Answer::Attached { attachment }) = ask(&attach)? else { return Ok(false) };
+            let Some(Answer::Mapped { .. }) = ask(&map(attachment))? else { return Ok(false) };
             // The answers fill the socket, and the service gives up on a peer that does not read them.
             while liar.send(&map(99), &[]).is_ok() {}
             true

@@ -10,6 +10,7 @@ use handover_faults::made::mark_of;
 use handover_faulty_kernel::faults::{self, Made};
 use handover_faulty_kernel::{Filter, run};
 
+use crate::procfs;
 use crate::run::SEAM;
 use crate::run::choice::Refusal;
 
@@ -36,7 +37,7 @@ pub(super) fn command(args: &SeamArgs) -> Refusal {
         return Refusal::Usage(format!("{} is no fault of system calls; those are {}", args.name, known.join(", ")));
     };
     if !args.serve {
-        let own = match std::env::current_exe() {
+        let own = match procfs::this_program() {
             Ok(own) => own,
             Err(error) => return Refusal::Machine(format!("finding this program: {error}")),
         };

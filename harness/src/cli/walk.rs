@@ -14,7 +14,7 @@ use crate::report::ReportDir;
 use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::stop::Stop;
 use crate::run::supervisor::Settings;
-use crate::run::walk::{Ends, Kind, Outcome, Steps, Walk, Walked, summary};
+use crate::run::walk::{Ends, Kind, Outcome, Steps, Walk, Walked, is_green, summary};
 use crate::run::{START_WITHIN, select, with_folders};
 
 pub(super) const EXAMPLES: &str = "\
@@ -151,8 +151,7 @@ pub(super) fn command<B>(args: &WalkArgs, cases: &[Case<B>]) -> Result<ExitCode,
         Some(why) => return Err(Refusal::Machine(why)),
         None => {}
     }
-    let is_green = workers.findings.is_empty() && walked.iter().all(|one| one.findings().next().is_none());
-    Ok(if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_green(&walked, &workers) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(test)]

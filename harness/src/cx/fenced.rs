@@ -98,10 +98,36 @@ struct Ran {
     fence: String,
     /// What it is like if it did not wait.
     dropped: &'static str,
+    times: Times,
 }
 
 /// Without a fence nothing holds the other side back for so long.
 const UNFENCED: Duration = Duration::from_secs(10);
+
+/// When what came in a round with a fence, since the one who was to wait began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// When the signal was to come, where nobody got through before.
+    pub(super) due: Duration,
+    /// When it came: who is through before is not waited for.
+    pub(super) signalled: Duration,
+    /// When who was to wait was through.
+    pub(super) through: Duration,
+}
+
+impl Times {
+    /// `finding` with them, in the order in which they came.
+    pub(super) fn on(self, finding: Finding, overtaken: bool) -> Finding {
+        let ms = |time: Duration| format!("after {:.2} ms", time.as_secs_f64() * 1e3);
+        match overtaken {
+            true => finding.row("through", format!("{}, with the fence pending", ms(self.through))).row(
+                "signalled",
+                format!("{}, when that was seen; {:.0} ms were due", ms(self.signalled), self.due.as_secs_f64() * 1e3),
+            ),
+            false => finding.row("signalled", ms(self.signalled)).row("through", ms(self.through)),
+        }
+    }
+}
 
 /// After its signal a fence holds nobody back for longer: [`late_after`].
 const LATE: Duration = Duration::from_millis(250);
@@ -314,7 +340,8 @@ impl Cx {
                 generations.swapped().seen(&read)?
             }
         };
-        Ok(Ran { seen, released, took, late, fence, dropped })
+        let times = Times { due: plan.pause, signalled: released.after(began), through: took };
+        Ok(Ran { seen, released, took, late, fence, dropped, times })
     }
 
     /// Without a fence `other` must lose, or a fence would show nothing.
@@ -336,12 +363,7 @@ impl Cx {
     /// With the fence it must wait, and go on at its signal.
     fn waits(&mut self, other: &str, slow: Slow, ran: &Ran, unfenced: Duration) {
         let saw = slow.saw(other, ran.seen);
-        let row = |finding: Finding| {
-            finding
-                .row("fence", &ran.fence)
-                .row("pending", format!("for {:.2} ms", ran.released.watched.as_secs_f64() * 1e3))
-                .row("through", format!("after {:.2} ms", ran.took.as_secs_f64() * 1e3))
-        };
+        let row = |finding: Finding| ran.times.on(finding.row("fence", &ran.fence), ran.released.overtaken);
         self.claim("waits for the fence", !ran.released.overtaken, || {
             row(Finding::new(format!("{other} did not wait for the fence: {saw}"))).row("like", ran.dropped)
         });
@@ -470,7 +492,8 @@ mod tests {
     fn said(seen: Seen, through: bool) -> Option<String> {
         let mut cx = Cx::default();
         let (took, fence) = (Duration::ZERO, String::new());
-        let ran = Ran { seen, released: Released::now(through), took, late: took, fence, dropped: "" };
+        let times = Times { due: took, signalled: took, through: took };
+        let ran = Ran { seen, released: Released::now(through), took, late: took, fence, dropped: "", times };
         cx.loses("gpu_a", Slow::Writer, "stale", &ran, seen == Seen::Old);
         cx.provoked().first().map(Finding::to_string)
     }

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::Cx;
-use super::fenced::{FENCED, FenceBy, PAUSE, TRIES, TURNS, dropped, late_after, pause_after};
+use super::fenced::{FENCED, FenceBy, PAUSE, TRIES, TURNS, Times, dropped, late_after, pause_after};
 use crate::case::Trouble;
 use crate::dmabuf::Dmabuf;
 use crate::error::Result;
@@ -20,6 +20,8 @@ use crate::finding::Finding;
 pub struct Round {
     fence: Option<SyncFile>,
     began: Instant,
+    /// How long its fence stays pending, where nobody is through before.
+    due: Duration,
     holder: Option<Holder>,
     ended: Option<Ended>,
 }
@@ -28,7 +30,10 @@ pub struct Round {
 struct Ended {
     /// Whether the side that should wait got through at all.
     through: bool,
+    began: Instant,
     took: Duration,
+    /// With the fence: when its signal is due.
+    due: Duration,
     /// With the fence: whether it overtook the signal, and when that came.
     released: Option<Released>,
     late: Duration,
@@ -65,7 +70,7 @@ impl Round {
         let took = self.began.elapsed();
         let released = self.holder.take().map(Holder::other_is_through).transpose()?;
         let late = released.filter(|released| !released.overtaken).map_or(Duration::ZERO, |released| released.since());
-        self.ended = Some(Ended { through, took, released, late });
+        self.ended = Some(Ended { through, began: self.began, took, due: self.due, released, late });
         Ok(())
     }
 }
@@ -152,10 +157,10 @@ impl Cx {
         let Some(released) = fenced.released else { return Err(Finding::new("a round had no fence").into()) };
         let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
         let row = |finding: Finding| {
-            finding
-                .row("fence", label)
-                .row("pending", format!("for {}", ms(released.watched)))
-                .row("through", format!("after {}, without the fence after {}", ms(fenced.took), ms(free.took)))
+            let times = Times { due: fenced.due, signalled: released.after(fenced.began), through: fenced.took };
+            times
+                .on(finding.row("fence", label), released.overtaken)
+                .row("without it", format!("through after {}", ms(free.took)))
         };
         self.claim(format!("{who} waits for the fence"), !released.overtaken, || {
             row(Finding::new(format!("{who} did not wait for the fence"))).row("like", dropped)
@@ -182,14 +187,14 @@ impl Cx {
         fence: Option<(PendingFence, Duration)>,
         act: &mut dyn FnMut(&mut Self, &mut Round) -> Result<(), Trouble>,
     ) -> Result<Ended, Trouble> {
-        let (file, holder) = match fence {
-            None => (None, None),
+        let (fence, holder, due) = match fence {
+            None => (None, None, Duration::ZERO),
             Some((pending, pause)) => {
                 let file = pending.file.try_clone()?;
-                (Some(file), Some(Holder::start(pause, || Ok(()), pending.into_signal())?))
+                (Some(file), Some(Holder::start(pause, || Ok(()), pending.into_signal())?), pause)
             }
         };
-        let mut round = Round { fence: file, began: Instant::now(), holder, ended: None };
+        let mut round = Round { fence, began: Instant::now(), due, holder, ended: None };
         act(self, &mut round)?;
         round
             .ended

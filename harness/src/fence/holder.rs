@@ -40,6 +40,11 @@ impl Released {
     pub fn since(&self) -> Duration {
         self.at.elapsed()
     }
+
+    /// How long after `began` that was.
+    pub fn after(&self, began: Instant) -> Duration {
+        self.at.saturating_duration_since(began)
+    }
 }
 
 #[cfg(test)]

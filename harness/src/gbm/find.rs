@@ -87,7 +87,10 @@ impl GbmDevice {
                     let driver = device.gives.driver();
                     absent.push(Error::missing("opening a GBM device", driver, "another one was chosen"));
                 }
-                Err(why) => absent.extend(why),
+                Err(mut why) => match why.iter().position(|why| matches!(why.cause, Cause::Answer(_))) {
+                    Some(at) => return Err(why.swap_remove(at)),
+                    None => absent.extend(why),
+                },
             }
         }
         Err(none(select, &absent))
@@ -112,6 +115,8 @@ impl GbmDevice {
             match gbm.create(Fourcc::XR24, px(64, 64), &How::Plain(Usage::LINEAR)) {
                 Ok(_) if gives.is_none() => gives = Some(gbm),
                 Ok(_) => others.push(gbm),
+                // An answer that none may give is the driver's, whatever another device can do.
+                Err(why) if matches!(why.cause, Cause::Answer(_)) => return Err(vec![why]),
                 Err(why) => {
                     others.push(gbm);
                     absent.push(why);

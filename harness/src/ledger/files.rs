@@ -227,7 +227,6 @@ pub(super) fn children_with(inode: u64) -> Vec<String> {
 fn child(pid: u32, arguments: &[&str]) -> String {
     match arguments {
         ["peer", role, ..] => format!("peer process with {role} (process {pid})"),
-        ["seam", "--serve", fault, ..] => format!("who does the fault {fault} to system calls (process {pid})"),
         others => format!("process {pid} ({})", others.join(" ")),
     }
 }
@@ -328,8 +327,6 @@ mod tests {
     #[test]
     fn a_process_is_named_by_what_it_is_for() {
         assert_eq!(child(31, &["peer", "gpu_a"]), "peer process with gpu_a (process 31)");
-        let fault = "who does the fault sent-fds-lost to system calls (process 32)";
-        assert_eq!(child(32, &["seam", "--serve", "sent-fds-lost"]), fault);
         assert_eq!(child(33, &["-c", "true"]), "process 33 (-c true)");
     }
 

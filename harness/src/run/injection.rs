@@ -20,6 +20,7 @@ use crate::case::{CaseInfo, GoldenMode, Role};
 use crate::detection::{Run, Trial};
 use crate::kernel::Command;
 use crate::matching::holds;
+use crate::procfs;
 use crate::report::{CaseReport, ReportDir};
 use crate::sandbox::Sandbox;
 use crate::verdict::Verdict;
@@ -85,7 +86,7 @@ impl Injection {
     /// A faulty library is not beside this program, or there is no telling which drivers the sandbox has.
     pub fn new(sandbox: Sandbox, folder: PathBuf, stop: Stop) -> Result<Injection, String> {
         let program =
-            std::env::current_exe().map_err(|error| format!("the path of this program cannot be found: {error}"))?;
+            procfs::this_program().map_err(|error| format!("the path of this program cannot be found: {error}"))?;
         let library = library_beside(&program, LIBRARY)?;
         let egl_gbm = library_beside(&program, EGL_GBM)?;
         if sandbox.vulkan_drivers().is_none() {

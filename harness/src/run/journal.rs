@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::seen::{News, add};
+use crate::procfs;
 use crate::report::{CaseReport, Machine, Report, SCHEMA, Summary, Timings, write_whole};
 
 /// The journal's name in a report directory.
@@ -139,7 +140,7 @@ pub fn digest<'p>(parts: impl IntoIterator<Item = &'p str>) -> String {
 /// # Errors
 /// It can't be read.
 pub fn this_program() -> io::Result<String> {
-    let mut file = File::open("/proc/self/exe")?;
+    let mut file = File::open(procfs::this_program()?)?;
     let mut sum = crc32fast::Hasher::new();
     let (mut piece, mut length) = (vec![0; 1 << 20], 0);
     loop {

@@ -12,6 +12,9 @@ use rustix::io::Errno;
 
 use crate::compare::counted;
 
+/// Where the log is read.
+pub(super) const KMSG: &str = "/dev/kmsg";
+
 /// The most lines kept of one look, beside those of a defect; a wedged kernel prints without end.
 const MAX_LINES: usize = 400;
 
@@ -37,6 +40,15 @@ pub struct Said {
     pub lines: Vec<String>,
     /// So many more were overwritten before they could be read.
     pub lost: u64,
+    /// Why it can't be read, or not to its end.
+    pub failed: Option<String>,
+}
+
+impl Said {
+    /// Of a log that can't be opened.
+    pub fn unheard(why: &str) -> Self {
+        Self { failed: Some(why.to_owned()), ..Self::default() }
+    }
 }
 
 impl KernelLog {
@@ -46,7 +58,7 @@ impl KernelLog {
     /// Usually `EPERM`: the log is for root where `kernel.dmesg_restrict` is 1.
     pub fn open() -> io::Result<KernelLog> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::open("/dev/kmsg", flags, Mode::empty())?;
+        let fd = rustix::fs::open(KMSG, flags, Mode::empty())?;
         let mut log = KernelLog { fd, numbers: Numbers::default() };
         // Read and not skipped, so that the number of the last line is known.
         log.take();
@@ -56,7 +68,7 @@ impl KernelLog {
     /// What was said since the last call.
     pub fn take(&mut self) -> Said {
         let mut excerpt = Excerpt::default();
-        let mut lost = 0;
+        let (mut lost, mut failed) = (0, None);
         // One read is one record; the kernel's own limit on a record is below 8 KiB.
         let mut record = vec![0_u8; 8192];
         for _ in 0..MAX_READ {
@@ -75,10 +87,14 @@ impl KernelLog {
                 }
                 // The ring was overwritten: the next read goes on with the oldest record there is, whose number tells.
                 Err(Errno::PIPE | Errno::INTR) => {}
-                Err(_) => break,
+                Err(Errno::AGAIN) => break,
+                Err(errno) => {
+                    failed = Some(format!("{KMSG}: {errno}"));
+                    break;
+                }
             }
         }
-        Said { lines: excerpt.lines(), lost }
+        Said { lines: excerpt.lines(), lost, failed }
     }
 }
 
@@ -87,8 +103,8 @@ fn told_lost(lines: u64) -> String {
     format!("{} of the kernel's log {} lost", counted(lines, "line"), if lines == 1 { "was" } else { "were" })
 }
 
-/// What of its log nobody could read, before a case and during it; `None` if that is nothing.
-pub(super) fn unread(before: u64, during: u64) -> Option<String> {
+/// Which of its lines were lost, before a case and during it; `None` if none was.
+pub(super) fn lost(before: u64, during: u64) -> Option<String> {
     let before = (before > 0).then(|| format!("{} before it began", told_lost(before)));
     let during = (during > 0).then(|| told_lost(during));
     let all: Vec<String> = before.into_iter().chain(during).collect();
@@ -217,6 +233,22 @@ const HOLDS: &[&str] = &[
     "gpu sched timeout",
     "hangcheck detected gpu lockup",
     "NVRM: Xid",
+    "recover hung GPU",
+    "Resetting GPU for hang",
+    // A device reached for a page that it has not, or not any more: AMD's, Intel's and Arm's IOMMU, GPUs' own tables.
+    "IO_PAGE_FAULT",
+    "DMAR: [DMA ",
+    "Unhandled context fault",
+    "page fault (src_id:",
+    "VM_L2_PROTECTION_FAULT",
+    "Engine memory CAT error",
+    "Unhandled Page fault",
+    // A commit whose fence or flip never came (`drm_atomic_helper.c`).
+    "flip_done timed out",
+    "hw_done timed out",
+    "commit wait timed out",
+    // kmemleak's own scan, which tells no more than that.
+    "suspected memory leaks",
     // videobuf2 with CONFIG_VIDEO_ADV_DEBUG: calls of a driver's queue that must come in pairs and did not.
     "UNBALANCED!",
     "ODEBUG: ",
@@ -303,6 +335,13 @@ mod tests {
             ("amdgpu 0000:0b:00.0: amdgpu: GPU reset begin!", "GPU reset begin"),
             ("xe 0000:03:00.0: [drm] GT0: Timedout job: seqno=4294967169, guc_id=2, flags=0x0", "Timedout job"),
             ("NVRM: Xid (PCI:0000:01:00): 31, pid=712, name=handover, MMU Fault", "NVRM: Xid"),
+            ("AMD-Vi: Event logged [IO_PAGE_FAULT device=0b:00.0 domain=0x0014 address=0x7f00 flags=0x0020]", "IO_PAGE_FAULT"),
+            ("DMAR: [DMA Write NO_PASID] Request device [00:02.0] fault addr 0xfe000000 [fault reason 0x05]", "DMAR: [DMA Write"),
+            ("arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0xfe000000", "Unhandled context fault"),
+            ("amdgpu 0000:0b:00.0: [gfxhub] page fault (src_id:0 ring:24 vmid:3 pasid:32770)", "page fault (src_id:"),
+            ("xe 0000:03:00.0: [drm] *ERROR* [CRTC:80:pipe A] flip_done timed out", "flip_done timed out"),
+            ("[drm:drm_atomic_helper_wait_for_dependencies] *ERROR* [CRTC:80:pipe A] commit wait timed out", "commit wait timed out"),
+            ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", "suspected memory leaks"),
             // As the sandbox's debugging kernel prints them; `sandbox::defects_of_the_kernel_fail_their_case` provokes them.
             (
                 "lkdtm: Performing direct entry WRITE_AFTER_FREE\n\
@@ -390,9 +429,9 @@ mod tests {
         let missing = ["6,339,1,-;a", "6,340,2,-;b\n SUBSYSTEM=net\n", "rubbish", "30,352,3,-;init: c", "6,353,4,-;d"]
             .map(|record| numbers.missing_before(record));
         assert_eq!(missing, [0, 0, 0, 11, 0]);
-        assert_eq!(unread(0, 0), None);
+        assert_eq!(lost(0, 0), None);
         let both = "1 line of the kernel's log was lost before it began; 11 lines of the kernel's log were lost";
-        assert_eq!(unread(1, 11).as_deref(), Some(both));
+        assert_eq!(lost(1, 11).as_deref(), Some(both));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::lane::DEBUG_RELEASE;
+
 /// The kernel's list, where there is one.
 const LIST: &str = "/sys/kernel/debug/kmemleak";
 
@@ -18,10 +20,9 @@ const BETWEEN: Duration = Duration::from_millis(200);
 /// How many objects are told of; a leak in every case is told of by the first of them, and by their number.
 const TOLD: usize = 20;
 
-/// The kernel counts time from 5 minutes before it starts, so that what overflows does so early (`INITIAL_JIFFIES`), in steps
-/// of 10 ms in the sandbox.
-const JIFFIES_AT_START: u64 = (1 << 32) - 300 * HZ;
-const HZ: u64 = 100;
+/// Where the kernel tells what time it is in the steps that it notes with each object: how long they are, and where they begin,
+/// is its own affair.
+const TIMERS: &str = "/proc/timer_list";
 
 /// Keeps track of when which case ran.
 #[derive(Debug, Default)]
@@ -42,9 +43,15 @@ struct Lost {
 
 impl Leaks {
     /// Begins to keep track, where the kernel does. What is lost by now is nobody's here.
+    ///
+    /// A kernel may have the list and not keep it (`kmemleak=off`). That is one more machine without, but for the kernel that is
+    /// run for its reports: there [`Leaks::lost`] will say so.
     pub(super) fn watch() -> Option<Self> {
-        let is_there = fs::metadata(LIST).is_ok();
-        is_there.then(Self::default)
+        // A word that it does not know is EINVAL where it is on, and EPERM where it is off.
+        let asked = fs::write(LIST, "whether it is on");
+        let is_on = asked.is_err_and(|why| why.raw_os_error() == Some(libc::EINVAL));
+        let is_for_reports = || rustix::system::uname().release().to_bytes().ends_with(DEBUG_RELEASE.as_bytes());
+        (is_on || fs::metadata(LIST).is_ok() && is_for_reports()).then(Self::default)
     }
 
     /// A case begins.
@@ -90,9 +97,12 @@ impl Leaks {
 
 /// Now, as the kernel counts.
 fn jiffies() -> Option<u64> {
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
-    let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
-    Some(JIFFIES_AT_START + (seconds * HZ as f64) as u64)
+    jiffies_of(&fs::read_to_string(TIMERS).ok()?)
+}
+
+/// Every processor's part of the list has them; they are the same but for what passes meanwhile.
+fn jiffies_of(timers: &str) -> Option<u64> {
+    timers.lines().find_map(|line| line.trim_start().strip_prefix("jiffies: ")?.trim().parse().ok())
 }
 
 fn parse(list: &str) -> Vec<Lost> {
@@ -136,6 +146,14 @@ unreferenced object 0x0000000061f1d000 (size 192):
   backtrace:
     [<00000000602c3d4e>] kmem_cache_alloc_noprof+0x1a4/0x2c0
 ";
+
+    #[test]
+    fn the_kernels_time_is_in_its_list_of_timers() {
+        let timers = "Timer List Version: v0.10\nnow at 4210000000 nsecs\n\ncpu: 0\n clock 0:\n  .nohz           : 0\n\
+                      jiffies: 4294937386\n";
+        assert_eq!(jiffies_of(timers), Some(4_294_937_386));
+        assert_eq!(jiffies_of("Timer List Version: v0.10\n"), None);
+    }
 
     #[test]
     fn an_object_is_of_the_case_that_ran_when_it_was_allocated() {

@@ -31,7 +31,7 @@ use ends::Walks;
 use judge::{Clarity, clarity, is_the_peers_end};
 
 pub use ends::{BadEnd, Ends};
-pub use text::summary;
+pub use text::{is_green, summary};
 
 /// More calls than any case makes that may fail alike.
 const MOST: u32 = 5000;

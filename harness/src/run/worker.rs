@@ -51,10 +51,8 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
     let (requests, mut replies) = take_protocol()?;
     remember_panics();
     heap::populate();
-    let (mut kernel_log, no_kernel_log) = match KernelLog::open() {
-        Ok(log) => (Some(log), None),
-        Err(error) => (None, Some(format!("/dev/kmsg: {error}"))),
-    };
+    let mut kernel_log = KernelLog::open().map_err(|error| format!("{}: {error}", kernel_log::KMSG));
+    let no_kernel_log = kernel_log.as_ref().err().cloned();
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     send(&mut replies, &Reply::Hello(Hello { kernel, no_kernel_log }))?;
 
@@ -97,7 +95,7 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
         };
         let disturbance = disturber.as_ref().zip(request.disturbance);
         let before = request.held.take();
-        let mut done = run_case(case, &mut bench, kernel_log.as_mut(), request, disturbance, tell);
+        let mut done = run_case(case, &mut bench, &mut kernel_log, request, disturbance, tell);
         if let Some(met) = &mut done.met {
             met.held = match before {
                 Some(before) => disturber::settled(&before, disturber::held),
@@ -110,9 +108,9 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
         send(&mut replies, &Reply::Done(Box::new(done)))?;
     }
     drop(bench);
-    let said = kernel_log.as_mut().map(KernelLog::take).unwrap_or_default();
+    let said = take(&mut kernel_log);
     let mut objections: Vec<String> = kernel_log::finding(&said.lines).into_iter().collect();
-    objections.extend(kernel_log::unread(0, said.lost));
+    objections.extend(kernel_log::lost(0, said.lost));
     if let Some(at_first) = at_first {
         let left = change(&at_first, &disturber::settled(&at_first, disturber::dmabufs));
         let left = (!left.is_empty()).then(|| format!("when its devices are closed there are {}", listed(&left)));
@@ -122,6 +120,14 @@ pub fn serve<B: Bench>(cases: &[Case<B>], disturbed: Option<Disturbed>) -> io::R
     // A supervisor that is gone has no use for it.
     let _ = send(&mut replies, &Reply::Closed { objections });
     Ok(())
+}
+
+/// What the kernel said since the last time; that nobody can tell, and why, where its log can't be opened.
+fn take(log: &mut Result<KernelLog, String>) -> Said {
+    match log {
+        Ok(log) => log.take(),
+        Err(why) => Said::unheard(why),
+    }
 }
 
 /// Moves the protocol off the standard streams.
@@ -178,12 +184,12 @@ fn tell_met(mut replies: &File, call: Call) {
 fn run_case<B: Bench>(
     case: &Case<B>,
     bench: &mut B,
-    mut log: Option<&mut KernelLog>,
+    log: &mut Result<KernelLog, String>,
     request: Request,
     disturbance: Option<(&Disturber, Disturbance)>,
     tell: impl FnOnce(BTreeMap<Role, Option<DeviceIdentity>>) -> io::Result<()>,
 ) -> Done {
-    let said_before = log.as_deref_mut().map(KernelLog::take).unwrap_or_default();
+    let said_before = take(log);
     let began = Instant::now();
     let mut met = None;
     let start = CaseStart { name: request.run, artifacts: request.artifacts, golden: request.golden };
@@ -228,15 +234,17 @@ fn run_case<B: Bench>(
         Default::default()
     });
     findings.extend(notes.findings);
-    let Said { lines: kernel_log, lost } = log.map(|log| log.take()).unwrap_or_default();
+    let Said { lines: kernel_log, lost, failed } = take(log);
     findings.extend(kernel_log::finding(&kernel_log));
     let said_by_the_body = each.len();
     each.extend_from_slice(&findings[of_the_body..]);
     let mut record = notes.record;
-    let unread = kernel_log::unread(said_before.lost, lost);
-    if let (Some(why), Some(last)) = (&unread, findings.last_mut()) {
+    let lost = kernel_log::lost(said_before.lost, lost);
+    // That nobody can read it is a matter of the machine, which the report says once.
+    if let (Some(why), Some(last)) = (&lost, findings.last_mut()) {
         last.push_str(&format!("\n\n{}", row("not observed", why)));
     }
+    let unread = failed.or(said_before.failed).into_iter().chain(lost).reduce(|all, why| format!("{all}; {why}"));
     record.unobserved.extend(unread.map(|why| (Witness::KernelLog, why)));
 
     let (verdict, text) = match (findings.is_empty(), skipped) {

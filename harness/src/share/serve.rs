@@ -26,9 +26,6 @@ use super::message::{Answer, Request};
 use crate::channel::{Channel, Received, brief};
 use crate::error::{Cause, Error, Result};
 
-/// A peer that leaves no room for an answer for so long does not read any more.
-const SEND_DEADLINE: Duration = Duration::from_secs(5);
-
 /// What one peer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -45,6 +42,8 @@ pub struct Limits {
     pub excess: u64,
     /// How long one of its requests may wait for others.
     pub patience: Duration,
+    /// How long it may leave no room for an answer: it does not read any more.
+    pub unread: Duration,
     /// How long it may say nothing.
     pub silence: Duration,
 }
@@ -59,6 +58,7 @@ impl Default for Limits {
             // Room for a device that thinks in large pages of 2 MiB.
             excess: 4 << 20,
             patience: super::buffer::PATIENCE,
+            unread: Duration::from_secs(5),
             silence: Duration::from_secs(3600),
         }
     }
@@ -186,7 +186,7 @@ impl Session {
             in_a_row = if is_refusal { in_a_row + 1 } else { 0 };
             let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
             // A peer that does not read can't make a mapping last, either.
-            if let Err(error) = channel.send_within(&answer, &fds, SEND_DEADLINE.min(self.held_for_yet())) {
+            if let Err(error) = channel.send_within(&answer, &fds, self.limits.unread.min(self.held_for_yet())) {
                 break error.to_string();
             }
             if in_a_row >= self.limits.refusals {

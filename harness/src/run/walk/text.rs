@@ -10,6 +10,18 @@ use crate::verdict::row;
 /// How many lines of what a case said are printed.
 const SAID: usize = 12;
 
+/// How often something went wrong, and how much of that is a finding.
+fn count(walked: &[Walked], workers: &Ends) -> (u32, usize) {
+    let met = walked.iter().flat_map(|one| one.kinds.values()).map(|steps| steps.met).sum();
+    (met, walked.iter().map(|one| one.findings().count()).sum::<usize>() + workers.findings.len())
+}
+
+/// Whether something was disturbed, and nothing was found.
+pub fn is_green(walked: &[Walked], workers: &Ends) -> bool {
+    let (met, findings) = count(walked, workers);
+    met > 0 && findings == 0
+}
+
 /// What is wrong, then a table of all steps, then the totals.
 pub fn summary(walked: &[Walked], workers: &Ends, kinds: &[Kind], wall_ms: u64) -> String {
     let mut text = String::new();
@@ -50,12 +62,7 @@ pub fn summary(walked: &[Walked], workers: &Ends, kinds: &[Kind], wall_ms: u64) 
         }
     }
     text += "\npassed: the case did, in spite of it; named: it failed, and said what had\n";
-    let (mut met, mut findings) = (0, 0);
-    for one in walked {
-        met += one.kinds.values().map(|steps| steps.met).sum::<u32>();
-        findings += one.findings().count();
-    }
-    findings += workers.findings.len();
+    let (met, findings) = count(walked, workers);
     let mut known: BTreeMap<&str, u32> = BTreeMap::new();
     for (finding, times) in
         walked.iter().flat_map(|one| one.kinds.values()).flat_map(|steps| &steps.known).chain(&workers.known)
@@ -65,10 +72,11 @@ pub fn summary(walked: &[Walked], workers: &Ends, kinds: &[Kind], wall_ms: u64) 
     for (finding, times) in known {
         let _ = writeln!(text, "known, {times} times: {finding}");
     }
-    let word = if findings == 0 { "green" } else { "red" };
+    let word = if is_green(walked, workers) { "green" } else { "red" };
+    let nothing = if met == 0 { "; nothing was disturbed, which shows nothing" } else { "" };
     let _ = writeln!(
         text,
-        "\n{word}: {}, {met} disturbances, {}\n{wall_ms} ms",
+        "\n{word}: {}, {met} disturbances, {}{nothing}\n{wall_ms} ms",
         counted(walked.len() as u64, "case"),
         counted(findings as u64, "finding")
     );
