@@ -388,9 +388,9 @@ fn arrives(cx: &mut Cx, crossing: &Crossing) -> Outcome {
     cx.agree()
 }
 
-/// What is drawn later is seen, too. GPUs keep what they imported at first; the screen, video devices, the CPU and another
-/// process take the same buffer in once more for each look, and must not show what they saw before. The CPU and the screen
-/// have a look at the last frame.
+/// What is drawn later is seen, too. GPUs, OpenGL ES, GBM and vgem keep what they imported at first; the screen, video devices,
+/// the CPU and another process take the same buffer in once more for each look, and must not show what they saw before. The CPU
+/// and the screen have a look at the last frame.
 fn stays_fresh(cx: &mut Cx, crossing: &Crossing) -> Outcome {
     let Crossing { from, to, ref parcel, is_shown } = *crossing;
     check(cx, from, to, parcel)?;

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -183,6 +184,8 @@ pub struct CaseStart {
     pub artifacts: PathBuf,
     /// Whether golden images are compared or written.
     pub golden: GoldenMode,
+    /// The time that it has, after which its worker is killed.
+    pub within: Duration,
 }
 
 /// What a bench knows when a case has ended, beyond what its body said.

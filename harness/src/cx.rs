@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::asked;
 use crate::case::{
@@ -37,7 +38,7 @@ use crate::share::constraints::Constraints;
 use crate::share::core::Access;
 use crate::share::heap::{Heaps, Storage};
 use crate::share::heaps::Kind;
-use crate::vk::{self, Features, Gpu, Image, ImportRequest, Span, Unbound};
+use crate::vk::{Features, Gpu, Image, ImportRequest, Span, Unbound};
 use agreed::Agreed;
 use heap_use::HeapUse;
 
@@ -55,6 +56,7 @@ mod loops;
 mod needs;
 mod parts;
 mod readers;
+mod refusals;
 mod roles;
 mod sharing;
 mod watch;
@@ -72,15 +74,6 @@ pub use watch::{Deed, settled};
 impl From<NotObservable> for Trouble {
     fn from(why: NotObservable) -> Self {
         Self::Skip(why.to_string())
-    }
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        match vk::is_no_room(&error) {
-            true => Self::Skip(error.to_string()),
-            false => Self::Fail(Finding::from_error(&error)),
-        }
     }
 }
 
@@ -120,6 +113,7 @@ struct Running {
     name: String,
     artifacts: PathBuf,
     golden: GoldenMode,
+    within: Duration,
     facts: Vec<(&'static str, String)>,
     agreed: Agreed,
     disagreed: Vec<Finding>,
@@ -531,6 +525,7 @@ impl Bench for Cx {
             name: start.name,
             artifacts: start.artifacts,
             golden: start.golden,
+            within: start.within,
             said_before: self.devices.objections(),
             objects_before: objects::made_so_far(),
             heap_before: self.devices.heap_use(),

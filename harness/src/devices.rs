@@ -43,6 +43,8 @@ pub const SCREEN: &str = "HANDOVER_SCREEN";
 pub const SCREEN_B: &str = "HANDOVER_SCREEN_B";
 /// Environment variable that chooses the device that plays `gbm`, as [`SCREEN`].
 pub const GBM: &str = "HANDOVER_GBM";
+/// Environment variable that chooses the device that plays `gles`: part of its `GL_RENDERER`, or a device node.
+pub const GLES: &str = "HANDOVER_GLES";
 
 /// Environment variable that chooses the device that plays `video`: where it sits as its driver says (`vivid-001`), its driver,
 /// or a node of it.
@@ -278,7 +280,7 @@ impl Devices {
     /// # Errors
     /// Why there is none.
     pub fn gles(&mut self) -> Result<Gles, Unplayed> {
-        self.gles.get(Gles::open).cloned()
+        self.gles.get(|| Gles::open(chosen(GLES).as_deref())).cloned()
     }
 
     /// OpenGL ES on a node of the GBM device.

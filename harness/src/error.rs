@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Result of everything in the harness that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -41,12 +43,32 @@ pub enum Cause {
     /// The device or the machine lacks what the operation needs; says what.
     #[error("{0}")]
     Missing(String),
+    /// Who was asked tells what its refusal means, too.
+    #[error("{why}")]
+    Refused {
+        /// What it said.
+        why: String,
+        /// What that means.
+        refusal: Refusal,
+    },
     /// The driver answered with something that no driver may answer; says what and what would be valid.
     #[error("invalid answer: {0}")]
     Answer(String),
     /// The caller's input is wrong; says which value and what would be valid.
     #[error("{0}")]
     Input(String),
+}
+
+/// What it means that a device refuses what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Any device may refuse that.
+    Allowed,
+    /// It may refuse a layout that it did not choose itself, and this is one.
+    Layout,
+    /// It is an error.
+    Other,
 }
 
 impl Error {
@@ -70,10 +92,28 @@ impl Error {
         Self::new(op, object, Cause::Answer(why.into()))
     }
 
+    /// A refusal of which it is known what it means.
+    pub fn refused(
+        op: impl Into<Cow<'static, str>>,
+        object: impl Into<String>,
+        why: impl Into<String>,
+        refusal: Refusal,
+    ) -> Self {
+        Self::new(op, object, Cause::Refused { why: why.into(), refusal })
+    }
+
     /// What it looks like, for who reads of it.
     #[must_use]
     pub fn like(self, like: &'static str) -> Self {
         Self { like: Some(like), ..self }
+    }
+
+    /// What it means, as far as it tells by itself.
+    pub fn refusal(&self) -> Refusal {
+        match self.cause {
+            Cause::Refused { refusal, .. } => refusal,
+            _ => Refusal::Other,
+        }
     }
 
     /// Whether the answer was this errno.

@@ -255,6 +255,17 @@ impl Modifier {
     /// Another of that vendor, which only its upper half tells from LINEAR.
     pub const FOREIGN_ABOVE_LINEAR: Self = Self(0x7e00_0000_0000_0000);
 
+    /// Which memory plane of a frame of one plane holds no rows, but a colour that the others are cleared to: `drm_fourcc.h` has
+    /// them as `I915_FORMAT_MOD_*_RC_CCS_CC`, with a pitch that says nothing.
+    pub fn clear_color_plane(self) -> Option<usize> {
+        // Of Gen12, DG2 and MTL.
+        match self.0 {
+            0x0100_0000_0000_0008 | 0x0100_0000_0000_000f => Some(2),
+            0x0100_0000_0000_000c => Some(1),
+            _ => None,
+        }
+    }
+
     /// Vendor prefix of the code (its top 8 bits) by name, `None` for vendors unknown here.
     pub fn vendor(self) -> Option<&'static str> {
         const VENDORS: [&str; 13] = [

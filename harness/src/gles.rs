@@ -11,13 +11,16 @@ use std::rc::Rc;
 
 use glow::HasContext as _;
 
+use crate::dmabuf::SharedFrame;
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
+use crate::frame::{Size, px};
 use crate::gbm::Gbm;
 use crate::share::constraints::{Constraints, FormatModifier, MemoryNeeds};
 
 mod calls;
 mod egl;
+mod enumerate;
 mod extensions;
 mod image;
 mod misuse;
@@ -33,12 +36,6 @@ pub use sync::NativeFence;
 
 use egl::{Egl, Platform};
 use program::Programs;
-
-/// Whether EGL refuses where planes lie: `EGL_EXT_image_dma_buf_import` has this for pitches and offsets "not supported by the
-/// driver".
-pub(crate) fn is_layout_refused(error: &Error) -> bool {
-    matches!(&error.cause, Cause::Code(code) if code == "EGL_BAD_ACCESS")
-}
 
 /// An OpenGL ES context; clones are the same one.
 #[derive(Clone)]
@@ -74,12 +71,35 @@ impl fmt::Display for GlesIdentity {
 }
 
 impl Gles {
-    /// Opens EGL's surfaceless platform.
+    /// Opens the device that EGL takes by itself, on the surfaceless platform; or that of which `select` is a node, or a part of
+    /// `GL_RENDERER`.
     ///
     /// # Errors
-    /// No EGL 1.5, no such platform, a driver without dma-buf import, or the driver fails.
-    pub fn open() -> Result<Self> {
-        Self::on(Platform::Surfaceless)
+    /// No EGL 1.5, no such platform or device, a driver without dma-buf import, or the driver fails.
+    pub fn open(select: Option<&str>) -> Result<Self> {
+        let Some(select) = select else { return Self::on(Platform::Surfaceless) };
+        let (mut others, mut is_lack) = (Vec::new(), true);
+        for device in egl::devices()? {
+            let is_node = device.has_node(select);
+            // A node is known before anything is opened.
+            if !is_node && select.starts_with('/') {
+                others.push(device.to_string());
+                continue;
+            }
+            match Self::on(Platform::Device(device.clone())) {
+                Ok(gles) if is_node || gles.identity().renderer.contains(select) => return Ok(gles),
+                Ok(gles) => others.push(format!("{} ({device})", gles.identity())),
+                Err(why) if is_node => return Err(why),
+                Err(why) => {
+                    is_lack &= matches!(why.cause, Cause::Missing(_));
+                    others.push(why.to_string());
+                }
+            }
+        }
+        let there = if others.is_empty() { "none".to_owned() } else { others.join("; ") };
+        let why = format!("there is {there}");
+        let cause = if is_lack { Cause::Missing(why) } else { Cause::Code(why) };
+        Err(Error::new("opening OpenGL ES", format!("a device of EGL matching `{select}`"), cause))
     }
 
     /// Opens EGL's GBM platform on `gbm`, as compositors do that show what they draw.
@@ -124,15 +144,16 @@ impl Gles {
     /// What verdicts call it: `gles`, or `gles on gbm (card0)`.
     pub fn name(&self) -> String {
         match &self.0.egl.platform() {
-            Platform::Surfaceless => "gles".to_owned(),
+            Platform::Surfaceless | Platform::Device(_) => "gles".to_owned(),
             Platform::Gbm(gbm) => format!("gles on {}", gbm.name()),
         }
     }
 
-    /// The node that it was given, if it is on the GBM platform.
+    /// The node that it is on, if it was given one or one was chosen.
     pub(crate) fn node(&self) -> Option<&Path> {
         match self.0.egl.platform() {
             Platform::Surfaceless => None,
+            Platform::Device(device) => device.node(),
             Platform::Gbm(gbm) => Some(gbm.node()),
         }
     }
@@ -169,6 +190,23 @@ impl Gles {
     /// As [`Self::modifiers`].
     pub fn is_external_only(&self, fourcc: Fourcc, modifier: Modifier) -> Result<bool> {
         Ok(self.modifiers(fourcc)?.iter().any(|listed| listed.modifier == modifier && listed.external_only))
+    }
+
+    /// Whether `error` is that EGL refuses where the planes of `shared` lie: `EGL_EXT_image_dma_buf_import` has EGL_BAD_ACCESS for
+    /// pitches and offsets "not supported by the driver". Mesa's gallium has EGL_BAD_ALLOC for whatever its driver does not take,
+    /// which is the layout if it is refused again when a larger frame of the driver's own is taken in.
+    pub(crate) fn refuses_layout(&self, shared: &SharedFrame, error: &Error) -> bool {
+        let is = |error: &Error, name: &str| matches!(&error.cause, Cause::Code(code) if code == name);
+        let again = || self.import(shared, Through::External).is_err_and(|error| is(&error, "EGL_BAD_ALLOC"));
+        is(error, "EGL_BAD_ACCESS")
+            || is(error, "EGL_BAD_ALLOC") && self.takes_one_of_its_own(shared.frame.size).is_ok() && again()
+    }
+
+    /// It makes a frame of as many bytes as any of `size` has, and takes it in.
+    fn takes_one_of_its_own(&self, size: Size) -> Result<()> {
+        // 4 B a pixel, where none has more than 8.
+        let made = self.create(Fourcc::AB24, px(size.width, size.height.saturating_mul(2)))?;
+        self.import(&made.export()?, Through::External).map(drop)
     }
 
     /// What it needs of a frame of one of `fourccs`: EGL tells formats and modifiers, and nothing else.

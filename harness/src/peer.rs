@@ -18,8 +18,8 @@ use crate::case::Role;
 use crate::channel::{Channel, Received, brief};
 use crate::devices::Devices;
 use crate::dmabuf::{Dmabuf, SharedFrame};
-use crate::ends;
-use crate::error::{Cause, Error, Result};
+use crate::ends::{self, End};
+use crate::error::{Cause, Error, Refusal, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Size};
@@ -128,8 +128,8 @@ enum Answer {
     Done,
     /// Everything is let go of but this, or why that can't be said.
     Forgot { left: std::result::Result<Vec<Left>, String> },
-    /// It could not be done.
-    Refused { why: String },
+    /// It could not be done, and what that means.
+    Refused { why: String, refusal: Refusal },
 }
 
 /// An answer, with what the peer's validation layer objected to on the way to it.
@@ -321,7 +321,7 @@ impl Peer {
         let Reply { answer, objections } = message;
         self.objections.extend(objections.into_iter().map(|objection| format!("{}: {objection}", self.name)));
         match answer {
-            Answer::Refused { why } => Err(Error::missing(step, self.name.clone(), why)),
+            Answer::Refused { why, refusal } => Err(Error::refused(step, self.name.clone(), why, refusal)),
             answer => Ok((answer, fds?.into_iter().next())),
         }
     }
@@ -390,7 +390,10 @@ pub fn serve(role: Role) -> Result<()> {
         let done = fds.and_then(|fds| answer(&mut devices, &mut taken, &mut books, role, message, fds));
         let (answer, fd) = match done {
             Ok(done) => done,
-            Err(error) => (Answer::Refused { why: brief(error.to_string()) }, None),
+            Err(error) => {
+                let refusal = error.refusal();
+                (Answer::Refused { why: brief(error.to_string()), refusal }, None)
+            }
         };
         let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
         let objections = what_fits(devices.objections());
@@ -422,6 +425,15 @@ fn what_fits(objections: Vec<String>) -> Vec<String> {
         fit.push(format!("{missing} objections that a message has no room for"));
     }
     fit
+}
+
+/// `error` of `end`, which was given `shared`, with what it means for who asked.
+fn with_meaning(end: &dyn End, devices: &mut Devices, shared: &SharedFrame, error: Error) -> Error {
+    let refusal = match end.part(devices) {
+        Ok(part) => Refusal::by(&part.guest(), shared, &error),
+        Err(_) => error.refusal(),
+    };
+    Error::refused(error.op, error.object, error.cause.to_string(), refusal)
 }
 
 /// The frame in the dma-buf that came along.
@@ -471,7 +483,9 @@ fn answer(
             Ok((Answer::Drawn { frame: shared.frame }, Some(shared.dmabuf.fd.into_plain())))
         }
         Ask::Read { frame, dedicated } => {
-            let picture = device()?.read(devices, &given(fd()?, frame)?, dedicated)?;
+            let (device, shared) = (device()?, given(fd()?, frame)?);
+            let picture = device.read(devices, &shared, dedicated);
+            let picture = picture.map_err(|error| with_meaning(end, devices, &shared, error))?;
             let failed = |error: std::io::Error| Error::new("writing pixels", "a memfd", error);
             let memfd = memfd_create("pixels", MemfdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
             let mut file = std::fs::File::from(memfd);
@@ -479,7 +493,9 @@ fn answer(
             Ok((Answer::Read { fourcc: picture.fourcc, size: picture.size }, Some(file.into())))
         }
         Ask::DrawInto { frame, dedicated, stamp } => {
-            device()?.draw(devices, &given(fd()?, frame)?, dedicated, stamp)?;
+            let (device, shared) = (device()?, given(fd()?, frame)?);
+            let drawn = device.draw(devices, &shared, dedicated, stamp);
+            drawn.map_err(|error| with_meaning(end, devices, &shared, error))?;
             Ok((Answer::Done, None))
         }
         Ask::TakePart { party, part } => {
@@ -532,6 +548,19 @@ mod tests {
             serde_json::to_string(&many).expect("strings").len() < 9 * 1024
                 && many.last().expect("some").starts_with("98 ")
         );
+    }
+
+    #[test]
+    fn what_a_refusal_means_crosses_with_it() {
+        for refusal in [Refusal::Allowed, Refusal::Layout, Refusal::Other] {
+            let (mut peer, socket) = silent();
+            let answer = Answer::Refused { why: "it does not".to_owned(), refusal };
+            let reply = Reply { answer, objections: Vec::new() };
+            Channel::on(socket, "the test").send(&reply, &[]).expect("the socket has room");
+            let told = peer.let_go().expect_err("it refuses");
+            assert_eq!(told.to_string(), "letting go on peer process with gpu_a: it does not");
+            assert_eq!(told.refusal(), refusal);
+        }
     }
 
     #[test]

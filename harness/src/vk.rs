@@ -68,7 +68,6 @@ pub use memory::{HandleType, MemoryTerms, OpaqueMemory};
 pub use messages::{Message, take_messages};
 pub use pending::Pending;
 pub use room::Room;
-pub(crate) use room::is_no_room;
 pub use semaphore::{Semaphore, Work};
 pub use support::{Features, ImageSupport, ModifierSupport, ShortList, Tiling};
 pub use words::noise_words;

@@ -81,6 +81,7 @@ const UNSAFE: &[&str] = &[
     "gles.rs",
     "gles/calls.rs",
     "gles/egl.rs",
+    "gles/enumerate.rs",
     "gles/image.rs",
     "gles/program.rs",
     "gles/sync.rs",

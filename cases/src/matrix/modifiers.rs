@@ -1,15 +1,15 @@
 //! Every modifier that two devices list: which these are only they know, so that each pair is one case.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use handover::ends::{Exporter, Importer, Parcel, exporters, importers};
 use handover::prelude::*;
 
 use super::{FIRST, FOURCCS, SIZES, check};
 
-/// Until when another modifier is begun with, well within the deadline of a case. Drivers list up to some dozens for a format,
-/// and a look takes up to tens of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Another modifier is begun with in so many of three parts of the time that the case has. Drivers list up to some dozens for a
+/// format, and a look takes up to tens of milliseconds.
+const PARTS_OF_THREE: u32 = 2;
 
 /// A frame, and the modifiers of which its exporter is to choose one.
 struct Trial {
@@ -30,7 +30,8 @@ struct Tally {
 }
 
 /// Which pair sees which fault.
-const SEEN: [(Role, Role, &str); 2] = [(GpuA, GpuA, "modifier-unusable"), (GpuA, GpuA, "tiled-offset-64")];
+const SEEN: [(Role, Role, &str); 3] =
+    [(GpuA, GpuA, "modifier-unusable"), (GpuA, GpuA, "tiled-offset-64"), (Gbm, Gbm, "gbm-modifier-invented")];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for from in exporters().into_iter().filter(|from| from.knows_modifiers()) {
@@ -64,13 +65,17 @@ fn each_arrives(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Impor
         let others: Vec<String> = trials.drain(1..).map(|trial| trial.parcel.fourcc.to_string()).collect();
         tally.elsewhere.push(format!("{}, since they have nothing but LINEAR in common", others.join(", ")));
     }
-    let until = Instant::now() + PATIENCE;
+    let patience = cx.within() * PARTS_OF_THREE / 3;
+    let until = Instant::now() + patience;
     let (mut count, mut other_than_linear) = (0_u32, 0_u32);
     for (n, trial) in trials.iter().enumerate() {
         let Parcel { fourcc, .. } = trial.parcel;
         if n > 0 && Instant::now() > until {
             let left = trials.len() - n;
-            tally.untried.push(format!("{left} more, since {} s are over", PATIENCE.as_secs()));
+            let (over, all) = (patience.as_secs(), cx.within().as_secs());
+            tally
+                .untried
+                .push(format!("{left} more, since {over} of the {all} s are over that --timeout gives a case"));
             tally.count += left;
             break;
         }

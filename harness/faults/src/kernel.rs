@@ -576,7 +576,7 @@ pub(super) const ALL: &[Fault] = &[
             "gbm-modifier-invented",
             Modifier,
             &[Capability],
-            &["the modifier that gbm_bo_get_modifier tells: INTEL:0x0100000000000001, not LINEAR"],
+            &["gbm_bo_get_modifier…INTEL:0x0100000000000001…LINEAR"],
         )
     },
     Fault {

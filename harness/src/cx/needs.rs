@@ -2,6 +2,8 @@
 //!
 //! The devices are asked, in their own words; nothing is allocated or shown.
 
+use std::time::Duration;
+
 use super::Cx;
 use crate::case::{Need, Role, Trouble};
 use crate::devices::{Devices, Unplayed};
@@ -39,6 +41,11 @@ fn no_writeback(devices: &mut Devices) -> Result<Option<String>, Unplayed> {
 }
 
 impl Cx {
+    /// The time that the case has from its beginning on (`--timeout`).
+    pub fn within(&self) -> Duration {
+        self.case.within
+    }
+
     /// What the machine has instead of `need`, or `None` when the need is met.
     ///
     /// # Errors

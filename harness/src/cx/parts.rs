@@ -5,7 +5,7 @@ use super::sharing::Guest;
 use super::{Cx, Target};
 use crate::case::{Outcome, Role, Trouble};
 use crate::dmabuf::{SharedFrame, SharedPlanes, SplitFrame};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::format::Modifier;
 use crate::frame::{Frame, Plane, Rows};
@@ -119,7 +119,10 @@ impl Cx {
         self.mapped_parts(&Guest::Gpu(gpu), parts, Access::Read, |cx, split| {
             let image = match tiling {
                 Tiling::Modifier(_) => gpu.import_disjoint(split),
-                _ => gpu.import_disjoint_as_laid(split),
+                Tiling::Linear => gpu.import_disjoint_as_laid(split),
+                Tiling::Optimal => {
+                    Err(Error::input("importing planes", gpu.object(split), "nobody knows where they lie"))
+                }
             };
             let actual = image?.read_back()?;
             if matches!(parts, Parts::Several { .. })

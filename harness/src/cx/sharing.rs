@@ -10,18 +10,16 @@ use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-
 use super::Cx;
 use crate::case::{MappingRecord, Outcome, Role, Told, Trouble};
 use crate::dmabuf::SharedFrame;
 use crate::ends::{self, Part};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size, px};
 use crate::gbm::Gbm;
-use crate::gles::{self, Gles};
+use crate::gles::Gles;
 use crate::kms::{Layer, Shown};
 use crate::ledger;
 use crate::observed::NotObservable;
@@ -34,7 +32,7 @@ use crate::share::heap::{Heaps, Offer, Storage};
 use crate::share::refused::ShareError;
 use crate::share::unsaid::{add_unsaid, lack};
 use crate::v4l2::{self, Direction, Queue};
-use crate::vk::{self, Gpu, Image, ImportRequest};
+use crate::vk::{Gpu, Image, ImportRequest};
 
 /// Who takes part in sharing a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -93,17 +91,6 @@ impl From<ShareError> for Trouble {
             ShareError::Failed(error) => error.into(),
             other => Self::Fail(Finding::new(other.to_string())),
         }
-    }
-}
-
-/// Whether `guest` may answer `error` to a frame whose pitch or offset it does not support: it names no multiples before.
-fn refuses_layout(guest: &Guest<'_>, error: &Error) -> bool {
-    match guest {
-        Guest::Gpu(_) => vk::is_layout_refused(error),
-        Guest::Gles(_) => gles::is_layout_refused(error),
-        // ENOSYS is what Mesa's backend sets where its driver does not take a frame.
-        Guest::Gbm(_) => error.is_errno(Errno::INVAL) || error.is_errno(Errno::NOSYS),
-        _ => false,
     }
 }
 
@@ -226,10 +213,7 @@ impl Cx {
         let what = take(mapping.shared());
         // A failure needs to know even more where the buffer was.
         let observed = self.observe(guest, &device, &constraints, &mapping, access);
-        let what = what.map_err(|error| match self.case.chose_layout && refuses_layout(guest, &error) {
-            true => Trouble::Skip(error.to_string()),
-            false => error.into(),
-        })?;
+        let what = what.map_err(|error| self.refused_by(guest, mapping.shared(), &error))?;
         observed?;
         Ok(Held { what, _mapping: mapping, _attachment: attachment })
     }

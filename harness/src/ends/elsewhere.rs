@@ -21,7 +21,7 @@ pub trait Elsewhere {
     /// Draws the pattern of `stamp` into `shared`, likewise.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// As [`Self::read`]; one that any device may answer if it does not draw to such frames.
     fn draw(&self, devices: &mut Devices, shared: &SharedFrame, dedicated: bool, stamp: u32) -> Result<()>;
 }
 
@@ -41,7 +41,8 @@ impl Imported for TakenIn {
     fn sees(&mut self, cx: &mut Cx, target: &Target) -> Result<(), Trouble> {
         let guest = Guest::Peer(self.role);
         let actual = cx.mapped(&guest, &self.buffer, Access::Read, |cx, shared| {
-            Ok(cx.peer(self.role)?.read(shared, self.dedicated)?)
+            let read = cx.peer(self.role)?.read(shared, self.dedicated);
+            read.map_err(|error| cx.refused_by(&guest, shared, &error))
         })?;
         Ok(cx.sees(cx.name_of(&guest), target, &actual)?)
     }
@@ -50,7 +51,8 @@ impl Imported for TakenIn {
         let guest = Guest::Peer(self.role);
         cx.fact("then drawn by", cx.name_of(&guest));
         cx.mapped(&guest, &self.buffer, Access::Write, |cx, shared| {
-            Ok(cx.peer(self.role)?.draw_into(shared, self.dedicated, stamp)?)
+            let drawn = cx.peer(self.role)?.draw_into(shared, self.dedicated, stamp);
+            drawn.map_err(|error| cx.refused_by(&guest, shared, &error))
         })
     }
 }

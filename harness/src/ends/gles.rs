@@ -11,7 +11,7 @@ use crate::case::{DeviceIdentity, Need, Outcome, Role, Trouble};
 use crate::cx::{Cx, Guest, Held, Target};
 use crate::devices::{Devices, Unplayed};
 use crate::dmabuf::{SharedFrame, SplitFrame};
-use crate::error::Result;
+use crate::error::{Error, Refusal, Result};
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, px};
@@ -83,6 +83,11 @@ impl OpenGlEs {
     }
 }
 
+/// Which formats it draws to is the driver's choice.
+fn does_not_draw(gles: &gles::Gles) -> String {
+    format!("{} does not draw to textures of this format", gles.name())
+}
+
 impl End for OpenGlEs {
     fn role(&self) -> Role {
         self.role
@@ -92,8 +97,10 @@ impl End for OpenGlEs {
         let gles = self.open(devices)?;
         let identity = gles.identity();
         let mut driver = format!("{}, EGL {} {}", identity.version, identity.egl_vendor, identity.egl_version);
-        if self.on == On::Gbm {
-            driver.push_str(&format!(", on {}", devices.gbm()?.gives.driver()));
+        match (self.on, gles.node()) {
+            (On::Gbm, _) => driver.push_str(&format!(", on {}", devices.gbm()?.gives.driver())),
+            (On::Nothing, Some(node)) => driver.push_str(&format!(", on {}", node.display())),
+            (On::Nothing, None) => {}
         }
         Ok(DeviceIdentity { name: identity.renderer.clone(), driver })
     }
@@ -308,7 +315,7 @@ impl Imported for TakenIn {
     fn draw(&mut self, _: &mut Cx, stamp: u32) -> Outcome {
         match &self.textures.plain {
             Some(plain) if plain.is_drawable()? => Ok(plain.draw_pattern(stamp)?),
-            _ => Err(Trouble::Skip(format!("{} does not draw to textures of this format", self.gles.name()))),
+            _ => Err(Trouble::Skip(does_not_draw(&self.gles))),
         }
     }
 }
@@ -325,6 +332,11 @@ impl Elsewhere for OpenGlEs {
 
     fn draw(&self, devices: &mut Devices, shared: &SharedFrame, _: bool, stamp: u32) -> Result<()> {
         let gles = self.open(devices).map_err(|why| why.opening(self.role))?;
-        gles.import(shared, Through::Texture2d)?.draw_pattern(stamp)
+        let refused = || Error::refused("drawing", shared.to_string(), does_not_draw(&gles), Refusal::Allowed);
+        if gles.is_external_only(shared.frame.fourcc, shared.frame.modifier)? {
+            return Err(refused());
+        }
+        let image = gles.import(shared, Through::Texture2d)?;
+        if image.is_drawable()? { image.draw_pattern(stamp) } else { Err(refused()) }
     }
 }

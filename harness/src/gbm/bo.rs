@@ -45,6 +45,14 @@ pub enum How {
 }
 
 impl How {
+    /// Which modifiers the driver may choose; `None` if any.
+    fn modifiers(&self) -> Option<&[Modifier]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Modifiers(modifiers) | Self::ModifiersFor(modifiers, _) => Some(modifiers),
+        }
+    }
+
     fn op(&self) -> &'static str {
         match self {
             Self::Plain(_) => "gbm_bo_create",
@@ -104,7 +112,16 @@ impl Gbm {
         };
         drop(device);
         ledger::step(how.op(), None, size);
-        Bo::new(self, raw.map_err(|cause| Error::new(how.op(), object(), cause))?, size)
+        let bo = Bo::new(self, raw.map_err(|cause| Error::new(how.op(), object(), cause))?, size)?;
+        match (how.modifiers(), bo.frame.modifier) {
+            // It need not know what it has made.
+            (None, _) | (_, Modifier::INVALID) => Ok(bo),
+            (Some(asked), told) if asked.contains(&told) => Ok(bo),
+            (Some(asked), told) => {
+                let why = format!("modifier {told}; one of {asked:?} would be valid");
+                Err(Error::answer("gbm_bo_get_modifier", object(), why))
+            }
+        }
     }
 
     /// Takes in `shared`, by `GBM_BO_IMPORT_FD_MODIFIER`. GBM takes no fd: it keeps none of the caller's.

@@ -2,7 +2,7 @@
 //! The EGL side of an OpenGL ES device: its display, its context, and how buffers get in and out.
 //!
 //! Sources: the EGL 1.5 specification, `EGL_EXT_image_dma_buf_import`, `EGL_EXT_image_dma_buf_import_modifiers`,
-//! `EGL_MESA_image_dma_buf_export`, `EGL_MESA_platform_surfaceless`, `EGL_KHR_no_config_context`.
+//! `EGL_MESA_image_dma_buf_export`, `EGL_MESA_platform_surfaceless`, `EGL_EXT_platform_device`, `EGL_KHR_no_config_context`.
 
 use std::ffi::{CStr, c_void};
 use std::fmt;
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use khronos_egl::{self as egl, Attrib, Int};
 
 use super::calls::Calls;
+use super::enumerate::{self, EglDevice};
 use super::extensions::{has, lacking, no_platform};
 use crate::dmabuf::{Dmabuf, SharedFrame, SharedPlanes};
 use crate::error::{Cause, Error, Result};
@@ -29,6 +30,7 @@ const LIBRARY: &str = "libEGL.so.1";
 
 const PLATFORM_SURFACELESS: egl::Enum = 0x31DD;
 const PLATFORM_GBM: egl::Enum = 0x31D7;
+const PLATFORM_DEVICE: egl::Enum = 0x313F;
 const LINUX_DMA_BUF: egl::Enum = 0x3270;
 const LINUX_DRM_FOURCC: Attrib = 0x3271;
 const GL_TEXTURE_2D: egl::Enum = 0x30B1;
@@ -51,6 +53,8 @@ const SAMPLE_RANGE_HINT: Attrib = 0x327C;
 pub(super) enum Platform {
     /// Nothing: the driver chooses its device.
     Surfaceless,
+    /// A device that was chosen.
+    Device(EglDevice),
     /// A node of a DRM device.
     Gbm(Gbm),
 }
@@ -60,6 +64,7 @@ impl Platform {
     fn extensions(&self) -> &'static [&'static str] {
         match self {
             Self::Surfaceless => &["EGL_MESA_platform_surfaceless"],
+            Self::Device(_) => &["EGL_EXT_platform_device"],
             Self::Gbm(_) => &["EGL_KHR_platform_gbm", "EGL_MESA_platform_gbm"],
         }
     }
@@ -69,6 +74,7 @@ impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Surfaceless => f.write_str("EGL surfaceless platform"),
+            Self::Device(device) => write!(f, "{device}"),
             Self::Gbm(gbm) => write!(f, "EGL GBM platform on {} ({})", gbm.node().display(), gbm.driver()),
         }
     }
@@ -168,6 +174,15 @@ pub(super) fn code(error: egl::Error) -> Cause {
     Cause::Code(name)
 }
 
+/// Every device that EGL knows, for [`Platform::Device`].
+///
+/// # Errors
+/// There is no EGL 1.5, or it does not tell.
+pub(super) fn devices() -> Result<Vec<EglDevice>> {
+    let api = api()?;
+    enumerate::devices(api, &Calls::load(api)?)
+}
+
 impl Egl {
     /// Opens a display on `platform`, with a context of OpenGL ES 3.1 or later that is current to this thread.
     pub(super) fn open(platform: Platform) -> Result<Rc<Self>> {
@@ -180,15 +195,17 @@ impl Egl {
         }
         let (name, native) = match &platform {
             Platform::Surfaceless => (PLATFORM_SURFACELESS, std::ptr::null_mut()),
+            Platform::Device(device) => (PLATFORM_DEVICE, device.raw()),
             Platform::Gbm(gbm) => (PLATFORM_GBM, gbm.raw()),
         };
         let calls = Calls::load(api)?;
         // SAFETY: the surfaceless platform has no native display, so that `EGL_DEFAULT_DISPLAY` is the only valid one; that of
-        // the GBM platform is a `gbm_device`, which lives as long as the display.
+        // the device platform is an `EGLDeviceEXT`, which stays, and that of the GBM platform a `gbm_device`, which lives as long
+        // as the display.
         let display = unsafe { calls.platform_display(name, native) }
             .ok_or_else(|| Error::missing("eglGetPlatformDisplay", object(), calls.cause().to_string()))?;
         api.initialize(display).map_err(|error| Error::new("eglInitialize", object(), code(error)))?;
-        if let Platform::Surfaceless = platform {
+        if !matches!(platform, Platform::Gbm(_)) {
             STAYS.store(true, Ordering::Relaxed);
         }
         // From here on it is terminated, whatever fails.

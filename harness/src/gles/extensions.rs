@@ -30,6 +30,18 @@ pub(super) fn no_platform(platform: String, extensions: &[&str]) -> Error {
     Error::missing("eglQueryString(EGL_NO_DISPLAY, EGL_EXTENSIONS)", platform, why)
 }
 
+/// Why EGL with these client `extensions` can't be asked for its devices; `None` if it can.
+pub(super) fn no_devices(extensions: &str) -> Option<Error> {
+    const PARTS: [&str; 2] = ["EGL_EXT_device_enumeration", "EGL_EXT_device_query"];
+    // What both parts were in before they were two.
+    if has(extensions, "EGL_EXT_device_base") {
+        return None;
+    }
+    let lacks: Vec<_> = PARTS.into_iter().filter(|name| !has(extensions, name)).collect();
+    let why = || format!("{} is missing, so EGL does not tell its devices", lacks.join(" and "));
+    (!lacks.is_empty()).then(|| Error::missing("eglQueryString(EGL_NO_DISPLAY, EGL_EXTENSIONS)", "EGL", why()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +56,15 @@ mod tests {
         let lack = lacking(&without).expect("one is missing");
         assert_eq!(lack, "EGL_EXT_image_dma_buf_import is missing (to import dma-bufs)");
         assert_eq!(lacking("").map(|lack| lack.matches("is missing").count()), Some(REQUIRED.len()));
+    }
+
+    #[test]
+    fn an_egl_that_tells_no_devices_lacks_what_does() {
+        assert!(no_devices("EGL_EXT_device_base").is_none());
+        assert!(no_devices("EGL_EXT_device_query EGL_EXT_device_enumeration EGL_EXT_platform_base").is_none());
+        let lack = no_devices("EGL_EXT_device_query").expect("half of it is missing");
+        assert!(matches!(lack.cause, Cause::Missing(_)), "{lack:?}");
+        assert!(lack.to_string().contains("EGL_EXT_device_enumeration is missing"), "{lack}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct EglModifier {
 
 /// The surfaceless platform.
 pub(super) fn surfaceless() -> Listed<EglDisplay> {
-    display(SURFACELESS.to_owned(), Gles::open())
+    display(SURFACELESS.to_owned(), Gles::open(None))
 }
 
 /// What the entry of the surfaceless platform is called.

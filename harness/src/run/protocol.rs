@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub struct Request {
     pub artifacts: PathBuf,
     /// Whether golden images are compared or written.
     pub golden: GoldenMode,
+    /// The time that it has, after which its worker is killed.
+    pub within: Duration,
     /// What is to happen to it while it runs, in a worker that was started for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbance: Option<Disturbance>,

@@ -204,6 +204,7 @@ impl Supervisor {
             run: case.name.clone(),
             artifacts: folder.to_owned(),
             golden: settings.golden,
+            within,
             disturbance: None,
             held: None,
         };

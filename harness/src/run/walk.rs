@@ -452,6 +452,7 @@ impl Walk {
             run: case.name.clone(),
             artifacts: report.of_case(&case.name),
             golden: *golden,
+            within: *case_within,
             disturbance: Some(disturbance),
             held: before,
         };

@@ -192,7 +192,8 @@ fn run_case<B: Bench>(
     let said_before = take(log);
     let began = Instant::now();
     let mut met = None;
-    let start = CaseStart { name: request.run, artifacts: request.artifacts, golden: request.golden };
+    let Request { run, artifacts, golden, within, .. } = request;
+    let start = CaseStart { name: run, artifacts, golden, within };
     let body = caught(|| {
         bench.begin(start);
         tell(devices(case, bench)).map_err(|error| Finding::new(format!("the supervisor does not listen: {error}")))?;

@@ -101,7 +101,7 @@ pub(super) fn frame(image: &Bound, planes: &[vk::SubresourceLayout]) -> Result<F
                 plane.size, plane.offset, image.offset, image.memory
             )));
         };
-        if plane.row_pitch == 0 {
+        if plane.row_pitch == 0 && image.modifier.clear_color_plane() != Some(n) {
             return Err(wrong(format!("plane {n} has row pitch 0 B; at least a row of pixels would be valid")));
         }
         frame.planes.push(Plane { offset: image.offset + plane.offset, pitch: plane.row_pitch });
@@ -185,6 +185,22 @@ mod tests {
         insta::assert_snapshot!(refused(plane(0, 195_905, 1024)), @"plane 0 of 195905 B at offset 0 B, in an image bound at 4096 B, ends after the memory of 200000 B");
         insta::assert_snapshot!(refused(plane(u64::MAX, 4096, 1024)), @"plane 0 of 4096 B at offset 18446744073709551615 B, in an image bound at 4096 B, ends after the memory of 200000 B");
         insta::assert_snapshot!(refused(plane(0, 4096, u64::MAX)), @"pitch 18446744073709551615 B x 130 rows does not fit in 64 bits");
+    }
+
+    #[test]
+    fn a_colour_that_others_are_cleared_to_has_no_rows() {
+        let planes = [(0, 65536, 1024), (65536, 4096, 64), (69632, 64, 0)].map(|of| plane(of.0, of.1, of.2)[0]);
+        let of = |modifier, planes: &[_]| frame(&Bound { modifier: Modifier(modifier), ..image() }, planes);
+        let pitches = |frame: Frame| frame.planes.iter().map(|plane| plane.pitch).collect::<Vec<_>>();
+        let (gen12, dg2, mtl, plain) =
+            (0x0100_0000_0000_0008, 0x0100_0000_0000_000c, 0x0100_0000_0000_000f, 0x0100_0000_0000_0006);
+        assert_eq!(of(gen12, &planes).map(pitches), Ok(vec![1024, 64, 0]));
+        assert_eq!(of(mtl, &planes).map(pitches), Ok(vec![1024, 64, 0]));
+        assert_eq!(of(dg2, &[planes[0], planes[2]]).map(pitches), Ok(vec![1024, 0]));
+        // What holds rows has a pitch, also beside such a plane.
+        let said = |modifier, planes: &[_]| of(modifier, planes).expect_err("a plane of rows without a pitch").1;
+        assert!(said(gen12, &[planes[0], planes[2], planes[2]]).starts_with("plane 1 has row pitch 0 B"));
+        assert!(said(plain, &planes).starts_with("plane 2 has row pitch 0 B"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where a new image or buffer lies in its memory.
 
 use super::memory::Requirements;
-use crate::error::{Cause, Error};
+use crate::error::{Error, Refusal};
 
 /// Where a new image or buffer lies in its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +29,12 @@ pub(super) struct Place {
 /// The step at which it turns out that there is no place.
 const OP: &str = "sub-allocating";
 
-/// Whether `error` is that a driver has dedicated memory only for what was to lie in a part of some: nothing that a case can
-/// show false.
-pub(crate) fn is_no_room(error: &Error) -> bool {
-    error.op == OP && matches!(error.cause, Cause::Missing(_))
-}
-
-/// That the driver demands dedicated memory for `object`, which was to lie at `offset`.
+/// That the driver demands dedicated memory for `object`, which was to lie at `offset`: nothing that a case can show false.
 pub(super) fn only_dedicated(object: String, offset: u64) -> Error {
     let why = format!(
         "the driver accepts dedicated memory only, which begins with what it is for; {offset} B before are wanted"
     );
-    Error::missing(OP, object, why)
+    Error::refused(OP, object, why, Refusal::Allowed)
 }
 
 /// Why something has no place.
@@ -106,7 +100,7 @@ mod tests {
         assert_eq!(place_in(Room::SubAllocated { before: 0, after: 4096 }, &needs), place);
         assert_eq!(place_in(Room::SubAllocated { before: 64, after: 0 }, &needs), Err(NoPlace::Dedicated(64)));
         let error = NoPlace::Dedicated(64).error("image".to_owned());
-        assert!(is_no_room(&error) && error.to_string().contains("64 B before are wanted"), "{error}");
-        assert!(!is_no_room(&NoPlace::Invalid(String::new()).error("image".to_owned())));
+        assert!(error.refusal() == Refusal::Allowed && error.to_string().contains("64 B before are wanted"), "{error}");
+        assert_eq!(NoPlace::Invalid(String::new()).error("image".to_owned()).refusal(), Refusal::Other);
     }
 }

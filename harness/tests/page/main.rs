@@ -264,11 +264,18 @@ fn keyboard(tab: &Tab<'_>) {
     tab.wait_for(&format!("{open} === null"));
     // Single characters can be turned off, for those who speak in place of typing.
     let row = "document.querySelector('#list .row').focus()";
+    let offered =
+        "document.querySelector('#search').placeholder.includes('(/)') && !document.querySelector('#single').hidden";
+    tab.wait_for(offered);
     tab.click("#letters");
+    let nowhere =
+        "!document.querySelector('#search').placeholder.includes('/') && document.querySelector('#single').hidden";
+    tab.wait_for(nowhere);
     tab.eval(row);
     tab.press("j");
     assert_eq!(tab.eval(open), json!(null));
     tab.click("#letters");
+    tab.wait_for(offered);
     tab.eval(row);
     tab.press("j");
     tab.wait_for(&format!("{open} !== null"));

@@ -74,13 +74,12 @@ function overview() {
       : el("p", { class: "quiet" }, "No device told any in this run.")),
     ...detectionParts(),
     part("Slowest", slow.length ? el("ul", {}, slow.map((one) => el("li", {}, `${milliseconds(one.ms)}  `, caseLink(one.name)))) : null),
-    part("Keys", el("p", { class: "quiet" }, el("kbd", {}, "/"), " search, ", el("kbd", {}, "j"), " and ", el("kbd", {}, "k"), " next and previous case, arrow keys in matrix, list and pictures, ", el("kbd", {}, "Esc"), " back to the overview. The address of this page keeps what is shown."), letters()),
+    part("Keys", el("p", { class: "quiet" }, el("span", { id: "single" }, el("kbd", {}, "/"), " search, ", el("kbd", {}, "j"), " and ", el("kbd", {}, "k"), " next and previous case, "), "arrow keys in matrix, list and pictures, ", el("kbd", {}, "Esc"), " back to the overview. The address of this page keeps what is shown."), letters()),
   ].filter(Boolean);
 }
 
-/** Turns the keys that are single characters off and on. */
+/** Turns the keys that are single characters off and on; `markLetters` says which they are. */
 function letters() {
   const box = el("input", { type: "checkbox", id: "letters", change: () => show({ letters: box.checked ? "" : "off" }, false) });
-  box.checked = state.letters !== "off";
   return el("p", {}, el("label", {}, box, " single characters are keys"));
 }

@@ -17,12 +17,20 @@ function drawTotals() {
 }
 
 const filters = document.getElementById("filters");
-const search = el("input", { type: "search", id: "search", placeholder: "Search names, findings, kernel log … (/)", "aria-label": "Search", autocomplete: "off", spellcheck: "false" });
+const search = el("input", { type: "search", id: "search", "aria-label": "Search", autocomplete: "off", spellcheck: "false" });
 const verdicts = el("div", { class: "group", role: "group", "aria-label": "Verdicts" });
 const buffer = el("select", { id: "buffer", "aria-label": "Buffers" });
 const order = el("select", { id: "sort", "aria-label": "Order" }, [["", "findings first"], ["run", "as registered"], ["time", "slowest first"]].map(([value, name]) => el("option", { value }, name)));
 const result = el("p", { id: "result" });
 filters.append(search, verdicts, result, buffer, order);
+
+/** Offers a single character as a key only where it is one. */
+function markLetters() {
+  const off = state.letters === "off";
+  search.placeholder = `Search names, findings, kernel log …${off ? "" : " (/)"}`;
+  const [box, keys] = ["letters", "single"].map((id) => document.getElementById(id));
+  if (box) [box.checked, keys.hidden] = [!off, off];
+}
 
 function drawFilters() {
   if (search.value !== state.q) search.value = state.q;
@@ -113,12 +121,14 @@ watch((changed) => {
   // The overview begins with the pair that is chosen.
   const pair = changed.includes("from") || changed.includes("to");
   if (changed.includes("case") || (pair && !state.case)) drawCase(changed.includes("case"));
+  markLetters();
 });
 
 readAddress();
 drawTotals();
 drawChoice();
 drawCase(Boolean(state.case));
+markLetters();
 prepareSearch().then(() => {
   // Until now a search has looked through the list alone.
   if (state.q) drawChoice();
