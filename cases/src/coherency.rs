@@ -349,6 +349,10 @@ fn image_released(cx: &mut Cx, role: Role) -> Outcome {
         cx.redraw(&gpu, &mut drawn, stamp)?;
         // Nothing else is submitted in between, and the mapping is a fresh one.
         cx.cpu_sees_of(&reader, &drawn.buffer, &drawn.target)?;
+        if cx.disagrees() {
+            cx.looks_again(role, &gpu, &drawn, &ImportRequest::default());
+            break;
+        }
     }
     cx.agree()
 }

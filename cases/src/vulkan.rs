@@ -3,6 +3,7 @@
 //! All targets are computed, and the CPU looks at every dma-buf too: two devices that make the same mistake agree
 //! with each other, but not with it.
 
+use handover::compare::{Area, compare};
 use handover::dmabuf::Edge;
 use handover::prelude::*;
 use handover::udmabuf;
@@ -221,6 +222,7 @@ fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, o
     }
     let drawn = cx.draw(&exporter, frame, 7)?;
     cx.cpu_sees_of(&format!("the cpu, when {from} has released to FOREIGN_EXT,"), &drawn.buffer, &drawn.target)?;
+    let is_unseen = cx.disagrees();
     let how = ImportRequest { dedicated: frame.room == Room::Dedicated, offset_by };
     let reader = match (offset_by, frame.room) {
         (OffsetBy::Binding, _) => format!("{to}, whose image is bound behind the start of the memory,"),
@@ -230,6 +232,9 @@ fn layout_is_honoured(cx: &mut Cx, (from, to): (Role, Role), frame: &NewFrame, o
         _ => to.to_string(),
     };
     cx.gpu_sees(reader, &importer, &drawn.buffer, &how, &drawn.target)?;
+    if is_unseen {
+        cx.looks_again(from, &exporter, &drawn, &how);
+    }
     cx.agree()
 }
 
@@ -277,13 +282,33 @@ fn importer_draws(cx: &mut Cx, from: Role, to: Role) -> Outcome {
     let target = cx.draw_into(&importer, &drawn.buffer, 8)?;
     let there = |cx: &mut Cx| cx.mapped(&Guest::Cpu, &drawn.buffer, Access::Read, |_, shared| Ok(shared.read_back()?));
     let before = there(cx)?;
-    cx.sees(from, &target, &drawn.image.read_back()?)?;
+    let actual = drawn.image.read_back()?;
+    cx.sees(from, &target, &actual)?;
+    if cx.disagrees() {
+        let pitch =
+            cx.mapped(&Guest::Cpu, &drawn.buffer, Access::Read, |_, shared| Ok(shared.frame.planes[0].pitch))?;
+        ends_too_early(cx, &target.picture, &actual, pitch)?;
+    }
     cx.cpu_sees(&drawn.buffer, &target)?;
     // Nobody has drawn meanwhile.
     if cx.disagrees() && there(cx)?.bytes != before.bytes {
         cx.fact("like", "an acquire that brings back what its device gave away, over what others have drawn since");
     }
     cx.agree()
+}
+
+/// Says so if `actual` is the target down to the row where a copy ends that has as many bytes as the rows have without padding, and
+/// spends them on rows of `pitch` bytes.
+fn ends_too_early(cx: &mut Cx, target: &Picture, actual: &Picture, pitch: u64) -> Result<()> {
+    let (rows, row) = (target.size.height, target.row_bytes());
+    let end = u64::from(rows) * row as u64 / pitch;
+    let is_cut = |area: &Area| u64::from(area.y) == end && area.y + area.height == rows;
+    if compare(target, actual, &Tolerance::Exact)?.is_some_and(|difference| is_cut(&difference.area)) {
+        let like =
+            format!("a copy of as many bytes as {rows} rows of {row} B have, which ends after {end} of {pitch} B");
+        cx.fact("like", like);
+    }
+    Ok(())
 }
 
 /// Words that a compute shader wrote into a buffer cross to the other device; the CPU finds them in the dma-buf.

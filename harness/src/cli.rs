@@ -213,22 +213,20 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction
         }
     }
     let extent = asked.command.extent();
-    let cases = match Cases::collect_to(extent, register) {
-        Ok(cases) => cases,
-        Err(error) => return refuse(&Refusal::Usage(error.to_string())),
-    };
+    // Putting them together takes longer than starting a process, and not everybody asks for one.
+    let cases = || Cases::collect_to(extent, register).map_err(|error| Refusal::Usage(error.to_string()));
     if let Asked::Run(_) | Asked::Bless(_) | Asked::Faults(_) | Asked::Walk(_) = &asked.command
         && let Err(refusal) = environment()
     {
         return refuse(&refusal);
     }
     let done = match asked.command {
-        Asked::Run(args) => run(args, &cases, GoldenMode::Check, unfinished),
-        Asked::Bless(args) => bless(args, &cases),
+        Asked::Run(args) => cases().and_then(|cases| run(args, &cases, GoldenMode::Check, unfinished)),
+        Asked::Bless(args) => cases().and_then(|cases| bless(args, &cases)),
         Asked::Report(args) => report::command(&args),
-        Asked::Faults(args) => faults::command(&args, &cases),
-        Asked::Walk(args) => walk::command(&args, &cases),
-        Asked::Repro(args) => repro::command(&args, &cases, reproductions),
+        Asked::Faults(args) => cases().and_then(|cases| faults::command(&args, &cases)),
+        Asked::Walk(args) => cases().and_then(|cases| walk::command(&args, &cases)),
+        Asked::Repro(args) => cases().and_then(|cases| repro::command(&args, &cases, reproductions)),
         Asked::Sandbox(args) => Ok(sandbox::command(&args)),
         Asked::Setup(args) => Ok(sandbox::setup(&args)),
         Asked::Devices(args) => Ok(inventory::command(args)),
@@ -236,9 +234,10 @@ pub fn main<B: Bench>(register: fn(&mut Cases<B>), reproductions: &[Reproduction
         Asked::Peer { role } => peer::serve(role)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Refusal::Machine(format!("the peer ends: {error}"))),
-        Asked::Worker { disturbed, .. } => worker::serve(&cases, disturbed)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| Refusal::Machine(format!("the worker ends: {error}"))),
+        Asked::Worker { disturbed, .. } => cases().and_then(|cases| {
+            let served = worker::serve(&cases, disturbed).map(|()| ExitCode::SUCCESS);
+            served.map_err(|error| Refusal::Machine(format!("the worker ends: {error}")))
+        }),
     };
     done.unwrap_or_else(|refusal| refuse(&refusal))
 }

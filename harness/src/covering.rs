@@ -12,7 +12,12 @@ pub type Row = Vec<usize>;
 ///
 /// It may go through the whole product for each row that it adds, so that should be thousands and not millions.
 pub fn covering(levels: &[usize], strength: usize, possible: impl Fn(&[usize]) -> bool) -> Vec<Row> {
-    let all: Vec<Row> = product(levels).into_iter().filter(|row| possible(row)).collect();
+    let mut all: Vec<Row> = Vec::new();
+    each(levels, |row| {
+        if possible(row) {
+            all.push(row.to_vec());
+        }
+    });
     let strength = strength.clamp(1, levels.len().max(1));
     if strength >= levels.len() {
         return all;
@@ -26,10 +31,13 @@ pub fn covering(levels: &[usize], strength: usize, possible: impl Fn(&[usize]) -
         count += of.iter().map(|&factor| levels[factor]).product::<usize>();
     }
     let number = |of: &[usize], row: &Row| of.iter().fold(0, |number, &factor| number * levels[factor] + row[factor]);
-    let parts = |row: &Row| factors.iter().zip(&first).map(|(of, first)| first + number(of, row)).collect();
-    let parts: Vec<Vec<usize>> = all.iter().map(parts).collect();
+    let mut parts = Vec::with_capacity(all.len() * factors.len());
+    for row in &all {
+        parts.extend(factors.iter().zip(&first).map(|(of, first)| first + number(of, row)));
+    }
+    let parts_of = |row: usize| &parts[row * factors.len()..][..factors.len()];
     let mut open = vec![false; count];
-    parts.iter().flatten().for_each(|&part| open[part] = true);
+    parts.iter().for_each(|&part| open[part] = true);
     let mut rows = Vec::new();
     // What each row adds never grows, so that one which added too little before need not be looked at again.
     let mut gains = vec![usize::MAX; all.len()];
@@ -38,24 +46,30 @@ pub fn covering(levels: &[usize], strength: usize, possible: impl Fn(&[usize]) -
         let (mut best, mut most) = (0, 0);
         for (n, gain) in gains.iter_mut().enumerate() {
             if *gain > most {
-                *gain = parts[n].iter().filter(|part| open[**part]).count();
+                *gain = parts_of(n).iter().filter(|part| open[**part]).count();
                 (best, most) = if *gain > most { (n, *gain) } else { (best, most) };
             }
         }
         if most == 0 {
             return rows;
         }
-        parts[best].iter().for_each(|&part| open[part] = false);
+        parts_of(best).iter().for_each(|&part| open[part] = false);
         rows.push(all[best].clone());
     }
 }
 
-/// Every combination of levels, the last factor turning fastest.
-fn product(levels: &[usize]) -> Vec<Row> {
-    levels.iter().fold(vec![Row::new()], |rows, &count| {
-        let longer = |row: Row| (0..count).map(move |level| [&row[..], &[level]].concat());
-        rows.into_iter().flat_map(longer).collect()
-    })
+/// Shows `see` every combination of levels, the last factor turning fastest.
+fn each(levels: &[usize], mut see: impl FnMut(&[usize])) {
+    if levels.contains(&0) {
+        return;
+    }
+    let mut row = vec![0; levels.len()];
+    loop {
+        see(&row);
+        let Some(turns) = (0..levels.len()).rev().find(|&factor| row[factor] + 1 < levels[factor]) else { return };
+        row[turns] += 1;
+        row[turns + 1..].fill(0);
+    }
 }
 
 /// Every choice of `size` of the first `count` numbers, in order.
@@ -94,7 +108,10 @@ mod tests {
             prop_assert_eq!(&rows, &covering(&levels, strength, possible));
             prop_assert!(rows.iter().all(|row| possible(row)));
             let strength = strength.min(levels.len());
-            for row in product(&levels).iter().filter(|row| possible(row)) {
+            let mut all = Vec::new();
+            each(&levels, |row| all.push(row.to_vec()));
+            prop_assert_eq!(all.len(), levels.iter().product::<usize>());
+            for row in all.iter().filter(|row| possible(row)) {
                 for of in subsets(levels.len(), strength) {
                     let same = |other: &Row| of.iter().all(|&factor| other[factor] == row[factor]);
                     prop_assert!(rows.iter().any(same), "{row:?} at {of:?}");

@@ -138,7 +138,7 @@ pub(super) const ALL: &[Fault] = &[
         ..library("egl-format-invented", Modifier, &[Capability], &["RA24 LINEAR is listed, and refused"])
     },
     Fault {
-        what: "eglQueryDmaBufModifiersEXT lists none",
+        what: "eglQueryDmaBufModifiersEXT says for whatever it is asked that it knows it, and lists none",
         trigger: "every format but AB24",
         modelled_on: "Mesa 26.1.3 (panvk), whose other list had none",
         ..library(

@@ -22,7 +22,7 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "VIDIOC_QUERYBUF tells V4L2_BUF_FLAG_QUEUED of a slot for which VIDIOC_QBUF has refused a buffer",
-        trigger: "a single-planar queue, until a buffer is taken for that slot or all are freed",
+        trigger: "a single-planar queue, until a buffer is taken for that slot or the queue has other buffers, or none",
         modelled_on: "the class of error paths that do not undo; no single bug was looked up",
         ..fault(
             "refused-slot-queued",

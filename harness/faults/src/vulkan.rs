@@ -36,7 +36,10 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an image that others address, with a pitch larger than its rows",
         modelled_on: "gfxstream bbe8f9190",
         seen_by: &[Pixels],
-        names: &["like a partial update: rows 126 to 129"],
+        names: &[
+            "like a partial update: rows 126 to 129…like a copy of as many bytes as 130 rows of 1000 B have, which ends after 126 of \
+             1024 B",
+        ],
         ..fault("bottom-rows-lost", Layout)
     },
     Fault {
@@ -64,7 +67,8 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "mutter 06d0989014, gamescope 76292f01",
         seen_by: &[Pixels],
         names: &[
-            "the cpu, when gpu_a has released to FOREIGN_EXT, does not see the target…like channels R and B swapped",
+            "the cpu, when gpu_a has released to FOREIGN_EXT, does not see the target…like channels R and B swapped…sampled by \
+             gpu_a itself it is the target",
         ],
         ..fault("red-blue-swapped", Format)
     },
@@ -97,7 +101,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "imported memory, if something is open at that number by then",
         modelled_on: "Mesa 3af81715470 (anv), gs-madrona PR 67",
         seen_by: &[Fds],
-        names: &["numbers closed twice behind"],
+        names: &["numbers closed twice behind…was closed twice, seen after vkFreeMemory…the canary that was set there"],
         ..fault("fd-closed-twice", Ownership)
     },
     Fault {
@@ -155,7 +159,8 @@ pub(super) const ALL: &[Fault] = &[
         modelled_on: "Mesa 25.0.2 (zink) and 26.1.1 (nvk)",
         seen_by: &[Pixels],
         names: &[
-            "when gpu_a has released to FOREIGN_EXT, does not see the target…like the frame that was in the buffer before",
+            "when gpu_a has released to FOREIGN_EXT, does not see the target…like the frame that was in the buffer before…a release of \
+             an image that takes effect with the next submission",
             "screen…the target is not in the buffer yet",
         ],
         ..fault("release-late", QueueFamily)
@@ -178,7 +183,7 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         id: "P17",
-        what: "vkGetSemaphoreFdKHR returns -1, for signalled, at once",
+        what: "vkGetSemaphoreFdKHR returns -1, for signalled, at once, and leaves the semaphore as it is",
         trigger: "handle type SYNC_FD, while the work that was submitted up to the semaphore's signal still runs",
         modelled_on: "Mesa cb74cd816c0 (anv), gst-wayland-display PR 49",
         seen_by: &[Fences],
@@ -443,7 +448,8 @@ pub(super) const ALL: &[Fault] = &[
         ..fault("fence-wait-interrupted", Synchronisation)
     },
     Fault {
-        what: "what a semaphore imported outlasts the wait for it: vkGetSemaphoreFdKHR hands that out for what it signals later",
+        what: "what a semaphore imported outlasts the wait for it: vkGetSemaphoreFdKHR hands that out for what it signals later, \
+               which it leaves as it is",
         trigger: "handle type SYNC_FD, an export after an import that was waited for",
         modelled_on: "VkImportSemaphoreFdInfoKHR: an import of SYNC_FD is temporary; no single bug was looked up",
         seen_by: &[Fences],

@@ -27,8 +27,8 @@ impl Listener {
     /// Until somebody [serves](Self::serve) the listener from another thread or process, what the filter names hangs.
     ///
     /// # Errors
-    /// The kernel has no user notification (5.0 and later with `CONFIG_SECCOMP_FILTER` have), or a filter with a
-    /// listener is there already.
+    /// The kernel has no user notification that a signal does not break off (5.19 and later with `CONFIG_SECCOMP_FILTER`
+    /// have), or a filter with a listener is there already.
     pub fn install(filter: &Filter) -> io::Result<Self> {
         let unknown = || io::Error::other("the numbers of this processor's system calls are not known");
         let program = filter.program(filter::ARCHITECTURE.ok_or_else(unknown)?);

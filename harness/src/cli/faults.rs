@@ -306,9 +306,13 @@ fn table(
         locked(&found).extend(trials.iter().flat_map(beside));
         trials.iter().for_each(|trial| locked(&without).add(&trial.runs));
     };
-    // Without any fault first, in as many kernels as there may be: whoever is red there shows nothing here.
+    let killers = Killers::of(cases.iter().copied());
+    // Without any fault first, in as many kernels as there may be: whoever is red there shows nothing here, and what a listed
+    // defect fails shows only there.
     let of_faults = std::iter::zip(faults, &works).filter(|(fault, _)| fault.kind == Kind::Fault);
-    plain(of_faults.flat_map(|(_, work)| &work.first).map(|case| case.name.as_str()).collect());
+    let of_defects = if args.names.is_empty() { killers.felled_by_defect(cases) } else { Vec::new() };
+    let first = of_faults.flat_map(|(_, work)| &work.first).chain(&of_defects);
+    plain(first.map(|case| case.name.as_str()).collect());
     // Under a control hardly any case is red, or skipped; of these it is asked when they are.
     let hold = |of: &[&Fault], trials: &mut [Trial]| {
         let controls = std::iter::zip(of, &*trials).filter(|(fault, _)| fault.kind == Kind::Control);
@@ -386,7 +390,7 @@ fn table(
     let mut table = Table::of(rows, locked(&without).red(), wall_ms, stop.is_stopped());
     table.problems.splice(0..0, locked(&found).drain(..));
     table.share = share_of_cases.part();
-    table.killers = Killers::of(cases.iter().copied());
+    table.killers = killers;
     if args.names.is_empty() && !table.interrupted {
         table.claims = table.tally(cases.iter().map(|case| case.name.as_str()));
         let took = Duration::from_millis(wall_ms);
@@ -397,8 +401,10 @@ fn table(
                 WITHIN.as_secs()
             ));
         }
-        let without = table.without_killers(cases.iter().map(|case| case.name.as_str()));
-        table.problems.extend(without);
+        let unkilled = table.without_killers(cases.iter().map(|case| case.name.as_str()));
+        table.problems.extend(unkilled);
+        let unfelled = table.killers.unfelled(locked(&without).as_listed());
+        table.problems.extend(unfelled);
         let unnamed = table.unnamed();
         table.problems.extend(unnamed.iter().map(|claim| format!("{claim} fails, but no message names the culprit")));
         let aside = table.beside_the_point();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Cx, Doubts, Guest, Target};
+use super::{Cx, Doubts, Drawn, Guest, Target};
 use crate::case::{Role, Trouble, Witness};
 use crate::compare::{Tolerance, compare};
 use crate::compose::{self, Composed, compose};
@@ -55,6 +55,29 @@ impl Cx {
             let suspects = Suspects { pitch: Some(packed.pitch), offset: packed.offset, ..Suspects::default() };
             Ok(cx.sees_within(reader, target, &actual, &Tolerance::Exact, &suspects)?)
         })
+    }
+
+    /// Why the CPU does not see what `gpu`, which is `from`, drew into an image of its own and gave away: it is there by the next
+    /// submission, or only `gpu` itself sees it there, by a sampler. Says so, if it is one of these, and adds no finding.
+    pub fn looks_again(&mut self, from: Role, gpu: &Gpu, drawn: &Drawn, how: &ImportRequest) {
+        let target = &drawn.target.picture;
+        let is_target =
+            |actual: Picture| compare(target, &actual, &Tolerance::Exact).is_ok_and(|differ| differ.is_none());
+        // What fails on the way to an explanation must not cost the finding.
+        let of_gpu =
+            |cx: &mut Self| Ok::<_, Trouble>(is_target(cx.import(gpu, &drawn.buffer, how)?.sampled_picture()?));
+        let of_cpu = |cx: &mut Self| {
+            cx.mapped(&Guest::Cpu, &drawn.buffer, Access::Read, |_, shared| Ok(is_target(shared.read_back()?)))
+        };
+        let sees_itself = of_gpu(self).unwrap_or(false);
+        if of_cpu(self).unwrap_or(false) {
+            self.fact("like", "a release of an image that takes effect with the next submission: it is there by then");
+        } else if sees_itself {
+            let like = format!(
+                "an image whose rows or channels lie otherwise than {from} says: sampled by {from} itself it is the target"
+            );
+            self.fact("like", like);
+        }
     }
 
     /// The GPU imports `buffer` and copies it out.

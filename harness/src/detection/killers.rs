@@ -1,6 +1,6 @@
 //! Which claim is failed by what: a fault, a defect that is there, or nothing, with the reason. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub struct Killers {
     pub by_none: BTreeMap<String, String>,
     /// Others, which say nothing.
     pub unsaid: Vec<String>,
-    /// Claims that state why no fault fails them, though one does.
+    /// Claims that state why no fault fails them, though one does, or a defect that is listed.
     pub contradictory: Vec<String>,
 }
 
@@ -61,14 +61,29 @@ impl Killers {
             format!("{claim} has no fault that fails it and no listed defect that does, and does not say why none can")
         });
         let contradictory = self.contradictory.iter();
-        let contradictory =
-            contradictory.map(|claim| format!("{claim} says that no fault fails it, and has one that does"));
+        let contradictory = contradictory
+            .map(|claim| format!("{claim} says that no fault fails it, and has one, or a listed defect, that does"));
         let short = self.by_none.iter().filter(|(_, because)| because.trim().len() <= FEWEST_LETTERS);
         let short = short.map(|(claim, because)| format!("{claim} gives no reason why no fault fails it: {because:?}"));
         let many = (self.by_none.len() > MOST_WITHOUT).then(|| {
             format!("{} claims say why no fault fails them; {MOST_WITHOUT} at most would be few", self.by_none.len())
         });
         unsaid.chain(contradictory).chain(short).chain(many).collect()
+    }
+
+    /// Those of `cases` that are listed with a defect, of claims that have nothing else to fail them.
+    pub fn felled_by_defect<'c>(&self, cases: &[&'c CaseInfo]) -> Vec<&'c CaseInfo> {
+        let is_such = |name: &str| self.by_defect.iter().any(|other| other == claim(name));
+        cases.iter().filter(|case| !case.known.is_empty() && is_such(&case.name)).copied().collect()
+    }
+
+    /// What is wrong if, of the cases that ran, `failed` failed as they are listed: a claim has none of them, and what fails it is
+    /// nowhere to be seen.
+    pub fn unfelled(&self, failed: &BTreeSet<String>) -> Vec<String> {
+        let felled: BTreeSet<&str> = failed.iter().map(|name| claim(name)).collect();
+        let left = self.by_defect.iter().filter(|claim| !felled.contains(claim.as_str()));
+        left.map(|claim| format!("{claim} has only a listed defect to fail it, and none of its cases failed by one"))
+            .collect()
     }
 
     /// Whether a claim is felled by a defect that is listed, or says something else than a fault, or nothing: whatever the faults
@@ -99,6 +114,12 @@ mod tests {
         let killers = Killers::of(cases.iter().map(|case| &case.info));
         assert_eq!((killers.claims, killers.by_fault), (5, 2));
         assert_eq!(killers.by_defect, ["a::fails_already"]);
+        let infos: Vec<&CaseInfo> = cases.iter().map(|case| &case.info).collect();
+        let felled: Vec<&str> = killers.felled_by_defect(&infos).iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(felled, ["a::fails_already"]);
+        let unfelled = |failed: &[&str]| killers.unfelled(&failed.iter().map(|name| (*name).to_owned()).collect());
+        assert!(unfelled(&["a::is_killed::two", "a::fails_already"]).is_empty());
+        assert_eq!(unfelled(&["a::is_killed::two"]).len(), 1);
         assert_eq!(killers.by_none["a::is_pure"], "it asks nobody");
         assert_eq!(
             (&killers.unsaid[..], &killers.contradictory[..]),

@@ -306,6 +306,8 @@ fn run(case: &CaseInfo, report: &CaseReport, claims: bool, (fired, fired_by_then
 pub struct Without {
     red: BTreeSet<String>,
     skipped: BTreeSet<String>,
+    /// Those that fail as they are listed.
+    as_listed: BTreeSet<String>,
     /// All that were run.
     known: BTreeSet<String>,
 }
@@ -318,6 +320,7 @@ impl Without {
             match run.verdict {
                 verdict if verdict.is_red() => _ = self.red.insert(run.name.clone()),
                 Verdict::Skip => _ = self.skipped.insert(run.name.clone()),
+                Verdict::Known => _ = self.as_listed.insert(run.name.clone()),
                 _ => {}
             }
         }
@@ -337,6 +340,11 @@ impl Without {
             run.red_without = self.red.contains(&run.name);
             run.skipped_without = self.skipped.contains(&run.name);
         }
+    }
+
+    /// The names of those that fail by a defect that is listed.
+    pub fn as_listed(&self) -> &BTreeSet<String> {
+        &self.as_listed
     }
 
     /// The names of those that are red.

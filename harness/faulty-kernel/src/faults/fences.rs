@@ -198,9 +198,10 @@ fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'stat
     })
 }
 
-/// Who waits for a dma-buf, and is to wait on after a signal, is told that the wait is over.
+/// Who waits for a dma-buf or a `sync_file`, and is to wait on after a signal, is told that the wait is over. Whether there was a
+/// signal does not show here: a second wait soon after the first passes for one that is made again.
 fn wait_ends_at_signal() -> Made {
-    /// What comes later is no call that is made again.
+    /// What comes later is no call that is made again, on a machine that is busy with other things.
     const SOON: Duration = Duration::from_millis(500);
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     /// `DMA_BUF_SYNC_END`.

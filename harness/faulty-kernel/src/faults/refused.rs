@@ -45,10 +45,12 @@ fn import_keeps_fd() -> Made {
     })
 }
 
-/// The slot for which a buffer was refused is said to be queued, until it is or the buffers are freed.
+/// The slot for which a buffer was refused is said to be queued, until it is or the queue has other buffers.
 fn slot_queued() -> Made {
     /// `V4L2_BUF_FLAG_QUEUED`.
     const QUEUED: u32 = 2;
+    /// `type` of `struct v4l2_requestbuffers`.
+    const REQBUFS_TYPE: usize = 4;
     // By device, kind of queue and index.
     let refused: Mutex<HashSet<(u64, u32, u32)>> = Mutex::default();
     Made::on_ioctls(&[QBUF, QUERYBUF, REQBUFS], move |call| {
@@ -56,8 +58,13 @@ fn slot_queued() -> Made {
         let device = rustix::fs::fstat(call.device()?)?.st_rdev;
         let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
         if call.ioctl() == REQBUFS {
-            refused.retain(|(of, ..)| *of != device);
-            return Ok(Done::UNTOUCHED);
+            let kind = asked.u32(REQBUFS_TYPE);
+            let done = call.perform(&mut asked)?;
+            if done.is_ok() {
+                refused.retain(|(of, queue, _)| (*of, *queue) != (device, kind));
+            }
+            call.set_structure(&asked)?;
+            return Ok(Done::as_it_was(done));
         }
         if !is_of_one_plane(&asked) {
             return Ok(Done::UNTOUCHED);

@@ -268,7 +268,6 @@ fn queue_dmabuf_unsaid() -> Made {
     )
 }
 
-/// The second format of a list is one that nobody has heard of.
 /// `VIDIOC_ENUM_FRAMESIZES`, of `struct v4l2_frmsizeenum`: whether it is one size, and the widest of a range.
 const ENUM_FRAMESIZES: u32 = both(b'V', 74, 44);
 const SIZE_TYPE: usize = 8;
@@ -311,6 +310,7 @@ fn video_gone() -> Made {
     Made::on_ioctls(&[QBUF], |_| Ok(Done::fired(Answer::Fail(Errno::NODEV))))
 }
 
+/// The second format of a list is one that nobody has heard of.
 fn enum_fmt_invented() -> Made {
     reporting(
         ENUM_FMT,

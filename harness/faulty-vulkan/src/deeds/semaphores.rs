@@ -178,6 +178,7 @@ pub(crate) unsafe extern "system" fn get_semaphore_fd(
     let is_sync_file = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;
     if is(Deed::ExportedFenceEarly) && is_sync_file {
         let end = tables().ends.get(&(handle, asked.semaphore)).copied();
+        // The real export is left out, here and below: it may wait for the work.
         // SAFETY: a fence of ours, which lives as long as the device.
         if end.is_some_and(|end| unsafe { real.raw.get_fence_status(end) } == Ok(false)) {
             fired();
