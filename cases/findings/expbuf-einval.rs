@@ -84,9 +84,8 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
             if !failed {
                 break;
             }
-            if let Ok(Err(error)) = done
-                && error.raw_os_error() == Some(libc::EINVAL)
-            {
+            let Ok(Err(error)) = done else { continue };
+            if error.raw_os_error() == Some(libc::EINVAL) {
                 let node = node.display();
                 println!(
                     "VIDIOC_EXPBUF on {node}, queue {queue}: allocation {nth} fails: {error}; ENOMEM would be right"

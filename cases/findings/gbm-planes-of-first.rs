@@ -129,7 +129,7 @@ impl Gbm {
         for path in nodes {
             // SAFETY: a system library, made to be loaded into any process.
             let library = unsafe { Library::new("libgbm.so.1") }?;
-            let node = File::options().read(true).write(true).open(&path)?;
+            let Ok(node) = File::options().read(true).write(true).open(&path) else { continue };
             let create: unsafe extern "C" fn(i32) -> *mut c_void = function(&library, "gbm_create_device")?;
             // SAFETY: the node is open, and kept so.
             let device = unsafe { create(node.as_raw_fd()) };

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 fn try_it() -> Result<bool, Box<dyn Error>> {
-    let mut defect = false;
+    let (mut tried, mut defect) = (false, false);
     for (path, gbm) in Gbm::all("renderD")? {
         let dmabuf = udmabuf()?;
         let inode = File::from(dmabuf.try_clone()?).metadata()?.ino();
@@ -51,15 +51,23 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
             println!("{}: it does not take the buffer", path.display());
             continue;
         }
+        if !is_listed(inode)? {
+            return Err(format!("the kernel's list of dma-bufs does not tell of {inode}, which is open").into());
+        }
         drop(dmabuf);
-        let list = std::fs::read_to_string("/sys/kernel/debug/dma_buf/bufinfo")?;
-        let of =
-            |line: &&str| line.split('\t').nth(5).and_then(|field| field.trim().parse::<u64>().ok()) == Some(inode);
-        let stays = list.lines().any(|line| of(&line));
+        tried = true;
+        let stays = is_listed(inode)?;
         println!("{}: bo destroyed, dma-buf {inode} closed; the kernel still has it: {stays}", path.display());
         defect |= stays;
     }
-    Ok(defect)
+    if tried { Ok(defect) } else { Err("no render node takes the buffer".into()) }
+}
+
+/// Whether the kernel has a dma-buf of this inode.
+fn is_listed(inode: u64) -> io::Result<bool> {
+    let list = std::fs::read_to_string("/sys/kernel/debug/dma_buf/bufinfo")?;
+    let of = |line: &str| line.split('\t').nth(5).and_then(|field| field.trim().parse::<u64>().ok()) == Some(inode);
+    Ok(list.lines().any(of))
 }
 
 /// `struct gbm_import_fd_modifier_data`.
@@ -124,7 +132,7 @@ impl Gbm {
         for path in nodes {
             // SAFETY: a system library, made to be loaded into any process.
             let library = unsafe { Library::new("libgbm.so.1") }?;
-            let node = File::options().read(true).write(true).open(&path)?;
+            let Ok(node) = File::options().read(true).write(true).open(&path) else { continue };
             let create: unsafe extern "C" fn(i32) -> *mut c_void = function(&library, "gbm_create_device")?;
             // SAFETY: the node is open, and kept so.
             let device = unsafe { create(node.as_raw_fd()) };

@@ -51,6 +51,7 @@ const VIDIOC_QUERYCAP: libc::Ioctl = 0x8068_5600_u32 as libc::Ioctl;
 const VIDIOC_TRY_FMT: libc::Ioctl = 0xc0d0_5640_u32 as libc::Ioctl;
 const VIDIOC_ENUM_FRAMESIZES: libc::Ioctl = 0xc02c_564a_u32 as libc::Ioctl;
 
+const VIDIOC_G_INPUT: libc::Ioctl = 0x8004_5626_u32 as libc::Ioctl;
 const VIDIOC_S_INPUT: libc::Ioctl = 0xc004_5627_u32 as libc::Ioctl;
 
 const YUYV: u32 = u32::from_le_bytes(*b"YUYV");
@@ -79,6 +80,8 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
         if !is_vivid(&node) {
             continue;
         }
+        // Output nodes have none.
+        let Ok(before) = input(&node) else { continue };
         for input in 0..INPUTS {
             let Some((width, height)) = between(&node, input) else { continue };
             let mut format = Format { queue: CAPTURE, padding: 0, width, height, pixelformat: YUYV, rest: [0; 47] };
@@ -92,6 +95,7 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
             println!("{}, input {input}: {width}x{height} of YUYV is not listed, and becomes {got}", path.display());
             defect |= (format.width, format.height) == (width, height);
         }
+        set_input(&node, before)?;
     }
     if tried { Ok(defect) } else { Err("no input of vivid has a range of sizes of YUYV".into()) }
 }
@@ -103,11 +107,23 @@ fn is_vivid(node: &File) -> bool {
     done.is_ok() && capability.driver.starts_with(b"vivid")
 }
 
-/// A size of YUYV behind the smallest one that the node lists with this input, and before the next.
-fn between(node: &File, mut input: i32) -> Option<(u32, u32)> {
-    const STEPWISE: u32 = 3;
+/// The input that the node has.
+fn input(node: &File) -> io::Result<i32> {
+    let mut input = 0_i32;
+    // SAFETY: the number is that of a call that writes this number.
+    checked(unsafe { libc::ioctl(node.as_raw_fd(), VIDIOC_G_INPUT, &mut input) })?;
+    Ok(input)
+}
+
+fn set_input(node: &File, mut input: i32) -> io::Result<()> {
     // SAFETY: the number is that of a call that reads and writes this number.
-    checked(unsafe { libc::ioctl(node.as_raw_fd(), VIDIOC_S_INPUT, &mut input) }).ok()?;
+    checked(unsafe { libc::ioctl(node.as_raw_fd(), VIDIOC_S_INPUT, &mut input) })
+}
+
+/// A size of YUYV behind the smallest one that the node lists with this input, and before the next.
+fn between(node: &File, input: i32) -> Option<(u32, u32)> {
+    const STEPWISE: u32 = 3;
+    set_input(node, input).ok()?;
     let mut size = FrameSize { index: 0, pixelformat: YUYV, kind: 0, sides: [0; 6], reserved: [0; 2] };
     // SAFETY: the number is that of a call that reads and writes this structure.
     checked(unsafe { libc::ioctl(node.as_raw_fd(), VIDIOC_ENUM_FRAMESIZES, &mut size) }).ok()?;

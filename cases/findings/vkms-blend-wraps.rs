@@ -67,8 +67,18 @@ fn try_it() -> Result<bool, Box<dyn Error>> {
     let mapping = card.map_dumb_buffer(&mut seen)?;
     let [blue, green, red] = [mapping[0], mapping[1], mapping[2]];
     println!("#c08040 with alpha 0x20 over #e0e0e0 is #{red:02x}{green:02x}{blue:02x}; #ffffff would be right");
-    // Nothing that is added makes darker.
-    Ok(red < ABOVE[2] || green < ABOVE[1] || blue < ABOVE[0])
+    // A step up or down is rounding.
+    let is_all = |value: fn(u32) -> u32| (0..3).all(|n| u32::from(mapping[n]).abs_diff(value(sum(n))) <= 1);
+    if is_all(|sum| sum.min(0xff)) {
+        return Ok(false);
+    }
+    if is_all(|sum| sum & 0xff) { Ok(true) } else { Err("that is neither white nor the sum less 256".into()) }
+}
+
+/// What the overlay, whose colour is multiplied by its alpha before, and what shines through it add up to in one channel.
+fn sum(channel: usize) -> u32 {
+    let through = u32::from(BELOW[channel]) * (0xff - u32::from(ABOVE[3]));
+    u32::from(ABOVE[channel]) + (through + 0x7f) / 0xff
 }
 
 /// A card node.
@@ -90,7 +100,8 @@ impl Card {
             if !entry.file_name().to_string_lossy().starts_with("card") {
                 continue;
             }
-            let card = Self(File::options().read(true).write(true).open(entry.path())?);
+            let Ok(node) = File::options().read(true).write(true).open(entry.path()) else { continue };
+            let card = Self(node);
             if card.get_driver()?.name() == "vkms" {
                 for capability in
                     [ClientCapability::UniversalPlanes, ClientCapability::Atomic, ClientCapability::WritebackConnectors]

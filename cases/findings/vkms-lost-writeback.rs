@@ -105,7 +105,8 @@ impl Card {
             if !entry.file_name().to_string_lossy().starts_with("card") {
                 continue;
             }
-            let card = Self(File::options().read(true).write(true).open(entry.path())?);
+            let Ok(node) = File::options().read(true).write(true).open(entry.path()) else { continue };
+            let card = Self(node);
             if card.get_driver()?.name() == "vkms" {
                 for capability in
                     [ClientCapability::UniversalPlanes, ClientCapability::Atomic, ClientCapability::WritebackConnectors]

@@ -5,9 +5,10 @@
 //! sub-allocated, and whether the importer is in another process, where others are for one frame of two exporters, see
 //! [`elsewhere`]): for `arrives` every two of these together, for the others each alone, but for being taken in more than once and
 //! for [`bytes`], which are one for each pair; less where another device of the same kind went before ([`Importer::strength`]).
-//! Formats in YUV, where their planes lie, and whether each comes with an fd of its own, are tried alone, too, and planes in
-//! buffers of their own to GPUs ([`apart`]). `HANDOVER_STRENGTH` sets how many at once: 1, 2, 3, or 4 for all, and `--exhaustive`
-//! means all. Large and wide frames cross once from each exporter and once to each importer.
+//! Formats in YUV, where their planes lie, and whether each comes with an fd of its own, are tried alone, too, and from one exporter
+//! every two together ([`yuv_strength`]), and planes in buffers of their own to GPUs ([`apart`]). `HANDOVER_STRENGTH` sets how many
+//! at once: 1, 2, 3, or 4 for all, and `--exhaustive` means all. Large and wide frames cross once from each exporter and once to
+//! each importer.
 //! Modifiers are tried in one case for each pair, since only the devices know which there are ([`modifiers`]).
 //!
 //! The importer looks at each frame, and the CPU; where both it and who drew are the CPU, another device does. A look of the
@@ -92,6 +93,9 @@ const GPUS: [Role; 2] = [GpuA, GpuB];
 
 /// How many things there are to vary.
 const FACTORS: usize = 7;
+
+/// In YUV.
+const YUV_FACTORS: usize = 9;
 
 /// The strength that stands for every combination.
 const ALL: u32 = 4;
@@ -214,12 +218,17 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
         let sensible = !(parcel.way.elsewhere && parcel.way.order == Order::ImportFirst);
         sensible && from.can(&parcel) && to.can(&parcel) && !lacks_rows_behind(from, &parcel) && wanted(&parcel)
     };
-    let elsewhere = GPUS.contains(&to.role()) && to.elsewhere().is_some();
-    let ways = [from.dedicates() || to.dedicates(), elsewhere].map(|is_there| 1 + usize::from(is_there));
+    let [dedicated, elsewhere] = ways(from, to);
     let levels: [usize; FACTORS] =
-        [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len(), ways[0], ways[1], orders.len()];
+        [FOURCCS.len(), SIZES.len(), ROWS.len(), STARTS.len(), dedicated, elsewhere, orders.len()];
     let most = if strength == 0 { 1 } else { usize::MAX };
     covering(&levels, strength.max(1), possible).iter().take(most).map(|row| parcel(row)).collect()
+}
+
+/// How many ways there are between the two as to memory that is [`Way::dedicated`], and as to who is [`Way::elsewhere`].
+fn ways(from: &dyn Exporter, to: &dyn Importer) -> [usize; 2] {
+    let elsewhere = GPUS.contains(&to.role()) && to.elsewhere().is_some();
+    [from.dedicates() || to.dedicates(), elsewhere].map(|is_there| 1 + usize::from(is_there))
 }
 
 /// What crosses from `from` to `to` in another process, if that is no GPU: from one who only has memory and from one who draws, with
@@ -249,31 +258,56 @@ fn large_parcels(from: &dyn Exporter, to: &dyn Importer) -> Vec<Parcel> {
     large.into_iter().chain(wide).collect()
 }
 
-/// What crosses from `from` to `to` in YUV: everything alone, unless more is asked for. What matters to a pair of devices
-/// together is what RGB shows.
+/// Whether who plays `role` shows what it takes in.
+fn is_of_a_screen(role: Role) -> bool {
+    [Screen, ScreenB, Overlay, Cursor].contains(&role)
+}
+
+/// How many things are varied together in YUV. Who made the bytes is no matter to how an importer reads planes, so that one exporter
+/// is enough for every two; and each look of a screen takes long.
+fn yuv_strength(from: &dyn Exporter, to: &dyn Importer) -> usize {
+    if from.role() == Udmabuf && !is_of_a_screen(to.role()) { to.strength().min(2) } else { 1 }
+}
+
+/// What crosses from `from` to `to` in YUV, with as many things varied together as is `asked` for, or [`yuv_strength`].
 fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> Vec<Parcel> {
     let once = if from.role() == Udmabuf { &YUV_ONCE[..] } else { &[] };
     let fourccs = [&YUV[..], once].concat();
+    let orders = orders(from, to);
     let parcel = |row: &[usize]| Parcel {
         fourcc: fourccs[row[0]],
         size: SIZES[row[1]],
         rows: YUV_ROWS[row[2]],
         start: STARTS[row[3]],
         planes: PLANES[row[4]],
-        way: Way { fd_per_plane: row[5] == 1, ..Way::default() },
+        way: Way { fd_per_plane: row[5] == 1, dedicated: row[6] == 1, elsewhere: row[7] == 1, order: orders[row[8]] },
     };
     let possible = |row: &[usize]| {
         let parcel = parcel(row);
         // One plane lies nowhere to another, and has one fd.
         let of_several = parcel.fourcc.planes().is_some_and(|planes| planes.len() > 1);
         // Where vkms shows something else anyway, nobody sees what it makes of the fds.
-        let fds = !parcel.way.fd_per_plane || (of_several && !parcel.begins_behind());
-        let sensible = fds && (of_several || parcel.planes == Planes::Contiguous);
+        let is_seen = !(parcel.begins_behind() && is_of_a_screen(to.role()));
+        let fds = !parcel.way.fd_per_plane || (of_several && is_seen);
+        // Another process takes a frame in when it looks.
+        let early = !(parcel.way.elsewhere && parcel.way.order == Order::ImportFirst);
+        let sensible = early && fds && (of_several || parcel.planes == Planes::Contiguous);
         sensible && from.can(&parcel) && to.can(&parcel)
     };
     let fds = 1 + usize::from(to.takes_fds());
-    let levels = [fourccs.len(), SIZES.len(), YUV_ROWS.len(), STARTS.len(), PLANES.len(), fds];
-    covering(&levels, asked.unwrap_or(1), possible).iter().map(|row| parcel(row)).collect()
+    let [dedicated, elsewhere] = ways(from, to);
+    let levels: [usize; YUV_FACTORS] = [
+        fourccs.len(),
+        SIZES.len(),
+        YUV_ROWS.len(),
+        STARTS.len(),
+        PLANES.len(),
+        fds,
+        dedicated,
+        elsewhere,
+        orders.len(),
+    ];
+    covering(&levels, asked.unwrap_or(yuv_strength(from, to)), possible).iter().map(|row| parcel(row)).collect()
 }
 
 /// Skips what the devices of this machine can't do, in their own words.
@@ -341,8 +375,7 @@ fn is_seen_by_one_of(cx: &mut Cx, roles: &[Role], parcel: &Parcel, buffer: &Buff
 /// The screen as one more reader, where it can show such a frame. Where it can't, and whether it is right by itself, is the business
 /// of the pairs with the screen.
 fn screen_sees(cx: &mut Cx, to: &dyn Importer, parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
-    let of_a_screen = [Screen, ScreenB, Overlay, Cursor].contains(&to.role());
-    if of_a_screen { Ok(()) } else { is_seen_by_one_of(cx, &[Screen], parcel, buffer, target) }
+    if is_of_a_screen(to.role()) { Ok(()) } else { is_seen_by_one_of(cx, &[Screen], parcel, buffer, target) }
 }
 
 /// A device as one more reader where nobody but the processor would have touched the frame.

@@ -22,6 +22,11 @@ const OTHERS: [&[u8; 4]; 26] = [
     b"XR4H", b"C8  ",
 ];
 
+/// Whether a plane shows `fourcc` by itself: of pixels that are numbers of a palette it may want that first, as i915 does.
+fn stands_alone(fourcc: Fourcc) -> bool {
+    fourcc.planes().is_some() && fourcc != Fourcc::new(b"C8  ")
+}
+
 pub(crate) fn register(cases: &mut Cases<Cx>) {
     for (role, kind) in PLANES {
         cases
@@ -138,7 +143,7 @@ fn both_lists_agree(cx: &mut Cx, kind: PlaneKind) -> Outcome {
 /// `size`, or of a cursor that does not take it the one that it is sure to take: hardware has few.
 fn size_on(cx: &mut Cx, kind: PlaneKind, size: Size) -> Result<Size, Trouble> {
     let screen = cx.screen()?;
-    let known = screen.plane(kind)?.formats.iter().copied().find(|fourcc| fourcc.planes().is_some());
+    let known = screen.plane(kind)?.formats.iter().copied().find(|fourcc| stands_alone(*fourcc));
     let Some(fourcc) = known.filter(|_| kind == PlaneKind::Cursor) else { return Ok(size) };
     let plain = screen.plain(fourcc, Modifier::LINEAR, size)?;
     Ok(match screen.answer(kind, &plain)? {
@@ -149,13 +154,14 @@ fn size_on(cx: &mut Cx, kind: PlaneKind, size: Size) -> Result<Size, Trouble> {
 
 /// Whatever the plane lists can be made a framebuffer, and would be shown.
 ///
-/// Of layouts other than LINEAR only their driver knows how many planes they have, so they are stated as not tried.
+/// Of layouts other than LINEAR only their driver knows how many planes they have, so they are stated as not tried, and so is
+/// what is nothing without a palette.
 fn takes_what_it_lists(cx: &mut Cx, kind: PlaneKind) -> Outcome {
     let size = size_on(cx, kind, SIZE)?;
     let mut untried = Vec::new();
     for offer in cx.screen()?.plane(kind)?.offers.clone() {
         for modifier in offer.modifiers {
-            let known = [Modifier::LINEAR, Modifier::INVALID].contains(&modifier) && offer.fourcc.planes().is_some();
+            let known = [Modifier::LINEAR, Modifier::INVALID].contains(&modifier) && stands_alone(offer.fourcc);
             if !known {
                 untried.push(format!("{} {modifier}", offer.fourcc));
                 continue;
@@ -218,8 +224,8 @@ fn refuses_the_rest(cx: &mut Cx, kind: PlaneKind) -> Outcome {
 ///
 /// Every driver must: the kernel looks before it does (`ENOSPC`, "Atomic Mode Setting" in its KMS documentation).
 fn refuses_outside(cx: &mut Cx, kind: PlaneKind) -> Outcome {
-    let fourcc = cx.screen()?.plane(kind)?.formats.first().copied();
-    let fourcc = fourcc.ok_or_else(|| Finding::new(format!("the {kind} plane lists no format")))?;
+    let fourcc = cx.screen()?.plane(kind)?.formats.iter().copied().find(|fourcc| stands_alone(*fourcc));
+    let fourcc = fourcc.ok_or_else(|| Finding::new(format!("the {kind} plane lists no format that is known here")))?;
     let size = size_on(cx, kind, SIZE)?;
     let screen = cx.screen()?;
     let plain = screen.plain(fourcc, Modifier::LINEAR, size)?;

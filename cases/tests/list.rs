@@ -156,7 +156,11 @@ const WITHOUT_CARDS: [(&str, &str); 6] = [
 ];
 
 /// What hardware may refuse: made up from what the harness says then, since no such machine was at hand.
-const OF_HARDWARE: [(&str, &str); 9] = [
+const OF_HARDWARE: [(&str, &str); 10] = [
+    (
+        "render::is_shown_by_the_screen::confetti",
+        "rendering a scene on gpu_a, AR24 LINEAR, 256x256 px: the device does not blend into such images",
+    ),
     (
         "matrix::arrives::udmabuf_to_gpu_a::AR24_64x64_padded_dedicated_elsewhere",
         "gpu_a can't work with the memory as it is, and it can't move: takes multiples of 256 B as pitch, plane 0 has 320 B",

@@ -204,6 +204,12 @@ impl Screen {
         if self.is_vkms() { vkms::SETTLE } else { Duration::ZERO }
     }
 
+    /// How long a frame takes that comes at all.
+    fn patience(&self) -> Duration {
+        // Of a display several refreshes, of the slowest one.
+        if self.is_vkms() { vkms::patience(self.size()) } else { Duration::from_millis(250) }
+    }
+
     /// An empty frame of the card's own memory: a dumb buffer, exported as a dma-buf.
     ///
     /// # Errors

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// What is varied, by its name and the value of `parcel`.
-fn values(parcel: &Parcel) -> [String; FACTORS] {
-    let Parcel { fourcc, size, rows, start, way, .. } = parcel;
+/// What is varied, by its name and the value of `parcel`. In RGB the last two have one value.
+fn values(parcel: &Parcel) -> [String; YUV_FACTORS] {
+    let Parcel { fourcc, size, rows, start, planes, way } = parcel;
     [
         format!("{fourcc}"),
         format!("{size}"),
@@ -15,6 +15,8 @@ fn values(parcel: &Parcel) -> [String; FACTORS] {
         format!("dedicated {}", way.dedicated),
         format!("elsewhere {}", way.elsewhere),
         format!("order {:?}", way.order),
+        format!("planes {planes:?}"),
+        format!("fd per plane {}", way.fd_per_plane),
     ]
 }
 
@@ -22,7 +24,7 @@ fn values(parcel: &Parcel) -> [String; FACTORS] {
 fn pairs(parcels: &[Parcel]) -> BTreeSet<(String, String)> {
     let of_one = |parcel: &Parcel| {
         let values = values(parcel);
-        let pairs = (0..FACTORS).flat_map(|one| (one + 1..FACTORS).map(move |other| (one, other)));
+        let pairs = (0..YUV_FACTORS).flat_map(|one| (one + 1..YUV_FACTORS).map(move |other| (one, other)));
         pairs.map(|(one, other)| (values[one].clone(), values[other].clone())).collect::<Vec<_>>()
     };
     parcels.iter().flat_map(of_one).collect()
@@ -40,6 +42,37 @@ fn every_two_values_that_are_possible_together_are_tried_together() {
         let missing: Vec<_> = all.difference(&tried).collect();
         assert!(missing.is_empty(), "{} to {}: {missing:?}", from.role(), to.role());
     }
+}
+
+#[test]
+fn every_two_values_that_are_possible_together_in_yuv_reach_each_importer_that_is_no_screen() {
+    let from_memory = || every_pair().filter(|(from, _)| from.role() == Udmabuf);
+    let mut reached = Vec::new();
+    // Who has another one of its kind before it is tried in one way.
+    for (from, to) in from_memory().filter(|(_, to)| !is_of_a_screen(to.role()) && to.strength() > 1) {
+        let all = pairs(&yuv_parcels(from, to, Some(usize::MAX)));
+        let tried = pairs(&yuv_parcels(from, to, None));
+        let missing: Vec<_> = all.difference(&tried).collect();
+        assert!(missing.is_empty(), "{}: {missing:?}", to.role());
+        if !all.is_empty() {
+            reached.push(to.role());
+        }
+    }
+    for to in [GpuA, GpuB, Gles, Video, Cpu] {
+        assert!(reached.contains(&to), "{to}, of {reached:?}");
+    }
+    let lies = |fourcc: Fourcc, what: fn(&Parcel) -> bool| {
+        let of = |parcel: &Parcel| parcel.fourcc == fourcc && what(parcel);
+        from_memory().any(|(from, to)| to.role() == Gles && yuv_parcels(from, to, None).iter().any(of))
+    };
+    for fourcc in [Fourcc::NV12, Fourcc::NV21, Fourcc::NV24, Fourcc::YU12, Fourcc::YV12, Fourcc::P010] {
+        assert!(lies(fourcc, |parcel| parcel.start == Start::Behind), "{fourcc}");
+        assert!(lies(fourcc, |parcel| parcel.planes == Planes::Gaps), "{fourcc}");
+        assert!(lies(fourcc, |parcel| parcel.planes == Planes::Backwards), "{fourcc}");
+        assert!(lies(fourcc, |parcel| parcel.way.fd_per_plane), "{fourcc}");
+    }
+    assert!(lies(Fourcc::YUYV, |parcel| parcel.start == Start::Behind));
+    assert!(YUV.iter().any(|fourcc| lies(*fourcc, |parcel| parcel.way.fd_per_plane && parcel.start == Start::Behind)));
 }
 
 /// The pairs without a case. What a converter makes has no alpha, and planes above the lowest one are given what is blended.

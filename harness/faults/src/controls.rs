@@ -42,6 +42,21 @@ pub(super) const ALL: &[Fault] = &[
         ..control("dumb-pitch-256", Layout)
     },
     Fault {
+        what: "DRM_IOCTL_MODE_CREATE_DUMB refuses with EINVAL what has other than 8, 16 or 32 bits per pixel",
+        trigger: "24 bits and 64",
+        modelled_on: "i915_gem_dumb_create, which knows a pixel of 1, 2 and 4 bytes",
+        about: CARDS,
+        ..control("dumb-of-32-bits-at-most", ErrorPath)
+    },
+    Fault {
+        what: "DRM_CAP_ADDFB2_MODIFIERS is 0, no plane has IN_FORMATS, and DRM_IOCTL_MODE_ADDFB2 refuses DRM_MODE_FB_MODIFIERS with \
+               EINVAL",
+        trigger: "always",
+        modelled_on: "fb_modifiers_not_supported of virtio-gpu, qxl and others, and drm_internal_framebuffer_create",
+        about: CARDS,
+        ..control("card-without-modifiers", Kms)
+    },
+    Fault {
         what: "SYNC_IOC_FILE_INFO tells neither driver nor timeline of a fence",
         trigger: "always",
         modelled_on: "linux/sync_file.h, which says nothing of what a name is: a driver may have none",

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use drm::DriverCapability;
 use drm::control::Device as _;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::commit::{Flips, own_fd};
 use super::handles::{Made, Strays, named, told};
@@ -23,6 +25,9 @@ use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
 use crate::restart::again;
 use crate::{ledger, node};
+
+/// The ioctl that makes a dumb buffer.
+const CREATE_DUMB: &str = "DRM_IOCTL_MODE_CREATE_DUMB";
 
 /// An open card node.
 #[derive(Debug)]
@@ -46,6 +51,9 @@ pub(super) struct Card {
     pub(super) flips: Flips,
     /// Whether it shows something: vgem and render nodes do not.
     has_display: bool,
+    /// Whether framebuffers have modifiers (`DRM_CAP_ADDFB2_MODIFIERS`). Without, all of them lie as LINEAR is, unless the driver
+    /// has told the buffer otherwise.
+    pub(super) has_modifiers: bool,
 }
 
 impl AsFd for Card {
@@ -78,12 +86,16 @@ impl Card {
             told: Mutex::default(),
             flips: Flips::default(),
             has_display: true,
+            has_modifiers: false,
         };
         let version = again(|| drm::Device::get_driver(&card))
             .map_err(|error| Error::new("DRM_IOCTL_VERSION", path.display().to_string(), error))?;
         card.driver = version.name().to_string_lossy().into_owned();
         card.version = version.version;
         card.has_display = again(|| card.resource_handles()).is_ok();
+        // A card that has never heard of the question has none.
+        card.has_modifiers = again(|| drm::Device::get_driver_capability(&card, DriverCapability::AddFB2Modifiers))
+            .is_ok_and(|told| told == 1);
         Ok(card)
     }
 
@@ -97,6 +109,11 @@ impl Card {
         Ok(card)
     }
 
+    /// Whether `DRM_IOCTL_MODE_ADDFB2` is to be told `modifier`: a card without modifiers takes LINEAR frames without a word.
+    pub(super) fn is_told(&self, modifier: Modifier) -> bool {
+        modifier != Modifier::INVALID && (self.has_modifiers || modifier != Modifier::LINEAR)
+    }
+
     /// An error of `op` on this card.
     pub(super) fn error(&self, op: &'static str, error: std::io::Error) -> Error {
         Error::new(op, self.to_string(), error)
@@ -106,9 +123,17 @@ impl Card {
     pub(super) fn dumb(&self, fourcc: Fourcc, size: Size) -> Result<SharedFrame> {
         let object = || format!("{self}, {fourcc} {size}");
         let Some(pixel) = fourcc.pixel() else {
-            return Err(Error::input("DRM_IOCTL_MODE_CREATE_DUMB", object(), "not a packed RGB format known here"));
+            return Err(Error::input(CREATE_DUMB, object(), "not a packed RGB format known here"));
         };
-        let (dmabuf, pitch) = self.create_dumb(size.width, size.height, pixel.bytes * 8, object)?;
+        let (dmabuf, pitch) = match self.create_dumb(size.width, size.height, pixel.bytes * 8, object) {
+            // Many drivers make none but of 8, 16 and 32 bits. A row of 32 bits each has the same bytes.
+            Err(error)
+                if error.op == CREATE_DUMB && error.is_errno(Errno::INVAL) && ![1, 2, 4].contains(&pixel.bytes) =>
+            {
+                self.create_dumb((size.width * pixel.bytes).div_ceil(4), size.height, 32, object)
+            }
+            made => made,
+        }?;
         Ok(SharedFrame { dmabuf, frame: Frame::linear(fourcc, size, Plane { offset: 0, pitch }) })
     }
 
@@ -122,7 +147,7 @@ impl Card {
     ) -> Result<(Dmabuf, u64)> {
         self.touched.store(true, Ordering::Relaxed);
         let created = again(|| drm_ffi::mode::dumbbuffer::create(self.as_fd(), width, height, bits, 0))
-            .map_err(|error| Error::new("DRM_IOCTL_MODE_CREATE_DUMB", object(), error))?;
+            .map_err(|error| Error::new(CREATE_DUMB, object(), error))?;
         self.highest_gem.note(created.handle);
         let exported = again(|| drm_ffi::gem::handle_to_fd(self.as_fd(), created.handle, drm::CLOEXEC | drm::RDWR));
         let exported = exported.map(|prime| own_fd(prime.fd));
@@ -133,8 +158,9 @@ impl Card {
         let rows = u64::from(created.pitch) * u64::from(height);
         if created.size < rows {
             let why = format!("{} B for {height} rows of {} B", created.size, created.pitch);
-            return Err(Error::answer("DRM_IOCTL_MODE_CREATE_DUMB", object(), why)
-                .like("a size that was computed of another pitch or height"));
+            return Err(
+                Error::answer(CREATE_DUMB, object(), why).like("a size that was computed of another pitch or height")
+            );
         }
         let dmabuf = Dmabuf::from_fd(fd)?;
         ledger::step("DRM_IOCTL_PRIME_HANDLE_TO_FD (dumb buffer)", Some(dmabuf.inode()), &*self.driver);
@@ -229,7 +255,7 @@ impl Framebuffer {
             let refused = || Error::input(OP, object(), format!("{what} {value} B does not fit in 32 bits"));
             u32::try_from(value).map_err(|_| refused())
         };
-        let with_modifier = frame.modifier != Modifier::INVALID;
+        let with_modifier = card.is_told(frame.modifier);
         let gems =
             (0..frame.planes.len()).map(|n| Gem::import(card, shared.dmabuf_of(n))).collect::<Result<Vec<_>>>()?;
         let (mut handles, mut pitches, mut offsets, mut modifiers) = ([0; 4], [0; 4], [0; 4], [0; 4]);

@@ -13,7 +13,7 @@ use crate::format::{Fourcc, Modifier};
 pub struct Offer {
     /// The format.
     pub fourcc: Fourcc,
-    /// Its modifiers in the driver's order; only `INVALID` where the plane says nothing about modifiers (no
+    /// Its modifiers in the driver's order; only `INVALID` where a card has modifiers and the plane says nothing about them (no
     /// `IN_FORMATS`).
     pub modifiers: Vec<Modifier>,
 }

@@ -340,7 +340,7 @@ impl Gem {
             width: frame.size.width,
             height: frame.size.height,
             format: frame.fourcc.0,
-            flags: drm_ffi::DRM_MODE_FB_MODIFIERS,
+            flags: if self.card().is_told(frame.modifier) { drm_ffi::DRM_MODE_FB_MODIFIERS } else { 0 },
             handles: [0; 4],
             pitches: [0; 4],
             offsets: [0; 4],

@@ -95,7 +95,7 @@ pub struct Plane {
     pub kind: PlaneKind,
     /// KMS object id.
     pub id: u32,
-    /// Formats and modifiers it lists (`IN_FORMATS`).
+    /// Formats and modifiers it lists (`IN_FORMATS`); LINEAR alone of a card without modifiers.
     pub offers: Vec<Offer>,
     /// Formats it lists without a word on modifiers (`DRM_IOCTL_MODE_GETPLANE`), which all planes do.
     pub formats: Vec<Fourcc>,
@@ -335,11 +335,11 @@ impl Reach {
             };
             let offers = match blob(card, &object, "IN_FORMATS")? {
                 Some(blob) => formats::in_formats(&blob).map_err(|why| wrong(card, &object, why))?,
-                None => info
-                    .formats()
-                    .iter()
-                    .map(|&code| Offer { fourcc: Fourcc(code), modifiers: vec![Modifier::INVALID] })
-                    .collect(),
+                None => {
+                    let modifier = if card.has_modifiers { Modifier::INVALID } else { Modifier::LINEAR };
+                    let offer = |&code| Offer { fourcc: Fourcc(code), modifiers: vec![modifier] };
+                    info.formats().iter().map(offer).collect()
+                }
             };
             let formats = info.formats().iter().map(|&code| Fourcc(code)).collect();
             planes.push((Plane { kind, id: handle.into(), offers, formats }, object));

@@ -396,7 +396,7 @@ impl Pending<'_> {
     /// Leaves the screen so that the next one can look at it, though this one could not: a commit that comes too early after
     /// another loses its writeback (see [`super::vkms`]).
     fn calm_down(&self) {
-        let until = Instant::now() + vkms::patience(self.screen.size());
+        let until = Instant::now() + self.screen.patience();
         for fence in &self.jobs {
             // Of a job that is lost there is nothing to wait for.
             if !matches!(wait::readable(fence, until), Ok(true)) {
@@ -589,7 +589,7 @@ impl Drop for Pending<'_> {
     /// not waited for any longer than a frame takes.
     fn drop(&mut self) {
         if !self.looked {
-            let patience = vkms::patience(self.screen.size());
+            let patience = self.screen.patience();
             if self.flipped(patience).unwrap_or_default() {
                 self.calm_down();
             }

@@ -11,11 +11,11 @@ use rustix::io::Errno;
 use super::atomic::{ATOMIC, Request};
 use super::kms::{ADDFB2, bytes_per_pixel, fb};
 use super::memory::{ALLOC, LENGTH};
-use super::prime::{CREATE_DUMB, FD_TO_HANDLE, dumb};
+use super::prime::{CREATE_DUMB, FD_TO_HANDLE, GET_CAP, dumb};
 use super::video::{CAPTURE, DQBUF, G_FMT, TYPE, buffer, is_single_planar};
 use super::{Done, Made, Named, answer_of, changing, every_other};
 use crate::call::{Answer, Call};
-use crate::fields::{Fields, writes};
+use crate::fields::{Fields, both, writes};
 use crate::filter::Filter;
 use crate::perform::{Mapped, perform};
 
@@ -31,6 +31,8 @@ pub(super) const ALL: &[Named] = &[
     ("crtc-wants-primary", crtc_wants_primary),
     ("card-without-planes", || card_without(UNIVERSAL_PLANES)),
     ("card-without-atomic", || card_without(CLIENT_ATOMIC)),
+    ("card-without-modifiers", card_without_modifiers),
+    ("dumb-of-32-bits-at-most", dumb_of_32_bits_at_most),
 ];
 
 /// `DRM_IOCTL_SET_CLIENT_CAP`, of `struct drm_set_client_cap`, whose first field is one of these.
@@ -38,11 +40,65 @@ const SET_CLIENT_CAP: u32 = writes(b'd', 0x0d, 16);
 const UNIVERSAL_PLANES: u64 = 2;
 const CLIENT_ATOMIC: u64 = 3;
 
+/// `DRM_CAP_ADDFB2_MODIFIERS`, which `DRM_IOCTL_GET_CAP` is asked for.
+const ADDFB2_MODIFIERS: u64 = 0x10;
+
+/// `DRM_IOCTL_MODE_GETPROPERTY`, of `struct drm_mode_get_property`.
+const GETPROPERTY: u32 = both(b'd', 0xaa, 64);
+mod property {
+    pub(super) const VALUES: usize = 0;
+    pub(super) const ENUMS: usize = 8;
+    pub(super) const ID: usize = 16;
+    pub(super) const NAME: usize = 24;
+    pub(super) const VALUES_COUNT: usize = 56;
+}
+
 /// A card of a driver that does not have what clients may ask for.
 fn card_without(capability: u64) -> Made {
     Made::on_ioctls(&[SET_CLIENT_CAP], move |call| {
         let is_it = call.structure()?.u64(0) == capability;
         Ok(if is_it { Done::fired(Answer::Fail(Errno::OPNOTSUPP)) } else { Done::UNTOUCHED })
+    })
+}
+
+/// A card whose driver knows no modifiers of framebuffers: it says so, its planes list none, and it takes none.
+fn card_without_modifiers() -> Made {
+    Made::on_ioctls(&[GET_CAP, GETPROPERTY, ADDFB2], |call| {
+        let mut structure = call.structure()?;
+        match call.ioctl() {
+            GET_CAP if structure.u64(0) == ADDFB2_MODIFIERS => {
+                let done = call.perform(&mut structure)?;
+                call.set_structure(structure.set_u64(8, 0))?;
+                Ok(Done { answer: answer_of(done), fired: done.is_ok() })
+            }
+            GETPROPERTY => {
+                // Without room for values, of which a property that is a blob has none.
+                let mut told = Fields::zeroed(64);
+                told.set_u32(property::ID, structure.u32(property::ID));
+                let is_list = perform(call.device()?.as_fd(), GETPROPERTY, &mut told).is_ok()
+                    && told.0[property::NAME..].starts_with(b"IN_FORMATS\0");
+                if !is_list {
+                    return Ok(Done::UNTOUCHED);
+                }
+                for field in [property::VALUES, property::ENUMS] {
+                    told.set_u64(field, structure.u64(field));
+                }
+                // Whatever its name is, it is not the one that planes are asked for.
+                told.0[property::NAME..property::VALUES_COUNT].copy_within(3.., 0);
+                call.set_structure(&told)?;
+                Ok(Done::fired(Answer::Return(0)))
+            }
+            ADDFB2 if structure.u32(fb::FLAGS) & fb::WITH_MODIFIERS != 0 => Ok(Done::fired(Answer::Fail(Errno::INVAL))),
+            _ => Ok(Done::UNTOUCHED),
+        }
+    })
+}
+
+/// A card that makes dumb buffers of 8, 16 and 32 bits per pixel.
+fn dumb_of_32_bits_at_most() -> Made {
+    Made::on_ioctls(&[CREATE_DUMB], |call| {
+        let is_made = [8, 16, 32].contains(&call.structure()?.u32(dumb::BPP));
+        Ok(if is_made { Done::UNTOUCHED } else { Done::fired(Answer::Fail(Errno::INVAL)) })
     })
 }
 

@@ -49,7 +49,7 @@ pub(super) mod dumb {
 pub(super) const MAP_DUMB: u32 = both(b'd', 0xb3, 16);
 
 /// `DRM_IOCTL_GET_CAP`, of `struct drm_get_cap`, and `DRM_CAP_PRIME`.
-const GET_CAP: u32 = both(b'd', 0x0c, 16);
+pub(super) const GET_CAP: u32 = both(b'd', 0x0c, 16);
 const CAP_PRIME: u64 = 5;
 
 /// A card that does not tell one of `DRM_PRIME_CAP_*`.
