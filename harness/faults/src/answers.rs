@@ -211,7 +211,7 @@ pub(super) const ALL: &[Fault] = &[
         ..control("card-without-planes", Kms)
     },
     Fault {
-        what: "the extensions of a display lack EGL_EXT_image_dma_buf_import, and what builds on it",
+        what: "the extensions of a display lack EGL_EXT_image_dma_buf_import, and all others of dma-bufs",
         trigger: "always",
         modelled_on: "EGL 1.5, eglQueryString: extensions are what an implementation has",
         skips: &["EGL_EXT_image_dma_buf_import is missing (to import dma-bufs)"],

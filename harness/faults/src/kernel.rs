@@ -482,8 +482,8 @@ pub(super) const ALL: &[Fault] = &[
         ..library("egl-alpha-ignored", Format, &[Pixels], &["gles does not see the target…like alpha forced to 255"])
     },
     Fault {
-        what: "eglCreateImage keeps a copy of each fd",
-        trigger: "a dma-buf",
+        what: "eglCreateImage keeps a copy of the fd of the first plane",
+        trigger: "EGL_LINUX_DMA_BUF_EXT, whatever the file",
         modelled_on: "radv b7cc07432ac, venus 8bbe55533f5, and st/dri's dup of fds",
         ..library(
             "egl-import-keeps-fd",

@@ -195,6 +195,21 @@ mod tests {
         assert_eq!(numbers.len(), numbered().count());
     }
 
+    /// Which there must be whatever else changes: the listed ones, those of our own, and none that nobody has to see.
+    #[test]
+    fn none_gets_lost() {
+        let ids: BTreeSet<&str> = all().map(|fault| fault.id).collect();
+        let listed = (1..=20).map(|n| format!("P{n:02}")).chain((1..=6).map(|n| format!("B{n:02}")));
+        let missing: Vec<String> = listed.filter(|id| !ids.contains(id.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let own = |kind| all().filter(move |fault| fault.kind == kind && fault.id.is_empty());
+        assert!(own(Kind::Fault).count() >= 200 && own(Kind::Control).count() >= 16);
+        let beside_vulkan = own(Kind::Fault).filter(|fault| matches!(fault.seam, Seam::EglGbm | Seam::Core));
+        assert!(beside_vulkan.count() >= 20);
+        let unseen: Vec<&str> = all().filter(|fault| fault.gap.is_some()).map(|fault| fault.name).collect();
+        assert!(unseen.is_empty(), "a fault that was seen once may not be let go by a gap: {unseen:?}");
+    }
+
     #[test]
     fn each_says_everything() {
         for fault in all() {

@@ -102,7 +102,7 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "DRM_IOCTL_MODE_ADDFB2 takes the lower 32 bits of each modifier",
-        trigger: "DRM_MODE_FB_MODIFIERS, a modifier of a vendor's",
+        trigger: "DRM_MODE_FB_MODIFIERS, a modifier with an upper half",
         modelled_on: "Mesa 2b08dfbb69e (virgl): a modifier that was cut off",
         ..fault(
             "addfb2-modifier-of-32-bits",
@@ -124,7 +124,7 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "eglCreateImage takes EGL_DMA_BUF_PLANE0_MODIFIER_HI_EXT for 0",
-        trigger: "a modifier of a vendor's",
+        trigger: "a modifier with an upper half",
         modelled_on: "Mesa 11e549ae3f3 and 80ac89a9529 (egl, gbm), where a modifier's upper half was another",
         ..library(
             "egl-modifier-of-32-bits",
@@ -135,7 +135,7 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "gbm_bo_import takes the lower 32 bits of the modifier",
-        trigger: "GBM_BO_IMPORT_FD_MODIFIER, a modifier of a vendor's",
+        trigger: "GBM_BO_IMPORT_FD_MODIFIER, a modifier with an upper half",
         modelled_on: "Mesa 11e549ae3f3 and 80ac89a9529 (egl, gbm), where a modifier's upper half was another",
         ..library(
             "gbm-modifier-of-32-bits",

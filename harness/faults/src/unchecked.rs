@@ -196,7 +196,7 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
-        what: "eglCreateImage closes the fds that it was lent",
+        what: "eglCreateImage closes the fd of the first plane, which it was lent",
         trigger: "an import that succeeds",
         modelled_on: "gamescope f58d2b4b, amd/xdna-driver PR 1599: whoever takes an fd that is lent",
         ..library(

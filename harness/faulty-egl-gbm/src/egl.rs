@@ -211,7 +211,7 @@ unsafe extern "C" fn create_image(
         return made;
     }
     if !made.is_null() && made::is("egl-import-takes-fd") {
-        let fds = changed.as_chunks::<2>().0.iter().filter(|[name, _]| *name == FD);
+        let fds = changed.as_chunks::<2>().0.iter().filter(|[name, fd]| *name == FD && *fd >= 0);
         for [_, fd] in fds {
             // SAFETY: it is only asked whether there is such a file; the caller named it, and closes none meanwhile.
             let lent = unsafe { BorrowedFd::borrow_raw(*fd as c_int) };
@@ -245,7 +245,7 @@ unsafe extern "C" fn create_sync(display: *mut c_void, kind: u32, attributes: *c
         }
         return made;
     }
-    if let Some(fd) = given.filter(|_| made::is("egl-fence-keeps-fd")) {
+    if let Some(fd) = given.filter(|fd| *fd >= 0 && made::is("egl-fence-keeps-fd")) {
         // SAFETY: the caller's fd is open as long as the call lasts.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(fd, 3) {
@@ -343,7 +343,7 @@ fn changed_import(name: isize, value: isize) -> isize {
             made::fired();
             (value + 3) & !3
         }
-        FD if made::is("egl-import-keeps-fd") => {
+        FD if value >= 0 && made::is("egl-import-keeps-fd") => {
             // SAFETY: the caller's fd is open as long as the call lasts.
             let fd = unsafe { BorrowedFd::borrow_raw(value as c_int) };
             if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(fd, 3) {

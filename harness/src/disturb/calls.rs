@@ -83,7 +83,7 @@ const REQUESTS: &[(u8, u8, &str, Effect)] = &[
     (b'd', 0xb6, "DRM_IOCTL_MODE_GETPLANE", Plain),
     (b'd', 0xb8, "DRM_IOCTL_MODE_ADDFB2", Plain),
     (b'd', 0xb9, "DRM_IOCTL_MODE_OBJ_GETPROPERTIES", Plain),
-    (b'd', 0xbc, "DRM_IOCTL_MODE_ATOMIC", Plain),
+    (b'd', 0xbc, "DRM_IOCTL_MODE_ATOMIC", MakesFd),
     (b'd', 0xbd, "DRM_IOCTL_MODE_CREATEPROPBLOB", Plain),
     (b'd', 0xbe, "DRM_IOCTL_MODE_DESTROYPROPBLOB", Ends),
     (b'd', 0xbf, "DRM_IOCTL_SYNCOBJ_CREATE", Plain),

@@ -335,12 +335,21 @@ mod tests {
             ("amdgpu 0000:0b:00.0: amdgpu: GPU reset begin!", "GPU reset begin"),
             ("xe 0000:03:00.0: [drm] GT0: Timedout job: seqno=4294967169, guc_id=2, flags=0x0", "Timedout job"),
             ("NVRM: Xid (PCI:0000:01:00): 31, pid=712, name=handover, MMU Fault", "NVRM: Xid"),
-            ("AMD-Vi: Event logged [IO_PAGE_FAULT device=0b:00.0 domain=0x0014 address=0x7f00 flags=0x0020]", "IO_PAGE_FAULT"),
-            ("DMAR: [DMA Write NO_PASID] Request device [00:02.0] fault addr 0xfe000000 [fault reason 0x05]", "DMAR: [DMA Write"),
+            (
+                "AMD-Vi: Event logged [IO_PAGE_FAULT device=0b:00.0 domain=0x0014 address=0x7f00 flags=0x0020]",
+                "IO_PAGE_FAULT",
+            ),
+            (
+                "DMAR: [DMA Write NO_PASID] Request device [00:02.0] fault addr 0xfe000000 [fault reason 0x05]",
+                "DMAR: [DMA Write",
+            ),
             ("arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0xfe000000", "Unhandled context fault"),
             ("amdgpu 0000:0b:00.0: [gfxhub] page fault (src_id:0 ring:24 vmid:3 pasid:32770)", "page fault (src_id:"),
             ("xe 0000:03:00.0: [drm] *ERROR* [CRTC:80:pipe A] flip_done timed out", "flip_done timed out"),
-            ("[drm:drm_atomic_helper_wait_for_dependencies] *ERROR* [CRTC:80:pipe A] commit wait timed out", "commit wait timed out"),
+            (
+                "[drm:drm_atomic_helper_wait_for_dependencies] *ERROR* [CRTC:80:pipe A] commit wait timed out",
+                "commit wait timed out",
+            ),
             ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", "suspected memory leaks"),
             // As the sandbox's debugging kernel prints them; `sandbox::defects_of_the_kernel_fail_their_case` provokes them.
             (
