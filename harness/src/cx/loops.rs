@@ -112,15 +112,15 @@ impl Cx {
     fn handles(&self) -> [(String, Result<u64, String>); 3] {
         let cards: Result<Vec<Handles>, _> = self.devices.touched_handles().map(|(_, handles)| handles).collect();
         let cards = cards.map_err(|why| why.to_string());
-        let kinds: [(&str, fn(&Handles) -> usize); 3] = [
-            ("GEM handles", |handles| handles.gems.len()),
-            ("framebuffers", |handles| handles.framebuffers.len()),
-            ("syncobjs", |handles| handles.syncobjs.len()),
-        ];
-        kinds.map(|(what, count)| {
+        let counted = |count: fn(&Handles) -> usize| {
             let counted = cards.as_ref().map(|cards| cards.iter().map(|card| count(card) as u64).sum());
-            (what.to_owned(), counted.map_err(String::clone))
-        })
+            counted.map_err(String::clone)
+        };
+        [
+            ("GEM handles".to_owned(), counted(|handles| handles.gems.len())),
+            ("framebuffers".to_owned(), counted(|handles| handles.framebuffers.len())),
+            ("syncobjs".to_owned(), counted(|handles| handles.syncobjs.len())),
+        ]
     }
 
     /// Has the drivers that keep what they looked at last look at something else: then a buffer that everybody let go
