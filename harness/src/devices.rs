@@ -19,8 +19,6 @@ use crate::kms::{DumbBuffers, Handles, PlaneKind, Prime, Screen, SecondCard};
 use crate::ledger;
 use crate::observed::Observed;
 use crate::peer::Peer;
-use crate::placement::Observer;
-use crate::placement::probe::Importer;
 use crate::share::heap::Heap;
 use crate::share::heaps::{Found, Kind};
 use crate::udmabuf;
@@ -190,8 +188,6 @@ pub struct Devices {
     /// Of every other kind.
     kept: BTreeMap<Role, Slot<Box<dyn Kept>>>,
     heaps: Found,
-    observer: Option<Observer>,
-    importers: Option<Vec<Arc<Importer>>>,
     /// What drivers look at when a case is over, and as what they took it in: see [`Self::look_away`].
     elsewhere: Option<SharedFrame>,
     textures: Vec<(String, Option<GlImage>)>,
@@ -448,25 +444,6 @@ impl Devices {
         self.heaps.of_kind(kind)
     }
 
-    /// Who looks at the kernel, from the first time that somebody asks.
-    pub fn observer(&mut self) -> &mut Observer {
-        self.observer.get_or_insert_with(|| ledger::keeping(|| "the observer".to_owned(), Observer::open))
-    }
-
-    /// Who takes dma-bufs, looked for when they are first needed.
-    ///
-    /// # Errors
-    /// They can't be told from each other here.
-    pub fn importers(&mut self) -> Observed<Vec<Arc<Importer>>> {
-        let observer = self.observer.get_or_insert_with(Observer::open);
-        let find = || Importer::find(observer).map(|found| found.into_iter().map(Arc::new).collect());
-        let importers = match self.importers.take() {
-            Some(found) => found,
-            None => ledger::keeping(|| "importers".to_owned(), find)?,
-        };
-        Ok(self.importers.insert(importers).clone())
-    }
-
     /// Who plays `role`.
     pub fn identify(&mut self, role: Role) -> Option<DeviceIdentity> {
         ends::of(role).ok()?.identity(self).ok()
@@ -518,7 +495,7 @@ impl Devices {
     pub fn look_away(&mut self) -> Result<()> {
         let gbm = ledger::used("gbm_bo_");
         let contexts = [&self.gles].into_iter().chain(self.gles_on_gbm.values());
-        let looked: Vec<Gles> = contexts.filter_map(Slot::open).filter(|gles| gles.looked()).cloned().collect();
+        let looked: Vec<Gles> = contexts.filter_map(Slot::open).filter(|gles| gles.has_looked()).cloned().collect();
         if looked.is_empty() && !gbm {
             return Ok(());
         }
@@ -545,8 +522,7 @@ impl Devices {
             if let Some(image) = image {
                 image.sampled_picture()?;
             }
-            // At nothing else than this.
-            gles.looked();
+            gles.looks_at_nothing_else();
         }
         if let (Slot::Open(device), true) = (&self.gbm, gbm) {
             // As above.

@@ -126,9 +126,15 @@ impl Gles {
         Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity, looks: Cell::new(true) })))
     }
 
-    /// Whether it has made an image, or was opened, since this was asked last: what it may look at, or is to look at next.
-    pub(crate) fn looked(&self) -> bool {
-        self.0.looks.take()
+    /// Whether it has made an image, or was opened, since [`Self::looks_at_nothing_else`]: what it may look at, or is to look at
+    /// next.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.0.looks.get()
+    }
+
+    /// What it has looked at last is what it may go on looking at.
+    pub(crate) fn looks_at_nothing_else(&self) {
+        self.0.looks.set(false);
     }
 
     /// Which driver and device this is.

@@ -66,7 +66,7 @@ pub use journal::step;
 pub use keeping::keeping;
 pub(crate) use keeping::letting_go;
 pub(crate) use shared::Shared;
-pub(crate) use standing::{Standing, standing};
+pub(crate) use standing::{Standing, mapped, standing};
 
 use canaries::Canaries;
 use journal::Journal;
@@ -80,8 +80,10 @@ static OPEN: AtomicBool = AtomicBool::new(false);
 /// The book of this process.
 static BOOK: Mutex<Option<Book>> = Mutex::new(None);
 
-/// What is observed by the kernel's list.
+/// What is observed: by procfs, by the kernel's list, and by procfs again.
+const FILES: &str = "open files";
 const DMA_BUFS: &str = "dma-bufs";
+const MAPPINGS: &str = "mappings";
 
 /// How files are told of from which a driver maps memory by and by.
 const HEAPS: [&str; 3] = ["memfd ", "DRM node /dev/dri/renderD", "/dev/nvidia"];
@@ -323,9 +325,9 @@ impl Book {
             Ok(mappings) => mappings.bytes(),
         };
         let blind = [
-            ("open files", files.as_ref().err()),
+            (FILES, files.as_ref().err()),
             (DMA_BUFS, buffers.as_ref().err()),
-            ("mappings", mappings.as_ref().err()),
+            (MAPPINGS, mappings.as_ref().err()),
             ("numbers that are closed twice", self.canaries.as_ref().err()),
         ];
         let said = blind.into_iter().filter_map(|(what, why)| Some(format!("{what}: {}", why?.0)));
@@ -500,7 +502,7 @@ impl Book {
         let unobserved = (!held.unobserved.is_empty()).then(|| held.unobserved.join("; "));
         // Said once: the next case starts from here, but for what it may not keep in its turn.
         self.kept_files.retain(|number, _| held.files.contains(number));
-        let seen = self.bufinfo.is_ok() && !held.unobserved.iter().any(|what| what.starts_with(DMA_BUFS));
+        let seen = held.saw(DMA_BUFS);
         if seen {
             self.kept_buffers.retain(|inode, _| held.buffers.contains_key(inode));
             self.excused.retain(|inode| held.buffers.contains_key(inode));

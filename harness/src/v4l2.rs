@@ -103,12 +103,13 @@ impl Device {
     /// Opens every video node of this machine that opens, and says what the others answered.
     ///
     /// # Errors
-    /// There is no node.
+    /// There is no node; or files or memory have run out, so that nobody knows which there are.
     fn all() -> Result<(Vec<Arc<Self>>, String)> {
         let (mut open, mut refused) = (Vec::new(), String::new());
         for node in Self::nodes()? {
             match Self::open(&node) {
                 Ok(device) => open.push(device),
+                Err(why) if why.is_shortage() => return Err(why),
                 // One of them may be what is looked for.
                 Err(why) => refused.push_str(&format!("; {why}")),
             }

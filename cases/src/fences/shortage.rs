@@ -4,14 +4,19 @@
 //! `VK_ERROR_OUT_OF_HOST_MEMORY` or `VK_ERROR_INVALID_EXTERNAL_HANDLE`; an export may fail with `VK_ERROR_TOO_MANY_OBJECTS` or
 //! `VK_ERROR_OUT_OF_HOST_MEMORY`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use handover::fence::{Holder, Timeline};
 use handover::prelude::*;
 
 use crate::refusals::judge;
 
 /// What nothing holds back is over before that.
 const SOON: Duration = Duration::from_secs(5);
+
+/// So long what an export stands for stays pending: an export that does not wait for it is through by then.
+const PENDING: Duration = Duration::from_millis(100);
 
 /// So many fds are left at most: an import needs no more.
 const MOST: usize = 8;
@@ -22,13 +27,28 @@ const EXPORT_REFUSALS: [&str; 2] = ["VK_ERROR_TOO_MANY_OBJECTS", "VK_ERROR_OUT_O
 
 type Body = fn(&mut Cx, &Gpu) -> Result<(), Trouble>;
 
-const KINDS: [(&str, Body, &str); 2] =
-    [("semaphores", semaphores, "semaphore-import-keeps-fd"), ("fences", fences, "fence-import-keeps-fd")];
+/// A claim, and for each of what it is about the body and the fault that fails it.
+type Claim = (&'static str, [(&'static str, Body, &'static str); 2]);
+
+/// The fault of an export that says that all is over where it lacks an fd.
+const NO_FD_IS_MINUS_ONE: &str = "no-fd-is-minus-one";
+
+const CLAIMS: [Claim; 2] = [
+    (
+        "without_fds_left_nothing_stays",
+        [("semaphores", semaphores, "semaphore-import-keeps-fd"), ("fences", fences, "fence-import-keeps-fd")],
+    ),
+    (
+        "an_export_without_an_fd_left_loses_no_fence",
+        [("semaphores", pending_semaphores, NO_FD_IS_MINUS_ONE), ("fences", pending_fences, NO_FD_IS_MINUS_ONE)],
+    ),
+];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
-    for gpu in [GpuA, GpuB] {
-        for (kind, body, fault) in KINDS {
-            let name = format!("fences::without_fds_left_nothing_stays::{gpu}_{kind}");
+    let all = CLAIMS.into_iter().flat_map(|(claim, kinds)| kinds.map(|kind| (claim, kind)));
+    for (claim, (kind, body, fault)) in all {
+        for gpu in [GpuA, GpuB] {
+            let name = format!("fences::{claim}::{gpu}_{kind}");
             let body = move |cx: &mut Cx| {
                 let device = cx.gpu(gpu)?;
                 body(cx, &device)?;
@@ -98,6 +118,79 @@ fn exported(
         cx.equals(format!("what a {of} exports afterwards has signalled"), true, signalled);
     }
     Ok(())
+}
+
+/// A fence that is pending until whoever holds it lets it signal.
+struct Held {
+    // It stays open when it has signalled: its number would be one that is left.
+    timeline: Arc<Timeline>,
+    file: SyncFile,
+}
+
+impl Held {
+    fn new(cx: &mut Cx) -> Result<Self, Trouble> {
+        let timeline = Arc::new(cx.timeline()?);
+        Ok(Self { file: timeline.fence(1)?, timeline })
+    }
+
+    /// What `export` answers without an fd left, while what it stands for waits for this fence: that it is over is none. It may
+    /// wait, for the fence signals in any case.
+    fn exported(
+        &self,
+        cx: &mut Cx,
+        of: &str,
+        export: impl FnOnce() -> Result<Option<SyncFile>>,
+    ) -> Result<Result<Option<SyncFile>>, Trouble> {
+        let timeline = Arc::clone(&self.timeline);
+        let holder = Holder::start(PENDING, || Ok(()), move || timeline.advance(1))?;
+        // What it leaves, work that is over shows: this has fds of its own until it is.
+        let (answer, early) = cx.with_files_left(0, |_| {
+            let answer = export();
+            let says = |file: &Option<SyncFile>| file.as_ref().map_or(Ok(true), SyncFile::is_signalled);
+            // The fence last: one that is pending was so when the export said what it says.
+            let early = answer.as_ref().map_or(Ok(false), says).and_then(|says| Ok(says && !self.file.is_signalled()?));
+            (answer, early)
+        })?;
+        holder.other_is_through()?;
+        let said = || match &answer {
+            Ok(None) => "fd -1".to_owned(),
+            Ok(Some(file)) => file.to_string(),
+            Err(error) => error.cause.to_string(),
+        };
+        cx.claim(format!("what an export of a {of} without an fd left stands for is not over"), !early?, || {
+            Finding::new(format!("without an fd left an export of a {of} says that work has ended which is under way"))
+                .row("target", EXPORT_REFUSALS.join(" or "))
+                .row("actual", said())
+                .row(
+                    "like",
+                    "an fd that could not be made is handed on as -1, which stands for a fence that has signalled",
+                )
+        });
+        Ok(answer)
+    }
+}
+
+fn pending_semaphores(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
+    let (begin, end) = (missing_is_skip(gpu.semaphore())?, missing_is_skip(gpu.exportable_semaphore())?);
+    let held = Held::new(cx)?;
+    begin.import(Some(held.file.try_clone()?))?;
+    let work = gpu.submit(&[&begin], &[&end])?;
+    let answer = held.exported(cx, "semaphore", || end.export())?;
+    work.ends_before(SOON)?;
+    exported(cx, "semaphore", answer, || end.export())
+}
+
+fn pending_fences(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {
+    let (begin, end) = (missing_is_skip(gpu.semaphore())?, missing_is_skip(gpu.fence())?);
+    let held = Held::new(cx)?;
+    begin.import(Some(held.file.try_clone()?))?;
+    end.submit_after(vec![begin])?;
+    let answer = held.exported(cx, "fence", || end.export())?;
+    // An export that works has reset it.
+    if answer.is_err() {
+        end.wait(SOON)?;
+    }
+    exported(cx, "fence", answer, || end.export())
 }
 
 fn semaphores(cx: &mut Cx, gpu: &Gpu) -> Result<(), Trouble> {

@@ -165,12 +165,15 @@ fn crosses(cx: &mut Cx, card: Role) -> Outcome {
 /// Whoever waits goes on with the signal of the fence that the object has, and not before it.
 fn waits(cx: &mut Cx, prime: &Prime) -> Outcome {
     let object = prime.syncobj()?;
-    cx.held_back("a wait for a syncobj", (FenceBy::SwSync, None), &mut |_, round| {
+    cx.held_back("a wait for a syncobj", (FenceBy::SwSync, None), &mut |cx, round| {
         match round.fence() {
             Some(file) => object.import(file)?,
             None => object.signal()?,
         }
         let waited = object.waits(WAIT)?;
+        if waited == Waited::NoFence {
+            cx.fact("the wait", "says that there is no fence (EINVAL)");
+        }
         Ok(round.ends(waited == THROUGH)?)
     })?;
     cx.agree()

@@ -34,7 +34,12 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             .from(gpu);
     }
     for (name, to, body) in IMPORTS {
-        cases.add(format!("ownership::a_hundred_imports_leave_nothing::{name}"), body).from(Udmabuf).to(to);
+        let name = format!("ownership::a_hundred_imports_leave_nothing::{name}");
+        let framebuffers = name.ends_with("framebuffer");
+        let case = cases.add(name, body).from(Udmabuf).to(to);
+        if framebuffers {
+            case.must_fail_under("framebuffer-kept").fails_with("leaves framebuffers behind: +1.00 each time");
+        }
     }
     for heap in HEAPS {
         let name = format!("ownership::a_hundred_exports_leave_nothing::{heap}");

@@ -58,6 +58,17 @@ pub(super) const ALL: &[Fault] = &[
         ..driver("fence-import-keeps-fd", Ownership)
     },
     Fault {
+        what: "vkGetSemaphoreFdKHR and vkGetFenceFdKHR succeed with fd -1, and leave the semaphore or the fence as it was",
+        trigger: "handle type SYNC_FD, in a process that can open no file more",
+        modelled_on: "Mesa 25.0.2 (freedreno) and MR 21651 (turnip): what an fd of -1 stands for",
+        seen_by: &[Fences],
+        names: &[
+            "an export of a semaphore says that work has ended which is under way",
+            "an export of a fence says that work has ended which is under way",
+        ],
+        ..driver("no-fd-is-minus-one", Synchronisation)
+    },
+    Fault {
         what: "vkDestroySemaphore closes the number that the fd had which was imported last, once more",
         trigger: "a semaphore that imported a sync_file, if something is open at that number by then",
         modelled_on: "Mesa 3af81715470 (anv) and gs-madrona PR 67, which do so with memory",

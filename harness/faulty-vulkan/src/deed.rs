@@ -88,6 +88,7 @@ deeds! {
     DedicatedUnsaid = "dedicated-unsaid",
     MinusOnePending = "minus-one-pending",
     SemaphoreImportStays = "semaphore-import-stays",
+    NoFdIsMinusOne = "no-fd-is-minus-one",
     LayoutOffsetZero = "layout-offset-zero",
     ExternalReleaseLate = "external-release-late",
     BufferReleaseLate = "buffer-release-late",

@@ -12,6 +12,25 @@ use crate::ledger::{self, Standing, objects};
 /// So long what is otherwise may take to be as it was: the kernel cleans up by and by.
 const SETTLED: Duration = Duration::from_millis(300);
 
+/// How a call ended that must leave everything as it was, in words.
+struct Ended {
+    word: &'static str,
+    leaves: &'static str,
+    like: &'static str,
+}
+
+const FAILS: Ended = Ended {
+    word: "fails",
+    leaves: "what a failed call leaves",
+    like: "an error path that does not undo, or undoes once too often",
+};
+
+const ENDS: Ended = Ended {
+    word: "ends",
+    leaves: "what a call leaves that undoes what it did",
+    like: "something is not undone, or once too often",
+};
+
 /// What there is at one moment.
 struct Moment {
     held: Standing,
@@ -79,7 +98,7 @@ impl Cx {
         let before = self.moment();
         let answer = call(self);
         if failed(&answer) {
-            self.is_as_it_was(&before, what, "fails");
+            self.is_as_it_was(&before, what, &FAILS);
         }
         answer
     }
@@ -89,12 +108,12 @@ impl Cx {
     pub fn leaving_nothing<R>(&mut self, what: &str, call: impl FnOnce(&mut Self) -> R) -> R {
         let before = self.moment();
         let answer = call(self);
-        self.is_as_it_was(&before, what, "ends");
+        self.is_as_it_was(&before, what, &ENDS);
         answer
     }
 
     /// Claims that everything is as it was `before`, after `what`, which `ended` so.
-    fn is_as_it_was(&mut self, before: &Moment, what: &str, ended: &str) {
+    fn is_as_it_was(&mut self, before: &Moment, what: &str, ended: &Ended) {
         let began = Instant::now();
         let changes = loop {
             let changes = before.changes(&self.moment());
@@ -104,7 +123,7 @@ impl Cx {
             std::thread::sleep(Duration::from_millis(5));
         };
         for why in &before.held.unobserved {
-            self.fact("not observed", format!("what a failed call leaves: {why}"));
+            self.fact("not observed", format!("{}: {why}", ended.leaves));
         }
         for (card, why) in before.handles.iter().filter_map(|(card, handles)| Some((card, handles.as_ref().err()?))) {
             self.fact("not observed", format!("handles of {card}: {why}"));
@@ -112,10 +131,10 @@ impl Cx {
         self.claim(format!("everything after {what}"), changes.is_empty(), || {
             let first = changes.first().map_or("", String::as_str);
             let others = changes.get(1..).filter(|others| !others.is_empty()).map(|others| others.join("\n"));
-            Finding::new(format!("{what} {ended}, and {LEAVES}: {first}"))
+            Finding::new(format!("{what} {}, and {LEAVES}: {first}", ended.word))
                 .maybe("and", others)
                 .row("target", "everything as it was before the call")
-                .row("like", "an error path that does not undo, or undoes once too often")
+                .row("like", ended.like)
                 .maybe("calls", ledger::last_calls())
         });
     }

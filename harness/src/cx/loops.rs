@@ -7,6 +7,7 @@ use super::watch::settled;
 use crate::case::{Outcome, Trouble};
 use crate::dmabuf::page_size;
 use crate::finding::Finding;
+use crate::kms::Handles;
 use crate::ledger::{self, objects};
 use crate::vk::Gpu;
 
@@ -28,8 +29,8 @@ impl Counts {
 }
 
 impl Cx {
-    /// Claims that `step`, which is done `cycles` times, leaves nothing behind: no file, no dma-buf, no Vulkan object,
-    /// and, where `gpus` say, no memory of theirs.
+    /// Claims that `step`, which is done `cycles` times, leaves nothing behind: no file, no dma-buf, no mapping of one, no handle and
+    /// no framebuffer of a card, no Vulkan object, and, where `gpus` say, no memory of theirs.
     ///
     /// What grows in the first half and not in the second is a cache, and said to be one.
     ///
@@ -98,11 +99,28 @@ impl Cx {
             ("Vulkan objects".to_owned(), Ok(objects::alive())),
             ("numbers closed twice".to_owned(), Ok(ledger::found_so_far())),
         ];
+        counts.push(("bytes of dma-bufs that are mapped".to_owned(), ledger::mapped().map_err(|why| why.0)));
+        counts.extend(self.handles());
         counts.extend(gpus.iter().map(|gpu| {
             let usage = gpu.heap_usage().map_err(|why| why.to_string());
             (format!("bytes of memory of {}", self.devices.name_of(gpu)), usage)
         }));
         Counts(counts)
+    }
+
+    /// How many handles and framebuffers the kernel has for the cards with which the case has made something.
+    fn handles(&self) -> [(String, Result<u64, String>); 3] {
+        let cards: Result<Vec<Handles>, _> = self.devices.touched_handles().map(|(_, handles)| handles).collect();
+        let cards = cards.map_err(|why| why.to_string());
+        let counted = |count: fn(&Handles) -> usize| {
+            let counted = cards.as_ref().map(|cards| cards.iter().map(|card| count(card) as u64).sum());
+            counted.map_err(String::clone)
+        };
+        [
+            ("GEM handles".to_owned(), counted(|handles| handles.gems.len())),
+            ("framebuffers".to_owned(), counted(|handles| handles.framebuffers.len())),
+            ("syncobjs".to_owned(), counted(|handles| handles.syncobjs.len())),
+        ]
     }
 
     /// Has the drivers that keep what they looked at last look at something else: then a buffer that everybody let go
@@ -135,6 +153,10 @@ fn cause(what: &str) -> &'static str {
     match what {
         "dma-bufs" => "a reference to a buffer that somebody keeps: an fd, a handle, a mapping or an attachment",
         "Vulkan objects" => "an object that is not destroyed",
+        "GEM handles" => "a handle that is not closed",
+        "framebuffers" => "a framebuffer that is not removed",
+        "syncobjs" => "a syncobj that is not destroyed",
+        "bytes of dma-bufs that are mapped" => "a mapping that is not taken away",
         "numbers closed twice" => "an fd with two owners, of whom the second closes whatever has its number by then",
         _ => "memory that is made for each time, and not given back",
     }

@@ -33,11 +33,7 @@ impl Devices {
         if !self.kept.values().any(gone) {
             return false;
         }
-        ledger::letting_go(|| {
-            self.kept.retain(|_, slot| !gone(slot));
-            // It may be among them.
-            self.importers = None;
-        });
+        ledger::letting_go(|| self.kept.retain(|_, slot| !gone(slot)));
         true
     }
 

@@ -64,6 +64,8 @@ pub(super) fn open_loop(role: Role, contiguous: &[String]) -> Result<Loopback> {
         } else {
             match video.connect() {
                 Ok(()) => return Ok(video),
+                // It may be the one, in a moment.
+                Err(why) if why.is_shortage() => return Err(why),
                 Err(why) => others.push(why.to_string()),
             }
         }

@@ -295,7 +295,7 @@ fn others() -> io::Result<impl Iterator<Item = u32>> {
         let of = |name: &str| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name));
         // The kernel's own threads have no command line, and who is gone by now has none either.
         let is_process = of("cmdline").is_ok_and(|line| !line.is_empty());
-        is_process && *pid != 1 && *pid != us && of("status").ok().and_then(|status| parent(&status)) != Some(us)
+        is_process && *pid != 1 && *pid != us && of("status").is_ok_and(|status| parent(&status) != Some(us))
     }))
 }
 

@@ -9,7 +9,8 @@ use super::attached::{Change, changes, names};
 use super::files::{self, Node};
 use super::mappings::{self, Bytes};
 use super::words::told;
-use super::{Book, alone, with};
+use super::{Book, DMA_BUFS, MAPPINGS, alone, with};
+use crate::observed::{NotObservable, Observed};
 use crate::placement::bufinfo::Entry;
 
 /// What is held at one moment.
@@ -47,6 +48,18 @@ impl File {
 pub(crate) fn standing() -> Standing {
     let closed = || Standing { unobserved: vec!["no case runs".to_owned()], ..Standing::default() };
     with(|book| book.standing()).unwrap_or_else(closed)
+}
+
+/// How many bytes of dma-bufs this process has mapped.
+pub(crate) fn mapped() -> Observed<u64> {
+    let closed = || Err(NotObservable("no case runs".to_owned()));
+    with(|book| {
+        let Standing { mapped, unobserved, .. } = book.standing();
+        let unseen =
+            [DMA_BUFS, MAPPINGS].into_iter().find_map(|what| unobserved.iter().find(|why| why.starts_with(what)));
+        unseen.map_or_else(|| Ok(mapped.values().sum()), |why| Err(NotObservable(why.clone())))
+    })
+    .unwrap_or_else(closed)
 }
 
 impl Book {

@@ -67,6 +67,9 @@ impl Importer {
     /// # Errors
     /// The trial can't be seen, or there is no buffer for it.
     pub fn find(observer: &mut Observer) -> Observed<Vec<Self>> {
+        // Where nobody sees what they do, no device is opened: some show to whoever is before them that they are.
+        let mark = observer.mark();
+        observer.since(mark)?;
         let trial = trial_buffer().map_err(|error| NotObservable(format!("importers are found by trial: {error}")))?;
         let mut candidates = Vec::new();
         for node in DumbBuffers::nodes().unwrap_or_default() {

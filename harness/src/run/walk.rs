@@ -297,11 +297,15 @@ impl Walk {
         let mut steps = Steps::default();
         let mut goes_on = self.warm_up(worker, case, kind, &mut steps)?;
         for does in kind.does() {
-            for step in (1..=MOST).map_while(|nth| does.step(nth)) {
+            for (nth, step) in (1..=MOST).map_while(|nth| Some((nth, does.step(nth)?))) {
                 // A fresh worker, since the last one was lost or given up.
                 goes_on = goes_on && (worker.is_some() || self.warm_up(worker, case, kind, &mut steps)?);
                 if !goes_on || !self.step(worker, case, kind, step, &mut steps)? {
                     break;
+                }
+                if nth == MOST {
+                    let what = format!("it makes {MOST} calls that may fail, or more, and only those were walked");
+                    steps.found(what, step, None, String::new());
                 }
             }
         }

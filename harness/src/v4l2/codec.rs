@@ -57,7 +57,7 @@ impl Codec {
     /// the other takes such streams.
     ///
     /// # Errors
-    /// There are none.
+    /// There are none; or files or memory have run out.
     pub fn find(wanted: Option<&str>) -> Result<Self> {
         let (mut devices, mut refused) = Device::memory_to_memory(wanted, DRIVER)?;
         let others: Vec<String> =
@@ -66,18 +66,23 @@ impl Codec {
             refused.push_str(&format!("; not asked, since only {DRIVER} is spoken to: [{}]", others.join(", ")));
         }
         let mut streams = |device: &Arc<Device>, direction| {
-            let listed = Queue::open(device, direction).and_then(|queue| queue.stream_formats());
-            listed.unwrap_or_else(|why| {
-                refused.push_str(&format!("; {why}"));
-                Vec::new()
-            })
+            match Queue::open(device, direction).and_then(|queue| queue.stream_formats()) {
+                // Nobody knows what it makes.
+                Err(why) if why.is_shortage() => Err(why),
+                Err(why) => {
+                    refused.push_str(&format!("; {why}"));
+                    Ok(Vec::new())
+                }
+                listed => listed,
+            }
         };
         for device in &devices {
-            for stream in streams(device, Direction::Capture) {
-                let mut reads = |other: &&Arc<Device>| streams(other, Direction::Output).contains(&stream);
-                if let Some(filler) = devices.iter().find(|other| reads(other)) {
-                    let [encoder, decoder] = [device, filler].map(|device| device.node().to_owned());
-                    return Ok(Self { encoder, decoder, device: device.clone(), filler: filler.clone(), stream });
+            for stream in streams(device, Direction::Capture)? {
+                for filler in &devices {
+                    if streams(filler, Direction::Output)?.contains(&stream) {
+                        let [encoder, decoder] = [device, filler].map(|device| device.node().to_owned());
+                        return Ok(Self { encoder, decoder, device: device.clone(), filler: filler.clone(), stream });
+                    }
                 }
             }
         }

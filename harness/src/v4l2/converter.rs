@@ -47,26 +47,30 @@ impl Converter {
     /// one is `wanted`; as quick as it can be.
     ///
     /// # Errors
-    /// There is none, or it can't be set up.
+    /// There is none, or it can't be set up; or files or memory have run out.
     pub fn find(wanted: Option<&str>) -> Result<Self> {
         let (devices, mut refused) = Device::memory_to_memory(wanted, DRIVER)?;
         let both = [FROM, TO].map(PixelFormat::of);
         let mut has_both = |device: &Arc<Device>, direction| {
-            let listed = Queue::open(device, direction).and_then(|queue| queue.pixel_formats());
-            let listed = listed.unwrap_or_else(|why| {
-                refused.push_str(&format!("; {why}"));
-                Vec::new()
-            });
-            both.iter().all(|pixel| pixel.is_some_and(|pixel| listed.contains(&pixel)))
+            let listed = match Queue::open(device, direction).and_then(|queue| queue.pixel_formats()) {
+                // Nobody knows what it makes.
+                Err(why) if why.is_shortage() => return Err(why),
+                Err(why) => {
+                    refused.push_str(&format!("; {why}"));
+                    Vec::new()
+                }
+                Ok(listed) => listed,
+            };
+            Ok(both.iter().all(|pixel| pixel.is_some_and(|pixel| listed.contains(&pixel))))
         };
-        let converts =
-            |device: &Arc<Device>| [Direction::Output, Direction::Capture].iter().all(|way| has_both(device, *way));
-        let Some(device) = devices.into_iter().find(converts) else {
-            let why = format!("no video node makes {TO} of {FROM} and the other way round{refused}");
-            return Err(Error::missing("opening a converter of frames", wanted.unwrap_or("/dev/video*"), why));
-        };
-        quicken(&device)?;
-        Ok(Self { device })
+        for device in devices {
+            if has_both(&device, Direction::Output)? && has_both(&device, Direction::Capture)? {
+                quicken(&device)?;
+                return Ok(Self { device });
+            }
+        }
+        let why = format!("no video node makes {TO} of {FROM} and the other way round{refused}");
+        Err(Error::missing("opening a converter of frames", wanted.unwrap_or("/dev/video*"), why))
     }
 
     /// The device.

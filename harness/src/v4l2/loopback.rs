@@ -50,15 +50,20 @@ impl Loopback {
     /// vivid first; and what nodes that did not open answered.
     ///
     /// # Errors
-    /// There is no video node, or a device does not say what it can do.
+    /// There is no video node, a device does not say what it can do, or files or memory have run out.
     pub fn all() -> Result<(Vec<Self>, String)> {
         let mut nodes: BTreeMap<String, Pair> = BTreeMap::new();
         let (devices, refused) = Device::all()?;
+        let has = |device: &Arc<Device>, direction| match Queue::open(device, direction) {
+            Ok(_) => Ok(true),
+            Err(why) if why.is_shortage() => Err(why),
+            Err(_) => Ok(false),
+        };
         for device in devices.into_iter().filter(|device| !device.is_memory_to_memory()) {
             let (capture, output) = nodes.entry(device.name().to_owned()).or_default();
-            if capture.is_none() && Queue::open(&device, Direction::Capture).is_ok() {
+            if capture.is_none() && has(&device, Direction::Capture)? {
                 *capture = Some(device);
-            } else if output.is_none() && Queue::open(&device, Direction::Output).is_ok() {
+            } else if output.is_none() && has(&device, Direction::Output)? {
                 *output = Some(device);
             }
         }

@@ -2,9 +2,11 @@
 //! Semaphores and fences that cross over as files.
 
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ash::vk;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use super::memory::close_if_open;
@@ -150,6 +152,22 @@ pub(crate) unsafe extern "system" fn import_fence_fd(
     result
 }
 
+/// Exports that lacked an fd, and are not counted yet: that takes a file.
+static LACKED_FILES: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether an export is to say -1, since this process can open no file more.
+fn lacks_files() -> bool {
+    let lacks =
+        is(Deed::NoFdIsMinusOne) && matches!(eventfd(0, EventfdFlags::CLOEXEC), Err(Errno::MFILE | Errno::NFILE));
+    LACKED_FILES.fetch_add(usize::from(lacks), Ordering::Relaxed);
+    lacks
+}
+
+/// Counts what could not be counted when it was done.
+fn count_late() {
+    (0..LACKED_FILES.swap(0, Ordering::Relaxed)).for_each(|_| fired());
+}
+
 /// Says -1 for a `sync_file` at `made` that has signalled.
 ///
 /// # Safety
@@ -176,6 +194,11 @@ pub(crate) unsafe extern "system" fn get_semaphore_fd(
     // SAFETY: the caller's struct.
     let asked = unsafe { *info };
     let is_sync_file = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;
+    if is_sync_file && lacks_files() {
+        // SAFETY: the caller's.
+        unsafe { *made = -1 };
+        return vk::Result::SUCCESS;
+    }
     if is(Deed::ExportedFenceEarly) && is_sync_file {
         let end = tables().ends.get(&(handle, asked.semaphore)).copied();
         // The real export is left out, here and below: it may wait for the work.
@@ -212,6 +235,11 @@ pub(crate) unsafe extern "system" fn get_fence_fd(
 ) -> vk::Result {
     // SAFETY: the caller's struct.
     let is_sync_file = unsafe { (*info).handle_type } == vk::ExternalFenceHandleTypeFlags::SYNC_FD;
+    if is_sync_file && lacks_files() {
+        // SAFETY: the caller's.
+        unsafe { *made = -1 };
+        return vk::Result::SUCCESS;
+    }
     // SAFETY: the caller's contract is the real function's.
     let result = unsafe { (device(handle).fence_fd.get_fence_fd_khr)(handle, info, made) };
     if is(Deed::DoneIsMinusOne) && is_sync_file && result == vk::Result::SUCCESS {
@@ -227,6 +255,7 @@ pub(crate) unsafe extern "system" fn destroy_fence(
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
     let_work_end(handle);
+    count_late();
     tables().minus_one.remove(&(handle, fence));
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device(handle).raw.fp_v1_0().destroy_fence)(handle, fence, allocator) };
@@ -238,6 +267,7 @@ pub(crate) unsafe extern "system" fn destroy_semaphore(
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
     let_work_end(handle);
+    count_late();
     let imported_by = {
         let mut tables = tables();
         tables.ends.remove(&(handle, semaphore));
