@@ -166,7 +166,7 @@ const OF_HARDWARE: [(&str, &str); 10] = [
         "gpu_a can't work with the memory as it is, and it can't move: takes multiples of 256 B as pitch, plane 0 has 320 B",
     ),
     (
-        "matrix::arrives::udmabuf_to_gles::NV21_250x130_padded_gaps_fd_per_plane",
+        "matrix::arrives::udmabuf_to_gles::NV21_250x130_padded_behind_gaps_imported_first_fd_per_plane",
         "eglCreateImage(EGL_LINUX_DMA_BUF_EXT) failed: EGL_BAD_ACCESS",
     ),
     (

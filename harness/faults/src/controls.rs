@@ -43,9 +43,9 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "DRM_IOCTL_MODE_CREATE_DUMB refuses with EINVAL what has other than 8, 16 or 32 bits per pixel",
-        trigger: "24 bits and 64",
+        trigger: "24 bits and 64, of a card with a display",
         modelled_on: "i915_gem_dumb_create, which knows a pixel of 1, 2 and 4 bytes",
-        about: CARDS,
+        about: &["screen", "screen_b", "overlay", "cursor"],
         ..control("dumb-of-32-bits-at-most", ErrorPath)
     },
     Fault {
