@@ -2,7 +2,7 @@
 //!
 //! Pure: it judges what others ran. `faults.json` is this; the terminal's text and the part of the report's page are views.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handover_faults::{Fault, Kind};
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,13 @@ use crate::verdict::{self, Verdict};
 
 mod claims;
 mod killers;
+mod readers;
 mod stored;
 mod text;
 
 pub use claims::{Tally, claim};
 pub use killers::Killers;
+pub use readers::{note_missing, readers_of};
 pub use stored::{stored, stored_in};
 pub use text::{line, list, summary};
 
@@ -147,8 +149,8 @@ pub struct Seen {
     pub fired: u64,
     /// Whether a control made it hang.
     pub hangs: bool,
-    /// Whether it was skipped and is not without, for a reason that the control does not state: what it claims was not looked
-    /// at, and nobody would know.
+    /// Whether it was skipped and is not without, or fewer looked, for a reason that the control does not state: what it claims
+    /// was not looked at, or not by all, and nobody would know.
     pub lost: bool,
     /// Its verdict under the fault.
     pub verdict: Verdict,
@@ -188,6 +190,12 @@ pub struct Run {
     pub red_without: bool,
     /// Whether it is skipped without the fault as well.
     pub skipped_without: bool,
+    /// Who agreed that it is right.
+    pub readers: BTreeSet<String>,
+    /// Why others could not look.
+    pub blind: Vec<String>,
+    /// Who looks under all other controls, and does not under this one, which does not state why.
+    pub missing: Option<String>,
 }
 
 /// One try of one fault.
@@ -224,9 +232,9 @@ impl Run {
         fault.kind == Kind::Control && self.verdict == Verdict::Timeout && !self.red_without
     }
 
-    /// Whether a control made it look away.
+    /// Whether a control made it look away, or have fewer look.
     fn is_lost(&self, fault: &Fault) -> bool {
-        self.looks_away(fault) && !self.skipped_without
+        self.looks_away(fault) && !self.skipped_without || self.missing.is_some()
     }
 
     /// Whether it looks away under a control, and not for what that takes away.
@@ -253,7 +261,7 @@ impl Run {
             lost: self.is_lost(fault),
             verdict: self.verdict,
             second: self.second,
-            said: self.message.lines().next().unwrap_or("").to_owned(),
+            said: self.missing.as_deref().or_else(|| self.message.lines().next()).unwrap_or("").to_owned(),
             message: self.message.clone(),
             duration_ms: self.duration_ms,
         }
@@ -321,7 +329,11 @@ impl Row {
         for (found, one, many) in [
             (self.by(), "fails a case", "fails cases"),
             (of(|seen| seen.hangs), "has a case hang", "has cases hang"),
-            (of(|seen| seen.lost), "has a case skipped that is not without", "has cases skipped that are not without"),
+            (
+                of(|seen| seen.lost),
+                "has a case skipped that is not without, or looked at by fewer",
+                "has cases skipped that are not without, or looked at by fewer",
+            ),
         ] {
             if let Some(first) = found.first() {
                 let word = if found.len() == 1 { one.to_owned() } else { format!("{many} ({})", found.len()) };
@@ -427,6 +439,9 @@ mod tests {
             second: false,
             red_without: false,
             skipped_without: false,
+            readers: BTreeSet::new(),
+            blind: Vec::new(),
+            missing: None,
         }
     }
 
@@ -474,7 +489,7 @@ mod tests {
         assert_eq!(ended(&CONTROL, 1, Run { skipped_without: true, ..skipped() }), Ending::Quiet);
         let row = Row::of(&CONTROL, &[Trial { fired: 1, runs: vec![skipped()], ..Trial::default() }]);
         let problems = Table::of(vec![row], vec![], 1, false).problems;
-        let first = "passes-through is legal, but has a case skipped that is not without: scanout::shows";
+        let first = "passes-through is legal, but has a case skipped that is not without, or looked at by fewer: scanout::shows";
         assert!(problems[0].starts_with(first), "{problems:?}");
     }
 

@@ -141,6 +141,7 @@ const PURE: &[&str] = &[
     "covering.rs",
     "detection.rs",
     "detection/killers.rs",
+    "detection/readers.rs",
     "detection/text.rs",
     "disturb.rs",
     "disturb/calls.rs",

@@ -383,6 +383,7 @@ fn table(
     let open = locked(&without).open(all());
     plain(open);
     tried.iter_mut().flatten().for_each(|trial| locked(&without).held_against(&mut trial.runs));
+    detection::note_missing(&mut std::iter::zip(faults.iter().copied(), &mut tried).collect::<Vec<_>>());
     // Whoever was not tried for want of time has no row.
     let tried = std::iter::zip(faults, &tried).filter(|(_, trials)| !(trials.is_empty() && stop.is_stopped()));
     let rows = tried.map(|(fault, trials)| Row::of(fault, trials)).collect();

@@ -17,7 +17,7 @@ use super::stop::Stop;
 use super::supervisor::{Settings, Supervisor};
 use super::{CASE_WITHIN, whole_millis};
 use crate::case::{CaseInfo, GoldenMode, Role};
-use crate::detection::{Run, Trial};
+use crate::detection::{Run, Trial, readers_of};
 use crate::kernel::Command;
 use crate::matching::holds;
 use crate::procfs;
@@ -286,6 +286,10 @@ fn is_own(case: &CaseInfo, report: &CaseReport) -> bool {
 fn run(case: &CaseInfo, report: &CaseReport, claims: bool, (fired, fired_by_then): (u64, u64)) -> Run {
     let message = message_of(report);
     let own = is_own(case, report);
+    let fact = |label: &'static str| {
+        report.record.facts.iter().filter(move |(of, _)| of == label).map(|(_, text)| text.clone())
+    };
+    let unobserved = report.record.unobserved.iter().map(|(witness, why)| format!("{witness}: {why}"));
     Run {
         name: report.name.clone(),
         claims,
@@ -298,6 +302,9 @@ fn run(case: &CaseInfo, report: &CaseReport, claims: bool, (fired, fired_by_then
         second: false,
         red_without: false,
         skipped_without: false,
+        readers: fact("agree").flat_map(|agree| readers_of(&agree)).collect(),
+        blind: fact("not shown").chain(unobserved).collect(),
+        missing: None,
     }
 }
 

@@ -48,6 +48,9 @@ fn faults() -> Table {
             second: false,
             red_without: false,
             skipped_without: false,
+            readers: Default::default(),
+            blind: Vec::new(),
+            missing: None,
         };
         let runs = vec![run(verdict, message, 2), run(Verdict::Pass, "", 1)];
         let trial = Trial { fired: 3, runs, problems: Vec::new(), wall_ms: 900, error: None };
