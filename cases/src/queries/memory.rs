@@ -7,6 +7,9 @@ const SIZE: Size = px(250, 130);
 /// Of every size of pixel one.
 const FORMATS: [Fourcc; 4] = [Fourcc::R8, Fourcc::RG16, Fourcc::XR24, Fourcc::AB4H];
 
+/// Why there is no image to ask about.
+const NOT_SHARED: &str = "the device does not hand it out and take it in";
+
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for gpu in [GpuA, GpuB] {
         let name = format!("queries::a_dma_buf_can_be_had_as_the_memory_that_it_is::{gpu}");
@@ -22,19 +25,23 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
     }
 }
 
-/// An image of the device's own that it exports and says that it imports, with what it says of that image; `None` if it does not
-/// say so.
-fn exported(gpu: &Gpu, fourcc: Fourcc, room: Room) -> Result<Option<(Image, SharedFrame)>> {
+/// An image of the device's own that it exports and says that it imports, with what it says of that image; or why there is none.
+fn exported(gpu: &Gpu, fourcc: Fourcc, room: Room) -> Result<std::result::Result<(Image, SharedFrame), &'static str>> {
     let tiling = Tiling::Modifier(Modifier::LINEAR);
     let features = gpu.features(fourcc, tiling)?;
-    let Some(support) = gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)? else { return Ok(None) };
-    if !support.exportable || !support.importable || (support.dedicated_only && room != Room::Dedicated) {
-        return Ok(None);
+    let Some(support) = gpu.image_support(fourcc, tiling, features, HandleType::DmaBuf)? else {
+        return Ok(Err(NOT_SHARED));
+    };
+    if !support.exportable || !support.importable {
+        return Ok(Err(NOT_SHARED));
+    }
+    if support.dedicated_only && room != Room::Dedicated {
+        return Ok(Err("the device takes dedicated memory only"));
     }
     let (layout, export) = (Layout::Modifiers(vec![Modifier::LINEAR]), vec![HandleType::DmaBuf]);
     let image = gpu.create_image(&ImageRequest { size: SIZE, fourcc, layout, room, export })?;
     let shared = image.export_dmabuf()?;
-    Ok(Some((image, shared)))
+    Ok(Ok((image, shared)))
 }
 
 /// `vkGetMemoryFdPropertiesKHR` names the memory type that the dma-buf was allocated from, by the same device; and one that the
@@ -46,7 +53,13 @@ fn as_it_is(cx: &mut Cx, gpu: Role) -> Outcome {
         .into_iter()
         .flat_map(|fourcc| [Room::Dedicated, Room::SubAllocated { before: 65536, after: 0 }].map(|room| (fourcc, room)))
     {
-        let Some((image, shared)) = exported(&gpu, fourcc, room)? else { continue };
+        let (image, shared) = match exported(&gpu, fourcc, room)? {
+            Ok(exported) => exported,
+            Err(why) => {
+                cx.fact("not shown", format!("{fourcc}: {why}"));
+                continue;
+            }
+        };
         asked += 1;
         let says = gpu.import_memory(&shared)?;
         let own = 1_u32.checked_shl(image.memory_type()).unwrap_or(0);
@@ -77,7 +90,7 @@ fn requires_dedicated(cx: &mut Cx, gpu: Role) -> Outcome {
     let gpu = cx.gpu(gpu)?;
     let mut asked = 0_u32;
     for fourcc in FORMATS {
-        let Some((_image, shared)) = exported(&gpu, fourcc, Room::Dedicated)? else { continue };
+        let Ok((_image, shared)) = exported(&gpu, fourcc, Room::Dedicated)? else { continue };
         asked += 1;
         let says = gpu.import_memory(&shared)?;
         cx.claim(fourcc, !says.dedicated_only || says.requires_dedicated, || {

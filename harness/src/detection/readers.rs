@@ -1,5 +1,5 @@
-//! Whom does a control keep from looking? A case that passes with fewer readers than under all other controls has looked less
-//! hard, and its verdict does not say so.
+//! Whom does a control keep from looking? A case that passes with fewer readers than under any other control was looked at less
+//! hard, and its verdict does not say so. As many others are no loss: a card may list other formats.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ pub fn readers_of(agree: &str) -> BTreeSet<String> {
     listed.split(", ").map(str::to_owned).collect()
 }
 
-/// Notes in each run of a control who looked under every other control that the case passed under, and not there, for no reason
-/// that the control states.
+/// Notes in each run of a control in which fewer looked than under every other one that the case passed under, who it is that did
+/// so there alone, if the control does not state why.
 ///
 /// Controls that share a kernel have the same runs, and so are one.
 pub fn note_missing(tried: &mut [(&Fault, &mut Vec<Trial>)]) {
@@ -33,8 +33,9 @@ pub fn note_missing(tried: &mut [(&Fault, &mut Vec<Trial>)]) {
         let own = one_of(fault);
         for run in trials.iter_mut().flat_map(|trial| &mut trial.runs).filter(|run| run.verdict == Verdict::Pass) {
             let others = by_case.get(&run.name).into_iter().flatten().filter(|(other, _)| **other != own);
-            let always = others.map(|(_, readers)| readers.clone()).reduce(|all, readers| &all & &readers);
-            run.missing = always.and_then(|always| missing(fault, run, &always));
+            let always = others.clone().map(|(_, readers)| readers.clone()).reduce(|all, readers| &all & &readers);
+            let least = others.map(|(_, readers)| readers.len()).min().unwrap_or_default();
+            run.missing = always.filter(|_| run.readers.len() < least).and_then(|always| missing(fault, run, &always));
         }
     }
 }
@@ -76,6 +77,10 @@ mod tests {
         assert_eq!(said(&STATES, &["the screen: takes multiples of 256 B"]), None, "as it says");
         let other = said(&STATES, &["the screen: is gone"]);
         assert_eq!(other.as_deref(), Some("screen (CRC) did not look: the screen: is gone"));
+        let mut all = [trial("cpu, XR24", &[]), trial("cpu, AR24", &[])];
+        let [one, two] = &mut all;
+        note_missing(&mut [(&STATES, one), (&OTHER, two)]);
+        assert_eq!(all[0][0].runs[0].missing, None, "as many");
         let mut alone = trial("cpu", &[]);
         note_missing(&mut [(&STATES, &mut alone)]);
         assert_eq!(alone[0].runs[0].missing, None, "nobody to compare with");
