@@ -34,9 +34,12 @@ fn faults(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static st
         // Neither exporter nor importer is a screen, which is but one more reader.
         (Udmabuf, Cpu) if claim == "arrives" && is_as_it_comes => vec!["addfb2-red-blue"],
         (Udmabuf, GpuB) if is_large => vec!["rows-behind-1024-lost"],
-        (Udmabuf, GpuA | Cpu | Gles | Vgem) if parcel.way.elsewhere => vec!["sent-fds-lost"],
+        // Those in YUV would say the same again, where they are taken in at all.
+        (Udmabuf, GpuA | Cpu | Gles | Vgem) if parcel.way.elsewhere && parcel.fourcc.yuv().is_none() => {
+            vec!["sent-fds-lost"]
+        }
         (GpuB, Gles) if parcel.size == WIDE.1 => vec!["egl-pitch-of-16-bits"],
-        (Udmabuf, Gles) if parcel.way.fd_per_plane => vec!["egl-one-fd-only"],
+        (Udmabuf, Gles) if parcel.way.fd_per_plane && !parcel.way.elsewhere => vec!["egl-one-fd-only"],
         (GpuA, Cpu) if claim == "comes_back" => vec!["export-reallocates"],
         (Udmabuf, _) if !plain => vec![],
         (Udmabuf, GlesGbm) if parcel.fourcc == Fourcc::XR24 => vec!["egl-red-blue"],
