@@ -576,7 +576,7 @@ pub(super) const ALL: &[Fault] = &[
             "gbm-modifier-invented",
             Modifier,
             &[Capability],
-            &["gbm_bo_get_modifier…INTEL:0x0100000000000001…LINEAR"],
+            &["gbm_bo_get_modifier …INTEL:0x0100000000000001…LINEAR"],
         )
     },
     Fault {
