@@ -25,10 +25,6 @@ pub(super) struct List(OwnedFd);
 /// Room for what one call lists, in bytes.
 const ROOM: usize = 8 << 10;
 
-/// The kernel fills the room as far as another entry fits, and the longest one, `struct linux_dirent64` with 255 letters, has
-/// less than this: what leaves more room was all.
-const LONGEST: usize = 512;
-
 /// Which file an fd stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Node {
@@ -103,20 +99,12 @@ impl List {
         rustix::fs::seek(&self.0, SeekFrom::Start(0)).map_err(failed)?;
         let mut room = [MaybeUninit::uninit(); ROOM];
         let mut entries = RawDir::new(&self.0, &mut room);
-        let (mut numbers, mut used) = (Vec::new(), 0);
+        let mut numbers = Vec::new();
+        // To an empty answer: a signal ends one early (`filldir64` in `fs/readdir.c`), however much room there was.
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            // Number, place, length and kind take 19 bytes, the name and a zero the rest, and all of it is aligned.
-            used += (19 + name.to_bytes_with_nul().len()).next_multiple_of(8);
             // `.` and `..` are no numbers.
-            numbers.extend(name.to_str().ok().and_then(|name| name.parse::<RawFd>().ok()));
-            if entries.is_buffer_empty() {
-                if used + LONGEST < ROOM {
-                    break;
-                }
-                used = 0;
-            }
+            numbers.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok()));
         }
         let mut numbers = BTreeSet::from_iter(numbers);
         numbers.remove(&self.0.as_raw_fd());
@@ -328,6 +316,23 @@ mod tests {
     fn a_process_is_named_by_what_it_is_for() {
         assert_eq!(child(31, &["peer", "gpu_a"]), "peer process with gpu_a (process 31)");
         assert_eq!(child(33, &["-c", "true"]), "process 33 (-c true)");
+    }
+
+    /// A signal ends an answer of the kernel's early, and not the list.
+    #[test]
+    fn every_file_is_listed_also_while_signals_come() {
+        let list = List::open().expect("procfs");
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let files: Vec<_> = (0..300).map(|_| rustix::fs::memfd_create("open", flags).expect("memfd")).collect();
+        let looks = || {
+            (0..1000).all(|_| {
+                let numbers = list.numbers().expect("listed");
+                files.iter().all(|file| numbers.contains(&file.as_raw_fd()))
+            })
+        };
+        let (all, signals) =
+            crate::interrupt::while_interrupted(std::time::Duration::from_millis(1), looks).expect("signals");
+        assert!(all, "after {signals} signals");
     }
 
     #[test]
