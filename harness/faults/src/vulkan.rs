@@ -441,7 +441,7 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "vkWaitForFences returns VK_SUCCESS when a signal comes in the middle",
-        trigger: "a wait that has taken 20 ms",
+        trigger: "a wait that has taken 8 ms",
         modelled_on: "the class of waits that a signal ends (libdrm and Mesa make calls again by drmIoctl); no single bug was looked up",
         seen_by: &[Fences],
         names: &["after the fence had signalled, gpu_a saw…of neither frame…signals…came while it waited"],

@@ -309,7 +309,7 @@ pub(crate) unsafe extern "system" fn queue_submit(
 }
 
 /// Work that waits for nobody is over by then, in nanoseconds: no signal ends a wait for it.
-const SHORT_WAIT: u64 = 20_000_000;
+const SHORT_WAIT: u64 = 8_000_000;
 
 /// Between two looks at the fences.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
