@@ -148,11 +148,13 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         let case = cases.add(name, move |cx| draws_the_last_row(cx, gpu)).from(Udmabuf).to(gpu);
         case.must_fail_under("memory-size-short").must_fail_under("tail-not-flushed");
         crashes(case, LAVAPIPE_26, "cases/findings/llvmpipe-rows-behind.md", MADE_CODE);
-        cases
+        let case = cases
             .add(format!("vulkan::opaque_image_arrives::{gpu}_to_its_second_instance"), move |cx| opaque_image(cx, gpu))
             .from(gpu)
             .to(gpu)
             .must_fail_under("opaque-import-separate");
+        // Which no driver forgets with the image.
+        case.info.opens.push(format!("drawing in the tiles of {gpu}"));
         cases
             .add(format!("vulkan::opaque_buffer_arrives::{gpu}_to_its_second_instance"), move |cx| {
                 opaque_buffer(cx, gpu)
