@@ -91,8 +91,6 @@ struct Plan {
 struct Ran {
     seen: Seen,
     released: Released,
-    /// How long the other side took.
-    took: Duration,
     /// From the signal until it was through.
     late: Duration,
     fence: String,
@@ -104,7 +102,7 @@ struct Ran {
 /// Without a fence nothing holds the other side back for so long.
 const UNFENCED: Duration = Duration::from_secs(10);
 
-/// When what came in a round with a fence, since the one who was to wait began.
+/// When what came in a round, since the one who was to wait began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     /// When the signal was to come, where nobody got through before.
@@ -262,7 +260,7 @@ impl Cx {
             let torn = self.run(slow, shared, Plan { stamp: 3, halves: 1, ..unfenced }, act)?;
             self.loses(other, slow, "torn", &torn, matches!(torn.seen, Seen::Torn { .. }));
             tries += 1;
-            let took = torn.took.max(stale.took);
+            let took = torn.times.through.max(stale.times.through);
             match pause_after(took) {
                 Ok(pause) => break (pause, took),
                 Err(_) if tries < TRIES => {}
@@ -341,7 +339,7 @@ impl Cx {
             }
         };
         let times = Times { due: plan.pause, signalled: released.after(began), through: took };
-        Ok(Ran { seen, released, took, late, fence, dropped, times })
+        Ok(Ran { seen, released, late, fence, dropped, times })
     }
 
     /// Without a fence `other` must lose, or a fence would show nothing.
@@ -491,9 +489,9 @@ mod tests {
     /// What is said of a run without a fence, in which the reader was to see the old frame.
     fn said(seen: Seen, through: bool) -> Option<String> {
         let mut cx = Cx::default();
-        let (took, fence) = (Duration::ZERO, String::new());
-        let times = Times { due: took, signalled: took, through: took };
-        let ran = Ran { seen, released: Released::now(through), took, late: took, fence, dropped: "", times };
+        let (none, fence) = (Duration::ZERO, String::new());
+        let times = Times { due: none, signalled: none, through: none };
+        let ran = Ran { seen, released: Released::now(through), late: none, fence, dropped: "", times };
         cx.loses("gpu_a", Slow::Writer, "stale", &ran, seen == Seen::Old);
         cx.provoked().first().map(Finding::to_string)
     }

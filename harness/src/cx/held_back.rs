@@ -30,12 +30,10 @@ pub struct Round {
 struct Ended {
     /// Whether the side that should wait got through at all.
     through: bool,
-    began: Instant,
-    took: Duration,
-    /// With the fence: when its signal is due.
-    due: Duration,
-    /// With the fence: whether it overtook the signal, and when that came.
+    times: Times,
+    /// With the fence: whether it overtook the signal, and for how long it was watched.
     released: Option<Released>,
+    /// From the signal until it was through.
     late: Duration,
 }
 
@@ -69,8 +67,10 @@ impl Round {
     pub fn ends(&mut self, through: bool) -> Result<()> {
         let took = self.began.elapsed();
         let released = self.holder.take().map(Holder::other_is_through).transpose()?;
+        let signalled = released.map_or(Duration::ZERO, |released| released.after(self.began));
+        let times = Times { due: self.due, signalled, through: took };
         let late = released.filter(|released| !released.overtaken).map_or(Duration::ZERO, |released| released.since());
-        self.ended = Some(Ended { through, began: self.began, took, due: self.due, released, late });
+        self.ended = Some(Ended { through, times, released, late });
         Ok(())
     }
 }
@@ -107,8 +107,10 @@ impl Cx {
         let (pause, free) = loop {
             let free = self.round(None, act)?;
             self.claim(format!("{who} goes on without the fence"), free.through, || {
-                let summary =
-                    format!("{who} did not go on within {:.1} s though there was no fence", free.took.as_secs_f64());
+                let summary = format!(
+                    "{who} did not go on within {:.1} s though there was no fence",
+                    free.times.through.as_secs_f64()
+                );
                 Finding::new(summary)
                     .row("like", "it waits for something else, so that with a fence it would show nothing")
             });
@@ -117,7 +119,7 @@ impl Cx {
                 return Ok(());
             }
             tries += 1;
-            match pause_after(free.took) {
+            match pause_after(free.times.through) {
                 Ok(pause) => break (pause.max(least), free),
                 Err(_) if tries < TRIES => {}
                 Err(too_slow) => return Err(too_slow),
@@ -134,7 +136,7 @@ impl Cx {
             let (fenced, label, dropped) = loop {
                 let held = held(self)?;
                 turns += 1;
-                if held.0.late <= late_after(free.took) || turns == TURNS {
+                if held.0.late <= late_after(free.times.through) || turns == TURNS {
                     break held;
                 }
             };
@@ -157,16 +159,16 @@ impl Cx {
         let Some(released) = fenced.released else { return Err(Finding::new("a round had no fence").into()) };
         let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
         let row = |finding: Finding| {
-            let times = Times { due: fenced.due, signalled: released.after(fenced.began), through: fenced.took };
-            times
+            fenced
+                .times
                 .on(finding.row("fence", label), released.overtaken)
-                .row("without it", format!("through after {}", ms(free.took)))
+                .row("without it", format!("through after {}", ms(free.times.through)))
         };
         self.claim(format!("{who} waits for the fence"), !released.overtaken, || {
             row(Finding::new(format!("{who} did not wait for the fence"))).row("like", dropped)
         });
         if !released.overtaken {
-            let most = late_after(free.took);
+            let most = late_after(free.times.through);
             self.claim(format!("{who} goes on at the signal"), fenced.through && fenced.late <= most, || {
                 row(Finding::new(format!(
                     "{who} did not go on within {} ms after the fence had signalled",
@@ -176,7 +178,7 @@ impl Cx {
                 .row("like", "it waits for a fence that is not its own, or was not told of the signal")
             });
         }
-        self.figure("unfenced_ms", free.took.as_secs_f64() * 1e3);
+        self.figure("unfenced_ms", free.times.through.as_secs_f64() * 1e3);
         self.figure("held_ms", released.watched.as_secs_f64() * 1e3);
         self.figure("late_ms", fenced.late.as_secs_f64() * 1e3);
         Ok(())
