@@ -439,6 +439,8 @@ fn stays_fresh(cx: &mut Cx, crossing: &Crossing) -> Outcome {
         imported.sees(cx, &last)?;
     }
     cpu_sees(cx, to, exported.buffer(), &last)?;
+    // It may have to move for others, which it can't while the importer holds it.
+    drop(imported);
     device_sees(cx, (from, to), parcel, exported.buffer(), &last)?;
     if is_shown {
         screen_sees(cx, to, parcel, exported.buffer(), &last)?;

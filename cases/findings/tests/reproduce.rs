@@ -2,6 +2,7 @@
 //!
 //! Each runs in a kernel of its own, so that what one breaks is whole for the next.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +17,15 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// The exit statuses of all the programs.
 const THERE: i32 = 0;
 const NOT_THERE: i32 = 1;
+const NOT_TRIED: i32 = 2;
+
+/// Runs each program on a machine that has neither devices nor a Vulkan driver, and prints its name and exit status.
+const WITHOUT_DEVICES: &str =
+    "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && export VK_DRIVER_FILES=/none || exit 3
+for program; do timeout 20 $program >/tmp/said 2>&1 </dev/null; echo $program $?; done";
+
+/// What this needs is on every machine.
+const NEEDS_NO_DEVICE: [&str; 1] = ["shmem-enospc"];
 
 /// The path of a program, by its name.
 macro_rules! program {
@@ -91,21 +101,41 @@ fn main() -> ExitCode {
         Trial::test(title, move || reproduces(path, argument, expected))
     };
     let all = Trial::test("every_program_is_tried", every_program_is_tried);
-    libtest_mimic::run(&arguments, EXPECTED.iter().map(trial).chain([all]).collect()).exit_code()
+    let untried = Trial::test("none_is_right_or_wrong_without_devices", none_is_right_or_wrong_without_devices);
+    libtest_mimic::run(&arguments, EXPECTED.iter().map(trial).chain([all, untried]).collect()).exit_code()
 }
 
 fn reproduces(path: &str, argument: &str, expected: i32) -> Result<(), Failed> {
-    let sandbox = Sandbox::ensure(&mut Shown::default())?;
     let arguments = Some(argument).filter(|argument| !argument.is_empty());
-    let mut running = sandbox.spawn(&Command::new(path).args(arguments).deadline(WITHIN))?;
+    match run(&Command::new(path).args(arguments))? {
+        (Exit::Code(status), _) if status == expected => Ok(()),
+        (other, said) => Err(format!("{path} {other}, not with exit status {expected}; it printed:\n{said}").into()),
+    }
+}
+
+/// Who bisects with a program takes "the defect is not there" for a fix.
+fn none_is_right_or_wrong_without_devices() -> Result<(), Failed> {
+    let programs: BTreeSet<&str> = EXPECTED
+        .iter()
+        .filter(|((name, _), ..)| !NEEDS_NO_DEVICE.contains(name))
+        .map(|((_, path), ..)| *path)
+        .collect();
+    let expected: String = programs.iter().map(|path| format!("{path} {NOT_TRIED}\n")).collect();
+    // Whoever listens to what is printed keeps its devices.
+    let script = ["--mount", "sh", "-c", WITHOUT_DEVICES, "sh"].into_iter().chain(programs);
+    let (exit, said) = run(&Command::new("/usr/bin/unshare").args(script))?;
+    if said == expected { Ok(()) } else { Err(format!("{exit}; it printed:\n{said}").into()) }
+}
+
+/// Runs `command` in a kernel of its own, and says how it ended and what it printed.
+fn run(command: &Command) -> Result<(Exit, String), Failed> {
+    let sandbox = Sandbox::ensure(&mut Shown::default())?;
+    let mut running = sandbox.spawn(&command.clone().deadline(WITHIN))?;
     let mut said = String::new();
     for mut pipe in [running.stdout.take(), running.stderr.take()].into_iter().flatten().map(std::fs::File::from) {
         pipe.read_to_string(&mut said)?;
     }
-    match running.wait()? {
-        Exit::Code(status) if status == expected => Ok(()),
-        other => Err(format!("{path} {other}, not with exit status {expected}; it printed:\n{said}").into()),
-    }
+    Ok((running.wait()?, said))
 }
 
 /// A program that nobody runs proves nothing.
