@@ -12,7 +12,7 @@ use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, px};
 use crate::share::constraints::{Bytes, Constraints};
-use crate::share::trial::{Alignments, Trial};
+use crate::share::trial::{Alignments, LARGEST_ALIGNMENT, Trial};
 use crate::udmabuf;
 
 /// A whole number of samples of every format.
@@ -89,6 +89,10 @@ fn find(
         refuses(&shared)
     })?;
     match found {
+        // Of several planes all but the first lie behind others anyway.
+        Ok(needs) if shapes.len() > 1 => {
+            Ok(Found::Takes(Alignments { offset: needs.offset.min(LARGEST_ALIGNMENT), ..needs }))
+        }
         Ok(needs) => Ok(Found::Takes(needs)),
         Err(_) if shapes.len() > 1 => Ok(Found::Unknown),
         Err(_) if has_room() => Ok(Found::TakesNone),
