@@ -203,7 +203,7 @@ fn takes_in_what_it_supports(cx: &mut Cx) -> Outcome {
     cx.claim("formats", !frames.is_empty(), || Finding::new("GBM supports no format LINEAR that is known here"));
     let bytes = frames.iter().map(|(_, bytes)| *bytes).max().unwrap_or(4096);
     let (dmabuf, _) = udmabuf::create(bytes)?;
-    let first = Frame::linear(Fourcc::XR24, px(1, 1), Plane { offset: 0, pitch: 4 });
+    let first = Frame::linear(Fourcc::XR24, px(1, 1), Plane { offset: 0, pitch: 4096 });
     let buffer = cx.publish(Guest::Cpu, SharedFrame { dmabuf, frame: first })?;
     let imports = cx.mapped(&Guest::Gbm(&gbm), &buffer, Access::Read, |_, shared| {
         let import = |(frame, _): (Frame, u64)| {
@@ -386,7 +386,7 @@ fn hands_on_planes(cx: &mut Cx, node: NodeKind, fourcc: Fourcc) -> Outcome {
     let device = cx.gbm()?;
     let gbm = device.node(node)?;
     let shapes = fourcc.planes().unwrap_or_default();
-    let place = |n: usize| Plane { offset: 0, pitch: shapes[n].row(PLAIN.width).next_multiple_of(64) };
+    let place = |n: usize| Plane { offset: 0, pitch: shapes[n].row(PLAIN.width).next_multiple_of(256) };
     let planes: Vec<Plane> = (0..shapes.len()).map(place).collect();
     let bytes = |n: usize| (planes[n].pitch * u64::from(shapes[n].rows(PLAIN.height))).next_multiple_of(page_size());
     let dmabufs =

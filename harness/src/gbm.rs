@@ -5,7 +5,7 @@
 //! must start everywhere, and say what is missing, so it loads the library when it is first needed.
 //!
 //! GBM tells which formats a device supports for which use, and how many planes a format has with a modifier. It tells neither
-//! which modifiers there are, nor what pitch or offset it takes.
+//! which modifiers there are, nor what pitch or offset it takes, which is tried.
 //!
 //! Source: `gbm.h` and `gbm.c` of Mesa.
 
@@ -20,12 +20,13 @@ use drm::Device as _;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::dmabuf::Dmabuf;
+use crate::dmabuf::{Dmabuf, SharedFrame};
 use crate::error::{Error, Result};
 use crate::format::{Fourcc, Modifier};
-use crate::frame::px;
+use crate::frame::{Frame, Plane, px};
 use crate::inventory::access;
 use crate::restart::again;
+use crate::rows::Rows;
 use crate::share::constraints::{Constraints, FormatModifier};
 
 mod bo;
@@ -51,6 +52,7 @@ struct Inner {
     path: PathBuf,
     driver: String,
     backend: String,
+    rows: Rows,
     /// Closed after the device, which keeps to this fd.
     _node: Node,
 }
@@ -112,6 +114,7 @@ impl Gbm {
             path: path.to_owned(),
             driver,
             backend: backend.unwrap_or_default(),
+            rows: Rows::default(),
             _node: node,
         };
         Ok(Self(Arc::new(inner)))
@@ -168,19 +171,33 @@ impl Gbm {
         }
     }
 
-    /// What it needs of a frame of one of `fourccs`: LINEAR ones, since GBM lists no modifiers, and LINEAR is the one that
-    /// another device can be expected to know. Pitch and offset are for the import to refuse.
+    /// What it needs of a frame of one of `fourccs`, of this width, in memory of one of `heaps`, if that is still to be chosen:
+    /// LINEAR ones, since GBM lists no modifiers, and LINEAR is the one that another device can be expected to know. Which rows it
+    /// takes is tried.
     ///
     /// # Errors
-    /// It answers what no driver may answer.
-    pub fn constraints(&self, fourccs: &[Fourcc]) -> Result<Constraints> {
+    /// It answers what no driver may answer, or can't be asked.
+    pub fn constraints(&self, fourccs: &[Fourcc], width: u32, heaps: &[String]) -> Result<Constraints> {
         let mut formats = Vec::new();
         for &fourcc in fourccs.iter().filter(|fourcc| self.supports(**fourcc, Usage::default())) {
             let modifier = Modifier::LINEAR;
             let planes = self.planes(fourcc, modifier)?;
             formats.extend(planes.map(|planes| FormatModifier { fourcc, modifier, planes }));
         }
-        Ok(Constraints::of(formats))
+        let mut found = Constraints::of(formats);
+        let refuses = |shared: &SharedFrame| match self.import(shared, Usage::default()) {
+            Ok(_) => Ok(None),
+            Err(error) if is_layout_refused(&error) => Ok(Some(error)),
+            Err(error) => Err(error),
+        };
+        self.0.rows.add_to(&mut found, (width, heaps), refuses, || self.takes_one_of_its_own().is_ok())?;
+        Ok(found)
+    }
+
+    fn takes_one_of_its_own(&self) -> Result<()> {
+        let frame = Frame::linear(Fourcc::XR24, px((Self::ROW / 4) as u32, 1), Plane { offset: 0, pitch: Self::ROW });
+        let shared = SharedFrame { dmabuf: self.of_bytes(Self::ROW)?, frame };
+        self.import(&shared, Usage::default()).map(drop)
     }
 
     /// A buffer of at least `bytes` bytes, exported.
@@ -208,6 +225,12 @@ impl Gbm {
     fn object(&self, what: impl fmt::Display) -> String {
         format!("{} ({}), {what}", self.node().display(), self.driver())
     }
+}
+
+/// Whether `error` is that a driver does not take a frame in, which may be for where its rows lie: `gbm_bo_import` documents no errno,
+/// and ENOSYS is what Mesa's backend sets where its driver does not take one.
+pub(crate) fn is_layout_refused(error: &Error) -> bool {
+    error.is_errno(Errno::INVAL) || error.is_errno(Errno::NOSYS)
 }
 
 /// Why a node does not open: what this machine or this user lacks is told apart from what fails.

@@ -16,7 +16,9 @@ use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Size, px};
 use crate::gbm::Gbm;
+use crate::rows::Rows;
 use crate::share::constraints::{Constraints, FormatModifier, MemoryNeeds};
+use crate::yuv::Colours;
 
 mod calls;
 mod egl;
@@ -47,6 +49,7 @@ struct Inner {
     gl: glow::Context,
     egl: Rc<Egl>,
     identity: GlesIdentity,
+    rows: Rows,
     /// Whether it has made an image, or was opened, since [`Gles::looked`] was asked last.
     looks: Cell<bool>,
 }
@@ -123,7 +126,14 @@ impl Gles {
         let gl = unsafe { glow::Context::from_loader_function_cstr(|name| egl.function(name)) };
         let identity =
             GlesIdentity { renderer, version, egl_vendor: egl.vendor.clone(), egl_version: egl.version.clone() };
-        Ok(Self(Rc::new(Inner { programs: Programs::default(), gl, egl, identity, looks: Cell::new(true) })))
+        Ok(Self(Rc::new(Inner {
+            programs: Programs::default(),
+            gl,
+            egl,
+            identity,
+            rows: Rows::default(),
+            looks: Cell::new(true),
+        })))
     }
 
     /// Whether it has made an image, or was opened, since [`Self::looks_at_nothing_else`]: what it may look at, or is to look at
@@ -202,10 +212,9 @@ impl Gles {
     /// pitches and offsets "not supported by the driver". Mesa's gallium has EGL_BAD_ALLOC for whatever its driver does not take,
     /// which is the layout if it is refused again when a larger frame of the driver's own is taken in.
     pub(crate) fn refuses_layout(&self, shared: &SharedFrame, error: &Error) -> bool {
-        let is = |error: &Error, name: &str| matches!(&error.cause, Cause::Code(code) if code == name);
-        let again = || self.import(shared, Through::External).is_err_and(|error| is(&error, "EGL_BAD_ALLOC"));
-        is(error, "EGL_BAD_ACCESS")
-            || is(error, "EGL_BAD_ALLOC") && self.takes_one_of_its_own(shared.frame.size).is_ok() && again()
+        let again = || self.import(shared, Through::External).is_err_and(|error| is_code(&error, "EGL_BAD_ALLOC"));
+        is_code(error, "EGL_BAD_ACCESS")
+            || is_code(error, "EGL_BAD_ALLOC") && self.takes_one_of_its_own(shared.frame.size).is_ok() && again()
     }
 
     /// It makes a frame of as many bytes as any of `size` has, and takes it in.
@@ -215,14 +224,15 @@ impl Gles {
         self.import(&made.export()?, Through::External).map(drop)
     }
 
-    /// What it needs of a frame of one of `fourccs`: EGL tells formats and modifiers, and nothing else.
+    /// What it needs of a frame of one of `fourccs`, of this width, in memory of one of `heaps`, if that is still to be chosen.
+    /// EGL tells formats and modifiers; which rows it takes is tried.
     ///
     /// A driver that lists no modifier of a format takes LINEAR frames of it, as the extension has it for drivers that
     /// know no others.
     ///
     /// # Errors
     /// It imports none of them, or the driver fails.
-    pub fn constraints(&self, fourccs: &[Fourcc]) -> Result<Constraints> {
+    pub fn constraints(&self, fourccs: &[Fourcc], width: u32, heaps: &[String]) -> Result<Constraints> {
         let listed = self.formats()?;
         let mut formats = Vec::new();
         for &fourcc in fourccs.iter().filter(|fourcc| listed.contains(fourcc)) {
@@ -239,7 +249,18 @@ impl Gles {
             return Err(Error::missing("gathering constraints", object, "it imports none of these as dma-buf"));
         }
         let memory = MemoryNeeds { cpu: self.is_software(), ..MemoryNeeds::ANY };
-        Ok(Constraints { memory, ..Constraints::of(formats) })
+        let mut found = Constraints { memory, ..Constraints::of(formats) };
+        // No texture shows it, so that nothing is asked of OpenGL ES.
+        let refuses = |shared: &SharedFrame| match self.0.egl.import(shared, Colours::VIDEO) {
+            Ok(_) => Ok(None),
+            Err(error) if ["EGL_BAD_ACCESS", "EGL_BAD_ALLOC"].iter().any(|name| is_code(&error, name)) => {
+                Ok(Some(error))
+            }
+            Err(error) => Err(error),
+        };
+        let has_room = || self.takes_one_of_its_own(px(width, 1)).is_ok();
+        self.0.rows.add_to(&mut found, (width, heaps), refuses, has_room)?;
+        Ok(found)
     }
 
     /// The functions, with the context current.
@@ -308,6 +329,11 @@ impl Drop for Inner {
             self.delete_programs();
         }
     }
+}
+
+/// Whether an error is this one of EGL's.
+fn is_code(error: &Error, name: &str) -> bool {
+    matches!(&error.cause, Cause::Code(code) if code == name)
 }
 
 /// What the driver says of itself, before anything relies on it: glow panics where that is no text.

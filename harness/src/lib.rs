@@ -95,6 +95,7 @@ mod procfs;
 pub mod report;
 pub mod reproduction;
 mod restart;
+mod rows;
 pub mod run;
 pub mod scene;
 pub mod share;

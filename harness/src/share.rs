@@ -38,4 +38,5 @@ pub mod refused;
 pub mod remote;
 pub mod serve;
 mod sync;
+pub(crate) mod trial;
 pub(crate) mod unsaid;

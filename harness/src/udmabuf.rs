@@ -22,6 +22,9 @@ use crate::{ledger, node};
 
 const NODE: &str = "/dev/udmabuf";
 
+/// What the heap of such memory is called.
+pub(crate) const HEAP: &str = "udmabuf";
+
 /// Exports `size` bytes of fresh, zeroed memory as a dma-buf; returns it with the memfd that holds the pages.
 ///
 /// # Errors

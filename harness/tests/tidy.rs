@@ -188,6 +188,7 @@ const PURE: &[&str] = &[
     "share/agreement/refusal.rs",
     "share/constraints.rs",
     "share/demands.rs",
+    "share/trial.rs",
     "share/unsaid.rs",
     "texel.rs",
     "v4l2/format.rs",

@@ -8,8 +8,9 @@ use handover::prelude::*;
 use handover::share::agreement::Wish;
 use handover::share::heap::Heaps;
 use handover::share::parts::Parts;
+use handover::yuv::Colours;
 
-use super::{FIRST, GPUS, SIZES};
+use super::{FIRST, GPUS, SIZES, is_vkms};
 
 /// Who only has memory.
 const HEAPS: [Role; 2] = [Udmabuf, DmaHeap];
@@ -31,11 +32,15 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
             if to == GpuB {
                 case.must_fail_under("disjoint-bound-to-first");
             }
+            if (from, to, fourcc) == (Udmabuf, GpuB, Fourcc::NV12) {
+                case.must_fail_under("egl-first-plane-fd");
+            }
         }
     }
 }
 
-/// What the CPU draws into as many buffers as there are planes the GPU sees in one image, and no plane in the place of another.
+/// What the CPU draws into as many buffers as there are planes the GPU sees in one image, and no plane in the place of another; and so
+/// does one who converts it.
 fn arrives(cx: &mut Cx, from: Role, to: Role, fourcc: Fourcc) -> Outcome {
     let gpu = cx.gpu(to)?;
     if !gpu.can_lie_apart(fourcc, Tiling::Linear, gpu.features(fourcc, Tiling::Linear)?)? {
@@ -61,5 +66,35 @@ fn arrives(cx: &mut Cx, from: Role, to: Role, fourcc: Fourcc) -> Outcome {
     }
     cx.cpu_sees_parts(&parts, &target)?;
     cx.gpu_sees_parts(to, &gpu, &parts, Tiling::Linear, &target)?;
+    is_converted(cx, &parts, &target)?;
     cx.agree()
+}
+
+/// The screen as one more reader, or OpenGL ES if that can't show it; why not, if it can't.
+fn is_converted(cx: &mut Cx, parts: &Parts, target: &Target) -> Outcome {
+    let mut whys = Vec::new();
+    let mut seen = Ok(());
+    for reader in [Screen, Gles] {
+        seen = match lack_of(cx, reader, target.picture.fourcc) {
+            Ok(Some(why)) => Err(Trouble::Skip(why)),
+            Err(trouble) => Err(trouble),
+            Ok(None) if reader == Screen => cx.screen_shows_parts(parts, Colours::FULL, target),
+            Ok(None) => cx.gles_sees_parts(parts, Colours::FULL, target),
+        };
+        let Err(Trouble::Skip(why)) = seen else { break };
+        whys.push(format!("{reader}: {why}"));
+        seen = Ok(());
+    }
+    if !whys.is_empty() {
+        cx.fact("not shown", whys.join("; "));
+    }
+    seen
+}
+
+fn lack_of(cx: &mut Cx, reader: Role, fourcc: Fourcc) -> Result<Option<String>, Trouble> {
+    let lack = cx.lack_of(&Need::Imports { role: reader, format: fourcc.to_string() })?;
+    if lack.is_none() && reader == Screen && is_vkms(cx)? {
+        return Ok(Some("vkms reads all planes out of the dma-buf of the first one".to_owned()));
+    }
+    Ok(lack)
 }

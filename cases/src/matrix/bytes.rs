@@ -8,7 +8,7 @@ use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, fillers
 use handover::prelude::*;
 use handover::vk::Span;
 
-use super::{FIRST, GPUS, SIZES, check, cpu_sees, is_linear, parcels, seed};
+use super::{FIRST, GPUS, SIZES, check, cpu_sees, is_linear, parcels, screen_sees, seed};
 
 /// Memory behind a frame that devices may touch.
 const BEHIND: u64 = 65536;
@@ -22,6 +22,9 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 cases.add(name, move |cx| arrives_as_bytes(cx, from, to, parcel)).from(from.role()).to(to.role());
             if to.role() == GpuA {
                 case.must_fail_under("import-copies");
+            } else if from.role() == Udmabuf {
+                // The screen is but one more reader.
+                case.must_fail_under("addfb2-red-blue");
             }
         }
     }
@@ -56,7 +59,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 }
 
 /// What the exporter draws a GPU copies out of its memory, which it took in as a buffer; what it copies into that the exporter
-/// sees, and the CPU.
+/// sees, the CPU, and the screen.
 fn arrives_as_bytes(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let (role, gpu) = (to.role(), cx.gpu(to.role())?);
@@ -80,10 +83,13 @@ fn arrives_as_bytes(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn I
     bytes.upload(&words(&seen))?;
     cx.cpu_sees_of(&format!("cpu, where {role} copied bytes to,"), exported.buffer(), &next)?;
     exported.sees(cx, &next)?;
+    // It may have to move for the screen, which it can't while the GPU holds it.
+    drop(taken);
+    screen_sees(cx, to, &parcel, exported.buffer(), &next)?;
     cx.agree()
 }
 
-/// What a GPU copies into a buffer of its own is the frame that the importer finds in the memory of that buffer, and the CPU.
+/// What a GPU copies into a buffer of its own is the frame that the importer finds in the memory of that buffer, the CPU, and the screen.
 fn arrives_from_a_buffer(cx: &mut Cx, gpu: Role, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     if let Some(why) = to.lacks(cx, &parcel)? {
         return Err(Trouble::Skip(format!("{} can't take it in: {why}", to.role())));
@@ -109,5 +115,6 @@ fn arrives_from_a_buffer(cx: &mut Cx, gpu: Role, to: &'static dyn Importer, parc
     }
     cpu_sees(cx, to, &buffer, &target)?;
     to.import(cx, &buffer)?.sees(cx, &target)?;
+    screen_sees(cx, to, &parcel, &buffer, &target)?;
     cx.agree()
 }

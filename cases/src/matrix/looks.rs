@@ -4,7 +4,7 @@ use handover::case::Extent;
 use handover::ends::{Exporter, Importer, Parcel};
 use handover::prelude::*;
 
-use super::GPUS;
+use super::{GPUS, TAKEN_OFTEN};
 
 /// How many pairs of GPUs there are.
 const PAIRS: usize = GPUS.len() * GPUS.len();
@@ -25,7 +25,7 @@ impl Looks {
     }
 
     /// Whether there is one at `parcel`, which has the next case of the claim `claim`: at all that arrives, at what stays fresh
-    /// if it does not come back, and at all that does. Between GPUs, which take many frames in little time, at each frame that
+    /// if it does not come back, at all that does, and at what is taken in more than once. Between GPUs, which take many frames in little time, at each frame that
     /// comes back in one of all pairs, and so at every second one that arrives: they take turns.
     pub(super) fn at(&mut self, claim: &str, to: &dyn Importer, parcel: &Parcel) -> bool {
         // vkms shows wrong what does not begin with the first byte, so that another one has the look.
@@ -35,6 +35,7 @@ impl Looks {
         match (claim, self.turn) {
             // Nobody else sees them as pixels.
             ("arrives", _) if parcel.fourcc.yuv().is_some() => true,
+            (TAKEN_OFTEN, _) => true,
             ("stays_fresh", _) => !to.draws(parcel),
             ("arrives" | "comes_back", None) => true,
             // Of what arrives there are many times as many.

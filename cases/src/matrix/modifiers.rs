@@ -5,7 +5,7 @@ use std::time::Instant;
 use handover::ends::{Exporter, Importer, Parcel, exporters, importers};
 use handover::prelude::*;
 
-use super::{FIRST, FOURCCS, SIZES, check};
+use super::{FIRST, FOURCCS, GPUS, SIZES, check, is_seen_by_one_of, screen_sees};
 
 /// Another modifier is begun with in so many of three parts of the time that the case has. Drivers list up to some dozens for a
 /// format, and a look takes up to tens of milliseconds.
@@ -30,8 +30,13 @@ struct Tally {
 }
 
 /// Which pair sees which fault.
-const SEEN: [(Role, Role, &str); 3] =
-    [(GpuA, GpuA, "modifier-unusable"), (GpuA, GpuA, "tiled-offset-64"), (Gbm, Gbm, "gbm-modifier-invented")];
+const SEEN: [(Role, Role, &str); 4] = [
+    (GpuA, GpuA, "modifier-unusable"),
+    (GpuA, GpuA, "tiled-offset-64"),
+    (Gbm, Gbm, "gbm-modifier-invented"),
+    // The screen is but one more reader.
+    (GpuB, Gles, "addfb2-red-blue"),
+];
 
 pub(super) fn register(cases: &mut Cases<Cx>) {
     for from in exporters().into_iter().filter(|from| from.knows_modifiers()) {
@@ -168,7 +173,8 @@ fn trials(
     Ok(trials.into_iter().map(|(_, trial)| trial).collect())
 }
 
-/// One of them crosses; the modifier that it has. Who has drawn it looks at it, too, and the CPU if it can.
+/// One of them crosses; the modifier that it has. Who has drawn it looks at it, too, the screen, and the CPU if it can; if that can't,
+/// a device that is neither exporter nor importer.
 fn arrives(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, trial: &Trial) -> Result<Modifier, Trouble> {
     let Trial { parcel, choice } = trial;
     let mut exported = from.export_as(cx, parcel, choice, to)?;
@@ -183,5 +189,11 @@ fn arrives(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, trial: &Trial) -
     }
     exported.sees(cx, &target)?;
     to.import(cx, exported.buffer())?.sees(cx, &target)?;
+    screen_sees(cx, to, parcel, exported.buffer(), &target)?;
+    if modifier != Modifier::LINEAR {
+        let mut others = [GPUS[0], GPUS[1], Gles].to_vec();
+        others.retain(|role| ![from.role(), to.role()].contains(role));
+        is_seen_by_one_of(cx, &others, parcel, exported.buffer(), &target)?;
+    }
     Ok(modifier)
 }

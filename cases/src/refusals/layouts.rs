@@ -2,9 +2,10 @@
 //! where it says.
 //!
 //! No interface names a multiple. `EGL_EXT_image_dma_buf_import`: "EGL_BAD_ACCESS is generated if one or more of the values
-//! specified for a plane's pitch or offset isn't supported". `gbm_bo_import` may refuse and need not say why. `ADDFB2` wants rows
-//! that do not overlap and end inside the buffer (`framebuffer_check`), and leaves the rest to the driver (`EINVAL`). Vulkan is
-//! `vulkan::draws_with_any_pitch_it_accepts`.
+//! specified for a plane's pitch or offset isn't supported"; Mesa's gallium has EGL_BAD_ALLOC for whatever its driver does not take,
+//! which is no lack where another frame is taken in before and afterwards. `gbm_bo_import` may refuse and need not say why. `ADDFB2`
+//! wants rows that do not overlap and end inside the buffer (`framebuffer_check`), and leaves the rest to the driver (`EINVAL`).
+//! Vulkan is `vulkan::draws_with_any_pitch_it_accepts`.
 
 use handover::gbm::Usage;
 use handover::gles::Through;
@@ -43,7 +44,12 @@ struct Taker {
 }
 
 const TAKERS: [Taker; 3] = [
-    Taker { to: Gles, valid: &["EGL_BAD_ACCESS"], fault: "egl-offset-ignored", of: "an_offset_of_one_pixel" },
+    Taker {
+        to: Gles,
+        valid: &["EGL_BAD_ACCESS", "EGL_BAD_ALLOC"],
+        fault: "egl-offset-ignored",
+        of: "an_offset_of_one_pixel",
+    },
     Taker { to: Gbm, valid: &["E", "no errno is set"], fault: "gbm-offset-ignored", of: "an_offset_of_one_pixel" },
     Taker { to: Screen, valid: &["EINVAL"], fault: "addfb2-pitch", of: "a_pitch_of_one_pixel_more" },
 ];

@@ -1,8 +1,8 @@
 //! What system calls may do and seldom do: unusual, and legal.
 
 use super::Class::{Coherency, ErrorPath, Format, Kms, Layout, Synchronisation};
-use super::Fault;
 use super::kernel::control;
+use super::{Fault, Seam};
 
 /// Reasons of video devices that can't take rows with padding: two know no pitch, and a frame is too large for one page with it.
 const ROWS_TOO_LONG: [&str; 3] = [
@@ -40,6 +40,23 @@ pub(super) const ALL: &[Fault] = &[
         skips: &ROWS_TOO_LONG,
         about: CARDS,
         ..control("dumb-pitch-256", Layout)
+    },
+    Fault {
+        seam: Seam::EglGbm,
+        what: "EGL and GBM refuse to take frames in whose pitches are no multiples of 256 B, with EGL_BAD_ALLOC and ENOSYS; GBM makes \
+               buffers with such rows",
+        trigger: "rows of another length",
+        modelled_on: "LINEAR of AMD's GPUs from GFX9 on; dri2_create_image_from_fd and gbm_dri_bo_import of Mesa, which say so whyever",
+        // Who made a frame lays it as it likes: EGL's own images are laid by Mesa, which knows nothing of this; two know no pitch, and
+        // GBM's buffers are wide.
+        skips: &[
+            "gles…takes multiples of 256 B as pitch",
+            "gbm…takes multiples of 256 B as pitch",
+            "vim2m…at most 128 B as pitch, plane 0 has 512 B",
+            "vivid…needs contiguous memory, heap memory of gbm…may provide",
+        ],
+        about: &["gles", "gles_gbm", "gbm"],
+        ..control("egl-gbm-pitch-256", Layout)
     },
     Fault {
         what: "DRM_IOCTL_MODE_CREATE_DUMB refuses with EINVAL what has other than 8, 16 or 32 bits per pixel",

@@ -4,6 +4,7 @@
 //! EGL_EXT_image_dma_buf_import_modifiers, EGL_MESA_image_dma_buf_export and EGL_ANDROID_native_fence_sync.
 #![expect(unsafe_code, reason = "the C interface between libEGL and its vendors")]
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
@@ -30,6 +31,7 @@ type QueryModifiers = unsafe extern "C" fn(*mut c_void, c_int, c_int, *mut u64, 
 type QueryFormats = unsafe extern "C" fn(*mut c_void, c_int, *mut c_int, *mut c_int) -> u32;
 type QueryString = unsafe extern "C" fn(*mut c_void, c_int) -> *const c_char;
 type ExportQuery = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut c_int, *mut u64) -> u32;
+type GetError = unsafe extern "C" fn() -> c_int;
 type Export = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut c_int, *mut c_int) -> u32;
 
 /// `EGL_LINUX_DMA_BUF_EXT`.
@@ -41,6 +43,8 @@ const FD: isize = 0x3272;
 const OFFSET: isize = 0x3273;
 /// `EGL_DMA_BUF_PLANE0_PITCH_EXT`.
 const PITCH: isize = 0x3274;
+/// `EGL_DMA_BUF_PLANE0_PITCH_EXT` and those of the planes behind.
+const PITCHES: [isize; 4] = [PITCH, 0x3277, 0x327a, 0x3442];
 /// `EGL_DMA_BUF_PLANE1_FD_EXT` and those of the planes behind.
 const OTHER_FDS: [isize; 3] = [0x3275, 0x3278, 0x3440];
 /// `EGL_DMA_BUF_PLANE1_OFFSET_EXT`.
@@ -59,6 +63,10 @@ const NATIVE_FENCE_FD: isize = 0x3145;
 /// `I915_FORMAT_MOD_X_TILED`.
 const X_TILED: u64 = 0x0100_0000_0000_0001;
 
+/// `EGL_SUCCESS` and `EGL_BAD_ALLOC`.
+const SUCCESS: c_int = 0x3000;
+const BAD_ALLOC: c_int = 0x3003;
+
 /// `EGL_EXTENSIONS`.
 const EXTENSIONS: c_int = 0x3055;
 
@@ -75,6 +83,7 @@ const SARGB8888: c_int = 0x8332_4258_u32 as c_int;
 const RA24: c_int = u32::from_le_bytes(*b"RA24") as c_int;
 
 static REAL: OnceLock<GetProcAddress> = OnceLock::new();
+static GET_ERROR: OnceLock<GetError> = OnceLock::new();
 
 /// The entry of a vendor library.
 ///
@@ -119,6 +128,12 @@ unsafe extern "C" fn get_proc_address(name: *const c_char) -> *mut c_void {
     }
     match name.to_bytes() {
         b"eglCreateImage" => create_image as CreateImage as *mut c_void,
+        // To look a function up makes Mesa forget its error, so that this one is known before it is asked.
+        b"eglGetError" => {
+            // SAFETY: EGL declares it so.
+            let _ = GET_ERROR.set(unsafe { std::mem::transmute::<*mut c_void, GetError>(found) });
+            get_error as GetError as *mut c_void
+        }
         b"eglCreateSync" => create_sync as CreateSync as *mut c_void,
         b"eglQueryDmaBufFormatsEXT" => query_formats as QueryFormats as *mut c_void,
         b"eglQueryDmaBufModifiersEXT" => query_modifiers as QueryModifiers as *mut c_void,
@@ -185,6 +200,11 @@ unsafe extern "C" fn create_image(
         // SAFETY: as above: behind the value is the next name, or EGL_NONE.
         at = unsafe { at.add(2) };
     }
+    if made::is("egl-gbm-pitch-256") && changed.as_chunks::<2>().0.iter().any(is_pitch_of_others) {
+        made::fired();
+        REFUSED.set(Some(BAD_ALLOC));
+        return std::ptr::null_mut();
+    }
     if made::is("egl-one-fd-only") {
         forget_other_fds(&mut changed);
     }
@@ -223,6 +243,24 @@ unsafe extern "C" fn create_image(
         }
     }
     made
+}
+
+thread_local! {
+    /// What was answered in the place of Mesa's libEGL, which knows nothing of it.
+    static REFUSED: Cell<Option<c_int>> = const { Cell::new(None) };
+}
+
+unsafe extern "C" fn get_error() -> c_int {
+    if let Some(error) = REFUSED.take() {
+        return error;
+    }
+    // SAFETY: it takes nothing, and was there when this function was handed out.
+    GET_ERROR.get().map_or(SUCCESS, |function| unsafe { function() })
+}
+
+/// Whether an attribute is a pitch that is no multiple of 256.
+fn is_pitch_of_others([name, value]: &[isize; 2]) -> bool {
+    PITCHES.contains(name) && value % 256 != 0
 }
 
 unsafe extern "C" fn create_sync(display: *mut c_void, kind: u32, attributes: *const isize) -> *mut c_void {

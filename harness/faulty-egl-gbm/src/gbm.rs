@@ -26,6 +26,7 @@ unsafe impl Send for Backend {}
 unsafe impl Sync for Backend {}
 
 type CreateDevice = unsafe extern "C" fn(c_int, u32) -> *mut Device;
+type Create = unsafe extern "C" fn(*mut Device, u32, u32, u32, u32, *const u64, u32) -> *mut c_void;
 type GetBackend = unsafe extern "C" fn(*const c_void) -> *const Backend;
 
 type Map = unsafe extern "C" fn(*mut c_void, u32, u32, u32, u32, u32, *mut u32, *mut *mut c_void) -> *mut c_void;
@@ -41,7 +42,7 @@ pub struct Device {
     destroy: *const c_void,
     is_format_supported: unsafe extern "C" fn(*mut Device, u32, u32) -> c_int,
     plane_count_of: *const c_void,
-    create: *const c_void,
+    create: Create,
     import: unsafe extern "C" fn(*mut Device, u32, *mut c_void, u32) -> *mut c_void,
     map: Map,
     unmap: *const c_void,
@@ -59,6 +60,7 @@ pub struct Device {
 /// Mesa's functions, as the first device has them; those of another are the same.
 struct Real {
     is_format_supported: unsafe extern "C" fn(*mut Device, u32, u32) -> c_int,
+    create: Create,
     import: unsafe extern "C" fn(*mut Device, u32, *mut c_void, u32) -> *mut c_void,
     map: Map,
     plane_fd: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
@@ -100,6 +102,7 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
     if let Some(device) = unsafe { made.as_mut() } {
         REAL.get_or_init(|| Real {
             is_format_supported: device.is_format_supported,
+            create: device.create,
             import: device.import,
             map: device.map,
             plane_fd: device.plane_fd,
@@ -109,6 +112,7 @@ unsafe extern "C" fn create_device(fd: c_int, version: u32) -> *mut Device {
             destroy_object: device.destroy_object,
         });
         device.is_format_supported = is_format_supported;
+        device.create = create;
         device.import = import;
         device.map = map;
         device.plane_fd = plane_fd;
@@ -133,6 +137,38 @@ unsafe extern "C" fn is_format_supported(device: *mut Device, format: u32, usage
         return 1;
     }
     supported
+}
+
+unsafe extern "C" fn create(
+    device: *mut Device,
+    width: u32,
+    height: u32,
+    format: u32,
+    usage: u32,
+    modifiers: *const u64,
+    count: u32,
+) -> *mut c_void {
+    // A multiple of 256 B whatever a pixel has, of formats that have a whole number of bytes for each.
+    let wide = if made::is("egl-gbm-pitch-256") { width.next_multiple_of(256) } else { width };
+    if wide != width {
+        made::fired();
+    }
+    // SAFETY: the arguments are the caller's, but for the width, which is one like any.
+    unsafe { (real().create)(device, wide, height, format, usage, modifiers, count) }
+}
+
+unsafe extern "C" {
+    /// Where the C library keeps the errno of this thread: a part of the ABI of glibc and musl.
+    fn __errno_location() -> *mut c_int;
+}
+
+/// Answers as Mesa's backend does where its driver does not take a frame in.
+fn refused() -> *mut c_void {
+    // SAFETY: takes nothing, and returns an address that is this thread's.
+    let errno = unsafe { __errno_location() };
+    // SAFETY: as above; nobody holds a reference to it.
+    unsafe { errno.write(rustix::io::Errno::NOSYS.raw_os_error()) };
+    std::ptr::null_mut()
 }
 
 /// `GBM_BO_IMPORT_FD_MODIFIER`.
@@ -165,6 +201,14 @@ unsafe extern "C" fn import(device: *mut Device, kind: u32, buffer: *mut c_void,
             made::fired();
         }
         return ask((&raw mut cut).cast());
+    }
+    if kind == FD_MODIFIER && made::is("egl-gbm-pitch-256") {
+        // SAFETY: for this kind the buffer is this structure.
+        let asked = unsafe { buffer.cast::<FdModifier>().read() };
+        if asked.strides.iter().take(asked.num_fds as usize).any(|pitch| pitch % 256 != 0) {
+            made::fired();
+            return refused();
+        }
     }
     if kind == FD_MODIFIER && made::is("gbm-unchecked") {
         let made = ask(buffer);

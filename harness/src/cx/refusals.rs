@@ -1,12 +1,11 @@
 //! What it means for a case that a device refuses something, whichever process it is in.
 
-use rustix::io::Errno;
-
 use super::{Cx, Guest};
 use crate::case::Trouble;
 use crate::dmabuf::SharedFrame;
 use crate::error::{Error, Refusal};
 use crate::finding::Finding;
+use crate::gbm;
 use crate::vk;
 
 impl From<Error> for Trouble {
@@ -19,12 +18,11 @@ impl From<Error> for Trouble {
 impl Refusal {
     /// What `error` means of `guest`, who was given `shared`.
     pub(crate) fn by(guest: &Guest<'_>, shared: &SharedFrame, error: &Error) -> Self {
-        // No interface names the multiples that it takes before it is asked.
+        // No interface names the multiples that it takes before it is asked, and what trials have found need not be all.
         let is_layout = match guest {
             Guest::Gpu(_) => vk::is_layout_refused(error),
             Guest::Gles(gles) => gles.refuses_layout(shared, error),
-            // ENOSYS is what Mesa's backend sets where its driver does not take a frame.
-            Guest::Gbm(_) => error.is_errno(Errno::INVAL) || error.is_errno(Errno::NOSYS),
+            Guest::Gbm(_) => gbm::is_layout_refused(error),
             _ => false,
         };
         if is_layout { Self::Layout } else { error.refusal() }

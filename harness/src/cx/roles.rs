@@ -141,7 +141,7 @@ impl Cx {
     ///
     /// # Errors
     /// As [`Self::gpu`].
-    pub(crate) fn lack_of(&mut self, need: &Need) -> Result<Option<String>, Trouble> {
+    pub fn lack_of(&mut self, need: &Need) -> Result<Option<String>, Trouble> {
         Ok(self.lacks(need)?)
     }
 

@@ -439,8 +439,8 @@ impl Cx {
             _ => None,
         };
         let mut constraints = match (guest, gpu) {
-            (Guest::Gles(gles), _) => gles.constraints(fourccs)?,
-            (Guest::Gbm(gbm), _) => gbm.constraints(fourccs)?,
+            (Guest::Gles(gles), _) => gles.constraints(fourccs, size.width, &names)?,
+            (Guest::Gbm(gbm), _) => gbm.constraints(fourccs, size.width, &names)?,
             (Guest::Video(video), _) => Queue::open(video, Direction::Output)?.constraints(fourccs, *size)?,
             (Guest::Filler(video), _) => Queue::open(video, Direction::Capture)?.constraints(fourccs, *size)?,
             (_, Some(gpu)) => gpu.constraints(fourccs, *size, &probes)?,

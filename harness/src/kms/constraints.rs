@@ -13,10 +13,8 @@ use crate::format::{Fourcc, Modifier};
 use crate::frame::{Frame, Plane, Size};
 use crate::share::constraints::{Constraints, FormatModifier, MemoryNeeds};
 use crate::share::heap::Storage;
+use crate::share::trial::Trial;
 use crate::udmabuf;
-
-/// The largest alignment that is looked for, in bytes.
-const LARGEST_ALIGNMENT: u64 = 4096;
 
 /// What the kernel answers to an import that it could not look at: no fd, no memory, no card.
 const OF_THE_MOMENT: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NODEV];
@@ -48,27 +46,24 @@ impl Screen {
         let mut found = Constraints { smallest, largest, ..Constraints::of(formats.collect()) };
         for &fourcc in &listed {
             let Some([shape]) = fourcc.planes() else { continue };
-            // Behind a multiple of all alignments, so that each is tried alone.
-            let base = shape.row(size.width).next_multiple_of(2 * LARGEST_ALIGNMENT);
-            let bytes = (base + LARGEST_ALIGNMENT) * (u64::from(size.height) + 1) + 3 * LARGEST_ALIGNMENT;
-            let trial = Trial { screen: self, fourcc, size, dmabuf: self.card.dumb_of_bytes(bytes)? };
-            let pitch = match trial.smallest(|bytes| Plane { offset: 0, pitch: base + bytes }) {
-                // Listed, and refused however its rows lie: as good as not listed.
-                Err(error) if error.is_errno(Errno::INVAL) => {
-                    found.formats.retain(|pair| pair.fourcc != fourcc);
-                    continue;
+            let trial = Trial::of(std::slice::from_ref(shape), size.width, size.height);
+            let dmabuf = self.card.dumb_of_bytes(trial.bytes())?;
+            let refuses = |planes: &[Plane]| {
+                let frame = Frame { size, fourcc, modifier: Modifier::LINEAR, planes: planes.to_vec() };
+                match Framebuffer::new(&self.card, &SharedFrame { dmabuf: dmabuf.try_clone()?, frame }) {
+                    Ok(_) => Ok(None),
+                    Err(error) if error.is_errno(Errno::INVAL) => Ok(Some(error)),
+                    Err(error) => Err(error),
                 }
-                pitch => pitch?,
             };
-            let aligned = base + LARGEST_ALIGNMENT;
-            let offset = trial.smallest(|bytes| Plane { offset: 2 * LARGEST_ALIGNMENT + bytes, pitch: aligned });
-            found.pitch.alignment = found.pitch.alignment.max(pitch);
-            // A device may take no offset at all; then only 0 is a multiple of what it needs.
-            let offset = match offset {
-                Err(error) if error.is_errno(Errno::INVAL) => 1 << 63,
-                offset => offset?,
-            };
-            found.offset_alignment = found.offset_alignment.max(offset);
+            match trial.alignments(refuses)? {
+                Ok(needs) => {
+                    found.pitch.alignment = found.pitch.alignment.max(needs.pitch);
+                    found.offset_alignment = found.offset_alignment.max(needs.offset);
+                }
+                // Listed, and refused however its rows lie: as good as not listed.
+                Err(_) => found.formats.retain(|pair| pair.fourcc != fourcc),
+            }
         }
         found.pitch.max = u32::MAX.into();
         found.memory = self.memory_needs(probes)?;
@@ -97,29 +92,5 @@ impl Screen {
             _ => false,
         };
         Ok(MemoryNeeds { heaps, contiguous, ..MemoryNeeds::ANY })
-    }
-}
-
-/// A frame in memory of the card's own, whose rows lie now here, now there.
-struct Trial<'s> {
-    screen: &'s Screen,
-    fourcc: Fourcc,
-    size: Size,
-    dmabuf: Dmabuf,
-}
-
-impl Trial<'_> {
-    /// The smallest power of two of which `place` makes a plane that the driver takes.
-    fn smallest(&self, place: impl Fn(u64) -> Plane) -> Result<u64> {
-        let mut alignment = 1;
-        loop {
-            let frame = Frame::linear(self.fourcc, self.size, place(alignment));
-            let shared = SharedFrame { dmabuf: self.dmabuf.try_clone()?, frame };
-            match Framebuffer::new(&self.screen.card, &shared) {
-                Ok(_) => return Ok(alignment),
-                Err(error) if error.is_errno(Errno::INVAL) && alignment < LARGEST_ALIGNMENT => alignment *= 2,
-                Err(error) => return Err(error),
-            }
-        }
     }
 }

@@ -21,6 +21,6 @@ pub(super) fn find() -> Looked {
     let limit = std::fs::read_to_string("/sys/module/udmabuf/parameters/size_limit_mb");
     let limit = limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(LIMIT_MIB);
     let largest = limit.saturating_mul(1 << 20).min(super::machine_memory());
-    looked.add(Kind::Udmabuf, Udmabuf, About { name: "udmabuf".to_owned(), contiguous: false, largest });
+    looked.add(Kind::Udmabuf, Udmabuf, About { name: udmabuf::HEAP.to_owned(), contiguous: false, largest });
     looked
 }
