@@ -559,6 +559,6 @@ pub(super) const fn fault(name: &'static str, class: Class) -> Fault {
 }
 
 /// A control in the first GPU's driver, to be filled in.
-const fn control(name: &'static str, class: Class) -> Fault {
+pub(super) const fn control(name: &'static str, class: Class) -> Fault {
     Fault { kind: Kind::Control, ..fault(name, class) }
 }
