@@ -28,11 +28,10 @@ Each fault is a real bug of a driver, a kernel or a library, done on purpose bel
 the harness. The cases that claim to see it run in a kernel of their own. A fault is detected if
 one of them fails and its message names the culprit; a skip, a deadline, and a failure that is
 known without the fault are no detection. A claim that fails under none of all faults, and by no
-listed defect, makes the table red, unless it says why none can. A control is unusual but legal,
-and must fail nothing. Of each claim that meets its device one case in thirty runs under it, and
-one at least; of claims that name that device nowhere a third of these; every day others.
-Controls that take nothing away and have nothing to do with each other run at once, and one by
-one if a case fails.
+listed defect, makes the table red. A control is unusual but legal, and must fail nothing. Of
+each claim that meets its device one case in thirty runs under it, and one at least; of claims
+that name that device nowhere a third of these; every day others. Controls that take nothing away
+and have nothing to do with each other run at once, and one by one if a case fails.
 
 Examples:
     handover faults                           each with the cases that claim to see it
