@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Cause, Error, Result};
 use crate::node;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 mod codec;
 mod constraints;
@@ -188,7 +189,11 @@ impl Device {
 
     /// An error of `op` on this device and `what`.
     fn error(&self, op: &'static str, what: impl fmt::Display, cause: impl Into<Cause>) -> Error {
-        Error::new(op, format!("{self}, {what}{}", self.burden()), cause)
+        let error = Error::new(op, format!("{self}, {what}{}", self.burden()), cause);
+        match error.is_errno(Errno::NODEV) {
+            true => error.like("a driver that takes its device for gone, in the middle of its work"),
+            false => error,
+        }
     }
 
     /// Buffers could not be freed, with this error.

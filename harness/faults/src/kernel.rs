@@ -548,7 +548,11 @@ pub(super) const ALL: &[Fault] = &[
             "gbm-pitch-too-large",
             Layout,
             &[Pixels, Layouts],
-            &["the pitch in bytes that gbm_bo_get_stride_for_plane tells: 1344, not 1280"],
+            &[
+                "the pitch in bytes that gbm_bo_get_stride_for_plane tells: 1344, not 1280",
+                "gbm_bo_get_stride_for_plane and gbm_bo_get_offset failed: invalid answer: the frame ends at byte",
+                "like a row pitch 64 B too large…gbm_bo_get_stride_for_plane and gbm_bo_get_offset of gbm",
+            ],
         )
     },
     Fault {
