@@ -60,7 +60,7 @@ const CONTROLS: &str = "0";
 const KEPT: &str = "tests/snapshots/faults__every_fault_is_seen_and_every_control_let_pass.snap";
 
 /// Rows of a message that speak of the cause.
-const CAUSES: &[&str] = &["object", "shape", "like", "after", "stayed"];
+const CAUSES: &[&str] = &["object", "shape", "like", "after", "stayed", "laid by"];
 
 /// Rows that tell the two sides of a comparison, or what is left of something. Their numbers are those of this run.
 const SIDES: &[&str] = &["target", "actual", "left"];

@@ -63,11 +63,7 @@ pub(super) const ALL: &[Fault] = &[
             "implicit-fence-lost",
             Synchronisation,
             &[Fences],
-            &[
-                "a fence that did not get into the buffer: poll does not wait either",
-                "a dma-buf as a fence (DMA_BUF_IOCTL_IMPORT_SYNC_FILE) is not refused",
-                "with one writer has signalled",
-            ],
+            &["a fence that did not get into the buffer: poll does not wait either", "with one writer has signalled"],
         )
     },
     Fault {

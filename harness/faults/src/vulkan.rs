@@ -229,7 +229,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout of at least two planes",
         modelled_on: "Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2), gamescope a85c8d76",
         seen_by: &[Pixels],
-        names: &["samples of plane 1 (U V) differ: gpu_b does not see"],
+        names: &["samples of plane 1 (U V) differ: gpu_b does not see…like what lies where plane 0 begins"],
         ..fault("second-plane-lost", Layout)
     },
     Fault {

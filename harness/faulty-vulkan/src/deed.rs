@@ -99,6 +99,7 @@ deeds! {
     ViewStale = "view-stale",
     SwizzledTwice = "swizzled-twice",
     PlanesRefused = "planes-refused",
+    PitchAndSizeTooLarge = "pitch-and-size-too-large",
     OpaqueSemaphoreCopied = "opaque-semaphore-copied",
     OpaqueFenceForGood = "opaque-fence-for-good",
     OpaqueFenceUntilReset = "opaque-fence-until-reset",

@@ -35,8 +35,8 @@ pub(super) const ALL: &[Named] = &[
 
 /// `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` and `DMA_BUF_IOCTL_IMPORT_SYNC_FILE`, of flags and an fd.
 const EXPORT_SYNC_FILE: u32 = both(b'b', 2, 8);
-const IMPORT_SYNC_FILE: u32 = writes(b'b', 3, 8);
-const FD: usize = 4;
+pub(super) const IMPORT_SYNC_FILE: u32 = writes(b'b', 3, 8);
+pub(super) const FD: usize = 4;
 
 /// `SYNC_IOC_MERGE`, of `struct sync_merge_data`.
 const MERGE: u32 = both(b'>', 3, 48);
