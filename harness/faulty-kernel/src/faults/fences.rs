@@ -142,7 +142,6 @@ fn sync_file_wakes_late() -> Made {
     const LATE: Duration = Duration::from_millis(1200);
     /// Nobody here waits longer.
     const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     Made::on(Filter::calls(&[libc::SYS_ppoll, POLL]), |call| {
         let [list, count, timeout, ..] = call.arguments;
         if count != 1 {
@@ -179,6 +178,9 @@ fn sync_file_wakes_late() -> Made {
     })
 }
 
+/// No patience.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
 /// poll of one such file alone says at once that all that was asked for is so.
 fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'static) -> Made {
     Made::on(Filter::calls(&[libc::SYS_ppoll, POLL]), move |call| {
@@ -192,6 +194,10 @@ fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'stat
             return Ok(Done::UNTOUCHED);
         }
         let wanted = u16::from_ne_bytes([asked[4], asked[5]]) & (PollFlags::IN | PollFlags::OUT).bits();
+        let file = call.file(fd)?;
+        if poll(&mut [PollFd::new(&file, PollFlags::from_bits_retain(wanted))], Some(&AT_ONCE))? > 0 {
+            return Ok(Done::UNTOUCHED);
+        }
         asked[6..].copy_from_slice(&wanted.to_ne_bytes());
         call.write(call.arguments[0], &asked)?;
         Ok(Done::fired(Answer::Return(1)))
@@ -203,7 +209,6 @@ fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'stat
 fn wait_ends_at_signal() -> Made {
     /// What comes later is no call that is made again, on a machine that is busy with other things.
     const SOON: Duration = Duration::from_millis(500);
-    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     /// `DMA_BUF_SYNC_END`.
     const END: u32 = 4;
     let last: Mutex<HashMap<u32, (i64, i32, Instant)>> = Mutex::default();
