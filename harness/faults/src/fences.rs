@@ -110,7 +110,7 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
-        what: "poll of a sync_file returns 1.2 s after the signal that it waited for",
+        what: "poll of a sync_file returns 1.2 s to 2.4 s after the signal that it waited for, the later the longer it had waited",
         trigger: "no other file in the same call, and a fence that has not signalled",
         modelled_on: "the class of signals that somebody learns of from a timer; no single bug was looked up",
         ..fault(
