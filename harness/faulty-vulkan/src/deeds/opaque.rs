@@ -339,8 +339,10 @@ pub(crate) unsafe extern "system" fn create_semaphore(
     let result = {
         // SAFETY: a field of the caller's struct, which is alive.
         let at = unsafe { &raw mut (*export).handle_types };
+        // SAFETY: as above.
+        let asked = unsafe { *at };
         // SAFETY: what a caller makes for one call can be written during it.
-        let _hidden = unsafe { Changed::to(at, *at & !opaque) };
+        let _hidden = unsafe { Changed::to(at, asked & !opaque) };
         // SAFETY: the caller's contract is the real function's.
         unsafe { real(handle, info, allocator, made) }
     };
@@ -377,8 +379,10 @@ pub(crate) unsafe extern "system" fn create_fence(
     let result = {
         // SAFETY: a field of the caller's struct, which is alive.
         let at = unsafe { &raw mut (*export).handle_types };
+        // SAFETY: as above.
+        let asked = unsafe { *at };
         // SAFETY: what a caller makes for one call can be written during it.
-        let _hidden = unsafe { Changed::to(at, *at & !opaque) };
+        let _hidden = unsafe { Changed::to(at, asked & !opaque) };
         // SAFETY: the caller's contract is the real function's.
         unsafe { real(handle, info, allocator, made) }
     };
