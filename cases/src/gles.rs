@@ -487,6 +487,7 @@ fn takes_in_what_it_exports(cx: &mut Cx) -> Outcome {
         cx.claim(format!("modifier of {told}"), known, || {
             Finding::new(format!("{told} {modifier} is exported, and not listed for import"))
                 .row("listed", format!("{modifiers:?}"))
+                .row("like", "a modifier that is not the image's own")
         });
         if cx.disagrees() {
             return cx.agree();

@@ -176,6 +176,7 @@ fn takes_what_it_lists(cx: &mut Cx, kind: PlaneKind) -> Outcome {
                 Finding::new(format!("the {kind} plane lists {} {modifier} and refuses it", offer.fourcc))
                     .row("answer", why.unwrap_or_default())
                     .row("frame", plain.to_string())
+                    .row("like", "a list of formats for all modifiers, where each has formats of its own")
             });
         }
     }

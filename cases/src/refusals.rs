@@ -86,7 +86,8 @@ pub(crate) fn judge(cx: &mut Cx, what: &str, valid: &[&str], answer: Result<()>)
             Ok(()) => Finding::new(format!("{what} is not refused{with}"))
                 .row("like", "a check that is not made: who errs so is not told, and gets something else"),
             Err(Error { op, object, .. }) => Finding::new(format!("{what} is refused otherwise than documented"))
-                .row("call", format!("{op} on {object}")),
+                .row("call", format!("{op} on {object}"))
+                .row("like", "an error from below that was handed on, or taken for another"),
         };
         finding.row("target", valid.join(" or ")).row("actual", said.unwrap_or_else(|| "success".to_owned()))
     });

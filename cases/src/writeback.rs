@@ -64,7 +64,10 @@ fn has_every_format(cx: &mut Cx) -> Outcome {
         };
         cx.claim(format!("{fourcc} written back"), written.is_ok(), || {
             let why = written.err().map_or_else(String::new, |why| why.summary);
-            Finding::new(format!("{fourcc} is listed for writeback, and {why}"))
+            Finding::new(format!("{fourcc} is listed for writeback, and {why}")).row(
+                "like",
+                "a list that is not the connector's own: what planes can show, or another device can write",
+            )
         });
     }
     cx.agree()

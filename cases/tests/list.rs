@@ -274,13 +274,13 @@ fn claims_and_faults_name_each_other() {
 }
 
 /// A claim that nothing can fail says nothing: each has a fault that fails a case of it, or fails already by a defect that is
-/// listed, or states why no fault can.
+/// listed.
 #[test]
-fn every_claim_has_a_fault_that_fails_it_or_says_why_not() {
+fn every_claim_has_a_fault_that_fails_it() {
     let cases = Cases::collect(handover_cases::register).unwrap_or_else(|error| panic!("{error}"));
     let killers = Killers::of(cases.iter().map(|case| &case.info));
     assert!(killers.problems().is_empty(), "{}", killers.problems().join("\n"));
-    assert!(killers.by_fault > 0 && !killers.by_none.is_empty(), "{killers:?}");
+    assert!(killers.by_fault > 300, "{killers:?}");
 }
 
 /// The table of the findings names the cases that have each, all of them and no others.

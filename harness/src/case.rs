@@ -240,8 +240,6 @@ pub struct CaseInfo {
     pub must_fail_under: Vec<Fault>,
     /// What its message holds when it fails by what it claims, if any finding of its own would not do.
     pub fails_with: Option<String>,
-    /// Why no fault that can be done fails the claim, if none can.
-    pub no_fault: Option<String>,
 }
 
 impl CaseInfo {
@@ -321,14 +319,6 @@ impl<B> Case<B> {
         self.info.fails_with = Some(words.to_owned());
         self
     }
-
-    /// States why no fault that can be done fails the claim: what would have to be broken, and what else holds it.
-    ///
-    /// Each claim has that, or a fault that fails one of its cases, or a defect by which one fails already.
-    pub fn no_fault(&mut self, because: &str) -> &mut Self {
-        self.info.no_fault = Some(because.to_owned());
-        self
-    }
 }
 
 /// How many combinations of what can be varied become cases.
@@ -365,7 +355,6 @@ impl<B> Cases<B> {
                 known: Vec::new(),
                 must_fail_under: Vec::new(),
                 fails_with: None,
-                no_fault: None,
             },
             body: Box::new(body),
         });

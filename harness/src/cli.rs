@@ -33,6 +33,7 @@ use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::injection;
 use crate::run::journal::{Journal, Unfinished};
 use crate::run::progress::Progress;
+use crate::run::select::nearest;
 use crate::run::stop::Stop;
 use crate::run::{Plan, Session, select, text, worker};
 use crate::vk::Validation;
@@ -315,6 +316,14 @@ fn refuse(refusal: &Refusal) -> ExitCode {
 /// Prints; whoever closed the stream does not want to read it.
 fn say(stream: &mut impl Write, text: &str) {
     let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}
+
+/// What to say behind a name of a fault that is none of `names`: which are nearest, if any is near.
+fn near(name: &str, names: &[&str]) -> String {
+    match nearest(name, names).as_slice() {
+        [] => String::new(),
+        near => format!("; the nearest are {}", near.join(", ")),
+    }
 }
 
 fn run<B>(

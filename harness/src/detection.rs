@@ -23,7 +23,7 @@ pub use stored::{stored, stored_in};
 pub use text::{line, list, summary};
 
 /// The version of the schema below. It grows by one when a field changes its meaning or goes; a new field keeps it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The table's name in the directory of a report.
 pub const FILE: &str = "faults.json";

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{Difference, Tolerance, compare};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
+use crate::guess::{Guess, Suspects, guess};
 use crate::picture::Picture;
 use crate::png;
 
@@ -68,6 +69,8 @@ pub struct Mismatch {
     pub target: Picture,
     /// The exact numbers, which decide.
     pub difference: Difference,
+    /// What the picture is like, if it is like anything.
+    pub like: Option<Guess>,
     /// Mean of the FLIP error map, from 0 (looks the same) to 1; reported, never judged.
     pub flip_mean: f32,
     /// Where the golden lies.
@@ -163,9 +166,10 @@ impl Goldens {
         }
         let Some(difference) = compare(&target, actual, tolerance)? else { return Ok(None) };
         let flip_mean = flip_mean(&target, actual)?;
+        let like = guess(&target, actual, &Suspects::default());
         // Only for the text: a damaged list of origins must not hide what the pixels say. `dead` reports it.
         let origin = self.origins().ok().and_then(|mut origins| origins.remove(case));
-        Ok(Some(Mismatch { target, difference, flip_mean, path, origin }))
+        Ok(Some(Mismatch { target, difference, like, flip_mean, path, origin }))
     }
 
     /// Makes `picture` the golden of `case` and returns its path.
@@ -276,7 +280,7 @@ impl Mismatch {
     /// The text of the failure; `what` says whose, in a sentence: `gpu_a no longer renders its golden`.
     pub fn finding(&self, what: &str) -> Finding {
         let origin = self.origin.as_ref();
-        Finding::differs(what, &self.difference, None)
+        Finding::differs(what, &self.difference, self.like.as_ref())
             .row("flip", format!("mean {:.4} (0 looks the same, 1 is the most; not judged)", self.flip_mean))
             .verbatim("golden", self.path.display().to_string())
             .row("origin", origin.map_or("not known".to_owned(), |o| format!("{} {}, {}", o.driver, o.version, o.date)))

@@ -83,7 +83,6 @@ mod tests {
             known: findings.iter().map(known).collect(),
             must_fail_under: vec![],
             fails_with: None,
-            no_fault: None,
         }
     }
 

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Cause, Error, Result};
 use crate::node;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 mod codec;
 mod constraints;
@@ -188,7 +189,7 @@ impl Device {
 
     /// An error of `op` on this device and `what`.
     fn error(&self, op: &'static str, what: impl fmt::Display, cause: impl Into<Cause>) -> Error {
-        Error::new(op, format!("{self}, {what}{}", self.burden()), cause)
+        gone(Error::new(op, format!("{self}, {what}{}", self.burden()), cause))
     }
 
     /// Buffers could not be freed, with this error.
@@ -207,6 +208,14 @@ impl Device {
         let fd = node::open(Path::new("/dev/null"), OFlags::RDWR).expect("/dev/null");
         let (node, name) = (PathBuf::from("/dev/null"), "nothing".to_owned());
         Self { fd, node, name, driver: String::new(), caps: 0, stuck: Mutex::default() }
+    }
+}
+
+/// What `error` is like, if the device is said to be gone.
+fn gone(error: Error) -> Error {
+    match error.is_errno(Errno::NODEV) {
+        true => error.like("a driver that takes its device for gone, in the middle of its work"),
+        false => error,
     }
 }
 

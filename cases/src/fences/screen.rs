@@ -248,16 +248,19 @@ fn follows_the_flip(cx: &mut Cx, shared: &SharedFrame, put: Put) -> Result<(), T
         let mut early = BTreeSet::new();
         let began = Instant::now();
         let flipped = loop {
+            let mut before = Vec::new();
             for (name, file) in [("out-fence", &out), ("writeback's fence", &written)] {
                 // The fence first: what is pending afterwards was pending then.
                 if let Some(file) = file
                     && file.is_signalled()?
                     && round.is_pending()?
                 {
-                    early.insert(name);
+                    before.push(name);
                 }
             }
             let flipped = sent.flipped(Duration::from_millis(2))?;
+            // With a flip that has come meanwhile it is the screen that was early, and they with it.
+            early.extend(before.into_iter().filter(|_| !flipped));
             if flipped || began.elapsed() > SOON {
                 break flipped;
             }

@@ -11,7 +11,7 @@ use super::{LARGE, SIZES, WIDE};
 
 /// Faults of the exporter that a frame must bring to light, whose importer is the CPU.
 fn faults_of_exporter(claim: &str, from: Role, to: Role, parcel: &Parcel) -> Vec<&'static str> {
-    if to != Cpu || parcel.start == Start::Behind || parcel.rows != Rows::Agreed {
+    if to != Cpu || is_laid_out(parcel) {
         return vec![];
     }
     let is_beyond_a_page = parcel.size.height > 64;
@@ -65,6 +65,7 @@ const FIRSTS: &[(Role, Role, Like, &str)] = &[
     (PlanarVideo, GpuB, |parcel| parcel.size == LARGE[1], "acquire-discards"),
     (Udmabuf, Vgem, |parcel| parcel.way.order == Order::ImportFirst, "prime-import-copies"),
     // What is handed out has its channels in another order.
+    (GpuA, Cpu, |parcel| !is_laid_out(parcel) && parcel.size.height > 64, "pitch-and-size-too-large"),
     (GpuA, Cpu, |parcel| is_of_bytes(parcel) && parcel.way.order == Order::ExportFirst, "red-blue-swapped"),
     // What is shown is another picture.
     (Udmabuf, Screen, |parcel| is_of_bytes(parcel) && !parcel.begins_behind(), "addfb2-red-blue"),
@@ -96,6 +97,11 @@ fn is_drawn_first(parcel: &Parcel) -> bool {
 /// Whether red and blue are bytes that could change places.
 fn is_of_bytes(parcel: &Parcel) -> bool {
     [Fourcc::XR24, Fourcc::AR24, Fourcc::AB24].contains(&parcel.fourcc)
+}
+
+/// Whether it is told how its rows lie.
+fn is_laid_out(parcel: &Parcel) -> bool {
+    parcel.start == Start::Behind || parcel.rows != Rows::Agreed
 }
 
 /// Whether rows are longer than their pixels, in a frame that begins with its buffer.

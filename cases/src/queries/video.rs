@@ -68,6 +68,7 @@ fn does_what_it_lists(cx: &mut Cx, role: Role) -> Outcome {
                     .row("object", queue.to_string())
                     .row("tried", tried.to_string())
                     .row("set", set.to_string())
+                    .row("like", "two ways to work out one format, of which one forgot something")
             });
             let sizes: Vec<u32> = set.planes.iter().map(|plane| plane.bytes).collect();
             if set.pixel == pixel && had.insert(sizes) {

@@ -105,7 +105,7 @@ pub(super) fn register(cases: &mut Cases<Cx>) {
                 refuses_itself_as_fence(cx, exporter)
             })
             .from(exporter)
-            .must_fail_under("implicit-fence-lost");
+            .must_fail_under("import-sync-file-unchecked");
     }
 }
 

@@ -1,11 +1,11 @@
 //! Fences as files: what the kernel tells of them, and what Vulkan and EGL make of those that they are given.
 
-use super::Class::{Coherency, Ownership, Synchronisation};
+use super::Class::{Aliasing, Coherency, Ownership, Synchronisation};
 use super::Fault;
 use super::Oracle::{Fds, Fences, Pixels, Result};
 use super::Seam::VulkanB;
 use super::kernel::{fault, library};
-use super::vulkan::fault as driver;
+use super::vulkan::{control, fault as driver};
 
 pub(super) const ALL: &[Fault] = &[
     Fault {
@@ -110,7 +110,7 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
-        what: "poll of a sync_file returns 1.2 s after the signal that it waited for",
+        what: "poll of a sync_file returns 1.2 s to 2.4 s after the signal that it waited for, the later the longer it had waited",
         trigger: "no other file in the same call, and a fence that has not signalled",
         modelled_on: "the class of signals that somebody learns of from a timer; no single bug was looked up",
         ..fault(
@@ -189,5 +189,40 @@ pub(super) const ALL: &[Fault] = &[
                 "the screen waited for a fence, though it is a reader's",
             ],
         )
+    },
+    Fault {
+        what: "vkImportSemaphoreFdKHR copies what the fd stands for: the semaphore is one of its own, as far as the other had come",
+        trigger: "handle type OPAQUE_FD",
+        modelled_on: "the class of copies where a reference is meant (Importing Semaphore Payloads); no single bug was looked up",
+        seen_by: &[Fences],
+        names: &[
+            "a submission of another instance, by a semaphore that came as opaque fd, did not wait",
+            "the counter of another instance did not come to 1, which gpu_a signalled",
+        ],
+        ..driver("opaque-semaphore-copied", Aliasing)
+    },
+    Fault {
+        what: "vkImportFenceFdKHR imports for good",
+        trigger: "handle type OPAQUE_FD, VK_FENCE_IMPORT_TEMPORARY_BIT",
+        modelled_on: "Mesa 22bca8ef19e and 8aa9d0acb8c (radv): a temporary payload that stays",
+        seen_by: &[Fences],
+        names: &["vkResetFences by an importer was one of the exporter's fence, though its import was temporary"],
+        ..driver("opaque-fence-for-good", Synchronisation)
+    },
+    Fault {
+        what: "vkImportFenceFdKHR imports until a reset",
+        trigger: "handle type OPAQUE_FD, without VK_FENCE_IMPORT_TEMPORARY_BIT",
+        modelled_on: "the class of permanences that are taken for each other; no single bug was looked up",
+        seen_by: &[Fences],
+        names: &["vkResetFences by an importer was not one of the exporter's fence, though its import was for good"],
+        ..driver("opaque-fence-until-reset", Synchronisation)
+    },
+    // Legal.
+    Fault {
+        what: "semaphores and fences are handed on as OPAQUE_FD as well, within a process",
+        trigger: "always",
+        modelled_on: "VkExternalSemaphoreProperties and VkExternalFenceProperties: a driver may hand on what it can",
+        shares: true,
+        ..control("opaque-fences", Synchronisation)
     },
 ];

@@ -6,6 +6,26 @@
 //! `must_fail_under`, and `handover faults` holds them to it.
 //!
 //! The harness itself knows none of these: to it, a faulty driver is a driver.
+//!
+//! How many there are of each class, beside how many of the 189 public bugs of drivers and kernels that they are drawn from:
+//!
+//! | class | faults | bugs |
+//! |---|---|---|
+//! | layout | 49 | 34 |
+//! | modifier | 24 | 26 |
+//! | format | 15 | 16 |
+//! | ownership | 35 | 30 |
+//! | handle | 17 | 13 |
+//! | aliasing | 14 | 5 |
+//! | coherency | 12 | 14 |
+//! | queue family | 7 | 7 |
+//! | synchronisation | 35 | 22 |
+//! | KMS | 12 | 13 |
+//! | error path | 27 | 9 |
+//!
+//! Error paths, aliasing and synchronisation have more than their share: each call that refuses, each way in and each kind of fence
+//! wants one of its own. Modifiers, formats, coherency and KMS have less, since devices of memory alone know LINEAR, have no caches of
+//! their own and blend in one place.
 
 use std::fmt;
 
@@ -182,7 +202,7 @@ pub fn find(name: &str) -> Option<&'static Fault> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 
@@ -208,6 +228,18 @@ mod tests {
         assert!(beside_vulkan.count() >= 20);
         let unseen: Vec<&str> = all().filter(|fault| fault.gap.is_some()).map(|fault| fault.name).collect();
         assert!(unseen.is_empty(), "a fault that was seen once may not be let go by a gap: {unseen:?}");
+    }
+
+    #[test]
+    fn the_table_of_classes_counts_them() {
+        let mut counts: BTreeMap<Class, usize> = BTreeMap::new();
+        for fault in all().filter(|fault| fault.kind == Kind::Fault) {
+            *counts.entry(fault.class).or_default() += 1;
+        }
+        let table = include_str!("lib.rs");
+        let row = |(class, count): (&Class, &usize)| format!("//! | {class} | {count} | ");
+        let missing: Vec<String> = counts.iter().map(row).filter(|row| !table.contains(row.as_str())).collect();
+        assert!(missing.is_empty(), "the rows at the top of this file are to begin so: {missing:?}");
     }
 
     #[test]

@@ -41,8 +41,8 @@ pub(super) const ALL: &[Fault] = &[
                 "a wait for a fence to come did not wait for the fence",
                 "a wait for a syncobj whose handle goes did not wait for the fence",
                 "a look at a syncobj whose fence is pending: ended by number 0, not ETIME",
-                "a wait for one of two, of which one has no fence: ended by number 0, not EINVAL",
-                "a wait for a syncobj without a fence: ended by number 0, not EINVAL",
+                "a wait for all of two, one signalled: ended by number 0, not ETIME",
+                "a look for a fence to come: ended by number 0, not ETIME",
             ],
         )
     },

@@ -1,13 +1,21 @@
 //! What is given to others and taken back: releases and acquires of Vulkan, and caches between those who share a buffer.
 
-use super::Class::{Coherency, QueueFamily};
+use super::Class::{Coherency, Layout, QueueFamily};
 use super::Fault;
-use super::Oracle::{Fences, Pixels};
+use super::Oracle::{Fences, Layout as Layouts, Pixels};
 use super::Seam::VulkanB;
 use super::kernel::{fault, library};
 use super::vulkan::fault as driver;
 
 pub(super) const ALL: &[Fault] = &[
+    Fault {
+        what: "an image that the driver lays out is told to have rows 64 B further apart than it has, and size and memory for them",
+        trigger: "tiling DRM_FORMAT_MODIFIER without an explicit layout, or LINEAR with external memory",
+        modelled_on: "Mesa c10808441cc (radv), where the pitch that is told is not the one that the hardware has",
+        seen_by: &[Pixels, Layouts],
+        names: &["cpu does not see the target…like a row pitch 64 B too large…vkGetImageSubresourceLayout of gpu_a"],
+        ..driver("pitch-and-size-too-large", Layout)
+    },
     Fault {
         what: "what a command buffer wrote that gives to VK_QUEUE_FAMILY_EXTERNAL reaches the memory at the next submission",
         trigger: "a release to EXTERNAL, in a submission that waits for no semaphore",

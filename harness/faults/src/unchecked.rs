@@ -54,6 +54,17 @@ pub(super) const ALL: &[Fault] = &[
         )
     },
     Fault {
+        what: "DMA_BUF_IOCTL_IMPORT_SYNC_FILE returns 0 for what is no sync_file",
+        trigger: "an fd of another file",
+        modelled_on: "the class of arguments that nobody looks at; no single bug was looked up",
+        ..fault(
+            "import-sync-file-unchecked",
+            Handle,
+            &[Result],
+            &["a dma-buf as a fence (DMA_BUF_IOCTL_IMPORT_SYNC_FILE) is not refused"],
+        )
+    },
+    Fault {
         what: "DRM_IOCTL_PRIME_FD_TO_HANDLE makes a handle of any number",
         trigger: "what is no dma-buf",
         modelled_on: "kms_swrast of Mesa, which takes a memory file for a dma-buf: it does not ask",

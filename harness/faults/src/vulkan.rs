@@ -229,7 +229,7 @@ pub(super) const ALL: &[Fault] = &[
         trigger: "an explicit layout of at least two planes",
         modelled_on: "Mesa ab7744b2801 and 640e8cb3dc8 (gallium, dri2), gamescope a85c8d76",
         seen_by: &[Pixels],
-        names: &["samples of plane 1 (U V) differ: gpu_b does not see"],
+        names: &["samples of plane 1 (U V) differ: gpu_b does not see…like what lies where plane 0 begins"],
         ..fault("second-plane-lost", Layout)
     },
     Fault {
@@ -559,6 +559,6 @@ pub(super) const fn fault(name: &'static str, class: Class) -> Fault {
 }
 
 /// A control in the first GPU's driver, to be filled in.
-const fn control(name: &'static str, class: Class) -> Fault {
+pub(super) const fn control(name: &'static str, class: Class) -> Fault {
     Fault { kind: Kind::Control, ..fault(name, class) }
 }

@@ -37,6 +37,11 @@ pub(crate) fn has_tiles() -> bool {
     config().deeds.iter().any(|deed| deed.has_tiles())
 }
 
+/// Whether semaphores and fences are handed on as opaque fds: [`Deed::hands_on_opaque`].
+pub(crate) fn hands_on_opaque() -> bool {
+    config().deeds.iter().any(|deed| deed.hands_on_opaque())
+}
+
 /// Counts that this one was done, which may be one of several.
 pub(crate) fn done(deed: Deed) {
     made::fired_by(deed.name());

@@ -99,6 +99,10 @@ deeds! {
     ViewStale = "view-stale",
     SwizzledTwice = "swizzled-twice",
     PlanesRefused = "planes-refused",
+    PitchAndSizeTooLarge = "pitch-and-size-too-large",
+    OpaqueSemaphoreCopied = "opaque-semaphore-copied",
+    OpaqueFenceForGood = "opaque-fence-for-good",
+    OpaqueFenceUntilReset = "opaque-fence-until-reset",
     // Legal.
     PassesThrough = "passes-through",
     PitchOf512 = "pitch-of-512",
@@ -109,12 +113,21 @@ deeds! {
     AlignmentOf64Ki = "alignment-of-64-ki",
     MemoryTypeMore = "memory-type-more",
     LargeAtom = "large-atom",
+    OpaqueFences = "opaque-fences",
 }
 
 impl Deed {
     /// Whether its driver has a modifier of its own beside LINEAR, by which it lays images out in rows all the same.
     pub(crate) fn has_tiles(self) -> bool {
         matches!(self, Self::TiledOffset64 | Self::ModifierOfTwoPlanes)
+    }
+
+    /// Whether its driver hands semaphores and fences on as opaque fds, which the real one need not.
+    pub(crate) fn hands_on_opaque(self) -> bool {
+        matches!(
+            self,
+            Self::OpaqueFences | Self::OpaqueSemaphoreCopied | Self::OpaqueFenceForGood | Self::OpaqueFenceUntilReset
+        )
     }
 
     /// The one of this name.

@@ -6,7 +6,7 @@ use std::mem::transmute;
 
 use ash::vk;
 
-use crate::deeds::{commands, images, memory, objects, queries, semaphores, submissions};
+use crate::deeds::{commands, counted, images, memory, objects, opaque, queries, semaphores, submissions};
 
 type Function = unsafe extern "system" fn();
 
@@ -51,6 +51,13 @@ table! {
     PFN_vkGetPhysicalDeviceImageFormatProperties2:
         "vkGetPhysicalDeviceImageFormatProperties2", "vkGetPhysicalDeviceImageFormatProperties2KHR"
         => queries::get_image_format_properties2;
+
+    PFN_vkGetPhysicalDeviceExternalSemaphoreProperties:
+        "vkGetPhysicalDeviceExternalSemaphoreProperties", "vkGetPhysicalDeviceExternalSemaphorePropertiesKHR"
+        => opaque::get_external_semaphore_properties;
+    PFN_vkGetPhysicalDeviceExternalFenceProperties:
+        "vkGetPhysicalDeviceExternalFenceProperties", "vkGetPhysicalDeviceExternalFencePropertiesKHR"
+        => opaque::get_external_fence_properties;
 
     PFN_vkCreateImage: "vkCreateImage" => images::create_image;
     PFN_vkDestroyImage: "vkDestroyImage" => images::destroy_image;
@@ -105,6 +112,13 @@ table! {
     PFN_vkDestroyFence: "vkDestroyFence" => semaphores::destroy_fence;
     PFN_vkDestroyCommandPool: "vkDestroyCommandPool" => submissions::destroy_command_pool;
 
+    PFN_vkCreateSemaphore: "vkCreateSemaphore" => opaque::create_semaphore;
+    PFN_vkCreateFence: "vkCreateFence" => opaque::create_fence;
+    PFN_vkGetFenceStatus: "vkGetFenceStatus" => counted::get_fence_status;
+    PFN_vkSignalSemaphore: "vkSignalSemaphore", "vkSignalSemaphoreKHR" => counted::signal_semaphore;
+    PFN_vkWaitSemaphores: "vkWaitSemaphores", "vkWaitSemaphoresKHR" => counted::wait_semaphores;
+    PFN_vkGetSemaphoreCounterValue:
+        "vkGetSemaphoreCounterValue", "vkGetSemaphoreCounterValueKHR" => counted::get_semaphore_counter_value;
     PFN_vkImportSemaphoreFdKHR: "vkImportSemaphoreFdKHR" => semaphores::import_semaphore_fd;
     PFN_vkGetSemaphoreFdKHR: "vkGetSemaphoreFdKHR" => semaphores::get_semaphore_fd;
     PFN_vkImportFenceFdKHR: "vkImportFenceFdKHR" => semaphores::import_fence_fd;

@@ -14,12 +14,11 @@ use serde_json::json;
 
 use super::{at_least_one, say, stop_on_signals};
 use crate::case::{Case, CaseInfo};
-use crate::detection::{self, Killers, Row, Table, Trial};
+use crate::detection::{self, Ending, Killers, Row, Table, Trial};
 use crate::lane::{Lane, On};
 use crate::report::ReportDir;
 use crate::run::choice::{Choice, Parts, Refusal};
 use crate::run::injection::{self, Injection, Without, Work};
-use crate::run::select::nearest;
 use crate::run::stop::Stop;
 use crate::sandbox::Shown;
 
@@ -28,11 +27,10 @@ Each fault is a real bug of a driver, a kernel or a library, done on purpose bel
 the harness. The cases that claim to see it run in a kernel of their own. A fault is detected if
 one of them fails and its message names the culprit; a skip, a deadline, and a failure that is
 known without the fault are no detection. A claim that fails under none of all faults, and by no
-listed defect, makes the table red, unless it says why none can. A control is unusual but legal,
-and must fail nothing. Of each claim that meets its device one case in thirty runs under it, and
-one at least; of claims that name that device nowhere a third of these; every day others.
-Controls that take nothing away and have nothing to do with each other run at once, and one by
-one if a case fails.
+listed defect, makes the table red. A control is unusual but legal, and must fail nothing. Of
+each claim that meets its device one case in thirty runs under it, and one at least; of claims
+that name that device nowhere a third of these; every day others. Controls that take nothing away
+and have nothing to do with each other run at once, and one by one if a case fails.
 
 Examples:
     handover faults                           each with the cases that claim to see it
@@ -180,11 +178,18 @@ pub(super) fn command<B>(args: &FaultsArgs, cases: &[Case<B>]) -> Result<ExitCod
         Format::Text => say(&mut anstream::stdout(), &format!("{}{written}\n", detection::summary(&table))),
         Format::Json => say(&mut anstream::stdout(), &json),
     }
-    Ok(match table.is_green() {
-        _ if table.interrupted => ExitCode::from(130),
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    Ok(ExitCode::from(code(&table)))
+}
+
+/// What the command ends with.
+fn code(table: &Table) -> u8 {
+    match table.is_green() {
+        _ if table.interrupted => 130,
+        // Not one could be tried: that says nothing of them.
+        _ if !table.rows.is_empty() && table.rows.iter().all(|row| row.ending == Ending::Broken) => 3,
+        true => 0,
+        false => 1,
+    }
 }
 
 /// The faults of these names, each once, or all of them.
@@ -195,8 +200,7 @@ fn selected(names: &[String]) -> Result<Vec<&'static Fault>, Refusal> {
     let find = |name: &String| {
         handover_faults::find(name).ok_or_else(|| {
             let all: Vec<&str> = handover_faults::all().map(|fault| fault.name).collect();
-            let near = nearest(name, &all);
-            let near = if near.is_empty() { String::new() } else { format!("; the nearest are {}", near.join(", ")) };
+            let near = super::near(name, &all);
             Refusal::Usage(format!("no fault is named `{name}`{near}; `handover faults --list` shows them all"))
         })
     };
@@ -459,6 +463,18 @@ mod tests {
     fn a_name_that_no_fault_has_is_answered_with_the_nearest() {
         let said = selected(&["pitch-too-larg".into()]).unwrap_err().to_string();
         assert!(said.contains("`pitch-too-larg`; the nearest are pitch-too-large"), "{said}");
+    }
+
+    #[test]
+    fn where_no_kernel_starts_the_sandbox_is_in_the_way() {
+        let row = |error: Option<&str>| {
+            let trial = Trial { fired: 1, error: error.map(str::to_owned), ..Trial::default() };
+            Row::of(handover_faults::find("passes-through").expect("a control"), &[trial])
+        };
+        let code_of = |rows, interrupted| code(&Table::of(rows, Vec::new(), 0, interrupted));
+        assert_eq!(code_of(vec![row(Some("no kernel")), row(Some("no kernel"))], false), 3);
+        assert_eq!(code_of(vec![row(Some("no kernel")), row(None)], false), 1);
+        assert_eq!(code_of(vec![row(Some("no kernel"))], true), 130);
     }
 
     #[test]

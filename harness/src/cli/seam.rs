@@ -32,9 +32,9 @@ pub(super) struct SeamArgs {
 
 /// Becomes the command, or serves one; why that failed.
 pub(super) fn command(args: &SeamArgs) -> Refusal {
-    let Some(made) = args.name.split(',').map(faults::make).collect::<Option<Vec<Made>>>() else {
-        let known: Vec<&str> = faults::names().collect();
-        return Refusal::Usage(format!("{} is no fault of system calls; those are {}", args.name, known.join(", ")));
+    let made = match made(&args.name) {
+        Ok(made) => made,
+        Err(why) => return why,
     };
     if !args.serve {
         let own = match procfs::this_program() {
@@ -62,6 +62,18 @@ pub(super) fn command(args: &SeamArgs) -> Refusal {
     }
 }
 
+/// The faults of these names, with commas between them.
+fn made(names: &str) -> Result<Vec<Made>, Refusal> {
+    let make = |name: &str| {
+        faults::make(name).ok_or_else(|| {
+            let near = super::near(name, &faults::names().collect::<Vec<_>>());
+            let all = "`handover faults --list` shows them all";
+            Refusal::Usage(format!("no fault of system calls is named `{name}`{near}; {all}"))
+        })
+    };
+    names.split(',').map(make).collect()
+}
+
 fn serve(made: &[Made], name: &str) -> io::Result<()> {
     let count =
         std::env::var_os(COUNT).map(|path| OpenOptions::new().append(true).create(true).open(path)).transpose()?;
@@ -80,4 +92,16 @@ fn serve(made: &[Made], name: &str) -> io::Result<()> {
         complain(&format!("system call {} of thread {} was not answered: {error}", call.number, call.thread));
     };
     run::serve(answer, failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_fault_has_is_answered_with_the_nearest() {
+        let Err(said) = made("slow-calls,heap-shor") else { panic!("no fault has that name") };
+        let said = said.to_string();
+        assert!(said.contains("`heap-shor`; the nearest are heap-short") && said.len() < 200, "{said}");
+    }
 }

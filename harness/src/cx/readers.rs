@@ -92,7 +92,11 @@ impl Cx {
         how: &ImportRequest,
         target: &Target,
     ) -> Result<(), Trouble> {
-        let actual = self.import(gpu, buffer, how)?.read_back()?;
+        let image = self.import(gpu, buffer, how)?;
+        let actual = image.read_back()?;
+        if target.picture.fourcc.yuv().is_some() {
+            return Ok(self.sees_planes(&reader.to_string(), target, &actual, &image.frame()?.planes)?);
+        }
         Ok(self.sees(reader, target, &actual)?)
     }
 

@@ -78,7 +78,7 @@ mod tests {
     fn what_is_no_table_says_why() {
         let why = |text: &str| stored(text.as_bytes()).unwrap_err();
         assert!(why("{").starts_with("it is no JSON"), "{}", why("{"));
-        assert!(why(r#"{"schema":99}"#).starts_with("its schema is 99, and 1 is known here"));
+        assert!(why(r#"{"schema":99}"#).starts_with("its schema is 99, and 2 is known here"));
         assert!(why("[]").starts_with("its schema is null"));
         let table = serde_json::to_value(Table::of(vec![], vec![], 7, false)).unwrap();
         for (field, value) in [("rows", "x".into()), ("rows", vec![1].into()), ("problems", Value::Null)] {

@@ -126,23 +126,22 @@ pub fn summary(table: &Table) -> String {
     text
 }
 
-/// How many claims are failed by what, and why some are by nothing.
+/// How many claims are failed by what.
 fn killers(killers: &Killers) -> String {
-    let Killers { claims, by_fault, by_defect, by_none, unsaid, .. } = killers;
+    let Killers { claims, by_fault, by_defect, by_nothing } = killers;
     if *claims == 0 {
         return String::new();
     }
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{BOLD}{claims} claims{BOLD:#}: {by_fault} have a fault that fails them, {} fail by a defect that is listed, {} say why \
-         no fault fails them, {} do not say",
+        "{BOLD}{claims} claims{BOLD:#}: {by_fault} have a fault that fails them, {} fail by a defect that is listed, {} by \
+         nothing",
         by_defect.len(),
-        by_none.len(),
-        unsaid.len()
+        by_nothing.len()
     );
-    for (claim, because) in by_none {
-        let _ = writeln!(text, "  {claim}  {DIM}{because}{DIM:#}");
+    for claim in by_nothing {
+        let _ = writeln!(text, "  {claim}");
     }
     text.push('\n');
     text

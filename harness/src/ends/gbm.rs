@@ -140,6 +140,7 @@ impl Exported for Made {
 
     fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<(), Trouble> {
         cx.fact("drawn by", self.gbm.name());
+        cx.fact("laid by", format!("gbm_bo_get_stride_for_plane and gbm_bo_get_offset of {}", self.gbm.name()));
         let bo = &self.bo;
         let picture = Pattern { stamp }.picture(bo.frame().fourcc, bo.frame().size)?;
         cx.mapped(&Guest::Gbm(&self.gbm), &self.buffer, Access::Write, |_, _| Ok(bo.write(&picture)?))

@@ -247,6 +247,8 @@ impl Exported for Made {
 
     fn draw(&mut self, cx: &mut Cx, stamp: u32) -> Result<(), Trouble> {
         cx.fact("drawn by", self.gpu.identity());
+        let who = cx.name_of(&Guest::Gpu(&self.gpu)).to_owned();
+        cx.fact("laid by", format!("vkGetImageSubresourceLayout of {who}"));
         let image = self.image.image()?;
         cx.mapped(&Guest::Gpu(&self.gpu), &self.buffer, Access::Write, |_, _| Ok(image.draw_pattern(stamp)?))
     }

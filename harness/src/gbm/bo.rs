@@ -261,7 +261,8 @@ impl Bo {
         if !(1..=4).contains(&count) {
             let object = gbm.object(format!("{} {size}", bo.frame.fourcc));
             let why = format!("{count} planes; 1 to 4 would be valid");
-            return Err(Error::answer("gbm_bo_get_plane_count", object, why));
+            let like = "an answer that was never filled in, or an error that is taken for one";
+            return Err(Error::answer("gbm_bo_get_plane_count", object, why).like(like));
         }
         for plane in 0..count {
             // SAFETY: as above, for a plane that it has.
@@ -292,7 +293,7 @@ impl Bo {
             }
         }
         let shared = SharedFrame { dmabuf: first, frame: self.frame.clone() };
-        shared.check()?;
+        shared.check().map_err(|error| self.laid(error))?;
         Ok(shared)
     }
 
@@ -302,7 +303,14 @@ impl Bo {
     /// The driver refuses; the frame is not LINEAR in a known format, or a plane does not lie in its dma-buf.
     pub fn export_planes(&self) -> Result<SplitFrame> {
         let dmabufs = (0..self.frame.planes.len()).map(|plane| self.fd_of(plane)).collect::<Result<_>>()?;
-        SplitFrame::new(self.frame.clone(), dmabufs)
+        SplitFrame::new(self.frame.clone(), dmabufs).map_err(|error| self.laid(error))
+    }
+
+    /// `error` is about where the planes lie: that was GBM's answer.
+    fn laid(&self, error: Error) -> Error {
+        const OP: &str = "gbm_bo_get_stride_for_plane and gbm_bo_get_offset";
+        let like = "a pitch or an offset that is not the one that the buffer was made with";
+        Error::answer(OP, self.object(error.object), error.cause.to_string()).like(like)
     }
 
     /// The dma-buf of one of its planes.

@@ -45,6 +45,20 @@ pub(super) const PLANES: [[Attrib; 5]; 4] = [
 /// The call that takes in.
 const IMPORT: &str = "eglCreateImage(EGL_LINUX_DMA_BUF_EXT)";
 
+/// What a refusal of a frame is like, by what is unusual about it.
+fn like(shared: &impl SharedPlanes) -> Option<&'static str> {
+    let planes = &shared.frame().planes;
+    let fd = |n: usize| shared.dmabuf_of(n).fd.as_fd().as_raw_fd();
+    match planes.len() {
+        0 => None,
+        count if (1..count).any(|n| fd(n) != fd(0)) => Some("an import that takes all planes by one fd only"),
+        _ if planes.iter().any(|plane| plane.pitch > u16::MAX.into()) => {
+            Some("a pitch that is kept in 16 bits, where this one is another")
+        }
+        _ => None,
+    }
+}
+
 const YUV_COLOR_SPACE_HINT: Attrib = 0x327B;
 const SAMPLE_RANGE_HINT: Attrib = 0x327C;
 
@@ -371,7 +385,7 @@ impl Egl {
                 attributes.extend([low, (modifier.0 & 0xffff_ffff) as Attrib, high, (modifier.0 >> 32) as Attrib]);
             }
         }
-        let image = self.image_of(&mut attributes, object);
+        let image = self.image_of(&mut attributes, object).map_err(|error| Error { like: like(shared), ..error });
         ledger::step(IMPORT, Some(shared.dmabuf_of(0).inode()), "");
         if let (Platform::Gbm(gbm), Ok(_)) = (&self.open.platform, &image)
             && gbm.keeps_what_it_took_in()

@@ -406,7 +406,6 @@ mod tests {
             known: vec![],
             must_fail_under: vec![],
             fails_with: None,
-            no_fault: None,
         }
     }
 

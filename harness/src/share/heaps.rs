@@ -258,7 +258,12 @@ impl<S: Source> Heap for Bytes<S> {
         let Allocated { dmabuf, pages, keep } = self.source.allocate(agreement.bytes.next_multiple_of(*granule))?;
         if dmabuf.size < agreement.bytes {
             let why = format!("a buffer of {} B; at least {} B would be valid", dmabuf.size, agreement.bytes);
-            return Err(Error::answer(OP, object(), why));
+            let error = Error::answer(OP, object(), why);
+            let (page, rest) = (crate::dmabuf::page_size(), agreement.bytes - dmabuf.size);
+            return Err(match dmabuf.size.is_multiple_of(page) && rest < page {
+                true => error.like("a length that was rounded down to whole pages, and not up"),
+                false => error,
+            });
         }
         let shared = SharedFrame { dmabuf, frame: agreement.frame.clone() };
         Ok(Storage { shared, heap: heap.clone(), pages, keep })

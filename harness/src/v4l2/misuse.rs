@@ -32,7 +32,8 @@ impl Queue {
             true => ioctl::QBUF.ask_planes(self.device(), &mut buffer, std::slice::from_mut(&mut plane)),
             false => ioctl::QBUF.ask(self.device(), &mut buffer),
         };
-        given.map_err(|errno| Error::new(ioctl::QBUF.name, format!("{self}, slot {index}, fd {fd}, {length} B"), errno))
+        let object = format!("{self}, slot {index}, fd {fd}, {length} B");
+        given.map_err(|errno| super::gone(Error::new(ioctl::QBUF.name, object, errno)))
     }
 
     /// Has the driver export plane `plane` of slot `index` with `flags`, whatever they are.

@@ -72,7 +72,8 @@ impl Gpu {
         }
         if found.formats.is_empty() {
             let why = "it imports none of these as dma-buf in this size";
-            return Err(Error::missing("gathering constraints", object(), why));
+            let like = "an answer of vkGetPhysicalDeviceImageFormatProperties2 without IMPORTABLE for DMA_BUF";
+            return Err(Error::missing("gathering constraints", object(), why).like(like));
         }
         found.memory = MemoryNeeds { dedicated, ..self.memory_needs(types, probes)? };
         Ok(found)

@@ -11,8 +11,12 @@ pub(super) fn failed(op: &'static str, object: impl Into<String>, code: vk::Resu
 
 /// Whether `error` is that the driver takes no image of the layout that it was told.
 pub(crate) fn is_layout_refused(error: &Error) -> bool {
-    let name = name(vk::Result::ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT);
-    matches!(&error.cause, Cause::Code(code) if *code == name)
+    is_code(error, vk::Result::ERROR_INVALID_DRM_FORMAT_MODIFIER_PLANE_LAYOUT_EXT)
+}
+
+/// Whether `error` is that the driver answered `code`.
+pub(super) fn is_code(error: &Error, code: vk::Result) -> bool {
+    matches!(&error.cause, Cause::Code(said) if *said == name(code))
 }
 
 /// `VK_ERROR_DEVICE_LOST`; the number for codes that `ash` does not know.

@@ -14,7 +14,7 @@ use rustix::mm::{Advice, madvise};
 use serde::{Deserialize, Serialize};
 
 use super::check;
-use super::error::failed;
+use super::error::{failed, is_code};
 use super::gpu::Device;
 use super::identity::Uuid;
 use super::owned::Owned;
@@ -272,9 +272,14 @@ impl Memory {
             .memory_type_index(type_index)
             .push_next(&mut import);
         let inode = Some(fd.inode());
-        let refused = |error| {
+        let refused = |error: Error| {
             ledger::step("vkAllocateMemory (import, refused)", inode, format_args!("{size} B"));
-            error
+            match is_code(&error, vk::Result::ERROR_OUT_OF_DEVICE_MEMORY) {
+                true => {
+                    error.like("an import that wants more than the memory requirements say, or takes memory of its own")
+                }
+                false => error,
+            }
         };
         let mut memory = Self::create(IMPORT, device, info, dedicated).map_err(refused)?;
         // A successful import gives the fd to the driver, a failed one does not (`VkImportMemoryFdInfoKHR`).

@@ -5,7 +5,7 @@ use std::fmt;
 
 use ash::vk;
 
-use super::error::failed;
+use super::error::{failed, is_layout_refused};
 use super::gpu::Gpu;
 use super::image::Layout;
 use super::memory::{HandleType, Requirements};
@@ -164,8 +164,15 @@ impl Gpu {
         };
         let _call = ledger::calling("vkCreateImage", self.device().object(wanted));
         // SAFETY: `info` and its chain live during the call, and the device said that it supports such images.
-        let raw = unsafe { self.device().create_image(&info, None) }
-            .map_err(|code| failed("vkCreateImage", self.device().object(wanted), code))?;
+        let raw = unsafe { self.device().create_image(&info, None) }.map_err(|code| {
+            let error = failed("vkCreateImage", self.device().object(wanted), code);
+            match &wanted.layout {
+                Layout::Explicit(_, planes) if is_layout_refused(&error) && planes.len() > 1 => {
+                    error.like("a modifier that is listed with so many planes, and is taken with one only")
+                }
+                _ => error,
+            }
+        })?;
         // SAFETY: just created, owned by nobody else.
         Ok(unsafe { Owned::new(self.device(), raw) })
     }

@@ -78,12 +78,37 @@ pub fn compare_planes(
         let others = others.iter().map(|(name, picture)| Known { name, picture });
         let known: Vec<Known<'_>> = old.into_iter().chain(others).collect();
         let pitch = placed.get(plane).map(|plane| plane.pitch);
-        let like = guess(&targets[plane], actual, &Suspects { known: &known, pitch, ..Suspects::default() });
+        let in_first = (plane > 0).then(|| read_in_first(&targets, placed, plane)).flatten();
+        let slips = in_first.iter();
+        let slips: Vec<_> = slips.map(|picture| Known { name: "what lies where plane 0 begins", picture }).collect();
+        let suspects = Suspects { known: &known, slips: &slips, pitch, ..Suspects::default() };
+        let like = guess(&targets[plane], actual, &suspects);
         let value = |picture: &Picture| sample_text(picture, yuv.planes[plane], &difference);
         let first = (value(&targets[plane]), value(actual));
         differ.push(PlaneDifference { plane, names: yuv.names(plane), first, difference, like });
     }
     Ok(differ)
+}
+
+/// What is read as plane `n`, at its own pitch, where the first plane of `planes` begins; `None` if that is not known of nearly
+/// all of it.
+fn read_in_first(planes: &[Picture], placed: &[Plane], n: usize) -> Option<Picture> {
+    let (first, wanted) = (planes.first()?, planes.get(n)?);
+    let (from, to) = (placed.first()?.pitch as usize, placed.get(n)?.pitch as usize);
+    let row = |picture: &Picture| Some(picture.size.width as usize * picture.fourcc.pixel()?.bytes as usize);
+    let (first_row, row) = (row(first)?, row(wanted)?);
+    if from == 0 || first_row == 0 {
+        return None;
+    }
+    let mut unknown = 0;
+    let mut bytes = Vec::with_capacity(wanted.bytes.len());
+    for at in (0..wanted.size.height as usize).flat_map(|y| (0..row).map(move |x| y * to + x)) {
+        let (y, x) = (at / from, at % from);
+        let byte = (x < first_row).then(|| first.bytes.get(y * first_row + x)).flatten();
+        unknown += usize::from(byte.is_none());
+        bytes.push(byte.copied().unwrap_or_default());
+    }
+    (unknown * 20 < bytes.len()).then_some(Picture { bytes, ..wanted.clone() })
 }
 
 /// The sample of `picture` where `difference` begins: `u 5a, v 91`.

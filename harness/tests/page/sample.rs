@@ -60,7 +60,7 @@ fn faults() -> Table {
     let named = handover_faults::find(FAULT).unwrap().names[0].replace('…', " and ");
     let text = format!("{named}\n\n  said        {HOSTILE}");
     let rows = vec![row(FAULT, Verdict::Fail, &text), row("large-atom", Verdict::Skip, HOSTILE)];
-    let killers = Killers { claims: 2, by_fault: 1, unsaid: vec![HOSTILE.into()], ..Killers::default() };
+    let killers = Killers { claims: 2, by_fault: 1, by_nothing: vec![HOSTILE.into()], ..Killers::default() };
     Table { killers, ..Table::of(rows, vec![], 900, false) }
 }
 

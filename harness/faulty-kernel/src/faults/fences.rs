@@ -35,8 +35,8 @@ pub(super) const ALL: &[Named] = &[
 
 /// `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` and `DMA_BUF_IOCTL_IMPORT_SYNC_FILE`, of flags and an fd.
 const EXPORT_SYNC_FILE: u32 = both(b'b', 2, 8);
-const IMPORT_SYNC_FILE: u32 = writes(b'b', 3, 8);
-const FD: usize = 4;
+pub(super) const IMPORT_SYNC_FILE: u32 = writes(b'b', 3, 8);
+pub(super) const FD: usize = 4;
 
 /// `SYNC_IOC_MERGE`, of `struct sync_merge_data`.
 const MERGE: u32 = both(b'>', 3, 48);
@@ -137,12 +137,13 @@ fn is_sync_file(call: &Call<'_>, number: i32) -> bool {
     call.name_of_file(number).is_ok_and(|name| name == "anon_inode:sync_file")
 }
 
-/// Who waits in poll for one `sync_file` alone is woken 1.2 s after its signal.
+/// Who waits in poll for one `sync_file` alone is woken 1.2 s after its signal, or 8 times as long as he had waited by then: on
+/// a slow machine whatever is late is so by more.
 fn sync_file_wakes_late() -> Made {
     const LATE: Duration = Duration::from_millis(1200);
+    const LATEST: Duration = Duration::from_millis(2400);
     /// Nobody here waits longer.
     const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     Made::on(Filter::calls(&[libc::SYS_ppoll, POLL]), |call| {
         let [list, count, timeout, ..] = call.arguments;
         if count != 1 {
@@ -171,13 +172,17 @@ fn sync_file_wakes_late() -> Made {
             },
         };
         let looks = (limit.tv_sec, limit.tv_nsec) == (0, 0);
+        let began = Instant::now();
         if looks || signals(&AT_ONCE)? || !signals(&limit)? {
             return Ok(Done::UNTOUCHED);
         }
-        std::thread::sleep(LATE);
+        std::thread::sleep((began.elapsed() * 8).clamp(LATE, LATEST));
         Ok(Done { answer: Answer::Continue, fired: true })
     })
 }
+
+/// No patience.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// poll of one such file alone says at once that all that was asked for is so.
 fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'static) -> Made {
@@ -192,6 +197,10 @@ fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'stat
             return Ok(Done::UNTOUCHED);
         }
         let wanted = u16::from_ne_bytes([asked[4], asked[5]]) & (PollFlags::IN | PollFlags::OUT).bits();
+        let file = call.file(fd)?;
+        if poll(&mut [PollFd::new(&file, PollFlags::from_bits_retain(wanted))], Some(&AT_ONCE))? > 0 {
+            return Ok(Done::UNTOUCHED);
+        }
         asked[6..].copy_from_slice(&wanted.to_ne_bytes());
         call.write(call.arguments[0], &asked)?;
         Ok(Done::fired(Answer::Return(1)))
@@ -203,7 +212,6 @@ fn polled_at_once(is_such: impl Fn(&Call<'_>, i32) -> bool + Send + Sync + 'stat
 fn wait_ends_at_signal() -> Made {
     /// What comes later is no call that is made again, on a machine that is busy with other things.
     const SOON: Duration = Duration::from_millis(500);
-    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     /// `DMA_BUF_SYNC_END`.
     const END: u32 = 4;
     let last: Mutex<HashMap<u32, (i64, i32, Instant)>> = Mutex::default();

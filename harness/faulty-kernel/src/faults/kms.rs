@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use super::atomic::{ATOMIC, OUT_FENCE, Request, TEST_ONLY, WRITEBACK_OUT_FENCE};
+use super::atomic::{ATOMIC, OUT_FENCE, Request, WRITEBACK_OUT_FENCE};
 use super::fences::{Timeline, has_failed, signalled};
 use super::{Done, Made, Named, answer_of, changing, ignoring};
 use crate::call::Answer;
@@ -429,9 +429,10 @@ fn writeback_fence_early() -> Made {
 fn writeback_lost() -> Made {
     let count = AtomicU64::new(1);
     let never = Mutex::<Option<Timeline>>::default();
-    committing(move |request| {
-        let mut fired = false;
-        for connector in request.objects() {
+    Made::on_ioctls(&[ATOMIC], move |call| {
+        let mut request = Request::read(call)?;
+        let mut lost = Vec::new();
+        for connector in if request.is_test() { Vec::new() } else { request.objects() } {
             let place = request.value(connector, WRITEBACK_OUT_FENCE)?.filter(|place| *place != 0);
             let Some(place) = place.filter(|_| count.fetch_add(1, Ordering::Relaxed).is_multiple_of(4)) else {
                 continue;
@@ -441,13 +442,21 @@ fn writeback_lost() -> Made {
                 *never = Timeline::new();
             }
             let Some(fence) = never.as_ref().and_then(|never| never.at(1)) else { continue };
-            let number = request.call.give(fence, true)?;
-            request.call.write(place, &number.to_ne_bytes())?;
             request.set(connector, WRITEBACK_OUT_FENCE, 0)?;
             request.set(connector, "WRITEBACK_FB_ID", 0)?;
-            fired = true;
+            lost.push((place, fence));
         }
-        Ok(fired)
+        if lost.is_empty() {
+            return Ok(Done::UNTOUCHED);
+        }
+        let (done, fences) = request.perform()?;
+        request.give(&fences)?;
+        // Who is refused gets no fence, and asks again.
+        for (place, fence) in lost.into_iter().filter(|_| done.is_ok()) {
+            let number = call.give(fence, true)?;
+            call.write(place, &number.to_ne_bytes())?;
+        }
+        Ok(Done { answer: answer_of(done), fired: done.is_ok() })
     })
 }
 
@@ -495,9 +504,14 @@ fn upside_down() -> Made {
 }
 
 fn test_only_accepts() -> Made {
-    Made::on_ioctls(&[ATOMIC], |call| match call.structure()?.u32(0) & TEST_ONLY {
-        0 => Ok(Done::UNTOUCHED),
-        _ => Ok(Done::fired(Answer::Return(0))),
+    Made::on_ioctls(&[ATOMIC], |call| {
+        let request = Request::read(call)?;
+        if !request.is_test() {
+            return Ok(Done::UNTOUCHED);
+        }
+        let (done, fences) = request.perform()?;
+        request.give(&fences)?;
+        Ok(if done.is_ok() { Done::as_it_was(done) } else { Done::fired(Answer::Return(0)) })
     })
 }
 

@@ -1,18 +1,21 @@
 //! Controls: what a kernel may do, and seldom does.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use super::atomic::{ATOMIC, Request};
 use super::kms::{ADDFB2, bytes_per_pixel, fb};
 use super::memory::{ALLOC, LENGTH};
 use super::prime::{CREATE_DUMB, FD_TO_HANDLE, GET_CAP, dumb};
-use super::video::{CAPTURE, DQBUF, G_FMT, TYPE, buffer, is_single_planar};
+use super::video::{CAPTURE, DQBUF, G_FMT, QBUF, TYPE, buffer, is_single_planar};
 use super::{Done, Made, Named, answer_of, changing, every_other};
 use crate::call::{Answer, Call};
 use crate::fields::{Fields, both, writes};
@@ -131,20 +134,32 @@ fn addfb2_choosy() -> Made {
 
 /// The bytes of X of what was captured hold anything.
 fn captured_x_garbage() -> Made {
-    Made::on_ioctls(&[DQBUF], |call| {
+    // By the device and the slot: which dma-buf was given for it last, by its inode.
+    let given: Mutex<HashMap<(u64, u32), u64>> = Mutex::default();
+    Made::on_ioctls(&[QBUF, DQBUF], move |call| {
         let mut taken = call.structure()?;
         if taken.u32(buffer::TYPE) != CAPTURE {
             return Ok(Done::UNTOUCHED);
         }
+        let device = fstat(call.device()?)?.st_rdev;
+        let mut given = given.lock().unwrap_or_else(PoisonError::into_inner);
+        if call.ioctl() == QBUF {
+            let is_dmabuf = taken.u32(buffer::MEMORY) == buffer::DMABUF;
+            let file = is_dmabuf.then(|| call.file(taken.u32(buffer::FD).cast_signed()).ok()).flatten();
+            let inode = file.and_then(|file| Some(fstat(file).ok()?.st_ino));
+            given.extend(inode.map(|inode| ((device, taken.u32(buffer::INDEX)), inode)));
+            return Ok(Done::UNTOUCHED);
+        }
         let done = call.perform(&mut taken)?;
-        let fired = done.is_ok() && garble(call, &taken)?;
+        let inode = given.get(&(device, taken.u32(buffer::INDEX))).copied();
+        let fired = done.is_ok() && garble(call, &taken, inode)?;
         call.set_structure(&taken)?;
         Ok(Done { answer: answer_of(done), fired })
     })
 }
 
-/// Changes the bytes of X in a buffer that was taken out of a queue; whether it has any.
-fn garble(call: &Call<'_>, taken: &Fields) -> io::Result<bool> {
+/// Changes the bytes of X in a buffer that was taken out of a queue, and was given as the dma-buf `inode`; whether it has any.
+fn garble(call: &Call<'_>, taken: &Fields, inode: Option<u64>) -> io::Result<bool> {
     // `struct v4l2_format` of one plane: width, height, pixel format, pitch.
     const WIDTH: usize = 8;
     const HEIGHT: usize = 12;
@@ -163,6 +178,10 @@ fn garble(call: &Call<'_>, taken: &Fields) -> io::Result<bool> {
         // Whoever gave it may have closed it since.
         buffer::DMABUF => {
             let Ok(file) = call.file(taken.u32(buffer::FD).cast_signed()) else { return Ok(false) };
+            // Its number may be another file's by then.
+            if inode != Some(fstat(&file)?.st_ino) {
+                return Ok(false);
+            }
             Mapped::new(file.as_fd(), 0, length)
         }
         buffer::MMAP => Mapped::new(device.as_fd(), taken.u32(buffer::FD).into(), length),

@@ -5,6 +5,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::io::Errno;
+
 use super::fences::signalled;
 use super::{Done, Made, Named, ignoring, owned};
 use crate::call::{Answer, Call};
@@ -40,12 +42,13 @@ mod handle {
     pub(super) const SYNC_FILE: u32 = 1;
 }
 
-/// `DRM_IOCTL_SYNCOBJ_WAIT`, of `struct drm_syncobj_wait`, and where it says which of them has signalled.
+/// `DRM_IOCTL_SYNCOBJ_WAIT`, of `struct drm_syncobj_wait`, and where it says which of them has signalled, until when it waits, and
+/// for how many.
 const WAIT: u32 = both(b'd', 0xc3, 40);
-const WAIT_FIRST: usize = 24;
+const WAIT_FIELDS: (usize, usize, usize) = (24, 8, 16);
 /// `DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT`, of `struct drm_syncobj_timeline_wait`, likewise.
 const TIMELINE_WAIT: u32 = both(b'd', 0xca, 48);
-const TIMELINE_WAIT_FIRST: usize = 32;
+const TIMELINE_WAIT_FIELDS: (usize, usize, usize) = (32, 16, 24);
 
 /// `DRM_IOCTL_SYNCOBJ_RESET` and `DRM_IOCTL_SYNCOBJ_SIGNAL`, of `struct drm_syncobj_array`, and its count of handles.
 const RESET: u32 = both(b'd', 0xc4, 16);
@@ -92,9 +95,27 @@ fn new_object(call: &Call<'_>) -> io::Result<u32> {
 fn never_waits() -> Made {
     Made::on_ioctls(&[WAIT, TIMELINE_WAIT], |call| {
         let mut asked = call.structure()?;
-        asked.set_u32(if call.ioctl() == WAIT { WAIT_FIRST } else { TIMELINE_WAIT_FIRST }, 0);
-        call.set_structure(&asked)?;
-        Ok(Done::fired(Answer::Return(0)))
+        let is_binary = call.ioctl() == WAIT;
+        let (first, timeout, count) = if is_binary { WAIT_FIELDS } else { TIMELINE_WAIT_FIELDS };
+        // Without patience first: what is over is no deed.
+        let mut look = asked.clone();
+        let length = asked.u32(count) as usize;
+        let mut lists = vec![call.read(asked.u64(0), 4 * length)?];
+        if !is_binary {
+            lists.push(call.read(asked.u64(8), 8 * length)?);
+        }
+        for (n, list) in lists.iter_mut().enumerate() {
+            look.set_u64(8 * n, list.as_mut_ptr().expose_provenance() as u64);
+        }
+        let done = call.perform(look.set_u64(timeout, 0))?;
+        let index = if done.is_ok() { look.u32(first) } else { 0 };
+        if done.is_ok() || done == Err(Errno::TIME) {
+            call.set_structure(asked.set_u32(first, index))?;
+        }
+        Ok(match done {
+            Err(Errno::TIME) => Done::fired(Answer::Return(0)),
+            done => Done::as_it_was(done),
+        })
     })
 }
 

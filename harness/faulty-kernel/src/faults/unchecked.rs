@@ -10,6 +10,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::dmabuf::is_dmabuf;
+use super::fences::{FD as FENCE, IMPORT_SYNC_FILE};
 use super::kms::{ADDFB2, GEM_CLOSE, RMFB, fb};
 use super::memory::{ALLOC, CREATE, LENGTH, hand_over, heap, udmabuf};
 use super::odd::SYNC;
@@ -22,6 +23,7 @@ use crate::perform::perform;
 
 pub(super) const ALL: &[Named] = &[
     ("addfb2-unchecked", addfb2_unchecked),
+    ("import-sync-file-unchecked", import_sync_file_unchecked),
     ("prime-import-unchecked", prime_import_unchecked),
     ("prime-export-unchecked", prime_export_unchecked),
     ("removal-unchecked", removal_unchecked),
@@ -62,6 +64,19 @@ fn some_buffer(call: &Call<'_>) -> io::Result<u32> {
     made.set_u32(dumb::HEIGHT, 128).set_u32(dumb::WIDTH, 128);
     perform(call.device()?.as_fd(), CREATE_DUMB, made.set_u32(dumb::BPP, 32))?;
     Ok(made.u32(dumb::HANDLE))
+}
+
+/// What is no fence becomes none.
+fn import_sync_file_unchecked() -> Made {
+    Made::on_ioctls(&[IMPORT_SYNC_FILE], |call| {
+        let asked = call.structure()?;
+        let number = asked.u32(FENCE).cast_signed();
+        let name = call.name_of_file(number).unwrap_or_default();
+        match name.as_str() {
+            "" | "anon_inode:sync_file" => Ok(Done::UNTOUCHED),
+            _ => Ok(Done::fired(Answer::Return(0))),
+        }
+    })
 }
 
 /// Every number is taken for a dma-buf.

@@ -304,6 +304,9 @@ pub(crate) unsafe extern "system" fn get_image_subresource_layout2(
     change_layout(&remembered(handle, image), unsafe { &mut (*layout).subresource_layout });
 }
 
+/// By so many bytes a pitch is told too large, where size and memory go with it.
+const TOO_LARGE: u64 = 64;
+
 /// Tells another layout than the real driver did.
 fn change_layout(known: &Image, layout: &mut vk::SubresourceLayout) {
     if !is_addressed(known) {
@@ -311,6 +314,10 @@ fn change_layout(known: &Image, layout: &mut vk::SubresourceLayout) {
     }
     match () {
         () if is(Deed::PitchTooLarge) => layout.row_pitch += 64,
+        () if is(Deed::PitchAndSizeTooLarge) && known.end == 0 => {
+            layout.row_pitch += TOO_LARGE;
+            layout.size += TOO_LARGE * u64::from(known.extent.height);
+        }
         () if is(Deed::PitchInPixels) && bytes_per_pixel(known.format) == Some(8) => layout.row_pitch /= 8,
         () if is(Deed::SizeOfLayoutZero) => layout.size = 0,
         () if is(Deed::PitchZero) => layout.row_pitch = 0,
@@ -412,6 +419,10 @@ unsafe fn change_requirements(image: &Image, requirements: *mut vk::MemoryRequir
     }
     match () {
         () if is(Deed::MemorySizeShort) => needs.size -= needs.size / 8,
+        // As much as the rows would need that it is to be told of.
+        () if is(Deed::PitchAndSizeTooLarge) && image.end == 0 && is_addressed(image) => {
+            needs.size += TOO_LARGE * u64::from(image.extent.height);
+        }
         () if is(Deed::AlignmentOf64Ki) => needs.alignment = needs.alignment.max(1 << 16),
         () if is(Deed::DedicatedOnly) => {
             // Who demands memory of just this size has to count the offset in, which Mesa 25.0 forgets.

@@ -65,6 +65,7 @@ pub(crate) unsafe extern "system" fn destroy_device(handle: vk::Device, allocato
     }
     super::submissions::let_work_end(handle);
     let Some(functions) = tables().devices.remove(&handle) else { return };
+    super::opaque::forget_device(handle, &functions);
     for (_, fence) in tables().fences.extract_if(.., |(of, _)| *of == handle) {
         // SAFETY: ours, and whoever destroys a device has waited for its work.
         unsafe { functions.raw.destroy_fence(fence, None) };

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use super::memory::close_if_open;
+use super::opaque;
 use super::submissions::let_work_end;
 use crate::config::{done, fired, is};
 use crate::deed::Deed;
@@ -54,6 +55,10 @@ pub(crate) unsafe extern "system" fn import_semaphore_fd(
     let real = device(handle).semaphore_fd.import_semaphore_fd_khr;
     // SAFETY: the caller's struct.
     let mut asked = unsafe { *info };
+    // SAFETY: the caller's contract.
+    if let Some(result) = unsafe { opaque::import_semaphore(handle, &asked) } {
+        return result;
+    }
     let fd = asked.fd;
     let is_sync_file = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD && fd >= 0;
     // SAFETY: an fd that is imported is open.
@@ -83,6 +88,7 @@ pub(crate) unsafe extern "system" fn import_semaphore_fd(
         tables().sync_fds.insert((handle, asked.semaphore), fd);
     }
     if result == vk::Result::SUCCESS {
+        opaque::note_real_import(handle, asked.semaphore);
         let is_minus_one = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD && fd < 0;
         let mut tables = tables();
         if is(Deed::MinusOnePending) && is_minus_one {
@@ -126,6 +132,10 @@ pub(crate) unsafe extern "system" fn import_fence_fd(
 ) -> vk::Result {
     // SAFETY: the caller's struct.
     let asked = unsafe { *info };
+    // SAFETY: the caller's contract.
+    if let Some(result) = unsafe { opaque::import_fence(handle, &asked) } {
+        return result;
+    }
     let is_sync_file = asked.handle_type == vk::ExternalFenceHandleTypeFlags::SYNC_FD;
     if is(Deed::FenceImportDropped) && is_sync_file {
         fired();
@@ -142,6 +152,7 @@ pub(crate) unsafe extern "system" fn import_fence_fd(
     // SAFETY: the caller's contract is the real function's.
     let result = unsafe { (device(handle).fence_fd.import_fence_fd_khr)(handle, info) };
     if result == vk::Result::SUCCESS {
+        opaque::note_real_import(handle, asked.fence);
         let mut tables = tables();
         if is_sync_file && asked.fd < 0 {
             tables.minus_one.insert((handle, asked.fence));
@@ -193,6 +204,10 @@ pub(crate) unsafe extern "system" fn get_semaphore_fd(
     let real = device(handle);
     // SAFETY: the caller's struct.
     let asked = unsafe { *info };
+    // SAFETY: the caller's contract.
+    if let Some(result) = unsafe { opaque::export_semaphore(handle, &asked, made) } {
+        return result;
+    }
     let is_sync_file = asked.handle_type == vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;
     if is_sync_file && lacks_files() {
         // SAFETY: the caller's.
@@ -234,7 +249,12 @@ pub(crate) unsafe extern "system" fn get_fence_fd(
     made: *mut RawFd,
 ) -> vk::Result {
     // SAFETY: the caller's struct.
-    let is_sync_file = unsafe { (*info).handle_type } == vk::ExternalFenceHandleTypeFlags::SYNC_FD;
+    let asked = unsafe { *info };
+    // SAFETY: the caller's contract.
+    if let Some(result) = unsafe { opaque::export_fence(handle, &asked, made) } {
+        return result;
+    }
+    let is_sync_file = asked.handle_type == vk::ExternalFenceHandleTypeFlags::SYNC_FD;
     if is_sync_file && lacks_files() {
         // SAFETY: the caller's.
         unsafe { *made = -1 };
@@ -257,6 +277,7 @@ pub(crate) unsafe extern "system" fn destroy_fence(
     let_work_end(handle);
     count_late();
     tables().minus_one.remove(&(handle, fence));
+    opaque::forget(handle, fence);
     // SAFETY: the caller's contract is the real function's.
     unsafe { (device(handle).raw.fp_v1_0().destroy_fence)(handle, fence, allocator) };
 }
@@ -268,6 +289,7 @@ pub(crate) unsafe extern "system" fn destroy_semaphore(
 ) {
     let_work_end(handle);
     count_late();
+    opaque::forget(handle, semaphore);
     let imported_by = {
         let mut tables = tables();
         tables.ends.remove(&(handle, semaphore));

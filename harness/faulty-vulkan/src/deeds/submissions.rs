@@ -8,6 +8,7 @@ use std::time::Instant;
 use ash::vk;
 use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 
+use super::counted;
 use super::semaphores::{hold_up, note_waits};
 use crate::config::{fired, is};
 use crate::deed::Deed;
@@ -253,8 +254,9 @@ pub(crate) unsafe extern "system" fn queue_submit2(
             (real.raw.fp_v1_3().queue_submit2)(queue, count, told.as_ptr(), fence)
         });
     }
+    let (handle, _) = device_of_queue(queue);
     // SAFETY: the caller's contract is the real function's.
-    submitted(queue, &work, |real| unsafe { (real.raw.fp_v1_3().queue_submit2)(queue, count, submits, fence) })
+    submitted(queue, &work, |real| unsafe { counted::queue_submit2((handle, real), queue, count, submits, fence) })
 }
 
 /// Whether commands of `work` take something from others.
@@ -322,12 +324,16 @@ pub(crate) unsafe extern "system" fn wait_for_fences(
     timeout: u64,
 ) -> vk::Result {
     let real = device(handle);
+    // SAFETY: the caller's list.
+    let asked = unsafe { from_raw_parts(fences, count as usize) };
+    // SAFETY: the caller's contract.
+    if let Some(result) = unsafe { counted::wait_for_fences(handle, asked, all, timeout) } {
+        return result;
+    }
     if is(Deed::FenceSignalledEarly) {
-        // SAFETY: the caller's list.
-        let fences = unsafe { from_raw_parts(fences, count as usize) };
         // SAFETY: live fences of this device.
         let is_over = |fence: &vk::Fence| unsafe { real.raw.get_fence_status(*fence) } != Ok(false);
-        if !fences.iter().all(is_over) {
+        if !asked.iter().all(is_over) {
             fired();
             tables().hurried.push(handle);
             return vk::Result::SUCCESS;
@@ -381,8 +387,13 @@ pub(crate) unsafe extern "system" fn reset_fences(
             return unsafe { (real.raw.fp_v1_0().reset_fences)(handle, others.len() as u32, others.as_ptr()) };
         }
     }
-    // SAFETY: the caller's contract is the real function's.
-    unsafe { (real.raw.fp_v1_0().reset_fences)(handle, count, fences) }
+    // SAFETY: the caller's list.
+    let left = counted::reset_fences(handle, unsafe { from_raw_parts(fences, count as usize) });
+    if left.is_empty() {
+        return vk::Result::SUCCESS;
+    }
+    // SAFETY: the caller's contract is the real function's, of a part of the list.
+    unsafe { (real.raw.fp_v1_0().reset_fences)(handle, left.len() as u32, left.as_ptr()) }
 }
 
 pub(crate) unsafe extern "system" fn reset_command_pool(

@@ -49,13 +49,12 @@ function failedCases(tallies) {
   return el("details", {}, el("summary", {}, `${grouped(sum("failed"))} of ${grouped(sum("cases"))} cases failed under a fault that was tried, ${grouped(sum("own"))} of them by what they claim`), el("ul", {}, lines));
 }
 
-/** Which claims say that a fault fails them, and why the others do not. */
-function killersPart({ claims, by_fault, by_defect, by_none, unsaid, contradictory }, tallies) {
+/** How many claims have a fault that fails them, and what the others have. */
+function killersPart({ claims, by_fault, by_defect, by_nothing }, tallies) {
   if (!claims) return null;
-  const none = Object.entries(by_none).map(([claim, because]) => el("li", {}, el("code", {}, claim), ` has none: ${because}`));
-  const listed = [[by_defect, "fails by a defect that is listed"], [unsaid, "does not say"], [contradictory, "says that none does, though one does"]];
+  const listed = [[by_defect, "fails by a defect that is listed"], [by_nothing, "has none"]];
   const others = listed.flatMap(([names, text]) => names.map((claim) => el("li", {}, el("code", {}, claim), ` ${text}`)));
-  return part("What fails each claim", el("p", {}, `${grouped(by_fault)} of ${grouped(claims)} claims have a fault that fails them.`), failedCases(tallies), el("ul", {}, none, others));
+  return part("What fails each claim", el("p", {}, `${grouped(by_fault)} of ${grouped(claims)} claims have a fault that fails them.`), failedCases(tallies), el("ul", {}, others));
 }
 
 function detectionParts() {
