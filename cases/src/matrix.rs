@@ -131,6 +131,7 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
                 if claim == "arrives" {
                     crossing.extend(yuv_parcels(from, to, asked));
                     crossing.extend(large_parcels(from, to));
+                    crossing.extend(page(from, to).filter(|parcel| !crossing.contains(parcel)));
                 }
                 let mut looks = Looks::between(from, to, cases.extent());
                 for parcel in crossing {
@@ -218,7 +219,8 @@ fn parcels(from: &dyn Exporter, to: &dyn Importer, strength: usize, wanted: impl
         let parcel = parcel(row);
         // Another process takes a frame in when it looks.
         let sensible = !(parcel.way.elsewhere && parcel.way.order == Order::ImportFirst);
-        sensible && from.can(&parcel) && to.can(&parcel) && !lacks_rows_behind(from, &parcel) && wanted(&parcel)
+        let sensible = sensible && !lacks_rows_behind(from, &parcel) && has_a_device(from, to, &parcel);
+        sensible && from.can(&parcel) && to.can(&parcel) && wanted(&parcel)
     };
     let [dedicated, elsewhere] = ways(from, to);
     let levels: [usize; FACTORS] =
@@ -260,6 +262,12 @@ fn large_parcels(from: &dyn Exporter, to: &dyn Importer) -> Vec<Parcel> {
     large.into_iter().chain(wide).collect()
 }
 
+/// What fits into one page, and so lies in one piece, whoever made it, for who takes nothing else.
+fn page(from: &dyn Exporter, to: &dyn Importer) -> Option<Parcel> {
+    let parcel = Parcel::of(Fourcc::R8, SIZES[0]);
+    (to.role() == DmaVideo && from.can(&parcel) && to.can(&parcel)).then_some(parcel)
+}
+
 /// Whether who plays `role` shows what it takes in.
 fn is_of_a_screen(role: Role) -> bool {
     [Screen, ScreenB, Overlay, Cursor].contains(&role)
@@ -294,7 +302,7 @@ fn yuv_parcels(from: &dyn Exporter, to: &dyn Importer, asked: Option<usize>) -> 
         // Another process takes a frame in when it looks.
         let early = !(parcel.way.elsewhere && parcel.way.order == Order::ImportFirst);
         let sensible = early && fds && (of_several || parcel.planes == Planes::Contiguous);
-        sensible && from.can(&parcel) && to.can(&parcel)
+        sensible && has_a_device(from, to, &parcel) && from.can(&parcel) && to.can(&parcel)
     };
     let fds = 1 + usize::from(to.takes_fds());
     let [dedicated, elsewhere] = ways(from, to);
@@ -366,36 +374,70 @@ fn is_vkms(cx: &mut Cx) -> Result<bool, Trouble> {
     Ok(cx.screen()?.identity().driver == "vkms")
 }
 
-/// The first of `roles` that can takes `buffer` in as one more reader; why the others can't, if none can.
-fn is_seen_by_one_of(cx: &mut Cx, roles: &[Role], parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
-    let modifier = buffer.storage().map_or(Modifier::LINEAR, |storage| storage.shared.frame.modifier);
+/// Whether `reader` has no say about what `parcel` holds, which its own pairs show.
+fn is_known_to_differ(reader: Role, parcel: &Parcel) -> bool {
+    [Screen, Gles].contains(&reader) && is_of_words(parcel.fourcc)
+}
+
+/// The first of `roles` that can takes what crossed in as one more reader, where it lies: a copy would be another frame. Why the
+/// others can't, if none can.
+fn is_seen_by_one_of(
+    cx: &mut Cx,
+    roles: &[Role],
+    parcel: &Parcel,
+    buffer: &Buffer,
+    target: &Target,
+) -> Result<Result<(), String>, Trouble> {
+    let Some(storage) = buffer.storage() else { return Ok(Err("nothing crossed".to_owned())) };
+    let SharedFrame { dmabuf, frame } = &storage.shared;
+    let crossed = SharedFrame { dmabuf: dmabuf.try_clone()?, frame: frame.clone() };
+    let crossed = cx.publish_memory("what crossed", crossed)?;
     let mut whys = Vec::new();
-    for reader in importers().into_iter().filter(|importer| roles.contains(&importer.role())) {
+    for reader in roles.iter().filter_map(|role| importers().into_iter().find(|importer| importer.role() == *role)) {
         let role = reader.role();
-        let is_known = [Screen, Gles].contains(&role) && is_of_words(parcel.fourcc);
-        if is_known || !reader.can(parcel) {
-            continue;
-        }
-        let seen = match lack_of(cx, reader, parcel, modifier) {
+        let seen = match lack_of(cx, reader, parcel, frame.modifier) {
+            _ if is_known_to_differ(role, parcel) => Err(Trouble::Skip("it reads such words as others".to_owned())),
+            _ if !reader.can(parcel) => Err(Trouble::Skip("it takes no such frame".to_owned())),
             Ok(Some(why)) => Err(Trouble::Skip(why)),
-            Ok(None) => reader.import(cx, buffer).and_then(|mut imported| imported.sees(cx, target)),
+            Ok(None) => reader.import(cx, &crossed).and_then(|mut imported| imported.sees(cx, target)),
             Err(trouble) => Err(trouble),
         };
         match seen {
+            Ok(_) => return Ok(Ok(())),
             Err(Trouble::Skip(why)) => whys.push(format!("{role}: {why}")),
-            other => return other,
+            Err(trouble) => return Err(trouble),
         }
     }
-    if !whys.is_empty() {
-        cx.fact("not shown", whys.join("; "));
+    Ok(Err(whys.join("; ")))
+}
+
+/// Who looks beside the two and the CPU: the screen, where it can show such a frame, or else the first other device that can take it
+/// in. Whether it is right by itself is the business of its own pairs.
+fn third_sees(cx: &mut Cx, [from, to]: [Role; 2], parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
+    if is_of_a_screen(to) {
+        return Ok(());
+    }
+    let mut roles = vec![Screen, GpuB, GpuA, Gles, Gbm];
+    roles.retain(|role| *role == Screen || ![from, to].contains(role));
+    if let Err(whys) = is_seen_by_one_of(cx, &roles, parcel, buffer, target)? {
+        cx.fact("no third look", whys);
     }
     Ok(())
 }
 
-/// The screen as one more reader, where it can show such a frame. Where it can't, and whether it is right by itself, is the business
-/// of the pairs with the screen.
-fn screen_sees(cx: &mut Cx, to: &dyn Importer, parcel: &Parcel, buffer: &Buffer, target: &Target) -> Outcome {
-    if is_of_a_screen(to.role()) { Ok(()) } else { is_seen_by_one_of(cx, &[Screen], parcel, buffer, target) }
+/// The devices that look where nobody but the processor would have touched a frame.
+const LOOKERS: [Role; 4] = [GpuA, GpuB, Gles, Screen];
+
+/// Whether only the processor touches what crosses between the two.
+fn is_untouched(from: &dyn Exporter, to: &dyn Importer) -> bool {
+    !from.draws_itself() && [Cpu, Vgem].contains(&to.role())
+}
+
+/// Whether a device touches what crosses between the two, or can look at it: the processor alone would show nothing.
+fn has_a_device(from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -> bool {
+    let can = |reader: &&dyn Importer| LOOKERS.contains(&reader.role()) && reader.can(parcel);
+    !is_untouched(from, to)
+        || importers().iter().any(|reader| can(&reader) && !is_known_to_differ(reader.role(), parcel))
 }
 
 /// A device as one more reader where nobody but the processor would have touched the frame.
@@ -406,8 +448,11 @@ fn device_sees(
     buffer: &Buffer,
     target: &Target,
 ) -> Outcome {
-    let by_devices = from.draws_itself() || ![Cpu, Vgem].contains(&to.role());
-    if by_devices { Ok(()) } else { is_seen_by_one_of(cx, &[GpuA, GpuB, Gles, Screen], parcel, buffer, target) }
+    if !is_untouched(from, to) {
+        return Ok(());
+    }
+    is_seen_by_one_of(cx, &LOOKERS, parcel, buffer, target)?
+        .map_err(|whys| Trouble::Skip(format!("nobody but the processor could look: {whys}")))
 }
 
 /// `exported` in the hands of `to` before it is drawn, if it crosses in that order.
@@ -436,7 +481,7 @@ fn arrives(cx: &mut Cx, crossing: &Crossing) -> Outcome {
     imported?.sees(cx, &target)?;
     device_sees(cx, (from, to), parcel, exported.buffer(), &target)?;
     if is_shown {
-        screen_sees(cx, to, parcel, exported.buffer(), &target)?;
+        third_sees(cx, [from.role(), to.role()], parcel, exported.buffer(), &target)?;
     }
     cx.agree()
 }
@@ -459,11 +504,9 @@ fn stays_fresh(cx: &mut Cx, crossing: &Crossing) -> Outcome {
         imported.sees(cx, &last)?;
     }
     cpu_sees(cx, to, exported.buffer(), &last)?;
-    // It may have to move for others, which it can't while the importer holds it.
-    drop(imported);
     device_sees(cx, (from, to), parcel, exported.buffer(), &last)?;
     if is_shown {
-        screen_sees(cx, to, parcel, exported.buffer(), &last)?;
+        third_sees(cx, [from.role(), to.role()], parcel, exported.buffer(), &last)?;
     }
     cx.agree()
 }
@@ -498,10 +541,9 @@ fn comes_back(cx: &mut Cx, crossing: &Crossing) -> Outcome {
             },
         );
     }
-    // It may have to move for the screen, which it can't while the importer holds it.
-    drop(imported);
+    device_sees(cx, (from, to), parcel, exported.buffer(), &target)?;
     if is_shown {
-        screen_sees(cx, to, parcel, exported.buffer(), &target)?;
+        third_sees(cx, [from.role(), to.role()], parcel, exported.buffer(), &target)?;
     }
     cx.agree()
 }
@@ -536,7 +578,7 @@ fn is_one(cx: &mut Cx, crossing: &Crossing) -> Outcome {
     cpu_sees(cx, to, exported.buffer(), &third)?;
     drop(again);
     if is_shown {
-        screen_sees(cx, to, parcel, exported.buffer(), &third)?;
+        third_sees(cx, [from.role(), to.role()], parcel, exported.buffer(), &third)?;
     }
     cx.agree()
 }

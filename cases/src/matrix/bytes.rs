@@ -8,7 +8,7 @@ use handover::ends::{Exporter, Importer, Parcel, Rows, Start, exporters, fillers
 use handover::prelude::*;
 use handover::vk::Span;
 
-use super::{FIRST, GPUS, SIZES, check, cpu_sees, is_linear, parcels, screen_sees, seed};
+use super::{FIRST, GPUS, SIZES, check, cpu_sees, is_linear, parcels, seed, third_sees};
 
 /// Memory behind a frame that devices may touch.
 const BEHIND: u64 = 65536;
@@ -59,7 +59,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 }
 
 /// What the exporter draws a GPU copies out of its memory, which it took in as a buffer; what it copies into that the exporter
-/// sees, the CPU, and the screen.
+/// sees, the CPU, and a third.
 fn arrives_as_bytes(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     check(cx, from, to, &parcel)?;
     let (role, gpu) = (to.role(), cx.gpu(to.role())?);
@@ -83,13 +83,11 @@ fn arrives_as_bytes(cx: &mut Cx, from: &'static dyn Exporter, to: &'static dyn I
     bytes.upload(&words(&seen))?;
     cx.cpu_sees_of(&format!("cpu, where {role} copied bytes to,"), exported.buffer(), &next)?;
     exported.sees(cx, &next)?;
-    // It may have to move for the screen, which it can't while the GPU holds it.
-    drop(taken);
-    screen_sees(cx, to, &parcel, exported.buffer(), &next)?;
+    third_sees(cx, [from.role(), role], &parcel, exported.buffer(), &next)?;
     cx.agree()
 }
 
-/// What a GPU copies into a buffer of its own is the frame that the importer finds in the memory of that buffer, the CPU, and the screen.
+/// What a GPU copies into a buffer of its own is the frame that the importer finds in the memory of that buffer, the CPU, and a third.
 fn arrives_from_a_buffer(cx: &mut Cx, gpu: Role, to: &'static dyn Importer, parcel: Parcel) -> Outcome {
     if let Some(why) = to.lacks(cx, &parcel)? {
         return Err(Trouble::Skip(format!("{} can't take it in: {why}", to.role())));
@@ -115,6 +113,6 @@ fn arrives_from_a_buffer(cx: &mut Cx, gpu: Role, to: &'static dyn Importer, parc
     }
     cpu_sees(cx, to, &buffer, &target)?;
     to.import(cx, &buffer)?.sees(cx, &target)?;
-    screen_sees(cx, to, &parcel, &buffer, &target)?;
+    third_sees(cx, [gpu, to.role()], &parcel, &buffer, &target)?;
     cx.agree()
 }

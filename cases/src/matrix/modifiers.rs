@@ -5,7 +5,7 @@ use std::time::Instant;
 use handover::ends::{Exporter, Importer, Parcel, exporters, importers};
 use handover::prelude::*;
 
-use super::{FIRST, FOURCCS, GPUS, SIZES, check, is_seen_by_one_of, screen_sees};
+use super::{FIRST, FOURCCS, SIZES, check, third_sees};
 
 /// Another modifier is begun with in so many of three parts of the time that the case has. Drivers list up to some dozens for a
 /// format, and a look takes up to tens of milliseconds.
@@ -173,8 +173,7 @@ fn trials(
     Ok(trials.into_iter().map(|(_, trial)| trial).collect())
 }
 
-/// One of them crosses; the modifier that it has. Who has drawn it looks at it, too, the screen, and the CPU if it can; if that can't,
-/// a device that is neither exporter nor importer.
+/// One of them crosses; the modifier that it has. Who has drawn it looks at it, too, the CPU if it can, and a third.
 fn arrives(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, trial: &Trial) -> Result<Modifier, Trouble> {
     let Trial { parcel, choice } = trial;
     let mut exported = from.export_as(cx, parcel, choice, to)?;
@@ -189,11 +188,6 @@ fn arrives(cx: &mut Cx, from: &dyn Exporter, to: &dyn Importer, trial: &Trial) -
     }
     exported.sees(cx, &target)?;
     to.import(cx, exported.buffer())?.sees(cx, &target)?;
-    screen_sees(cx, to, parcel, exported.buffer(), &target)?;
-    if modifier != Modifier::LINEAR {
-        let mut others = [GPUS[0], GPUS[1], Gles].to_vec();
-        others.retain(|role| ![from.role(), to.role()].contains(role));
-        is_seen_by_one_of(cx, &others, parcel, exported.buffer(), &target)?;
-    }
+    third_sees(cx, [from.role(), to.role()], parcel, exported.buffer(), &target)?;
     Ok(modifier)
 }

@@ -59,10 +59,16 @@ impl End for Card {
     }
 }
 
-/// Whether a dumb buffer can hold `parcel`: the card lays rows of RGB, from its first byte on; for YUV it only has bytes.
+/// Whether a dumb buffer can hold `parcel`: the card lays rows of RGB from its first byte on, and else it only has bytes.
 pub(super) fn dumb_can(parcel: &Parcel) -> bool {
     let laid = parcel.rows == Rows::Agreed && parcel.start == Start::First && parcel.planes == Planes::Contiguous;
-    if parcel.fourcc.yuv().is_some() { parcel.pitch().is_some() } else { parcel.fourcc.pixel().is_some() && laid }
+    (laid && parcel.fourcc.pixel().is_some()) || parcel.pitch().is_some()
+}
+
+/// The frame that `parcel` is told to be, and the bytes that it takes, where the card does not lay it itself.
+pub(super) fn told_bytes(parcel: &Parcel) -> Option<(Frame, u64)> {
+    let lays_itself = parcel.rows == Rows::Agreed && parcel.fourcc.pixel().is_some();
+    if lays_itself { None } else { parcel.told() }
 }
 
 impl Exporter for Card {
@@ -76,10 +82,15 @@ impl Exporter for Card {
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
         let card = self.open(cx.devices())?;
-        let shared = match parcel.told().filter(|_| parcel.fourcc.yuv().is_some()) {
+        let told = told_bytes(parcel);
+        let chooses = told.is_some();
+        let shared = match told {
             Some((frame, bytes)) => SharedFrame { dmabuf: card.of_bytes(bytes)?, frame },
             None => card.frame(parcel.fourcc, parcel.size)?,
         };
+        if chooses {
+            cx.chooses_layout();
+        }
         Ok(Box::new(Bytes(cx.publish_memory(self.role, shared)?)))
     }
 }

@@ -59,7 +59,8 @@ struct TakenIn {
     image: Held<Image>,
 }
 
-/// Whether `parcel` lies as its way has it: dedicated memory begins with what it is for.
+/// Whether `parcel` lies as its way has it: dedicated memory begins with what it is for. It has exactly the size that the driver says
+/// its image needs, and lavapipe leaves the offset of an explicit layout out of that (`cases/findings/lavapipe-offset-query.md`).
 fn lies_by_its_way(parcel: &Parcel) -> bool {
     !parcel.way.dedicated || parcel.start == Start::First
 }
