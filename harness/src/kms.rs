@@ -31,6 +31,7 @@ mod constraints;
 mod crc;
 mod dumb;
 mod find;
+mod foreign;
 mod formats;
 mod handles;
 mod misuse;
@@ -229,11 +230,11 @@ impl Screen {
     /// Whether the driver makes a framebuffer of `shared` (`AddFB2`), which is then removed without being shown.
     ///
     /// # Errors
-    /// It refuses otherwise than with `EINVAL`, which is how it refuses frames.
+    /// It refuses otherwise than with `EINVAL` or `EREMOTE`, which is how it refuses frames; or whatever lies in such memory.
     pub fn takes(&self, shared: &impl SharedPlanes) -> Result<bool> {
-        match Framebuffer::new(&self.card, shared) {
+        match self.framebuffer(shared) {
             Ok(_) => Ok(true),
-            Err(error) if error.is_errno(Errno::INVAL) => Ok(false),
+            Err(error) if error.is_errno(Errno::INVAL) || error.is_errno(Errno::REMOTE) => Ok(false),
             Err(error) => Err(error),
         }
     }

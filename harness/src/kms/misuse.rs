@@ -236,7 +236,7 @@ impl Screen {
     fn ask(&mut self, shared: &SharedFrame, wrong: Option<BadCommit>, tried: bool) -> Result<()> {
         self.resize(self.size())?;
         let card: &Arc<Card> = &self.card;
-        let framebuffer = Framebuffer::new(card, shared)?;
+        let framebuffer = self.framebuffer(shared)?;
         let size = shared.frame.size;
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
         let Some((_, plane)) = self.pipe.planes.first() else {

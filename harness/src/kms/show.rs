@@ -186,8 +186,7 @@ impl Screen {
         let size = self.size();
         self.resize(size)?;
         self.aim(writeback, size)?;
-        let framebuffers =
-            layers.iter().map(|layer| Framebuffer::new(&self.card, layer.frame)).collect::<Result<Vec<_>>>()?;
+        let framebuffers = layers.iter().map(|layer| self.framebuffer(layer.frame)).collect::<Result<Vec<_>>>()?;
         let placed = |(plane, (layer, framebuffer)): (usize, (&Layer<'_, F>, &Framebuffer))| Placed {
             plane,
             framebuffer: framebuffer.id,
