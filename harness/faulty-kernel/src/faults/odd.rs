@@ -37,9 +37,12 @@ pub(super) const ALL: &[Named] = &[
 ];
 
 /// `DRM_IOCTL_SET_CLIENT_CAP`, of `struct drm_set_client_cap`, whose first field is one of these.
-const SET_CLIENT_CAP: u32 = writes(b'd', 0x0d, 16);
+pub(super) const SET_CLIENT_CAP: u32 = writes(b'd', 0x0d, 16);
 const UNIVERSAL_PLANES: u64 = 2;
 const CLIENT_ATOMIC: u64 = 3;
+
+/// `DRM_PLANE_TYPE_PRIMARY`.
+pub(super) const PRIMARY: u64 = 1;
 
 /// `DRM_CAP_ADDFB2_MODIFIERS`, which `DRM_IOCTL_GET_CAP` is asked for.
 const ADDFB2_MODIFIERS: u64 = 0x10;
@@ -58,7 +61,7 @@ mod property {
 }
 
 /// A card of a driver that does not have what clients may ask for.
-fn card_without(capability: u64) -> Made {
+pub(super) fn card_without(capability: u64) -> Made {
     Made::on_ioctls(&[SET_CLIENT_CAP], move |call| {
         let is_it = call.structure()?.u64(0) == capability;
         Ok(if is_it { Done::fired(Answer::Fail(Errno::OPNOTSUPP)) } else { Done::UNTOUCHED })
@@ -195,8 +198,6 @@ fn garble(call: &Call<'_>, taken: &Fields) -> io::Result<bool> {
 
 /// A card that lights no CRTC without its primary plane.
 fn crtc_wants_primary() -> Made {
-    /// `DRM_PLANE_TYPE_PRIMARY`.
-    const PRIMARY: u64 = 1;
     Made::on_ioctls(&[ATOMIC], |call| {
         let request = Request::read(call)?;
         // Primary planes that show something, by their CRTCs.
