@@ -28,6 +28,7 @@ mod blank;
 mod card;
 mod commit;
 mod constraints;
+mod covered;
 mod crc;
 mod dumb;
 mod find;
@@ -98,6 +99,8 @@ pub struct Screen {
     /// What lies on the primary plane where no layer does, if the driver lights no CRTC without one.
     blank: Option<Blank>,
     pipe: Pipe,
+    /// Whether the lowest plane must cover the CRTC, once that was tried.
+    covered: Option<bool>,
     crc: Observed<crc::Source>,
     card: Arc<Card>,
 }
@@ -152,6 +155,7 @@ impl Screen {
             size,
             blank: None,
             pipe,
+            covered: None,
             crc,
             card: Arc::new(card),
         })
@@ -244,22 +248,10 @@ impl Screen {
     /// # Errors
     /// A real display has no such mode; the driver refuses.
     pub fn resize(&mut self, size: Size) -> Result<()> {
-        const OP: &str = "choosing a mode";
         if self.mode.is_some() && self.size == size {
             return Ok(());
         }
-        let blob = if self.is_vkms() {
-            let valid = mode::SMALLEST..=mode::LARGEST;
-            if !valid.contains(&size.width) || !valid.contains(&size.height) {
-                let why = format!("{size}; {} to {} px each way are valid", mode::SMALLEST, mode::LARGEST);
-                return Err(Error::input(OP, self.card.to_string(), why));
-            }
-            Blob::new(&self.card, &mode::timings(size))?
-        } else {
-            let mode = self.pipe.modes.iter().find(|mode| size_of(mode) == size);
-            let mode = mode.ok_or_else(|| Error::missing(OP, self.card.to_string(), format!("no mode of {size}")))?;
-            Blob::new(&self.card, &drm_ffi::drm_mode_modeinfo::from(*mode))?
-        };
+        let blob = self.mode_blob(size)?;
         self.off()?;
         self.take_over()?;
         let what = format!("mode of {size}");
@@ -278,6 +270,22 @@ impl Screen {
         self.mode = Some(blob);
         self.size = size;
         Ok(())
+    }
+
+    /// A mode of `size`, for the CRTC's `MODE_ID`.
+    fn mode_blob(&self, size: Size) -> Result<Blob> {
+        const OP: &str = "choosing a mode";
+        if self.is_vkms() {
+            let valid = mode::SMALLEST..=mode::LARGEST;
+            if !valid.contains(&size.width) || !valid.contains(&size.height) {
+                let why = format!("{size}; {} to {} px each way are valid", mode::SMALLEST, mode::LARGEST);
+                return Err(Error::input(OP, self.card.to_string(), why));
+            }
+            return Blob::new(&self.card, &mode::timings(size));
+        }
+        let mode = self.pipe.modes.iter().find(|mode| size_of(mode) == size);
+        let mode = mode.ok_or_else(|| Error::missing(OP, self.card.to_string(), format!("no mode of {size}")))?;
+        Blob::new(&self.card, &drm_ffi::drm_mode_modeinfo::from(*mode))
     }
 
     /// The commit that switches the CRTC on, with nothing on it but `blank`.

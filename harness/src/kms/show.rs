@@ -201,7 +201,8 @@ impl Screen {
         let fences = layers.iter().map(|layer| layer.fence.map(another).transpose()).collect::<Result<Vec<_>, _>>();
         let fences = fences.map_err(|error| Error::new("dup", "a fence of a frame", error))?;
         let planes = Some(planes);
-        let mut sent = self.send(planes.as_deref(), &fences, 0, fenced, &what)?;
+        let sent = self.send(planes.as_deref(), &fences, 0, fenced, &what);
+        let mut sent = sent.map_err(|error| self.unless_covered(error))?;
         let jobs = sent.fence.take().into_iter().collect();
         let out_fence = sent.out_fence.take();
         let count = framebuffers.len();

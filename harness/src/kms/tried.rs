@@ -14,7 +14,7 @@ use super::placed::Placed;
 use super::{Plane, PlaneKind, Screen, vkms};
 use crate::compose::Rect;
 use crate::dmabuf::SharedFrame;
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{self, Frame, Size, px};
 use crate::restart::again;
@@ -129,7 +129,10 @@ impl Screen {
         match answer {
             Ok(()) => Ok(Answer::Taken),
             Err(error) if !is_refusal(&error) => Err(error),
-            Err(error) => Ok(Answer::NotOnPlane(error)),
+            Err(error) => match if plane == 0 { self.unless_covered(error) } else { error } {
+                error if error.refusal() == Refusal::Allowed => Err(error),
+                error => Ok(Answer::NotOnPlane(error)),
+            },
         }
     }
 
