@@ -27,6 +27,7 @@ mod assign;
 mod blank;
 mod card;
 mod commit;
+mod connectors;
 mod constraints;
 mod covered;
 mod crc;

@@ -164,7 +164,7 @@ impl Screen {
             Ok(source) => source,
             Err(why) => return Ok(Err(why.clone())),
         };
-        let (until, patience) = (Instant::now() + DEADLINE, vkms::patience(self.size()));
+        let (until, patience) = (Instant::now() + DEADLINE, self.patience());
         let mut capture = source.start()?;
         loop {
             match crc::observed(capture.of_whole_frame(until.min(Instant::now() + patience)))? {
@@ -503,7 +503,7 @@ impl Pending<'_> {
     /// vkms counts a frame by the vertical blank at which it begins. Hardware has the CRC of a frame when it ends, and counts
     /// it by that one: what has the number of the flip may be the frame before.
     fn crc(&mut self, sequence: u32, until: Instant) -> Result<Observed<Crc>> {
-        let patience = vkms::patience(self.screen.size());
+        let patience = self.screen.patience();
         let sequence = if self.screen.is_vkms() { sequence } else { sequence.wrapping_add(1) };
         loop {
             match &mut self.capture {
