@@ -25,7 +25,12 @@ pub(super) const ALL: &[Fault] = &[
         what: "card-without-writeback, and CRTC_X of a plane is one pixel too large",
         trigger: "a plane that does not begin at the left edge, in a commit that is not only tried",
         modelled_on: "as plane-moved, of a display of which only the CRC is seen",
-        ..fault("plane-moved-unwritten", Kms, &[Pixels], &["screen (CRC, as of layer…moved 1 px to the right)"])
+        ..fault(
+            "plane-moved-unwritten",
+            Kms,
+            &[Pixels],
+            &["screen (CRC, as of layer…moved 1 px to the right)…no writeback connector"],
+        )
     },
     Fault {
         what: "card-without-writeback, and DRM_IOCTL_MODE_ADDFB2 takes XB24 for XR24, and AB24 for AR24",
@@ -35,7 +40,7 @@ pub(super) const ALL: &[Fault] = &[
             "red-blue-unwritten",
             Format,
             &[Pixels],
-            &["screen (CRC, as of…with red and blue swapped, as if it were"],
+            &["screen (CRC, as of…with red and blue swapped, as if it were…no writeback connector"],
         )
     },
     Fault {

@@ -101,9 +101,9 @@ impl Cx {
     fn are_copies(&self, role: Role, layers: &[(Layer<'_, Buffer>, &Target)]) -> bool {
         let own = format!("memory of {role}");
         let is_own = |buffer: &Buffer| buffer.storage().is_some_and(|storage| storage.heap == own);
-        let write = Access::Write.to_string();
+        let (write, cpu) = (Access::Write.to_string(), self.name_of(&Guest::Cpu));
         let mappings = &self.case.record.mappings;
-        let by_others = mappings.iter().any(|mapping| mapping.access == write && mapping.device != Role::Cpu.as_str());
+        let by_others = mappings.iter().any(|mapping| mapping.access == write && mapping.device != cpu);
         !by_others && layers.iter().all(|(layer, _)| is_own(layer.frame))
     }
 
