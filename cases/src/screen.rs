@@ -60,6 +60,9 @@ pub(crate) fn register(cases: &mut Cases<Cx>) {
         if [Fourcc::XR24, Fourcc::AR24].contains(&fourcc) {
             case.must_fail_under("addfb2-red-blue");
         }
+        if [Fourcc::XB24, Fourcc::AB24].contains(&fourcc) {
+            case.must_fail_under("red-blue-unwritten");
+        }
         case.from(Cpu).to(Screen).needs(Need::Imports { role: Screen, format: fourcc.to_string() }).needs(Need::Seen);
     }
     cases

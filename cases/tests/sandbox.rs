@@ -153,7 +153,7 @@ fn every_device_and_every_view_of_the_kernel_is_there() {
 #[test]
 fn a_kernel_that_panics_is_an_error_that_says_why() {
     // Output is on its way for a moment, and a kernel that panics takes it along.
-    let output = shell("echo before; sleep 0.3; echo c > /proc/sysrq-trigger; sleep 60");
+    let output = shell("echo before; sleep 2; echo c > /proc/sysrq-trigger; sleep 60");
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(text(&output.stdout), "before\n");
     let said = text(&output.stderr);

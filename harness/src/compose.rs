@@ -162,6 +162,11 @@ impl Composed {
         Ok(Picture { size: self.size, fourcc, bytes })
     }
 
+    /// Whether 8 bits for each component hold it as it is.
+    pub fn is_held_by_8_bits(&self) -> bool {
+        self.pixels.iter().all(|pixel| [pixel.r, pixel.g, pixel.b].iter().all(|value| value % 0x101 == 0))
+    }
+
     /// The CRC that vkms reports for this picture: `crc32_le`, seed 0, over A, R, G, B in 16 bits each, row by row.
     ///
     /// Other drivers compute theirs in ways of their own ("in an unspecified way",
@@ -310,6 +315,17 @@ mod tests {
         let half = picture(Fourcc::AR24, px(1, 1), &[0x10, 0x20, 0x30, 0x80]);
         let out = compose(px(1, 1), &[whole(&white), whole(&half)]).expect("composes");
         assert_eq!(out.to(Fourcc::AR24).expect("converts").bytes, [0x10 + 0x7f, 0x20 + 0x7f, 0x30 + 0x7f, 0xff]);
+    }
+
+    #[test]
+    fn eight_bits_hold_what_came_in_eight_and_was_not_blended() {
+        let white = picture(Fourcc::XR24, px(1, 1), &[255, 255, 255, 0]);
+        let half = picture(Fourcc::AR24, px(1, 1), &[0x10, 0x20, 0x30, 0x80]);
+        let five = picture(Fourcc::RG16, px(1, 1), &[0x21, 0x08]);
+        let held = |layers: &[Layer<'_>]| compose(px(2, 1), layers).expect("composes").is_held_by_8_bits();
+        assert!(held(&[whole(&white)]) && held(&[whole(&half)]), "over black a pre-multiplied pixel is itself");
+        let grey = picture(Fourcc::XR24, px(1, 1), &[0x81, 0x81, 0x81, 0]);
+        assert!(!held(&[whole(&grey), whole(&half)]) && !held(&[whole(&five)]));
     }
 
     #[test]

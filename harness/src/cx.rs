@@ -44,6 +44,7 @@ use heap_use::HeapUse;
 
 mod agreed;
 mod artifacts;
+mod crc;
 mod failing;
 mod fenced;
 mod frames;
@@ -124,6 +125,8 @@ struct Running {
     chose_layout: bool,
     /// Devices that take part in a buffer until the case ends.
     attached: Vec<Attachment>,
+    /// What CRCs were held against.
+    wholes: BTreeMap<Role, crc::Whole>,
     said_before: Vec<String>,
     concluded: bool,
     /// Who else may make dma-bufs, when they were first counted.
@@ -537,6 +540,7 @@ impl Bench for Cx {
         let mut case = std::mem::take(&mut self.case);
         // They hold on to their buffers.
         case.attached.clear();
+        case.wholes.clear();
         let unconcluded = (held && !case.concluded)
             .then(|| "the case ended without asking its readers: its last line must be cx.agree()".to_owned());
         // Where buffers lay is recorded by each mapping.

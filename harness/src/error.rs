@@ -186,6 +186,7 @@ const KNOWN_ERRNO: &[(rustix::io::Errno, &str)] = {
         (E::PERM, "EPERM"),
         (E::PIPE, "EPIPE"),
         (E::RANGE, "ERANGE"),
+        (E::REMOTE, "EREMOTE"),
         (E::ROFS, "EROFS"),
         (E::TIME, "ETIME"),
         (E::TIMEDOUT, "ETIMEDOUT"),

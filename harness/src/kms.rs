@@ -27,10 +27,13 @@ mod assign;
 mod blank;
 mod card;
 mod commit;
+mod connectors;
 mod constraints;
+mod covered;
 mod crc;
 mod dumb;
 mod find;
+mod foreign;
 mod formats;
 mod handles;
 mod misuse;
@@ -97,6 +100,8 @@ pub struct Screen {
     /// What lies on the primary plane where no layer does, if the driver lights no CRTC without one.
     blank: Option<Blank>,
     pipe: Pipe,
+    /// Whether the lowest plane must cover the CRTC, once that was tried.
+    covered: Option<bool>,
     crc: Observed<crc::Source>,
     card: Arc<Card>,
 }
@@ -151,6 +156,7 @@ impl Screen {
             size,
             blank: None,
             pipe,
+            covered: None,
             crc,
             card: Arc::new(card),
         })
@@ -229,11 +235,11 @@ impl Screen {
     /// Whether the driver makes a framebuffer of `shared` (`AddFB2`), which is then removed without being shown.
     ///
     /// # Errors
-    /// It refuses otherwise than with `EINVAL`, which is how it refuses frames.
+    /// It refuses otherwise than with `EINVAL` or `EREMOTE`, which is how it refuses frames; or whatever lies in such memory.
     pub fn takes(&self, shared: &impl SharedPlanes) -> Result<bool> {
-        match Framebuffer::new(&self.card, shared) {
+        match self.framebuffer(shared) {
             Ok(_) => Ok(true),
-            Err(error) if error.is_errno(Errno::INVAL) => Ok(false),
+            Err(error) if error.is_errno(Errno::INVAL) || error.is_errno(Errno::REMOTE) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -243,22 +249,10 @@ impl Screen {
     /// # Errors
     /// A real display has no such mode; the driver refuses.
     pub fn resize(&mut self, size: Size) -> Result<()> {
-        const OP: &str = "choosing a mode";
         if self.mode.is_some() && self.size == size {
             return Ok(());
         }
-        let blob = if self.is_vkms() {
-            let valid = mode::SMALLEST..=mode::LARGEST;
-            if !valid.contains(&size.width) || !valid.contains(&size.height) {
-                let why = format!("{size}; {} to {} px each way are valid", mode::SMALLEST, mode::LARGEST);
-                return Err(Error::input(OP, self.card.to_string(), why));
-            }
-            Blob::new(&self.card, &mode::timings(size))?
-        } else {
-            let mode = self.pipe.modes.iter().find(|mode| size_of(mode) == size);
-            let mode = mode.ok_or_else(|| Error::missing(OP, self.card.to_string(), format!("no mode of {size}")))?;
-            Blob::new(&self.card, &drm_ffi::drm_mode_modeinfo::from(*mode))?
-        };
+        let blob = self.mode_blob(size)?;
         self.off()?;
         self.take_over()?;
         let what = format!("mode of {size}");
@@ -277,6 +271,22 @@ impl Screen {
         self.mode = Some(blob);
         self.size = size;
         Ok(())
+    }
+
+    /// A mode of `size`, for the CRTC's `MODE_ID`.
+    fn mode_blob(&self, size: Size) -> Result<Blob> {
+        const OP: &str = "choosing a mode";
+        if self.is_vkms() {
+            let valid = mode::SMALLEST..=mode::LARGEST;
+            if !valid.contains(&size.width) || !valid.contains(&size.height) {
+                let why = format!("{size}; {} to {} px each way are valid", mode::SMALLEST, mode::LARGEST);
+                return Err(Error::input(OP, self.card.to_string(), why));
+            }
+            return Blob::new(&self.card, &mode::timings(size));
+        }
+        let mode = self.pipe.modes.iter().find(|mode| size_of(mode) == size);
+        let mode = mode.ok_or_else(|| Error::missing(OP, self.card.to_string(), format!("no mode of {size}")))?;
+        Blob::new(&self.card, &drm_ffi::drm_mode_modeinfo::from(*mode))
     }
 
     /// The commit that switches the CRTC on, with nothing on it but `blank`.

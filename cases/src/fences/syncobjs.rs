@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const WAIT: Wait = Wait { patience: PATIENCE, ..LOOK };
 
 /// Longer than an eventfd that is to be readable takes.
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(4);
 
 /// What somebody does in the middle of another one's wait he does so long after it began.
 const MEANWHILE: Duration = Duration::from_micros(200);

@@ -158,7 +158,13 @@ fn taken(cx: &mut Cx, to: Role, shared: &SharedFrame) -> Result<Holder, Trouble>
         Gles => Holder::Texture(Box::new(cx.gles()?.import(shared, Through::Texture2d)?)),
         // What its render node does not let go of is the business of `ownership::gbm_lets_go_of_what_it_took_in`.
         Gbm => Holder::Bo(Box::new(cx.gbm()?.gives.import(shared, Usage::default())?)),
-        Screen => Holder::Framebuffer(cx.prime(Screen)?.framebuffer(shared)?),
+        Screen => match cx.prime(Screen)?.framebuffer(shared) {
+            Ok(framebuffer) => Holder::Framebuffer(framebuffer),
+            Err(refusal) => {
+                cx.skips_foreign(shared)?;
+                return Err(refusal.into());
+            }
+        },
         card => Holder::Handle(cx.prime(card)?.import(&shared.dmabuf)?),
     })
 }

@@ -308,7 +308,10 @@ fn framebuffer_fails(cx: &mut Cx) -> Outcome {
     let mut wrong = handle.add_fb(&shared);
     wrong.pitches[0] /= 2;
     cx.leaves_nothing("a failed AddFB2", CYCLES, &[], |_| failed("AddFB2", prime.add_framebuffer(&wrong)))?;
-    prime.add_framebuffer(&handle.add_fb(&shared))?;
+    if let Err(refusal) = prime.add_framebuffer(&handle.add_fb(&shared)) {
+        cx.skips_foreign(&shared)?;
+        return Err(refusal.into());
+    }
     drop(handle);
     intact(cx, &shared)
 }

@@ -263,6 +263,10 @@ fn refuses_commit(cx: &mut Cx, what: &str, wrong: BadCommit, valid: &str) -> Out
     cx.cpu_writes(&buffer, &target.picture)?;
     let layers = [(Layer::whole(&buffer), &target)];
     cx.screen_shows(&layers)?;
+    if wrong == BadCommit::ModesetThatIsNotAllowed {
+        // Else it would be refused for what it is.
+        cx.screen()?.try_another_mode(&shared)?;
+    }
     for tried in [true, false] {
         let good = |cx: &mut Cx| Ok(cx.screen()?.try_commit(&shared, None)?);
         let what = if tried { what.to_owned() } else { format!("{what}, sent,") };

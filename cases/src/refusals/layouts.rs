@@ -111,6 +111,7 @@ fn sees(cx: &mut Cx, to: Role, shared: SharedFrame, target: &Target) -> Result<R
             let prime = cx.prime(Screen)?;
             let taken = prime.import(&shared.dmabuf)?;
             if let Err(refusal) = cx.failing("ADDFB2", |_| prime.add_framebuffer(&taken.add_fb(&shared))) {
+                cx.skips_foreign(&shared)?;
                 return Ok(Err(refusal));
             }
             let buffer = cx.publish_memory("nobody", shared)?;

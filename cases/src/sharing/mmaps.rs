@@ -131,7 +131,7 @@ fn is_read_only_while_it_moves(cx: &mut Cx) -> Outcome {
                 std::thread::yield_now();
             }
         });
-        let most = Instant::now() + Duration::from_secs(2);
+        let most = Instant::now() + Duration::from_secs(8);
         let mut moved = Ok(());
         while moved.is_ok() && !seen.load(Ordering::Relaxed) && Instant::now() < most {
             moved = buffer.relocate(Duration::from_secs(1));

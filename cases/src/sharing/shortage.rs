@@ -27,7 +27,7 @@ const MOST: u32 = 3000;
 const TIMES: u32 = 2;
 
 /// Within this time everything is gone that the kernel frees by and by.
-const SETTLED: Duration = Duration::from_millis(200);
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The heaps that have no driver in this process; those of GPUs are walked one by one.
 const MEMORIES: [Memory; 6] = [UDMABUF, SYSTEM, Of(Kind::Dumb), Of(Kind::Gbm), Of(Kind::Expbuf), Contiguous];

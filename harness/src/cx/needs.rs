@@ -70,7 +70,11 @@ impl Cx {
             Need::Crc => devices.screen(Role::Screen)?.crc_missing(),
             Need::Seen => {
                 let (writeback, crc) = (no_writeback(devices)?, devices.screen(Role::Screen)?.crc_missing());
-                writeback.zip(crc).map(|(writeback, crc)| format!("{writeback}, and {crc}"))
+                let unseen = writeback.zip(crc).map(|(writeback, crc)| format!("{writeback}, and {crc}"));
+                match unseen {
+                    None => devices.screen(Role::Screen)?.wants_cover().map_err(Unplayed::Broken)?,
+                    unseen => unseen,
+                }
             }
             Need::FailingAllocations => Faults::missing(),
         })

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::crc::Values;
 use super::{Cx, Doubts, Drawn, Guest, Target};
 use crate::case::{Role, Trouble, Witness};
 use crate::compare::{Tolerance, compare};
@@ -10,13 +11,11 @@ use crate::compose::{self, Composed, compose};
 use crate::devices::Devices;
 use crate::dmabuf::SharedFrame;
 use crate::error::Result;
-use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{Plane, Size, px};
 use crate::guess::Suspects;
 use crate::kms::{Layer, Recoveries, Shown};
 use crate::observed::NotObservable;
-use crate::pattern::Pattern;
 use crate::picture::Picture;
 use crate::share::buffer::Buffer;
 use crate::share::core::Access;
@@ -28,9 +27,6 @@ const ABOVE: (u32, u32) = (11, 5);
 
 /// Number of the pattern below them.
 const BELOW: u32 = 3;
-
-/// Number of a pattern that no case has on the screen.
-const OTHER: u32 = 0x6f74;
 
 impl Cx {
     /// The CPU looks at `buffer` by its own addressing.
@@ -172,6 +168,7 @@ impl Cx {
         let composed: Vec<_> = layers.iter().map(|(layer, target)| layer.of(&target.picture)).collect();
         let expected = compose(size, &composed)?;
         let mut observed = false;
+        let mut blind = "the screen has neither writeback nor CRC: nobody can see what it shows".to_owned();
         // What it would show with one mistake, if it does not show the target.
         let mut mistakes = Vec::new();
         match shown.writeback {
@@ -208,23 +205,23 @@ impl Cx {
             Err(why) => self.unobserved(Witness::Writeback, why),
         }
         match shown.crc {
-            Ok(crc) => {
-                observed = true;
-                // vkms publishes how its CRC is made, so the target can be computed. Elsewhere, and where rounding is open,
-                // the same picture from a buffer that the CPU wrote must give the same CRC.
-                let target = match is_vkms {
-                    true => vec![expected.crc_vkms()],
-                    false => self.crc_of_cpu_written(role, &expected, layers)?,
-                };
-                let is_seen = |(_, shown): &&(String, Composed)| is_vkms && [shown.crc_vkms()] == crc.values[..];
-                let like = match target == crc.values {
-                    true => String::new(),
-                    false => {
-                        mistakes.iter().find(is_seen).map_or_else(String::new, |(what, _)| format!(", as of {what}"))
+            Ok(crc) => match self.crc_of_target(role, &expected, layers)? {
+                Ok(target) => {
+                    observed = true;
+                    let is_wrong = target != crc.values;
+                    if is_vkms && is_wrong && mistakes.is_empty() {
+                        mistakes = slips(size, layers, &composed)?;
                     }
-                };
-                self.equals(format!("{who} (CRC{like})"), Values(target), Values(crc.values));
-            }
+                    let is_seen = |(_, shown): &&(String, Composed)| is_vkms && [shown.crc_vkms()] == crc.values[..];
+                    let like = mistakes.iter().filter(|_| is_wrong).find(is_seen);
+                    let like = like.map_or_else(String::new, |(what, _)| format!(", as of {what}"));
+                    self.equals(format!("{who} (CRC{like})"), Values(target), Values(crc.values));
+                }
+                Err(why) => {
+                    blind = why.0.clone();
+                    self.unobserved(Witness::Crc, why);
+                }
+            },
             Err(why) => self.unobserved(Witness::Crc, why),
         }
         let Recoveries { woken, repeated } = shown.recoveries;
@@ -234,11 +231,7 @@ impl Cx {
                 format!("lost writebacks: {woken} woken by the CRC source, {repeated} jobs repeated"),
             );
         }
-        if observed {
-            Ok(())
-        } else {
-            Err(Trouble::Skip("the screen has neither writeback nor CRC: nobody can see what it shows".to_owned()))
-        }
+        if observed { Ok(()) } else { Err(Trouble::Skip(blind)) }
     }
 
     /// Says of the last finding, a screen that does not show its target, or the frame before it, whether it is the buffer that
@@ -268,13 +261,10 @@ impl Cx {
     /// A skip if it has none; nothing is on the screen.
     pub fn screen_goes_on_to_show(&mut self, layer: Layer<'_, Buffer>, target: &Target) -> Result<(), Trouble> {
         let screen = self.screen()?;
-        let (size, is_vkms) = (screen.size(), screen.identity().driver == "vkms");
-        let seen = screen.crc_now()?.map_err(|why| Trouble::Skip(why.to_string()))?;
+        let size = screen.size();
+        let seen = screen.crc_now()??;
         let expected = compose(size, &[layer.of(&target.picture)])?;
-        let target = match is_vkms {
-            true => vec![expected.crc_vkms()],
-            false => self.crc_of_cpu_written(Role::Screen, &expected, &[(layer, target)])?,
-        };
+        let target = self.crc_of_target(Role::Screen, &expected, &[(layer, target)])??;
         self.equals("screen, without a commit (CRC)", Values(target), Values(seen.values));
         Ok(())
     }
@@ -301,55 +291,6 @@ impl Cx {
     pub(super) fn unobserved(&mut self, witness: Witness, why: NotObservable) {
         self.case.record.unobserved.insert(witness, why.to_string());
         self.fact("not observed", format!("{witness}: {why}"));
-    }
-
-    /// The CRC of the targets, which are composed to `expected`, shown from dumb buffers. Other pictures in their place must have
-    /// another one, for a CRC that is the same of everything shows nothing. Then `layers` are on the screen again.
-    fn crc_of_cpu_written(
-        &mut self,
-        role: Role,
-        expected: &Composed,
-        layers: &[(Layer<'_, Buffer>, &Target)],
-    ) -> Result<Vec<u32>, Trouble> {
-        let targets: Vec<&Picture> = layers.iter().map(|(_, target)| &target.picture).collect();
-        let others = targets.iter().map(|picture| Pattern { stamp: OTHER }.picture(picture.fourcc, picture.size));
-        let others = others.collect::<Result<Vec<_>>>()?;
-        let composed: Vec<_> = layers.iter().zip(&others).map(|((layer, _), other)| layer.of(other)).collect();
-        let differ = compose(expected.size, &composed)? != *expected;
-        let target = self.crc_of_pictures(role, layers, &targets)?;
-        // What lies outside of the screen, or is transparent, looks the same.
-        if differ {
-            let other = self.crc_of_pictures(role, layers, &others.iter().collect::<Vec<_>>())?;
-            self.claim(format!("{role} (CRC of another picture)"), target != other, || {
-                Finding::new(format!("{role} reports one CRC for two pictures, so that it shows nothing"))
-                    .row("crc", Values(other).to_string())
-                    .row("like", "a CRC of something else than what is scanned out, or a screen that stays black")
-            });
-        }
-        let plain: Vec<Layer<'_, Buffer>> = layers.iter().map(|(layer, _)| *layer).collect();
-        self.show_on(role, &plain)?;
-        Ok(target)
-    }
-
-    /// The CRC of `pictures`, each from a dumb buffer in the place of a layer.
-    fn crc_of_pictures(
-        &mut self,
-        role: Role,
-        layers: &[(Layer<'_, Buffer>, &Target)],
-        pictures: &[&Picture],
-    ) -> Result<Vec<u32>, Trouble> {
-        let mut buffers = Vec::new();
-        for picture in pictures {
-            let dumb = self.screen_of(role)?.dumb(picture.fourcc, picture.size)?;
-            let buffer = self.publish(Guest::screen(role), dumb)?;
-            self.cpu_writes(&buffer, picture)?;
-            buffers.push(buffer);
-        }
-        let layers: Vec<_> = layers.iter().zip(&buffers).map(|((layer, _), buffer)| layer.with(buffer)).collect();
-        match self.show_on(role, &layers)?.crc {
-            Ok(crc) => Ok(crc.values),
-            Err(why) => Err(Trouble::Skip(why.to_string())),
-        }
     }
 }
 
@@ -394,15 +335,4 @@ fn slips(
     }
     found.extend(compose::slips(size, composed, &pitches)?);
     Ok(found)
-}
-
-/// CRC values, as the kernel's interface prints them.
-#[derive(PartialEq)]
-pub(super) struct Values(pub(super) Vec<u32>);
-
-impl fmt::Display for Values {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<String> = self.0.iter().map(|value| format!("{value:#010x}")).collect();
-        f.write_str(&words.join(" "))
-    }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Cx;
-use crate::case::{Need, Role, Trouble, Witness};
+use crate::case::{Need, Outcome, Role, Trouble, Witness};
 use crate::devices::Devices;
+use crate::dmabuf::SharedFrame;
 use crate::finding::Finding;
 use crate::format::{Fourcc, Modifier};
 use crate::frame::Size;
@@ -167,6 +168,14 @@ impl Cx {
     /// As [`Self::gpu`].
     pub fn screen_of(&mut self, role: Role) -> Result<&mut Screen, Trouble> {
         Ok(self.devices.screen(role)?)
+    }
+
+    /// A skip if the screen makes no framebuffer of `shared` because it shows no memory of others.
+    ///
+    /// # Errors
+    /// That, or the screen can't be asked.
+    pub fn skips_foreign(&mut self, shared: &SharedFrame) -> Outcome {
+        Ok(self.screen()?.takes(shared).map(drop)?)
     }
 
     /// Every heap of `kind`.

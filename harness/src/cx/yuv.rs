@@ -1,7 +1,7 @@
 //! Readers of frames in YUV: those that pass the samples on, held against them to the bit, and those that convert to RGB, held
 //! against a conversion of our own within what they leave open.
 
-use super::readers::Values;
+use super::crc::Values;
 use super::{Cx, Guest, Target};
 use crate::case::{Outcome, Role, Trouble, Witness};
 use crate::compare::{counted, pixel_text};

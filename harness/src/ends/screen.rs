@@ -74,11 +74,12 @@ pub(super) fn identity_of(devices: &mut Devices, role: Role) -> Result<DeviceIde
 pub(super) fn lacks_in_plane(devices: &mut Devices, role: Role, fourcc: Fourcc) -> Result<Option<String>, Unplayed> {
     let kind = Devices::plane_of(role);
     let called = if kind == PlaneKind::Primary { "lowest".to_owned() } else { kind.to_string() };
-    Ok(match devices.screen(role)?.plane(kind) {
-        Ok(plane) if plane.lists(fourcc, Modifier::LINEAR) => None,
-        Ok(_) => Some(format!("its {called} plane does not list {fourcc} LINEAR")),
-        Err(why) => Some(why.to_string()),
-    })
+    let screen = devices.screen(role)?;
+    match screen.plane(kind) {
+        Ok(plane) if plane.lists(fourcc, Modifier::LINEAR) => screen.wants_cover().map_err(Unplayed::Broken),
+        Ok(_) => Ok(Some(format!("its {called} plane does not list {fourcc} LINEAR"))),
+        Err(why) => Ok(Some(why.to_string())),
+    }
 }
 
 impl End for Screen {

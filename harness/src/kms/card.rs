@@ -29,6 +29,9 @@ use crate::{ledger, node};
 /// The ioctl that makes a dumb buffer.
 const CREATE_DUMB: &str = "DRM_IOCTL_MODE_CREATE_DUMB";
 
+/// The ioctl that makes a framebuffer.
+pub(super) const ADDFB2: &str = "DRM_IOCTL_MODE_ADDFB2";
+
 /// An open card node.
 #[derive(Debug)]
 pub(super) struct Card {
@@ -245,14 +248,17 @@ impl Framebuffer {
     /// The drm crate's own call takes its format from an enumeration that ends with the formats of Linux 5.10, before
     /// the 16 bit ones; the same crate family's raw call takes any code.
     pub(super) fn new(card: &Arc<Card>, shared: &impl SharedPlanes) -> Result<Self> {
-        const OP: &str = "DRM_IOCTL_MODE_ADDFB2";
         let frame = shared.frame();
         let object = || format!("{card}, {shared}");
         if frame.planes.is_empty() || frame.planes.len() > 4 {
-            return Err(Error::input(OP, object(), format!("a frame has 1 to 4 planes, not {}", frame.planes.len())));
+            return Err(Error::input(
+                ADDFB2,
+                object(),
+                format!("a frame has 1 to 4 planes, not {}", frame.planes.len()),
+            ));
         }
         let narrow = |value: u64, what: &str| {
-            let refused = || Error::input(OP, object(), format!("{what} {value} B does not fit in 32 bits"));
+            let refused = || Error::input(ADDFB2, object(), format!("{what} {value} B does not fit in 32 bits"));
             u32::try_from(value).map_err(|_| refused())
         };
         let with_modifier = card.is_told(frame.modifier);
@@ -271,11 +277,11 @@ impl Framebuffer {
         let added = again(|| {
             drm_ffi::mode::add_fb2(card.as_fd(), width, height, code, &handles, &pitches, &offsets, &modifiers, flags)
         })
-        .map_err(|error| Error::new(OP, object(), error))?;
+        .map_err(|error| Error::new(ADDFB2, object(), error))?;
         let buffers: Vec<u64> = (0..frame.planes.len()).map(|n| shared.dmabuf_of(n).inode()).collect();
         let told = told(frame.fourcc, frame.size, frame.modifier, &buffers);
         card.framebuffers.lock().unwrap_or_else(PoisonError::into_inner).add(added.fb_id, told);
-        ledger::step(OP, Some(buffers[0]), format_args!("{}, {}", card.driver, named(added.fb_id)));
+        ledger::step(ADDFB2, Some(buffers[0]), format_args!("{}, {}", card.driver, named(added.fb_id)));
         Ok(Self { id: added.fb_id, card: card.clone(), buffers, gems })
     }
 

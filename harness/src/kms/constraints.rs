@@ -21,7 +21,7 @@ const OF_THE_MOMENT: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Err
 
 impl Screen {
     /// What the screen needs of a frame of one of `fourccs` in `size`, in memory like that of `probes`: small buffers, one for
-    /// each heap in question.
+    /// each heap in question. It takes a heap if it imports its memory and makes framebuffers there.
     ///
     /// Of layouts other than LINEAR the kernel does not tell how many planes they have, so they are left out; and so are formats
     /// of which the driver refuses every framebuffer, however its rows lie.
@@ -79,7 +79,7 @@ impl Screen {
         };
         let mut taken: Vec<&Storage> = Vec::new();
         for probe in probes {
-            if imports(&probe.shared.dmabuf)? {
+            if imports(&probe.shared.dmabuf)? && self.shows_memory(&probe.shared.dmabuf)? {
                 taken.push(probe);
             }
         }

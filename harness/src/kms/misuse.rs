@@ -16,10 +16,11 @@ use super::commit::{Commit, own_fd};
 use super::placed::Placed;
 use super::prime::Prime;
 use super::show::Pending;
-use super::{Screen, mode};
+use super::tried::is_refusal;
+use super::{Blob, Screen, mode, size_of};
 use crate::compose::Rect;
 use crate::dmabuf::{Dmabuf, SharedFrame};
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::frame::px;
 use crate::restart::again;
 use crate::{ioctl, stray};
@@ -233,10 +234,47 @@ impl Screen {
         self.ask(shared, Some(wrong), false)
     }
 
+    /// Asks whether the screen could show `shared` in another mode, if it were allowed to set one.
+    ///
+    /// # Errors
+    /// It can't, as any screen may not ([`Refusal::Allowed`]); or it can't be asked.
+    pub fn try_another_mode(&mut self, shared: &SharedFrame) -> Result<()> {
+        self.resize(self.size())?;
+        let framebuffer = self.framebuffer(shared)?;
+        let crop = Rect::whole(shared.frame.size);
+        let placed = Placed { plane: 0, framebuffer: framebuffer.id, crop, at: (0, 0), colours: None };
+        self.another_mode(&placed).map(drop)
+    }
+
+    /// Another mode than the one that is set, in which the driver would show `placed`.
+    fn another_mode(&self, placed: &Placed) -> Result<Blob> {
+        let card = &self.card;
+        if self.is_vkms() {
+            return Blob::new(card, &mode::timings(px(self.size.width + 16, self.size.height + 16)));
+        }
+        // One that differs in its timings alone may need no setting of a mode.
+        let others = self.pipe.modes.iter().filter(|mode| size_of(mode) != self.size);
+        for mode in others {
+            let mode = Blob::new(card, &drm_ffi::drm_mode_modeinfo::from(*mode))?;
+            let mut commit = Commit::new(card);
+            if let Some((_, plane)) = self.pipe.planes.first() {
+                commit.place(plane, u32::from(self.pipe.crtc.handle).into(), placed)?;
+            }
+            commit.set(&self.pipe.crtc, "MODE_ID", mode.id)?.allow_modeset();
+            match commit.try_out("another mode") {
+                Ok(()) => return Ok(mode),
+                Err(error) if is_refusal(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let why = "it shows such a frame in none of its other modes";
+        Err(Error::refused("choosing another mode", card.to_string(), why, Refusal::Allowed))
+    }
+
     fn ask(&mut self, shared: &SharedFrame, wrong: Option<BadCommit>, tried: bool) -> Result<()> {
         self.resize(self.size())?;
         let card: &Arc<Card> = &self.card;
-        let framebuffer = Framebuffer::new(card, shared)?;
+        let framebuffer = self.framebuffer(shared)?;
         let size = shared.frame.size;
         let crtc = u64::from(u32::from(self.pipe.crtc.handle));
         let Some((_, plane)) = self.pipe.planes.first() else {
@@ -269,8 +307,7 @@ impl Screen {
                 commit.set(plane, "IN_FENCE_FD", fence.number() as u64)?;
             }
             Some(BadCommit::ModesetThatIsNotAllowed) => {
-                let other = px(self.size.width + 16, self.size.height + 16);
-                let mode = blob.insert(super::Blob::new(card, &mode::timings(other))?);
+                let mode = blob.insert(self.another_mode(&placed)?);
                 commit.set(&self.pipe.crtc, "MODE_ID", mode.id)?;
             }
             Some(BadCommit::ActiveWithoutMode) => {

@@ -7,6 +7,7 @@ use drm::control::{Device as _, RawResourceHandle, ResourceHandle, connector, cr
 use serde::{Deserialize, Serialize};
 
 use super::card::Card;
+use super::connectors::{Encoder, Prefer, Used, bit};
 use super::formats::{self, Offer};
 use crate::error::{Cause, Error, Result};
 use crate::format::{Fourcc, Modifier};
@@ -160,7 +161,8 @@ impl Pipe {
         self.display.iter().chain(self.writeback.as_ref().map(|(object, _)| object))
     }
 
-    /// The first CRTC with a primary plane that a writeback connector, a connected display or best both of them reach.
+    /// The first CRTC with a primary plane that a writeback connector, a connected display or best both of them reach; else
+    /// the first with the one of the two that is [preferred](Prefer::of).
     ///
     /// # Errors
     /// No such CRTC; says what is missing, or what a driver answered that none may answer.
@@ -179,7 +181,8 @@ impl Pipe {
             }
         }
         // `min_by_key` takes the first of equals.
-        let best = pipes.into_iter().min_by_key(|pipe| (pipe.writeback.is_none(), pipe.display.is_none()));
+        let rank = |pipe: &Self| Prefer::of(&card.driver).rank(pipe.display.is_some(), pipe.writeback.is_some());
+        let best = pipes.into_iter().min_by_key(rank);
         let none = || wrong.unwrap_or_else(|| Error::missing("choosing a CRTC", card.to_string(), why.join("; ")));
         let pipe = best.ok_or_else(none)?;
         Ok(Self { inherited: reach.inherited(card, &pipe)?, ..pipe })
@@ -191,34 +194,6 @@ struct Reach {
     /// Connector and its encoders.
     connectors: Vec<(connector::Info, Vec<Encoder>)>,
     lists: drm::control::ResourceHandles,
-}
-
-/// An encoder, as `DRM_IOCTL_MODE_GETENCODER` tells. Bits stand for places in the card's lists.
-#[derive(Clone, Copy, Debug)]
-struct Encoder {
-    /// Its own bit among encoders.
-    bit: u32,
-    /// CRTCs that it reaches.
-    crtcs: u32,
-    /// Encoders that can be on the same CRTC.
-    clones: u32,
-}
-
-impl Encoder {
-    /// Whether it can be on the CRTC of this place.
-    fn reaches(&self, crtc_index: usize) -> bool {
-        bit(crtc_index) & self.crtcs != 0
-    }
-
-    /// Whether both can be on one CRTC. The kernel wants each to know the other (`drm_atomic_check_valid_clones`).
-    fn goes_with(&self, other: &Self) -> bool {
-        self.clones & other.bit != 0 && other.clones & self.bit != 0
-    }
-}
-
-/// The bit of a place in a list; none beyond the 32 that there are.
-fn bit(index: usize) -> u32 {
-    u32::try_from(index).ok().and_then(|index| 1_u32.checked_shl(index)).unwrap_or(0)
 }
 
 impl Reach {
@@ -252,15 +227,17 @@ impl Reach {
                 .filter(move |(_, encoders)| encoders.iter().any(|encoder| encoder.reaches(crtc_index)))
         };
         let missing = |what: &str| Error::missing("choosing a CRTC", format!("CRTC {}", Into::<u32>::into(crtc)), what);
+        let is_connected = |(info, _): &&(connector::Info, Vec<Encoder>)| info.state() == connector::State::Connected;
+        let displays: Vec<_> = reaching(false).filter(is_connected).collect();
         let writes_back = reaching(true).next();
-        let go_together = |encoders: &[Encoder], others: &[Encoder]| {
-            encoders.iter().any(|encoder| others.iter().any(|other| encoder.goes_with(other)))
-        };
-        let display = reaching(false)
-            .filter(|(info, _)| info.state() == connector::State::Connected)
-            // The picture is seen better by writeback, if it can be seen by one only.
-            .find(|(_, encoders)| writes_back.is_none_or(|(_, others)| go_together(encoders, others)))
-            .map(|(info, _)| info);
+        let encoders: Vec<&[Encoder]> = displays.iter().map(|(_, encoders)| encoders.as_slice()).collect();
+        let Used { display, writeback } =
+            Used::of(Prefer::of(&card.driver), &encoders, writes_back.map(|(_, all)| all.as_slice()));
+        let display = display.map(|place| &displays[place].0);
+        if let (Some(shown), Some((left, _)), false) = (display, writes_back, writeback) {
+            tracing::info!(display = %shown, connector = %left, "the screen goes without writeback: the two can't be on one CRTC");
+        }
+        let writes_back = writes_back.filter(|_| writeback);
         let connector = display.or(writes_back.map(|(info, _)| info));
         let connector = connector.ok_or_else(|| missing("neither a connected display nor writeback reaches it"))?;
         let planes = self.planes(card, crtc)?;
@@ -374,17 +351,6 @@ fn blob(card: &Card, object: &Object, name: &str) -> Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_display_and_a_writeback_connector_are_on_one_crtc_only_if_each_can_be_with_the_other() {
-        let display = Encoder { bit: bit(0), crtcs: 0b01, clones: 0b11 };
-        let writeback = Encoder { bit: bit(1), crtcs: 0b11, clones: 0b11 };
-        assert!(display.reaches(0) && !display.reaches(1) && !display.reaches(32));
-        assert!(display.goes_with(&writeback));
-        // What the kernel makes of a driver that says nothing: itself alone.
-        let alone = Encoder { clones: 0b10, ..writeback };
-        assert!(!display.goes_with(&alone) && !alone.goes_with(&display));
-    }
 
     #[test]
     fn what_was_in_use_or_changes_a_picture_is_set_and_nothing_else() {

@@ -164,7 +164,7 @@ impl Screen {
             Ok(source) => source,
             Err(why) => return Ok(Err(why.clone())),
         };
-        let (until, patience) = (Instant::now() + DEADLINE, vkms::patience(self.size()));
+        let (until, patience) = (Instant::now() + DEADLINE, self.patience());
         let mut capture = source.start()?;
         loop {
             match crc::observed(capture.of_whole_frame(until.min(Instant::now() + patience)))? {
@@ -186,8 +186,7 @@ impl Screen {
         let size = self.size();
         self.resize(size)?;
         self.aim(writeback, size)?;
-        let framebuffers =
-            layers.iter().map(|layer| Framebuffer::new(&self.card, layer.frame)).collect::<Result<Vec<_>>>()?;
+        let framebuffers = layers.iter().map(|layer| self.framebuffer(layer.frame)).collect::<Result<Vec<_>>>()?;
         let placed = |(plane, (layer, framebuffer)): (usize, (&Layer<'_, F>, &Framebuffer))| Placed {
             plane,
             framebuffer: framebuffer.id,
@@ -202,7 +201,8 @@ impl Screen {
         let fences = layers.iter().map(|layer| layer.fence.map(another).transpose()).collect::<Result<Vec<_>, _>>();
         let fences = fences.map_err(|error| Error::new("dup", "a fence of a frame", error))?;
         let planes = Some(planes);
-        let mut sent = self.send(planes.as_deref(), &fences, 0, fenced, &what)?;
+        let sent = self.send(planes.as_deref(), &fences, 0, fenced, &what);
+        let mut sent = sent.map_err(|error| self.unless_covered(error))?;
         let jobs = sent.fence.take().into_iter().collect();
         let out_fence = sent.out_fence.take();
         let count = framebuffers.len();
@@ -503,7 +503,7 @@ impl Pending<'_> {
     /// vkms counts a frame by the vertical blank at which it begins. Hardware has the CRC of a frame when it ends, and counts
     /// it by that one: what has the number of the flip may be the frame before.
     fn crc(&mut self, sequence: u32, until: Instant) -> Result<Observed<Crc>> {
-        let patience = vkms::patience(self.screen.size());
+        let patience = self.screen.patience();
         let sequence = if self.screen.is_vkms() { sequence } else { sequence.wrapping_add(1) };
         loop {
             match &mut self.capture {

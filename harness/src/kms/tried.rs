@@ -8,13 +8,13 @@ use drm::{Device as _, DriverCapability};
 use rustix::io::Errno;
 
 use super::assign;
-use super::card::Framebuffer;
+use super::card::{ADDFB2, Framebuffer};
 use super::commit::Commit;
 use super::placed::Placed;
 use super::{Plane, PlaneKind, Screen, vkms};
 use crate::compose::Rect;
 use crate::dmabuf::SharedFrame;
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::format::{Fourcc, Modifier};
 use crate::frame::{self, Frame, Size, px};
 use crate::restart::again;
@@ -105,9 +105,9 @@ impl Screen {
             vkms::safe(shared)?;
         }
         self.resize(self.size())?;
-        let framebuffer = match Framebuffer::new(&self.card, shared) {
+        let framebuffer = match self.framebuffer(shared) {
             Ok(framebuffer) => framebuffer,
-            Err(error) if error.op == "DRM_IOCTL_MODE_ADDFB2" && is_refusal(&error) => {
+            Err(error) if error.op == ADDFB2 && is_refusal(&error) => {
                 return Ok(Answer::NoFramebuffer(error));
             }
             Err(error) => return Err(error),
@@ -129,7 +129,10 @@ impl Screen {
         match answer {
             Ok(()) => Ok(Answer::Taken),
             Err(error) if !is_refusal(&error) => Err(error),
-            Err(error) => Ok(Answer::NotOnPlane(error)),
+            Err(error) => match if plane == 0 { self.unless_covered(error) } else { error } {
+                error if error.refusal() == Refusal::Allowed => Err(error),
+                error => Ok(Answer::NotOnPlane(error)),
+            },
         }
     }
 
@@ -145,8 +148,8 @@ impl Screen {
 }
 
 /// Whether an error says something of the frame. Others are of the card (`EIO`), of who asks (`EACCES`), or of the moment.
-fn is_refusal(error: &Error) -> bool {
-    [Errno::INVAL, Errno::RANGE, Errno::NOSPC, Errno::OPNOTSUPP, Errno::NOENT]
+pub(super) fn is_refusal(error: &Error) -> bool {
+    [Errno::INVAL, Errno::RANGE, Errno::NOSPC, Errno::OPNOTSUPP, Errno::NOENT, Errno::REMOTE]
         .iter()
         .any(|errno| error.is_errno(*errno))
 }
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn only_what_a_driver_says_of_a_frame_is_a_refusal_of_it() {
         let of = |errno: Errno| is_refusal(&Error::new("DRM_IOCTL_MODE_ATOMIC (test only)", "screen (made up)", errno));
-        assert!([Errno::INVAL, Errno::RANGE, Errno::NOSPC].into_iter().all(of));
+        assert!([Errno::INVAL, Errno::RANGE, Errno::NOSPC, Errno::REMOTE].into_iter().all(of));
         assert!(![Errno::ACCESS, Errno::NODEV, Errno::IO, Errno::NOMEM, Errno::BUSY].into_iter().any(of));
         assert!(!is_refusal(&Error::input("DRM_IOCTL_MODE_ADDFB2", "screen (made up)", "a pitch of 5 GiB")));
     }

@@ -418,7 +418,7 @@ mod tests {
             worker,
             case_within: Duration::from_secs(5),
             repeat: true,
-            start_within: Duration::from_millis(1500),
+            start_within: Duration::from_secs(4),
             report: ReportDir::open(folder.path()).unwrap(),
             golden: GoldenMode::Check,
             again: "again".into(),

@@ -302,7 +302,7 @@ pub(super) fn framebuffer<T>(
     looked
 }
 
-fn plane_moved() -> Made {
+pub(super) fn plane_moved() -> Made {
     committing(|request| {
         let mut fired = false;
         for plane in request.objects() {

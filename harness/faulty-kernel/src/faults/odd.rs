@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::atomic::{ATOMIC, Request};
 use super::kms::{ADDFB2, bytes_per_pixel, fb};
 use super::memory::{ALLOC, LENGTH};
-use super::prime::{CREATE_DUMB, FD_TO_HANDLE, GET_CAP, dumb};
+use super::prime::{CREATE_DUMB, FD_TO_HANDLE, GET_CAP, MAP_DUMB, dumb};
 use super::video::{CAPTURE, DQBUF, G_FMT, QBUF, TYPE, buffer, is_single_planar};
 use super::{Done, Made, Named, answer_of, changing, every_other};
 use crate::call::{Answer, Call};
@@ -36,12 +36,16 @@ pub(super) const ALL: &[Named] = &[
     ("card-without-atomic", || card_without(CLIENT_ATOMIC)),
     ("card-without-modifiers", card_without_modifiers),
     ("dumb-of-32-bits-at-most", dumb_of_32_bits_at_most),
+    ("addfb2-own-memory-only", addfb2_own_memory_only),
 ];
 
 /// `DRM_IOCTL_SET_CLIENT_CAP`, of `struct drm_set_client_cap`, whose first field is one of these.
-const SET_CLIENT_CAP: u32 = writes(b'd', 0x0d, 16);
+pub(super) const SET_CLIENT_CAP: u32 = writes(b'd', 0x0d, 16);
 const UNIVERSAL_PLANES: u64 = 2;
 const CLIENT_ATOMIC: u64 = 3;
+
+/// `DRM_PLANE_TYPE_PRIMARY`.
+pub(super) const PRIMARY: u64 = 1;
 
 /// `DRM_CAP_ADDFB2_MODIFIERS`, which `DRM_IOCTL_GET_CAP` is asked for.
 const ADDFB2_MODIFIERS: u64 = 0x10;
@@ -60,7 +64,7 @@ mod property {
 }
 
 /// A card of a driver that does not have what clients may ask for.
-fn card_without(capability: u64) -> Made {
+pub(super) fn card_without(capability: u64) -> Made {
     Made::on_ioctls(&[SET_CLIENT_CAP], move |call| {
         let is_it = call.structure()?.u64(0) == capability;
         Ok(if is_it { Done::fired(Answer::Fail(Errno::OPNOTSUPP)) } else { Done::UNTOUCHED })
@@ -108,6 +112,21 @@ fn dumb_of_32_bits_at_most() -> Made {
         }
         let shows = perform(call.device()?.as_fd(), GETRESOURCES, &mut Fields::zeroed(64)).is_ok();
         Ok(if shows { Done::fired(Answer::Fail(Errno::INVAL)) } else { Done::UNTOUCHED })
+    })
+}
+
+/// A card makes framebuffers of what it made itself alone, which it would map.
+fn addfb2_own_memory_only() -> Made {
+    Made::on_ioctls(&[ADDFB2], |call| {
+        let (frame, card) = (call.structure()?, call.device()?);
+        let handles = (0..4).map(|plane| frame.u32(fb::HANDLES + 4 * plane)).filter(|handle| *handle != 0);
+        let is_foreign = |handle| {
+            let mapped = perform(card.as_fd(), MAP_DUMB, Fields::zeroed(16).set_u32(0, handle));
+            // Of a handle that there is not it says something else.
+            mapped == Err(Errno::INVAL)
+        };
+        let foreign = handles.into_iter().any(is_foreign);
+        Ok(if foreign { Done::fired(Answer::Fail(Errno::INVAL)) } else { Done::UNTOUCHED })
     })
 }
 
@@ -198,8 +217,6 @@ fn garble(call: &Call<'_>, taken: &Fields, inode: Option<u64>) -> io::Result<boo
 
 /// A card that lights no CRTC without its primary plane.
 fn crtc_wants_primary() -> Made {
-    /// `DRM_PLANE_TYPE_PRIMARY`.
-    const PRIMARY: u64 = 1;
     Made::on_ioctls(&[ATOMIC], |call| {
         let request = Request::read(call)?;
         // Primary planes that show something, by their CRTCs.
