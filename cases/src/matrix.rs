@@ -379,8 +379,8 @@ fn is_known_to_differ(reader: Role, parcel: &Parcel) -> bool {
     [Screen, Gles].contains(&reader) && is_of_words(parcel.fourcc)
 }
 
-/// The first of `roles` that can takes what crossed in as one more reader, where it lies: a copy would be another frame. Why the
-/// others can't, if none can.
+/// The first of `roles` that can takes what crossed in as one more reader, where it lies: a copy would be another frame. Why they
+/// can't, if none can; whom it was not shown is a fact.
 fn is_seen_by_one_of(
     cx: &mut Cx,
     roles: &[Role],
@@ -403,7 +403,12 @@ fn is_seen_by_one_of(
             Err(trouble) => Err(trouble),
         };
         match seen {
-            Ok(_) => return Ok(Ok(())),
+            Ok(_) => {
+                if !whys.is_empty() {
+                    cx.fact("not shown", whys.join("; "));
+                }
+                return Ok(Ok(()));
+            }
             Err(Trouble::Skip(why)) => whys.push(format!("{role}: {why}")),
             Err(trouble) => return Err(trouble),
         }
@@ -420,7 +425,7 @@ fn third_sees(cx: &mut Cx, [from, to]: [Role; 2], parcel: &Parcel, buffer: &Buff
     let mut roles = vec![Screen, GpuB, GpuA, Gles, Gbm];
     roles.retain(|role| *role == Screen || ![from, to].contains(role));
     if let Err(whys) = is_seen_by_one_of(cx, &roles, parcel, buffer, target)? {
-        cx.fact("no third look", whys);
+        cx.fact("not shown", whys);
     }
     Ok(())
 }
