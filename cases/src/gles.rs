@@ -560,8 +560,7 @@ fn refuses_a_layout(cx: &mut Cx, what: &str, change: fn(&mut Plane)) -> Outcome 
 }
 
 fn refuses_a_format(cx: &mut Cx) -> Outcome {
-    let unheard = Fourcc::new(b"ZZ99");
-    must_be_refused(cx, "a format that nobody knows", &REFUSALS, |frame| frame.fourcc = unheard)
+    must_be_refused(cx, "a format that nobody knows", &REFUSALS, |frame| frame.fourcc = Fourcc::new(b"ZZ99"))
 }
 
 /// Every format that is known here and that EGL does not list is refused, as the one and as the other kind of texture.

@@ -442,7 +442,7 @@ fn is_untouched(from: &dyn Exporter, to: &dyn Importer) -> bool {
 fn has_a_device(from: &dyn Exporter, to: &dyn Importer, parcel: &Parcel) -> bool {
     let can = |reader: &&dyn Importer| LOOKERS.contains(&reader.role()) && reader.can(parcel);
     !is_untouched(from, to)
-        || importers().iter().any(|reader| can(&reader) && !is_known_to_differ(reader.role(), parcel))
+        || importers().iter().any(|reader| can(reader) && !is_known_to_differ(reader.role(), parcel))
 }
 
 /// A device as one more reader where nobody but the processor would have touched the frame.

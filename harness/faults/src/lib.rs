@@ -13,14 +13,14 @@
 //! |---|---|---|
 //! | layout | 49 | 34 |
 //! | modifier | 24 | 26 |
-//! | format | 15 | 16 |
+//! | format | 16 | 16 |
 //! | ownership | 35 | 30 |
 //! | handle | 17 | 13 |
 //! | aliasing | 14 | 5 |
 //! | coherency | 12 | 14 |
 //! | queue family | 7 | 7 |
 //! | synchronisation | 35 | 22 |
-//! | KMS | 12 | 13 |
+//! | KMS | 13 | 13 |
 //! | error path | 27 | 9 |
 //!
 //! Error paths, aliasing and synchronisation have more than their share: each call that refuses, each way in and each kind of fence

@@ -418,7 +418,7 @@ mod tests {
             worker,
             case_within: Duration::from_secs(5),
             repeat: true,
-            start_within: Duration::from_secs(4),
+            start_within: Duration::from_millis(4500),
             report: ReportDir::open(folder.path()).unwrap(),
             golden: GoldenMode::Check,
             again: "again".into(),
@@ -467,7 +467,7 @@ mod tests {
         for (script, expected) in [
             (
                 "echo where is my driver >&2; exec sleep 60",
-                "was not ready after 1.5 s; it printed:\n    where is my driver",
+                "was not ready after 4.5 s; it printed:\n    where is my driver",
             ),
             (
                 "echo Xlib: no display; exec sleep 60",

@@ -64,7 +64,12 @@ fn failed(why: impl std::fmt::Display) -> Trouble {
 fn faults(run: &Run, names: &[&str], set: &[(&str, &str)]) -> (Output, serde_json::Value) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg("faults").args(names).args(["--controls", "all", "--report"]).arg(run.report_path());
-    command.envs(set.iter().copied()).env_remove("CI").env_remove("HANDOVER_LANE").stdin(Stdio::null());
+    command
+        .envs(set.iter().copied())
+        .env_remove("CI")
+        .env_remove("HANDOVER_LANE")
+        .env_remove("HANDOVER_ON")
+        .stdin(Stdio::null());
     let output = command.output().unwrap();
     let table = std::fs::read(run.report_path().join("faults.json")).unwrap_or_default();
     (output, serde_json::from_slice(&table).unwrap_or_default())

@@ -30,7 +30,7 @@ impl Run {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("run").arg("--report").arg(self.report_path()).args(args);
-        command.env_remove("CI").env_remove("HANDOVER_LANE").stdin(Stdio::null());
+        command.env_remove("CI").env_remove("HANDOVER_LANE").env_remove("HANDOVER_ON").stdin(Stdio::null());
         if !args.contains(&"--lane") {
             command.env("HANDOVER_ON", "host");
         }
@@ -53,7 +53,13 @@ impl Run {
     pub(crate) fn resume(&self, args: &[&str]) -> Output {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("run").arg("--resume").arg(self.report_path()).args(args);
-        command.env_remove("CI").env_remove("HANDOVER_LANE").stdin(Stdio::null()).output().unwrap()
+        command
+            .env_remove("CI")
+            .env_remove("HANDOVER_LANE")
+            .env_remove("HANDOVER_ON")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     pub(crate) fn report(&self) -> Report {
