@@ -65,12 +65,6 @@ pub(super) fn dumb_can(parcel: &Parcel) -> bool {
     (laid && parcel.fourcc.pixel().is_some()) || parcel.pitch().is_some()
 }
 
-/// The frame that `parcel` is told to be, and the bytes that it takes, where the card does not lay it itself.
-pub(super) fn told_bytes(parcel: &Parcel) -> Option<(Frame, u64)> {
-    let lays_itself = parcel.rows == Rows::Agreed && parcel.fourcc.pixel().is_some();
-    if lays_itself { None } else { parcel.told() }
-}
-
 impl Exporter for Card {
     fn can(&self, parcel: &Parcel) -> bool {
         dumb_can(parcel)
@@ -82,15 +76,14 @@ impl Exporter for Card {
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
         let card = self.open(cx.devices())?;
-        let told = told_bytes(parcel);
-        let chooses = told.is_some();
-        let shared = match told {
-            Some((frame, bytes)) => SharedFrame { dmabuf: card.of_bytes(bytes)?, frame },
+        let shared = match parcel.told() {
+            Some((frame, bytes)) => {
+                let dmabuf = card.of_bytes(bytes)?;
+                cx.chooses_layout();
+                SharedFrame { dmabuf, frame }
+            }
             None => card.frame(parcel.fourcc, parcel.size)?,
         };
-        if chooses {
-            cx.chooses_layout();
-        }
         Ok(Box::new(Bytes(cx.publish_memory(self.role, shared)?)))
     }
 }

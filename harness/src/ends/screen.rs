@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::card::{dumb_can, told_bytes};
+use super::card::dumb_can;
 use super::memory::Bytes;
 use super::{End, Exported, Exporter, Imported, Importer, Parcel, Start, Way};
 use crate::case::{DeviceIdentity, Need, Role, Trouble};
@@ -132,15 +132,14 @@ impl Exporter for Screen {
 
     fn export(&self, cx: &mut Cx, parcel: &Parcel, _: &dyn Importer) -> Result<Box<dyn Exported>, Trouble> {
         let screen = cx.screen_of(self.0)?;
-        let told = told_bytes(parcel);
-        let chooses = told.is_some();
-        let shared = match told {
-            Some((frame, bytes)) => SharedFrame { dmabuf: screen.dumb_of_bytes(bytes)?, frame },
+        let shared = match parcel.told() {
+            Some((frame, bytes)) => {
+                let dmabuf = screen.dumb_of_bytes(bytes)?;
+                cx.chooses_layout();
+                SharedFrame { dmabuf, frame }
+            }
             None => screen.dumb(parcel.fourcc, parcel.size)?,
         };
-        if chooses {
-            cx.chooses_layout();
-        }
         Ok(Box::new(Bytes(cx.publish_memory(self.0, shared)?)))
     }
 }
