@@ -10,6 +10,7 @@
 //! What is done with such a name, and how, is in `counted`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::{BitAnd, Not};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -318,6 +319,22 @@ fn name(of: vk::Device, object: impl Handle, counts: bool, value: u64) {
     payloads.names.insert((of, object.as_raw()), Stands { own, borrowed: None });
 }
 
+/// Has the driver below `make` an object whose caller asks for handles of the types `at` there, without `hidden`.
+///
+/// # Safety
+/// `at` is of a structure that a caller made for this call, and is alive during it.
+unsafe fn without<T: Copy + BitAnd<Output = T> + Not<Output = T>>(
+    at: *mut T,
+    hidden: T,
+    make: impl FnOnce() -> vk::Result,
+) -> vk::Result {
+    // SAFETY: the caller's contract.
+    let asked = unsafe { *at };
+    // SAFETY: what a caller makes for one call can be written during it.
+    let _hidden = unsafe { Changed::to(at, asked & !hidden) };
+    make()
+}
+
 pub(crate) unsafe extern "system" fn create_semaphore(
     handle: vk::Device,
     info: *const vk::SemaphoreCreateInfo<'_>,
@@ -336,16 +353,12 @@ pub(crate) unsafe extern "system" fn create_semaphore(
         // SAFETY: the caller's contract is the real function's.
         return unsafe { real(handle, info, allocator, made) };
     };
-    let result = {
-        // SAFETY: a field of the caller's struct, which is alive.
-        let at = unsafe { &raw mut (*export).handle_types };
-        // SAFETY: as above.
-        let asked = unsafe { *at };
-        // SAFETY: what a caller makes for one call can be written during it.
-        let _hidden = unsafe { Changed::to(at, asked & !opaque) };
-        // SAFETY: the caller's contract is the real function's.
-        unsafe { real(handle, info, allocator, made) }
-    };
+    // SAFETY: a field of the caller's struct, which is alive.
+    let at = unsafe { &raw mut (*export).handle_types };
+    // SAFETY: the caller's contract is the real function's.
+    let make = || unsafe { real(handle, info, allocator, made) };
+    // SAFETY: as above.
+    let result = unsafe { without(at, opaque, make) };
     if result == vk::Result::SUCCESS {
         // SAFETY: the caller's chain, alive during the call.
         let kind = unsafe { find::<vk::SemaphoreTypeCreateInfo<'_>>(chain) };
@@ -376,16 +389,12 @@ pub(crate) unsafe extern "system" fn create_fence(
         // SAFETY: the caller's contract is the real function's.
         return unsafe { real(handle, info, allocator, made) };
     };
-    let result = {
-        // SAFETY: a field of the caller's struct, which is alive.
-        let at = unsafe { &raw mut (*export).handle_types };
-        // SAFETY: as above.
-        let asked = unsafe { *at };
-        // SAFETY: what a caller makes for one call can be written during it.
-        let _hidden = unsafe { Changed::to(at, asked & !opaque) };
-        // SAFETY: the caller's contract is the real function's.
-        unsafe { real(handle, info, allocator, made) }
-    };
+    // SAFETY: a field of the caller's struct, which is alive.
+    let at = unsafe { &raw mut (*export).handle_types };
+    // SAFETY: the caller's contract is the real function's.
+    let make = || unsafe { real(handle, info, allocator, made) };
+    // SAFETY: as above.
+    let result = unsafe { without(at, opaque, make) };
     if result == vk::Result::SUCCESS {
         // SAFETY: written by the call that succeeded.
         name(handle, unsafe { *made }, false, u64::from(flags.contains(vk::FenceCreateFlags::SIGNALED)));
